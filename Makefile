@@ -1,0 +1,269 @@
+# ktools: the only makefile. No source file is named: a file in the right folder is built and registered.
+#
+#   $(B)/gen/      generated: version.h, *.list (X(name) one a line), web/*.inc; rewritten only when changed
+#   $(B)/obj/      one object a source, with its depfile
+#   $(B)/libcore.a libcore, formats, evals, kernels
+#   $(B)/bin/      the tools: cmd/k*.c, each with cmd/cli.c and the folder cmd/NAME/ where there is one
+#   $(B)/ktest $(B)/kcheck   unit tests; kernels against the reference
+#
+# Variants live side by side: make B=build/mine CFLAGS=-O3. Honoured: CC CFLAGS LDFLAGS AR DESTDIR prefix.
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+SHELL = /bin/sh
+
+B ?= build
+CC ?= cc
+AR ?= ar
+prefix ?= /usr/local
+release = 0.1.0
+
+K_VARIANT ?=
+K_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra -ffp-contract=off -fno-strict-aliasing -I. -I$(B)/gen -pthread $(K_VARIANT)
+K_LDFLAGS = -pthread -Wl,--as-needed $(K_VARIANT)
+K_LIBS = -ljansson -lpcre2-8 -lcrypto -larchive -lz -lm -ldl
+libs_kserve = -levent_core -levent_extra -levent_pthreads -levent_openssl -lssl
+
+stems = $(basename $(notdir $(1)))
+
+# --- kernel levels: a folder with a flags.mk that sets flags_NAME and need_NAME -----------------------------------------
+
+quiet_goals = clean help deps check demo smollm2 dist format layers check-asan check-tsan check-oom fuzz
+working = $(if $(MAKECMDGOALS),$(filter-out $(quiet_goals),$(MAKECMDGOALS)),all)
+
+level_folders := $(patsubst %/flags.mk,%,$(wildcard kernels/*/flags.mk))
+include $(addsuffix /flags.mk,$(level_folders))
+compiles = $(shell echo 'int x;' | $(CC) $(flags_$(1)) -x c -fsyntax-only - >/dev/null 2>&1 && echo $(1))
+ifneq ($(working),)
+levels_found := $(foreach l,$(notdir $(level_folders)),$(call compiles,$(l)))
+$(foreach l,$(filter-out $(levels_found),$(notdir $(level_folders))),\
+	$(info ktools: $(CC) refuses '$(strip $(flags_$(l)))': level $(l) is left out))
+endif
+# A level that needs more of the CPU ranks higher: lowest first.
+two = $(if $(word 10,$(1)),$(words $(1)),0$(words $(1)))
+levels := $(notdir $(sort $(foreach l,$(levels_found),$(call two,$(need_$(l)))/$(l))))
+
+# --- sources -----------------------------------------------------------------------------------------------------------
+
+lib_src := $(wildcard libcore/*.c libcore/qtype/*.c libcore/arch/*.c formats/*.c evals/*.c kernels/*.c kernels/cpu/*.c) \
+	$(foreach l,$(filter-out cpu,$(levels)),$(wildcard kernels/$(l)/*.c))
+tool_src := $(wildcard cmd/k*.c)
+tools := $(call stems,$(tool_src))
+cli_src := $(wildcard cmd/cli.c)
+part_src := $(foreach t,$(tools),$(wildcard cmd/$(t)/*.c))
+test_src := $(wildcard */test/*_test.c */*/test/*_test.c libcore/test/ktest.c)
+kcheck_src := $(wildcard kernels/check/*.c)
+fuzz_src := $(wildcard formats/fuzz/*.c)
+fuzzers := $(filter-out fuzz_replay,$(call stems,$(wildcard formats/fuzz/fuzz_*.c)))
+headers := $(wildcard libcore/*.h libcore/*/*.h formats/*.h formats/*/*.h evals/*.h cmd/*.h cmd/*/*.h kernels/*.h kernels/cpu/*.h \
+	kernels/check/*.h) $(foreach l,$(filter-out cpu,$(levels)),$(wildcard kernels/$(l)/*.h))
+web := $(wildcard cmd/*/web/*)
+
+all_src := $(sort $(lib_src) $(tool_src) $(cli_src) $(part_src) $(test_src) $(kcheck_src) $(fuzz_src))
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+bins := $(tools:%=$(B)/bin/%)
+
+.PHONY: all deps check check-run check-build check-headers layers check-asan check-tsan check-oom bench man install dist clean \
+	help format demo smollm2 fuzz fuzzers FORCE
+all: $(bins)
+
+# --- generated ----------------------------------------------------------------------------------------------------------
+
+# $(call update,TEXT-MAKING COMMAND): replaces $@ only when the text is another one.
+update = @mkdir -p $(@D); { $(1); } > $@.new; if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
+# The names NAME of "const struct k_KIND k_KIND_NAME" in files. A file is registered by what it defines.
+defines = $(if $(2),sed -n 's/^const struct k_$(1) k_$(1)_\([A-Za-z0-9_]*\).*/X(\1)/p' $(2),:)
+names = $(if $(strip $(1)),printf 'X(%s)\n' $(1),:)
+gen_names = version.h flags qtypes.list archs.list formats.list evals.list blocks.list backends.list levels.list \
+	layouts.list objects.list
+gen := $(addprefix $(B)/gen/,$(gen_names)) $(foreach w,$(web),$(B)/gen/web/$(notdir $(w)).inc)
+
+describe = $$( { test -e .git && git describe --tags --always --dirty 2>/dev/null; } || cat .version 2>/dev/null || echo $(release))
+$(B)/gen/version.h: FORCE
+	$(call update,printf '#define K_VERSION "%s"\n#define K_DESCRIBE "%s"\n' "$(release)" "$(describe)")
+$(B)/gen/flags: FORCE
+	$(call update,printf '%s\n' '$(CC) $(K_CFLAGS) $(CFLAGS) $(CPPFLAGS)' '$(foreach l,$(levels),$(l): $(flags_$(l));)')
+$(B)/gen/objects.list: FORCE
+	$(call update,printf '%s\n' $(lib_src))
+$(B)/gen/qtypes.list: FORCE
+	$(call update,$(call names,$(call stems,$(wildcard libcore/qtype/*.c))))
+$(B)/gen/archs.list: FORCE
+	$(call update,$(call names,$(call stems,$(wildcard libcore/arch/*.c))))
+$(B)/gen/formats.list: FORCE
+	$(call update,$(call defines,format,$(wildcard formats/*.c)))
+$(B)/gen/evals.list: FORCE
+	$(call update,$(call defines,eval,$(wildcard evals/*.c)))
+$(B)/gen/blocks.list: FORCE
+	$(call update,$(call defines,block,$(wildcard libcore/block_*.c)))
+$(B)/gen/layouts.list: FORCE
+	$(call update,$(call defines,layout,$(wildcard libcore/chat_*.c)))
+$(B)/gen/backends.list: FORCE
+	$(call update,$(call names,$(patsubst %_backend,%,$(call stems,$(wildcard kernels/*/*_backend.c)))))
+# Levels, lowest first: X(name) and XL(name, "features it needs"); define whichever is wanted.
+$(B)/gen/levels.list: FORCE
+	$(call update,echo '#ifdef X'; $(call names,$(levels)); echo '#endif'; echo '#ifdef XL'; \
+		$(foreach l,$(levels),echo 'XL($(l)$(comma) "$(strip $(need_$(l)))")';) echo '#endif')
+comma := ,
+# Files that a tool carries inside: const unsigned char x[] = { #include "web/NAME.inc" };
+define web_rule
+$(B)/gen/web/$(notdir $(1)).inc: $(1)
+	@mkdir -p $$(@D); od -An -v -tu1 $$< | sed 's/[0-9][0-9]*/&,/g' > $$@
+endef
+$(foreach w,$(web),$(eval $(call web_rule,$(w))))
+
+# --- objects ------------------------------------------------------------------------------------------------------------
+
+# Objects in kernels/LEVEL/ get the level's flags.
+level_of = $(flags_$(word 2,$(subst /, ,$(1))))
+$(B)/obj/kernels/%.o: kernels/%.c $(B)/gen/flags | $(gen)
+	@mkdir -p $(@D)
+	$(CC) $(K_CFLAGS) $(call level_of,$<) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(B)/obj/%.o: %.c $(B)/gen/flags | $(gen)
+	@mkdir -p $(@D)
+	$(CC) $(K_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/libcore.a: $(call obj,$(lib_src)) $(B)/gen/objects.list
+	@rm -f $@
+	$(AR) rcs $@ $(filter %.o,$^)
+
+link = $(CC) $(K_LDFLAGS) $(CFLAGS) $(LDFLAGS) -o $@
+define tool_rule
+$(B)/bin/$(1): $(call obj,cmd/$(1).c $(cli_src) $(wildcard cmd/$(1)/*.c)) $(B)/libcore.a
+	@mkdir -p $$(@D)
+	$$(link) $$^ $$(libs_$(1)) $$(K_LIBS)
+endef
+$(foreach t,$(tools),$(eval $(call tool_rule,$(t))))
+
+$(B)/ktest: $(call obj,$(test_src)) $(B)/libcore.a
+	$(link) $(filter %.o,$^) -Wl,--whole-archive $(B)/libcore.a -Wl,--no-whole-archive $(K_LIBS)
+$(B)/kcheck: $(call obj,$(kcheck_src)) $(B)/libcore.a
+	$(link) $^ $(K_LIBS)
+
+# One program a reader. Without a fuzzer it replays files; with clang, `make fuzz` links libFuzzer in.
+fuzz_main ?= $(wildcard formats/fuzz/fuzz_replay.c)
+define fuzz_rule
+$(B)/fuzz/$(1): $(call obj,formats/fuzz/$(1).c $(fuzz_main)) $(B)/libcore.a
+	@mkdir -p $$(@D)
+	$$(link) $$(fuzz_flags) $$^ $$(K_LIBS)
+endef
+$(foreach f,$(fuzzers),$(eval $(call fuzz_rule,$(f))))
+fuzzers: $(fuzzers:%=$(B)/fuzz/%)
+
+-include $(patsubst %.c,$(B)/obj/%.d,$(all_src))
+
+# --- checks -------------------------------------------------------------------------------------------------------------
+
+# Each header is compiled alone. kernels/tmpl holds bodies that want macros, not headers.
+$(B)/headers/%.h.ok: %.h $(B)/gen/flags | $(gen)
+	@mkdir -p $(@D)
+	@$(CC) $(K_CFLAGS) $(if $(filter kernels/%,$<),$(call level_of,$<)) -Wno-unused-function -MMD -MP -MT $@ -MF $@.d -fsyntax-only -x c $<
+	@touch $@
+check-headers: $(headers:%=$(B)/headers/%.ok)
+-include $(headers:%=$(B)/headers/%.ok.d)
+
+layers:
+	@sh scripts/layers.sh
+
+deps:
+	@sh scripts/deps.sh
+
+check_programs = $(bins) $(if $(filter libcore/test/ktest.c,$(test_src)),$(B)/ktest) $(if $(kcheck_src),$(B)/kcheck) \
+	$(fuzzers:%=$(B)/fuzz/%)
+check-build: $(check_programs)
+check-run: check-build
+	@MAKE='$(MAKE)' B='$(B)' sh scripts/check.sh $(CHECK_PARTS)
+# Parsed again after the dependencies came, so that compiler tests see the compiler. Without -j: as many jobs as CPUs.
+again = +$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$$(nproc 2>/dev/null || echo 2))
+check: deps
+	@$(again) check-run
+
+check-asan: deps
+	@$(again) B=build/asan check-run CHECK_PARTS='ktest kcheck tools fuzz' \
+		K_VARIANT='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DK_ASAN'
+check-tsan: deps
+	@$(again) B=build/tsan check-run CHECK_PARTS='ktest kcheck' \
+		K_VARIANT='-fsanitize=thread -fno-omit-frame-pointer -DK_TSAN'
+# Every allocation, read and write of a row of command lines fails once (cmd/test/faults.sh).
+check-oom: deps
+	@$(again) B=build/oom all K_VARIANT='-fsanitize=address -fno-omit-frame-pointer -DK_FAULTS -DK_ASAN'
+	@K_BIN=build/oom/bin K_FAULT_BIN=build/oom/bin sh cmd/test/faults.sh
+
+bench: $(bins) $(if $(kcheck_src),$(B)/kcheck)
+	@$(B)/kcheck --bench
+	@$(B)/bin/kbench machine --table
+
+FUZZ_SECONDS ?= 600
+fuzz:
+	@+set -e; if command -v clang >/dev/null 2>&1; then \
+		$(MAKE) --no-print-directory B=build/fuzz CC=clang fuzz_main= fuzz_flags=-fsanitize=fuzzer \
+			K_VARIANT='-fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -DK_ASAN' fuzzers && \
+		for f in $(fuzzers); do mkdir -p build/fuzz/corpus/$$f; \
+			build/fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) build/fuzz/corpus/$$f $$(ls -d testdata/bad 2>/dev/null) || exit 1; \
+		done; \
+	else \
+		echo 'ktools: clang is not installed: the readers get mutated files without coverage feedback'; \
+		$(MAKE) --no-print-directory B=build/asan fuzzers \
+			K_VARIANT='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DK_ASAN' && \
+		for f in $(fuzzers); do build/asan/fuzz/$$f --mutate $(FUZZ_SECONDS) testdata || exit 1; done; \
+	fi
+
+# --- pages, installation, packages ---------------------------------------------------------------------------------------
+
+pages := $(tools:%=$(B)/man/%.1) $(patsubst formats/%,$(B)/man/%,$(wildcard formats/*.[1-9]))
+man: $(pages)
+$(B)/man/%.1: $(B)/bin/%
+	@mkdir -p $(@D)
+	$< --help=man > $@.new && mv -f $@.new $@
+$(B)/man/%.5: formats/%.5
+	@mkdir -p $(@D)
+	cp $< $@
+
+install: all man
+	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/man/man1 $(DESTDIR)$(prefix)/share/man/man5 \
+		$(DESTDIR)$(prefix)/share/bash-completion/completions $(DESTDIR)$(prefix)/share/zsh/site-functions \
+		$(DESTDIR)$(prefix)/share/fish/vendor_completions.d $(DESTDIR)$(prefix)/share/ktools
+	install -m 755 $(bins) $(DESTDIR)$(prefix)/bin
+	install -m 644 $(filter %.1,$(pages)) $(DESTDIR)$(prefix)/share/man/man1
+	$(if $(filter %.5,$(pages)),install -m 644 $(filter %.5,$(pages)) $(DESTDIR)$(prefix)/share/man/man5)
+	for t in $(tools); do \
+		$(B)/bin/$$t --help=bash > $(DESTDIR)$(prefix)/share/bash-completion/completions/$$t && \
+		$(B)/bin/$$t --help=zsh > $(DESTDIR)$(prefix)/share/zsh/site-functions/_$$t && \
+		$(B)/bin/$$t --help=fish > $(DESTDIR)$(prefix)/share/fish/vendor_completions.d/$$t.fish || exit 1; \
+	done
+	$(if $(wildcard scripts/release.mk),install -m 644 scripts/release.mk $(DESTDIR)$(prefix)/share/ktools)
+
+dist:
+	@mkdir -p $(B)
+	@v=$(release); d=$(describe); rm -rf $(B)/ktools-$$v; mkdir $(B)/ktools-$$v; \
+	git ls-files -z | tar --null -T - -cf - | tar -xf - -C $(B)/ktools-$$v; echo "$$d" > $(B)/ktools-$$v/.version; \
+	tar --sort=name --owner=0 --group=0 --numeric-owner -C $(B) -czf $(B)/ktools-$$v.tar.gz ktools-$$v; \
+	rm -rf $(B)/ktools-$$v; echo $(B)/ktools-$$v.tar.gz
+
+demo: deps
+	@$(again) all
+	@B='$(B)' bash scripts/demo.sh
+
+smollm2:
+	@B='$(B)' bash scripts/smollm2.sh
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean:
+	rm -rf $(B)
+
+help:
+	@echo 'make            the tools, in $(B)/bin/'
+	@echo 'make deps       install the packages that the build needs (Debian, Ubuntu), or say which'
+	@echo 'make check      all tests; the last line is "N passed, N failed, N skipped"'
+	@echo 'make demo       dependencies, build, convert, quantise, evaluate and serve the small model in testdata/'
+	@echo 'make smollm2    fetch a small pretrained model to build/models/'
+	@echo 'make check-asan check-tsan check-oom   the tests under sanitizers; with every allocation, read, write failing once'
+	@echo 'make check-headers layers              each header compiled alone; who may include whom'
+	@echo 'make fuzz       ten minutes a reader (FUZZ_SECONDS)'
+	@echo 'make bench      kernels and machine'
+	@echo 'make man        manual pages, in $(B)/man/'
+	@echo 'make install    tools, pages, completions; prefix=$(prefix) DESTDIR='
+	@echo 'make dist       a source archive;   make format   clang-format;   make clean'
+	@echo 'variables       CC CFLAGS LDFLAGS B=build/x'

@@ -1,0 +1,319 @@
+/* cli.c: main() of every tool: options, help, context, signals, run, the last sentence, the exit status.
+ *
+ *     argv -> options -> --help, --version, --cpu=?, --device=? -> context -> run -> flush -> sentence -> status
+ *
+ * The only state of the process is what signal handlers need: the number of the signal that asked to stop. */
+#include "libcore/base.h"
+#include "cmd/cli.h"
+#include "libcore/cpu.h"
+#include "libcore/hash.h"
+#include "libcore/io.h"
+#include "libcore/json.h"
+#include "libcore/pool.h"
+#include "libcore/rx.h"
+#include "version.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { MOST_THREADS = 1024 };
+
+static const struct { const char *name, *needs; } levels[] = {
+#define XL(name, needs) { #name, needs },
+#include "levels.list"
+#undef XL
+	{ NULL, NULL }
+};
+static const char *const backends[] = {
+#define X(name) #name,
+#include "backends.list"
+#undef X
+	NULL
+};
+
+/* --- signals ------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t stop;
+
+/* The first asks, the second ends. */
+static void on_stop(int sig)
+{
+	if (stop) {
+		k_io_cleanup();
+		_exit(128 + sig);
+	}
+	stop = sig;
+}
+
+static void say(const char *s)
+{
+	if (write(2, s, strlen(s)) < 0)
+		return;
+}
+
+/* A mapped file that another process made shorter while we read it. */
+static void on_bus(int sig, siginfo_t *info, void *context K_UNUSED)
+{
+	const char *name = k_io_fault_name(info->si_addr);
+
+	k_io_cleanup();
+	if (!name) {
+		signal(sig, SIG_DFL);
+		raise(sig);
+		return;
+	}
+	say(k_tool.name);
+	say(": '");
+	say(name);
+	say("' became shorter or unreadable while it was read\n");
+	_exit(5);
+}
+
+static void catch_signals(void)
+{
+	static const int stops[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction act = { .sa_handler = on_stop }, old;
+
+	sigemptyset(&act.sa_mask);
+	/* What the parent set to be ignored (nohup, a shell's background job) stays ignored. */
+	for (size_t i = 0; i < K_LEN(stops); i++)
+		if (!sigaction(stops[i], NULL, &old) && old.sa_handler != SIG_IGN)
+			sigaction(stops[i], &act, NULL);
+	act.sa_flags = SA_SIGINFO;
+	act.sa_sigaction = on_bus;
+	sigaction(SIGBUS, &act, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	k_io_watch(&stop);
+}
+
+/* A closed standard stream would be given to the first file that is opened. These fail when used, as a closed
+ * one should. */
+static void fill_streams(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+			open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+			_exit(70);
+}
+
+/* --- what tools ask ------------------------------------------------------------------------------ */
+
+bool k_cli_wants_table(const struct k_common *c) { return !c->json && (c->table || isatty(1)); }
+
+int k_cli_write(const void *p, size_t n, struct k_err *err)
+{
+	struct k_sink *out;
+	int rc = k_sink_open(&out, NULL, err);
+
+	if (rc)
+		return rc;
+	/* Order with what went through stdio. */
+	if (fflush(stdout))
+		rc = k_err_io(err, "cannot write 'standard output'");
+	if (!rc)
+		rc = k_sink_write(out, p, n, err);
+	if (!rc)
+		rc = k_sink_commit(out, err);
+	k_sink_close(out);
+	return rc;
+}
+
+int k_cli_model(int n_operands, char **operands, const char **out, struct k_err *err)
+{
+	*out = n_operands > 0 ? operands[0] : "-";
+	if (n_operands < 1 && isatty(0))
+		return k_err_set(err, K_EUSAGE,
+			"no model: wanted a file, a folder, or a stream on standard input; see %s --help",
+			k_tool.name);
+	return 0;
+}
+
+/* --- answers that need no context ---------------------------------------------------------------- */
+
+static void put_version(struct k_buf *b)
+{
+	char rx[64];
+
+	k_rx_library(rx);
+	k_buf_printf(b, "%s %s (ktools, %s)\nlevels:", k_tool.name, K_VERSION, K_DESCRIBE);
+	for (size_t i = 0; levels[i].name; i++)
+		k_buf_printf(b, " %s", levels[i].name);
+	k_buf_puts(b, "; backends:");
+	for (size_t i = 0; backends[i]; i++)
+		k_buf_printf(b, " %s", backends[i]);
+	k_buf_printf(b, "; libraries: %s, %s, %s\n", k_json_library(), rx, k_hash_library());
+}
+
+static void put_levels(struct k_buf *b, bool table)
+{
+	for (size_t i = 0; levels[i].name; i++) {
+		bool can = k_cpu_has(levels[i].needs);
+		const char *needs = *levels[i].needs ? levels[i].needs : "nothing";
+
+		if (table)
+			k_buf_printf(b, "%-10s %-4s needs %s\n", levels[i].name, can ? "yes" : "no", needs);
+		else
+			k_buf_printf(b, "{\"level\": \"%s\", \"usable\": %s, \"needs\": \"%s\"}\n",
+				levels[i].name, can ? "true" : "false", levels[i].needs);
+	}
+}
+
+static void put_devices(struct k_buf *b, bool table)
+{
+	char name[128];
+
+	k_cpu_name(name, sizeof name);
+	if (table) {
+		k_buf_printf(b, "cpu        yes  %s, %d threads\ncuda       no   not built\n", name,
+			k_cpu_count());
+		return;
+	}
+	k_buf_puts(b, "{\"device\": \"cpu\", \"usable\": true, \"name\": ");
+	k_json_quote(b, name, strlen(name));
+	k_buf_printf(b,
+		", \"threads\": %d}\n{\"device\": \"cuda\", \"usable\": false, \"name\": \"not built\"}\n",
+		k_cpu_count());
+}
+
+/* 1: answered. */
+static int answer(const struct k_common *c, struct k_err *err)
+{
+	struct k_buf b;
+	int rc = 0;
+
+	k_buf_init(&b, 0);
+	if (c->help)
+		rc = k_opt_help(&k_tool, c->help, K_VERSION, &b, err);
+	else if (c->version)
+		put_version(&b);
+	else if (c->cpu && !strcmp(c->cpu, "?"))
+		put_levels(&b, k_cli_wants_table(c));
+	else if (c->device && !strcmp(c->device, "?"))
+		put_devices(&b, k_cli_wants_table(c));
+	if (!rc)
+		rc = k_buf_ok(&b, "an answer", err);
+	if (!rc && b.len) {
+		rc = k_cli_write(b.data, b.len, err);
+		if (!rc)
+			rc = 1;
+	}
+	k_buf_fini(&b);
+	return rc;
+}
+
+/* --- the context --------------------------------------------------------------------------------- */
+
+static void set_log(struct k_log *log, const struct k_common *c)
+{
+	log->json = c->log == 1;
+	log->level = c->quiet ? K_LOG_ERROR : c->verbose ? K_LOG_DEBUG : K_LOG_INFO;
+	if (c->progress == 2)
+		log->progress = K_PROGRESS_JSON;
+	else if (c->progress == 0 && !c->quiet && !log->json && isatty(2))
+		log->progress = K_PROGRESS_METER;
+}
+
+static int check_cpu(const char *cpu, struct k_err *err)
+{
+	struct k_buf b;
+	int rc;
+
+	for (size_t i = 0; levels[i].name; i++)
+		if (!cpu || !strcmp(levels[i].name, cpu))
+			return 0;
+	k_buf_init(&b, 0);
+	for (size_t i = 0; levels[i].name; i++)
+		k_buf_printf(&b, "%s%s", i ? ", " : "", levels[i].name);
+	rc = k_err_set(
+		err, K_EUSAGE, "--cpu is '%s', wanted one of %s", cpu ? cpu : "", b.data ? b.data : "none");
+	k_buf_fini(&b);
+	return rc;
+}
+
+static int set_context(struct k_ctx *ctx, const struct k_common *c, struct k_err *err)
+{
+	static const enum k_act acts[] = { K_ACT_F32, K_ACT_F32, K_ACT_BF16, K_ACT_INT8 };
+	int rc;
+
+	if (c->cpu) {
+		rc = check_cpu(c->cpu, err);
+		if (rc)
+			return rc;
+	}
+	if (c->device && !strncmp(c->device, "cuda", 4) && (!c->device[4] || c->device[4] == ':'))
+		return k_err_set(err, K_EDEVICE,
+			"--device is '%s', but this build has no CUDA backend, wanted cpu", c->device);
+	if (c->device && strcmp(c->device, "cpu"))
+		return k_err_set(err, K_EDEVICE,
+			"--device is '%s', and nothing here knows such a device, wanted cpu", c->device);
+	if (c->threads < 0 || c->threads > MOST_THREADS)
+		return k_err_set(err, K_EUSAGE, "--threads is %lld, wanted 1 to %d, or 0 for all",
+			(long long)c->threads, MOST_THREADS);
+	ctx->cpu = c->cpu;
+	ctx->act = acts[c->act];
+	ctx->max_memory = c->max_memory;
+	ctx->stop = &stop;
+	return k_pool_new(
+		&ctx->pool, c->threads ? (int)c->threads : K_MIN(k_cpu_count(), (int)MOST_THREADS), err);
+}
+
+/* Whatever went to standard output is there, or the run failed. */
+static int last_flush(int rc, struct k_err *err)
+{
+	bool bad = fflush(stdout) || ferror(stdout);
+
+	if (close(1) && errno != EINTR)
+		bad = true;
+	if (bad && rc >= 0)
+		return k_err_io(err, "cannot write 'standard output'");
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	struct k_err err = { 0 };
+	struct k_ctx ctx = { 0 };
+	struct k_common *common;
+	char **operands = NULL;
+	struct k_log log;
+	int n_operands = 0, rc;
+	bool parsed = false;
+
+	fill_streams();
+	k_log_init(&log, k_tool.name);
+	ctx.log = &log;
+	K_ASSERT(k_tool.args_size >= sizeof *common);
+	common = k_calloc(1, k_tool.args_size);
+	if (!common) {
+		rc = k_err_nomem(&err, k_tool.args_size, "the options");
+		goto out;
+	}
+	rc = k_opt_parse(&k_tool, argc, argv, common, &n_operands, &operands, &err);
+	if (rc)
+		goto out;
+	parsed = true;
+	set_log(&log, common);
+	rc = answer(common, &err);
+	if (rc)
+		goto out;
+	catch_signals();
+	rc = set_context(&ctx, common, &err);
+	if (!rc)
+		rc = k_tool.run(&ctx, common, n_operands, operands, &err);
+out:
+	rc = last_flush(rc, &err);
+	if (rc < 0)
+		k_logf(&log, K_LOG_ERROR, "%s", err.msg[0] ? err.msg : k_err_about(rc));
+	k_pool_free(ctx.pool);
+	if (parsed)
+		k_opt_fini(&k_tool, common);
+	k_free(operands);
+	k_free(common);
+	k_log_fini(&log);
+	if (rc == K_ECANCEL && stop)
+		return 128 + stop;
+	return rc < 0 ? k_err_exit(rc) : 0;
+}

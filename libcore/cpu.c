@@ -1,0 +1,209 @@
+/* cpu.c: features by name, CPUs by affinity and quota, the CPU's name.
+ *
+ * A feature counts when CPUID has it and the system saves its registers (XGETBV); AMX also wants permission
+ * from the kernel, which is asked for here, once per question (the request is idempotent). */
+#include "libcore/base.h"
+#include "libcore/cpu.h"
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+enum reg { EAX, EBX, ECX, EDX };
+enum save { NONE, YMM = 0x06, ZMM = 0xe6, TILE = 0x60006 };     /* bits of XCR0 that must be set */
+
+static const struct {
+	const char *name;
+	unsigned leaf, sub;
+	enum reg reg;
+	int bit;
+	unsigned save;
+} features[] = {
+	{ "sse4.2", 1, 0, ECX, 20, NONE },
+	{ "popcnt", 1, 0, ECX, 23, NONE },
+	{ "avx", 1, 0, ECX, 28, YMM },
+	{ "fma", 1, 0, ECX, 12, YMM },
+	{ "f16c", 1, 0, ECX, 29, YMM },
+	{ "bmi2", 7, 0, EBX, 8, NONE },
+	{ "avx2", 7, 0, EBX, 5, YMM },
+	{ "avx512f", 7, 0, EBX, 16, ZMM },
+	{ "avx512dq", 7, 0, EBX, 17, ZMM },
+	{ "avx512cd", 7, 0, EBX, 28, ZMM },
+	{ "avx512bw", 7, 0, EBX, 30, ZMM },
+	{ "avx512vl", 7, 0, EBX, 31, ZMM },
+	{ "avx512vbmi", 7, 0, ECX, 1, ZMM },
+	{ "avx512vnni", 7, 0, ECX, 11, ZMM },
+	{ "avx512fp16", 7, 0, EDX, 23, ZMM },
+	{ "amx-bf16", 7, 0, EDX, 22, TILE },
+	{ "amx-tile", 7, 0, EDX, 24, TILE },
+	{ "amx-int8", 7, 0, EDX, 25, TILE },
+	{ "avxvnni", 7, 1, EAX, 4, YMM },
+	{ "avx512bf16", 7, 1, EAX, 5, ZMM },
+	{ "amx-fp16", 7, 1, EAX, 21, TILE },
+};
+
+static unsigned saved_by_system(void)
+{
+	unsigned r[4], lo, hi;
+
+	if (!__get_cpuid(1, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) || !(r[ECX] >> 27 & 1))
+		return 0;
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return lo;
+}
+
+static bool may_use_tiles(void)
+{
+	enum { REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18 };
+
+	return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
+}
+
+static bool has(const char *name, size_t n)
+{
+	unsigned r[4];
+
+	for (size_t i = 0; i < K_LEN(features); i++) {
+		if (strlen(features[i].name) != n || memcmp(features[i].name, name, n))
+			continue;
+		if (!__get_cpuid_count(features[i].leaf, features[i].sub, &r[EAX], &r[EBX], &r[ECX], &r[EDX]))
+			return false;
+		if (!(r[features[i].reg] >> features[i].bit & 1))
+			return false;
+		if ((saved_by_system() & features[i].save) != features[i].save)
+			return false;
+		return features[i].save != TILE || may_use_tiles();
+	}
+	return false;
+}
+#else
+static bool has(const char *name K_UNUSED, size_t n K_UNUSED) { return false; }
+#endif
+
+bool k_cpu_has(const char *list)
+{
+	while (*list) {
+		size_t n = strcspn(list, " ");
+
+		if (n && !has(list, n))
+			return false;
+		list += n + (list[n] == ' ');
+	}
+	return true;
+}
+
+/* A file of /proc or /sys that fits into buf, NUL-terminated; false when it cannot be read. These are no
+ * models: io.c, with its failure on purpose, is not asked. */
+static bool small_file(const char *path, char *buf, size_t n)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got;
+
+	if (fd < 0)
+		return false;
+	got = read(fd, buf, n - 1);
+	close(fd);
+	if (got <= 0)
+		return false;
+	buf[got] = 0;
+	return true;
+}
+
+/* CPUs of the quota in one cgroup folder, 0 when it has none. */
+static int quota_of(const char *folder)
+{
+	long long quota = 0, period = 0;
+	char path[600], text[64];
+
+	snprintf(path, sizeof path, "%s/cpu.max", folder);
+	if (small_file(path, text, sizeof text)) {
+		if (sscanf(text, "%lld %lld", &quota, &period) != 2)
+			return 0;
+	} else {
+		snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", folder);
+		if (!small_file(path, text, sizeof text) || sscanf(text, "%lld", &quota) != 1)
+			return 0;
+		snprintf(path, sizeof path, "%s/cpu.cfs_period_us", folder);
+		if (!small_file(path, text, sizeof text) || sscanf(text, "%lld", &period) != 1)
+			return 0;
+	}
+	if (quota <= 0 || period <= 0)
+		return 0;
+	return (int)K_MIN((quota + period - 1) / period, 1 << 20);
+}
+
+/* The smallest quota of our group and those above it, in both hierarchies. */
+static int quota(void)
+{
+	char groups[4096], folder[512], *line, *save = NULL;
+	int least = 0, q;
+
+	if (!small_file("/proc/self/cgroup", groups, sizeof groups))
+		return 0;
+	for (line = strtok_r(groups, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *controllers = strchr(line, ':'),
+		     *path = controllers ? strchr(controllers + 1, ':') : NULL;
+		const char *root = "/sys/fs/cgroup";
+
+		if (!path)
+			continue;
+		*path++ = 0;
+		if (controllers[1]) {
+			if (!strstr(controllers, "cpu") || strstr(controllers, "cpuset"))
+				continue;
+			root = "/sys/fs/cgroup/cpu";
+		}
+		/* In a container the path may name what only the host sees; then the root is ours. */
+		for (char *end = path + strlen(path); ; *end = 0) {
+			snprintf(folder, sizeof folder, "%s%s", root, path);
+			q = quota_of(folder);
+			if (q && (!least || q < least))
+				least = q;
+			end = strrchr(path, '/');
+			if (!end)
+				break;
+		}
+	}
+	return least;
+}
+
+int k_cpu_count(void)
+{
+	int n = 0, q = quota();
+	cpu_set_t *set;
+
+	/* The kernel refuses a set smaller than its own number of CPUs. */
+	for (int bits = 1024; bits <= 1 << 16 && !n; bits *= 4) {
+		set = CPU_ALLOC((size_t)bits);
+		if (!set)
+			break;
+		if (sched_getaffinity(0, CPU_ALLOC_SIZE((size_t)bits), set) == 0)
+			n = CPU_COUNT_S(CPU_ALLOC_SIZE((size_t)bits), set);
+		CPU_FREE(set);
+	}
+	if (n < 1)
+		n = (int)K_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L);
+	return q && q < n ? q : n;
+}
+
+void k_cpu_name(char *buf, size_t n)
+{
+	char text[4096], *at, *end;
+
+	snprintf(buf, n, "unknown CPU");
+	if (!small_file("/proc/cpuinfo", text, sizeof text))
+		return;
+	at = strstr(text, "model name");
+	at = at ? strchr(at, ':') : NULL;
+	if (!at)
+		return;
+	at += 1 + strspn(at + 1, " \t");
+	end = at + strcspn(at, "\n");
+	*end = 0;
+	snprintf(buf, n, "%s", at);
+}

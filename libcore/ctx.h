@@ -1,0 +1,26 @@
+/* ctx.h: what a tool hands down to every library call that works for long. Made once by cmd/cli.c; never global. */
+#ifndef K_CTX_H
+#define K_CTX_H
+
+#include <signal.h>
+#include "libcore/err.h"
+
+struct k_log;
+struct k_pool;
+
+enum k_act { K_ACT_F32, K_ACT_BF16, K_ACT_INT8 };     /* precision of the activations that enter matrix products */
+
+struct k_ctx {
+	struct k_log *log;                      /* never NULL in tools; tests may leave it NULL */
+	struct k_pool *pool;
+	const volatile sig_atomic_t *stop;      /* non-zero: a signal asked to stop; may be NULL */
+	uint64_t max_memory;                    /* bytes; 0 = the tool's default */
+	const char *cpu;                        /* highest kernel level, NULL = best */
+	enum k_act act;
+	const char *spool;                      /* folder for spooled archives, NULL = none */
+};
+
+/* 0, or K_ECANCEL with a sentence when a signal asked to stop. */
+int k_ctx_check(const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+
+#endif

@@ -1,0 +1,392 @@
+/* json.c: parsing, getters, building over jansson; the only includer of jansson.h. Text is written by
+ * json_text.c.
+ *
+ * struct k_json is a json_t under another name: a pointer is cast, nothing is wrapped. jansson's memory is
+ * ours (k_alloc), and a thread-local mark says whether a parse failed for want of memory, which jansson
+ * reports as bad text in some places. */
+#include "libcore/base.h"
+#include "libcore/json.h"
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static _Thread_local bool starved;
+
+static void *take(size_t n)
+{
+	void *p = k_alloc(n);
+
+	if (!p)
+		starved = true;
+	return p;
+}
+
+__attribute__((constructor)) static void use_our_memory(void) { json_set_alloc_funcs(take, k_free); }
+
+static json_t *in(const struct k_json *v) { return (json_t *)(uintptr_t)v; }
+static struct k_json *out_of(json_t *v) { return (struct k_json *)v; }
+
+const char *k_json_library(void) { return "jansson " JANSSON_VERSION; }
+
+/* --- parsing ------------------------------------------------------------------------------------- */
+
+/* jansson's own limit is 2048 and fixed; ours is counted before. Brackets in strings do not count. */
+static bool too_deep(const char *text, size_t len, int limit)
+{
+	bool string = false;
+	int depth = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		char c = text[i];
+
+		if (string) {
+			if (c == '\\')
+				i++;
+			else if (c == '"')
+				string = false;
+		} else if (c == '"') {
+			string = true;
+		} else if (c == '[' || c == '{') {
+			if (++depth > limit)
+				return true;
+		} else if (c == ']' || c == '}') {
+			depth--;
+		}
+	}
+	return false;
+}
+
+/* Copies text with ".0" behind every integer that has no place in 64 bits, so that jansson reads it as a real number:
+ * tokenizer_config.json may say "model_max_length": 1000000000000000019884624838656. */
+static void widen(struct k_buf *b, const char *text, size_t len)
+{
+	static const char digits[] = "-0123456789", number[] = "-0123456789.eE+";
+	bool string = false;
+
+	for (size_t i = 0, end; i < len; i = end) {
+		end = i + 1;
+		if (string && text[i] == '\\') {
+			end = K_MIN(i + 2, len);
+		} else if (text[i] == '"') {
+			string = !string;
+		} else if (!string && memchr(digits, text[i], sizeof digits - 1)) {
+			bool whole = true;
+
+			for (; end < len && memchr(number, text[end], sizeof number - 1); end++)
+				whole &= memchr(digits, text[end], sizeof digits - 1) != NULL;
+			k_buf_put(b, text + i, end - i);
+			errno = 0;
+			if (whole && end - i >= 19 && (strtoll(b->data + b->len - (end - i), NULL, 10), errno == ERANGE))
+				k_buf_puts(b, ".0");
+			continue;
+		}
+		k_buf_put(b, text + i, end - i);
+	}
+}
+
+static json_t *load_widened(const char *text, size_t len, size_t how, json_error_t *why)
+{
+	struct k_buf b;
+	json_t *v = NULL;
+
+	k_buf_init(&b, 0);
+	widen(&b, text, len);
+	if (!b.failed)
+		v = json_loadb(b.data, b.len, how, why);
+	starved |= b.failed;
+	k_buf_fini(&b);
+	return v;
+}
+
+int k_json_parse(
+	struct k_json **out, const char *text, size_t len, int flags, const char *what, struct k_err *err)
+{
+	int limit = flags & K_JSON_LAST_WINS ? 128 : 64;
+	size_t how = JSON_DECODE_ANY | (flags & K_JSON_LAST_WINS ? 0 : JSON_REJECT_DUPLICATES);
+	json_error_t why;
+	json_t *v;
+
+	*out = NULL;
+	if (len >= 3 && !memcmp(text, "\xef\xbb\xbf", 3))
+		return k_err_set(
+			err, K_EFORMAT, "'%s' begins with a byte order mark, wanted JSON without one", what);
+	if (too_deep(text, len, limit))
+		return k_err_set(err, K_EFORMAT, "'%s' is nested deeper than %d levels", what, limit);
+	starved = false;
+	why.text[0] = 0;
+	v = json_loadb(text, len, how, &why);
+	if (!v && json_error_code(&why) == json_error_numeric_overflow)
+		v = load_widened(text, len, how, &why);
+	if (v) {
+		*out = out_of(v);
+		return 0;
+	}
+	if (starved || json_error_code(&why) == json_error_out_of_memory)
+		return k_err_nomem(err, len, what);
+	return k_err_set(err, K_EFORMAT, "'%s' is not valid JSON at line %d, column %d: %s", what, why.line,
+		why.column, why.text);
+}
+
+void k_json_free(struct k_json *v) { json_decref(in(v)); }
+struct k_json *k_json_keep(struct k_json *v) { return out_of(json_incref(in(v))); }
+bool k_json_equal(const struct k_json *a, const struct k_json *b) { return json_equal(in(a), in(b)); }
+
+/* --- looking ------------------------------------------------------------------------------------- */
+
+enum k_json_kind k_json_kind(const struct k_json *v)
+{
+	static const enum k_json_kind kinds[] = {
+		[JSON_OBJECT] = K_JSON_OBJECT,
+		[JSON_ARRAY] = K_JSON_ARRAY,
+		[JSON_STRING] = K_JSON_STRING,
+		[JSON_INTEGER] = K_JSON_INT,
+		[JSON_REAL] = K_JSON_REAL,
+		[JSON_TRUE] = K_JSON_BOOL,
+		[JSON_FALSE] = K_JSON_BOOL,
+		[JSON_NULL] = K_JSON_NULL,
+	};
+
+	return v ? kinds[json_typeof(in(v))] : K_JSON_NULL;
+}
+
+const char *k_json_kind_name(const struct k_json *v)
+{
+	static const char *const names[] = { "null", "a boolean", "an integer", "a number", "a string",
+		"an array", "an object" };
+
+	return names[k_json_kind(v)];
+}
+
+struct k_json *k_json_find(const struct k_json *obj, const char *key)
+{
+	return out_of(json_object_get(in(obj), key));
+}
+struct k_json *k_json_at(const struct k_json *arr, size_t i) { return out_of(json_array_get(in(arr), i)); }
+
+size_t k_json_len(const struct k_json *v)
+{
+	switch (k_json_kind(v)) {
+	case K_JSON_OBJECT: return json_object_size(in(v));
+	case K_JSON_ARRAY: return json_array_size(in(v));
+	case K_JSON_STRING: return json_string_length(in(v));
+	default: return 0;
+	}
+}
+
+bool k_json_next(const struct k_json *obj, void **it, const char **key, struct k_json **value)
+{
+	*it = *it ? json_object_iter_next(in(obj), *it) : json_object_iter(in(obj));
+	if (!*it)
+		return false;
+	*key = json_object_iter_key(*it);
+	*value = out_of(json_object_iter_value(*it));
+	return true;
+}
+
+const char *k_json_string(const struct k_json *v) { return json_string_value(in(v)); }
+int64_t k_json_int(const struct k_json *v) { return json_integer_value(in(v)); }
+double k_json_number(const struct k_json *v) { return json_number_value(in(v)); }
+bool k_json_bool(const struct k_json *v) { return json_is_true(in(v)); }
+
+/* --- typed members ------------------------------------------------------------------------------- */
+
+/* "config.json" and "factor" -> 'config.json': factor
+ * "config.json: rope_scaling" and "factor" -> 'config.json': rope_scaling.factor */
+static void place(char *buf, size_t n, const char *where, const char *key)
+{
+	const char *colon = strstr(where, ": ");
+
+	if (colon)
+		snprintf(buf, n, "'%.*s': %.100s.%.80s", (int)K_MIN(colon - where, 140), where, colon + 2,
+			key);
+	else
+		snprintf(buf, n, "'%.140s': %.80s", where, key);
+}
+
+static int wrong(const char *where, const char *key, const char *is, const char *wanted, struct k_err *err)
+{
+	char at[400];
+
+	place(at, sizeof at, where, key);
+	return k_err_set(err, K_EFORMAT, "%s is %s, wanted %s", at, is, wanted);
+}
+
+static int absent(const char *where, const char *key, const char *wanted, struct k_err *err)
+{
+	char at[400];
+
+	place(at, sizeof at, where, key);
+	return k_err_set(err, K_ENOENT, "%s is missing, wanted %s", at, wanted);
+}
+
+static bool is_null(const struct k_json *v) { return !v || k_json_kind(v) == K_JSON_NULL; }
+
+static int check_int(const struct k_json *v, const char *key, int64_t lo, int64_t hi, int64_t *out,
+	const char *where, struct k_err *err)
+{
+	char is[32], wanted[80];
+	int64_t x = k_json_int(v);
+
+	if (k_json_kind(v) != K_JSON_INT)
+		return wrong(where, key, k_json_kind_name(v), "an integer", err);
+	if (x < lo || x > hi) {
+		snprintf(is, sizeof is, "%lld", (long long)x);
+		snprintf(wanted, sizeof wanted, "an integer from %lld to %lld", (long long)lo, (long long)hi);
+		return wrong(where, key, is, wanted, err);
+	}
+	*out = x;
+	return 0;
+}
+
+int k_json_get_int(const struct k_json *obj, const char *key, int64_t lo, int64_t hi, int64_t *out,
+	const char *where, struct k_err *err)
+{
+	const struct k_json *v = k_json_find(obj, key);
+
+	return is_null(v) ? absent(where, key, "an integer", err)
+			  : check_int(v, key, lo, hi, out, where, err);
+}
+
+int k_json_int_or(const struct k_json *obj, const char *key, int64_t lo, int64_t hi, int64_t def,
+	int64_t *out, const char *where, struct k_err *err)
+{
+	const struct k_json *v = k_json_find(obj, key);
+
+	*out = def;
+	return is_null(v) ? 0 : check_int(v, key, lo, hi, out, where, err);
+}
+
+static int check_num(const struct k_json *v, const char *key, double lo, double hi, double *out,
+	const char *where, struct k_err *err)
+{
+	char is[40], wanted[100];
+	double x = k_json_number(v);
+
+	if (k_json_kind(v) != K_JSON_INT && k_json_kind(v) != K_JSON_REAL)
+		return wrong(where, key, k_json_kind_name(v), "a number", err);
+	if (!(x >= lo && x <= hi)) {
+		snprintf(is, sizeof is, "%.9g", x);
+		snprintf(wanted, sizeof wanted, "a number from %.9g to %.9g", lo, hi);
+		return wrong(where, key, is, wanted, err);
+	}
+	*out = x;
+	return 0;
+}
+
+int k_json_get_num(const struct k_json *obj, const char *key, double lo, double hi, double *out,
+	const char *where, struct k_err *err)
+{
+	const struct k_json *v = k_json_find(obj, key);
+
+	return is_null(v) ? absent(where, key, "a number", err) : check_num(v, key, lo, hi, out, where, err);
+}
+
+int k_json_num_or(const struct k_json *obj, const char *key, double lo, double hi, double def, double *out,
+	const char *where, struct k_err *err)
+{
+	const struct k_json *v = k_json_find(obj, key);
+
+	*out = def;
+	return is_null(v) ? 0 : check_num(v, key, lo, hi, out, where, err);
+}
+
+int k_json_bool_or(
+	const struct k_json *obj, const char *key, bool def, bool *out, const char *where, struct k_err *err)
+{
+	const struct k_json *v = k_json_find(obj, key);
+
+	*out = def;
+	if (is_null(v))
+		return 0;
+	if (k_json_kind(v) != K_JSON_BOOL)
+		return wrong(where, key, k_json_kind_name(v), "a boolean", err);
+	*out = k_json_bool(v);
+	return 0;
+}
+
+int k_json_get_str(
+	const struct k_json *obj, const char *key, const char **out, const char *where, struct k_err *err)
+{
+	const struct k_json *v = k_json_find(obj, key);
+
+	if (is_null(v))
+		return absent(where, key, "a string", err);
+	return k_json_str_or(obj, key, NULL, out, where, err);
+}
+
+int k_json_str_or(const struct k_json *obj, const char *key, const char *def, const char **out,
+	const char *where, struct k_err *err)
+{
+	const struct k_json *v = k_json_find(obj, key);
+
+	*out = def;
+	if (is_null(v))
+		return 0;
+	if (k_json_kind(v) != K_JSON_STRING)
+		return wrong(where, key, k_json_kind_name(v), "a string", err);
+	*out = k_json_string(v);
+	return 0;
+}
+
+static int get_kind(const struct k_json *obj, const char *key, enum k_json_kind kind, const char *wanted,
+	struct k_json **out, const char *where, struct k_err *err)
+{
+	struct k_json *v = k_json_find(obj, key);
+
+	*out = NULL;
+	if (is_null(v))
+		return absent(where, key, wanted, err);
+	if (k_json_kind(v) != kind)
+		return wrong(where, key, k_json_kind_name(v), wanted, err);
+	*out = v;
+	return 0;
+}
+
+int k_json_get_array(
+	const struct k_json *obj, const char *key, struct k_json **out, const char *where, struct k_err *err)
+{
+	return get_kind(obj, key, K_JSON_ARRAY, "an array", out, where, err);
+}
+
+int k_json_get_object(
+	const struct k_json *obj, const char *key, struct k_json **out, const char *where, struct k_err *err)
+{
+	return get_kind(obj, key, K_JSON_OBJECT, "an object", out, where, err);
+}
+
+/* --- building ------------------------------------------------------------------------------------ */
+
+struct k_json *k_json_object(void) { return out_of(json_object()); }
+struct k_json *k_json_array(void) { return out_of(json_array()); }
+struct k_json *k_json_new_int(int64_t v) { return out_of(json_integer(v)); }
+struct k_json *k_json_new_number(double v) { return out_of(isfinite(v) ? json_real(v) : json_null()); }
+struct k_json *k_json_new_bool(bool v) { return out_of(json_boolean(v)); }
+struct k_json *k_json_new_null(void) { return out_of(json_null()); }
+
+struct k_json *k_json_new_string(const char *s, size_t n)
+{
+	struct k_buf b;
+	json_t *v = NULL;
+
+	if (k_utf8_ok(s, n))
+		return out_of(json_stringn_nocheck(n ? s : "", n));
+	k_buf_init(&b, 0);
+	k_utf8_mend(&b, s, n);
+	if (!b.failed)
+		v = json_stringn_nocheck(b.data, b.len);
+	k_buf_fini(&b);
+	return out_of(v);
+}
+
+int k_json_set(struct k_json *obj, const char *key, struct k_json *value)
+{
+	return json_object_set_new(in(obj), key, in(value));
+}
+
+int k_json_push(struct k_json *arr, struct k_json *value)
+{
+	return json_array_append_new(in(arr), in(value));
+}
+struct k_json *k_json_copy(const struct k_json *v) { return out_of(json_deep_copy(in(v))); }

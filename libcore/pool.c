@@ -1,0 +1,332 @@
+/* pool.c: threads that wait for a job; the caller of a job works too, as worker 0.
+ *
+ *     each:  indices are handed out from one counter, in growing order.
+ *     pipe:  slots go round: free -> (read, one thread) -> full -> (work, any) -> done -> (write, in order)
+ *
+ * In a pipe whoever is idle takes the write that is due, else work that is there, else the next read. So a
+ * slow writer stops the reader when all slots are taken, and with one thread the pipe is a plain loop.
+ *
+ * Invariants: only one thread is inside read and one inside write; item i is written after item i - 1; after
+ * the first error nothing new begins, and the error of the earliest item wins among those that fail at once. */
+#include "libcore/base.h"
+#include "libcore/pool.h"
+#include "libcore/cpu.h"
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+struct worker { struct k_pool *pool; pthread_t thread; int index; };
+
+struct k_pool {
+	pthread_mutex_t lock;
+	pthread_cond_t wake, idle;
+	void (*run)(void *arg, int worker);     /* the job; written before round changes */
+	void *arg;
+	_Atomic uint64_t round;         /* number of the job; a worker runs each once */
+	atomic_int busy;                /* helpers that have not finished the round */
+	atomic_bool end;
+	bool in_job;
+	int n, started, spin;
+	struct worker *workers;         /* n - 1 helpers */
+};
+
+/* A decode step is hundreds of short jobs, and going to sleep and waking takes longer than many of them:
+ * everybody looks for a while before sleeping. Not where there are more threads than CPUs. */
+enum { SPIN = 4000 };
+
+static inline void pause_cpu(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#endif
+}
+
+static bool has_news(struct k_pool *p, uint64_t seen)
+{
+	return atomic_load(&p->round) != seen || atomic_load(&p->end);
+}
+
+static void *helper(void *arg)
+{
+	struct worker *w = arg;
+	struct k_pool *p = w->pool;
+
+	for (uint64_t seen = 0; ; seen++) {
+		for (int i = 0; i < p->spin && !has_news(p, seen); i++)
+			pause_cpu();
+		if (!has_news(p, seen)) {
+			pthread_mutex_lock(&p->lock);
+			while (!has_news(p, seen))
+				pthread_cond_wait(&p->wake, &p->lock);
+			pthread_mutex_unlock(&p->lock);
+		}
+		if (atomic_load(&p->end))
+			return NULL;
+		p->run(p->arg, w->index);
+		if (atomic_fetch_sub(&p->busy, 1) == 1) {
+			pthread_mutex_lock(&p->lock);
+			pthread_cond_signal(&p->idle);
+			pthread_mutex_unlock(&p->lock);
+		}
+	}
+}
+
+int k_pool_new(struct k_pool **out, int n, struct k_err *err)
+{
+	struct k_pool *p = k_calloc(1, sizeof *p);
+	sigset_t all, old;
+	int rc = 0;
+
+	*out = NULL;
+	K_ASSERT(n >= 1);
+	if (!p)
+		return k_err_nomem(err, sizeof *p, "threads");
+	p->n = n;
+	p->spin = n <= k_cpu_count() ? SPIN : 0;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->wake, NULL);
+	pthread_cond_init(&p->idle, NULL);
+	p->workers = k_calloc((size_t)n, sizeof *p->workers);
+	if (!p->workers)
+		rc = k_err_nomem(err, (size_t)n * sizeof *p->workers, "threads");
+	/* Signals go to the thread that waits for them; faults of a helper are its own. */
+	sigfillset(&all);
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGILL);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	for (int i = 1; i < n && !rc; i++) {
+		struct worker *w = &p->workers[i - 1];
+
+		*w = (struct worker){ .pool = p, .index = i };
+		if (pthread_create(&w->thread, NULL, helper, w))
+			rc = k_err_set(err, K_ENOMEM, "the system refuses thread %d of %d", i + 1, n);
+		else
+			p->started++;
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc) {
+		k_pool_free(p);
+		return rc;
+	}
+	*out = p;
+	return 0;
+}
+
+void k_pool_free(struct k_pool *p)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	atomic_store(&p->end, true);
+	pthread_cond_broadcast(&p->wake);
+	pthread_mutex_unlock(&p->lock);
+	for (int i = 0; i < p->started; i++)
+		pthread_join(p->workers[i].thread, NULL);
+	pthread_cond_destroy(&p->idle);
+	pthread_cond_destroy(&p->wake);
+	pthread_mutex_destroy(&p->lock);
+	k_free(p->workers);
+	k_free(p);
+}
+
+int k_pool_threads(const struct k_pool *p) { return p ? p->n : 1; }
+
+static void run_all(struct k_pool *p, void (*run)(void *, int), void *arg)
+{
+	pthread_mutex_lock(&p->lock);
+	K_ASSERT(!p->in_job);
+	p->in_job = true;
+	p->run = run;
+	p->arg = arg;
+	atomic_store(&p->busy, p->started);
+	atomic_fetch_add(&p->round, 1);
+	pthread_cond_broadcast(&p->wake);
+	pthread_mutex_unlock(&p->lock);
+	run(arg, 0);
+	for (int i = 0; i < p->spin && atomic_load(&p->busy); i++)
+		pause_cpu();
+	pthread_mutex_lock(&p->lock);
+	while (atomic_load(&p->busy))
+		pthread_cond_wait(&p->idle, &p->lock);
+	p->in_job = false;
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* --- for-each ------------------------------------------------------------------------------------ */
+
+struct each { int64_t n, next; void (*fn)(void *, int64_t, int); void *arg; };
+
+static void each_run(void *arg, int worker)
+{
+	struct each *e = arg;
+
+	for (;;) {
+		int64_t i = __atomic_fetch_add(&e->next, 1, __ATOMIC_RELAXED);
+
+		if (i >= e->n)
+			return;
+		e->fn(e->arg, i, worker);
+	}
+}
+
+void k_pool_each(struct k_pool *p, int64_t n, void (*fn)(void *arg, int64_t i, int worker), void *arg)
+{
+	struct each e = { n, 0, fn, arg };
+
+	if (!p || p->n == 1 || n <= 1) {
+		for (int64_t i = 0; i < n; i++)
+			fn(arg, i, 0);
+		return;
+	}
+	run_all(p, each_run, &e);
+}
+
+/* --- ordered pipe -------------------------------------------------------------------------------- */
+
+enum state { FREE, READING, FULL, WORKING, DONE, WRITING };
+
+struct pipe {
+	const struct k_pipe *how;
+	pthread_mutex_t lock;
+	pthread_cond_t change;
+	char *items;
+	enum state *state;              /* of item i % depth */
+	uint64_t n_read, n_taken, n_written;    /* items read; given to work; written */
+	int depth;
+	bool reading, writing, no_more;
+	int rc;
+	uint64_t rc_item;               /* the item that failed */
+	struct k_err err;
+};
+
+static void failed(struct pipe *q, uint64_t i, int rc, const struct k_err *err)
+{
+	if (q->rc && q->rc_item <= i)
+		return;
+	q->rc = rc;
+	q->rc_item = i;
+	q->err = *err;
+}
+
+static void do_write(struct pipe *q)
+{
+	uint64_t i = q->n_written;
+	size_t slot = (size_t)(i % (uint64_t)q->depth);
+	struct k_err err = { 0 };
+	int rc;
+
+	q->writing = true;
+	q->state[slot] = WRITING;
+	pthread_mutex_unlock(&q->lock);
+	rc = q->how->write(q->how->arg, q->items + slot * q->how->item_bytes, &err);
+	pthread_mutex_lock(&q->lock);
+	q->writing = false;
+	q->state[slot] = FREE;
+	q->n_written++;
+	if (rc < 0)
+		failed(q, i, rc, &err);
+}
+
+static void do_work(struct pipe *q)
+{
+	uint64_t i = q->n_taken++;
+	size_t slot = (size_t)(i % (uint64_t)q->depth);
+	struct k_err err = { 0 };
+	int rc = 0;
+
+	q->state[slot] = WORKING;
+	if (q->how->work) {
+		pthread_mutex_unlock(&q->lock);
+		rc = q->how->work(q->how->arg, q->items + slot * q->how->item_bytes, &err);
+		pthread_mutex_lock(&q->lock);
+	}
+	q->state[slot] = DONE;
+	if (rc < 0)
+		failed(q, i, rc, &err);
+}
+
+static void do_read(struct pipe *q)
+{
+	uint64_t i = q->n_read;
+	size_t slot = (size_t)(i % (uint64_t)q->depth);
+	struct k_err err = { 0 };
+	int rc;
+
+	q->reading = true;
+	q->state[slot] = READING;
+	pthread_mutex_unlock(&q->lock);
+	rc = q->how->read(q->how->arg, q->items + slot * q->how->item_bytes, &err);
+	pthread_mutex_lock(&q->lock);
+	q->reading = false;
+	q->state[slot] = rc > 0 ? FULL : FREE;
+	if (rc > 0)
+		q->n_read++;
+	else
+		q->no_more = true;
+	if (rc < 0)
+		failed(q, i, rc, &err);
+}
+
+static enum state state_at(const struct pipe *q, uint64_t i) { return q->state[i % (uint64_t)q->depth]; }
+
+static void pipe_run(void *arg, int worker K_UNUSED)
+{
+	struct pipe *q = arg;
+
+	pthread_mutex_lock(&q->lock);
+	for (;;) {
+		/* After an error, items before the failed one are still finished: what is written is a
+		 * prefix. */
+		uint64_t limit = q->rc ? q->rc_item : UINT64_MAX;
+
+		if (!q->writing && q->n_written < q->n_taken && q->n_written < limit &&
+			state_at(q, q->n_written) == DONE)
+			do_write(q);
+		else if (q->n_taken < q->n_read && q->n_taken < limit)
+			do_work(q);
+		else if (!q->reading && !q->no_more && !q->rc &&
+			 q->n_read - q->n_written < (uint64_t)q->depth)
+			do_read(q);
+		else if (K_MIN(q->n_read, limit) <= q->n_written && (q->no_more || q->rc) && !q->reading)
+			break;
+		else {
+			pthread_cond_wait(&q->change, &q->lock);
+			continue;
+		}
+		pthread_cond_broadcast(&q->change);
+	}
+	pthread_cond_broadcast(&q->change);
+	pthread_mutex_unlock(&q->lock);
+}
+
+int k_pool_pipe(struct k_pool *p, const struct k_pipe *how, struct k_err *err)
+{
+	struct pipe q = { .how = how, .depth = how->depth > 0 ? how->depth : 2 * k_pool_threads(p) };
+	int rc = 0;
+
+	q.items = k_calloc((size_t)q.depth, K_MAX(how->item_bytes, (size_t)1));
+	q.state = k_calloc((size_t)q.depth, sizeof *q.state);
+	if (!q.items || !q.state) {
+		rc = k_err_nomem(err, (size_t)q.depth * how->item_bytes, "the slots of a pipe");
+		goto out;
+	}
+	pthread_mutex_init(&q.lock, NULL);
+	pthread_cond_init(&q.change, NULL);
+	if (!p || p->n == 1)
+		pipe_run(&q, 0);
+	else
+		run_all(p, pipe_run, &q);
+	pthread_cond_destroy(&q.change);
+	pthread_mutex_destroy(&q.lock);
+	rc = q.rc;
+	if (rc)
+		*err = q.err;
+	for (int i = 0; how->drop && i < q.depth; i++)
+		how->drop(how->arg, q.items + (size_t)i * how->item_bytes);
+out:
+	k_free(q.items);
+	k_free(q.state);
+	return rc;
+}

@@ -1,0 +1,147 @@
+/* pool_test.c: every index once; pipes keep order, are bounded, and return the first error. */
+#include "libcore/base.h"
+#include "libcore/pool.h"
+#include "libcore/test.h"
+#include <pthread.h>
+#include <sched.h>
+
+static void count(void *arg, int64_t i, int worker)
+{
+	K_CHECK(worker >= 0 && worker < 8);
+	__atomic_add_fetch((int *)arg + i, 1, __ATOMIC_RELAXED);
+}
+
+K_TEST(pool_each_runs_every_index_once)
+{
+	static int hits[5000];
+	struct k_err err = { 0 };
+
+	for (int n = 1; n <= 8; n++) {
+		struct k_pool *p;
+
+		K_CHECK_OK(k_pool_new(&p, n, &err));
+		K_CHECK(k_pool_threads(p) == n);
+		for (int round = 0; round < 50; round++) {
+			int64_t items = round % 2 ? 5000 : round % 7;
+
+			memset(hits, 0, sizeof hits);
+			k_pool_each(p, items, count, hits);
+			for (int64_t i = 0; i < 5000; i++)
+				K_CHECK(hits[i] == (i < items));
+		}
+		k_pool_free(p);
+	}
+	memset(hits, 0, sizeof hits);
+	k_pool_each(NULL, 3, count, hits);
+	K_CHECK(hits[0] == 1 && hits[2] == 1 && !hits[3] && k_pool_threads(NULL) == 1);
+}
+
+struct test_pipe {
+	int64_t n, read, written;
+	int64_t fail_read, fail_work, fail_write;
+	int in_read, in_write, in_flight, most, drops;
+};
+struct item { int64_t index, square; void *memory; };
+
+static int read_one(void *arg, void *item, struct k_err *err)
+{
+	struct test_pipe *t = arg;
+	struct item *it = item;
+	int now;
+
+	K_CHECK(__atomic_add_fetch(&t->in_read, 1, __ATOMIC_SEQ_CST) == 1);
+	now = __atomic_add_fetch(&t->in_flight, 1, __ATOMIC_SEQ_CST);
+	if (now > t->most)
+		t->most = now;
+	if (!it->memory)
+		it->memory = k_alloc(1);
+	it->index = t->read;
+	__atomic_sub_fetch(&t->in_read, 1, __ATOMIC_SEQ_CST);
+	if (t->read == t->fail_read)
+		return k_err_set(err, K_EIO, "read %lld", (long long)t->read);
+	return t->read++ < t->n;
+}
+
+static int work_one(void *arg, void *item, struct k_err *err)
+{
+	struct test_pipe *t = arg;
+	struct item *it = item;
+
+	for (int64_t i = 0; i < it->index % 5; i++)
+		sched_yield();
+	it->square = it->index * it->index;
+	if (t->fail_work >= 0 && it->index >= t->fail_work)
+		return k_err_set(err, K_EFORMAT, "work %lld", (long long)it->index);
+	return 0;
+}
+
+static int write_one(void *arg, void *item, struct k_err *err)
+{
+	struct test_pipe *t = arg;
+	struct item *it = item;
+
+	K_CHECK(__atomic_add_fetch(&t->in_write, 1, __ATOMIC_SEQ_CST) == 1);
+	K_CHECK(it->index == t->written && it->square == it->index * it->index);
+	__atomic_sub_fetch(&t->in_write, 1, __ATOMIC_SEQ_CST);
+	__atomic_sub_fetch(&t->in_flight, 1, __ATOMIC_SEQ_CST);
+	if (it->index == t->fail_write)
+		return k_err_set(err, K_EIO, "write %lld", (long long)it->index);
+	t->written++;
+	return 0;
+}
+
+static void drop_one(void *arg, void *item)
+{
+	struct item *it = item;
+
+	((struct test_pipe *)arg)->drops++;
+	k_free(it->memory);
+}
+
+static int run(struct test_pipe *t, int threads, int depth, struct k_err *err)
+{
+	struct k_pipe pipe = { sizeof(struct item), depth, read_one, work_one, write_one, drop_one, t };
+	struct k_pool *p;
+	int rc;
+
+	K_CHECK(k_pool_new(&p, threads, err) == 0);
+	rc = k_pool_pipe(p, &pipe, err);
+	k_pool_free(p);
+	return rc;
+}
+
+K_TEST(pipe_keeps_order_and_is_bounded)
+{
+	struct k_err err = { 0 };
+
+	for (int threads = 1; threads <= 6; threads++) {
+		for (int depth = 0; depth <= 5; depth++) {
+			struct test_pipe t = { .n = 500, .fail_read = -1, .fail_work = -1, .fail_write = -1 };
+
+			K_CHECK(run(&t, threads, depth, &err) == 0);
+			K_CHECK(t.written == 500 && t.read == 501);
+			K_CHECK(t.most <= (depth ? depth : 2 * threads) &&
+				t.drops == (depth ? depth : 2 * threads));
+		}
+	}
+}
+
+K_TEST(pipe_returns_the_first_error)
+{
+	struct k_err err = { 0 };
+
+	for (int threads = 1; threads <= 6; threads++) {
+		for (int round = 0; round < 20; round++) {
+			struct test_pipe r = { .n = 100, .fail_read = 40, .fail_work = -1, .fail_write = -1 };
+			struct test_pipe w = { .n = 100, .fail_read = -1, .fail_work = 30, .fail_write = -1 };
+			struct test_pipe o = { .n = 100, .fail_read = -1, .fail_work = -1, .fail_write = 20 };
+
+			K_CHECK(run(&r, threads, 0, &err) == K_EIO && !strcmp(err.msg, "read 40") &&
+				r.written == 40);
+			K_CHECK(run(&w, threads, 0, &err) == K_EFORMAT && !strcmp(err.msg, "work 30") &&
+				w.written == 30);
+			K_CHECK(run(&o, threads, 0, &err) == K_EIO && !strcmp(err.msg, "write 20") &&
+				o.written == 20);
+		}
+	}
+}
