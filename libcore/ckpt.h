@@ -1,0 +1,80 @@
+/* ckpt.h: a checkpoint as every tool sees it, whatever it was read from: entries in layer order, each with a role, a type and a
+ * shape; side files; a history. A container (file, map or pipe) is one by nature; a folder, GGUF or archive becomes one through
+ * import.h.
+ *
+ * Names are those of the Hugging Face checkpoint, so that a message names what the user has. The experts of a layer are one
+ * entry whose name has '*' for the number: "model.layers.3.mlp.experts.*.gate_proj.weight", shape [experts, out, in].
+ * The parts of a quantised tensor (weight_packed + weight_scale + weight_shape; weight + weight_scale_inv) are one entry,
+ * "....weight". Side files other than config.json are entries too: role "file", type u8, name = file name; they come first. */
+#ifndef K_CKPT_H
+#define K_CKPT_H
+
+#include "libcore/arena.h"
+#include "libcore/ctx.h"
+#include "libcore/files.h"
+#include "libcore/json.h"
+#include "libcore/tensor.h"
+
+struct k_entry {
+	const char *name;
+	const char *role;               /* experts shared router attn kda embed head dense norm file other */
+	const char *source;             /* the tensor's name in a source with other names (GGUF); NULL: as name */
+	const struct k_qtype *type;
+	int ndim;
+	int64_t shape[K_MAX_DIMS];
+	uint64_t offset, bytes;         /* offset: from the start of the data section (containers) */
+	const char *form;               /* how the source spelt it where a writer must know: "ct.i64" (weight_shape I64); NULL */
+};
+
+struct k_ckpt {
+	const char *path;               /* as given by the user, for messages */
+	const char *arch;               /* "kimi_linear"; NULL: not a model this build knows (single tensors, tokenizer only) */
+	const char *config;             /* config.json verbatim, NUL-terminated; NULL when there is none */
+	size_t config_len;
+	int n_entries;
+	struct k_entry *entries;
+	struct k_json *history;         /* array of objects; never NULL */
+	struct k_arena arena;           /* owns the strings and the entries */
+	bool sequential;                /* a pipe: read() only in order, each byte once */
+	const struct k_ckpt_ops *ops;
+	void *impl;
+	struct k_log *log;
+	struct k_files *files;          /* of k_ckpt_files; NULL before */
+};
+
+struct k_ckpt_ops {
+	/* n bytes of entry i at off; off and n are whole granules (any bytes for plain types); may span slices. One thread at a time. */
+	int (*read)(struct k_ckpt *, int i, uint64_t off, void *dst, size_t n, struct k_err *);
+	/* After the last byte of the last entry was read in order: trailer, digests, end mark (a pipe), padding (a file). NULL: nothing
+	 * to check. */
+	int (*finish)(struct k_ckpt *, struct k_err *);
+	/* Base of entry i in memory, NULL when it is not mapped. */
+	const void *(*map)(struct k_ckpt *, int i);
+	void (*close)(struct k_ckpt *);
+};
+
+/* Digests: a container compares the digest of each entry that was read in order from 0 to its end (K_ECHECK names it). */
+int k_ckpt_read(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err) K_MUST_USE;
+int k_ckpt_finish(struct k_ckpt *c, struct k_err *err) K_MUST_USE;
+const void *k_ckpt_map(struct k_ckpt *c, int i);
+void k_ckpt_close(struct k_ckpt *c);                    /* takes NULL; frees c */
+int k_ckpt_find(const struct k_ckpt *c, const char *name);      /* index or -1 */
+/* The side files in memory (config.json too). Of a sequential checkpoint: only before the first weight is read; the file entries
+ * are consumed by it. Opened once and kept; borrowed. */
+int k_ckpt_files(struct k_ckpt *c, const struct k_files **out, struct k_err *err) K_MUST_USE;
+/* Rows of an entry, in steps that fit in memory: the largest number of bytes <= target that is whole granules (>= 1 granule),
+ * plain types: whole elements. Blocks never span slices. */
+size_t k_entry_block(const struct k_entry *e, size_t target);
+uint64_t k_entry_slice_bytes(const struct k_entry *e);
+int64_t k_entry_slices(const struct k_entry *e);
+static inline int64_t k_entry_rows(const struct k_entry *e) { return k_shape_rows(e->ndim, e->shape); }
+static inline int64_t k_entry_cols(const struct k_entry *e) { return k_shape_cols(e->ndim, e->shape); }
+/* Are all values of bytes [off, off + n) of entry i numbers? The bytes are whole granules (elements) of one slice. K_EFORMAT names
+ * tensor, row and column. libcore/values.c. */
+int k_ckpt_check_block(const struct k_ckpt *c, int i, uint64_t off, const void *p, size_t n, struct k_err *err) K_MUST_USE;
+/* Fills type-dependent bytes from type and shape; K_ESHAPE on overflow or where the type refuses the shape. */
+int k_entry_size(struct k_entry *e, struct k_err *err) K_MUST_USE;
+/* "...experts.*.w1.weight" and 7 -> "...experts.7.w1.weight"; without '*' the name. */
+const char *k_entry_slice_name(const struct k_entry *e, int64_t slice, char *buf, size_t n);
+
+#endif

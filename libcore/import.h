@@ -1,0 +1,23 @@
+/* import.h: raw tensors + config -> checkpoint: parts of quantised tensors joined, experts stacked, roles given, layer order,
+ * every name and shape checked against the architecture. What the architecture does not know is kept as it is with role
+ * "other" (extra layers, vision towers); what it wants and is not there is K_ENOENT; a name of a later model that would change the
+ * result (rules of the architecture) is K_EUNSUP. */
+#ifndef K_IMPORT_H
+#define K_IMPORT_H
+
+#include "libcore/ckpt.h"
+#include "libcore/raw.h"
+
+/* Takes set, which is k_alloc'd (finished and freed with the checkpoint, also on failure). A set without config.json: entries as they are, arch NULL, no stacking
+ * (parts are joined by name all the same). The result reads at random (sequential false). */
+int k_import(struct k_ckpt **out, struct k_rawset *set, struct k_log *log, struct k_err *err) K_MUST_USE;
+/* The tensor that a file calls so (GGUF's names, single experts), as it lies there; NULL: no such name, or c was not imported. Its
+ * row_order is what the checkpoint applies; a copy without one reads the file's own order. */
+const struct k_raw *k_import_find(const struct k_ckpt *c, const char *name);
+/* Joins X.weight_packed + X.weight_scale (+ X.weight_shape), X.weight (F8_E4M3) + X.weight_scale_inv, in place; checks shapes, dtypes
+ * and quantization_config. libcore/join.c. */
+int k_join_parts(struct k_rawset *set, const struct k_json *config, struct k_log *log, struct k_err *err) K_MUST_USE;
+/* Reads everything once, to the end: digests, and values (k_qtype.check): NaN, infinities, bad scales. For kls --verify. */
+int k_ckpt_check_values(struct k_ckpt *c, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+
+#endif

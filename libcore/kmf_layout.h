@@ -1,0 +1,18 @@
+/* kmf_layout.h: private to kmf_*.c: the numbers of kmf.5. */
+#ifndef K_KMF_LAYOUT_H
+#define K_KMF_LAYOUT_H
+
+#include "libcore/kmf.h"
+
+enum { KMF_FIXED = 64, KMF_DATA_ALIGN = 4096, KMF_ALIGN = 64, KMF_BIG_ALIGN = 4096, KMF_BIG = 65536, KMF_END = 16 };
+#define KMF_DIGESTS "KMFDIGS\n"
+#define KMF_LAST "KMFEND\r\n"
+
+/* Where an entry of `bytes` begins that follows `end`. */
+static inline uint64_t kmf_place(uint64_t end, uint64_t bytes) { return k_align_up(end, bytes >= KMF_BIG ? KMF_BIG_ALIGN : KMF_ALIGN); }
+/* Where the data section begins. */
+static inline uint64_t kmf_data_start(uint64_t head_len) { return k_align_up(KMF_FIXED + head_len, KMF_DATA_ALIGN); }
+/* Bytes of the trailer of n entries, end mark included. */
+static inline uint64_t kmf_trailer_len(int n) { return 16 + 32 * ((uint64_t)n + 1) + KMF_END; }
+
+#endif

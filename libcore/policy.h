@@ -1,0 +1,23 @@
+/* policy.h: which type an entry gets when a model is quantised: a preset, then -t for the routed experts, then --rule, last match
+ * wins. Norms, router, convolutions, decay and bias vectors are never touched by a role: they are small and the result depends on
+ * them; a rule with a glob on names reaches them all the same. */
+#ifndef K_POLICY_H
+#define K_POLICY_H
+
+#include "libcore/ckpt.h"
+
+struct k_policy {
+	const char *type;               /* -t: for role experts; NULL: none */
+	const char *preset;             /* NULL: none */
+	const char *const *rules;       /* "ROLE=TYPE", "GLOB=TYPE", "...=keep" */
+	int n_rules;
+};
+
+/* Sets type, shape-dependent layout and bytes of out[i] for every entry of c (out: copies of c->entries). *n_changed: entries whose type
+ * changes. Unknown role, type or preset: K_EUSAGE with the words that are known. An entry that a rule wants but whose shape the type
+ * refuses is kept, and the log says so. If nothing carries the role that -t is for: K_EUSAGE that names the --rule that would help. */
+int k_policy_apply(const struct k_policy *p, const struct k_ckpt *c, struct k_entry *out, int *n_changed, struct k_log *log, struct k_err *err) K_MUST_USE;
+/* i-th preset's name and what it does; NULL past the end. */
+const char *k_policy_preset(int i, const char **about);
+
+#endif

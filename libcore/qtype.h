@@ -1,0 +1,67 @@
+/* qtype.h: how a weight is stored. Plain scalars are types too, so that nobody asks "is it quantised".
+ *
+ * A tensor of shape [.., rows, cols] is slices of rows x cols (an expert stack has a slice an expert). A slice is a row of
+ * GRANULES: the fewest rows whose bytes stand alone (1 for most types; 16 for i4g32's x16 layout; 128 for fp8b128). The bytes of a
+ * granule hold values and scales together, so that any run of granules can be read, made, hashed and written in one forward
+ * pass: this is what bounds the memory of the converters, and what lets every type be one plane.
+ *
+ *   slice_bytes = sum of granule_bytes(cols, rows in the granule);  the last granule may have fewer rows.
+ *
+ * One file in libcore/qtype/ defines one (or a few close) types: `const struct k_qtype k_qtype_<stem>`, or a NULL-terminated
+ * family `const struct k_qtype *const k_qtypes_<stem>[]` - always the latter: the generated list names the file's array.
+ * Everything here is exact on every machine: no level's flags, nothing of libm but sqrt. */
+#ifndef K_QTYPE_H
+#define K_QTYPE_H
+
+#include "libcore/err.h"
+
+enum k_scale { K_SCALE_AMAX7, K_SCALE_AMAX75 };         /* how quant chooses the scale of a group (i4g32) */
+struct k_quant_opts { enum k_scale scale; };
+
+struct k_qtype {
+	const char *name;               /* "i4g32"; several layouts share a name */
+	const char *layout;             /* "rows", or "x16"; what the container records beside the name */
+	const char *about;
+	double bits;                    /* per weight, scales included (large tensors) */
+	int group;                      /* columns must be a multiple (1: any) */
+	int granule;                    /* rows stored together */
+	bool full_granules;             /* rows must be a multiple of granule (x16) */
+	bool plain;                     /* scalars: granules are contiguous elements of elem_bytes */
+	int elem_bytes;                 /* plain: bytes of an element, else 0 */
+	const char *st_dtype;           /* plain: the safetensors dtype ("BF16"), else NULL */
+	int gguf_type;                  /* number of the same type in GGUF, -1 */
+	/* Bytes of one granule that holds `rows` (1..granule) rows of cols columns. No overflow for cols < 2^40. */
+	size_t (*granule_bytes)(int64_t cols, int rows);
+	/* Row `row` (< rows) of a granule -> cols floats. The exact value, in f32. NULL: opaque (integers, bytes). */
+	void (*dequant)(float *dst, const void *granule, int64_t cols, int rows, int row);
+	/* rows x cols floats -> one granule. src rows are contiguous. NULL: cannot be made. Not finite input: K_EFORMAT ("value NaN at row r, column c"). */
+	int (*quant)(void *granule, const float *src, int64_t cols, int rows, const struct k_quant_opts *o, struct k_err *err);
+	/* Are all values usable as weights? NaN, infinities in values or scales, NaN codes, negative FP8 block scales: K_EFORMAT. NULL: nothing to check. */
+	int (*check)(const void *granule, int64_t cols, int rows, struct k_err *err);
+	double bound;                   /* largest |x - x'| / amax of its group after a round trip; the test holds it */
+};
+
+/* By name and layout (layout NULL: "rows"); NULL when unknown. i-th, NULL past the end: for `-t ?`. */
+const struct k_qtype *k_qtype_find(const char *name, const char *layout);
+const struct k_qtype *k_qtype_at(int i);
+const struct k_qtype *k_qtype_by_dtype(const char *st_dtype);   /* safetensors dtype string; NULL */
+const struct k_qtype *k_qtype_by_gguf(uint32_t type);           /* NULL: unknown here */
+/* Can a slice of rows x cols be stored as t? If not, why (a sentence part: "1000 columns are no multiple of 32"), else NULL. */
+const char *k_qtype_refuses(const struct k_qtype *t, int64_t rows, int64_t cols);
+/* The type that INT4 of this shape gets in a container: x16 where rows % 16 == 0 and cols % 64 == 0, else rows. Other names: their only layout. */
+const struct k_qtype *k_qtype_for(const char *name, int64_t rows, int64_t cols);
+/* Bytes of a slice; false on overflow. */
+bool k_qtype_slice_bytes(const struct k_qtype *t, int64_t rows, int64_t cols, uint64_t *out);
+
+/* Bit movement between INT4 g32 layouts; exact. Checkpoint order ("ct"): packed = rows x cols/8 little-endian words, lowest
+ * nibble = lowest column, offset binary; scales = rows x cols/32 bf16. rows here: those of one granule. */
+void k_i4g32_from_ct(const struct k_qtype *dst, void *granule, const uint8_t *packed, const uint16_t *scales, int64_t cols, int rows);
+void k_i4g32_to_ct(const struct k_qtype *src, const void *granule, uint8_t *packed, uint16_t *scales, int64_t cols, int rows);
+/* fp8b128 granule <-> codes (rows x cols) and one row of f32 block scales (ceil(cols/128)). */
+void k_fp8b128_from_planes(void *granule, const uint8_t *codes, const float *scales, int64_t cols, int rows);
+void k_fp8b128_to_planes(const void *granule, uint8_t *codes, float *scales, int64_t cols, int rows);
+/* mxfp4 granule (1 row) <-> packed (cols/2 bytes, low nibble first) and cols/32 e8m0 bytes. */
+void k_mxfp4_from_planes(void *granule, const uint8_t *packed, const uint8_t *scales, int64_t cols);
+void k_mxfp4_to_planes(const void *granule, uint8_t *packed, uint8_t *scales, int64_t cols);
+
+#endif

@@ -1,0 +1,144 @@
+/* mxfp4.c: FP4 (E2M1) in groups of 32 columns with a power of two as scale, the OCP microscaling format.
+ *
+ *   rows:  a granule is a row:  cols/32 bytes of scale, 2^(e-127)  |  cols/2 bytes: column 2t in the low nibble of byte t, then 2t + 1
+ *   gguf:  a row of blocks of 17 bytes: e, then 16 bytes: column j in the low nibble of byte j, column j + 16 in the high one
+ *
+ * Scale byte 255 is NaN and refused; 253 and 254 are refused where a value would leave the range of f32. */
+#include "libcore/base.h"
+#include "libcore/qtype_int.h"
+
+static size_t rows_bytes(int64_t cols, int rows) { return ((size_t)cols / 2 + (size_t)cols / 32) * (size_t)rows; }
+
+/* Magnitudes of codes as floats: exponent and mantissa bit of E2M1 moved into place; 1 is a subnormal. */
+static inline float value_of(uint32_t code, float s)
+{
+	uint32_t m = code & 7, u = (m << 22) + (126u << 23);
+
+	u = m < 2 ? m * 0x3f000000 : u;
+	return k_f32_from_bits(u | (code & 8) << 28) * s;
+}
+
+static void rows_dequant(float *dst, const void *granule, int64_t cols, int rows K_UNUSED, int row)
+{
+	const uint8_t *p = (const uint8_t *)granule + (size_t)row * rows_bytes(cols, 1), *code = p + cols / 32;
+
+	for (int64_t g = 0; g < cols / 32; g++) {
+		float s = k_e8m0_to_f32(p[g]), *restrict to = dst + 32 * g;
+
+		for (int i = 0; i < 16; i++) {
+			to[2 * i] = value_of(code[16 * g + i] & 15, s);
+			to[2 * i + 1] = value_of(code[16 * g + i] >> 4, s);
+		}
+	}
+}
+
+/* The exponent that makes the largest magnitude 4..7 of the scale: amax is rounded to a power of two, up from 1.75 times one
+ * (so that fewer values saturate at 6), and that power is to be 4. */
+static uint8_t exponent_of(int32_t amax_bits)
+{
+	int32_t e = ((amax_bits + (1 << 21)) >> 23) - 2;
+
+	return (uint8_t)(e < 0 ? 0 : e > 252 ? 252 : e);
+}
+
+static int rows_quant(void *granule, const float *src, int64_t cols, int rows, const struct k_quant_opts *o K_UNUSED, struct k_err *err)
+{
+	for (int r = 0; r < rows; r++) {
+		uint8_t *p = (uint8_t *)granule + (size_t)r * rows_bytes(cols, 1), *to = p + cols / 32;
+
+		for (int64_t g = 0; g < cols / 32; g++) {
+			const float *x = src + r * cols + 32 * g;
+			int32_t top = k_amax32(x);
+			uint8_t code[32];
+			float s;
+
+			if (top >= K_INF_BITS)
+				return k_qtype_not_finite(src, cols, rows, err);
+			p[g] = exponent_of(top);
+			s = k_e8m0_to_f32(p[g]);
+			for (int i = 0; i < 32; i++)
+				code[i] = (uint8_t)k_e2m1_from_f32(x[i] / s);
+			for (int i = 0; i < 16; i++)
+				to[16 * g + i] = (uint8_t)(code[2 * i] | code[2 * i + 1] << 4);
+		}
+	}
+	return 0;
+}
+
+static int bad_group(uint8_t e, const uint8_t *code, int64_t row, int64_t col, struct k_err *err)
+{
+	if (e < 253)
+		return 0;
+	if (e == 255)
+		return k_err_set(err, K_EFORMAT, "MXFP4 scale 255 (NaN) at row %lld, column %lld", (long long)row, (long long)col);
+	for (int i = 0; i < 16; i++)
+		for (int h = 0; h < 8; h += 4) {
+			float v = value_of(code[i] >> h & 15, k_e8m0_to_f32(e));
+
+			if (k_abs_bits(v) >= K_INF_BITS)
+				return k_err_set(err, K_EFORMAT, "MXFP4 scale %d at row %lld, column %lld makes a value infinite", e,
+					(long long)row, (long long)col);
+		}
+	return 0;
+}
+
+static int rows_check(const void *granule, int64_t cols, int rows, struct k_err *err)
+{
+	int rc = 0;
+
+	for (int r = 0; r < rows && !rc; r++) {
+		const uint8_t *p = (const uint8_t *)granule + (size_t)r * rows_bytes(cols, 1), *code = p + cols / 32;
+
+		for (int64_t g = 0; g < cols / 32 && !rc; g++)
+			rc = bad_group(p[g], code + 16 * g, r, 32 * g, err);
+	}
+	return rc;
+}
+
+void k_mxfp4_from_planes(void *granule, const uint8_t *packed, const uint8_t *scales, int64_t cols)
+{
+	memcpy(granule, scales, (size_t)cols / 32);
+	memcpy((uint8_t *)granule + cols / 32, packed, (size_t)cols / 2);
+}
+
+void k_mxfp4_to_planes(const void *granule, uint8_t *packed, uint8_t *scales, int64_t cols)
+{
+	memcpy(scales, granule, (size_t)cols / 32);
+	memcpy(packed, (const uint8_t *)granule + cols / 32, (size_t)cols / 2);
+}
+
+static void gguf_dequant(float *dst, const void *granule, int64_t cols, int rows K_UNUSED, int row)
+{
+	const uint8_t *p = (const uint8_t *)granule + (size_t)row * rows_bytes(cols, 1);
+
+	for (int64_t g = 0; g < cols / 32; g++, p += 17, dst += 32) {
+		float s = k_e8m0_to_f32(p[0]);
+
+		for (int i = 0; i < 16; i++) {
+			dst[i] = value_of(p[1 + i] & 15, s);
+			dst[i + 16] = value_of(p[1 + i] >> 4, s);
+		}
+	}
+}
+
+static int gguf_check(const void *granule, int64_t cols, int rows, struct k_err *err)
+{
+	const uint8_t *p = granule;
+	int rc = 0;
+
+	for (int64_t i = 0; i < rows * (cols / 32) && !rc; i++, p += 17)
+		rc = bad_group(p[0], p + 1, i / (cols / 32), i % (cols / 32) * 32, err);
+	return rc;
+}
+
+static const struct k_qtype mxfp4 = {
+	.name = "mxfp4", .layout = "rows", .about = "FP4 E2M1, groups of 32 with a power of two (OCP MX)", .bits = 4.25, .group = 32,
+	.granule = 1, .gguf_type = -1, .granule_bytes = rows_bytes, .dequant = rows_dequant, .quant = rows_quant, .check = rows_check,
+	.bound = 0.2,           /* 5 of a largest 5 becomes 4 */
+};
+static const struct k_qtype mxfp4_gguf = {
+	.name = "mxfp4", .layout = "gguf", .about = "MXFP4 in GGUF's blocks", .bits = 4.25, .group = 32, .granule = 1, .gguf_type = 39,
+	.granule_bytes = rows_bytes, .dequant = gguf_dequant, .check = gguf_check,
+};
+
+const struct k_qtype *const k_qtypes_mxfp4[] = { &mxfp4, &mxfp4_gguf, NULL };

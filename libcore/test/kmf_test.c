@@ -1,0 +1,249 @@
+/* kmf_test.c: containers written to memory and read back, from memory (a file) and from a pipe; every kind of damage. */
+#include "libcore/base.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "libcore/io.h"
+#include "libcore/kmf.h"
+#include "libcore/stream.h"
+#include "libcore/test.h"
+
+enum { BIG = 70000 };
+
+struct box { struct k_buf file; struct k_json *history; struct k_entry entries[4]; unsigned char big[BIG]; };
+
+/* A side file, an empty tensor, a large one, a scalar. */
+static void make(struct box *x)
+{
+	const struct k_qtype *u8 = k_qtype_find("u8", NULL), *f32 = k_qtype_find("f32", NULL), *bf16 = k_qtype_find("bf16", NULL);
+	struct k_kmf_head head = { .arch = "llama", .config = "{\"a\": \"\\u00e9\\n\"}", .config_len = 17, .n_entries = 4, .entries = x->entries };
+	struct k_kmf_writer *w;
+	struct k_sink *s;
+	struct k_err err;
+
+	memset(x, 0, sizeof(*x));
+	x->entries[0] = (struct k_entry){ .name = "tokenizer.json", .role = "file", .type = u8, .ndim = 1, .shape = { 5 } };
+	x->entries[1] = (struct k_entry){ .name = "empty", .role = "other", .type = f32, .ndim = 2, .shape = { 0, 7 } };
+	x->entries[2] = (struct k_entry){ .name = "w.*.x", .role = "experts", .type = bf16, .ndim = 3, .shape = { 5, 7, BIG / 70 }, .source = "blk.0" };
+	x->entries[3] = (struct k_entry){ .name = "scalar", .role = "norm", .type = f32, .ndim = 0, .form = NULL };
+	for (int i = 0; i < BIG; i++)
+		x->big[i] = (unsigned char)(i * 37 + i / 1000) & 0x3f;
+	for (int i = 0; i < 4; i++)
+		K_CHECK_OK(k_entry_size(&x->entries[i], &err));
+	K_CHECK(x->entries[2].bytes == BIG && x->entries[3].bytes == 4 && x->entries[1].bytes == 0);
+	x->history = k_json_array();
+	head.history = x->history;
+	k_buf_init(&x->file, 0);
+	K_CHECK_OK(k_sink_mem(&s, &x->file, &err));
+	K_CHECK_OK(k_kmf_begin(&w, s, &head, &err));
+	K_CHECK_OK(k_kmf_put(w, "hello", 5, &err));
+	K_CHECK_OK(k_kmf_put(w, x->big, 1000, &err));
+	K_CHECK_OK(k_kmf_put(w, x->big + 1000, BIG - 1000, &err));
+	K_CHECK(k_kmf_end(w, &err) == K_EBUG);
+	K_CHECK_OK(k_kmf_put(w, "\0\0\x80\x3f", 4, &err));
+	K_CHECK(k_kmf_put(w, "x", 1, &err) == K_EBUG);
+	K_CHECK_OK(k_kmf_end(w, &err));
+	K_CHECK_OK(k_sink_commit(s, &err));
+	K_CHECK(k_kmf_total(w) == x->file.len);
+	k_kmf_writer_free(w);
+	k_sink_close(s);
+}
+
+static void unmake(struct box *x)
+{
+	k_json_free(x->history);
+	k_buf_fini(&x->file);
+}
+
+static int open_mem(struct k_ckpt **c, const void *p, size_t n, bool map, struct k_err *err)
+{
+	struct k_source *s;
+
+	K_CHECK(k_source_mem(&s, p, n, false, "box.kmf", err) == 0);
+	return k_kmf_open(c, s, map, NULL, err);
+}
+
+/* The same through a pipe: a child writes. */
+static int open_pipe(struct k_ckpt **c, const void *p, size_t n, struct k_err *err)
+{
+	struct k_source *s;
+	int fd[2];
+
+	K_CHECK(pipe(fd) == 0);
+	if (fork() == 0) {
+		close(fd[0]);
+		for (size_t at = 0; at < n;) {
+			ssize_t k = write(fd[1], (const char *)p + at, n - at);
+
+			if (k <= 0)
+				_exit(1);
+			at += (size_t)k;
+		}
+		_exit(0);
+	}
+	close(fd[1]);
+	K_CHECK(dup2(fd[0], 0) == 0);
+	close(fd[0]);
+	K_CHECK(k_source_open(&s, "-", err) == 0);
+	return k_kmf_open(c, s, false, NULL, err);
+}
+
+/* Reads everything in order, in odd pieces. */
+static int read_all(struct k_ckpt *c, const struct box *x, bool same, struct k_err *err)
+{
+	const char *want[] = { "hello", "", (const char *)x->big, "\0\0\x80\x3f" };
+	char buf[BIG];
+
+	for (int i = 0; i < c->n_entries; i++) {
+		uint64_t bytes = c->entries[i].bytes;
+
+		for (uint64_t off = 0; off < bytes;) {
+			size_t n = (size_t)K_MIN(bytes - off, 9998);
+			int r = k_ckpt_read(c, i, off, buf + off, n, err);
+
+			if (r < 0)
+				return r;
+			off += n;
+		}
+		K_CHECK(!same || memcmp(buf, want[i], bytes) == 0);
+	}
+	return k_ckpt_finish(c, err);
+}
+
+K_TEST(kmf_reads_what_it_wrote)
+{
+	struct box x;
+	struct k_ckpt *c;
+	struct k_err err;
+	uint8_t a[32], b[32];
+
+	make(&x);
+	for (int how = 0; how < 3; how++) {
+		if (how < 2)
+			K_CHECK_OK(open_mem(&c, x.file.data, x.file.len, how == 1, &err));
+		else
+			K_CHECK_OK(open_pipe(&c, x.file.data, x.file.len, &err));
+		K_CHECK(c->n_entries == 4 && !strcmp(c->arch, "llama") && c->config_len == 17 && c->sequential == (how == 2));
+		K_CHECK(!strcmp(c->entries[2].name, "w.*.x") && !strcmp(c->entries[2].source, "blk.0") && !c->entries[3].source);
+		K_CHECK(c->entries[2].offset % 4096 == 0 && c->entries[3].offset % 64 == 0);
+		if (how == 1)
+			K_CHECK(memcmp(k_ckpt_map(c, 2), x.big, BIG) == 0);
+		K_CHECK_OK(read_all(c, &x, true, &err));
+		K_CHECK_OK(k_kmf_identity(c, how ? b : a, &err));
+		K_CHECK(how == 0 || memcmp(a, b, 32) == 0);
+		k_ckpt_close(c);
+	}
+	unmake(&x);
+}
+
+K_TEST(kmf_files_come_with_the_config)
+{
+	const struct k_files *files;
+	const struct k_file *f;
+	struct k_ckpt *c;
+	struct k_err err;
+	struct box x;
+
+	make(&x);
+	K_CHECK_OK(open_pipe(&c, x.file.data, x.file.len, &err));
+	K_CHECK_OK(k_ckpt_files(c, &files, &err));
+	f = k_files_find(files, "tokenizer.json");
+	K_CHECK(f && f->len == 5 && !memcmp(f->data, "hello", 6) && k_files_find(files, "config.json"));
+	k_ckpt_close(c);
+	unmake(&x);
+}
+
+/* Whatever single byte is wrong, somebody notices before the end. */
+K_TEST(kmf_damage_is_noticed)
+{
+	struct k_ckpt *c;
+	struct k_err err;
+	struct box x;
+
+	make(&x);
+	for (size_t at = 0; at < x.file.len; at += at < 1200 ? 1 : 997) {
+		int r;
+
+		x.file.data[at] ^= 0x10;
+		r = open_mem(&c, x.file.data, x.file.len, false, &err);
+		if (r == 0) {
+			r = read_all(c, &x, false, &err);
+			k_ckpt_close(c);
+		}
+		x.file.data[at] ^= 0x10;
+		K_CHECK_MSG(k_err_exit(r) == 3 || k_err_exit(r) == 4, "byte %zu: %s", at, err.msg);
+	}
+	unmake(&x);
+}
+
+K_TEST(kmf_a_cut_pipe_fails)
+{
+	static const size_t cuts[] = { 0, 10, 63, 64, 500, 4096, 5000, 40000 };
+	struct k_ckpt *c;
+	struct k_err err;
+	struct box x;
+
+	make(&x);
+	for (size_t i = 0; i < K_LEN(cuts) + 2; i++) {
+		size_t n = i < K_LEN(cuts) ? cuts[i] : x.file.len - (i == K_LEN(cuts) ? 1 : 17);
+		int r = open_pipe(&c, x.file.data, n, &err);
+
+		if (r == 0) {
+			r = read_all(c, &x, true, &err);
+			k_ckpt_close(c);
+		}
+		K_CHECK_MSG(r == K_ETRUNC, "%zu bytes: %d", n, r);
+		K_CHECK(open_mem(&c, x.file.data, n, true, &err) < 0);
+	}
+	unmake(&x);
+}
+
+/* f32 -> bf16 by the loop: blocks do not show in the result. */
+K_TEST(stream_changes_types)
+{
+	static float values[300 * 5000];
+	const struct k_qtype *bf16 = k_qtype_find("bf16", NULL), *f32 = k_qtype_find("f32", NULL);
+	struct k_entry e = { .name = "w", .role = "dense", .type = f32, .ndim = 2, .shape = { 300, 5000 } }, to;
+	struct k_kmf_head head = { .n_entries = 1, .entries = &e };
+	struct k_ctx ctx = { 0 };
+	struct k_stream s = { .out = &to };
+	struct k_kmf_writer *w;
+	struct k_buf a, b;
+	struct k_sink *sink;
+	struct k_err err;
+	struct k_ckpt *c;
+
+	for (size_t i = 0; i < K_LEN(values); i++)
+		values[i] = (float)((int)(i % 1000) - 500) / 256;
+	K_CHECK_OK(k_entry_size(&e, &err));
+	k_buf_init(&a, 0);
+	k_buf_init(&b, 0);
+	K_CHECK_OK(k_sink_mem(&sink, &a, &err));
+	K_CHECK_OK(k_kmf_begin(&w, sink, &head, &err));
+	K_CHECK_OK(k_kmf_put(w, values, sizeof(values), &err));
+	K_CHECK_OK(k_kmf_end(w, &err));
+	K_CHECK_OK(k_sink_commit(sink, &err));
+	k_kmf_writer_free(w);
+	k_sink_close(sink);
+	K_CHECK_OK(open_mem(&c, a.data, a.len, false, &err));
+	to = c->entries[0];
+	to.type = bf16;
+	K_CHECK_OK(k_entry_size(&to, &err));
+	s.in = c;
+	s.history = c->history;
+	K_CHECK_OK(k_sink_mem(&sink, &b, &err));
+	K_CHECK_OK(k_stream_run(&s, sink, &ctx, "testing", &err));
+	K_CHECK_OK(k_sink_commit(sink, &err));
+	k_sink_close(sink);
+	k_ckpt_close(c);
+	K_CHECK_OK(open_mem(&c, b.data, b.len, true, &err));
+	for (size_t i = 0; i < K_LEN(values); i++) {
+		uint16_t v;
+
+		memcpy(&v, (const char *)k_ckpt_map(c, 0) + 2 * i, 2);
+		K_CHECK((uint32_t)v << 16 == ({ uint32_t u; memcpy(&u, &values[i], 4); (u + 0x7fff + ((u >> 16) & 1)) & 0xffff0000u; }));
+	}
+	k_ckpt_close(c);
+	k_buf_fini(&a);
+	k_buf_fini(&b);
+}
