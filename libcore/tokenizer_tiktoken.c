@@ -1,0 +1,209 @@
+/* tokenizer_tiktoken.c: reads tiktoken.model and the special tokens of tokenizer_config.json.
+ *
+ *   IQ== 0\n            base64 of the token's bytes, one space, its rank; ranks are 0, 1, 2, ... line by line
+ *   Ig== 1\n            every byte is a token; no token twice; at most 256 bytes
+ *
+ * Behind the n ranks are 256 special ids. Those that the configuration does not name are <|reserved_token_ID|>; without a
+ * configuration the names of Kimi K2 stand at their places. */
+#include "libcore/base.h"
+#include "libcore/tokenizer_int.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { SPECIAL_IDS = 256, TOKEN_MOST = 256, RANKS_MOST = 1 << 24 };
+
+static const struct { int at; const char *text; bool shown; } k2_names[] = {
+	{ 0, "[BOS]", false }, { 1, "[EOS]", false }, { 2, "<|im_end|>", false }, { 3, "<|im_user|>", false },
+	{ 4, "<|im_assistant|>", false }, { 6, "<|start_header_id|>", false }, { 7, "<|end_header_id|>", false },
+	{ 9, "[EOT]", false }, { 10, "<|im_system|>", false }, { 11, "<|tool_calls_section_begin|>", true },
+	{ 12, "<|tool_calls_section_end|>", true }, { 13, "<|tool_call_begin|>", true },
+	{ 14, "<|tool_call_argument_begin|>", true }, { 15, "<|tool_call_end|>", true }, { 17, "<|im_middle|>", false },
+	{ 18, "<|media_begin|>", false }, { 19, "<|media_content|>", false }, { 20, "<|media_end|>", false },
+	{ 21, "<|media_pad|>", false }, { 22, "<think>", true }, { 23, "</think>", true }, { 254, "[UNK]", false },
+	{ 255, "[PAD]", false },
+};
+
+static int base64_value(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* Strict: whole groups, padding only at the end, no stray bits. -1 when it is not; else the number of bytes (out has room for
+ * n / 4 * 3). */
+static int base64_read(const char *p, size_t n, unsigned char *out)
+{
+	size_t pad = n >= 4 && p[n - 1] == '=' ? 1 + (p[n - 2] == '=') : 0;
+	uint32_t bits = 0;
+	int k = 0;
+
+	if (!n || n % 4)
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		int v = i < n - pad ? base64_value(p[i]) : 0;
+
+		if (v < 0)
+			return -1;
+		bits = bits << 6 | (uint32_t)v;
+		if (i % 4 == 3) {
+			out[k++] = (unsigned char)(bits >> 16);
+			out[k++] = (unsigned char)(bits >> 8);
+			out[k++] = (unsigned char)bits;
+			bits = 0;
+		}
+	}
+	for (size_t i = 0; i < pad; i++)
+		if (out[--k])
+			return -1;
+	return k;
+}
+
+/* One line [p, end) into token `rank`. */
+static int read_line(struct k_tokenizer *t, const char *p, const char *end, int32_t rank, const char *where, struct k_err *err)
+{
+	const char *space = memchr(p, ' ', (size_t)(end - p));
+	unsigned char bytes[TOKEN_MOST + 3], *text;
+	char wanted[16];
+	int len, put;
+
+	if (!space)
+		return k_err_set(err, K_EFORMAT, "'%s': line %d has no space, wanted base64, a space and a rank", where, rank + 1);
+	if (space - p > (TOKEN_MOST + 2) / 3 * 4)
+		return k_err_set(err, K_EFORMAT, "'%s': the token of rank %d has more than %d bytes", where, rank, TOKEN_MOST);
+	len = base64_read(p, (size_t)(space - p), bytes);
+	if (len < 1 || len > TOKEN_MOST)
+		return k_err_set(err, K_EFORMAT, "'%s': the token of rank %d is not base64 of 1 to %d bytes", where, rank, TOKEN_MOST);
+	snprintf(wanted, sizeof wanted, "%d", rank);
+	if ((size_t)(end - space - 1) != strlen(wanted) || memcmp(space + 1, wanted, strlen(wanted)))
+		return k_err_set(err, K_EFORMAT, "'%s': rank '%.*s' where %d is wanted: ranks go up by one from 0", where,
+			(int)K_MIN(end - space - 1, 40), space + 1, rank);
+	text = k_arena_alloc(&t->arena, (size_t)len);
+	if (!text)
+		return k_err_nomem(err, (size_t)len, where);
+	memcpy(text, bytes, (size_t)len);
+	t->tokens[rank] = (struct k_token){ (char *)text, (uint32_t)len, 0 };
+	t->longest = K_MAX(t->longest, (size_t)len);
+	put = k_map_put(&t->by_text, (char *)text, (size_t)len, (void *)(uintptr_t)(rank + 1));
+	if (put < 0)
+		return k_err_nomem(err, (size_t)len, where);
+	if (!put)
+		return k_err_set(err, K_EFORMAT, "'%s': the token of rank %d is there a second time", where, rank);
+	if (len == 1)
+		t->byte_id[text[0]] = rank;
+	return 0;
+}
+
+static int read_ranks(struct k_tokenizer *t, const struct k_file *f, int32_t *n_ranks, struct k_err *err)
+{
+	const char *p = f->data, *end = f->data + f->len, *eol;
+	size_t lines = 1;
+	int r = 0;
+
+	for (const char *q = p; (q = memchr(q, '\n', (size_t)(end - q))); q++)
+		lines++;
+	if (lines > RANKS_MOST)
+		return k_err_set(err, K_EFORMAT, "'%s' has %zu lines, wanted at most %d", f->name, lines, RANKS_MOST);
+	t->tokens = k_arena_array(&t->arena, lines + SPECIAL_IDS, sizeof *t->tokens);
+	if (!t->tokens)
+		return k_err_nomem(err, lines * sizeof *t->tokens, f->name);
+	for (int b = 0; b < 256; b++)
+		t->byte_id[b] = -1;
+	for (; p < end && !r; p = eol + 1) {
+		eol = memchr(p, '\n', (size_t)(end - p));
+		if (!eol)
+			eol = end;
+		if (eol > p)
+			r = read_line(t, p, eol, (*n_ranks)++, f->name, err);
+	}
+	for (int b = 0; b < 256 && !r; b++)
+		if (t->byte_id[b] < 0)
+			r = k_err_set(err, K_EFORMAT, "'%s' has no token for byte 0x%02x, wanted all 256", f->name, b);
+	return r;
+}
+
+/* --- special tokens ----------------------------------------------------------------------------------------------------- */
+
+static int set_special(struct k_tokenizer *t, int32_t id, const char *text, size_t len, bool control, const char *where,
+	struct k_err *err)
+{
+	char *copy;
+
+	if (t->tokens[id].text)
+		return k_err_set(err, K_EFORMAT, "'%s': special token id %d is there twice", where, id);
+	copy = k_arena_strndup(&t->arena, text, len);
+	if (!copy)
+		return k_err_nomem(err, len, where);
+	t->tokens[id] = (struct k_token){ copy, (uint32_t)len, K_TOKEN_ADDED | (control ? K_TOKEN_CONTROL : 0) };
+	t->specials[t->n_specials++] = (struct k_special){ copy, len, id, false };
+	return 0;
+}
+
+static int read_config(struct k_tokenizer *t, int32_t base, const struct k_json *added, struct k_err *err)
+{
+	static const char where[] = "tokenizer_config.json";
+	const char *key;
+	struct k_json *v;
+
+	if (k_json_kind(added) != K_JSON_OBJECT)
+		return k_err_set(err, K_EFORMAT, "'%s': added_tokens_decoder is %s, wanted an object", where, k_json_kind_name(added));
+	for (void *it = NULL; k_json_next(added, &it, &key, &v); ) {
+		struct k_added a;
+		char *end;
+		long id = strtol(key, &end, 10);
+		int r;
+
+		if (*key < '0' || *key > '9' || *end || id < base || id >= base + SPECIAL_IDS)
+			return k_err_set(err, K_EFORMAT, "'%s': added_tokens_decoder has id '%.40s', wanted %d to %d", where, key, base, base + SPECIAL_IDS - 1);
+		r = k_tokenizer_read_added(v, where, &a, err);
+		if (r < 0)
+			return r;
+		r = set_special(t, (int32_t)id, a.text, a.len, a.special, where, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int read_specials(struct k_tokenizer *t, int32_t base, const struct k_json *config, const char *where, struct k_err *err)
+{
+	const struct k_json *added = k_json_find(config, "added_tokens_decoder");
+	char text[48];
+	int r = 0;
+
+	t->specials = k_arena_array(&t->arena, SPECIAL_IDS, sizeof *t->specials);
+	if (!t->specials)
+		return k_err_nomem(err, SPECIAL_IDS * sizeof *t->specials, where);
+	if (k_json_kind(added) != K_JSON_NULL)
+		r = read_config(t, base, added, err);
+	else
+		for (size_t i = 0; i < K_LEN(k2_names) && !r; i++)
+			r = set_special(t, base + k2_names[i].at, k2_names[i].text, strlen(k2_names[i].text), !k2_names[i].shown, where, err);
+	for (int32_t id = base; id < base + SPECIAL_IDS && !r; id++) {
+		if (t->tokens[id].text)
+			continue;
+		snprintf(text, sizeof text, "<|reserved_token_%d|>", id);
+		r = set_special(t, id, text, strlen(text), true, where, err);
+	}
+	return r ? r : k_tokenizer_sort_specials(t, where, err);
+}
+
+int k_tokenizer_read_tiktoken(struct k_tokenizer *t, const struct k_file *model, const struct k_json *config, struct k_err *err)
+{
+	int32_t n_ranks = 0;
+	int r = read_ranks(t, model, &n_ranks, err);
+
+	if (!r)
+		r = read_specials(t, n_ranks, config, config ? "tokenizer_config.json" : model->name, err);
+	if (r < 0)
+		return r;
+	t->n = n_ranks + SPECIAL_IDS;
+	t->split = K_SPLIT_KIMI;
+	t->bos = k_tokenizer_special(t, "[BOS]");
+	t->eos = k_tokenizer_special(t, "[EOS]");
+	return 0;
+}
