@@ -1,0 +1,104 @@
+/* arch.h: what an architecture is: a config checked field by field, a table of weights, a plan of layers. One file in
+ * libcore/arch/ defines one (`const struct k_arch k_arch_<stem>`) and registers by existing. */
+#ifndef K_ARCH_H
+#define K_ARCH_H
+
+#include "libcore/json.h"
+#include "libcore/tensor.h"
+
+#define K_MAX_LAYERS 4096
+#define K_MAX_STOPS 16
+
+enum k_rope_kind { K_ROPE_NONE, K_ROPE_PLAIN, K_ROPE_LINEAR, K_ROPE_YARN, K_ROPE_LLAMA3 };
+struct k_rope_hp {
+	enum k_rope_kind kind;
+	bool interleaved;               /* pairs (2j, 2j+1); else (j, j + d/2) */
+	int64_t dim;                    /* channels that are rotated */
+	double theta, factor;
+	int64_t original;               /* original_max_position_embeddings */
+	double beta_fast, beta_slow, mscale, mscale_all_dim;    /* yarn */
+	bool has_mscale;
+	double low_freq, high_freq;     /* llama3 */
+};
+
+/* Hyper-parameters: the union of what the blocks need; each field is 0 where an architecture has no such thing. */
+struct k_hp {
+	int64_t n_layer, n_vocab, n_embd, n_ff;                 /* layers, vocabulary, hidden size, dense width */
+	int64_t n_head, n_head_kv, head_dim;
+	int64_t q_lora, kv_lora, d_nope, d_rope, d_v;           /* MLA */
+	int64_t kda_head, kda_dim, kda_conv;                    /* KDA: heads, channels a head (key = value), taps */
+	int64_t n_expert, n_expert_used, n_shared, n_ff_expert, n_group, n_group_used;
+	bool expert_norm;               /* weights are divided by their sum */
+	bool router_softmax;            /* else sigmoid */
+	double expert_scale;
+	bool router_biased;             /* profile hf_remote of kimi_linear: weights are the biased scores */
+	bool tied, attn_bias, mlp_bias;
+	double eps, eps_inner;          /* norms; MLA's inner norms */
+	struct k_rope_hp rope;
+	int64_t n_ctx;                  /* metadata: longest context, 0 unknown */
+	int32_t bos; int n_stop; int32_t stop[K_MAX_STOPS];     /* -1 / none */
+	uint8_t kda_layer[K_MAX_LAYERS / 8];                    /* bit i: layer i has a KDA mixer */
+	int64_t n_dense_first, moe_freq;                        /* layer i is MoE iff i >= n_dense_first && i % moe_freq == 0 */
+};
+static inline bool k_hp_is_kda(const struct k_hp *h, int64_t layer) { return h->kda_layer[layer / 8] >> (layer % 8) & 1; }
+static inline bool k_hp_is_moe(const struct k_hp *h, int64_t layer)
+{
+	return h->n_expert && layer >= h->n_dense_first && layer % h->moe_freq == 0;
+}
+
+/* A weight: slot is what blocks ask for; name is the Hugging Face name with {i} the layer and {e} the expert (a stack);
+ * gguf the GGUF name with {i} (NULL: not there); shape in terms of letters that the architecture's dim() resolves, e.g. "E,F,D".
+ * when(hp, layer) says whether the layer has it (NULL: always; layer -1: once a model). Accepted other spellings of the shape: alt. */
+struct k_weight {
+	const char *slot, *name, *gguf, *role, *shape, *alt;
+	bool (*when)(const struct k_hp *, int64_t layer);
+	bool per_layer, optional;
+	/* Row order of the GGUF form (llama's q and k), filled with rows entries; NULL: the same order. */
+	void (*gguf_rows)(const struct k_hp *, int32_t *order, int64_t rows);
+	bool pad_zero;                  /* the stored first/last dimension may be longer when the tail is zero */
+};
+
+/* Layer plan: which block computes each half of a layer. */
+struct k_plan { const char *mixer, *ffn; };             /* block names: "kda" "mla" "gqa"; "mlp" "moe" */
+
+struct k_arch {
+	const char *name, *about;
+	/* > 0: mine (higher wins). config: the object that describes the text model. */
+	int (*match)(const struct k_json *config);
+	/* Checks every field; unknown values that would change the result: K_EUNSUP; impossible ones: K_EFORMAT; absent: K_ENOENT. */
+	int (*parse)(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err);
+	const struct k_weight *weights;         /* ends with slot NULL */
+	int64_t (*dim)(const struct k_hp *, const char *letter);        /* value of a letter of a shape ("D", "P", "Hq"); -1 unknown */
+	void (*plan)(const struct k_hp *, int64_t layer, struct k_plan *out);
+	/* Names whose presence means another model: prefix or glob, NULL-terminated; may be NULL. */
+	const char *const *refuse;
+	/* GGUF: value of general.architecture, and keys -> a config object (may be NULL: no import). keys: object key -> value. */
+	const char *gguf_arch;
+	int (*gguf_config)(const struct k_json *keys, const char *where, struct k_json **config, struct k_err *err);
+};
+
+/* The architecture of a config (top level, or its text_config for wrappers kimi_k25, kimi_vl: *text is the object to use and
+ * *prefix "language_model." then, else ""). None: K_EUNSUP that names model_type. */
+int k_arch_find(const struct k_json *config, const char *where, const struct k_arch **out, const struct k_json **text, const char **prefix, struct k_err *err) K_MUST_USE;
+const struct k_arch *k_arch_named(const char *name);
+const struct k_arch *k_arch_at(int i);
+const struct k_arch *k_arch_gguf(const char *gguf_arch);
+/* Resolves w->shape for a layer: ndim and dims. */
+int k_arch_shape(const struct k_arch *a, const struct k_hp *hp, const char *shape, int *ndim, int64_t dims[K_MAX_DIMS], struct k_err *err) K_MUST_USE;
+/* "model.layers.{i}.x.{e}.y" -> "model.layers.3.x.*.y" (e < 0) or with the expert's number. */
+void k_arch_name(char *buf, size_t n, const char *pattern, const char *prefix, int64_t layer, int64_t expert);
+/* Shared checks of config fields (positive sizes below 2^31, dividing, eps, rope_scaling, stop ids): libcore/arch_fields.c. */
+int k_arch_rope(const struct k_json *config, const char *where, struct k_rope_hp *out, struct k_err *err) K_MUST_USE;
+int k_arch_common(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err) K_MUST_USE;
+/* Members of later or other models: one that is there and neither null, false nor empty is K_EUNSUP. NULL-terminated. */
+int k_arch_refuse(const struct k_json *config, const char *where, const char *const *members, struct k_err *err) K_MUST_USE;
+/* A member that is a word: *out its place in words (absent: 0); another word is K_EUNSUP. NULL-terminated. */
+int k_arch_word(const struct k_json *config, const char *key, const char *where, const char *const *words, int *out, struct k_err *err) K_MUST_USE;
+/* A member that is a size: 1 to 2^24, required. */
+int k_arch_size(const struct k_json *config, const char *key, const char *where, int64_t *out, struct k_err *err) K_MUST_USE;
+/* Experts whose fields were read: do the numbers agree with one another? */
+int k_arch_check_moe(const struct k_hp *hp, const char *where, struct k_err *err) K_MUST_USE;
+/* The letters that all architectures share, for k_arch.dim. */
+int64_t k_arch_dim(const struct k_hp *hp, const char *letter);
+
+#endif

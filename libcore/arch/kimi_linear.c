@@ -1,0 +1,232 @@
+/* kimi_linear.c: Kimi-Linear (MoonshotAI/Kimi-Linear, tech report arXiv:2510.26692): KDA layers with an MLA layer without rotation
+ * in between, then a dense MLP (first layers) or routed experts.
+ *
+ * Traps of this config: the layer lists count from 1; head_dim is hidden / heads and means nothing; KDA's head count is that of
+ * linear_attn_config; num_experts_per_token is not DeepSeek's num_experts_per_tok. */
+#include "libcore/base.h"
+#include "libcore/arch.h"
+
+static bool untied(const struct k_hp *h, int64_t layer K_UNUSED) { return !h->tied; }
+static bool kda(const struct k_hp *h, int64_t layer) { return k_hp_is_kda(h, layer); }
+static bool mla(const struct k_hp *h, int64_t layer) { return !k_hp_is_kda(h, layer); }
+static bool dense(const struct k_hp *h, int64_t layer) { return !k_hp_is_moe(h, layer); }
+static bool moe(const struct k_hp *h, int64_t layer) { return k_hp_is_moe(h, layer); }
+static bool shared(const struct k_hp *h, int64_t layer) { return k_hp_is_moe(h, layer) && h->n_shared > 0; }
+
+#define A "model.layers.{i}.self_attn."
+#define M "model.layers.{i}.block_sparse_moe."
+#define CONV "P,1,K", "P,K"
+
+static const struct k_weight weights[] = {
+	{ .slot = "embed", .name = "model.embed_tokens.weight", .role = "embed", .shape = "V,D" },
+	{ .slot = "attn_norm", .name = "model.layers.{i}.input_layernorm.weight", .role = "norm", .shape = "D", .per_layer = true },
+	{ "kda.q", A "q_proj.weight", NULL, "kda", "P,D", NULL, kda, .per_layer = true },
+	{ "kda.k", A "k_proj.weight", NULL, "kda", "P,D", NULL, kda, .per_layer = true },
+	{ "kda.v", A "v_proj.weight", NULL, "kda", "P,D", NULL, kda, .per_layer = true },
+	{ "kda.conv_q", A "q_conv1d.weight", NULL, "kda", CONV, kda, .per_layer = true },
+	{ "kda.conv_k", A "k_conv1d.weight", NULL, "kda", CONV, kda, .per_layer = true },
+	{ "kda.conv_v", A "v_conv1d.weight", NULL, "kda", CONV, kda, .per_layer = true },
+	{ "kda.fa", A "f_a_proj.weight", NULL, "kda", "d,D", NULL, kda, .per_layer = true },
+	{ "kda.fb", A "f_b_proj.weight", NULL, "kda", "P,d", NULL, kda, .per_layer = true },
+	{ "kda.a_log", A "A_log", NULL, "kda", "1,1,Hk,1", "Hk|1,Hk|Hk,1|1,1,Hk|1,Hk,1|Hk,1,1|1,Hk,1,1|Hk,1,1,1|1,1,1,Hk", kda, .per_layer = true },
+	{ "kda.dt_bias", A "dt_bias", NULL, "kda", "P", "Hk,d", kda, .per_layer = true },
+	{ "kda.b", A "b_proj.weight", NULL, "kda", "Hk,D", NULL, kda, .per_layer = true },
+	{ "kda.ga", A "g_a_proj.weight", NULL, "kda", "d,D", NULL, kda, .per_layer = true },
+	{ "kda.gb", A "g_b_proj.weight", NULL, "kda", "P,d", NULL, kda, .per_layer = true },
+	{ "kda.o_norm", A "o_norm.weight", NULL, "norm", "d", NULL, kda, .per_layer = true },
+	{ "kda.o", A "o_proj.weight", NULL, "kda", "D,P", NULL, kda, .per_layer = true },
+	{ "mla.q", A "q_proj.weight", NULL, "attn", "Hqk,D", NULL, mla, .per_layer = true },
+	{ "mla.kv_a", A "kv_a_proj_with_mqa.weight", NULL, "attn", "ra,D", NULL, mla, .per_layer = true },
+	{ "mla.kv_a_norm", A "kv_a_layernorm.weight", NULL, "norm", "r", NULL, mla, .per_layer = true },
+	{ "mla.kv_b", A "kv_b_proj.weight", NULL, "attn", "Hkb,r", NULL, mla, .per_layer = true },
+	{ "mla.o", A "o_proj.weight", NULL, "attn", "D,Ho", NULL, mla, .per_layer = true },
+	{ .slot = "ffn_norm", .name = "model.layers.{i}.post_attention_layernorm.weight", .role = "norm", .shape = "D", .per_layer = true },
+	{ "mlp.gate", "model.layers.{i}.mlp.gate_proj.weight", NULL, "dense", "F,D", NULL, dense, .per_layer = true },
+	{ "mlp.up", "model.layers.{i}.mlp.up_proj.weight", NULL, "dense", "F,D", NULL, dense, .per_layer = true },
+	{ "mlp.down", "model.layers.{i}.mlp.down_proj.weight", NULL, "dense", "D,F", NULL, dense, .per_layer = true },
+	{ "moe.router", M "gate.weight", NULL, "router", "E,D", NULL, moe, .per_layer = true },
+	{ "moe.router_bias", M "gate.e_score_correction_bias", NULL, "router", "E", NULL, moe, .per_layer = true },
+	{ "moe.gate", M "experts.{e}.w1.weight", NULL, "experts", "E,Fe,D", NULL, moe, .per_layer = true },
+	{ "moe.up", M "experts.{e}.w3.weight", NULL, "experts", "E,Fe,D", NULL, moe, .per_layer = true },
+	{ "moe.down", M "experts.{e}.w2.weight", NULL, "experts", "E,D,Fe", NULL, moe, .per_layer = true },
+	{ "moe.sh_gate", M "shared_experts.gate_proj.weight", NULL, "shared", "Fs,D", NULL, shared, .per_layer = true },
+	{ "moe.sh_up", M "shared_experts.up_proj.weight", NULL, "shared", "Fs,D", NULL, shared, .per_layer = true },
+	{ "moe.sh_down", M "shared_experts.down_proj.weight", NULL, "shared", "D,Fs", NULL, shared, .per_layer = true },
+	{ .slot = "norm", .name = "model.norm.weight", .role = "norm", .shape = "D" },
+	{ .slot = "head", .name = "lm_head.weight", .role = "head", .shape = "V,D", .when = untied },
+	{ .slot = NULL }
+};
+
+static int match(const struct k_json *config)
+{
+	const char *type = k_json_string(k_json_find(config, "model_type"));
+	const char *name = k_json_string(k_json_at(k_json_find(config, "architectures"), 0));
+
+	if (type)
+		return strcmp(type, "kimi_linear") == 0 ? 2 : 0;
+	return name && strcmp(name, "KimiLinearForCausalLM") == 0;
+}
+
+/* Marks the layers of one list; each number from 1 to n_layer may stand in one list, once. */
+static int read_list(const struct k_json *lin, const char *key, const char *where, struct k_hp *out, uint8_t *seen, bool is_kda, struct k_err *err)
+{
+	struct k_json *list;
+	int r = k_json_get_array(lin, key, &list, where, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < k_json_len(list); i++) {
+		const struct k_json *v = k_json_at(list, i);
+		int64_t layer = k_json_int(v) - 1;
+
+		if (k_json_kind(v) != K_JSON_INT)
+			return k_err_set(err, K_EFORMAT, "'%s': %s holds %s, wanted layer numbers", where, key, k_json_kind_name(v));
+		if (k_json_int(v) < 1 || k_json_int(v) > out->n_layer)
+			return k_err_set(err, K_EFORMAT, "'%s': %s holds %lld, wanted 1 to %lld", where, key, (long long)k_json_int(v), (long long)out->n_layer);
+		if (seen[layer])
+			return k_err_set(err, K_EFORMAT, "'%s': layer %lld stands twice in the layer lists", where, (long long)layer + 1);
+		seen[layer] = 1;
+		if (is_kda)
+			out->kda_layer[layer / 8] |= (uint8_t)(1 << layer % 8);
+	}
+	return 0;
+}
+
+static int read_lists(const struct k_json *lin, const char *where, struct k_hp *out, struct k_err *err)
+{
+	uint8_t seen[K_MAX_LAYERS] = { 0 };
+	int r = read_list(lin, "kda_layers", where, out, seen, true, err);
+
+	if (r == 0)
+		r = read_list(lin, "full_attn_layers", where, out, seen, false, err);
+	for (int64_t i = 0; r == 0 && i < out->n_layer; i++)
+		if (!seen[i])
+			r = k_err_set(err, K_EFORMAT, "'%s': layer %lld is neither in kda_layers nor in full_attn_layers", where, (long long)i + 1);
+	return r;
+}
+
+static int read_kda(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
+{
+	static const char *const later[] = { "gate_lower_bound", "forget_gate_lower_bound", "use_full_rank_gate", "use_full_rank_output_gate",
+		"allow_neg_eigval", NULL };
+	static const char *const values[] = { "num_v_heads", "num_value_heads", "num_k_heads" };
+	struct k_json *lin;
+	int64_t heads;
+	int r = k_json_get_object(config, "linear_attn_config", &lin, where, err);
+
+	if (r == 0)
+		r = k_arch_refuse(lin, where, later, err);
+	if (r == 0)
+		r = k_arch_size(lin, "num_heads", where, &out->kda_head, err);
+	if (r == 0)
+		r = k_arch_size(lin, "head_dim", where, &out->kda_dim, err);
+	if (r == 0)
+		r = k_json_get_int(lin, "short_conv_kernel_size", 1, 64, &out->kda_conv, where, err);
+	for (size_t i = 0; r == 0 && i < K_LEN(values); i++) {
+		r = k_json_int_or(lin, values[i], 0, INT32_MAX, out->kda_head, &heads, where, err);
+		if (r == 0 && heads != out->kda_head)
+			r = k_err_set(err, K_EUNSUP, "'%s': %s is %lld and num_heads %lld, wanted the same", where, values[i], (long long)heads, (long long)out->kda_head);
+	}
+	return r == 0 ? read_lists(lin, where, out, err) : r;
+}
+
+static int read_mla(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
+{
+	static const char *const lora[] = { "q_lora_rank", NULL };
+	bool nope;
+	int r = k_json_bool_or(config, "mla_use_nope", false, &nope, where, err);
+
+	if (r == 0 && !nope)
+		r = k_err_set(err, K_EUNSUP, "'%s': mla_use_nope is not true; Kimi-Linear with rotation is not known here", where);
+	if (r == 0)
+		r = k_arch_refuse(config, where, lora, err);
+	if (r == 0)
+		r = k_arch_size(config, "kv_lora_rank", where, &out->kv_lora, err);
+	if (r == 0)
+		r = k_arch_size(config, "qk_nope_head_dim", where, &out->d_nope, err);
+	if (r == 0)
+		r = k_arch_size(config, "qk_rope_head_dim", where, &out->d_rope, err);
+	if (r == 0)
+		r = k_arch_size(config, "v_head_dim", where, &out->d_v, err);
+	out->rope.kind = K_ROPE_NONE;
+	return r;
+}
+
+static int read_groups(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
+{
+	bool grouped;
+	int r = k_json_bool_or(config, "use_grouped_topk", true, &grouped, where, err);
+
+	out->n_group = out->n_group_used = 1;
+	if (r == 0 && grouped)
+		r = k_json_int_or(config, "num_expert_group", 1, 1 << 20, 1, &out->n_group, where, err);
+	if (r == 0 && grouped)
+		r = k_json_int_or(config, "topk_group", 1, 1 << 20, 1, &out->n_group_used, where, err);
+	return r;
+}
+
+static int read_moe(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
+{
+	static const char *const routers[] = { "sigmoid", "softmax", NULL }, *const methods[] = { "noaux_tc", NULL };
+	int router, method, r = k_json_int_or(config, "num_experts", 1, 1 << 20, 0, &out->n_expert, where, err);
+
+	out->moe_freq = 1;
+	if (r < 0 || out->n_expert == 0)
+		return r;
+	r = k_json_get_int(config, "num_experts_per_token", 1, 1 << 20, &out->n_expert_used, where, err);
+	if (r == 0)
+		r = k_arch_size(config, "moe_intermediate_size", where, &out->n_ff_expert, err);
+	if (r == 0)
+		r = k_json_int_or(config, "num_shared_experts", 0, 1 << 20, 0, &out->n_shared, where, err);
+	if (r == 0)
+		r = k_json_bool_or(config, "moe_renormalize", true, &out->expert_norm, where, err);
+	if (r == 0)
+		r = k_arch_word(config, "moe_router_activation_func", where, routers, &router, err);
+	if (r == 0)
+		r = k_arch_word(config, "topk_method", where, methods, &method, err);
+	if (r == 0)
+		r = k_json_num_or(config, "routed_scaling_factor", -1e6, 1e6, 1, &out->expert_scale, where, err);
+	if (r == 0)
+		r = k_json_int_or(config, "first_k_dense_replace", 0, INT32_MAX, 0, &out->n_dense_first, where, err);
+	if (r == 0)
+		r = k_json_int_or(config, "moe_layer_freq", 1, INT32_MAX, 1, &out->moe_freq, where, err);
+	if (r == 0)
+		r = read_groups(config, where, out, err);
+	if (r < 0)
+		return r;
+	out->router_softmax = router == 1;
+	return k_arch_check_moe(out, where, err);
+}
+
+static int parse(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
+{
+	static const char *const later[] = { "forget_gate_lower_bound", "gate_lower_bound", "use_full_rank_gate", "use_full_rank_output_gate",
+		"mla_use_output_gate", "routed_expert_hidden_size", "latent_moe_use_norm", "attn_res_block_size", "activation_situ_beta",
+		"activation_situ_linear_beta", "attention_bias", "mlp_bias", NULL };
+	int r;
+
+	memset(out, 0, sizeof(*out));
+	r = k_arch_refuse(config, where, later, err);
+	if (r == 0)
+		r = k_arch_common(config, where, out, err);
+	if (r == 0)
+		r = read_kda(config, where, out, err);
+	if (r == 0)
+		r = read_mla(config, where, out, err);
+	if (r == 0)
+		r = read_moe(config, where, out, err);
+	return r;
+}
+
+static void plan(const struct k_hp *h, int64_t layer, struct k_plan *out)
+{
+	out->mixer = k_hp_is_kda(h, layer) ? "kda" : "mla";
+	out->ffn = k_hp_is_moe(h, layer) ? "moe" : "mlp";
+}
+
+static const char *const refuse[] = { "model.*_res_proj*", "model.*_res_norm*", NULL };
+
+const struct k_arch k_arch_kimi_linear = {
+	.name = "kimi_linear", .about = "Kimi-Linear: KDA and MLA layers, routed experts",
+	.match = match, .parse = parse, .weights = weights, .dim = k_arch_dim, .plan = plan, .refuse = refuse,
+};

@@ -1,0 +1,88 @@
+/* backend.h: devices. A backend (kernels/<x>/<x>_backend.c, `const struct k_backend k_backend_<x>`) registers by existing; libcore
+ * calls it through struct k_device only. Memory that operations see comes from dev->alloc; on the CPU it is host memory. */
+#ifndef K_BACKEND_H
+#define K_BACKEND_H
+
+#include "libcore/arch.h"
+#include "libcore/ctx.h"
+#include "libcore/tensor.h"
+
+struct k_device;
+
+/* y[i] = row ids[i] of w, in f32. ids on the host. */
+struct k_op_embed { float *y; const struct k_tensor *w; const int32_t *ids; int64_t n; };
+/* y[i][j] = w[j] * x[i][j] / sqrt(mean_j x[i][j]^2 + eps); rows of dim, steps in floats; y may be x. w: dim f32. */
+struct k_op_rmsnorm { float *y; const float *x; const float *w; int64_t n, dim, y_step, x_step; double eps; };
+/* y[i][o] = sum_k w[o][k] x[i][k] (+ bias[o]); w is one 2-D slice of any type that dequantises; x first passes through the
+ * device's activation precision (ctx->act), unless exact (routers, small gates: always f32). */
+struct k_op_gemm { float *y; const float *x; const struct k_tensor *w; const float *bias; int64_t n, y_step, x_step; bool exact; };
+/* y[i] += x[i], n floats. */
+struct k_op_add { float *y; const float *x; int64_t n; };
+/* y[i] = silu(gate[i]) * up[i], n floats; y may be gate. */
+struct k_op_swiglu { float *y; const float *gate, *up; int64_t n; };
+/* logits [n][n_expert] -> ids, weights [n][n_used], experts ascending by id. Scores: sigmoid (or softmax); selection by score + bias
+ * within the best n_group_used of n_group groups (group value: sum of its two largest; dropped groups -inf), ties to the lower index;
+ * weights: the unbiased scores (biased: with bias), divided by their sum + 1e-20 if norm, times scale. bias may be NULL. */
+struct k_op_route { int32_t *ids; float *weights; const float *logits; const float *bias; int64_t n; const struct k_hp *hp; };
+/* y[i] = sum over used experts in ascending order of weight * down_e(silu(gate_e x) * up_e x). Stacks [E, F, D], [E, F, D], [E, D, F]. */
+struct k_op_moe { float *y; const float *x; const int32_t *ids; const float *weights; const struct k_tensor *gate, *up, *down; int64_t n; const struct k_hp *hp; };
+
+/* A run of rows of the batch that belongs to one sequence: rows [row, row + n), at positions pos, pos + 1, ... */
+struct k_seg { int64_t row, n, pos; struct k_seq_layer *state; };
+
+/* State that a layer keeps for a sequence (device memory). Pages hold K_PAGE tokens; page[p] + (t % K_PAGE) * width floats. */
+#define K_PAGE 64
+struct k_seq_layer {
+	float **page;                   /* MLA: width r + dr: [normed latent | rotated key]; GQA: width 2 * Hkv * d: [keys | values] */
+	int64_t n_page;
+	float *state;                   /* KDA: [head][value channel][key channel] f32 */
+	float *conv;                    /* KDA: [3 (q, k, v)][P][taps - 1] raw projections, oldest first */
+};
+
+/* One KDA layer after its projections. q k v a z: [n][P] raw (a: forget gate logits before dt_bias, z: output gate logits), beta: [n][H] logits.
+ * Per token and head: conv + silu, q = L2(q) d^-1/2, k = L2(k), g = -exp(A_log) softplus(a + dt_bias), S = diag(e^g) S,
+ * e = v - S^T k, S += k (sigmoid(beta) e)^T, o = S^T q, y = rmsnorm(o; o_norm, eps) * sigmoid(z). L2: x / sqrt(sum x^2 + 1e-6).
+ * conv_w: 3 x [P][taps] f32, last tap is the current token. Token by token in order, so cuts of a prompt do not change a bit. */
+struct k_op_kda { float *y; const float *q, *k, *v, *a, *z, *beta; const float *conv_w[3], *a_log, *dt_bias, *o_norm; const struct k_seg *seg; int64_t n_seg, n; const struct k_hp *hp; };
+/* q: [n][H*(dn+dr)], kv: [n][r+dr] raw output of kv_a. Norms the latent with kv_norm (eps_inner), rotates q's and kv's last dr (hp->rope, unless
+ * NONE), appends to the pages, then per head in absorbed form over all positions <= its own:
+ * q~ = K_h^T q_nope, score = scale (q~ . c + q_rope . kr), softmax, o~ = sum p c, y_h = V_h o~.
+ * kv_b: f32 [H][dn + dv][r] expanded at load (k rows first). scale: (dn+dr)^-1/2 times the yarn factor squared. cos/sin: tables of the sequence's
+ * positions: rope[pos][dr/2][2] (cos, sin), f32 from double angles. */
+struct k_op_mla { float *y; float *q, *kv; const float *kv_norm; const struct k_tensor *kv_b; const float *rope; double scale; const struct k_seg *seg; int64_t n_seg, n; const struct k_hp *hp; };
+/* q [n][H*d], k v [n][Hkv*d] raw; rotates q and k, appends, attends with scale d^-1/2; query head h reads kv head h / (H/Hkv). */
+struct k_op_gqa { float *y; float *q, *k; const float *v; const float *rope; const struct k_seg *seg; int64_t n_seg, n; const struct k_hp *hp; };
+
+struct k_ops {
+#define K_OP(name, what) void (*name)(struct k_device *dev, const struct k_op_##name *op);
+#include "libcore/ops.def"
+#undef K_OP
+};
+
+struct k_device {
+	const struct k_backend *backend;
+	struct k_ops ops;
+	const struct k_ctx *ctx;
+	/* Device memory, 64-byte aligned, zeroed; NULL without memory. */
+	void *(*alloc)(struct k_device *, size_t n);
+	void (*free)(struct k_device *, void *p);
+	int (*put)(struct k_device *, void *dst, const void *host, size_t n, struct k_err *);
+	int (*get)(struct k_device *, void *host, const void *src, size_t n, struct k_err *);
+	/* Scratch for operations on up to n rows of a model of this shape and contexts up to n_ctx; called when a model opens and when limits grow; steps then allocate nothing. */
+	int (*reserve)(struct k_device *, const struct k_hp *, int64_t n_rows, int64_t n_ctx, struct k_err *);
+	const char *(*level)(struct k_device *);        /* "avx2" */
+	void (*close)(struct k_device *);
+	void *impl;
+};
+
+struct k_backend {
+	const char *name, *about;
+	int (*score)(const char *spec);                 /* 0: not here */
+	int (*open)(struct k_device **out, const struct k_ctx *ctx, const char *spec, struct k_err *err);
+};
+/* spec NULL or "cpu". Unknown or absent: K_EDEVICE. */
+int k_device_open(struct k_device **out, const struct k_ctx *ctx, const char *spec, struct k_err *err) K_MUST_USE;
+void k_device_close(struct k_device *d);
+const struct k_backend *k_backend_at(int i);
+
+#endif

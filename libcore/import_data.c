@@ -1,0 +1,104 @@
+/* import_data.c: the bytes of an imported checkpoint's entries, read from the files they lie in. */
+#include "libcore/base.h"
+#include "libcore/import_int.h"
+
+/* --- reading ---------------------------------------------------------------------------------------------------------- */
+
+/* Bytes [off, off + n) of a slice of plain elements; rows may be cut and may lie in another order. */
+static int read_plain(const struct k_raw *t, int64_t rows, uint64_t slice_off, uint64_t off, char *dst, size_t n, struct k_err *err)
+{
+	uint64_t row_bytes = (uint64_t)k_shape_cols(t->ndim, t->shape) * (uint64_t)t->type->elem_bytes;
+
+	if (!t->row_order)
+		return k_source_pread(t->src, dst, n, t->off + slice_off + off, err);
+	/* A vector is a column of rows with one element each. */
+	if (t->ndim < 2) {
+		row_bytes = (uint64_t)t->type->elem_bytes;
+		rows = k_shape_cols(t->ndim, t->shape);
+	}
+	while (n > 0) {
+		uint64_t row = off / row_bytes, in = off % row_bytes;
+		size_t part = (size_t)K_MIN(row_bytes - in, (uint64_t)n);
+		int r;
+
+		if (row >= (uint64_t)rows)
+			return k_err_set(err, K_EBUG, "%s: read beyond its end", t->name);
+		r = k_source_pread(t->src, dst, part, t->off + slice_off + (uint64_t)t->row_order[row] * row_bytes + in, err);
+		if (r < 0)
+			return r;
+		dst += part;
+		off += part;
+		n -= part;
+	}
+	return 0;
+}
+
+/* The same of types whose rows come in granules: off and n are whole granules, the last may be short. */
+static int read_granules(const struct k_raw *t, int64_t slice, int64_t rows, int64_t cols, uint64_t off, void *dst, size_t n, struct k_err *err)
+{
+	size_t granule = t->type->granule_bytes(cols, t->type->granule);
+	int64_t row = (int64_t)(off / granule) * t->type->granule, count = (int64_t)(n / granule) * t->type->granule;
+
+	if (n % granule != 0)
+		count = rows - row;
+	if (off % granule != 0 || row + count > rows)
+		return k_err_set(err, K_EBUG, "%s: a read of %zu bytes at %llu cuts a granule", t->name, n, (unsigned long long)off);
+	return k_raw_read(t, slice, row, count, dst, err);
+}
+
+static int read_raw(const struct k_raw *t, int64_t slice, uint64_t slice_bytes, uint64_t off, char *dst, size_t n, struct k_err *err)
+{
+	int64_t rows = k_shape_rows(t->ndim, t->shape), cols = k_shape_cols(t->ndim, t->shape);
+
+	if (t->type->plain && t->src)
+		return read_plain(t, rows, (uint64_t)slice * slice_bytes, off, dst, n, err);
+	return read_granules(t, slice, rows, cols, off, dst, n, err);
+}
+
+static int read_entry(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err)
+{
+	struct k_import *im = c->impl;
+	const struct k_from *f = &im->from[i];
+	uint64_t slice_bytes = k_entry_slice_bytes(&c->entries[i]);
+	char *p = dst;
+
+	if (f->file) {
+		memcpy(dst, f->file->data + off, n);
+		return 0;
+	}
+	while (n > 0) {
+		int64_t slice = (int64_t)(off / slice_bytes);
+		size_t part = (size_t)K_MIN((uint64_t)n, slice_bytes - off % slice_bytes);
+		bool stack = f->n_raw > 1;
+		int r = read_raw(f->raw[stack ? slice : 0], stack ? 0 : slice, slice_bytes, off % slice_bytes, p, part, err);
+
+		if (r < 0)
+			return r;
+		p += part;
+		off += part;
+		n -= part;
+	}
+	return 0;
+}
+
+static void close_import(struct k_ckpt *c)
+{
+	struct k_import *im = c->impl;
+
+	if (!im)
+		return;
+	k_map_fini(&im->names);
+	k_free(im->from);
+	k_rawset_fini(im->set);
+	k_free(im->set);
+	k_free(im);
+}
+
+const struct k_ckpt_ops k_import_ops = { .read = read_entry, .close = close_import };
+
+const struct k_raw *k_import_find(const struct k_ckpt *c, const char *name)
+{
+	const struct k_import *im = c->impl;
+
+	return c->ops == &k_import_ops ? k_map_find(&im->names, name, strlen(name)) : NULL;
+}

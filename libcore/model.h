@@ -1,0 +1,50 @@
+/* model.h: a loaded model and the one way to compute with it. One engine, many sequences: struct k_model is what was loaded
+ * (immutable, shared); struct k_seq (seq.h) is one timeline of tokens; k_model_step runs a batch of runs of tokens. */
+#ifndef K_MODEL_H
+#define K_MODEL_H
+
+#include "libcore/arch.h"
+#include "libcore/backend.h"
+#include "libcore/ckpt.h"
+#include "libcore/tokenizer.h"
+
+struct k_model;
+struct k_seq;
+
+struct k_model_opts { bool hf_remote; /* profile: biased router weights (kimi_linear), inner eps 1e-6 */ bool verify; };
+
+/* Takes ck (closed with the model, also on failure) and borrows dev. A mapped container is used where it lies; any other checkpoint's
+ * entries are read into memory (in order, so a pipe works). Small vectors (norms, conv, A_log ...) become f32. K_EUNSUP: ck has no architecture. */
+int k_model_open(struct k_model **out, struct k_ckpt *ck, struct k_device *dev, const struct k_model_opts *o, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+void k_model_close(struct k_model *m);
+
+const struct k_hp *k_model_hp(const struct k_model *m);
+const struct k_arch *k_model_arch(const struct k_model *m);
+const struct k_files *k_model_files(const struct k_model *m);
+struct k_device *k_model_device(const struct k_model *m);
+/* NULL when the model has no tokenizer (or one that could not be opened: *why then says so). Opened once at load. */
+const struct k_tokenizer *k_model_tokenizer(const struct k_model *m, const char **why);
+/* Bytes of weights that one decoded token reads: routed experts counted n_used / n_expert; embedding: one row. */
+uint64_t k_model_bytes_per_token(const struct k_model *m);
+/* sha256 of what was loaded (the container's identity; for other sources over config and entry table): for state files and reports. */
+void k_model_digest(const struct k_model *m, uint8_t out[32]);
+
+/* Looks into a step; any pointer may be NULL. Values are on the host, valid during the call; row counts in the batch's order. */
+struct k_probe {
+	/* after layer `layer` (-1: the embedding): n rows of n_embd */
+	void (*hidden)(void *arg, int layer, const float *x, int64_t n);
+	/* routing of a MoE layer: ids, weights [n][n_expert_used] */
+	void (*router)(void *arg, int layer, const int32_t *ids, const float *weights, int64_t n);
+	void *arg;
+};
+
+/* One run of new tokens of one sequence; a batch may hold many (each sequence at most once). out: rows that want logits: the last n_out of the run (0: none). */
+struct k_run { struct k_seq *seq; const int32_t *ids; int64_t n, n_out; };
+/* Computes the runs; each sequence advances by its n. hidden: final-norm rows of all wanted outputs, in order (sum of n_out rows of n_embd floats),
+ * in the device's memory, valid until the next step; for k_model_logits. K_EUSAGE: an id out of range. On failure the sequences are as before
+ * only if nothing was computed; after K_ENOMEM they must be dropped. The model is used by one thread at a time. */
+int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const float **hidden, const struct k_probe *probe, struct k_err *err) K_MUST_USE;
+/* Logits of n hidden rows: n x n_vocab floats on the host. Few rows at a time: the caller bounds memory. */
+int k_model_logits(struct k_model *m, const float *hidden, int64_t n, float *logits, struct k_err *err) K_MUST_USE;
+
+#endif

@@ -1,0 +1,119 @@
+/* model_int.h: what model.c, bind.c, seq*.c and block_*.c share. Nobody else includes it.
+ *
+ *   struct k_model -- layers[n_layer] -- mixer, ffn: block + its own resolved weights
+ *                  -- scratch: x[rows][D] (residual), h (normed), y (block output), then what a block asks for
+ *   struct k_seq   -- layer[n_layer] (struct k_seq_layer: pages, or a slice of the one KDA block)
+ *                  -- marks: copies of the KDA block at a length
+ *
+ * Rows: a step is cut into chunks of at most K_ROWS rows. Operations work on rows independently and on a sequence's tokens in
+ * order, so the cuts do not change a bit. */
+#ifndef K_MODEL_INT_H
+#define K_MODEL_INT_H
+
+#include "libcore/block.h"
+#include "libcore/map.h"
+#include "libcore/seq.h"
+
+#define K_ROWS 512
+#define K_MARKS 8
+/* Rows of the head that are computed at once; bounds the memory of logits. */
+#define K_HEAD_ROWS 32
+
+struct k_layer {
+	const struct k_block *mixer, *ffn;
+	void *mixer_self, *ffn_self;
+	const float *mixer_norm, *ffn_norm;
+	int64_t page_width;             /* floats a token in pages; 0: none */
+	int64_t n_state, n_conv;        /* floats in the sequence's KDA block */
+	int64_t state_at;               /* where they begin there: state, then conv */
+};
+
+struct k_scratch {
+	float *base;
+	int64_t size, used, rows;       /* floats; rows of the chunk at work */
+};
+
+struct k_model {
+	struct k_ckpt *ck;
+	struct k_device *dev;
+	const struct k_ctx *ctx;
+	const struct k_arch *arch;
+	const struct k_files *files;
+	struct k_tokenizer *tok;
+	struct k_err tok_why;
+	struct k_hp hp;
+	struct k_model_opts opts;
+	char prefix[64];                /* of tensor names, for wrapped models */
+	struct k_arena arena;
+	void **own;                     /* device memory of the model */
+	size_t n_own, cap_own;
+	const void **data;              /* of each entry of ck; NULL: not loaded */
+	bool *used;                     /* entries that some slot was bound to */
+	struct k_map names;             /* entry name -> struct k_entry * */
+
+	struct k_tensor embed, head;
+	const float *norm;
+	struct k_layer *layers;
+	int64_t n_kda;                  /* floats of a sequence's KDA block */
+	uint64_t token_bytes;
+
+	double *inv;                    /* rope; NULL: none */
+	float *rope;
+	int64_t n_rope, n_reserved;     /* positions in the table; positions that the device has scratch for */
+
+	float *x, *h, *y;
+	struct k_scratch scratch;
+	struct k_seg *seg;              /* K_ROWS of them */
+	const struct k_run **seg_run;
+	float *out;                     /* normed rows of a step's outputs */
+	int64_t cap_out;
+	float *logits;                  /* K_HEAD_ROWS x n_vocab */
+	float *probe_rows;              /* host copy for k_probe.hidden */
+};
+
+struct k_mark { int64_t len; float *kda; };
+
+struct k_seq {
+	struct k_model *m;
+	int64_t len;
+	int32_t *ids;
+	int64_t cap_ids;
+	struct k_seq_layer *layer;
+	int64_t cap_page;               /* room in each layer's list of pages */
+	float *kda;                     /* device: states and tails of all KDA layers */
+	struct k_mark mark[K_MARKS];    /* ascending lengths; kda on the host */
+	int n_mark;
+};
+
+/* Device memory that lives as long as the model. */
+void *k_model_alloc(struct k_model *m, size_t n_floats, const char *what, struct k_err *err) K_MUST_USE;
+
+/* bind.c: reads or maps the entries (k_bind_load), finds slots. */
+struct k_layer_weights { struct k_model *m; int64_t layer; struct k_err *err; };
+int k_bind_load(struct k_model *m, struct k_err *err) K_MUST_USE;
+/* Every slot that the architecture wants is there and has its shape. */
+int k_bind_check(struct k_model *m, struct k_err *err) K_MUST_USE;
+/* Bytes that one token reads, from the slots that were bound. */
+uint64_t k_bind_token_bytes(const struct k_model *m);
+
+/* y[n][rows of w] = w x, rows packed without gaps; exact: f32 whatever the device's activation precision. */
+static inline void k_gemm(struct k_device *d, float *y, const float *x, const struct k_tensor *w, const float *bias, int64_t n)
+{
+	d->ops.gemm(d, &(struct k_op_gemm){ .y = y, .x = x, .w = w, .bias = bias, .n = n, .y_step = w->shape[0],
+		.x_step = w->shape[1] });
+}
+static inline void k_gemm_exact(struct k_device *d, float *y, const float *x, const struct k_tensor *w, int64_t n)
+{
+	d->ops.gemm(d, &(struct k_op_gemm){ .y = y, .x = x, .w = w, .n = n, .y_step = w->shape[0], .x_step = w->shape[1],
+		.exact = true });
+}
+
+/* seq.c: room for the sequence to become n tokens long. */
+int k_seq_room(struct k_seq *s, int64_t n, struct k_err *err) K_MUST_USE;
+
+
+/* Blocks. A missing weight was refused by k_bind_check; a vector can still run out of memory, then w->err says so. */
+#define K_WANT(x) do { if (!(x)) return w->err->code ? w->err->code : k_err_set(w->err, K_ENOENT, "layer %ld has no %s", \
+	(long)layer, #x); } while (0)
+
+#endif
