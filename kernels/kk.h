@@ -1,0 +1,40 @@
+/* kk.h: the table of microkernels and the levels that fill it.
+ *
+ *     ref  <-  avx2  <-  avx512        each usable level lays its entries over those below it
+ *
+ * A level is a folder with flags.mk (how to compile it, what it needs of the CPU) and level_<name>.c, which ends with its
+ * `const struct kk_level kk_level_<name>`. Nothing here is compiled with a level's flags. */
+#ifndef KERNELS_KK_H
+#define KERNELS_KK_H
+
+#include "libcore/err.h"
+#include "libcore/qtype.h"
+
+struct kk {
+#define KK(name, ret, args, tolerance) ret (*name) args;
+#include "kernels/kk.def"
+#undef KK
+};
+
+struct kk_level {
+	const char *name;
+	int rank;               /* overlays go from low to high; below 0: seen by kcheck alone */
+	struct kk fn;           /* NULL: what lies below */
+};
+
+/* Inside a level: LEVEL is its name. */
+#define KK_PASTE_(level, name) kk_##level##_##name
+#define KK_PASTE(level, name) KK_PASTE_(level, name)
+#define KK_FN(name) KK_PASTE(LEVEL, name)
+
+/* The table of the levels that this CPU can run, up to max_level (NULL: all). *name: the highest of them; it lives forever.
+ * Unknown or not for this CPU: K_EUSAGE. */
+int kk_select(struct kk *out, const char **name, const char *max_level, struct k_err *err) K_MUST_USE;
+/* i-th level compiled in, NULL past the end; its CPU features; can it run here? */
+const struct kk_level *kk_level_at(int i);
+const char *kk_level_needs(int i);
+bool kk_level_usable(int i);
+/* The reference with one level's own entries laid over it. */
+void kk_overlay(struct kk *out, const struct kk_level *level);
+
+#endif

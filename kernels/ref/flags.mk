@@ -1,0 +1,3 @@
+# The reference: plain C, sums in double, for every CPU.
+flags_ref =
+need_ref =

@@ -1,0 +1,68 @@
+/* gemm_ref.c: products, unpacking, and the precision of activations: the definition. */
+#include "libcore/base.h"
+#include "kernels/ref/ref.h"
+#include <float.h>
+#include "libcore/dtype.h"
+
+void kk_ref_gemm_f32(float *y, size_t y_step, const float *w, size_t w_step, int rows, const float *const *x, int n, size_t cols)
+{
+	for (int t = 0; t < n; t++)
+		for (int r = 0; r < rows; r++) {
+			double s = 0;
+			for (size_t k = 0; k < cols; k++)
+				s += (double)w[(size_t)r * w_step + k] * x[t][k];
+			y[(size_t)t * y_step + (size_t)r] = (float)s;
+		}
+}
+
+void kk_ref_gemm_bf16(float *y, size_t y_step, const uint16_t *w, size_t w_step, int rows, const float *const *x, int n, size_t cols)
+{
+	for (int t = 0; t < n; t++)
+		for (int r = 0; r < rows; r++) {
+			double s = 0;
+			for (size_t k = 0; k < cols; k++)
+				s += (double)k_bf16_to_f32(w[(size_t)r * w_step + k]) * x[t][k];
+			y[(size_t)t * y_step + (size_t)r] = (float)s;
+		}
+}
+
+void kk_ref_unpack(float *dst, size_t step, const struct k_qtype *t, const void *slice, int64_t slice_rows, int64_t cols, int64_t row,
+	int rows)
+{
+	size_t full = t->granule_bytes(cols, t->granule);
+	for (int i = 0; i < rows; i++) {
+		int64_t g = (row + i) / t->granule, first = g * t->granule;
+		int in = (int)K_MIN((int64_t)t->granule, slice_rows - first);
+		t->dequant(dst + (size_t)i * step, (const char *)slice + (size_t)g * full, cols, in, (int)(row + i - first));
+	}
+}
+
+void kk_ref_mix(float *y, size_t y_step, const float *p, size_t p_step, int n, const float *w, size_t w_step, int rows, size_t cols)
+{
+	for (int t = 0; t < n; t++)
+		for (size_t j = 0; j < cols; j++) {
+			double s = y[(size_t)t * y_step + j];
+			for (int d = 0; d < rows; d++)
+				s += (double)p[(size_t)t * p_step + (size_t)d] * w[(size_t)d * w_step + j];
+			y[(size_t)t * y_step + j] = (float)s;
+		}
+}
+
+void kk_ref_act_bf16(float *y, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] = k_bf16_to_f32(k_bf16_from_f32(x[i]));
+}
+
+void kk_ref_act_int8(float *y, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i += 32) {
+		size_t m = K_MIN(n - i, (size_t)32);
+		float top = 0;
+		for (size_t j = 0; j < m; j++)
+			top = fabsf(x[i + j]) > top ? fabsf(x[i + j]) : top;
+		float d = top / 127, inv = d > FLT_MIN ? 1 / d : 0;
+		for (size_t j = 0; j < m; j++)
+			y[i + j] = rintf(x[i + j] * inv) * d;
+	}
+}

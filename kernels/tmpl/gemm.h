@@ -1,0 +1,217 @@
+/* gemm.h: products of rows of weights with rows of activations, for a level that has defined
+ *
+ *     VL, vf              lanes and the vector of that many floats
+ *     vf_load, vf_store   of VL floats; vf_bf16(p): VL bf16 as floats; vf_set(x): x in all lanes
+ *     vf_fma(a, b, c)     a b + c, rounded once
+ *     vf_sum(v)           sum of the lanes, in one order
+ *
+ * Every element has VL partial sums, lane l of k = l mod VL, each in growing k; the missing end of the last vector counts as zeros.
+ * Tiles only decide which elements are computed side by side:
+ *
+ *       tokens  t t+1 t+2            a tile keeps 4 x 3 vectors of partial sums in registers;
+ *     row r     #  #  #              columns go in runs of DEPTH, so that the operands of a tile stay in the nearest cache,
+ *       r+1     #  #  #              and between runs the partial sums rest, unreduced, in `part`.
+ *       r+2     #  #  #
+ *       r+3     #  #  # */
+
+enum { TILE_R = 4, TILE_T = 3, DEPTH = 1024, BLOCK_R = 32, BLOCK_T = 48 };
+
+static inline __attribute__((always_inline)) vf load_f32(const float *p) { return vf_load(p); }
+static inline __attribute__((always_inline)) vf load_bf16(const uint16_t *p) { return vf_bf16(p); }
+
+static inline vf end_f32(const float *p, size_t n)
+{
+	float tmp[VL] = { 0 };
+	memcpy(tmp, p, n * sizeof(*p));
+	return vf_load(tmp);
+}
+
+static inline vf end_bf16(const uint16_t *p, size_t n)
+{
+	uint16_t tmp[VL] = { 0 };
+	memcpy(tmp, p, n * sizeof(*p));
+	return vf_bf16(tmp);
+}
+
+/* acc[r][t] += the products of columns [0, cols). R and T are constants: all of it stays in registers. */
+#define TILE_BODY(R, T, load, end) do { \
+	vf a[R][T]; \
+	size_t k = 0; \
+	_Pragma("GCC unroll 4") for (int r = 0; r < R; r++) \
+		_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) \
+			a[r][t] = acc[r * TILE_T + t]; \
+	for (; k + VL <= cols; k += VL) { \
+		vf b[T]; \
+		_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) \
+			b[t] = vf_load(x[t] + k); \
+		_Pragma("GCC unroll 4") for (int r = 0; r < R; r++) { \
+			vf c = load(w + (size_t)r * w_step + k); \
+			_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) \
+				a[r][t] = vf_fma(c, b[t], a[r][t]); \
+		} \
+	} \
+	if (k < cols) \
+		_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) { \
+			vf b = end_f32(x[t] + k, cols - k); \
+			_Pragma("GCC unroll 4") for (int r = 0; r < R; r++) \
+				a[r][t] = vf_fma(end(w + (size_t)r * w_step + k, cols - k), b, a[r][t]); \
+		} \
+	_Pragma("GCC unroll 4") for (int r = 0; r < R; r++) \
+		_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) \
+			acc[r * TILE_T + t] = a[r][t]; \
+} while (0)
+
+#define TILE_FN(kind, type, R, T) \
+static void tile_##kind##_##R##x##T(vf *acc, const type *w, size_t w_step, const float *const *x, size_t cols) \
+{ \
+	TILE_BODY(R, T, load_##kind, end_##kind); \
+}
+
+/* A block of at most BLOCK_R rows and BLOCK_T tokens; `part` holds a tile's partial sums together. */
+#define GEMM_FNS(kind, type) \
+TILE_FN(kind, type, 4, 3) TILE_FN(kind, type, 4, 2) TILE_FN(kind, type, 4, 1) \
+TILE_FN(kind, type, 1, 3) TILE_FN(kind, type, 1, 2) TILE_FN(kind, type, 1, 1) \
+\
+static inline __attribute__((always_inline)) void tile_##kind(vf *acc, const type *w, size_t w_step, int rows, const float *const *x, \
+	int n, size_t cols) \
+{ \
+	static void (*const whole[])(vf *, const type *, size_t, const float *const *, size_t) = \
+		{ tile_##kind##_4x1, tile_##kind##_4x2, tile_##kind##_4x3 }; \
+	static void (*const single[])(vf *, const type *, size_t, const float *const *, size_t) = \
+		{ tile_##kind##_1x1, tile_##kind##_1x2, tile_##kind##_1x3 }; \
+	if (rows == TILE_R) { \
+		whole[n - 1](acc, w, w_step, x, cols); \
+		return; \
+	} \
+	for (int r = 0; r < rows; r++) \
+		single[n - 1](acc + r * TILE_T, w + (size_t)r * w_step, w_step, x, cols); \
+} \
+\
+static void block_##kind(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *const *x, int n, size_t cols) \
+{ \
+	vf part[BLOCK_R / TILE_R * (BLOCK_T / TILE_T)][TILE_R * TILE_T]; \
+	const float *at[BLOCK_T]; \
+	size_t k = 0; \
+	do { \
+		size_t run = K_MIN(cols - k, (size_t)DEPTH); \
+		bool first = k == 0, last = k + run == cols; \
+		for (int t = 0; t < n; t++) \
+			at[t] = x[t] + k; \
+		for (int r = 0, i = 0; r < rows; r += TILE_R) \
+			for (int t = 0; t < n; t += TILE_T, i++) { \
+				int nr = K_MIN(rows - r, TILE_R), nt = K_MIN(n - t, TILE_T); \
+				if (first) \
+					memset(part[i], 0, sizeof(part[i])); \
+				tile_##kind(part[i], w + (size_t)r * w_step + k, w_step, nr, at + t, nt, run); \
+				for (int j = 0; last && j < nr * nt; j++) \
+					y[(size_t)(t + j / nr) * y_step + (size_t)(r + j % nr)] = \
+						vf_sum(part[i][j % nr * TILE_T + j / nr]); \
+			} \
+		k += run; \
+	} while (k < cols); \
+} \
+\
+static void KK_FN(gemm_##kind)(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *const *x, int n, size_t cols) \
+{ \
+	for (int t = 0; t < n; t += BLOCK_T) \
+		for (int r = 0; r < rows; r += BLOCK_R) \
+			block_##kind(y + (size_t)t * y_step + r, y_step, w + (size_t)r * w_step, w_step, K_MIN(rows - r, (int)BLOCK_R), \
+				x + t, K_MIN(n - t, (int)BLOCK_T), cols); \
+}
+
+GEMM_FNS(f32, float)
+GEMM_FNS(bf16, uint16_t)
+
+/* Columns are the lanes: each element is one chain of fused multiply-adds over d, whichever path takes it. */
+#define MIX_FN(T, V) \
+static void mix_##T##x##V(float *y, size_t y_step, const float *p, size_t p_step, const float *w, size_t w_step, int rows) \
+{ \
+	vf a[T][V]; \
+	_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) \
+		_Pragma("GCC unroll 4") for (int v = 0; v < V; v++) \
+			a[t][v] = vf_load(y + (size_t)t * y_step + v * VL); \
+	for (int d = 0; d < rows; d++) { \
+		vf c[V]; \
+		_Pragma("GCC unroll 4") for (int v = 0; v < V; v++) \
+			c[v] = vf_load(w + (size_t)d * w_step + v * VL); \
+		_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) { \
+			vf b = vf_set(p[(size_t)t * p_step + (size_t)d]); \
+			_Pragma("GCC unroll 4") for (int v = 0; v < V; v++) \
+				a[t][v] = vf_fma(b, c[v], a[t][v]); \
+		} \
+	} \
+	_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) \
+		_Pragma("GCC unroll 4") for (int v = 0; v < V; v++) \
+			vf_store(y + (size_t)t * y_step + v * VL, a[t][v]); \
+}
+MIX_FN(4, 2)
+MIX_FN(1, 4)
+MIX_FN(1, 1)
+
+static void KK_FN(mix)(float *y, size_t y_step, const float *p, size_t p_step, int n, const float *w, size_t w_step, int rows, size_t cols)
+{
+	size_t j = 0;
+	int t = 0;
+	for (; t + 4 <= n; t += 4)
+		for (j = 0; j + 2 * VL <= cols; j += 2 * VL)
+			mix_4x2(y + (size_t)t * y_step + j, y_step, p + (size_t)t * p_step, p_step, w + j, w_step, rows);
+	for (int i = 0; i < n; i++) {
+		float *to = y + (size_t)i * y_step;
+		const float *from = p + (size_t)i * p_step;
+		for (j = i < t ? cols - cols % (2 * VL) : 0; j + 4 * VL <= cols; j += 4 * VL)
+			mix_1x4(to + j, y_step, from, p_step, w + j, w_step, rows);
+		for (; j + VL <= cols; j += VL)
+			mix_1x1(to + j, y_step, from, p_step, w + j, w_step, rows);
+		for (; j < cols; j++)
+			for (int d = 0; d < rows; d++)
+				to[j] = __builtin_fmaf(from[d], w[(size_t)d * w_step + j], to[j]);
+	}
+}
+
+/* One row of the state at a time: it is read once, and written once. */
+static void KK_FN(kda_step)(float *state, float *o, const float *q, const float *k, const float *v, const float *alpha, float beta, size_t dk,
+	size_t dv)
+{
+	size_t whole = dk - dk % VL;
+	for (size_t j = 0; j < dv; j++) {
+		float *s = state + j * dk, seen_end = 0, out_end = 0;
+		vf a = vf_set(0), b = a;
+		size_t i = 0;
+		for (; i + 2 * VL <= whole; i += 2 * VL) {
+			vf c = vf_load(s + i) * vf_load(alpha + i), d = vf_load(s + i + VL) * vf_load(alpha + i + VL);
+			vf_store(s + i, c);
+			vf_store(s + i + VL, d);
+			a = vf_fma(c, vf_load(k + i), a);
+			b = vf_fma(d, vf_load(k + i + VL), b);
+		}
+		for (; i < whole; i += VL) {
+			vf c = vf_load(s + i) * vf_load(alpha + i);
+			vf_store(s + i, c);
+			a = vf_fma(c, vf_load(k + i), a);
+		}
+		for (; i < dk; i++) {
+			s[i] *= alpha[i];
+			seen_end = __builtin_fmaf(s[i], k[i], seen_end);
+		}
+		float e = beta * (v[j] - (vf_sum(a + b) + seen_end));
+		vf es = vf_set(e);
+		a = b = vf_set(0);
+		for (i = 0; i + 2 * VL <= whole; i += 2 * VL) {
+			vf c = vf_fma(es, vf_load(k + i), vf_load(s + i)), d = vf_fma(es, vf_load(k + i + VL), vf_load(s + i + VL));
+			vf_store(s + i, c);
+			vf_store(s + i + VL, d);
+			a = vf_fma(c, vf_load(q + i), a);
+			b = vf_fma(d, vf_load(q + i + VL), b);
+		}
+		for (; i < whole; i += VL) {
+			vf c = vf_fma(es, vf_load(k + i), vf_load(s + i));
+			vf_store(s + i, c);
+			a = vf_fma(c, vf_load(q + i), a);
+		}
+		for (; i < dk; i++) {
+			s[i] = __builtin_fmaf(e, k[i], s[i]);
+			out_end = __builtin_fmaf(s[i], q[i], out_end);
+		}
+		o[j] = vf_sum(a + b) + out_end;
+	}
+}

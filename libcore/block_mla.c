@@ -1,0 +1,79 @@
+/* block_mla.c: multi-head latent attention (DeepSeek-V2, arXiv:2405.04434) in absorbed form.
+ *
+ *   x -> q [H (dn + dr)]  (or x -> q_a -> norm -> q_b)
+ *     -> kv_a [r + dr]    -> latent normed, key part rotated, both appended to the pages -> attention -> [H dv] -> o -> [D]
+ *
+ * kv_b is expanded to f32 once: attention multiplies single rows by single heads of it. */
+#include "libcore/base.h"
+#include <math.h>
+#include "libcore/model_int.h"
+#include "libcore/rope.h"
+
+struct mla {
+	const struct k_tensor *q, *q_a, *q_b, *kv_a, *o;
+	const float *q_norm, *kv_norm;
+	struct k_tensor kv_b;
+	double scale;
+};
+
+static int mla_open(void **self, const struct k_hp *hp, int64_t layer, const struct k_layer_weights *w, struct k_arena *arena,
+	struct k_device *dev, struct k_err *err)
+{
+	struct mla *b = *self = k_arena_alloc(arena, sizeof(*b));
+	(void)dev;
+	if (!b)
+		return k_err_nomem(err, sizeof(*b), "a layer");
+	if (hp->q_lora) {
+		K_WANT(b->q_a = k_layer_weight(w, "mla.q_a"));
+		K_WANT(b->q_norm = k_layer_vector(w, "mla.q_a_norm"));
+		K_WANT(b->q_b = k_layer_weight(w, "mla.q_b"));
+	} else {
+		K_WANT(b->q = k_layer_weight(w, "mla.q"));
+	}
+	K_WANT(b->kv_a = k_layer_weight(w, "mla.kv_a"));
+	K_WANT(b->kv_norm = k_layer_vector(w, "mla.kv_a_norm"));
+	K_WANT(b->o = k_layer_weight(w, "mla.o"));
+	K_WANT(b->kv_b.data = k_layer_vector(w, "mla.kv_b"));
+	b->kv_b.name = "kv_b";
+	b->kv_b.type = k_qtype_find("f32", NULL);
+	b->kv_b.ndim = 2;
+	b->kv_b.shape[0] = hp->n_head * (hp->d_nope + hp->d_v);
+	b->kv_b.shape[1] = hp->kv_lora;
+	b->scale = k_rope_softmax(&hp->rope) / sqrt((double)(hp->d_nope + hp->d_rope));
+	return 0;
+}
+
+static int64_t mla_scratch(const struct k_hp *hp)
+{
+	return hp->n_head * (hp->d_nope + hp->d_rope + hp->d_v) + hp->q_lora + hp->kv_lora + hp->d_rope;
+}
+
+static void mla_keeps(const struct k_hp *hp, int64_t *page_width, int64_t *state, int64_t *conv)
+{
+	*page_width = hp->kv_lora + hp->d_rope;
+	*state = *conv = 0;
+}
+
+static void mla_step(void *self, struct k_device *dev, const struct k_hp *hp, float *y, const float *x, const struct k_seg *seg,
+	int64_t n_seg, int64_t n, const float *rope, struct k_scratch *scratch, const struct k_probe *probe, int layer)
+{
+	const struct mla *b = self;
+	float *q = k_scratch_rows(scratch, hp->n_head * (hp->d_nope + hp->d_rope));
+	float *kv = k_scratch_rows(scratch, hp->kv_lora + hp->d_rope), *o = k_scratch_rows(scratch, hp->n_head * hp->d_v);
+	(void)probe, (void)layer;
+	if (b->q) {
+		k_gemm(dev, q, x, b->q, NULL, n);
+	} else {
+		float *qa = k_scratch_rows(scratch, hp->q_lora);
+		k_gemm(dev, qa, x, b->q_a, NULL, n);
+		dev->ops.rmsnorm(dev, &(struct k_op_rmsnorm){ .y = qa, .x = qa, .w = b->q_norm, .n = n, .dim = hp->q_lora,
+			.y_step = hp->q_lora, .x_step = hp->q_lora, .eps = hp->eps_inner });
+		k_gemm(dev, q, qa, b->q_b, NULL, n);
+	}
+	k_gemm(dev, kv, x, b->kv_a, NULL, n);
+	dev->ops.mla(dev, &(struct k_op_mla){ .y = o, .q = q, .kv = kv, .kv_norm = b->kv_norm, .kv_b = &b->kv_b, .rope = rope,
+		.scale = b->scale, .seg = seg, .n_seg = n_seg, .n = n, .hp = hp });
+	k_gemm(dev, y, o, b->o, NULL, n);
+}
+
+const struct k_block k_block_mla = { "mla", mla_open, mla_scratch, mla_keeps, mla_step };

@@ -1,0 +1,85 @@
+/* block_moe.c: mixture of experts (DeepSeek-V3's router: sigmoid scores, a bias that only selects).
+ *
+ *   x -> router logits -> ids, weights -> sum of the chosen experts
+ *     -> shared expert (one SwiGLU, unscaled)                       added */
+#include "libcore/base.h"
+#include "libcore/model_int.h"
+
+struct moe {
+	const struct k_tensor *router, *gate, *up, *down, *sh_gate, *sh_up, *sh_down;
+	const float *bias;
+	int32_t *ids;                   /* host copies for the probe: K_ROWS x n_expert_used */
+	float *weights;
+};
+
+static int moe_open(void **self, const struct k_hp *hp, int64_t layer, const struct k_layer_weights *w, struct k_arena *arena,
+	struct k_device *dev, struct k_err *err)
+{
+	struct moe *b = *self = k_arena_alloc(arena, sizeof(*b));
+	(void)dev;
+	if (!b)
+		return k_err_nomem(err, sizeof(*b), "a layer");
+	K_WANT(b->router = k_layer_weight(w, "moe.router"));
+	b->bias = k_layer_vector(w, "moe.router_bias");
+	K_WANT(b->gate = k_layer_weight(w, "moe.gate"));
+	K_WANT(b->up = k_layer_weight(w, "moe.up"));
+	K_WANT(b->down = k_layer_weight(w, "moe.down"));
+	if (hp->n_shared) {
+		K_WANT(b->sh_gate = k_layer_weight(w, "moe.sh_gate"));
+		K_WANT(b->sh_up = k_layer_weight(w, "moe.sh_up"));
+		K_WANT(b->sh_down = k_layer_weight(w, "moe.sh_down"));
+	}
+	b->ids = k_arena_array(arena, (size_t)(K_ROWS * hp->n_expert_used), sizeof(*b->ids));
+	b->weights = k_arena_array(arena, (size_t)(K_ROWS * hp->n_expert_used), sizeof(*b->weights));
+	if (!b->ids || !b->weights)
+		return k_err_nomem(err, (size_t)(K_ROWS * hp->n_expert_used) * 8, "a layer");
+	return err->code;
+}
+
+static int64_t moe_scratch(const struct k_hp *hp)
+{
+	return hp->n_expert + 2 * hp->n_expert_used + 2 * hp->n_shared * hp->n_ff_expert + hp->n_embd;
+}
+
+static void shared(const struct moe *b, struct k_device *dev, const struct k_hp *hp, float *y, const float *x, int64_t n,
+	struct k_scratch *scratch)
+{
+	int64_t F = hp->n_shared * hp->n_ff_expert;
+	float *gate = k_scratch_rows(scratch, F), *up = k_scratch_rows(scratch, F), *sum = k_scratch_rows(scratch, hp->n_embd);
+	k_gemm(dev, gate, x, b->sh_gate, NULL, n);
+	k_gemm(dev, up, x, b->sh_up, NULL, n);
+	dev->ops.swiglu(dev, &(struct k_op_swiglu){ .y = gate, .gate = gate, .up = up, .n = n * F });
+	k_gemm(dev, sum, gate, b->sh_down, NULL, n);
+	dev->ops.add(dev, &(struct k_op_add){ .y = y, .x = sum, .n = n * hp->n_embd });
+}
+
+static void tell(const struct moe *b, struct k_device *dev, const struct k_probe *probe, int layer, const int32_t *ids,
+	const float *weights, int64_t n, int64_t used)
+{
+	struct k_err err;
+	if (!probe || !probe->router)
+		return;
+	if (dev->get(dev, b->ids, ids, (size_t)(n * used) * sizeof(*ids), &err) == 0 &&
+		dev->get(dev, b->weights, weights, (size_t)(n * used) * sizeof(*weights), &err) == 0)
+		probe->router(probe->arg, layer, b->ids, b->weights, n);
+}
+
+static void moe_step(void *self, struct k_device *dev, const struct k_hp *hp, float *y, const float *x, const struct k_seg *seg,
+	int64_t n_seg, int64_t n, const float *rope, struct k_scratch *scratch, const struct k_probe *probe, int layer)
+{
+	const struct moe *b = self;
+	int64_t used = hp->n_expert_used;
+	float *logits = k_scratch_rows(scratch, hp->n_expert), *weights = k_scratch_rows(scratch, used);
+	int32_t *ids = (int32_t *)k_scratch_rows(scratch, used);        /* as wide as a float */
+	(void)seg, (void)n_seg, (void)rope;
+	k_gemm_exact(dev, logits, x, b->router, n);
+	dev->ops.route(dev, &(struct k_op_route){ .ids = ids, .weights = weights, .logits = logits, .bias = b->bias, .n = n,
+		.hp = hp });
+	tell(b, dev, probe, layer, ids, weights, n, used);
+	dev->ops.moe(dev, &(struct k_op_moe){ .y = y, .x = x, .ids = ids, .weights = weights, .gate = b->gate, .up = b->up,
+		.down = b->down, .n = n, .hp = hp });
+	if (hp->n_shared)
+		shared(b, dev, hp, y, x, n, scratch);
+}
+
+const struct k_block k_block_moe = { "moe", moe_open, moe_scratch, NULL, moe_step };

@@ -1,0 +1,449 @@
+/* model.c: opening a model and stepping it, see model.h and the picture in model_int.h.
+ *
+ *   ids -> embed -> x;  each layer: x += mixer(norm(x)); x += ffn(norm(x));  wanted rows: norm(x) -> out -> head -> logits
+ *
+ * A step first makes room for everything (ids, pages, rope table, outputs); from then on nothing can fail. */
+#include "libcore/base.h"
+#include <stdio.h>
+#include "libcore/hash.h"
+#include "libcore/kmf.h"
+#include "libcore/model_int.h"
+#include "libcore/rope.h"
+
+#define X(name) extern const struct k_block k_block_##name;
+#include "blocks.list"
+#undef X
+
+static const struct k_block *const blocks[] = {
+#define X(name) &k_block_##name,
+#include "blocks.list"
+#undef X
+};
+
+const struct k_block *k_block_find(const char *name)
+{
+	for (size_t i = 0; i < K_LEN(blocks); i++)
+		if (!strcmp(blocks[i]->name, name))
+			return blocks[i];
+	return NULL;
+}
+
+float *k_scratch_rows(struct k_scratch *s, int64_t width)
+{
+	float *p = s->base + s->used;
+	s->used += (int64_t)k_align_up((uint64_t)(s->rows * width), 16);
+	K_ASSERT(s->used <= s->size);
+	return p;
+}
+
+/* --- open ----------------------------------------------------------------------------------------------------------- */
+
+/* Where Moonshot's remote code differs from every serving engine: router weights with the selection bias (a view that is added
+ * to in place; Kimi-Linear only), a fixed epsilon in MLA's inner norms, no division of the weight of a single expert. */
+static void apply_profile(struct k_model *m)
+{
+	if (!m->opts.hf_remote)
+		return;
+	m->hp.eps_inner = 1e-6;
+	m->hp.router_biased = !strcmp(m->arch->name, "kimi_linear");
+	if (m->hp.n_expert_used == 1)
+		m->hp.expert_norm = false;
+}
+
+static int read_config(struct k_model *m, struct k_err *err)
+{
+	struct k_ckpt *ck = m->ck;
+	const struct k_json *text;
+	const char *prefix;
+	char where[256];
+	if (!ck->arch || !ck->config)
+		return k_err_set(err, K_EUNSUP, "'%s' is not a model that can be computed: %s", ck->path,
+			ck->config ? "its architecture is not known here" : "it has no config.json");
+	snprintf(where, sizeof(where), "%.200s: config.json", ck->path);
+	struct k_json *config = NULL;
+	int r = k_json_parse(&config, ck->config, ck->config_len, K_JSON_STRICT, where, err);
+	if (r == 0)
+		r = k_arch_find(config, where, &m->arch, &text, &prefix, err);
+	if (r == 0) {
+		snprintf(m->prefix, sizeof(m->prefix), "%s", prefix);
+		r = m->arch->parse(text, where, &m->hp, err);
+	}
+	k_json_free(config);
+	if (r == 0)
+		apply_profile(m);
+	return r;
+}
+
+static int open_tokenizer(struct k_model *m, struct k_err *err)
+{
+	int r = k_ckpt_files(m->ck, &m->files, err);
+	if (r < 0)
+		return r;
+	r = k_tokenizer_open(&m->tok, m->files, m->hp.n_vocab, &m->tok_why);
+	if (r == K_ENOMEM) {
+		*err = m->tok_why;
+		return r;
+	}
+	if (r < 0)
+		m->tok = NULL;
+	return 0;
+}
+
+static int open_half(struct k_model *m, int64_t i, const char *name, const char *norm_slot, const struct k_block **block,
+	void **self, const float **norm, struct k_err *err)
+{
+	struct k_layer_weights w = { m, i, err };
+	*block = k_block_find(name);
+	if (!*block)
+		return k_err_set(err, K_EBUG, "%s plans a block '%s' that is not there", m->arch->name, name);
+	*norm = k_layer_vector(&w, norm_slot);
+	if (!*norm)
+		return err->code ? err->code : k_err_set(err, K_ENOENT, "'%s': layer %ld has no %s", m->ck->path, (long)i, norm_slot);
+	return (*block)->open(self, &m->hp, i, &w, &m->arena, m->dev, err);
+}
+
+static int open_layers(struct k_model *m, struct k_err *err)
+{
+	m->layers = k_arena_array(&m->arena, (size_t)m->hp.n_layer, sizeof(*m->layers));
+	if (!m->layers)
+		return k_err_nomem(err, (size_t)m->hp.n_layer * sizeof(*m->layers), "layers");
+	for (int64_t i = 0; i < m->hp.n_layer; i++) {
+		struct k_layer *l = &m->layers[i];
+		struct k_plan plan;
+		m->arch->plan(&m->hp, i, &plan);
+		int r = open_half(m, i, plan.mixer, "attn_norm", &l->mixer, &l->mixer_self, &l->mixer_norm, err);
+		if (r == 0)
+			r = open_half(m, i, plan.ffn, "ffn_norm", &l->ffn, &l->ffn_self, &l->ffn_norm, err);
+		if (r < 0)
+			return r;
+		if (l->mixer->keeps)
+			l->mixer->keeps(&m->hp, &l->page_width, &l->n_state, &l->n_conv);
+		l->state_at = m->n_kda;
+		m->n_kda += (int64_t)k_align_up((uint64_t)(l->n_state + l->n_conv), 16);
+	}
+	return 0;
+}
+
+static int open_ends(struct k_model *m, struct k_err *err)
+{
+	struct k_layer_weights w = { m, -1, err };
+	const struct k_tensor *embed = k_layer_weight(&w, "embed");
+	const struct k_tensor *head = m->hp.tied ? embed : k_layer_weight(&w, "head");
+	m->norm = embed && head ? k_layer_vector(&w, "norm") : NULL;
+	if (!m->norm)
+		return err->code ? err->code : k_err_set(err, K_ENOENT, "'%s' has no embedding, output norm or head", m->ck->path);
+	m->embed = *embed;
+	m->head = *head;
+	m->token_bytes = k_bind_token_bytes(m);
+	return 0;
+}
+
+/* Positions below n get their row of the table, and the device room to attend to them. */
+static int room_positions(struct k_model *m, int64_t n, struct k_err *err)
+{
+	struct k_device *d = m->dev;
+	if (n > m->n_reserved) {
+		int64_t want = K_MAX(n, 2 * m->n_reserved);
+		int r = d->reserve(d, &m->hp, K_ROWS, want, err);
+		if (r < 0)
+			return r;
+		m->n_reserved = want;
+	}
+	if (!m->inv || n <= m->n_rope)
+		return 0;
+	int64_t want = K_MAX(K_MAX(n, 2 * m->n_rope), 1024);
+	size_t bytes = (size_t)want * (size_t)m->hp.rope.dim * sizeof(float);
+	float *host = k_alloc(bytes), *dev = d->alloc(d, bytes);
+	int r = host && dev ? 0 : k_err_nomem(err, 2 * bytes, "the rotary table");
+	if (r == 0) {
+		k_rope_fill(&m->hp.rope, m->inv, 0, want, host);
+		r = d->put(d, dev, host, bytes, err);
+	}
+	k_free(host);
+	if (r < 0) {
+		if (dev)
+			d->free(d, dev);
+		return r;
+	}
+	if (m->rope)
+		d->free(d, m->rope);
+	m->rope = dev;
+	m->n_rope = want;
+	return 0;
+}
+
+static int open_scratch(struct k_model *m, struct k_err *err)
+{
+	int64_t D = m->hp.n_embd, widest = 0;
+	for (int64_t i = 0; i < m->hp.n_layer; i++) {
+		widest = K_MAX(widest, m->layers[i].mixer->scratch(&m->hp));
+		widest = K_MAX(widest, m->layers[i].ffn->scratch(&m->hp));
+	}
+	m->scratch.size = widest * K_ROWS + 64 * 16;
+	m->scratch.base = k_model_alloc(m, (size_t)m->scratch.size, "activations", err);
+	m->x = m->scratch.base ? k_model_alloc(m, (size_t)(D * K_ROWS), "activations", err) : NULL;
+	m->h = m->x ? k_model_alloc(m, (size_t)(D * K_ROWS), "activations", err) : NULL;
+	m->y = m->h ? k_model_alloc(m, (size_t)(D * K_ROWS), "activations", err) : NULL;
+	m->logits = m->y ? k_model_alloc(m, (size_t)(m->hp.n_vocab * K_HEAD_ROWS), "logits", err) : NULL;
+	if (!m->logits)
+		return err->code;
+	m->seg = k_arena_array(&m->arena, K_ROWS, sizeof(*m->seg));
+	m->seg_run = k_arena_array(&m->arena, K_ROWS, sizeof(*m->seg_run));
+	m->probe_rows = k_arena_array(&m->arena, (size_t)(K_ROWS * D), sizeof(float));
+	if (!m->seg || !m->seg_run || !m->probe_rows)
+		return k_err_nomem(err, (size_t)(K_ROWS * D) * sizeof(float), "activations");
+	if (m->hp.rope.kind != K_ROPE_NONE) {
+		m->inv = k_arena_array(&m->arena, (size_t)(m->hp.rope.dim / 2 + 1), sizeof(double));
+		if (!m->inv)
+			return k_err_nomem(err, (size_t)m->hp.rope.dim * 4, "the rotary table");
+		k_rope_inv(&m->hp.rope, m->inv);
+	}
+	return room_positions(m, 1024, err);
+}
+
+int k_model_open(struct k_model **out, struct k_ckpt *ck, struct k_device *dev, const struct k_model_opts *o,
+	const struct k_ctx *ctx, struct k_err *err)
+{
+	*out = NULL;
+	struct k_model *m = k_calloc(1, sizeof(*m));
+	if (!m) {
+		k_ckpt_close(ck);
+		return k_err_nomem(err, sizeof(*m), "the model");
+	}
+	m->ck = ck;
+	m->dev = dev;
+	m->ctx = ctx;
+	if (o)
+		m->opts = *o;
+	err->code = 0;
+	k_arena_init(&m->arena);
+	k_map_init(&m->names);
+	int r = read_config(m, err);
+	if (r == 0)
+		r = open_tokenizer(m, err);
+	if (r == 0)
+		r = k_bind_check(m, err);
+	if (r == 0)
+		r = k_bind_load(m, err);
+	if (r == 0)
+		r = open_ends(m, err);
+	if (r == 0)
+		r = open_layers(m, err);
+	if (r == 0)
+		r = open_scratch(m, err);
+	if (r < 0) {
+		k_model_close(m);
+		return r;
+	}
+	*out = m;
+	return 0;
+}
+
+void k_model_close(struct k_model *m)
+{
+	if (!m)
+		return;
+	for (size_t i = 0; i < m->n_own; i++)
+		m->dev->free(m->dev, m->own[i]);
+	if (m->rope)
+		m->dev->free(m->dev, m->rope);
+	if (m->out)
+		m->dev->free(m->dev, m->out);
+	k_free(m->own);
+	k_free(m->data);
+	k_free(m->used);
+	k_map_fini(&m->names);
+	k_arena_fini(&m->arena);
+	k_tokenizer_free(m->tok);
+	k_ckpt_close(m->ck);
+	k_free(m);
+}
+
+/* --- what it is --------------------------------------------------------------------------------------------------- */
+
+const struct k_hp *k_model_hp(const struct k_model *m) { return &m->hp; }
+const struct k_arch *k_model_arch(const struct k_model *m) { return m->arch; }
+const struct k_files *k_model_files(const struct k_model *m) { return m->files; }
+struct k_device *k_model_device(const struct k_model *m) { return m->dev; }
+uint64_t k_model_bytes_per_token(const struct k_model *m) { return m->token_bytes; }
+
+const struct k_tokenizer *k_model_tokenizer(const struct k_model *m, const char **why)
+{
+	if (why)
+		*why = m->tok ? NULL : m->tok_why.msg;
+	return m->tok;
+}
+
+/* Names, types and shapes stand for the values where the source has no digests of its own. */
+static void digest_table(const struct k_ckpt *ck, struct k_sha256 *h)
+{
+	k_sha256_add(h, ck->config, ck->config_len);
+	for (int i = 0; i < ck->n_entries; i++) {
+		const struct k_entry *e = &ck->entries[i];
+		k_sha256_add(h, e->name, strlen(e->name) + 1);
+		k_sha256_add(h, e->type->name, strlen(e->type->name) + 1);
+		k_sha256_add(h, e->shape, (size_t)e->ndim * sizeof(e->shape[0]));
+	}
+}
+
+void k_model_digest(const struct k_model *m, uint8_t out[32])
+{
+	struct k_err err = { 0 };
+	struct k_sha256 *h;
+	memset(out, 0, 32);
+	if (k_kmf_digests(m->ck) && k_kmf_identity(m->ck, out, &err) == 0)
+		return;
+	if (k_sha256_new(&h, &err) < 0)
+		return;
+	digest_table(m->ck, h);
+	k_sha256_end(h, out);
+	k_sha256_free(h);
+}
+
+/* --- step ----------------------------------------------------------------------------------------------------------- */
+
+static int room_out(struct k_model *m, int64_t rows, struct k_err *err)
+{
+	struct k_device *d = m->dev;
+	size_t bytes;
+	if (rows <= m->cap_out)
+		return 0;
+	int64_t cap = K_MAX(rows, K_MIN(2 * m->cap_out, m->cap_out + K_ROWS));
+	float *p = NULL;
+	if (k_mul_size((size_t)cap, (size_t)m->hp.n_embd * sizeof(float), &bytes))
+		p = d->alloc(d, bytes);
+	if (!p)
+		return k_err_nomem(err, (size_t)cap * (size_t)m->hp.n_embd * sizeof(float), "output rows");
+	if (m->out)
+		d->free(d, m->out);
+	m->out = p;
+	m->cap_out = cap;
+	return 0;
+}
+
+static int check_runs(struct k_model *m, const struct k_run *runs, int n_runs, struct k_err *err)
+{
+	int64_t outs = 0, longest = 0;
+	for (int i = 0; i < n_runs; i++) {
+		const struct k_run *r = &runs[i];
+		if (r->n < 1 || r->n_out < 0 || r->n_out > r->n || r->seq->m != m)
+			return k_err_set(err, K_EBUG, "a run of %ld tokens with %ld outputs", (long)r->n, (long)r->n_out);
+		for (int64_t t = 0; t < r->n; t++)
+			if (r->ids[t] < 0 || r->ids[t] >= m->hp.n_vocab)
+				return k_err_set(err, K_EUSAGE, "token id %d is out of range, '%s' has %ld", r->ids[t], m->ck->path,
+					(long)m->hp.n_vocab);
+		outs += r->n_out;
+		longest = K_MAX(longest, r->seq->len + r->n);
+	}
+	for (int i = 0; i < n_runs; i++) {
+		int e = k_seq_room(runs[i].seq, runs[i].seq->len + runs[i].n, err);
+		if (e < 0)
+			return e;
+	}
+	int e = room_out(m, outs, err);
+	return e < 0 ? e : room_positions(m, longest, err);
+}
+
+static void probe_hidden(struct k_model *m, const struct k_probe *probe, int layer, int64_t n)
+{
+	struct k_err err;
+	if (!probe || !probe->hidden)
+		return;
+	if (m->dev->get(m->dev, m->probe_rows, m->x, (size_t)(n * m->hp.n_embd) * sizeof(float), &err) == 0)
+		probe->hidden(probe->arg, layer, m->probe_rows, n);
+}
+
+static void half(struct k_model *m, const struct k_block *b, void *self, const float *norm, int64_t layer, int64_t n,
+	int64_t n_seg, const struct k_probe *probe)
+{
+	struct k_device *d = m->dev;
+	int64_t D = m->hp.n_embd;
+	d->ops.rmsnorm(d, &(struct k_op_rmsnorm){ .y = m->h, .x = m->x, .w = norm, .n = n, .dim = D, .y_step = D, .x_step = D,
+		.eps = m->hp.eps });
+	m->scratch.used = 0;
+	m->scratch.rows = n;
+	b->step(self, d, &m->hp, m->y, m->h, m->seg, n_seg, n, m->rope, &m->scratch, probe, (int)layer);
+	d->ops.add(d, &(struct k_op_add){ .y = m->x, .x = m->y, .n = n * D });
+}
+
+/* Runs n rows (the segments are filled in) through all layers. */
+static void run_chunk(struct k_model *m, const int32_t *ids, int64_t n, int64_t n_seg, const struct k_probe *probe)
+{
+	struct k_device *d = m->dev;
+	d->ops.embed(d, &(struct k_op_embed){ .y = m->x, .w = &m->embed, .ids = ids, .n = n });
+	probe_hidden(m, probe, -1, n);
+	for (int64_t i = 0; i < m->hp.n_layer; i++) {
+		struct k_layer *l = &m->layers[i];
+		for (int64_t s = 0; s < n_seg; s++)
+			m->seg[s].state = &m->seg_run[s]->seq->layer[i];
+		half(m, l->mixer, l->mixer_self, l->mixer_norm, i, n, n_seg, probe);
+		half(m, l->ffn, l->ffn_self, l->ffn_norm, i, n, n_seg, probe);
+		probe_hidden(m, probe, (int)i, n);
+	}
+}
+
+/* Norms the rows of a segment whose logits are wanted: done tokens of the run came before it. Returns how many. */
+static int64_t keep_outputs(struct k_model *m, const struct k_seg *seg, const struct k_run *run, int64_t done, int64_t at)
+{
+	struct k_device *d = m->dev;
+	int64_t D = m->hp.n_embd, first = K_MAX(run->n - run->n_out - done, 0), n = seg->n - first;
+	if (n <= 0)
+		return 0;
+	d->ops.rmsnorm(d, &(struct k_op_rmsnorm){ .y = m->out + at * D, .x = m->x + (seg->row + first) * D, .w = m->norm, .n = n,
+		.dim = D, .y_step = D, .x_step = D, .eps = m->hp.eps });
+	return n;
+}
+
+int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const float **hidden, const struct k_probe *probe,
+	struct k_err *err)
+{
+	int r = check_runs(m, runs, n_runs, err);
+	if (r < 0)
+		return r;
+	int64_t done = 0, n_out = 0;            /* tokens of runs[i] that are computed; outputs that are */
+	int32_t ids[K_ROWS];
+	for (int i = 0; i < n_runs; ) {
+		int64_t n = 0, n_seg = 0, before = done;
+		while (i < n_runs && n < K_ROWS) {
+			const struct k_run *run = &runs[i];
+			int64_t take = K_MIN(run->n - done, K_ROWS - n);
+			m->seg[n_seg] = (struct k_seg){ .row = n, .n = take, .pos = run->seq->len };
+			m->seg_run[n_seg++] = run;
+			memcpy(ids + n, run->ids + done, (size_t)take * sizeof(*ids));
+			n += take;
+			done += take;
+			if (done == run->n) {
+				done = 0;
+				i++;
+			}
+		}
+		r = k_ctx_check(m->ctx, err);
+		if (r < 0)
+			return r;
+		run_chunk(m, ids, n, n_seg, probe);
+		for (int64_t s = 0; s < n_seg; s++) {
+			struct k_seq *seq = m->seg_run[s]->seq;
+			n_out += keep_outputs(m, &m->seg[s], m->seg_run[s], s == 0 ? before : 0, n_out);
+			memcpy(seq->ids + seq->len, ids + m->seg[s].row, (size_t)m->seg[s].n * sizeof(*ids));
+			seq->len += m->seg[s].n;
+		}
+	}
+	if (hidden)
+		*hidden = m->out;
+	return 0;
+}
+
+int k_model_logits(struct k_model *m, const float *hidden, int64_t n, float *logits, struct k_err *err)
+{
+	struct k_device *d = m->dev;
+	int64_t D = m->hp.n_embd, V = m->hp.n_vocab;
+	for (int64_t i = 0; i < n; i += K_HEAD_ROWS) {
+		int64_t rows = K_MIN(n - i, K_HEAD_ROWS);
+		d->ops.gemm(d, &(struct k_op_gemm){ .y = m->logits, .x = hidden + i * D, .w = &m->head, .n = rows, .y_step = V,
+			.x_step = D });
+		int r = d->get(d, logits + i * V, m->logits, (size_t)(rows * V) * sizeof(float), err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
