@@ -18,7 +18,9 @@ int k_arch_refuse(const struct k_json *config, const char *where, const char *co
 		const struct k_json *v = k_json_find(config, members[i]);
 		enum k_json_kind kind = k_json_kind(v);
 
-		if (!v || kind == K_JSON_NULL || (kind == K_JSON_BOOL && !k_json_bool(v)))
+		bool holds = kind == K_JSON_STRING || kind == K_JSON_ARRAY || kind == K_JSON_OBJECT;
+
+		if (!v || kind == K_JSON_NULL || (kind == K_JSON_BOOL && !k_json_bool(v)) || (holds && k_json_len(v) == 0))
 			continue;
 		return k_err_set(err, K_EUNSUP, "'%s' has %s, which belongs to a model that is not known here", where, members[i]);
 	}

@@ -70,7 +70,7 @@ int64_t k_entry_slices(const struct k_entry *e);
 static inline int64_t k_entry_rows(const struct k_entry *e) { return k_shape_rows(e->ndim, e->shape); }
 static inline int64_t k_entry_cols(const struct k_entry *e) { return k_shape_cols(e->ndim, e->shape); }
 /* Are all values of bytes [off, off + n) of entry i numbers? The bytes are whole granules (elements) of one slice. K_EFORMAT names
- * tensor, row and column. libcore/values.c. */
+ * tensor, row and column. libcore/ckpt_values.c. */
 int k_ckpt_check_block(const struct k_ckpt *c, int i, uint64_t off, const void *p, size_t n, struct k_err *err) K_MUST_USE;
 /* Fills type-dependent bytes from type and shape; K_ESHAPE on overflow or where the type refuses the shape. */
 int k_entry_size(struct k_entry *e, struct k_err *err) K_MUST_USE;

@@ -58,6 +58,8 @@ int k_sink_reserve(struct k_sink *s, uint64_t n, struct k_err *err) K_MUST_USE;
 uint64_t k_sink_pos(const struct k_sink *s);
 const char *k_sink_name(const struct k_sink *s);
 bool k_sink_is_terminal(const struct k_sink *s);
+/* Puts descriptor fd on the sink's file: what is written to fd then takes the place of k_sink_write, up to commit. Files only. */
+int k_sink_redirect(struct k_sink *s, int fd, struct k_err *err) K_MUST_USE;
 /* Flush, fsync, rename, fsync of the folder; standard output: flush and check. Exactly once, on success. */
 int k_sink_commit(struct k_sink *s, struct k_err *err) K_MUST_USE;
 /* Frees; without a commit the temporary file is removed. Takes NULL. */

@@ -185,6 +185,12 @@ uint64_t k_sink_pos(const struct k_sink *s) { return s->pos; }
 const char *k_sink_name(const struct k_sink *s) { return s->name; }
 bool k_sink_is_terminal(const struct k_sink *s) { return s->fd >= 0 && isatty(s->fd); }
 
+int k_sink_redirect(struct k_sink *s, int fd, struct k_err *err)
+{
+	K_ASSERT(s->temp && s->pos == 0);
+	return dup2(s->fd, fd) < 0 ? k_err_io(err, "cannot write '%s'", s->name) : 0;
+}
+
 static int write_failed(struct k_sink *s, struct k_err *err)
 {
 	if (s->failed == EINTR)

@@ -104,7 +104,8 @@ int k_json_parse(
 	struct k_json **out, const char *text, size_t len, int flags, const char *what, struct k_err *err)
 {
 	int limit = flags & K_JSON_LAST_WINS ? 128 : 64;
-	size_t how = JSON_DECODE_ANY | (flags & K_JSON_LAST_WINS ? 0 : JSON_REJECT_DUPLICATES);
+	size_t how = JSON_DECODE_ANY | (flags & K_JSON_LAST_WINS ? 0 : JSON_REJECT_DUPLICATES) |
+		(flags & K_JSON_NUL ? JSON_ALLOW_NUL : 0);
 	json_error_t why;
 	json_t *v;
 

@@ -12,10 +12,11 @@ struct k_json;          /* opaque: a jansson value */
 enum {
 	K_JSON_STRICT = 0,      /* files: duplicate members refused, depth <= 64 */
 	K_JSON_LAST_WINS = 1,   /* requests: duplicates: the last wins, depth <= 128 */
+	K_JSON_NUL = 2,         /* strings, not names, may hold U+0000: only for who asks for their length */
 };
 enum k_json_kind { K_JSON_NULL, K_JSON_BOOL, K_JSON_INT, K_JSON_REAL, K_JSON_STRING, K_JSON_ARRAY, K_JSON_OBJECT };
 
-/* text must be one JSON value in valid UTF-8 without byte order mark; no NaN, no overflowing numbers, no NUL in strings. Integers
+/* text must be one JSON value in valid UTF-8 without byte order mark; no NaN, no overflowing numbers, no NUL in strings (but K_JSON_NUL). Integers
  * beyond 64 bits become reals.
  * what names the text in errors. *out is owned: k_json_free. */
 int k_json_parse(struct k_json **out, const char *text, size_t len, int flags, const char *what, struct k_err *err) K_MUST_USE;

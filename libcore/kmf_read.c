@@ -110,6 +110,23 @@ static int read_head(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 
 /* --- trailer ------------------------------------------------------------------------------------------------------------ */
 
+static int wrong_digest(const struct k_ckpt *c, int i, struct k_err *err)
+{
+	return k_err_set(err, K_ECHECK, "'%s': %s has a wrong digest; the container is damaged", c->path, c->entries[i].name);
+}
+
+/* Nobody reads an entry without bytes, so its digest is looked at here. */
+static int check_empty(const struct k_ckpt *c, const struct kmf *k, struct k_err *err)
+{
+	uint8_t empty[32];
+	int r = k_sha256_once("", 0, empty, err);
+
+	for (int i = 0; r == 0 && i < c->n_entries; i++)
+		if (c->entries[i].bytes == 0 && memcmp(k->digests[i], empty, 32) != 0)
+			return wrong_digest(c, i, err);
+	return r;
+}
+
 /* The trailer's bytes -> digests and identity, all of it checked. */
 static int take_trailer(struct k_ckpt *c, struct kmf *k, const uint8_t *p, struct k_err *err)
 {
@@ -137,7 +154,7 @@ static int take_trailer(struct k_ckpt *c, struct kmf *k, const uint8_t *p, struc
 		return k_err_nomem(err, 32 * (size_t)n, "digests");
 	memcpy(k->digests, digests, 32 * (size_t)n);
 	memcpy(k->identity, identity, 32);
-	return 0;
+	return check_empty(c, k, err);
 }
 
 static int read_trailer(struct k_ckpt *c, struct kmf *k, bool at, struct k_err *err)
@@ -189,11 +206,6 @@ static bool hash_in_order(struct k_ckpt *c, struct kmf *k, int i, uint64_t off, 
 	return true;
 }
 
-static int wrong_digest(const struct k_ckpt *c, int i, struct k_err *err)
-{
-	return k_err_set(err, K_ECHECK, "'%s': %s has a wrong digest; the container is damaged", c->path, c->entries[i].name);
-}
-
 static int read_random(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err)
 {
 	struct kmf *k = c->impl;
@@ -238,7 +250,6 @@ static int read_pipe(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n,
 static int finish_pipe(struct k_ckpt *c, struct k_err *err)
 {
 	struct kmf *k = c->impl;
-	uint8_t empty[32];
 	const void *p;
 	size_t more = 0;
 	int r = skip_to(c, k, c->n_entries, err);
@@ -247,12 +258,10 @@ static int finish_pipe(struct k_ckpt *c, struct k_err *err)
 		r = read_zeros(c, k, k->start + k_align_up(k->data_len, KMF_ALIGN) - k_source_pos(k->src), err);
 	if (r == 0)
 		r = read_trailer(c, k, false, err);
-	if (r == 0)
-		r = k_sha256_once("", 0, empty, err);
 	if (r < 0)
 		return r;
 	for (int i = 0; i < c->n_entries; i++)
-		if (memcmp(k->digests[i], c->entries[i].bytes ? k->seen[i] : empty, 32) != 0)
+		if (c->entries[i].bytes && memcmp(k->digests[i], k->seen[i], 32) != 0)
 			return wrong_digest(c, i, err);
 	r = k_source_peek(k->src, &p, 1, &more, err);
 	if (r == 0 && more)

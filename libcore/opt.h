@@ -54,6 +54,7 @@ struct k_common {
 	int progress;                   /* 0 auto 1 none 2 json */
 	const char *cpu, *device;
 	int act;                        /* 0 auto (the tool's default), 1 f32, 2 bf16, 3 int8 */
+	const char *output;             /* K_OPT_OUTPUT: cmd/cli.c puts standard output there */
 	uint64_t max_memory;
 };
 #define K_OPT_COMMON(type, c) \
@@ -68,6 +69,9 @@ struct k_common {
 	K_OPT_WORD(0, "progress", type, c.progress, "auto|none|json", "auto", "meter on a terminal, nothing, or JSON lines"), \
 	K_OPT_STR(0, "cpu", type, c.cpu, "LEVEL", NULL, "highest kernel level to use; ? lists them"), \
 	K_OPT_SIZE(0, "max-memory", type, c.max_memory, "SIZE", NULL, "ceiling for memory, e.g. 512M; a job that cannot fit is refused (exit 6)")
+/* For tools whose results are text or one stream: with -o standard output is the file, which appears when the run is done. */
+#define K_OPT_OUTPUT(type, c) \
+	K_OPT_STR('o', "output", type, c.output, "FILE", NULL, "write the result to FILE instead of standard output")
 /* For tools that compute. */
 #define K_OPT_COMPUTE(type, c) \
 	K_OPT_STR(0, "device", type, c.device, "SPEC", "cpu", "cpu, cuda, cuda:0; ? lists them"), \

@@ -89,12 +89,13 @@ int k_pool_new(struct k_pool **out, int n, struct k_err *err)
 	p->workers = k_calloc((size_t)n, sizeof *p->workers);
 	if (!p->workers)
 		rc = k_err_nomem(err, (size_t)n * sizeof *p->workers, "threads");
-	/* Signals go to the thread that waits for them; faults of a helper are its own. */
+	/* Signals go to the thread that waits for them; faults of a helper are its own, and so is a reader that left. */
 	sigfillset(&all);
 	sigdelset(&all, SIGBUS);
 	sigdelset(&all, SIGSEGV);
 	sigdelset(&all, SIGFPE);
 	sigdelset(&all, SIGILL);
+	sigdelset(&all, SIGPIPE);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	for (int i = 1; i < n && !rc; i++) {
 		struct worker *w = &p->workers[i - 1];

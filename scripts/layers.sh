@@ -32,7 +32,7 @@ openssl/ libcore/hash.c cmd/kserve/http.c
 jansson libcore/json.c
 pcre2 libcore/rx.c
 zlib libcore/gz.c
-archive formats/tar.c
+archive formats/archive.c
 event2/ cmd/kserve/http.c
 END
 

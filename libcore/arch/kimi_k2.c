@@ -112,7 +112,7 @@ static int read_moe(const struct k_json *config, const char *where, struct k_hp 
 static int parse(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
 {
 	static const char *const later[] = { "attention_bias", "mlp_bias", "index_topk", "index_n_heads", "routed_expert_hidden_size",
-		"attn_res_block_size", "forget_gate_lower_bound", "gate_lower_bound", NULL };
+		"attn_res_block_size", "forget_gate_lower_bound", "gate_lower_bound", "use_full_rank_gate", "use_full_rank_output_gate", NULL };
 	int r;
 
 	memset(out, 0, sizeof(*out));

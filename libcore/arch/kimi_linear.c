@@ -77,12 +77,13 @@ static int read_list(const struct k_json *lin, const char *key, const char *wher
 		return r;
 	for (size_t i = 0; i < k_json_len(list); i++) {
 		const struct k_json *v = k_json_at(list, i);
-		int64_t layer = k_json_int(v) - 1;
+		int64_t layer;
 
 		if (k_json_kind(v) != K_JSON_INT)
 			return k_err_set(err, K_EFORMAT, "'%s': %s holds %s, wanted layer numbers", where, key, k_json_kind_name(v));
 		if (k_json_int(v) < 1 || k_json_int(v) > out->n_layer)
 			return k_err_set(err, K_EFORMAT, "'%s': %s holds %lld, wanted 1 to %lld", where, key, (long long)k_json_int(v), (long long)out->n_layer);
+		layer = k_json_int(v) - 1;
 		if (seen[layer])
 			return k_err_set(err, K_EFORMAT, "'%s': layer %lld stands twice in the layer lists", where, (long long)layer + 1);
 		seen[layer] = 1;

@@ -183,6 +183,8 @@ static int gguf_rest(const struct k_json *keys, const char *where, struct k_json
 
 	if (k_json_int(key(keys, "expert_count")) != 0)
 		return k_err_set(err, K_EUNSUP, "'%s': llama with routed experts is not known here", where);
+	if (dim == 0 && heads > 0 && width % heads != 0)
+		return 0;       /* parse says so */
 	if (dim == 0 && heads > 0)
 		dim = width / heads;
 	if (turned && k_json_int(turned) != dim)

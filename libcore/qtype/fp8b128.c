@@ -49,6 +49,14 @@ static inline void narrow(uint8_t *restrict code, const float *restrict x, float
 	}
 }
 
+/* The largest code is 448: its product with the scale must be a number too. */
+static int bad_scale(float s, int64_t col, struct k_err *err)
+{
+	if (k_abs_bits(s * 448.0f) < K_INF_BITS && !(s < 0))
+		return 0;
+	return k_qtype_bad_value(s, k_abs_bits(s) < K_INF_BITS && s > 0 ? "too large: FP8 scale" : "FP8 scale", 0, col, err);
+}
+
 static int fp8_quant(void *granule, const float *src, int64_t cols, int rows, const struct k_quant_opts *o K_UNUSED, struct k_err *err)
 {
 	uint8_t *scales = granule, *code = scales + 4 * blocks(cols);
@@ -67,6 +75,8 @@ static int fp8_quant(void *granule, const float *src, int64_t cols, int rows, co
 		s = k_f32_from_bits((uint32_t)top) / 448.0f;
 		/* A block of zeros, or of values that round to zero: any scale is right. */
 		s = s > 0 ? s : 1.0f;
+		if (bad_scale(s, 128 * b, err))
+			return K_EFORMAT;
 		k_putf(scales + 4 * b, s);
 		for (int r = 0; r < rows; r++) {
 			if (n == 128)
@@ -83,12 +93,9 @@ static int fp8_check(const void *granule, int64_t cols, int rows, struct k_err *
 	const uint8_t *scales = granule, *code = scales + 4 * blocks(cols);
 	int64_t n = cols * rows;
 
-	for (int64_t b = 0; b < blocks(cols); b++) {
-		float s = k_getf(scales + 4 * b);
-
-		if (k_abs_bits(s) >= K_INF_BITS || s < 0)
-			return k_qtype_bad_value(s, "FP8 scale", 0, 128 * b, err);
-	}
+	for (int64_t b = 0; b < blocks(cols); b++)
+		if (bad_scale(k_getf(scales + 4 * b), 128 * b, err))
+			return K_EFORMAT;
 	for (int64_t i = 0; i < n; i++)
 		if ((code[i] & 0x7f) == 0x7f)
 			return k_err_set(err, K_EFORMAT, "FP8 code 0x%02x (NaN) at row %lld, column %lld", code[i],

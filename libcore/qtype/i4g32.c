@@ -47,9 +47,11 @@ bool k_i4g32_group(uint8_t *restrict code, uint16_t *scale, const float *restric
 
 int k_i4g32_bad_scale(uint16_t scale, int64_t row, int64_t col, struct k_err *err)
 {
-	if ((scale & 0x7f80) != 0x7f80)
+	uint16_t size = scale & 0x7fff;
+
+	if (size < 0x7e00)                              /* 2^125: eight times as much is infinite */
 		return 0;
-	return k_qtype_bad_value(k_bf16_to_f32(scale), "INT4 scale", row, col, err);
+	return k_qtype_bad_value(k_bf16_to_f32(scale), size < 0x7f80 ? "too large: INT4 scale" : "INT4 scale", row, col, err);
 }
 
 static void rows_dequant(float *dst, const void *granule, int64_t cols, int rows K_UNUSED, int row)
@@ -76,6 +78,8 @@ static int rows_quant(void *granule, const float *src, int64_t cols, int rows, c
 
 			if (!k_i4g32_group(code, &s, x + 32 * g, o->scale))
 				return k_qtype_not_finite(src, cols, rows, err);
+			if (k_i4g32_bad_scale(s, r, 32 * g, err))
+				return K_EFORMAT;
 			k_put16(p + 2 * g, s);
 			for (int i = 0; i < 16; i++)
 				to[16 * g + i] = (uint8_t)(code[2 * i] | code[2 * i + 1] << 4);

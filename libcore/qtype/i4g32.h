@@ -11,7 +11,7 @@
  * by the stored scale, -7..7.
  * amax7.5: as the compressed-tensors package does it to bf16 weights: every intermediate result is a bf16, -8..7. */
 bool k_i4g32_group(uint8_t *restrict code, uint16_t *scale, const float *restrict x, enum k_scale rule);
-/* Scales must be numbers. */
+/* Scales must be numbers whose products with codes are. */
 int k_i4g32_bad_scale(uint16_t scale, int64_t row, int64_t col, struct k_err *err);
 
 /* Nibbles in column order (lowest first) <-> the x16 order of a word: even columns in the low half, odd ones in the high half. */

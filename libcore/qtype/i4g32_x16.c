@@ -35,6 +35,8 @@ static int x16_quant(void *granule, const float *src, int64_t cols, int rows, co
 
 			if (!k_i4g32_group(code, &s, src + r * cols + 32 * g, o->scale))
 				return k_qtype_not_finite(src, cols, rows, err);
+			if (k_i4g32_bad_scale(s, r, 32 * g, err))
+				return K_EFORMAT;
 			k_put16(p + 2 * half, s);
 			for (int w = 0; w < 4; w++)
 				k_put32(p + 64 + 64 * (4 * half + w), k_i4g32_split(k_i4g32_word(code + 8 * w)));

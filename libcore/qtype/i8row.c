@@ -39,6 +39,14 @@ static inline void narrow(int8_t *restrict code, const float *restrict x, float 
 	}
 }
 
+/* The largest code of a byte is -128: its product with the scale must be a number too. */
+static int bad_scale(float s, int64_t row, struct k_err *err)
+{
+	if (k_abs_bits(s * 128.0f) < K_INF_BITS)
+		return 0;
+	return k_qtype_bad_value(s, k_abs_bits(s) < K_INF_BITS ? "too large: INT8 scale" : "INT8 scale", row, 0, err);
+}
+
 static int i8_quant(void *granule, const float *src, int64_t cols, int rows, const struct k_quant_opts *o K_UNUSED, struct k_err *err)
 {
 	for (int r = 0; r < rows; r++) {
@@ -53,6 +61,8 @@ static int i8_quant(void *granule, const float *src, int64_t cols, int rows, con
 			return k_qtype_not_finite(src, cols, rows, err);
 		s = k_f32_from_bits((uint32_t)top) / 127.0f;
 		s = s > 0 ? s : 1.0f;
+		if (bad_scale(s, r, err))
+			return K_EFORMAT;
 		k_putf(p, s);
 		for (; i + CHUNK <= cols; i += CHUNK)
 			narrow(code + i, x + i, s, CHUNK);
@@ -63,12 +73,9 @@ static int i8_quant(void *granule, const float *src, int64_t cols, int rows, con
 
 static int i8_check(const void *granule, int64_t cols, int rows, struct k_err *err)
 {
-	for (int r = 0; r < rows; r++) {
-		float s = k_getf((const uint8_t *)granule + (size_t)r * i8_bytes(cols, 1));
-
-		if (k_abs_bits(s) >= K_INF_BITS)
-			return k_qtype_bad_value(s, "INT8 scale", r, 0, err);
-	}
+	for (int r = 0; r < rows; r++)
+		if (bad_scale(k_getf((const uint8_t *)granule + (size_t)r * i8_bytes(cols, 1)), r, err))
+			return K_EFORMAT;
 	return 0;
 }
 

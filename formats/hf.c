@@ -1,0 +1,345 @@
+/* hf.c: a Hugging Face folder, real or inside an archive: config.json and other side files, weights in model.safetensors or in the
+ * shards that model.safetensors.index.json names. Without weights it is a checkpoint too: a config, a tokenizer.
+ *
+ * The index is held against the shards both ways: every tensor lies where it says, and nothing lies there that it does not say.
+ * The folder is written by hf_write.c. */
+#include "libcore/base.h"
+#include "formats/format_int.h"
+#include "formats/st.h"
+#include "libcore/import.h"
+#include "libcore/log.h"
+#include "libcore/map.h"
+#include "libcore/tokenizer.h"
+#include <stdio.h>
+
+#define INDEX "model.safetensors.index.json"
+#define SINGLE "model.safetensors"
+#define INDEX_MAX (256u << 20)
+enum { MOST_SHARDS = 10000 };
+
+struct hf {
+	struct k_dir *dir;
+	struct k_rawset *set;
+	struct k_log *log;
+	struct k_err *err;
+	const struct k_json *weights;   /* weight_map; NULL: no index */
+	struct k_map names;             /* of shards */
+	const char **shards; int n_shards, cap_shards;
+};
+
+static bool ends_with(const char *s, const char *end)
+{
+	size_t n = strlen(s), k = strlen(end);
+
+	return n > k && strcmp(s + n - k, end) == 0;
+}
+
+static const char *first_with(const struct k_dir *d, const char *end)
+{
+	for (int i = 0; i < d->n; i++)
+		if (ends_with(d->names[i], end))
+			return d->names[i];
+	return NULL;
+}
+
+static bool has_weights(const struct k_dir *d) { return k_dir_has(d, INDEX) || first_with(d, ".safetensors"); }
+static bool has_tokenizer(const struct k_dir *d) { return k_dir_has(d, "tiktoken.model") || k_dir_has(d, "tokenizer.json"); }
+
+/* Side files alone are a checkpoint unless the weights lie there in another form. */
+static int taste(const struct k_format_in *in, const void *head K_UNUSED, size_t n K_UNUSED)
+{
+	const struct k_dir *d = in->dir;
+
+	if (!d)
+		return 0;
+	if (has_weights(d))
+		return k_dir_has(d, "config.json") || k_dir_has(d, INDEX) ? 90 : 60;
+	return k_dir_has(d, "config.json") || has_tokenizer(d) ? 50 : 0;
+}
+
+/* --- side files ------------------------------------------------------------------------------------------------------------- */
+
+static int read_file(struct hf *h, const char *name)
+{
+	bool prose = strcmp(name, "README.md") == 0 || strcmp(name, "LICENSE") == 0;
+	char where[300], *data;
+	struct k_buf b;
+	size_t len;
+	int r = k_dir_read(h->dir, name, K_FILE_MAX, &b, h->err);
+
+	if (r < 0)
+		return r;
+	snprintf(where, sizeof(where), "%.200s/%.60s", h->dir->path, name);
+	if (!prose && k_format_refuse(where, b.data ? b.data : "", b.len, h->err) < 0) {
+		k_buf_fini(&b);
+		return h->err->code;
+	}
+	data = k_buf_take(&b, &len);
+	if (!data)
+		return k_err_nomem(h->err, 1, name);
+	return k_files_add(&h->set->files, name, data, len, h->err);
+}
+
+static int read_files(struct hf *h)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < h->dir->n; i++)
+		if (k_files_known(h->dir->names[i]))
+			r = read_file(h, h->dir->names[i]);
+	return r;
+}
+
+/* --- index -------------------------------------------------------------------------------------------------------------------- */
+
+/* A name is a file of this folder, never a path. */
+static bool name_is_safe(const char *s)
+{
+	return s[0] && s[0] != '.' && strlen(s) <= 255 && !strpbrk(s, "/\\:") && ends_with(s, ".safetensors");
+}
+
+static int add_shard(struct hf *h, const char *name)
+{
+	if (k_map_find(&h->names, name, strlen(name)))
+		return 0;
+	if (!name_is_safe(name))
+		return k_err_set(h->err, K_EFORMAT, "'%s/%s' names the shard '%.100s', wanted the name of a .safetensors file in the folder",
+			h->dir->path, INDEX, name);
+	if (h->n_shards == MOST_SHARDS)
+		return k_err_set(h->err, K_EUNSUP, "'%s/%s' names more than %d shards", h->dir->path, INDEX, MOST_SHARDS);
+	if (h->n_shards == h->cap_shards) {
+		int cap = h->cap_shards ? 2 * h->cap_shards : 64;
+		const char **v = k_realloc(h->shards, (size_t)cap * sizeof(*v));
+
+		if (!v)
+			return k_err_nomem(h->err, (size_t)cap * sizeof(*v), "the list of shards");
+		h->shards = v;
+		h->cap_shards = cap;
+	}
+	h->shards[h->n_shards++] = name;
+	if (k_map_put(&h->names, name, strlen(name), (void *)(uintptr_t)name) < 0)
+		return k_err_nomem(h->err, strlen(name), "the list of shards");
+	return 0;
+}
+
+/* Shards in the order in which the index first names them, which is the order of the file. */
+static int list_shards(struct hf *h)
+{
+	const char *tensor;
+	struct k_json *v;
+	void *it = NULL;
+	int r = 0;
+
+	while (r == 0 && k_json_next(h->weights, &it, &tensor, &v)) {
+		if (!k_json_string(v))
+			return k_err_set(h->err, K_EFORMAT, "'%s/%s': weight_map.%.200s is %s, wanted the name of a file", h->dir->path, INDEX, tensor,
+				k_json_kind_name(v));
+		r = add_shard(h, k_json_string(v));
+	}
+	return r;
+}
+
+/* All that are missing are counted; the first is named. */
+static int check_shards_there(struct hf *h)
+{
+	const char *first = NULL;
+	int missing = 0;
+
+	for (int i = 0; i < h->n_shards; i++) {
+		if (k_dir_has(h->dir, h->shards[i]))
+			continue;
+		first = first ? first : h->shards[i];
+		missing++;
+	}
+	if (missing == 1)
+		return k_err_set(h->err, K_ENOENT, "'%s': the shard %s is missing", h->dir->path, first);
+	if (missing)
+		return k_err_set(h->err, K_ENOENT, "'%s': %d of %d shards are missing, the first is %s", h->dir->path, missing, h->n_shards, first);
+	for (int i = 0; i < h->dir->n; i++) {
+		const char *name = h->dir->names[i];
+
+		if (ends_with(name, ".safetensors") && !k_map_find(&h->names, name, strlen(name)))
+			k_logf(h->log, K_LOG_WARN, "'%s': %s is not named by the index and is left out", h->dir->path, name);
+	}
+	return 0;
+}
+
+static int open_shards(struct hf *h)
+{
+	for (int i = 0; i < h->n_shards; i++) {
+		const char *shard = h->shards[i], *want;
+		int64_t first = h->set->n;
+		struct k_source *src;
+
+		if (h->dir->open(h->dir, shard, &src, h->err) < 0 || k_st_read_head(h->set, src, h->err) < 0)
+			return h->err->code;
+		for (int64_t k = first; h->weights && k < h->set->n; k++) {
+			const char *name = h->set->v[k].name;
+
+			want = k_json_string(k_json_find(h->weights, name));
+			if (!want)
+				return k_err_set(h->err, K_EFORMAT, "'%s': %.200s is not in the index", h->set->v[k].file, name);
+			if (strcmp(want, shard) != 0)
+				return k_err_set(h->err, K_EFORMAT, "'%s': %.200s should be in %.100s, says the index", h->set->v[k].file, name, want);
+		}
+	}
+	return 0;
+}
+
+/* Each tensor of the shards is in the index, in that shard and once; so equal numbers mean equal sets. */
+static int check_index(struct hf *h, const struct k_json *index)
+{
+	const struct k_json *size = k_json_find(k_json_find(index, "metadata"), "total_size");
+	uint64_t bytes = 0;
+	struct k_map map;
+	const char *name;
+	struct k_json *v;
+	void *it = NULL;
+	int r = 0;
+
+	for (int64_t i = 0; i < h->set->n; i++)
+		bytes += h->set->v[i].bytes;
+	if (size && (uint64_t)k_json_int(size) != bytes)
+		k_logf(h->log, K_LOG_WARN, "'%s/%s' says %lld bytes, the shards have %llu", h->dir->path, INDEX, (long long)k_json_int(size),
+			(unsigned long long)bytes);
+	if ((uint64_t)h->set->n == k_json_len(h->weights))
+		return 0;
+	k_map_init(&map);
+	for (int64_t i = 0; r == 0 && i < h->set->n; i++)
+		if (k_map_put(&map, h->set->v[i].name, strlen(h->set->v[i].name), &h->set->v[i]) < 0)
+			r = k_err_nomem(h->err, (size_t)h->set->n * 32, "the names of tensors");
+	while (r == 0 && k_json_next(h->weights, &it, &name, &v))
+		if (!k_map_find(&map, name, strlen(name)))
+			r = k_err_set(h->err, K_ENOENT, "'%s': %.200s is missing in %.100s, where the index says it is", h->dir->path, name, k_json_string(v));
+	k_map_fini(&map);
+	return r;
+}
+
+static int read_index(struct hf *h, struct k_json **index)
+{
+	char where[300];
+	struct k_buf b;
+	int r = k_dir_read(h->dir, INDEX, INDEX_MAX, &b, h->err);
+
+	if (r < 0)
+		return r;
+	snprintf(where, sizeof(where), "%.200s/%s", h->dir->path, INDEX);
+	r = k_format_refuse(where, b.data ? b.data : "", b.len, h->err);
+	if (r == 0)
+		r = k_json_parse(index, b.data ? b.data : "", b.len, K_JSON_STRICT, where, h->err);
+	k_buf_fini(&b);
+	if (r < 0)
+		return r;
+	h->weights = k_json_find(*index, "weight_map");
+	if (k_json_kind(h->weights) != K_JSON_OBJECT)
+		return k_err_set(h->err, K_EFORMAT, "'%s': weight_map is %s, wanted an object", where, h->weights ? k_json_kind_name(h->weights) : "missing");
+	return 0;
+}
+
+/* --- weights -------------------------------------------------------------------------------------------------------------------- */
+
+static int with_index(struct hf *h)
+{
+	struct k_json *index = NULL;
+	int r = read_index(h, &index);
+
+	if (r == 0 && k_dir_has(h->dir, SINGLE))
+		k_logf(h->log, K_LOG_WARN, "'%s' has an index and %s; the index holds", h->dir->path, SINGLE);
+	if (r == 0)
+		r = list_shards(h);
+	if (r == 0)
+		r = check_shards_there(h);
+	if (r == 0)
+		r = open_shards(h);
+	if (r == 0)
+		r = check_index(h, index);
+	h->weights = NULL;
+	k_json_free(index);
+	return r;
+}
+
+/* One file is the model whatever it is called; several are parts of something that only an index can tell. */
+static int without_index(struct hf *h)
+{
+	const char *one = k_dir_has(h->dir, SINGLE) ? SINGLE : first_with(h->dir, ".safetensors");
+	int r;
+
+	for (int i = 0; i < h->dir->n; i++) {
+		const char *name = h->dir->names[i];
+
+		if (!ends_with(name, ".safetensors") || strcmp(name, one) == 0)
+			continue;
+		if (strcmp(one, SINGLE) != 0)
+			return k_err_set(h->err, K_ENOENT, "'%s' has %s and %s, but no %s", h->dir->path, one, name, INDEX);
+		k_logf(h->log, K_LOG_WARN, "'%s': %s is left out beside %s", h->dir->path, name, SINGLE);
+	}
+	r = add_shard(h, one);
+	return r < 0 ? r : open_shards(h);
+}
+
+/* No weights: a config or a tokenizer by itself, unless the weights are there in a form that is not read here. */
+static int no_weights(struct hf *h)
+{
+	static const char *const others[] = { ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".npz" };
+	const char *name = first_with(h->dir, ".gguf");
+
+	if (name)
+		return k_err_set(h->err, K_EUNSUP, "'%s' has no safetensors files, but %s: name that file", h->dir->path, name);
+	for (size_t i = 0; i < K_LEN(others); i++) {
+		name = first_with(h->dir, others[i]);
+		if (name)
+			return k_err_set(h->err, K_EUNSUP, "'%s' has its weights in %s, which is not read: convert them to safetensors first", h->dir->path, name);
+	}
+	return 0;
+}
+
+static int read_weights(struct hf *h)
+{
+	if (k_dir_has(h->dir, INDEX))
+		return with_index(h);
+	return has_weights(h->dir) ? without_index(h) : no_weights(h);
+}
+
+/* --- opening -------------------------------------------------------------------------------------------------------------------- */
+
+/* Where there is nothing but a tokenizer, it is what the caller wants: it has to open. */
+static int check_tokenizer(struct k_ckpt *c, struct k_err *err)
+{
+	const struct k_files *files;
+	struct k_tokenizer *t = NULL;
+	int r = k_ckpt_files(c, &files, err);
+
+	if (r == 0)
+		r = k_tokenizer_open(&t, files, 0, err);
+	k_tokenizer_free(t);
+	return r < 0 ? k_err_add(err, "in '%s'", c->path) : r;
+}
+
+static int open_folder(struct k_ckpt **out, const struct k_format_in *in, struct k_err *err)
+{
+	struct hf h = { .dir = in->dir, .log = in->ctx->log, .err = err };
+	bool alone = !has_weights(in->dir) && has_tokenizer(in->dir);
+	int r;
+
+	k_map_init(&h.names);
+	h.set = k_format_new_set(in->dir->path, err);
+	r = h.set ? read_files(&h) : err->code;
+	if (r == 0)
+		r = read_weights(&h);
+	k_map_fini(&h.names);
+	k_free(h.shards);
+	k_dir_close(in->dir);
+	if (r < 0) {
+		k_format_free_set(h.set);
+		return r;
+	}
+	r = k_import(out, h.set, in->ctx->log, err);
+	if (r == 0 && alone && check_tokenizer(*out, err) < 0) {
+		r = err->code;
+		k_ckpt_close(*out);
+		*out = NULL;
+	}
+	return r;
+}
+
+const struct k_format k_format_hf = { .name = "hf", .about = "Hugging Face folder", .taste = taste, .open = open_folder, .write = k_hf_write };

@@ -1,0 +1,157 @@
+/* ckpt_values.c: the check of values that any checkpoint can be put through: of one block in passing, or of everything, in order, on all
+ * threads. */
+#include "libcore/base.h"
+#include "libcore/import.h"
+#include "libcore/log.h"
+#include "libcore/pool.h"
+
+/* --- one block -------------------------------------------------------------------------------------------------------- */
+
+/* The element of plain bytes that is wrong, said with its place in the tensor. */
+static int say_element(const struct k_entry *e, uint64_t first, const char *p, size_t n, struct k_err *err)
+{
+	size_t size = (size_t)e->type->elem_bytes, at = 0;
+	int64_t cols = K_MAX(k_entry_cols(e), 1), rows = K_MAX(k_entry_rows(e), 1), i;
+	struct k_err why = *err;
+	const char *tail;
+
+	while (at + size < n && e->type->check(p + at, 1, 1, err) == 0)
+		at += size;
+	i = (int64_t)((first + at) / size);
+	if (e->type->check(p + at, 1, 1, err) < 0)
+		why = *err;
+	tail = strstr(why.msg, " at ");
+	return k_err_set(err, K_EFORMAT, "%.*s at row %lld, column %lld", (int)(tail ? (size_t)(tail - why.msg) : strlen(why.msg)), why.msg,
+		(long long)(i / cols % rows), (long long)(i % cols));
+}
+
+/* A run of granules: all of one slice, the last may be short. */
+static int check_granules(const struct k_entry *e, uint64_t off, const char *p, size_t n, struct k_err *err)
+{
+	int64_t cols = k_entry_cols(e), rows = k_entry_rows(e), row;
+	size_t size = e->type->granule_bytes(cols, e->type->granule);
+
+	row = (int64_t)(off / size) * e->type->granule;
+	for (; n > 0; row += e->type->granule) {
+		int count = (int)K_MIN((int64_t)e->type->granule, rows - row), r = e->type->check(p, cols, count, err);
+		size_t step = K_MIN(size, n);
+
+		if (r < 0 && row > 0)
+			return k_err_add(err, "counted from row %lld", (long long)row);
+		if (r < 0)
+			return r;
+		p += step;
+		n -= step;
+	}
+	return 0;
+}
+
+int k_ckpt_check_block(const struct k_ckpt *c, int i, uint64_t off, const void *p, size_t n, struct k_err *err)
+{
+	const struct k_entry *e = &c->entries[i];
+	uint64_t slice = k_entry_slice_bytes(e);
+	struct k_err why;
+	char name[1100];
+	int r = 0;
+
+	if (!e->type->check || n == 0)
+		return 0;
+	if (!e->type->plain)
+		r = check_granules(e, off % slice, p, n, err);
+	else if (e->type->check(p, (int64_t)(n / (size_t)e->type->elem_bytes), 1, err) < 0)
+		r = say_element(e, off % slice, p, n, err);
+	if (r == 0)
+		return 0;
+	why = *err;
+	return k_err_set(err, why.code, "'%s': %s: %s", c->path, k_entry_slice_name(e, (int64_t)(off / slice), name, sizeof(name)), why.msg);
+}
+
+/* --- all of them ------------------------------------------------------------------------------------------------------ */
+
+#define CHECK_BLOCK (2u << 20)
+
+/* Blocks in order through threads: one item is a block of an entry. */
+struct check { struct k_ckpt *c; const struct k_ctx *ctx; struct k_progress progress; int entry; uint64_t off; };
+struct block { int entry; size_t n, cap; uint64_t off; char *data; };
+
+/* The next entry that holds weights, from c->entry on. */
+static bool next_entry(struct check *k)
+{
+	for (; k->entry < k->c->n_entries; k->entry++, k->off = 0)
+		if (strcmp(k->c->entries[k->entry].role, "file") != 0 && k->off < k->c->entries[k->entry].bytes)
+			return true;
+	return false;
+}
+
+static int read_block(void *arg, void *item, struct k_err *err)
+{
+	struct check *k = arg;
+	struct block *b = item;
+	const struct k_entry *e;
+	uint64_t slice;
+	int r = k_ctx_check(k->ctx, err);
+
+	if (r < 0 || !next_entry(k))
+		return r;
+	e = &k->c->entries[k->entry];
+	slice = k_entry_slice_bytes(e);
+	b->entry = k->entry;
+	b->off = k->off;
+	b->n = k_entry_block(e, CHECK_BLOCK);
+	b->n = (size_t)K_MIN((uint64_t)b->n, slice - k->off % slice);
+	if (b->n > b->cap) {
+		char *data = k_realloc(b->data, b->n);
+
+		if (!data)
+			return k_err_nomem(err, b->n, "a block of weights");
+		b->data = data;
+		b->cap = b->n;
+	}
+	r = k_ckpt_read(k->c, k->entry, k->off, b->data, b->n, err);
+	k->off += b->n;
+	return r < 0 ? r : 1;
+}
+
+static int check_block(void *arg, void *item, struct k_err *err)
+{
+	struct check *k = arg;
+	struct block *b = item;
+
+	return k_ckpt_check_block(k->c, b->entry, b->off, b->data, b->n, err);
+}
+
+static int count_block(void *arg, void *item, struct k_err *err K_UNUSED)
+{
+	struct check *k = arg;
+	struct block *b = item;
+
+	k_progress_step(&k->progress, b->n);
+	return 0;
+}
+
+static void drop_block(void *arg K_UNUSED, void *item)
+{
+	struct block *b = item;
+
+	k_free(b->data);
+}
+
+int k_ckpt_check_values(struct k_ckpt *c, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct check k = { .c = c, .ctx = ctx };
+	struct k_pipe pipe = { .item_bytes = sizeof(struct block), .read = read_block, .work = check_block, .write = count_block, .drop = drop_block,
+		.arg = &k };
+	const struct k_files *files;
+	uint64_t total = 0;
+	int r = k_ckpt_files(c, &files, err);
+
+	if (r < 0)
+		return r;
+	for (int i = 0; i < c->n_entries; i++)
+		if (strcmp(c->entries[i].role, "file") != 0)
+			total += c->entries[i].bytes;
+	k_progress_begin(&k.progress, ctx->log, "checking", total, "bytes");
+	r = k_pool_pipe(ctx->pool, &pipe, err);
+	k_progress_end(&k.progress);
+	return r < 0 ? r : k_ckpt_finish(c, err);
+}
