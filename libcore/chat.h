@@ -1,0 +1,75 @@
+/* chat.h: messages -> prompt, and generated tokens -> text, reasoning, tool calls. No template engine: each layout is a
+ * file libcore/chat_<name>.c that registers by existing. User text can never forge a turn: rendering makes a list of structural
+ * special tokens and text runs, and runs are encoded with specials off. */
+#ifndef K_CHAT_H
+#define K_CHAT_H
+
+#include "libcore/json.h"
+#include "libcore/tokenizer.h"
+
+/* --- a prompt: text for people, ids for the model ----------------------------------------------------------------- */
+
+struct k_prompt { struct k_buf text; struct k_ids ids; };
+void k_prompt_init(struct k_prompt *p);
+void k_prompt_fini(struct k_prompt *p);
+
+/* What layouts write to: special() appends a structural token by its text (K_EUNSUP when the tokenizer has no such token),
+ * text() extends the current run. Consecutive text() calls form ONE run, which is encoded when the next special or the end comes. */
+struct k_render;
+int k_render_special(struct k_render *r, const char *token, struct k_err *err) K_MUST_USE;
+void k_render_text(struct k_render *r, const char *s, size_t n);
+void k_render_puts(struct k_render *r, const char *s);
+
+struct k_chat_options { bool generation_prompt, continue_final, thinking, preserve_thinking; };
+
+struct k_layout {
+	const char *name, *about;       /* "k2_thinking" */
+	int (*match)(const char *template_text, const char *sha256_hex);       /* > 0: this layout; higher is more certain */
+	int (*render)(struct k_render *r, const struct k_json *messages, const struct k_json *tools, const struct k_chat_options *o, struct k_err *err);
+	bool thinking;                  /* default of the option */
+	int start;                      /* k_parse state that generation begins in: K_PARSE_... for thinking on */
+	bool tools;                     /* renders tools */
+};
+
+/* By name ("k2_instruct k2_thinking k25 kimi_linear smollm2 chatml"), NULL when unknown. i-th: NULL past the end. */
+const struct k_layout *k_layout_find(const char *name);
+const struct k_layout *k_layout_at(int i);
+/* From chat_template.jinja or tokenizer_config.json's chat_template (by hash, then by markers). NULL, no error: none known. */
+const struct k_layout *k_layout_match(const struct k_files *files, struct k_err *err);
+
+/* request: an object with messages, tools?, add_generation_prompt?, continue_final_message?, chat_template_kwargs?{thinking,
+ * enable_thinking, preserve_thinking}, thinking?{type}, and the OpenAI shape of messages. Validates (K_EUSAGE with the path:
+ * "messages[3].role is 'x', wanted system, user, assistant or tool"), normalises nothing (ids verbatim), renders. parse_specials:
+ * text runs are encoded with specials on (strict parity with the reference). t may be NULL: text only, ids stay empty. */
+int k_chat_render(const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *request, bool parse_specials, struct k_prompt *out, struct k_err *err) K_MUST_USE;
+/* The options of a request as they were understood (thinking etc.). */
+int k_chat_options(const struct k_layout *l, const struct k_json *request, struct k_chat_options *o, struct k_err *err) K_MUST_USE;
+/* Rewrites tool-call ids of the history to functions.NAME:N where they are not (and the tool messages that refer to them);
+ * a tool message whose id matches nothing: K_EUSAGE. Edits the request. Kimi layouts only. */
+int k_chat_normalise_ids(struct k_json *request, struct k_err *err) K_MUST_USE;
+
+/* --- output: a state machine on token ids --------------------------------------------------------------------------- */
+
+enum { K_PARSE_START, K_PARSE_REASON, K_PARSE_CONTENT, K_PARSE_SECTION, K_PARSE_HEADER, K_PARSE_ARGS };
+enum k_event_kind { K_EVENT_REASONING, K_EVENT_CONTENT, K_EVENT_CALL, K_EVENT_ARGS };
+struct k_event {
+	enum k_event_kind kind;
+	const char *text; size_t len;   /* REASONING, CONTENT, ARGS: a delta, whole characters */
+	int call;                       /* CALL, ARGS: index within this message, from 0 */
+	const char *id, *name;          /* CALL */
+};
+struct k_parser;
+/* tools: the request's, may be NULL (names are then taken as they come); keeps a reference. n_used: calls that the history
+ * already has, for ids that must be made up. emit is called in order; returns non-zero to stop. */
+int k_parser_new(struct k_parser **out, const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *tools, int n_used, const struct k_chat_options *o,
+	int (*emit)(void *arg, const struct k_event *ev), void *arg, struct k_err *err) K_MUST_USE;
+int k_parser_put(struct k_parser *p, int32_t id, struct k_err *err) K_MUST_USE;
+int k_parser_end(struct k_parser *p, struct k_err *err) K_MUST_USE;     /* flushes what was held back */
+int k_parser_calls(const struct k_parser *p);                           /* calls emitted so far */
+int k_parser_state(const struct k_parser *p);
+void k_parser_free(struct k_parser *p);
+
+/* Ids that end a turn: eos of generation_config.json and config.json, the layout's own end tokens. Appended, without doubles. */
+int k_chat_stops(const struct k_tokenizer *t, const struct k_files *files, struct k_ids *out, struct k_err *err) K_MUST_USE;
+
+#endif

@@ -1,0 +1,30 @@
+/* sample.h: logits -> token. Order: bias and masks, repetition, frequency and presence penalties, temperature, top-k, top-p,
+ * min-p, draw. Temperature 0: argmax, lowest id on ties. The random numbers are counter-based, keyed by (seed, choice, position),
+ * so that results do not depend on batch mates. Log-probabilities are of the raw logits (log-softmax, summed in double). */
+#ifndef K_SAMPLE_H
+#define K_SAMPLE_H
+
+#include "libcore/err.h"
+
+struct k_bias { int32_t id; float bias; };
+struct k_sampler {
+	float temperature, top_p, min_p, presence, frequency, repetition;       /* neutral: 1, 1, 0, 0, 0, 1 */
+	int top_k;                      /* <= 0: off */
+	uint64_t seed;
+	uint32_t choice;
+	const struct k_bias *bias; int n_bias;          /* additive; -INFINITY masks */
+	const int32_t *prompt; size_t n_prompt;         /* for repetition only */
+	const int32_t *out; size_t n_out;               /* generated so far: all penalties */
+};
+struct k_top { int32_t id; float logprob; };
+
+void k_sampler_init(struct k_sampler *s);
+/* logits: vocab values, not changed. scratch: vocab * 16 bytes. Position is s->n_out. Returns the id, or K_ENO when every token
+ * is masked (dead end). NaN in logits: K_EBUG. */
+int32_t k_sample(const struct k_sampler *s, const float *logits, int32_t vocab, void *scratch, struct k_err *err) K_MUST_USE;
+/* log p(id) of raw logits. */
+double k_logprob(const float *logits, int32_t vocab, int32_t id);
+/* The k largest log-probabilities, descending, lower id first on ties; returns how many (min(k, vocab)). */
+int k_logprob_top(const float *logits, int32_t vocab, struct k_top *out, int k);
+
+#endif
