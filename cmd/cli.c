@@ -260,6 +260,34 @@ static int set_context(struct k_ctx *ctx, const struct k_common *c, struct k_err
 		&ctx->pool, c->threads ? (int)c->threads : K_MIN(k_cpu_count(), (int)MOST_THREADS), err);
 }
 
+/* With -o standard output is a file that has its name once the run is done. */
+static int redirect(struct k_sink **out, const struct k_common *c, struct k_err *err)
+{
+	int rc;
+
+	if (!c->output || !strcmp(c->output, "-"))
+		return 0;
+	rc = k_sink_open(out, c->output, err);
+	return rc ? rc : k_sink_redirect(*out, 1, err);
+}
+
+static int run_tool(struct k_ctx *ctx, struct k_common *common, int n_operands, char **operands, struct k_err *err)
+{
+	struct k_sink *sink = NULL;
+	struct k_err late;
+	int rc = redirect(&sink, common, err);
+
+	if (!rc)
+		rc = k_tool.run(ctx, common, n_operands, operands, err);
+	/* Results are complete also when the answer is no. */
+	if (sink && (!rc || rc == K_ENO) && k_sink_commit(sink, &late)) {
+		*err = late;
+		rc = late.code;
+	}
+	k_sink_close(sink);
+	return rc;
+}
+
 /* Whatever went to standard output is there, or the run failed. */
 static int last_flush(int rc, struct k_err *err)
 {
@@ -302,7 +330,7 @@ int main(int argc, char **argv)
 	catch_signals();
 	rc = set_context(&ctx, common, &err);
 	if (!rc)
-		rc = k_tool.run(&ctx, common, n_operands, operands, &err);
+		rc = run_tool(&ctx, common, n_operands, operands, &err);
 out:
 	rc = last_flush(rc, &err);
 	if (rc < 0)

@@ -120,10 +120,12 @@ int k_json_parse(
 	v = json_loadb(text, len, how, &why);
 	if (!v && json_error_code(&why) == json_error_numeric_overflow)
 		v = load_widened(text, len, how, &why);
-	if (v) {
+	if (v && !starved) {
 		*out = out_of(v);
 		return 0;
 	}
+	/* Without memory jansson may also go on with a value that is missing something. */
+	json_decref(v);
 	if (starved || json_error_code(&why) == json_error_out_of_memory)
 		return k_err_nomem(err, len, what);
 	return k_err_set(err, K_EFORMAT, "'%s' is not valid JSON at line %d, column %d: %s", what, why.line,

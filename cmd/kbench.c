@@ -1,0 +1,147 @@
+/* kbench.c: speed with a verdict: options, and which part of cmd/kbench/ measures. */
+#include "libcore/base.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "cmd/cli.h"
+#include "cmd/kbench/bench.h"
+
+struct args {
+	struct k_common common;
+	const char *model, *depth, *batch, *report, *junit, *spool;
+	int64_t reps, tokens;
+	bool tap;
+	struct k_strs bars;
+};
+
+static const struct k_opt opts[] = {
+	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "decode, prefill, load: the model"),
+	K_OPT_STR(0, "depth", struct args, depth, "N,...", "0", "decode, prefill: tokens that are there before"),
+	K_OPT_STR('b', "batch", struct args, batch, "N,...", "1", "decode, prefill: sequences at once"),
+	K_OPT_INT(0, "tokens", struct args, tokens, "N", NULL, "tokens a repetition; default: 32 for decode, 512 for prefill"),
+	K_OPT_INT(0, "reps", struct args, reps, "N", NULL, "repetitions; default: 5, for compare 15 blocks of A B B A"),
+	K_OPT_LIST(0, "bar", struct args, bars, "EXPR", "exit 1 unless EXPR holds for the summary, e.g. 'tok_s>=20'; repeatable"),
+	K_OPT_STR(0, "report", struct args, report, "FILE", NULL, "items and summary as JSON lines into FILE"),
+	K_OPT_STR(0, "junit", struct args, junit, "FILE", NULL, "items and bars as JUnit XML into FILE"),
+	K_OPT_FLAG(0, "tap", struct args, tap, "items and bars as TAP version 14 on standard output"),
+	K_OPT_STR(0, "spool", struct args, spool, "DIR", NULL, "where an archive from a pipe that does not fit in memory may be held"),
+	K_OPT_OUTPUT(struct args, common),
+	K_OPT_COMMON(struct args, common),
+	K_OPT_COMPUTE(struct args, common),
+	K_OPT_END
+};
+
+static const char *const examples[] = {
+	"kbench decode -m model.kmf --depth 0,256 -b 1,2 --tokens 4 --reps 2",
+	"kbench prefill -m model.kmf --tokens 64 --reps 2",
+	"kbench load -m model.kmf --reps 2",
+	"kbench machine --reps 1",
+	"kbench compare --reps 3 -- sleep 0.02 -- sleep 0.01",
+	NULL
+};
+
+static const struct what {
+	const char *name, *fields;
+	int (*run)(struct k_bench *b, struct k_err *err);
+	bool wants_model;
+	int64_t reps;
+} whats[] = {
+	{ "machine", "read_gbs spread", k_bench_machine, false, 5 },
+	{ "decode", "tok_s bytes_per_token limit_frac peak_rss spread", k_bench_decode, true, 5 },
+	{ "prefill", "tok_s bytes_per_token limit_frac peak_rss spread", k_bench_prefill, true, 5 },
+	{ "load", "ms ms_cold peak_rss spread", k_bench_load, true, 5 },
+	{ "compare", "ratio noise_floor", k_bench_compare, false, 15 },
+};
+
+static int find_what(int n_operands, char **operands, const struct what **out, struct k_err *err)
+{
+	for (size_t i = 0; n_operands && i < K_LEN(whats); i++)
+		if (!strcmp(whats[i].name, operands[0])) {
+			*out = &whats[i];
+			return 0;
+		}
+	return k_err_set(err, K_EUSAGE, "%s%s%swanted one of machine, decode, prefill, load, compare", n_operands ? "'" : "",
+		n_operands ? operands[0] : "", n_operands ? "' cannot be measured; " : "");
+}
+
+/* "0,1024,4096" */
+static int parse_list(const char *text, const char *option, int64_t lo, int64_t *v, int *n, struct k_err *err)
+{
+	*n = 0;
+	for (const char *p = text; ; p++) {
+		char *end;
+		int64_t x = strtoll(p, &end, 10);
+		if (end == p || x < lo || x > 1 << 24 || (*end && *end != ',') || *n == 32)
+			return k_err_set(err, K_EUSAGE, "%s is '%s', wanted up to 32 numbers with commas", option, text);
+		v[(*n)++] = x;
+		p = end;
+		if (!*p)
+			return 0;
+	}
+}
+
+static int fill(struct k_bench *b, const struct args *a, const struct what *w, int n_operands, char **operands, struct k_err *err)
+{
+	b->model = a->model;
+	b->device = a->common.device;
+	b->tokens = a->tokens;
+	b->reps = a->reps ? a->reps : w->reps;
+	b->commands = operands + 1;
+	b->n_commands = n_operands - 1;
+	if (b->reps < 1 || b->reps > 1000)
+		return k_err_set(err, K_EUSAGE, "--reps is %lld, wanted 1 to 1000", (long long)b->reps);
+	if (b->tokens < 0 || b->tokens > 1 << 20)
+		return k_err_set(err, K_EUSAGE, "--tokens is %lld, wanted 1 to %d", (long long)b->tokens, 1 << 20);
+	int r = parse_list(a->depth, "--depth", 0, b->depth, &b->n_depth, err);
+	if (r == 0)
+		r = parse_list(a->batch, "--batch", 1, b->batch, &b->n_batch, err);
+	if (r == 0 && w->wants_model && !b->model)
+		r = k_cli_model(n_operands - 1, operands + 1, &b->model, err);
+	return r;
+}
+
+static int kbench_run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
+{
+	const struct args *a = args;
+	const struct what *w = NULL;
+	struct k_report *rep = NULL;
+	char suite[64];
+	ctx->spool = a->spool;
+	int r = find_what(n_operands, operands, &w, err);
+	struct k_bench *b = r == 0 ? k_calloc(1, sizeof(*b)) : NULL;
+	if (r < 0 || !b)
+		return r < 0 ? r : k_err_nomem(err, sizeof(*b), "a measurement");
+	b->ctx = ctx;
+	r = fill(b, a, w, n_operands, operands, err);
+	if (r < 0)
+		goto out;
+	snprintf(suite, sizeof(suite), "kbench.%s", w->name);
+	struct k_report_opts ro = { .suite = suite, .fields = w->fields, .write = k_cli_write, .report = a->report,
+		.junit = a->junit, .bars = a->bars.v, .n_bars = a->bars.n,
+		.form = a->tap ? K_REPORT_TAP : k_cli_wants_table(&a->common) ? K_REPORT_TABLE : K_REPORT_JSON };
+	r = k_report_open(&rep, &ro, err);
+	if (r == 0) {
+		b->rep = rep;
+		r = k_report_end(rep, w->run(b, err), err);
+	}
+	k_report_close(rep);
+out:
+	k_free(b);
+	return r;
+}
+
+const struct k_tool k_tool = {
+	.name = "kbench",
+	.about = "measure speed, with a verdict",
+	.usage = "WHAT [-m MODEL] [options] | compare [options] -- A... -- B...",
+	.text = "kbench measures what WHAT names: machine (raw read bandwidth), decode and prefill (tokens a second of a model), load "
+		"(until a first token can be computed) or compare (two commands in turns). A record carries the machine, the kernel "
+		"level, the threads, the spread of the repetitions and a digest of what was computed. limit_frac is the share of the "
+		"machine's read bandwidth, timed in the same run, that decoding used. compare says faster, slower, same or undecided of B "
+		"against A; slower is exit status 1.",
+	.opts = opts,
+	.examples = examples,
+	.args_size = sizeof(struct args),
+	.max_operands = -1,
+	.run = kbench_run,
+};

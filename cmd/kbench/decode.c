@@ -1,0 +1,246 @@
+/* decode.c: tokens a second of a model: decode (one token a sequence and step) and prefill (a prompt at once), at depths and
+ * batches; and how long a model takes to load.
+ *
+ *   base sequences, filled to the depth --fork--> timed repetition --drop--> next
+ *
+ * limit_frac of decode: bytes that a step must read (weights of one token, caches of all sequences) a second, over the raw read
+ * bandwidth of the machine, which is timed before and after and averaged. */
+#include "libcore/base.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+#include "cmd/kbench/bench.h"
+#include "formats/format.h"
+#include "libcore/hash.h"
+#include "libcore/io.h"
+#include "libcore/seq.h"
+
+enum { MAX_BATCH = 1024 };
+
+struct open_model { struct k_device *dev; struct k_model *m; };
+
+static int open_model(struct open_model *o, struct k_bench *b, struct k_err *err)
+{
+	struct k_model_opts mo = { 0 };
+	struct k_ckpt *ck;
+	memset(o, 0, sizeof(*o));
+	int r = k_device_open(&o->dev, b->ctx, b->device, err);
+	if (r == 0)
+		r = k_format_open(&ck, b->model, true, b->ctx, err);
+	return r < 0 ? r : k_model_open(&o->m, ck, o->dev, &mo, b->ctx, err);
+}
+
+static void close_model(struct open_model *o)
+{
+	k_model_close(o->m);
+	k_device_close(o->dev);
+}
+
+/* Ids that wander over the vocabulary, the same on every machine. */
+static void fill_ids(int32_t *ids, int64_t n, int64_t vocab, int64_t seed)
+{
+	uint64_t x = (uint64_t)seed * 0x9e3779b97f4a7c15u + 1;
+	for (int64_t i = 0; i < n; i++) {
+		x = x * 6364136223846793005u + 1442695040888963407u;
+		ids[i] = (int32_t)((x >> 33) % (uint64_t)vocab);
+	}
+}
+
+/* A sequence of depth tokens. */
+static int fill_seq(struct k_model *m, struct k_seq **out, int64_t depth, int64_t seed, struct k_err *err)
+{
+	int32_t *ids = k_calloc((size_t)depth + 1, sizeof(*ids));
+	int r = ids ? k_seq_new(out, m, err) : k_err_nomem(err, (size_t)depth * 4, "tokens");
+	if (r == 0 && depth) {
+		struct k_run run = { *out, ids, depth, 0 };
+		fill_ids(ids, depth, k_model_hp(m)->n_vocab, seed);
+		r = k_model_step(m, &run, 1, NULL, NULL, err);
+	}
+	k_free(ids);
+	return r;
+}
+
+struct point { int64_t depth, batch; bool prefill; };
+
+/* One repetition on forks of base: seconds, and the digest of the last logits. */
+static int repeat(struct k_model *m, struct k_seq **base, const struct point *pt, int64_t tokens, double *seconds, uint8_t digest[32],
+	struct k_err *err)
+{
+	int64_t V = k_model_hp(m)->n_vocab, n = pt->prefill ? tokens : 1;
+	struct k_seq *seq[MAX_BATCH] = { 0 };
+	struct k_run run[MAX_BATCH];
+	const float *hidden;
+	int32_t *ids = k_calloc((size_t)(tokens * pt->batch), sizeof(*ids));
+	float *logits = k_calloc((size_t)V, (size_t)pt->batch * sizeof(*logits));
+	int r = ids && logits ? 0 : k_err_nomem(err, (size_t)(V * pt->batch) * 4, "logits");
+	for (int64_t i = 0; r == 0 && i < pt->batch; i++) {
+		r = k_seq_fork(&seq[i], base[i], err);
+		fill_ids(ids + i * tokens, tokens, V, 1000 + i);
+	}
+	double t = k_bench_now();
+	for (int64_t at = 0; r == 0 && at < tokens; at += n) {
+		for (int64_t i = 0; i < pt->batch; i++)
+			run[i] = (struct k_run){ seq[i], ids + i * tokens + at, n, 1 };
+		r = k_model_step(m, run, (int)pt->batch, &hidden, NULL, err);
+		if (r == 0)
+			r = k_model_logits(m, hidden, pt->batch, logits, err);
+	}
+	*seconds = k_bench_now() - t;
+	if (r == 0)
+		r = k_sha256_once(logits, (size_t)(V * pt->batch) * sizeof(*logits), digest, err);
+	for (int64_t i = 0; i < pt->batch; i++)
+		k_seq_free(seq[i]);
+	k_free(ids);
+	k_free(logits);
+	return r;
+}
+
+struct measured { double tok_s, spread, limit_frac; uint64_t step_bytes; char digest[65]; };
+
+static int measure(struct k_bench *b, struct k_model *m, const struct point *pt, struct measured *out, struct k_err *err)
+{
+	struct k_seq *base[MAX_BATCH] = { 0 };
+	struct k_times t = { .n = 0 };
+	uint8_t digest[32];
+	double before, after, seconds;
+	int64_t tokens = b->tokens ? b->tokens : pt->prefill ? 512 : 32;
+	int r = 0;
+	out->step_bytes = k_model_bytes_per_token(m);
+	for (int64_t i = 0; r == 0 && i < pt->batch; i++) {
+		r = fill_seq(m, &base[i], pt->depth, i, err);
+		if (r == 0)
+			out->step_bytes += k_seq_bytes(base[i]);
+	}
+	if (r == 0)
+		r = repeat(m, base, pt, tokens, &seconds, digest, err);         /* warm */
+	if (r == 0)
+		r = k_bench_bandwidth(b->ctx, &before, err);
+	for (int64_t i = 0; r == 0 && i < b->reps; i++) {
+		r = repeat(m, base, pt, tokens, &seconds, digest, err);
+		t.v[t.n++] = (double)(tokens * pt->batch) / seconds;
+	}
+	if (r == 0)
+		r = k_bench_bandwidth(b->ctx, &after, err);
+	for (int64_t i = 0; i < pt->batch; i++)
+		k_seq_free(base[i]);
+	if (r < 0)
+		return r;
+	out->tok_s = k_times_median(&t);
+	out->spread = k_times_spread(&t);
+	out->limit_frac = out->tok_s / (double)pt->batch * (double)out->step_bytes / ((before + after) / 2);
+	k_hex(out->digest, digest);
+	return 0;
+}
+
+static int put_point(struct k_json *o, const struct measured *x, const struct point *pt, struct k_model *m)
+{
+	return k_put_f32(o, "tok_s", x->tok_s) | k_put_int(o, "bytes_per_token", (int64_t)k_model_bytes_per_token(m)) |
+		(pt->prefill ? k_put_null(o, "limit_frac") : k_put_f32(o, "limit_frac", x->limit_frac)) |
+		k_put_int(o, "peak_rss", (int64_t)k_bench_peak_rss()) | k_put_f32(o, "spread", x->spread) |
+		k_put_int(o, "depth", pt->depth) | k_put_int(o, "batch", pt->batch) | k_put_str(o, "digest", x->digest);
+}
+
+/* All points, an item each; the summary is the slowest of them. */
+static int run_points(struct k_bench *b, struct k_model *m, bool prefill, struct k_err *err)
+{
+	struct measured worst = { .tok_s = -1 };
+	struct point at = { 0 };
+	static const char *const acts[] = { "f32", "bf16", "int8" };
+	for (int i = 0; i < b->n_depth * b->n_batch; i++) {
+		struct point pt = { b->depth[i / b->n_batch], b->batch[i % b->n_batch], prefill };
+		struct measured x;
+		char key[64];
+		int r = measure(b, m, &pt, &x, err);
+		if (r < 0)
+			return r;
+		if (worst.tok_s < 0 || x.tok_s < worst.tok_s) {
+			worst = x;
+			at = pt;
+		}
+		struct k_json *o = k_json_object();
+		if (o && put_point(o, &x, &pt, m) < 0) {
+			k_json_free(o);
+			o = NULL;
+		}
+		snprintf(key, sizeof(key), "depth %lld batch %lld", (long long)pt.depth, (long long)pt.batch);
+		r = k_report_item(b->rep, key, o, true, NULL, err);
+		if (r < 0)
+			return r;
+	}
+	struct k_json *s = k_json_object();
+	if (s && (k_put_str(s, "what", prefill ? "prefill" : "decode") | put_point(s, &worst, &at, m) |
+		k_put_str(s, "act", acts[b->ctx->act]) | k_bench_put_machine(s, b->ctx, k_model_device(m))) < 0) {
+		k_json_free(s);
+		s = NULL;
+	}
+	return k_report_summary(b->rep, s, err);
+}
+
+static int bench_model(struct k_bench *b, bool prefill, struct k_err *err)
+{
+	struct open_model o;
+	for (int i = 0; i < b->n_batch; i++)
+		if (b->batch[i] < 1 || b->batch[i] > MAX_BATCH)
+			return k_err_set(err, K_EUSAGE, "-b %lld: wanted 1 to %d", (long long)b->batch[i], MAX_BATCH);
+	int r = open_model(&o, b, err);
+	if (r == 0)
+		r = run_points(b, o.m, prefill, err);
+	close_model(&o);
+	return r;
+}
+
+int k_bench_decode(struct k_bench *b, struct k_err *err) { return bench_model(b, false, err); }
+int k_bench_prefill(struct k_bench *b, struct k_err *err) { return bench_model(b, true, err); }
+
+/* --- load ------------------------------------------------------------------------------------------------------------- */
+
+/* Asks the kernel to forget the file's pages; false where that means nothing (a folder, a pipe). */
+static bool chill(const char *path)
+{
+	if (k_path_is_dir(path))
+		return false;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0;
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+static int load_times(struct k_bench *b, bool cold, struct k_times *t, struct k_err *err)
+{
+	for (int64_t i = 0; i < b->reps; i++) {
+		struct open_model o;
+		struct k_seq *s = NULL;
+		if (cold && !chill(b->model))
+			return 0;
+		double start = k_bench_now();
+		int r = open_model(&o, b, err);
+		if (r == 0)
+			r = fill_seq(o.m, &s, 1, 0, err);       /* ready is when a token can be computed */
+		t->v[t->n++] = (k_bench_now() - start) * 1e3;
+		k_seq_free(s);
+		close_model(&o);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int k_bench_load(struct k_bench *b, struct k_err *err)
+{
+	struct k_times warm = { .n = 0 }, cold = { .n = 0 };
+	int r = strcmp(b->model, "-") ? load_times(b, true, &cold, err) : k_err_set(err, K_EUSAGE, "load wants a file or a folder");
+	if (r == 0)
+		r = load_times(b, false, &warm, err);
+	if (r < 0)
+		return r;
+	struct k_json *s = k_json_object();
+	if (s && (k_put_str(s, "what", "load") | k_put_f32(s, "ms", k_times_median(&warm)) |
+		(cold.n ? k_put_f32(s, "ms_cold", k_times_median(&cold)) : k_put_null(s, "ms_cold")) |
+		k_put_f32(s, "spread", k_times_spread(&warm)) | k_put_int(s, "peak_rss", (int64_t)k_bench_peak_rss()) |
+		k_bench_put_machine(s, b->ctx, NULL)) < 0) {
+		k_json_free(s);
+		s = NULL;
+	}
+	return k_report_summary(b->rep, s, err);
+}

@@ -1,0 +1,231 @@
+/* kconvert.c: any checkpoint in, any checkpoint out. What is read and written is the business of formats/ and libcore/stream.c; here
+ * are the options, the types of the output's entries and what is said about it. */
+#include "libcore/base.h"
+#include "cmd/cli.h"
+#include "formats/format.h"
+#include "libcore/history.h"
+#include "libcore/pool.h"
+#include "libcore/stream.h"
+
+enum { DTYPE_KEEP, DTYPE_BF16, DTYPE_F16, DTYPE_F32 };
+
+struct args {
+	struct k_common common;
+	const char *out, *to, *spool;
+	uint64_t shard_size;
+	int dtype;
+	bool keep_fp8, dequant, plan;
+};
+
+static const struct k_opt opts[] = {
+	K_OPT_STR('o', "output", struct args, out, "FILE", NULL, "write to FILE (a folder for hf) instead of standard output"),
+	K_OPT_STR(0, "to", struct args, to, "FORMAT", "kmf", "output format: kmf, hf, safetensors"),
+	K_OPT_SIZE(0, "shard-size", struct args, shard_size, "SIZE", "5GB", "for hf: largest size of a shard"),
+	K_OPT_WORD(0, "dtype", struct args, dtype, "keep|bf16|f16|f32", "keep", "type of the plain floating tensors; what a narrowing loses is counted and said"),
+	K_OPT_FLAG(0, "keep-fp8", struct args, keep_fp8, "block FP8 stays block FP8 (the default)"),
+	K_OPT_FLAG(0, "dequant", struct args, dequant, "expand INT4, FP8, MXFP4 and GGUF's block types to bf16"),
+	K_OPT_FLAG(0, "plan", struct args, plan, "read only heads; print what would be written, memory and disk; exit 6 if it cannot fit"),
+	K_OPT_STR(0, "spool", struct args, spool, "DIR", NULL, "where an archive from a pipe that does not fit in memory may be held"),
+	K_OPT_COMMON(struct args, common),
+	K_OPT_END
+};
+
+static const char *const examples[] = {
+	"kconvert hf/ -o out.kmf",
+	"tar c -C hf . | kconvert - | kls --verify -",
+	"kconvert model.kmf --to hf -o out.hf && rm -r out.hf",
+	"kconvert --dtype f32 --to safetensors hf/ > out.safetensors",
+	"kconvert --plan hf/",
+	NULL
+};
+
+/* --- types of the output ------------------------------------------------------------------------------------------------ */
+
+static const char *const dtype_names[] = { NULL, "bf16", "f16", "f32" };
+
+static bool is_float(const struct k_qtype *t)
+{
+	return t->plain && t->dequant && t->quant;
+}
+
+static int retype(const struct args *a, struct k_entry *e, struct k_err *err)
+{
+	const char *want = NULL;
+
+	if (strcmp(e->role, "file") == 0 || !e->type->dequant)
+		return 0;
+	if (is_float(e->type))
+		want = dtype_names[a->dtype];
+	else if (a->dequant)
+		want = a->dtype ? dtype_names[a->dtype] : "bf16";
+	if (!want || strcmp(want, e->type->name) == 0)
+		return 0;
+	e->type = k_qtype_find(want, NULL);
+	e->form = NULL;
+	if (!e->type)
+		return k_err_set(err, K_EUSAGE, "unknown type '%s'", want);
+	return k_entry_size(e, err);
+}
+
+/* --- what a narrowing loses --------------------------------------------------------------------------------------------- */
+
+struct loss { const struct k_ckpt *in; struct k_log *log; int entry; uint64_t lost, values, all_lost; int tensors; };
+
+static void say_loss(struct loss *l)
+{
+	if (l->lost) {
+		k_logf(l->log, K_LOG_INFO, "%s: %llu of %llu values are not exact in the new type", l->in->entries[l->entry].name,
+			(unsigned long long)l->lost, (unsigned long long)l->values);
+		l->tensors++;
+		l->all_lost += l->lost;
+	}
+	l->lost = l->values = 0;
+}
+
+static int seen(void *arg, int entry, int64_t slice, int64_t row, int64_t n_rows, const float *before, const float *after,
+	const void *src, size_t src_n, const void *dst, size_t dst_n, struct k_err *err)
+{
+	struct loss *l = arg;
+	int64_t n = n_rows * k_entry_cols(&l->in->entries[entry]);
+
+	(void)slice, (void)row, (void)src, (void)src_n, (void)dst, (void)dst_n, (void)err;
+	if (entry != l->entry)
+		say_loss(l);
+	l->entry = entry;
+	l->values += (uint64_t)n;
+	for (int64_t i = 0; i < n; i++)
+		l->lost += before[i] != after[i];
+	return 0;
+}
+
+/* --- running ------------------------------------------------------------------------------------------------------------ */
+
+static int plan(const struct args *a, const struct k_stream *s, const struct k_ctx *ctx, struct k_err *err)
+{
+	uint64_t bytes = 0, memory = k_stream_memory(s, ctx), limit = a->common.max_memory ? a->common.max_memory : 512u << 20;
+	struct k_buf b;
+	int r;
+
+	for (int i = 0; i < s->in->n_entries; i++)
+		bytes += s->out[i].bytes;
+	k_buf_init(&b, 0);
+	k_buf_printf(&b, "{\"entries\": %d, \"bytes\": %llu, \"peak_memory\": %llu, \"max_memory\": %llu, \"fits\": %s}\n", s->in->n_entries,
+		(unsigned long long)bytes, (unsigned long long)memory, (unsigned long long)limit, memory <= limit ? "true" : "false");
+	r = k_buf_ok(&b, "the plan", err);
+	if (r == 0)
+		r = k_cli_write(b.data, b.len, err);
+	k_buf_fini(&b);
+	if (r == 0 && memory > limit)
+		r = k_err_set(err, K_ENOMEM, "'%s': %llu bytes of memory are needed, --max-memory is %llu", s->in->path, (unsigned long long)memory, (unsigned long long)limit);
+	return r;
+}
+
+static int note_choices(const struct args *a, int changed, struct k_json *history, struct k_err *err)
+{
+	struct k_json *row;
+
+	if (!changed)
+		return 0;
+	row = k_json_object();
+	if (!row || k_json_set(row, "step", k_json_new_string("retype", 6)) < 0 || k_json_set(row, "format", k_json_new_int(1)) < 0 ||
+	    (a->dtype && k_json_set(row, "dtype", k_json_new_string(dtype_names[a->dtype], strlen(dtype_names[a->dtype]))) < 0) ||
+	    (a->dequant && k_json_set(row, "dequant", k_json_new_bool(true)) < 0)) {
+		k_json_free(row);
+		row = NULL;
+	}
+	return k_history_add(history, row, err);
+}
+
+static int to_container(const struct args *a, struct k_ckpt *in, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct k_stream s = { .in = in };
+	struct loss loss = { .in = in, .log = ctx->log, .entry = -1 };
+	struct k_sink *sink = NULL;
+	int changed = 0, r;
+	uint64_t memory;
+
+	s.out = k_calloc((size_t)in->n_entries, sizeof(*s.out));
+	if (!s.out)
+		return k_err_nomem(err, (size_t)in->n_entries * sizeof(*s.out), "the entries");
+	for (int i = 0; i < in->n_entries; i++) {
+		s.out[i] = in->entries[i];
+		r = retype(a, &s.out[i], err);
+		if (r < 0)
+			goto out;
+		changed += s.out[i].type != in->entries[i].type;
+	}
+	s.seen = seen;
+	s.arg = &loss;
+	r = k_history_new(&s.history, in, err);
+	if (r == 0)
+		r = note_choices(a, changed, s.history, err);
+	if (r < 0)
+		goto out;
+	if (a->plan) {
+		r = plan(a, &s, ctx, err);
+		goto out;
+	}
+	memory = k_stream_memory(&s, ctx);
+	if (ctx->max_memory && memory > ctx->max_memory) {
+		r = k_err_set(err, K_ENOMEM, "'%s': %llu bytes of memory are needed, --max-memory is %llu", in->path, (unsigned long long)memory, (unsigned long long)ctx->max_memory);
+		goto out;
+	}
+	r = k_sink_open(&sink, a->out, err);
+	if (r == 0 && k_sink_is_terminal(sink))
+		r = k_err_set(err, K_EUSAGE, "weights are not written to a terminal; use -o FILE or a pipe");
+	if (r == 0)
+		r = k_stream_run(&s, sink, ctx, "converting", err);
+	if (r == 0)
+		r = k_sink_commit(sink, err);
+	say_loss(&loss);
+	if (r == 0 && loss.tensors)
+		k_logf(ctx->log, K_LOG_WARN, "%llu values in %d tensors are not exact in the new type", (unsigned long long)loss.all_lost, loss.tensors);
+out:
+	k_sink_close(sink);
+	k_json_free(s.history);
+	k_free(s.out);
+	return r;
+}
+
+static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
+{
+	struct args *a = args;
+	const struct k_format *f = k_format_find(a->to);
+	struct k_ckpt *in = NULL;
+	const char *path;
+	int r;
+
+	if (!f || (!f->write && strcmp(a->to, "kmf") != 0))
+		return k_err_set(err, K_EUSAGE, "--to '%s': wanted kmf, hf or safetensors", a->to);
+	if (a->keep_fp8 && a->dequant)
+		return k_err_set(err, K_EUSAGE, "--keep-fp8 and --dequant exclude each other");
+	if (strcmp(a->to, "hf") == 0 && (!a->out || strcmp(a->out, "-") == 0) && !a->plan)
+		return k_err_set(err, K_EUSAGE, "--to hf writes a folder: -o DIR is wanted");
+	r = k_cli_model(n_operands, operands, &path, err);
+	if (r < 0)
+		return r;
+	ctx->spool = a->spool;
+	r = k_format_open(&in, path, false, ctx, err);
+	if (r < 0)
+		return r;
+	if (f->write && !a->plan) {
+		struct k_write_opts o = { .shard_size = a->shard_size, .dequant = a->dequant, .dtype = dtype_names[a->dtype] };
+
+		r = f->write(in, a->out, &o, ctx, err);
+	} else {
+		r = to_container(a, in, ctx, err);
+	}
+	k_ckpt_close(in);
+	return r;
+}
+
+const struct k_tool k_tool = {
+	.name = "kconvert", .about = "convert a model checkpoint", .usage = "[options] [MODEL] [-o OUT]",
+	.text = "Reads a checkpoint - a Hugging Face folder, a safetensors or GGUF file, a tar archive of these, or a KMF container - and writes it as a KMF "
+		"container, a Hugging Face folder or a safetensors file. What the input is, is found by looking at its first bytes. MODEL may be '-': a KMF or tar "
+		"stream on standard input.\n\n"
+		"Every tensor's name and shape is checked against the architecture that config.json names, and every value for being a number. INT4 "
+		"(compressed-tensors), block FP8 and MXFP4 pass through without being decoded. Memory stays under 512 MiB whatever the model's size. The same input and "
+		"options give the same bytes on every machine.",
+	.opts = opts, .examples = examples, .args_size = sizeof(struct args), .max_operands = 1, .run = run,
+};

@@ -1,0 +1,117 @@
+/* kls.c: look at a model: options, and which action of cmd/kls/ they ask for. */
+#include "libcore/base.h"
+#include "cmd/kls/kls.h"
+#include "formats/format.h"
+
+struct args {
+	struct k_common common;
+	bool head, history, verify, stats, budget, raw, whole, specials, ids, diff;
+	const char *dump, *tokens, *render, *layout, *spool;
+	int64_t ctx;
+};
+
+static const struct k_opt opts[] = {
+	K_OPT_FLAG(0, "head", struct args, head, "architecture and config"),
+	K_OPT_FLAG(0, "history", struct args, history, "how the file came to be, a step a line"),
+	K_OPT_FLAG(0, "verify", struct args, verify, "check everything that loading would check, every digest and every value"),
+	K_OPT_FLAG(0, "stats", struct args, stats, "smallest and largest value, rms and zeros of each tensor"),
+	K_OPT_FLAG(0, "budget", struct args, budget, "bytes read per decoded token by part; resident memory"),
+	K_OPT_INT(0, "ctx", struct args, ctx, "N", "4096", "with --budget: context length"),
+	K_OPT_STR(0, "dump", struct args, dump, "NAME", NULL, "one tensor as npy in f32, named and ordered as in this file"),
+	K_OPT_FLAG(0, "raw", struct args, raw, "with --dump: the bytes as stored"),
+	K_OPT_FLAG(0, "diff", struct args, diff, "compare two models; exit 1 when they differ"),
+	K_OPT_STR(0, "tokens", struct args, tokens, "FILE", NULL, "text to token ids, a JSON array a line; - is standard input"),
+	K_OPT_FLAG(0, "whole", struct args, whole, "with --tokens: one array for the whole file"),
+	K_OPT_FLAG(0, "specials", struct args, specials, "with --tokens: the texts of special tokens become their ids"),
+	K_OPT_FLAG(0, "ids", struct args, ids, "with --tokens: the other way round, arrays of ids to text"),
+	K_OPT_STR(0, "render", struct args, render, "FILE", NULL, "a chat request (JSON) to its prompt and ids; - is standard input"),
+	K_OPT_STR(0, "chat-layout", struct args, layout, "NAME", NULL, "with --render: layout, where the model does not name one"),
+	K_OPT_OUTPUT(struct args, common),
+	K_OPT_STR(0, "spool", struct args, spool, "DIR", NULL, "where an archive from a pipe that does not fit in memory may be held"),
+	K_OPT_COMMON(struct args, common),
+	K_OPT_END
+};
+
+static const char *const examples[] = {
+	"kls model.kmf",
+	"kls --verify model.kmf",
+	"kls --history model.kmf",
+	"kls --dump model.norm.weight model.kmf > out.npy",
+	"echo 'Hello world' | kls --tokens - model.kmf",
+	"kls --diff hf/ model.kmf",
+	"kls --budget --ctx 32768 --json model.kmf",
+	NULL
+};
+
+static int diff(const struct args *a, char **operands, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct k_ckpt *x = NULL, *y = NULL;
+	int r = k_format_open(&x, operands[0], false, ctx, err);
+
+	if (r == 0)
+		r = k_format_open(&y, operands[1], false, ctx, err);
+	if (r == 0 && (x->sequential || y->sequential))
+		r = k_err_set(err, K_EUSAGE, "--diff wants two files, not a pipe");
+	if (r == 0)
+		r = k_kls_diff(x, y, k_cli_wants_table(&a->common), err);
+	k_ckpt_close(x);
+	k_ckpt_close(y);
+	return r;
+}
+
+static int act(const struct args *a, struct k_ckpt *c, const struct k_ctx *ctx, struct k_err *err)
+{
+	bool table = k_cli_wants_table(&a->common);
+	struct k_kls_tokens tokens = { a->tokens, a->whole, a->specials, a->ids };
+
+	if (a->verify)
+		return k_kls_verify(c, ctx, err);
+	if (a->tokens)
+		return k_kls_tokens(c, &tokens, err);
+	if (a->render)
+		return k_kls_render(c, a->render, a->layout, err);
+	if (a->dump)
+		return k_kls_dump(c, a->dump, a->raw, err);
+	if (a->head)
+		return k_kls_head(c, err);
+	if (a->history)
+		return k_kls_history(c, table, err);
+	if (a->stats)
+		return k_kls_stats(c, table, ctx, err);
+	if (a->budget)
+		return k_kls_budget(c, a->ctx, table, err);
+	return k_kls_list(c, table, err);
+}
+
+static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
+{
+	struct args *a = args;
+	int n_actions = a->head + a->history + a->verify + a->stats + a->budget + a->diff + !!a->dump + !!a->tokens + !!a->render;
+	struct k_ckpt *c = NULL;
+	const char *path;
+	int r;
+
+	if (n_actions > 1)
+		return k_err_set(err, K_EUSAGE, "one of --head, --history, --verify, --stats, --budget, --diff, --dump, --tokens, --render at a time");
+	if (a->ctx < 0)
+		return k_err_set(err, K_EUSAGE, "--ctx %lld is negative", (long long)a->ctx);
+	ctx->spool = a->spool;
+	if (a->diff)
+		return n_operands == 2 ? diff(a, operands, ctx, err) : k_err_set(err, K_EUSAGE, "--diff wants two models, got %d", n_operands);
+	if (n_operands > 1)
+		return k_err_set(err, K_EUSAGE, "one model at a time; '%s' is too many", operands[1]);
+	r = k_cli_model(n_operands, operands, &path, err);
+	if (r == 0)
+		r = k_format_open(&c, path, false, ctx, err);
+	if (r == 0)
+		r = act(a, c, ctx, err);
+	k_ckpt_close(c);
+	return r;
+}
+
+const struct k_tool k_tool = {
+	.name = "kls", .about = "list, verify and compare models", .usage = "[options] MODEL\nkls --diff A B",
+	.text = "Without an action, lists the entries of a model: name, role, type, shape, bytes. MODEL is anything that kconvert reads; --tokens and --render "
+		"need only its tokenizer files.",
+	.opts = opts, .examples = examples, .args_size = sizeof(struct args), .max_operands = 2, .run = run,
+};

@@ -1,0 +1,33 @@
+/* kls.h: the actions of kls, one file each. Each prints to standard output through k_cli_write; table says whether a person reads. */
+#ifndef K_KLS_H
+#define K_KLS_H
+
+#include "cmd/cli.h"
+#include "libcore/ckpt.h"
+
+int k_kls_list(struct k_ckpt *c, bool table, struct k_err *err) K_MUST_USE;
+int k_kls_head(struct k_ckpt *c, struct k_err *err) K_MUST_USE;
+int k_kls_history(struct k_ckpt *c, bool table, struct k_err *err) K_MUST_USE;
+/* Everything that loading would check, and every digest and value. */
+int k_kls_verify(struct k_ckpt *c, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+int k_kls_stats(struct k_ckpt *c, bool table, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+/* Bytes read per decoded token by part, and resident memory at a context of n_ctx tokens. */
+int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, bool table, struct k_err *err) K_MUST_USE;
+/* One tensor as npy (raw: as stored); of a GGUF by the name and with the row order of that file; of a stack also one expert by its own name. */
+int k_kls_dump(struct k_ckpt *c, const char *name, bool raw, struct k_err *err) K_MUST_USE;
+/* K_ENO when a and b differ. */
+int k_kls_diff(struct k_ckpt *a, struct k_ckpt *b, bool table, struct k_err *err) K_MUST_USE;
+struct k_kls_tokens { const char *file; bool whole, specials, ids; };
+int k_kls_tokens(struct k_ckpt *c, const struct k_kls_tokens *o, struct k_err *err) K_MUST_USE;
+int k_kls_render(struct k_ckpt *c, const char *file, const char *layout, struct k_err *err) K_MUST_USE;
+
+/* Reads an entry from its start in blocks of whole granules; buf holds them. For each: slice, first row, rows, bytes. */
+struct k_walk { struct k_ckpt *c; int i; uint64_t off; uint8_t *buf; size_t cap; int64_t slice, row, rows; size_t n; };
+int k_walk_begin(struct k_walk *w, struct k_ckpt *c, int entry, struct k_err *err) K_MUST_USE;
+/* 1: a block; 0: the end; or an error. */
+int k_walk_next(struct k_walk *w, struct k_err *err) K_MUST_USE;
+void k_walk_end(struct k_walk *w);
+/* Row r (from 0) of the present block in f32. The type must dequantise. */
+void k_walk_row(const struct k_walk *w, int64_t r, float *dst);
+
+#endif

@@ -1,0 +1,170 @@
+/* look.c: what a file says of itself: its entries, head, history, and what decoding one token costs. */
+#include "libcore/base.h"
+#include "cmd/kls/kls.h"
+#include "libcore/arch.h"
+#include "libcore/json.h"
+
+static int flush(struct k_buf *b, struct k_err *err)
+{
+	int r = k_buf_ok(b, "the output", err);
+
+	if (r == 0)
+		r = k_cli_write(b->data ? b->data : "", b->len, err);
+	k_buf_fini(b);
+	return r;
+}
+
+static void put_name(struct k_buf *b, const char *s)
+{
+	k_json_quote(b, s, strlen(s));
+}
+
+int k_kls_list(struct k_ckpt *c, bool table, struct k_err *err)
+{
+	struct k_buf b;
+	char shape[128];
+	uint64_t total = 0;
+
+	k_buf_init(&b, 0);
+	for (int i = 0; i < c->n_entries; i++) {
+		const struct k_entry *e = &c->entries[i];
+
+		k_shape_format(shape, e->ndim, e->shape);
+		total += e->bytes;
+		if (table) {
+			k_buf_printf(&b, "%-64s %-8s %-8s %-22s %14llu\n", e->name, e->role, e->type->name, shape, (unsigned long long)e->bytes);
+			continue;
+		}
+		k_buf_puts(&b, "{\"name\": ");
+		put_name(&b, e->name);
+		k_buf_printf(&b, ", \"role\": \"%s\", \"type\": \"%s\", \"layout\": \"%s\", \"shape\": %s, \"bytes\": %llu}\n", e->role, e->type->name,
+			e->type->layout, shape, (unsigned long long)e->bytes);
+	}
+	if (table)
+		k_buf_printf(&b, "%d entries, %llu bytes, architecture %s\n", c->n_entries, (unsigned long long)total, c->arch ? c->arch : "unknown");
+	else
+		k_buf_printf(&b, "{\"entries\": %d, \"bytes\": %llu, \"arch\": %s%s%s, \"summary\": true}\n", c->n_entries, (unsigned long long)total,
+			c->arch ? "\"" : "", c->arch ? c->arch : "null", c->arch ? "\"" : "");
+	return flush(&b, err);
+}
+
+int k_kls_head(struct k_ckpt *c, struct k_err *err)
+{
+	struct k_json *config = NULL;
+	struct k_buf b;
+
+	if (c->config && k_json_parse(&config, c->config, c->config_len, K_JSON_STRICT, "config.json", err) < 0)
+		return err->code;
+	k_buf_init(&b, 0);
+	k_buf_puts(&b, "{\"arch\": ");
+	if (c->arch)
+		put_name(&b, c->arch);
+	else
+		k_buf_puts(&b, "null");
+	k_buf_printf(&b, ", \"entries\": %d, \"config\": ", c->n_entries);
+	k_json_dump(&b, config, 0);
+	k_buf_puts(&b, "}\n");
+	k_json_free(config);
+	return flush(&b, err);
+}
+
+int k_kls_history(struct k_ckpt *c, bool table, struct k_err *err)
+{
+	struct k_buf b;
+	struct k_json *row;
+
+	(void)table;
+	k_buf_init(&b, 0);
+	for (size_t i = 0; (row = k_json_at(c->history, i)); i++) {
+		k_json_dump(&b, row, 0);
+		k_buf_putc(&b, '\n');
+	}
+	return flush(&b, err);
+}
+
+/* --- budget ----------------------------------------------------------------------------------------------------------------- */
+
+enum { PART_EXPERTS, PART_SHARED, PART_ATTN, PART_DENSE, PART_HEAD, PART_STATE, N_PARTS };
+static const char *const part_names[] = { "routed_experts", "shared", "attention", "dense", "head", "state" };
+
+static int part_of(const char *role)
+{
+	static const struct { const char *role; int part; } map[] = {
+		{ "experts", PART_EXPERTS }, { "shared", PART_SHARED }, { "router", PART_SHARED }, { "attn", PART_ATTN }, { "kda", PART_ATTN },
+		{ "norm", PART_ATTN }, { "dense", PART_DENSE }, { "head", PART_HEAD },
+	};
+
+	for (size_t i = 0; i < K_LEN(map); i++)
+		if (strcmp(map[i].role, role) == 0)
+			return map[i].part;
+	return -1;
+}
+
+/* Bytes of state per sequence that do not grow, and per token that do (f32, as the engine keeps them). */
+static void state_bytes(const struct k_hp *hp, uint64_t *fixed, uint64_t *per_token)
+{
+	*fixed = *per_token = 0;
+	for (int64_t i = 0; i < hp->n_layer; i++) {
+		if (k_hp_is_kda(hp, i))
+			*fixed += 4ull * (uint64_t)(hp->kda_head * hp->kda_dim * hp->kda_dim + 3 * hp->kda_head * hp->kda_dim * (hp->kda_conv - 1));
+		else if (hp->kv_lora)
+			*per_token += 4ull * (uint64_t)(hp->kv_lora + hp->d_rope);
+		else
+			*per_token += 8ull * (uint64_t)(hp->n_head_kv * hp->head_dim);
+	}
+}
+
+int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, bool table, struct k_err *err)
+{
+	uint64_t parts[N_PARTS] = { 0 }, resident = 0, read = 0, fixed, per_token;
+	const struct k_json *text;
+	const struct k_arch *arch;
+	struct k_json *config;
+	const char *prefix;
+	struct k_hp *hp;
+	struct k_buf b;
+	bool tied = true;
+	int r;
+
+	if (!c->arch || !c->config)
+		return k_err_set(err, K_EUNSUP, "'%s': no architecture, so nothing is known of what a token reads", c->path);
+	r = k_json_parse(&config, c->config, c->config_len, K_JSON_STRICT, "config.json", err);
+	if (r < 0)
+		return r;
+	hp = k_calloc(1, sizeof(*hp));
+	r = hp ? k_arch_find(config, c->path, &arch, &text, &prefix, err) : k_err_nomem(err, sizeof(*hp), "the hyper-parameters");
+	if (r == 0)
+		r = arch->parse(text, c->path, hp, err);
+	if (r < 0)
+		goto out;
+	for (int i = 0; i < c->n_entries; i++) {
+		const struct k_entry *e = &c->entries[i];
+		int part = part_of(e->role);
+
+		resident += strcmp(e->role, "file") == 0 ? 0 : e->bytes;
+		tied = tied && strcmp(e->role, "head") != 0;
+		if (part == PART_EXPERTS)
+			parts[part] += e->bytes / (uint64_t)k_entry_slices(e) * (uint64_t)hp->n_expert_used;
+		else if (part >= 0)
+			parts[part] += e->bytes;
+	}
+	for (int i = 0; tied && i < c->n_entries; i++)
+		if (strcmp(c->entries[i].role, "embed") == 0)
+			parts[PART_HEAD] += c->entries[i].bytes;
+	state_bytes(hp, &fixed, &per_token);
+	parts[PART_STATE] = 2 * fixed + per_token * (uint64_t)n_ctx;
+	k_buf_init(&b, 0);
+	k_buf_puts(&b, table ? "" : "{");
+	for (int i = 0; i < N_PARTS; i++) {
+		read += parts[i];
+		k_buf_printf(&b, table ? "%-16s %14llu bytes a token\n" : "\"%s\": %llu, ", part_names[i], (unsigned long long)parts[i]);
+	}
+	k_buf_printf(&b, table ? "%-16s %14llu bytes a token\n" : "\"%s\": %llu, ", table ? "in all" : "bytes_per_token", (unsigned long long)read);
+	k_buf_printf(&b, table ? "%-16s %14lld tokens\n" : "\"%s\": %lld, ", "context", (long long)n_ctx);
+	k_buf_printf(&b, table ? "%-16s %14llu bytes\n" : "\"%s\": %llu}\n", "resident", (unsigned long long)(resident + fixed + per_token * (uint64_t)n_ctx));
+	r = flush(&b, err);
+out:
+	k_free(hp);
+	k_json_free(config);
+	return r;
+}

@@ -1,0 +1,162 @@
+/* kserve.c: serves a model over HTTP, or as JSON lines. Loads the model, starts the engine, hands both to kserve/http.c or
+ * kserve/stdio.c. */
+#include "libcore/base.h"
+
+#include <inttypes.h>
+
+#include "formats/format.h"
+#include "libcore/cpu.h"
+#include "cmd/cli.h"
+#include "cmd/kserve/http.h"
+#include "cmd/kserve/stdio.h"
+
+struct args {
+	struct k_common common;
+	const char *listen, *port_file, *layout, *name, *key_file;
+	int64_t ctx, slots, batch, drain;
+	bool stdio, check, deterministic;
+};
+
+static const struct k_opt opts[] = {
+	K_OPT_STR(0, "listen", struct args, listen, "ADDR:PORT", "127.0.0.1:8080",
+		"where to listen: ADDR:PORT (port 0 picks one), unix:PATH or fd:N"),
+	K_OPT_STR(0, "port-file", struct args, port_file, "FILE", NULL, "write the port into FILE once connections are accepted"),
+	K_OPT_FLAG(0, "stdio", struct args, stdio, "requests as JSON lines on standard input, answers on standard output, in order"),
+	K_OPT_STR(0, "chat-layout", struct args, layout, "NAME", NULL,
+		"how turns are written, instead of what the model's template says: k2_instruct, k2_thinking, k25, kimi_linear, smollm2, chatml"),
+	K_OPT_STR(0, "name", struct args, name, "NAME", NULL, "served model name; default: the model's own"),
+	K_OPT_INT(0, "ctx", struct args, ctx, "N", NULL, "context of a sequence in tokens; default: the model's, as far as memory goes"),
+	K_OPT_INT(0, "slots", struct args, slots, "N", NULL, "sequences at once; default: 8"),
+	K_OPT_INT(0, "batch", struct args, batch, "N", NULL, "tokens computed in one step; default: 512"),
+	K_OPT_STR(0, "api-key-file", struct args, key_file, "FILE", NULL, "API keys, one a line; read again on SIGHUP"),
+	K_OPT_FLAG(0, "deterministic", struct args, deterministic,
+		"same request, same bytes, whatever else is computed; always so, the option only says that it is meant"),
+	K_OPT_FLAG(0, "check", struct args, check, "verify every digest of the model before serving"),
+	K_OPT_INT(0, "drain", struct args, drain, "SECONDS", "30", "time that running requests get after SIGTERM"),
+	K_OPT_OUTPUT(struct args, common),
+	K_OPT_COMMON(struct args, common),
+	K_OPT_COMPUTE(struct args, common),
+	K_OPT_END
+};
+
+static int check_args(const struct args *a, struct k_err *err)
+{
+	static const int64_t most = 1 << 30;
+	const struct { const char *name; int64_t value, hi; } numbers[] = {
+		{ "ctx", a->ctx, most }, { "slots", a->slots, 4096 }, { "batch", a->batch, 1 << 20 }, { "drain", a->drain, 1 << 20 },
+	};
+	for (size_t i = 0; i < K_LEN(numbers); i++) {
+		if (numbers[i].value < 0 || numbers[i].value > numbers[i].hi)
+			return k_err_set(err, K_EUSAGE, "--%s is %" PRId64 ", wanted 0 to %" PRId64, numbers[i].name, numbers[i].value,
+				numbers[i].hi);
+	}
+	if (a->name && (!*a->name || strlen(a->name) > 255 || !k_utf8_ok(a->name, strlen(a->name))))
+		return k_err_set(err, K_EUSAGE, "--name must have 1 to 255 bytes of UTF-8");
+	if (a->layout && !k_layout_find(a->layout)) {
+		struct k_buf b;
+		k_buf_init(&b, 0);
+		for (int i = 0; k_layout_at(i); i++)
+			k_buf_printf(&b, "%s%s", i ? ", " : "", k_layout_at(i)->name);
+		int rc = k_err_set(err, K_EUSAGE, "--chat-layout is '%s', wanted one of %s", a->layout, b.len ? b.data : "none");
+		k_buf_fini(&b);
+		return rc;
+	}
+	return 0;
+}
+
+/* The model from its operand. What was opened before a failure is closed by who took it. */
+static int load(struct k_model **out, struct k_device *dev, const struct args *a, const char *path, const struct k_ctx *ctx,
+	struct k_err *err)
+{
+	struct k_ckpt *ck;
+	const struct k_model_opts o = { .verify = a->check };
+	int rc = k_format_open(&ck, path, true, ctx, err);
+	return rc ? rc : k_model_open(out, ck, dev, &o, ctx, err);
+}
+
+static void say_what(const struct k_server *s, struct k_device *dev, const struct k_ctx *ctx)
+{
+	static const char *const acts[] = { "f32", "bf16", "int8" };
+	k_logf(ctx->log, K_LOG_INFO, "model %s, context %" PRId64 " tokens, %d slots, %d tokens a step, act %s, level %s, chat layout %s",
+		s->name, s->n_ctx, s->n_slots, s->n_batch, acts[ctx->act], dev->level(dev), s->layout ? s->layout->name : "none");
+	if (!s->tok)
+		k_logf(ctx->log, K_LOG_WARN, "no tokenizer%s%s: text completions on token ids only", s->no_tok ? ": " : "",
+			s->no_tok ? s->no_tok : "");
+}
+
+static int serve(struct k_model *m, struct k_device *dev, const struct args *a, const char *path, const struct k_ctx *ctx,
+	struct k_err *err)
+{
+	struct k_server s;
+	struct k_sched *sched = NULL;
+	const struct k_server_opts so = { a->name, a->layout, a->ctx, a->slots, a->batch, a->common.max_memory };
+	const struct k_http_opts ho = { a->listen, a->port_file, a->key_file, a->drain };
+	int rc = k_server_init(&s, m, path, &so, ctx->log, err);
+	if (rc)
+		return rc;
+	say_what(&s, dev, ctx);
+	rc = k_sched_open(&sched, &s, err);
+	if (!rc)
+		rc = a->stdio ? k_stdio_run(&s, sched, ctx, err) : k_http_run(&s, sched, &ho, ctx, err);
+	k_sched_close(sched);
+	k_server_fini(&s);
+	return rc;
+}
+
+static int run(struct k_ctx *given, void *p, int n_operands, char **operands, struct k_err *err)
+{
+	const struct args *a = p;
+	const char *path = NULL;
+	/* The engine goes on while the server drains, so after loading it does not see the request to stop. */
+	struct k_ctx ctx = *given;
+	struct k_device *dev = NULL;
+	struct k_model *m = NULL;
+	int rc = check_args(a, err);
+	if (!rc && a->stdio && !n_operands)
+		rc = k_err_set(err, K_EUSAGE, "--stdio reads requests from standard input, so the model must be named");
+	if (!rc)
+		rc = k_cli_model(n_operands, operands, &path, err);
+	if (rc)
+		return rc;
+	if (!a->common.act)
+		ctx.act = k_cpu_has("avx512bf16") && !a->common.cpu ? K_ACT_BF16 : K_ACT_F32;
+	rc = k_device_open(&dev, &ctx, a->common.device, err);
+	if (!rc)
+		rc = load(&m, dev, a, path, &ctx, err);
+	ctx.stop = NULL;
+	if (!rc) {
+		struct k_ctx front = ctx;
+		front.stop = given->stop;
+		rc = serve(m, dev, a, path, &front, err);
+		k_model_close(m);
+	}
+	if (dev)
+		k_device_close(dev);
+	return rc;
+}
+
+static const char *const examples[] = {
+	"kserve model.kmf",
+	"kserve --listen 127.0.0.1:0 --port-file port model.kmf",
+	"kserve --listen unix:/run/kserve.sock --name kimi model.kmf",
+	"kserve --stdio model.kmf < requests.jsonl > out.jsonl",
+	NULL
+};
+
+const struct k_tool k_tool = {
+	.name = "kserve",
+	.about = "serve a model",
+	.usage = "[options] MODEL",
+	.text = "Loads MODEL and answers requests over HTTP in the shapes of the OpenAI API: /v1/chat/completions and /v1/completions, "
+		"whole or as streams of server-sent events, with tool calls, log-probabilities and several choices; /v1/models, /tokenize, "
+		"/detokenize, /apply-template, /health.\n\n"
+		"Requests that come together are computed together, each a token a step; an answer does not depend on what else is "
+		"computed. The beginning of a prompt that a slot has computed before is not computed again.\n\n"
+		"Without keys only addresses of this machine are served. On SIGTERM and SIGINT nothing new is accepted, what runs is "
+		"finished within the time of --drain, and the exit status is 0.",
+	.opts = opts,
+	.examples = examples,
+	.args_size = sizeof(struct args),
+	.max_operands = 1,
+	.run = run,
+};

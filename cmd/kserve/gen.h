@@ -1,0 +1,25 @@
+/* gen.h: one choice of a request: logits -> token -> text, calls and log-probabilities of the reply. */
+#ifndef K_GEN_H
+#define K_GEN_H
+
+#include "cmd/kserve/openai_reply.h"
+
+struct k_gen;
+
+/* prompt: index into rq->prompts; choice: index in the reply. */
+int k_gen_new(struct k_gen **out, const struct k_server *s, const struct k_request *rq, struct k_reply *r, int prompt, int choice,
+	struct k_err *err) K_MUST_USE;
+void k_gen_free(struct k_gen *g);
+
+/* Does it want the logits of every token of the prompt? Then each row is given, in order. */
+bool k_gen_wants_prompt(const struct k_gen *g);
+/* logits of the prompt's token pos. */
+int k_gen_prompt_row(struct k_gen *g, int64_t pos, const float *logits, struct k_err *err) K_MUST_USE;
+/* The prompt is computed. 1: tokens are wanted; 0: the choice is done. */
+int k_gen_start(struct k_gen *g, struct k_err *err) K_MUST_USE;
+/* The next token. 1: it goes on with *id; 0: the choice is done. scratch: vocabulary * 16 bytes. */
+int k_gen_next(struct k_gen *g, const float *logits, void *scratch, int32_t *id, struct k_err *err) K_MUST_USE;
+/* Ends early, with what there is. */
+int k_gen_abort(struct k_gen *g, struct k_err *err) K_MUST_USE;
+
+#endif

@@ -1,0 +1,19 @@
+/* http.h: the API over HTTP. The only part that knows libevent. */
+#ifndef K_HTTP_H
+#define K_HTTP_H
+
+#include "cmd/kserve/sched.h"
+
+struct k_ctx;
+struct k_http_opts {
+	const char *listen;             /* listener.h */
+	const char *port_file;          /* NULL: none */
+	const char *key_file;           /* NULL: no keys */
+	int64_t drain;                  /* seconds that running requests get after SIGTERM */
+};
+
+/* Serves until ctx->stop, then drains and returns 0; an error when it cannot listen or the engine failed. */
+int k_http_run(const struct k_server *s, struct k_sched *sched, const struct k_http_opts *o, const struct k_ctx *ctx,
+	struct k_err *err) K_MUST_USE;
+
+#endif

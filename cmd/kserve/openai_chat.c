@@ -1,0 +1,283 @@
+/* openai_chat.c: a chat request -> one prompt. Brings the many spellings of clients into the one that the chat layouts know
+ * (developer -> system, reasoning -> reasoning_content, tools without those that run elsewhere), then renders.
+ *
+ * Edits the request's own copy of the body; what the layouts check themselves is not checked twice. */
+#include "libcore/base.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "cmd/kserve/openai.h"
+
+#define MAX_MESSAGES 16384
+#define MAX_TOOLS 1024
+#define MAX_TOOL_NAME 256
+
+static int no_memory(struct k_fault *f) { return k_fault_set(f, 503, "overloaded", NULL, "out of memory"); }
+
+/* --- messages -------------------------------------------------------------------------------------------------------------- */
+
+/* reasoning_content, else reasoning, else the texts of reasoning_details. */
+static int one_reasoning(struct k_json *msg, struct k_fault *f)
+{
+	if (k_field(msg, "reasoning_content"))
+		return 0;
+	const struct k_json *v = k_field(msg, "reasoning"), *parts = k_field(msg, "reasoning_details");
+	if (k_json_kind(v) == K_JSON_STRING)
+		return k_json_set(msg, "reasoning_content", k_json_copy(v)) ? no_memory(f) : 0;
+	if (k_json_kind(parts) != K_JSON_ARRAY || !k_json_len(parts))
+		return 0;
+	struct k_buf b;
+	k_buf_init(&b, K_MAX_BODY);
+	for (size_t i = 0; i < k_json_len(parts); i++) {
+		const struct k_json *text = k_field(k_json_at(parts, i), "text");
+		if (k_json_string(text))
+			k_buf_put(&b, k_json_string(text), k_json_len(text));
+	}
+	int rc = b.failed || k_json_set(msg, "reasoning_content", k_json_new_string(b.data ? b.data : "", b.len));
+	k_buf_fini(&b);
+	return rc ? no_memory(f) : 0;
+}
+
+/* Layouts can spell images, the models here cannot see them. */
+static int no_media(const struct k_json *msg, size_t i, struct k_fault *f)
+{
+	const struct k_json *parts = k_field(msg, "content");
+	char where[96];
+	for (size_t n = 0; k_json_kind(parts) == K_JSON_ARRAY && n < k_json_len(parts); n++) {
+		const char *type = k_json_string(k_field(k_json_at(parts, n), "type"));
+		if (!type || !strcmp(type, "text") || !strcmp(type, "refusal"))
+			continue;
+		snprintf(where, sizeof(where), "messages[%zu].content[%zu].type", i, n);
+		return k_fault_set(f, 400, "unsupported_content", where, "%s is '%.40s', but this model reads text only", where, type);
+	}
+	return 0;
+}
+
+static int one_message(struct k_request *rq, struct k_json *msg, size_t i, struct k_fault *f)
+{
+	char where[64];
+	if (k_json_kind(msg) != K_JSON_OBJECT) {
+		snprintf(where, sizeof(where), "messages[%zu]", i);
+		return k_fault_set(f, 400, NULL, where, "%s is %s, wanted an object", where, k_json_kind_name(msg));
+	}
+	const char *role = k_json_string(k_field(msg, "role"));
+	/* _input: in the requests of the vendor's verifier. */
+	if (role && (!strcmp(role, "developer") || !strcmp(role, "_input")) && k_json_set(msg, "role", k_json_new_string("system", 6)))
+		return no_memory(f);
+	if (k_field(msg, "tools")) {
+		snprintf(where, sizeof(where), "messages[%zu].tools", i);
+		return k_fault_set(f, 400, "unsupported_parameter", where, "%s: tools inside messages are not supported by this model", where);
+	}
+	if (no_media(msg, i, f))
+		return -1;
+	if (!role || strcmp(role, "assistant"))
+		return 0;
+	rq->n_used += (int)K_MIN(k_json_len(k_field(msg, "tool_calls")), 1000000);
+	return one_reasoning(msg, f);
+}
+
+static int read_messages(struct k_request *rq, struct k_fault *f)
+{
+	const struct k_json *v = k_field(rq->body, "messages");
+	if (k_json_kind(v) != K_JSON_ARRAY)
+		return k_fault_set(f, 400, NULL, "messages", "messages is %s, wanted an array",
+			v ? k_json_kind_name(v) : "missing");
+	size_t n = k_json_len(v);
+	if (!n || n > MAX_MESSAGES)
+		return k_fault_set(f, 400, NULL, "messages", "messages has %zu entries, wanted 1 to %d", n, MAX_MESSAGES);
+	for (size_t i = 0; i < n; i++) {
+		if (one_message(rq, k_json_at(v, i), i, f))
+			return -1;
+	}
+	return 0;
+}
+
+/* --- tools ------------------------------------------------------------------------------------------------------------------ */
+
+static bool good_name(const char *s, size_t n)
+{
+	static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_";
+	static const char rest[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789.-";
+	return n && n <= MAX_TOOL_NAME && strchr(first, *s) && strspn(s, rest) == n;
+}
+
+static bool named_before(const struct k_json *list, const char *name)
+{
+	for (size_t i = 0; i < k_json_len(list); i++) {
+		if (!strcmp(k_json_string(k_field(k_field(k_json_at(list, i), "function"), "name")), name))
+			return true;
+	}
+	return false;
+}
+
+/* Appends a function to list; tools that the server itself would run are left out. */
+static int one_tool(struct k_json *list, struct k_json *tool, size_t i, struct k_fault *f)
+{
+	char where[64];
+	snprintf(where, sizeof(where), "tools[%zu].type", i);
+	if (k_json_kind(tool) != K_JSON_OBJECT)
+		return k_fault_set(f, 400, NULL, "tools", "tools[%zu] is %s, wanted an object", i, k_json_kind_name(tool));
+	const char *type = k_json_string(k_field(tool, "type"));
+	if (!type)
+		return k_fault_set(f, 400, NULL, where, "%s must be a string", where);
+	if (!strcmp(type, "builtin_function"))
+		return 0;
+	if (strcmp(type, "function"))
+		return k_fault_set(f, 400, "unsupported_parameter", where, "%s is '%.64s', wanted function", where, type);
+	const struct k_json *fn = k_field(tool, "function"), *name = k_field(fn, "name"), *par = k_field(fn, "parameters");
+	snprintf(where, sizeof(where), "tools[%zu].function.name", i);
+	if (!k_json_string(name) || !good_name(k_json_string(name), k_json_len(name)))
+		return k_fault_set(f, 400, NULL, where, "%s must be letters, digits, '_', '.', '-', begin with a letter or '_' and "
+			"have at most %d characters", where, MAX_TOOL_NAME);
+	if (named_before(list, k_json_string(name)))
+		return k_fault_set(f, 400, NULL, where, "%s: '%s' is declared twice", where, k_json_string(name));
+	if (par && k_json_kind(par) != K_JSON_OBJECT)
+		return k_fault_set(f, 400, "invalid_schema", where, "tools[%zu].function.parameters is %s, wanted an object", i,
+			k_json_kind_name(par));
+	return k_json_push(list, k_json_keep(tool)) ? no_memory(f) : 0;
+}
+
+static int read_tools(const struct k_server *s, struct k_request *rq, struct k_fault *f)
+{
+	const struct k_json *v = k_field(rq->body, "tools");
+	if (v && k_json_kind(v) != K_JSON_ARRAY)
+		return k_fault_set(f, 400, NULL, "tools", "tools is %s, wanted an array", k_json_kind_name(v));
+	if (k_json_len(v) > MAX_TOOLS)
+		return k_fault_set(f, 400, NULL, "tools", "tools has %zu entries, at most %d are allowed", k_json_len(v), MAX_TOOLS);
+	if (!v)
+		return 0;
+	struct k_json *list = k_json_array();
+	for (size_t i = 0; i < k_json_len(v); i++) {
+		if (!list || one_tool(list, k_json_at(v, i), i, f)) {
+			k_json_free(list);
+			return list ? -1 : no_memory(f);
+		}
+	}
+	size_t n = k_json_len(list);
+	if (!n) {
+		k_json_free(list);
+		list = k_json_new_null();
+	}
+	if (k_json_set(rq->body, "tools", list))
+		return no_memory(f);
+	if (!n)
+		return 0;
+	if (!s->layout->tools)
+		return k_fault_set(f, 400, "unsupported_parameter", "tools", "the chat layout '%s' of this model knows no tools",
+			s->layout->name);
+	rq->tools = k_field(rq->body, "tools");
+	return 0;
+}
+
+/* Texts that open a call: masked where none is wanted. Only where a layout has them as tokens of their own. */
+static const char *const call_markers[] = {
+	"<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "<|tool_call_begin|>", "<|tool_call_argument_begin|>",
+	"<|tool_call_end|>",
+};
+
+static int read_choice(const struct k_server *s, struct k_request *rq, struct k_fault *f)
+{
+	const struct k_json *v = k_field(rq->body, "tool_choice");
+	const char *word = k_json_string(v);
+	bool none = word && !strcmp(word, "none");
+	if (k_json_kind(v) == K_JSON_OBJECT || (word && !strcmp(word, "required")))
+		return k_fault_set(f, 400, "unsupported_parameter", "tool_choice", "tool_choice other than none and auto is not supported "
+			"by this server");
+	if (v && !none && (!word || strcmp(word, "auto")))
+		return k_fault_set(f, 400, NULL, "tool_choice", "tool_choice is neither none nor auto");
+	if (!s->layout->tools || (rq->tools && !none))
+		return 0;
+	for (size_t i = 0; i < K_LEN(call_markers); i++) {
+		int32_t id = k_tokenizer_special(s->tok, call_markers[i]);
+		if (id >= 0 && k_request_bias(rq, id, -INFINITY, f))
+			return -1;
+	}
+	return 0;
+}
+
+/* --- the rest ------------------------------------------------------------------------------------------------------------- */
+
+/* reasoning_effort speaks only where neither thinking nor chat_template_kwargs does. */
+static int read_effort(struct k_request *rq, struct k_fault *f)
+{
+	static const char *const words[] = { "none", "minimal", "low", "medium", "high", "xhigh", "max" };
+	const struct k_json *v = k_field(rq->body, "reasoning_effort"), *kw = k_field(rq->body, "chat_template_kwargs");
+	const char *word = k_json_string(v);
+	if (!v)
+		return 0;
+	bool known = false;
+	for (size_t i = 0; i < K_LEN(words); i++)
+		known |= word && !strcmp(word, words[i]);
+	if (!known)
+		return k_fault_set(f, 400, NULL, "reasoning_effort", "reasoning_effort is not one of none, minimal, low, medium, high, "
+			"xhigh, max");
+	if (strcmp(word, "none") || k_field(rq->body, "thinking") || k_field(kw, "thinking") || k_field(kw, "enable_thinking"))
+		return 0;
+	struct k_json *off = k_json_object();
+	if (!off || k_json_set(off, "type", k_json_new_string("disabled", 8))) {
+		k_json_free(off);
+		return no_memory(f);
+	}
+	return k_json_set(rq->body, "thinking", off) ? no_memory(f) : 0;
+}
+
+static int read_limits(struct k_request *rq, struct k_fault *f)
+{
+	bool generate = false, go_on = false, echo = false;
+	if (k_field_int(rq->body, "", "max_tokens", 1, INT64_MAX, &rq->max_tokens, f) ||
+		k_field_int(rq->body, "", "max_completion_tokens", 1, INT64_MAX, &rq->max_tokens, f) ||
+		k_field_bool(rq->body, "", "logprobs", &rq->logprobs, f) ||
+		k_field_int(rq->body, "", "top_logprobs", 0, K_MAX_TOP, &rq->top_logprobs, f) ||
+		k_field_bool(rq->body, "", "add_generation_prompt", &generate, f) ||
+		k_field_bool(rq->body, "", "continue_final_message", &go_on, f) ||
+		k_field_bool(rq->body, "", "echo", &echo, f))
+		return -1;
+	if (k_field(rq->body, "top_logprobs") && !rq->logprobs)
+		return k_fault_set(f, 400, NULL, "top_logprobs", "top_logprobs needs logprobs: true");
+	if (generate && go_on)
+		return k_fault_set(f, 400, NULL, "continue_final_message", "add_generation_prompt and continue_final_message are both true");
+	if (echo)
+		return k_fault_set(f, 400, "unsupported_parameter", "echo", "echo is for text completions");
+	return 0;
+}
+
+static int render(const struct k_server *s, struct k_request *rq, struct k_fault *f)
+{
+	struct k_err err = { 0 };
+	struct k_prompt p;
+	if (s->kimi && k_chat_normalise_ids(rq->body, &err))
+		return k_fault_err(f, &err);
+	if (k_chat_options(s->layout, rq->body, &rq->chat, &err))
+		return k_fault_err(f, &err);
+	rq->prompts = k_calloc(1, sizeof(*rq->prompts));
+	if (!rq->prompts)
+		return no_memory(f);
+	k_prompt_init(&p);
+	int rc = k_chat_render(s->layout, s->tok, rq->body, false, &p, &err);
+	rq->prompts[0] = p.ids;
+	rq->n_prompts = 1;
+	k_ids_init(&p.ids);
+	if (rq->keep_text) {
+		rq->text = p.text;
+		k_buf_init(&p.text, 0);
+	}
+	k_prompt_fini(&p);
+	if (rc)
+		return k_fault_err(f, &err);
+	if (!rq->prompts[0].n)
+		return k_fault_set(f, 400, NULL, "messages", "the messages make an empty prompt");
+	return 0;
+}
+
+int k_openai_chat(const struct k_server *s, struct k_request *rq, struct k_fault *f)
+{
+	if (k_openai_need_text(s, "messages", f))
+		return -1;
+	if (!s->layout)
+		return k_fault_set(f, 400, NULL, "messages", "this model has no chat template that is known here: start the server with "
+			"--chat-layout NAME to say how its turns are written");
+	if (read_limits(rq, f) || read_messages(rq, f) || read_tools(s, rq, f) || read_choice(s, rq, f) || read_effort(rq, f))
+		return -1;
+	return render(s, rq, f);
+}

@@ -1,0 +1,38 @@
+/* routes.c: the table of routes. */
+#include "libcore/base.h"
+
+#include "cmd/kserve/routes.h"
+
+static k_answer answer_live;
+static int answer_live(const struct k_server *s K_UNUSED, struct k_json *body K_UNUSED, const char *rest K_UNUSED, struct k_buf *out,
+	struct k_fault *f K_UNUSED)
+{
+	k_buf_puts(out, "{\"status\":\"ok\"}");
+	return 0;
+}
+
+static const struct k_route routes[] = {
+	{ "/chat/completions", true, false, K_ROUTE_CHAT, NULL },
+	{ "/completions", true, false, K_ROUTE_TEXT, NULL },
+	{ "/models", false, false, K_ROUTE_ANSWER, k_answer_models },
+	{ "/models/", false, false, K_ROUTE_ANSWER, k_answer_model },
+	{ "/tokenize", true, false, K_ROUTE_ANSWER, k_answer_tokenize },
+	{ "/detokenize", true, false, K_ROUTE_ANSWER, k_answer_detokenize },
+	{ "/tokenizer_info", false, false, K_ROUTE_ANSWER, k_answer_tokenizer_info },
+	{ "/apply-template", true, false, K_ROUTE_ANSWER, k_answer_template },
+	{ "/health", false, true, K_ROUTE_HEALTH, answer_live },
+	{ "/livez", false, true, K_ROUTE_ANSWER, answer_live },
+	{ "/version", false, true, K_ROUTE_ANSWER, k_answer_version },
+};
+
+const struct k_route *k_route_find(const char *path, const char **rest)
+{
+	for (const struct k_route *r = routes; r < routes + K_LEN(routes); r++) {
+		size_t n = strlen(r->path);
+		bool prefix = r->path[n - 1] == '/';
+		*rest = path + n;
+		if (prefix ? !strncmp(path, r->path, n) && path[n] : !strcmp(path, r->path))
+			return r;
+	}
+	return NULL;
+}

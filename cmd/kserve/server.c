@@ -1,0 +1,162 @@
+/* server.c: the facts of a loaded model, and the sizes that were not given.
+ *
+ *   memory for sequences = ceiling (or what is free) - weights that are not mapped;  ctx = that / slots / bytes a token
+ *
+ * Pages of a sequence are allocated as it grows, so ctx is a limit, not a reservation. */
+#include "libcore/base.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "libcore/hash.h"
+#include "libcore/log.h"
+#include "version.h"
+#include "cmd/kserve/server.h"
+
+#define DEFAULT_SLOTS 8
+#define DEFAULT_BATCH 512
+#define UNKNOWN_CTX 8192
+#define LEAST_CTX 512
+
+/* Bytes that one token of one sequence keeps. */
+static uint64_t token_bytes(const struct k_hp *hp)
+{
+	uint64_t bytes = 0;
+	for (int64_t i = 0; i < hp->n_layer; i++) {
+		if (!k_hp_is_kda(hp, i))
+			bytes += 4 * (uint64_t)(hp->kv_lora ? hp->kv_lora + hp->d_rope : 2 * hp->n_head_kv * hp->head_dim);
+	}
+	return K_MAX(bytes, 1);
+}
+
+/* What a sequence keeps whatever its length: KDA states, with room for a few marks. */
+static uint64_t state_bytes(const struct k_hp *hp)
+{
+	uint64_t n = 0;
+	for (int64_t i = 0; i < hp->n_layer; i++)
+		n += k_hp_is_kda(hp, i);
+	return 3 * n * 4 * (uint64_t)(hp->kda_head * hp->kda_dim * (hp->kda_dim + 3 * hp->kda_conv));
+}
+
+static void sizes(struct k_server *s, const struct k_server_opts *o)
+{
+	s->n_slots = (int)(o->slots ? o->slots : DEFAULT_SLOTS);
+	s->n_batch = (int)K_MAX(o->batch ? o->batch : DEFAULT_BATCH, s->n_slots);
+	int64_t known = s->hp->n_ctx > 0 ? s->hp->n_ctx : UNKNOWN_CTX;
+	if (o->ctx) {
+		s->n_ctx = o->ctx;
+		return;
+	}
+	/* A quarter is left to the batch's scratch and to everybody else. */
+	uint64_t room = o->max_memory ? o->max_memory
+		: (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	room = room / 4 * 3 / (uint64_t)s->n_slots;
+	uint64_t fixed = state_bytes(s->hp);
+	uint64_t fits = room > fixed ? (room - fixed) / token_bytes(s->hp) : 0;
+	s->n_ctx = fits < (uint64_t)known ? K_MAX((int64_t)fits, K_MIN(known, LEAST_CTX)) : known;
+}
+
+/* The file's or folder's name without what says that it is a model. */
+static void own_name(char *out, size_t n, const char *path, const char *arch)
+{
+	size_t len = strlen(path);
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	size_t start = len;
+	while (start > 0 && path[start - 1] != '/')
+		start--;
+	snprintf(out, n, "%.*s", (int)K_MIN(len - start, n - 1), path + start);
+	static const char *const ends[] = { ".kmf", ".gguf", ".safetensors", ".tar", ".tar.gz", ".tar.zst", ".tgz" };
+	for (size_t i = 0; i < K_LEN(ends); i++) {
+		size_t have = strlen(out), want = strlen(ends[i]);
+		if (have > want && !strcmp(out + have - want, ends[i]))
+			out[have - want] = 0;
+	}
+	if (!*out || !strcmp(out, "-") || !strcmp(out, ".") || !strcmp(out, "..") || !k_utf8_ok(out, strlen(out)))
+		snprintf(out, n, "%s", arch);
+}
+
+/* generation_config.json, where it names sampling values that make sense. */
+static int sampling(struct k_server *s, struct k_err *err)
+{
+	s->temperature = 1;
+	s->top_p = 1;
+	const struct k_file *f = k_files_find(k_model_files(s->model), "generation_config.json");
+	if (!f)
+		return 0;
+	struct k_json *j;
+	int rc = k_json_parse(&j, f->data, f->len, K_JSON_LAST_WINS, f->name, err);
+	if (rc)
+		return rc;
+	rc = k_json_num_or(j, "temperature", 0, 100, 1, &s->temperature, f->name, err);
+	if (!rc)
+		rc = k_json_num_or(j, "top_p", 0, 1, 1, &s->top_p, f->name, err);
+	if (!rc)
+		rc = k_json_int_or(j, "top_k", 0, INT32_MAX, 0, &s->top_k, f->name, err);
+	k_json_free(j);
+	s->temperature = K_MIN(s->temperature, 2);
+	if (s->top_p == 0)
+		s->top_p = 1;
+	return rc;
+}
+
+static int chat(struct k_server *s, const char *layout, struct k_err *err)
+{
+	const struct k_files *files = k_model_files(s->model);
+	if (layout) {
+		s->layout = k_layout_find(layout);
+		if (!s->layout)
+			return k_err_set(err, K_EUSAGE, "--chat-layout: there is no layout '%s'", layout);
+	} else if (s->tok) {
+		struct k_err why = { 0 };
+		s->layout = k_layout_match(files, &why);
+		if (!s->layout && why.code)
+			k_logf(s->log, K_LOG_WARN, "no chat: %s", why.msg);
+	}
+	if (s->layout) {
+		const char *n = s->layout->name;
+		s->kimi = !strncmp(n, "kimi", 4) || !strncmp(n, "k2", 2);
+	}
+	if (s->tok)
+		return k_chat_stops(s->tok, files, &s->stops, err);
+	for (int i = 0; i < s->hp->n_stop; i++) {
+		int rc = k_ids_put(&s->stops, s->hp->stop[i], err);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int k_server_init(struct k_server *s, struct k_model *m, const char *path, const struct k_server_opts *o, struct k_log *log,
+	struct k_err *err)
+{
+	memset(s, 0, sizeof(*s));
+	s->model = m;
+	s->hp = k_model_hp(m);
+	s->log = log;
+	s->tok = k_model_tokenizer(m, &s->no_tok);
+	s->created = (int64_t)time(NULL);
+	k_ids_init(&s->stops);
+	for (int64_t i = 0; i < s->hp->n_layer; i++)
+		s->hybrid |= k_hp_is_kda(s->hp, i);
+	if (o->name)
+		snprintf(s->name, sizeof(s->name), "%s", o->name);
+	else
+		own_name(s->name, sizeof(s->name), path, k_model_arch(m)->name);
+	uint8_t digest[32];
+	char hex[65];
+	k_model_digest(m, digest);
+	k_hex(hex, digest);
+	snprintf(s->fingerprint, sizeof(s->fingerprint), "kserve-%.64s-%.8s", K_DESCRIBE, hex);
+	sizes(s, o);
+	int rc = sampling(s, err);
+	if (!rc)
+		rc = chat(s, o->layout, err);
+	if (rc)
+		k_server_fini(s);
+	return rc;
+}
+
+void k_server_fini(struct k_server *s) { k_ids_fini(&s->stops); }

@@ -1,0 +1,56 @@
+/* server.h: what was loaded and how it is served: facts that every part of kserve reads and nobody changes after the start.
+ *
+ *   http.c, stdio.c   a body of JSON, and an exchange to answer to
+ *   openai.c          JSON -> struct k_request; what is wrong becomes a struct k_fault
+ *   sched.c           queue and batching loop: one thread owns the model
+ *   gen.c             one choice: sampler, stop strings, parser, log-probabilities
+ *   openai_reply.c    what the choices said -> JSON, whole or as the events of a stream
+ *
+ * HTTP code knows no tensors, and what computes knows no HTTP. */
+#ifndef K_SERVER_H
+#define K_SERVER_H
+
+#include "libcore/chat.h"
+#include "libcore/model.h"
+
+struct k_server_opts {
+	const char *name;               /* served name; NULL: the model's own */
+	const char *layout;             /* chat layout; NULL: by the template */
+	int64_t ctx, slots, batch;      /* 0: chosen */
+	uint64_t max_memory;
+};
+
+struct k_server {
+	struct k_model *model;
+	const struct k_hp *hp;
+	const struct k_tokenizer *tok;  /* NULL: ids only */
+	const char *no_tok;             /* why there is none */
+	const struct k_layout *layout;  /* NULL: no chat */
+	bool kimi;                      /* a layout whose tool calls have ids functions.NAME:N */
+	bool hybrid;                    /* has layers that cannot be cut back without marks */
+	struct k_ids stops;             /* ids that end a turn */
+	char name[256], fingerprint[128];
+	int64_t created;                /* seconds since 1970 */
+	int64_t n_ctx;                  /* tokens a sequence may have */
+	int n_slots, n_batch;           /* sequences at once; tokens a step */
+	double temperature, top_p;      /* where a request says nothing */
+	int64_t top_k;
+	struct k_log *log;
+};
+
+/* path is the model's operand, for its name. On failure nothing is left. The model is borrowed. */
+int k_server_init(struct k_server *s, struct k_model *m, const char *path, const struct k_server_opts *o, struct k_log *log,
+	struct k_err *err) K_MUST_USE;
+void k_server_fini(struct k_server *s);
+
+/* What is wrong with a request, in the words of the API. */
+struct k_fault {
+	int status;                     /* HTTP's; 0: nothing is wrong */
+	const char *type, *code;        /* code may be NULL */
+	char param[128];                /* path of the field; "" for none */
+	char msg[480];
+	int retry_after;                /* seconds, 0: none */
+	int64_t n_prompt, n_ctx;        /* of context_length_exceeded, else 0 */
+};
+
+#endif

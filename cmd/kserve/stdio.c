@@ -1,0 +1,235 @@
+/* stdio.c: JSON lines in, JSON lines out. Several lines are computed at once; what they say is written in their order:
+ *
+ *   lines:  first (writes as it speaks) -> second (collects) -> ... -> last
+ *
+ * A line that asks for a stream gets its events as lines of their own, each with the id of the request. The list is under io->lock;
+ * the engine's thread writes with it held, so a reader that is slow holds the engine back, and nothing piles up. */
+#include "libcore/base.h"
+
+#include <pthread.h>
+
+#include "libcore/ctx.h"
+#include "libcore/io.h"
+#include "cmd/cli.h"
+#include "cmd/kserve/stdio.h"
+
+#define MAX_IN_FLIGHT 64
+#define READ_BYTES (64u << 10)
+
+struct io;
+struct line {
+	struct k_out out;               /* first */
+	struct io *io;
+	struct k_json *id;              /* for errors; NULL: none */
+	struct k_buf said;
+	bool done;
+	struct line *next;
+};
+struct io {
+	const struct k_server *s;
+	struct k_sched *sched;
+	pthread_mutex_t lock;
+	pthread_cond_t fewer;
+	struct line *first, **last;
+	int n;
+	struct k_err failed;            /* writing failed: nothing more is written */
+};
+
+static void free_line(struct line *l)
+{
+	k_json_free(l->id);
+	k_buf_fini(&l->said);
+	k_free(l);
+}
+
+/* With the lock held: writes what may be written now. */
+static void flush(struct io *io)
+{
+	while (io->first) {
+		struct line *l = io->first;
+		if (l->said.failed && !io->failed.code)
+			k_err_nomem(&io->failed, l->said.len, "an answer");
+		if (l->said.len && !io->failed.code && k_cli_write(l->said.data, l->said.len, &io->failed))
+			k_err_add(&io->failed, "while answering");
+		k_buf_reset(&l->said);
+		if (!l->done)
+			return;
+		io->first = l->next;
+		if (!io->first)
+			io->last = &io->first;
+		io->n--;
+		free_line(l);
+		pthread_cond_broadcast(&io->fewer);
+	}
+}
+
+static void line_event(struct k_out *o, const char *json, size_t n)
+{
+	struct line *l = (struct line *)o;
+	pthread_mutex_lock(&l->io->lock);
+	k_buf_put(&l->said, json, n);
+	k_buf_putc(&l->said, '\n');
+	flush(l->io);
+	pthread_mutex_unlock(&l->io->lock);
+}
+
+/* An error carries the id too: {"id":..,"error":..}. */
+static void put_error(struct line *l, const char *json, size_t n)
+{
+	if (l->id) {
+		k_buf_puts(&l->said, "{\"id\":");
+		k_json_dump(&l->said, l->id, K_JSON_COMPACT);
+		k_buf_putc(&l->said, ',');
+		json++;
+		n--;
+	}
+	k_buf_put(&l->said, json, n);
+}
+
+static void line_finish(struct k_out *o, int status, const char *json, size_t n, const struct k_fault *f K_UNUSED)
+{
+	struct line *l = (struct line *)o;
+	struct io *io = l->io;
+	pthread_mutex_lock(&io->lock);
+	if (status != 200)
+		put_error(l, json, n);
+	else
+		k_buf_put(&l->said, json, n);
+	if (n)
+		k_buf_putc(&l->said, '\n');
+	l->done = true;
+	flush(io);
+	pthread_mutex_unlock(&io->lock);
+}
+
+static bool line_full(struct k_out *o K_UNUSED) { return false; }
+
+static int new_line(struct io *io, struct line **out, struct k_err *err)
+{
+	struct line *l = *out = k_calloc(1, sizeof(*l));
+	if (!l)
+		return k_err_nomem(err, sizeof(*l), "a line");
+	l->out = (struct k_out){ line_event, line_finish, line_full };
+	l->io = io;
+	k_buf_init(&l->said, 0);
+	pthread_mutex_lock(&io->lock);
+	while (io->n >= MAX_IN_FLIGHT)
+		pthread_cond_wait(&io->fewer, &io->lock);
+	*io->last = l;
+	io->last = &l->next;
+	io->n++;
+	int rc = io->failed.code;
+	if (rc)
+		*err = io->failed;
+	pthread_mutex_unlock(&io->lock);
+	return rc;
+}
+
+static int submit(struct io *io, struct line *l, struct k_json *body, struct k_fault *f)
+{
+	struct k_request *rq;
+	uint64_t ticket;
+	const struct k_json *id = k_field(body, "id");
+	if (id && (k_json_kind(id) == K_JSON_STRING || k_json_kind(id) == K_JSON_INT))
+		l->id = k_json_keep((struct k_json *)id);
+	bool chat = k_field(body, "messages") != NULL;
+	if (!chat && !k_field(body, "prompt")) {
+		k_json_free(body);
+		return k_fault_set(f, 400, NULL, "messages", "the request has neither messages nor a prompt");
+	}
+	if (k_openai_parse(&rq, io->s, chat ? K_KIND_CHAT : K_KIND_TEXT, body, f))
+		return -1;
+	rq->id = l->id;
+	return k_sched_submit(io->sched, rq, &l->out, &ticket, f);
+}
+
+static int one_line(struct io *io, const char *text, size_t n, struct k_err *err)
+{
+	struct line *l = NULL;
+	struct k_json *body;
+	struct k_fault f = { 0 };
+	struct k_buf b;
+	while (n && memchr(" \t\r", text[n - 1], 3))
+		n--;
+	if (!n)
+		return 0;
+	int rc = new_line(io, &l, err);
+	if (!l || (!k_openai_body(&body, text, n, &f) && !submit(io, l, body, &f)))
+		return rc;
+	k_buf_init(&b, 0);
+	k_fault_json(&b, &f);
+	line_finish(&l->out, f.status, b.failed ? "{\"error\":{}}" : b.data, b.failed ? 12 : b.len, &f);
+	k_buf_fini(&b);
+	return rc;
+}
+
+/* Cuts what was read into lines; the rest stays for the next time. */
+static int take_lines(struct io *io, struct k_buf *in, bool end, struct k_err *err)
+{
+	size_t at = 0;
+	while (at < in->len) {
+		char *nl = memchr(in->data + at, '\n', in->len - at);
+		if (!nl && !end)
+			break;
+		size_t n = nl ? (size_t)(nl - in->data) - at : in->len - at;
+		int rc = one_line(io, in->data + at, n, err);
+		if (rc)
+			return rc;
+		at += n + (nl != NULL);
+	}
+	if (at) {
+		memmove(in->data, in->data + at, in->len - at);
+		in->len -= at;
+	}
+	return 0;
+}
+
+static int read_all(struct io *io, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct k_source *src;
+	struct k_buf in;
+	size_t got = 1;
+	int rc = k_source_open(&src, "-", err);
+	if (rc)
+		return rc;
+	k_buf_init(&in, K_MAX_BODY);
+	while (!rc && got) {
+		void *p = k_buf_room(&in, READ_BYTES);
+		if (!p) {
+			rc = k_err_set(err, K_EFORMAT, "'standard input': a line has more than %u bytes", K_MAX_BODY);
+			break;
+		}
+		rc = k_ctx_check(ctx, err);
+		if (!rc)
+			rc = k_source_some(src, p, READ_BYTES, &got, err);
+		if (!rc) {
+			in.len += got;
+			rc = take_lines(io, &in, got == 0, err);
+		}
+	}
+	k_buf_fini(&in);
+	k_source_close(src);
+	return rc;
+}
+
+int k_stdio_run(const struct k_server *s, struct k_sched *sched, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct io io = { .s = s, .sched = sched };
+	io.last = &io.first;
+	pthread_mutex_init(&io.lock, NULL);
+	pthread_cond_init(&io.fewer, NULL);
+	int rc = read_all(&io, ctx, err);
+	if (rc)
+		k_sched_abort(sched);
+	pthread_mutex_lock(&io.lock);
+	while (io.n)
+		pthread_cond_wait(&io.fewer, &io.lock);
+	pthread_mutex_unlock(&io.lock);
+	if (!rc && io.failed.code) {
+		*err = io.failed;
+		rc = io.failed.code;
+	}
+	pthread_cond_destroy(&io.fewer);
+	pthread_mutex_destroy(&io.lock);
+	return rc ? rc : k_sched_failed(sched, err);
+}

@@ -1,0 +1,77 @@
+#!/bin/bash
+# convert.sh: every route to a container gives the same bytes, the way back gives the tensors that came in, and what goes wrong leaves
+# nothing behind.
+. "$(dirname "$0")/lib.sh"
+set -o pipefail
+nano=testdata/nano
+kconvert $nano -o "$T/nano.kmf" || { fail setup "nano does not convert"; finish; }
+kconvert $nano > "$T/2.kmf" && same "to standard output" "$T/nano.kmf" "$T/2.kmf"
+kconvert -j 1 $nano | kconvert - > "$T/2.kmf" && same "through itself, one thread" "$T/nano.kmf" "$T/2.kmf"
+tar -C $nano -cf - . | kconvert - > "$T/2.kmf" && same "tar of the files" "$T/nano.kmf" "$T/2.kmf"
+tar -cf - $nano | kconvert - > "$T/2.kmf" && same "tar of the folder" "$T/nano.kmf" "$T/2.kmf"
+tar -C testdata -czf "$T/nano.tgz" nano && kconvert "$T/nano.tgz" > "$T/2.kmf" && same "tar.gz file" "$T/nano.kmf" "$T/2.kmf"
+tar -C testdata -cf "$T/nano.tar" nano && kconvert "$T/nano.tar" > "$T/2.kmf" && same "tar file" "$T/nano.kmf" "$T/2.kmf"
+if command -v zstd > /dev/null; then
+	zstd -q -c "$T/nano.tar" | kconvert - > "$T/2.kmf" && same "tar.zst pipe" "$T/nano.kmf" "$T/2.kmf"
+else
+	skip "tar.zst" "no zstd"
+fi
+# Back to a folder, and again.
+cat > "$T/equal.py" <<'PY'
+import glob, json, struct, sys
+def tensors(folder):
+    out = {}
+    for f in glob.glob(folder + '/*.safetensors'):
+        d = open(f, 'rb').read()
+        n, = struct.unpack('<Q', d[:8])
+        for k, v in json.loads(d[8:8 + n]).items():
+            if k != '__metadata__':
+                a, b = v['data_offsets']
+                out[k] = (v['dtype'], v['shape'], d[8 + n + a:8 + n + b])
+    return out
+a, b = map(tensors, sys.argv[1:3])
+assert set(a) == set(b), sorted(set(a) ^ set(b))[:4]
+for k in a:
+    assert a[k] == b[k], k
+assert json.load(open(sys.argv[1] + '/config.json')) == json.load(open(sys.argv[2] + '/config.json'))
+PY
+for model in $nano testdata/tiny/*/; do
+	name=$(basename "$model")
+	[ -f "$model/config.json" ] || continue
+	rm -rf "$T/hf"
+	kconvert "$model" > "$T/a.kmf" && kconvert "$T/a.kmf" --to hf --shard-size 300kB -o "$T/hf" || { fail "$name" "to hf"; continue; }
+	check "$name: the folder that comes back" python3 "$T/equal.py" "$model" "$T/hf"
+	kconvert "$T/hf" -o "$T/b.kmf" && same "$name: and in again" "$T/a.kmf" "$T/b.kmf"
+done
+kconvert --to safetensors "$T/nano.kmf" > "$T/nano.safetensors" && check "one safetensors file" kls --verify "$T/nano.safetensors"
+kconvert --dtype f32 $nano | kls --verify - > "$T/.out" && ok "to f32 and verified in a pipe" || fail "f32" "$?"
+kconvert --dequant testdata/tiny/kimi-linear-tiny-int4 -o "$T/bf16.kmf" && kls "$T/bf16.kmf" --json | grep -q i4g32 && fail "--dequant" "i4g32 is still there" || ok "--dequant"
+for f in testdata/tiny/llama-tiny-gguf/*.gguf; do
+	check "$(basename "$f") into a container" sh -c "kconvert '$f' | kls --verify -"
+done
+# What cannot work.
+exits "no input" 5 kconvert /nonexistent/model -o "$T/x.kmf"
+exits "unknown format" 2 kconvert --to npz $nano -o "$T/x.kmf"
+exits "hf to standard output" 2 kconvert --to hf $nano
+bytes=$(wc -c < "$T/nano.kmf")
+for part in 10 5000 $((bytes / 2)) $((bytes - 1)); do
+	head -c $part "$T/nano.kmf" | kconvert - -o "$T/x.kmf" 2> "$T/.err"
+	if [ $? -eq 3 ] && [ ! -e "$T/x.kmf" ]; then ok "a pipe cut at $part"; else fail "a pipe cut at $part" "$(cat "$T/.err")"; fi
+done
+kconvert $nano 2> "$T/.err" > /dev/full
+[ $? -eq 5 ] && ok "a full disk" || fail "a full disk" "$(cat "$T/.err")"
+kconvert $nano 2> "$T/.err" | head -c 100 > /dev/null
+[ ! -s "$T/.err" ] && ok "a reader that leaves is no news" || fail "a reader that leaves" "$(cat "$T/.err")"
+kconvert $nano >&- 2> "$T/.err"
+[ $? -eq 5 ] && ok "closed standard output" || fail "closed standard output" "$(cat "$T/.err")"
+cp -rL $nano "$T/shards" && chmod -R u+w "$T/shards" && rm "$T/shards/model-00002-of-00003.safetensors"
+exits "a shard is missing" 3 kconvert "$T/shards" -o "$T/x.kmf"
+if [ "$(id -u)" != 0 ]; then
+	cp $nano/model-00002-of-00003.safetensors "$T/shards/" && chmod 000 "$T/shards/model-00002-of-00003.safetensors"
+	exits "a shard that may not be read" 5 kconvert "$T/shards" -o "$T/x.kmf"
+else
+	skip "a shard that may not be read" "root reads everything"
+fi
+for f in "$T"/x.kmf*; do if [ -e "$f" ]; then fail "failures" "$f is left"; fi; done
+kconvert --plan $nano > "$T/plan" && python3 -c 'import json,sys; p=json.load(open(sys.argv[1])); assert p["peak_memory"] < 512 << 20 and p["bytes"] > 0' "$T/plan" && ok "--plan" || fail "--plan" "$(cat "$T/plan")"
+finish

@@ -1,0 +1,27 @@
+#!/bin/sh
+# examples.sh: the examples of every manual page run. They name hf/ (a checkpoint), model.kmf, text.txt; here these are the small models.
+. "$(dirname "$0")/lib.sh"
+root=$(pwd)
+mkdir "$T/ex"
+cp -rL "$root/testdata/nano" "$T/ex/hf"
+head -c 3000 "$root/testdata/nano/eval/prose.txt" > "$T/ex/text.txt"
+"$BIN/kconvert" "$T/ex/hf" -o "$T/ex/model.kmf"
+cp -r "$root/testdata/golden/kimi-linear-tiny" "$T/ex/golden"
+"$BIN/kconvert" "$root/testdata/tiny/kimi-linear-tiny" -o "$T/ex/tiny.kmf"
+printf '{"messages":[{"role":"user","content":"Hello"}],"max_tokens":4}\n' > "$T/ex/requests.jsonl"
+cd "$T/ex" || exit 1
+for tool in kconvert kquant keval kbench kserve kls; do
+	"$tool" --help=json | jq -r '.examples[]' > "$T/lines" || { fail "$tool" "no examples in --help=json"; continue; }
+	while IFS= read -r line; do
+		case $line in
+		*ssh*|*curl*) skip "$tool" "$line"; continue ;;
+		kserve*--stdio*) ;;
+		kserve*) skip "$tool" "$line"; continue ;;
+		esac
+		timeout 120 bash -o pipefail -c "$line" < /dev/null > "$T/.out" 2> "$T/.err"
+		status=$?
+		if [ $status -eq 0 ]; then ok "$line"; else fail "$tool" "'$line': exit $status: $(tail -n 1 "$T/.err")"; fi
+		mkdir -p keep && find . -maxdepth 1 -newer hf/config.json -type f -name 'out*' -exec rm -f {} +
+	done < "$T/lines"
+done
+finish

@@ -1,0 +1,39 @@
+#!/bin/sh
+# faults.sh: fails the n-th allocation, then the n-th read or write, for every n that a small conversion and a small evaluation make:
+# each ends in one sentence, the right exit status, without a leak and without a file. Needs a build with -DK_FAULTS (K_FAULT_BIN,
+# made by `make check-oom`); every STEP-th n is tried (K_FAULT_STEP, default 1).
+. "$(dirname "$0")/lib.sh"
+FB=${K_FAULT_BIN:-build/oom/bin}
+[ -x "$FB/kconvert" ] || { skip faults "no build with failure injection; make check-oom has one"; finish; }
+step=${K_FAULT_STEP:-1}
+tiny=testdata/tiny/kimi-linear-tiny-int4
+printf 'the quick brown fox' > "$T/text"
+"$FB/kconvert" "$tiny" -o "$T/tiny.kmf"
+try() {         # try NAME KIND EXITS COMMAND...: KIND alloc or io
+	name=$1 kind=$2 exits=$3; shift 3
+	K_FAULT_COUNT=$T/count "$@" > /dev/null 2> "$T/err" || { fail "$name" "fails without a fault: $(tail -n 1 "$T/err")"; return; }
+	total=$(sed -n "s/^$kind //p" "$T/count")
+	rm -rf "$T/out" "$T"/out.*
+	n=1 bad=
+	var=K_FAULT_$(echo "$kind" | tr a-z A-Z)
+	while [ "$n" -le "$total" ]; do
+		env "$var=$n" "$@" > /dev/null 2> "$T/err"
+		status=$?
+		case " $exits " in *" $status "*) ;; *) bad="$kind $n of $total: exit $status: $(tail -n 1 "$T/err")" ;; esac
+		if [ $status -ne 0 ] && ! tail -n 1 "$T/err" | grep -q '^k[a-z]*: '; then bad="$kind $n of $total: no sentence"; fi
+		if grep -q 'LeakSanitizer\|AddressSanitizer\|runtime error' "$T/err"; then bad="$kind $n of $total: $(grep -m1 'Sanitizer\|runtime error' "$T/err")"; fi
+		if [ $status -ne 0 ]; then for f in "$T/out" "$T"/out.*; do [ -e "$f" ] && bad="$kind $n of $total: $f is left"; done; fi
+		rm -rf "$T/out" "$T"/out.*
+		[ -n "$bad" ] && break
+		n=$((n + step))
+	done
+	if [ -z "$bad" ]; then ok "$name: $total ($kind)"; else fail "$name" "$bad"; fi
+}
+# 0 is right where a failure has a fall-back (a log line that could not be written, memory that was not needed).
+try "kconvert, allocations" alloc "0 6" "$FB/kconvert" -j 1 "$tiny" -o "$T/out"
+try "kconvert, I/O" io "0 5" "$FB/kconvert" -j 1 "$tiny" -o "$T/out"
+try "kquant, allocations" alloc "0 6" "$FB/kquant" -j 1 --rule dense=i4g32 "$T/tiny.kmf" -o "$T/out"
+try "kquant, I/O" io "0 5" "$FB/kquant" -j 1 --rule dense=i4g32 "$T/tiny.kmf" -o "$T/out"
+try "keval, allocations" alloc "0 6" "$FB/keval" ppl -j 1 -m "$T/tiny.kmf" -f "$T/text" --report "$T/out"
+try "keval, I/O" io "0 5" "$FB/keval" ppl -j 1 -m "$T/tiny.kmf" -f "$T/text" --report "$T/out"
+finish

@@ -1,0 +1,56 @@
+#!/bin/bash
+# kls.sh: what kls shows and says, against independent readings of the same files.
+. "$(dirname "$0")/lib.sh"
+nano=testdata/nano
+kconvert $nano -o "$T/nano.kmf" && kquant -t i4g32 $nano -o "$T/i4.kmf" || { fail setup "nano does not convert"; finish; }
+for m in $nano "$T/nano.kmf" "$T/i4.kmf" testdata/tiny/llama-tiny-gguf/llama-tiny-Q4_0.gguf; do
+	check "list $(basename $m)" kls "$m"
+	kls --json "$m" > "$T/out" && check "--json $(basename $m) is JSON lines" python3 -c 'import json,sys; r=[json.loads(l) for l in open(sys.argv[1])]; assert len(r) > 10' "$T/out"
+	check "--verify $(basename $m)" kls --verify "$m"
+	check "--budget $(basename $m)" kls --budget "$m"
+done
+kls --head "$T/i4.kmf" > "$T/out" && check "--head is JSON" python3 -c 'import json,sys; json.load(open(sys.argv[1]))' "$T/out"
+kls --history "$T/i4.kmf" > "$T/out" && grep -q quantise "$T/out" && ok "--history" || fail "--history" "$(cat "$T/out")"
+check "--stats" kls --stats "$T/i4.kmf"
+# Values against the shard itself.
+kls --dump model.norm.weight "$T/nano.kmf" -o "$T/n.npy" && python3 - "$T/n.npy" <<'PY' && ok "--dump" || fail "--dump" "other values"
+import glob, json, struct, sys
+d = open(sys.argv[1], 'rb').read()
+assert d[:6] == b'\x93NUMPY'
+n, = struct.unpack('<H', d[8:10])
+assert "'<f4'" in d[10:10 + n].decode()
+have = d[10 + n:]
+for f in glob.glob('testdata/nano/*.safetensors'):
+    s = open(f, 'rb').read()
+    h, = struct.unpack('<Q', s[:8])
+    v = json.loads(s[8:8 + h]).get('model.norm.weight')
+    if v:
+        a, b = v['data_offsets']
+        raw = s[8 + h + a:8 + h + b]
+        want = raw if v['dtype'] == 'F32' else b''.join(b'\0\0' + raw[i:i + 2] for i in range(0, len(raw), 2))
+        assert have == want
+        break
+else:
+    raise SystemExit('no model.norm.weight')
+PY
+exits "--dump of what is not there" 3 kls --dump nope "$T/nano.kmf" -o "$T/x.npy"
+exits "--diff of equal models" 0 kls --diff "$T/nano.kmf" $nano
+exits "--diff of other models" 1 kls --diff "$T/nano.kmf" "$T/i4.kmf"
+printf 'What is a river?' > "$T/text"
+kls --tokens "$T/text" --whole "$T/nano.kmf" > "$T/a" && kls --tokens "$T/text" --whole $nano > "$T/b" && same "--tokens by container and folder" "$T/a" "$T/b"
+printf '{"messages":[{"role":"user","content":"What is a river?"}]}' > "$T/req"
+kls --render "$T/req" "$T/nano.kmf" > "$T/out" && grep -q 'What is a river' "$T/out" && ok "--render" || fail "--render" "$(head -c 200 "$T/out")"
+# Damage anywhere is noticed, from a file and from a pipe.
+bytes=$(wc -c < "$T/i4.kmf")
+for at in 3 100 5000 $((bytes / 3)) $((bytes / 2)) $((bytes - 100)) $((bytes - 5)); do
+	python3 - "$T/i4.kmf" "$T/bad.kmf" "$at" <<'PY'
+import sys
+d = bytearray(open(sys.argv[1], 'rb').read())
+d[int(sys.argv[3])] ^= 0x20
+open(sys.argv[2], 'wb').write(d)
+PY
+	exits "a wrong byte at $at" 3 kls --verify "$T/bad.kmf"
+	cat "$T/bad.kmf" | kls --verify - > /dev/null 2> "$T/.err"
+	[ ${PIPESTATUS[1]} -eq 3 ] && ok "the same in a pipe" || fail "a wrong byte at $at in a pipe" "$(cat "$T/.err")"
+done
+finish

@@ -1,0 +1,89 @@
+"""openai_client.py PORT MODEL-FOLDER: the official client against a kserve that runs on nano; "ok NAME" or "FAIL NAME: why" a line."""
+import asyncio
+import json
+import sys
+import traceback
+
+import openai
+
+URL = f'http://127.0.0.1:{sys.argv[1]}/v1'
+LOOP = json.load(open(sys.argv[2] + '/eval/toolloop.json'))
+WISDOM = 'Wisdom means: accumulated knowledge or erudition or enlightenment.'
+ASK = dict(model='nano', messages=[{'role': 'user', 'content': 'Define wisdom.'}], max_tokens=48, temperature=0)
+WALK = dict(model='nano', messages=[{'role': 'user', 'content': LOOP['user']}], tools=LOOP['tools'], max_tokens=64, temperature=0)
+client = openai.OpenAI(base_url=URL, api_key='x', max_retries=0, timeout=120)
+
+
+def models():
+    assert [m.id for m in client.models.list()] == ['nano']
+    assert client.models.retrieve('nano').object == 'model'
+
+
+def chat():
+    r = client.chat.completions.create(**ASK, logprobs=True, top_logprobs=3)
+    c = r.choices[0]
+    assert c.message.content == WISDOM and c.finish_reason == 'stop' and c.message.tool_calls is None, c
+    assert r.usage.total_tokens == r.usage.prompt_tokens + r.usage.completion_tokens and r.usage.completion_tokens == 22, r.usage
+    assert ''.join(t.token for t in c.logprobs.content) == WISDOM and all(len(t.top_logprobs) == 3 for t in c.logprobs.content)
+
+
+def chat_stream():
+    events = list(client.chat.completions.create(**ASK, stream=True, stream_options={'include_usage': True}))
+    assert ''.join(e.choices[0].delta.content or '' for e in events if e.choices) == WISDOM
+    assert events[-1].usage.completion_tokens == 22 and len({e.id for e in events}) == 1
+    # The helper that adds the deltas up, with the client's own checks.
+    with client.chat.completions.stream(**ASK) as s:
+        done = s.get_final_completion()
+    assert done.choices[0].message.content == WISDOM and done.choices[0].finish_reason == 'stop', done
+
+
+def tools():
+    messages = list(WALK['messages'])
+    for i, step in enumerate(LOOP['steps'][:4]):
+        if i % 2:
+            with client.chat.completions.stream(**dict(WALK, messages=messages)) as s:
+                c = s.get_final_completion().choices[0]
+        else:
+            c = client.chat.completions.create(**dict(WALK, messages=messages)).choices[0]
+        call = c.message.tool_calls[0]
+        assert c.finish_reason == 'tool_calls' and len(c.message.tool_calls) == 1 and call.function.name == 'next_page', c
+        assert json.loads(call.function.arguments) == step['args'] and call.id == f'functions.next_page:{i}', call
+        messages += [c.message.model_dump(exclude_none=True, exclude={'parsed'}), {'role': 'tool', 'tool_call_id': call.id, 'content': step['result']}]
+
+
+def completions():
+    r = client.completions.create(model='nano', prompt=['The', 'A'], max_tokens=4, n=2, temperature=1, seed=1)
+    assert [c.index for c in r.choices] == [0, 1, 2, 3], r
+    r = client.completions.create(model='nano', prompt='In the beginning', max_tokens=4, temperature=0, logprobs=2, echo=True)
+    p = r.choices[0].logprobs
+    assert ''.join(p.tokens) == r.choices[0].text and p.token_logprobs[0] is None and len(p.top_logprobs[1]) >= 2, p
+    text = ''.join(e.choices[0].text for e in client.completions.create(model='nano', prompt='In the beginning', max_tokens=4, temperature=0, stream=True))
+    assert r.choices[0].text == 'In the beginning' + text, (r, text)
+
+
+def errors():
+    for kind, change in ((openai.NotFoundError, {'model': 'nope'}), (openai.BadRequestError, {'messages': []}), (openai.BadRequestError, {'temperature': 9}),
+                         (openai.BadRequestError, {'extra_body': {'grammar': 'x'}})):
+        for stream in (False, True):
+            try:
+                client.chat.completions.create(**dict(ASK, **change), stream=stream)
+                raise AssertionError(f'{change} is taken')
+            except kind as e:
+                assert e.type == 'invalid_request_error' and e.body['message'], e
+
+
+def at_once():
+    async def all_of_them():
+        c = openai.AsyncOpenAI(base_url=URL, api_key='x', max_retries=0, timeout=120)
+        return await asyncio.gather(*[c.chat.completions.create(**ASK) for _ in range(12)])
+    assert {r.choices[0].message.content for r in asyncio.run(all_of_them())} == {WISDOM}
+
+
+for f in (models, chat, chat_stream, tools, completions, errors, at_once):
+    try:
+        f()
+        print('ok', f.__name__, flush=True)
+    except Exception:
+        lines = traceback.format_exc().strip().split('\n')
+        at = [x.strip() for x in lines if 'openai_client.py' in x]
+        print(f'FAIL {f.__name__}: {at[-1].split(", ")[1]}: {lines[-1][:600]}', flush=True)

@@ -1,0 +1,36 @@
+/* eval.h: what to ask a model and how to score it. Each task is a file of this folder with `const struct k_eval k_eval_<stem>`
+ * and registers by existing. A task writes items (JSON objects) and one summary through struct k_report; the tool decides what
+ * becomes of them: JSON lines, a table, --report, --junit, --tap, bars. */
+#ifndef K_EVAL_H
+#define K_EVAL_H
+
+#include "libcore/model.h"
+#include "libcore/opt.h"
+
+struct k_eval_opts {
+	const char *file;               /* -f */
+	int64_t window, stride, batch, limit, seed;
+	const char *bos;                /* auto yes no */
+	double tol;                     /* parity; 0: default */
+	bool hf_remote;
+	const char *resume;             /* report of an earlier run, continued; handled by struct k_report */
+};
+
+struct k_report;
+/* Takes item; it is written at once. key tells the item's name for JUnit and resume ("window 3"); ok false: failed, why says so. */
+int k_report_item(struct k_report *r, const char *key, struct k_json *item, bool ok, const char *why, struct k_err *err) K_MUST_USE;
+/* The next item that an earlier run left (--resume) if it is this one: it counts as reported then and is not given again; else NULL. Borrowed. */
+const struct k_json *k_report_have(struct k_report *r, const char *key);
+/* Takes summary; adds "summary":true. Once, last. */
+int k_report_summary(struct k_report *r, struct k_json *summary, struct k_err *err) K_MUST_USE;
+
+struct k_eval {
+	const char *name, *about;
+	const char *fields;             /* of the summary, space-separated: what --bar may name */
+	/* Runs on a model in the process. */
+	int (*run)(struct k_model *m, const struct k_eval_opts *o, struct k_report *r, const struct k_ctx *ctx, struct k_err *err);
+};
+const struct k_eval *k_eval_find(const char *name);
+const struct k_eval *k_eval_at(int i);
+
+#endif

@@ -1,0 +1,543 @@
+/* report.c: items and a summary to standard output and files, see report.h.
+ *
+ * --report is an ordinary output: a temporary file, renamed when complete. --resume is a journal: each line is on disk before the
+ * next item is computed, and what a killed run left (at most one torn line, cut off) is replayed by the next one. It is the one
+ * file here that must grow in place, so it is written with plain system calls. */
+#include "libcore/base.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "evals/report.h"
+#include "libcore/ctx.h"
+#include "libcore/hash.h"
+#include "libcore/io.h"
+
+#define RESUME_MAX (1u << 30)
+
+struct k_report {
+	struct k_report_opts o;
+	struct k_bar *bars;
+	struct k_sink *report;
+	int journal;                    /* fd of --resume, -1 */
+	struct k_json *old;             /* items that an earlier run left, in order */
+	size_t at;                      /* how many of them the task has come past */
+	struct k_json *summary;
+	struct k_buf cases;             /* <testcase> elements */
+	int64_t n_tests, n_failures, n_bad;
+	char bad[320];                  /* the first item that failed, and why */
+	bool headed;                    /* the table has its column heads */
+};
+
+/* --- members ------------------------------------------------------------------------------------------------------ */
+
+int k_put_num(struct k_json *obj, const char *key, double v) { return k_json_set(obj, key, k_json_new_number(v)); }
+int k_put_int(struct k_json *obj, const char *key, int64_t v) { return k_json_set(obj, key, k_json_new_int(v)); }
+int k_put_bool(struct k_json *obj, const char *key, bool v) { return k_json_set(obj, key, k_json_new_bool(v)); }
+int k_put_null(struct k_json *obj, const char *key) { return k_json_set(obj, key, k_json_new_null()); }
+
+int k_put_str(struct k_json *obj, const char *key, const char *s)
+{
+	return k_json_set(obj, key, k_json_new_string(s, strlen(s)));
+}
+
+int k_put_f32(struct k_json *obj, const char *key, double v)
+{
+	char text[32];
+	snprintf(text, sizeof(text), "%.9g", v);
+	return k_put_num(obj, key, isfinite(v) ? strtod(text, NULL) : v);
+}
+
+int k_put_run(struct k_json *obj, struct k_model *m, const struct k_eval_opts *o, const struct k_ctx *ctx)
+{
+	static const char *const acts[] = { "f32", "bf16", "int8" };
+	struct k_device *d = k_model_device(m);
+	uint8_t digest[32];
+	char hex[65];
+	k_model_digest(m, digest);
+	k_hex(hex, digest);
+	return k_put_str(obj, "model", hex) | k_put_str(obj, "arch", k_model_arch(m)->name) |
+		k_put_str(obj, "act", acts[ctx->act]) | k_put_str(obj, "level", d->level(d)) |
+		k_put_str(obj, "profile", o->hf_remote ? "hf_remote" : "engine");
+}
+
+/* --- standard output ------------------------------------------------------------------------------------------------ */
+
+static int say(struct k_report *r, const struct k_buf *b, struct k_err *err)
+{
+	int e = k_buf_ok(b, "a report", err);
+	return e < 0 ? e : r->o.write(b->data, b->len, err);
+}
+
+static void cell(struct k_buf *b, const struct k_json *v)
+{
+	switch (k_json_kind(v)) {
+	case K_JSON_REAL:
+		k_buf_printf(b, " %14.6g", k_json_number(v));
+		break;
+	case K_JSON_INT:
+		k_buf_printf(b, " %14lld", (long long)k_json_int(v));
+		break;
+	case K_JSON_STRING:
+		k_buf_printf(b, " %14s", k_json_string(v));
+		break;
+	case K_JSON_BOOL:
+		k_buf_printf(b, " %14s", k_json_bool(v) ? "yes" : "no");
+		break;
+	default:
+		k_buf_printf(b, " %14s", "-");
+	}
+}
+
+static void table_row(struct k_report *r, struct k_buf *b, const struct k_json *item)
+{
+	const char *key;
+	struct k_json *v;
+	void *it = NULL;
+	if (!strcmp(k_json_string(k_json_find(item, "item")), "run"))
+		return;
+	if (!r->headed) {
+		k_buf_printf(b, "%-28s", "");
+		while (k_json_next(item, &it, &key, &v))
+			if (strcmp(key, "item") && strcmp(key, "why"))
+				k_buf_printf(b, " %14s", key);
+		k_buf_putc(b, '\n');
+	}
+	r->headed = true;
+	k_buf_printf(b, "%-28s", k_json_string(k_json_find(item, "item")));
+	for (it = NULL; k_json_next(item, &it, &key, &v); )
+		if (strcmp(key, "item") && strcmp(key, "why"))
+			cell(b, v);
+	k_buf_putc(b, '\n');
+}
+
+static void table_summary(struct k_buf *b, const struct k_json *summary)
+{
+	const char *key;
+	struct k_json *v;
+	for (void *it = NULL; k_json_next(summary, &it, &key, &v); )
+		if (strcmp(key, "summary")) {
+			k_buf_printf(b, "%-28s ", key);
+			if (k_json_kind(v) == K_JSON_STRING)
+				k_buf_puts(b, k_json_string(v));
+			else
+				k_json_dump(b, v, 0);
+			k_buf_putc(b, '\n');
+		}
+}
+
+static void tap_line(struct k_buf *b, int64_t n, const char *name, bool ok, const char *why)
+{
+	k_buf_printf(b, "%s %lld - ", ok ? "ok" : "not ok", (long long)n);
+	for (const char *p = name; *p; p++) {           /* '#' begins a directive */
+		if (*p == '#' || *p == '\\')
+			k_buf_putc(b, '\\');
+		k_buf_putc(b, *p);
+	}
+	k_buf_putc(b, '\n');
+	if (!ok) {
+		k_buf_puts(b, "  ---\n  message: ");
+		k_json_quote(b, why, strlen(why));
+		k_buf_puts(b, "\n  ...\n");
+	}
+}
+
+/* --- JUnit ---------------------------------------------------------------------------------------------------------- */
+
+static void xml(struct k_buf *b, const char *s)
+{
+	for (; *s; s++)
+		switch (*s) {
+		case '&': k_buf_puts(b, "&amp;"); break;
+		case '<': k_buf_puts(b, "&lt;"); break;
+		case '>': k_buf_puts(b, "&gt;"); break;
+		case '"': k_buf_puts(b, "&quot;"); break;
+		default: k_buf_putc(b, (unsigned char)*s < 0x20 ? ' ' : *s);
+		}
+}
+
+static void junit_case(struct k_report *r, const char *name, const char *element, const char *why)
+{
+	struct k_buf *b = &r->cases;
+	k_buf_puts(b, "    <testcase classname=\"");
+	xml(b, r->o.suite);
+	k_buf_puts(b, "\" name=\"");
+	xml(b, name);
+	if (!element) {
+		k_buf_puts(b, "\"/>\n");
+		return;
+	}
+	k_buf_printf(b, "\">\n      <%s message=\"", element);
+	xml(b, why);
+	k_buf_printf(b, "\"/>\n    </testcase>\n");
+}
+
+static int junit_write(struct k_report *r, int64_t errors, struct k_err *err)
+{
+	struct k_buf b;
+	struct k_sink *s = NULL;
+	k_buf_init(&b, 0);
+	k_buf_puts(&b, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"");
+	xml(&b, r->o.suite);
+	k_buf_printf(&b, "\" tests=\"%lld\" failures=\"%lld\" errors=\"%lld\">\n", (long long)(r->n_tests + errors),
+		(long long)r->n_failures, (long long)errors);
+	k_buf_put(&b, r->cases.data, r->cases.len);
+	k_buf_puts(&b, "  </testsuite>\n</testsuites>\n");
+	int e = k_buf_ok(&r->cases, "the JUnit file", err);
+	if (e == 0)
+		e = k_buf_ok(&b, "the JUnit file", err);
+	if (e == 0)
+		e = k_sink_open(&s, r->o.junit, err);
+	if (e == 0)
+		e = k_sink_write(s, b.data, b.len, err);
+	if (e == 0)
+		e = k_sink_commit(s, err);
+	k_sink_close(s);
+	k_buf_fini(&b);
+	return e;
+}
+
+/* --- the journal ------------------------------------------------------------------------------------------------------ */
+
+static int journal_write(struct k_report *r, const char *p, size_t n, struct k_err *err)
+{
+	while (n) {
+		ssize_t w = write(r->journal, p, n);
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return k_err_io(err, "cannot write '%s'", r->o.resume);
+		p += w;
+		n -= (size_t)w;
+	}
+	return 0;
+}
+
+/* Takes the whole lines of an earlier run; *good: where the last item ends. */
+static int journal_parse(struct k_report *r, const struct k_buf *b, size_t *good, struct k_err *err)
+{
+	*good = 0;
+	for (size_t at = 0; at < b->len; ) {
+		const char *line = b->data + at, *end = memchr(line, '\n', b->len - at);
+		struct k_json *v;
+		if (!end)
+			return 0;
+		int e = k_json_parse(&v, line, (size_t)(end - line), K_JSON_STRICT, r->o.resume, err);
+		if (e < 0)
+			return e;
+		if (k_json_bool(k_json_find(v, "summary"))) {
+			k_json_free(v);
+			return 0;
+		}
+		if (!k_json_string(k_json_find(v, "item"))) {
+			k_json_free(v);
+			return k_err_set(err, K_EFORMAT, "'%s' is no report to resume: line %zu has no item", r->o.resume,
+				k_json_len(r->old) + 1);
+		}
+		if (k_json_push(r->old, v) < 0)
+			return k_err_nomem(err, b->len, "the report to resume");
+		at = (size_t)(end - b->data) + 1;
+		*good = at;
+	}
+	return 0;
+}
+
+static int journal_open(struct k_report *r, struct k_err *err)
+{
+	struct k_buf b;
+	size_t good = 0;
+	int e = 0;
+	r->old = k_json_array();
+	if (!r->old)
+		return k_err_nomem(err, 64, "the report to resume");
+	k_buf_init(&b, RESUME_MAX);
+	if (k_path_exists(r->o.resume))
+		e = k_read_file(r->o.resume, &b, RESUME_MAX, err);
+	if (e == 0)
+		e = journal_parse(r, &b, &good, err);
+	k_buf_fini(&b);
+	if (e < 0)
+		return e;
+	r->journal = open(r->o.resume, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	if (r->journal < 0)
+		return k_err_io(err, "cannot open '%s'", r->o.resume);
+	if (ftruncate(r->journal, (off_t)good) < 0 || lseek(r->journal, (off_t)good, SEEK_SET) < 0)
+		return k_err_io(err, "cannot cut '%s'", r->o.resume);
+	return 0;
+}
+
+/* --- open, item, summary, end ------------------------------------------------------------------------------------------- */
+
+static bool has_field(const char *fields, const char *name)
+{
+	size_t n = strlen(name);
+	for (const char *p = fields; (p = strstr(p, name)); p += n)
+		if ((p == fields || p[-1] == ' ') && (p[n] == ' ' || !p[n]))
+			return true;
+	return false;
+}
+
+static int parse_bars(struct k_report *r, struct k_err *err)
+{
+	r->bars = k_calloc((size_t)r->o.n_bars + 1, sizeof(*r->bars));
+	if (!r->bars)
+		return k_err_nomem(err, (size_t)r->o.n_bars * sizeof(*r->bars), "bars");
+	for (int i = 0; i < r->o.n_bars; i++) {
+		int e = k_bar_parse(&r->bars[i], r->o.bars[i], err);
+		if (e < 0)
+			return e;
+		if (!has_field(r->o.fields, r->bars[i].field))
+			return k_err_set(err, K_EUSAGE, "--bar %s: there is no field '%s'%s%s", r->o.bars[i], r->bars[i].field,
+				*r->o.fields ? "; there are " : "", r->o.fields);
+	}
+	return 0;
+}
+
+/* One item to everything but the journal. */
+static int show(struct k_report *r, const struct k_json *item, struct k_err *err)
+{
+	struct k_buf line, text;
+	const char *key = k_json_string(k_json_find(item, "item")), *why = k_json_string(k_json_find(item, "why"));
+	bool run = !strcmp(key, "run"), ok = why == NULL;
+	int e = 0;
+	k_buf_init(&line, 0);
+	k_buf_init(&text, 0);
+	k_json_dump(&line, item, 0);
+	k_buf_putc(&line, '\n');
+	if (!run) {
+		r->n_tests++;
+		r->n_failures += !ok;
+		junit_case(r, key, ok ? NULL : "failure", why);
+	}
+	if (!ok && !r->n_bad++)
+		snprintf(r->bad, sizeof(r->bad), "%.100s: %.200s", key, why);
+	if (r->o.form == K_REPORT_JSON)
+		k_json_dump(&text, item, 0), k_buf_putc(&text, '\n');
+	else if (r->o.form == K_REPORT_TABLE)
+		table_row(r, &text, item);
+	else if (r->o.form == K_REPORT_TAP && !run)
+		tap_line(&text, r->n_tests, key, ok, why);
+	e = k_buf_ok(&line, "a report", err);
+	if (e == 0 && text.len)
+		e = say(r, &text, err);
+	if (e == 0 && r->report)
+		e = k_sink_write(r->report, line.data, line.len, err);
+	k_buf_fini(&line);
+	k_buf_fini(&text);
+	return e;
+}
+
+static int open_outputs(struct k_report *r, struct k_err *err)
+{
+	int e = parse_bars(r, err);
+	if (e == 0 && r->o.resume)
+		e = journal_open(r, err);
+	if (e == 0 && r->o.report)
+		e = k_sink_open(&r->report, r->o.report, err);
+	if (e == 0 && r->o.form == K_REPORT_TAP)
+		e = r->o.write("TAP version 14\n", 15, err);
+	for (size_t i = 0; e == 0 && i < k_json_len(r->old); i++)
+		e = show(r, k_json_at(r->old, i), err);
+	return e;
+}
+
+int k_report_open(struct k_report **out, const struct k_report_opts *o, struct k_err *err)
+{
+	*out = NULL;
+	struct k_report *r = k_calloc(1, sizeof(*r));
+	if (!r)
+		return k_err_nomem(err, sizeof(*r), "a report");
+	r->o = *o;
+	r->journal = -1;
+	k_buf_init(&r->cases, 0);
+	int e = open_outputs(r, err);
+	if (e < 0) {
+		k_report_close(r);
+		return e;
+	}
+	*out = r;
+	return 0;
+}
+
+const struct k_json *k_report_have(struct k_report *r, const char *key)
+{
+	const struct k_json *item = k_json_at(r->old, r->at);
+	if (!item || strcmp(k_json_string(k_json_find(item, "item")), key))
+		return NULL;
+	r->at++;
+	return item;
+}
+
+/* {"item": key, members, "ok", "why"} */
+static struct k_json *wrap(const char *key, const struct k_json *item, bool ok, const char *why)
+{
+	struct k_json *o = k_json_object(), *v;
+	const char *name;
+	int bad = !o || !item || k_put_str(o, "item", key) < 0;
+	for (void *it = NULL; !bad && k_json_next(item, &it, &name, &v); )
+		bad = k_json_set(o, name, k_json_keep(v)) < 0;
+	if (!bad)
+		bad = k_put_bool(o, "ok", ok) < 0 || (!ok && k_put_str(o, "why", why ? why : "failed") < 0);
+	if (bad) {
+		k_json_free(o);
+		o = NULL;
+	}
+	return o;
+}
+
+int k_report_item(struct k_report *r, const char *key, struct k_json *item, bool ok, const char *why, struct k_err *err)
+{
+	struct k_json *o = wrap(key, item, ok, why);
+	struct k_buf line;
+	int e = 0;
+	k_json_free(item);
+	if (!o)
+		return k_err_nomem(err, 256, "an item of the report");
+	const struct k_json *old = k_json_at(r->old, r->at);
+	k_buf_init(&line, 0);
+	if (old) {
+		r->at++;
+		if (!k_json_equal(old, o))
+			e = k_err_set(err, K_EFORMAT, "'%s' is the report of another run: its item %zu is '%.60s', or other than this run's",
+				r->o.resume, r->at, k_json_string(k_json_find(old, "item")));
+		goto out;
+	}
+	k_json_dump(&line, o, 0);
+	k_buf_putc(&line, '\n');
+	e = k_buf_ok(&line, "an item of the report", err);
+	if (e == 0 && r->journal >= 0)
+		e = journal_write(r, line.data, line.len, err);
+	if (e == 0)
+		e = show(r, o, err);
+out:
+	k_buf_fini(&line);
+	k_json_free(o);
+	return e;
+}
+
+int k_report_summary(struct k_report *r, struct k_json *summary, struct k_err *err)
+{
+	struct k_buf line, text;
+	if (!summary || k_put_bool(summary, "summary", true) < 0) {
+		k_json_free(summary);
+		return k_err_nomem(err, 256, "the summary");
+	}
+	k_json_free(r->summary);
+	r->summary = summary;
+	k_buf_init(&line, 0);
+	k_buf_init(&text, 0);
+	k_json_dump(&line, summary, 0);
+	k_buf_putc(&line, '\n');
+	if (r->o.form == K_REPORT_TABLE)
+		table_summary(&text, summary);
+	int e = k_buf_ok(&line, "the summary", err);
+	if (e == 0 && r->journal >= 0)
+		e = journal_write(r, line.data, line.len, err);
+	if (e == 0 && r->report)
+		e = k_sink_write(r->report, line.data, line.len, err);
+	if (e == 0 && r->o.form == K_REPORT_JSON)
+		e = r->o.write(line.data, line.len, err);
+	if (e == 0 && r->o.form == K_REPORT_TABLE)
+		e = say(r, &text, err);
+	k_buf_fini(&line);
+	k_buf_fini(&text);
+	return e;
+}
+
+/* Does the bar hold? why: a sentence when not. A field without a number (null) misses every bar. */
+static bool bar_holds(const struct k_report *r, const struct k_bar *bar, char *why, size_t n)
+{
+	const struct k_json *v = k_json_find(r->summary, bar->field);
+	enum k_json_kind kind = k_json_kind(v);
+	if (kind == K_JSON_BOOL || kind == K_JSON_INT || kind == K_JSON_REAL) {
+		double x = kind == K_JSON_BOOL ? k_json_bool(v) : k_json_number(v);
+		if (k_bar_holds(bar, x))
+			return true;
+		snprintf(why, n, "%s is %.9g, the bar is %s", bar->field, x, bar->text);
+		return false;
+	}
+	snprintf(why, n, "%s has no value, the bar is %s", bar->field, bar->text);
+	return false;
+}
+
+static int judge_bars(struct k_report *r, struct k_buf *text, char *first, size_t n)
+{
+	int missed = 0;
+	for (int i = 0; i < r->o.n_bars; i++) {
+		char why[256] = "", name[160];
+		bool ok = bar_holds(r, &r->bars[i], why, sizeof(why));
+		snprintf(name, sizeof(name), "bar %.150s", r->bars[i].text);
+		r->n_tests++;
+		r->n_failures += !ok;
+		junit_case(r, name, ok ? NULL : "failure", why);
+		if (r->o.form == K_REPORT_TAP)
+			tap_line(text, r->n_tests, name, ok, why);
+		if (!ok && !missed++)
+			snprintf(first, n, "%s", why);
+	}
+	return missed;
+}
+
+/* The task broke off: --report stays away, the machine-read forms say so. */
+static int end_failed(struct k_report *r, int failed, struct k_err *err)
+{
+	struct k_err other;
+	struct k_buf b;
+	if (r->o.junit) {
+		junit_case(r, "run", "error", err->msg);
+		if (junit_write(r, 1, &other) < 0)
+			return failed;
+	}
+	if (r->o.form == K_REPORT_TAP) {
+		k_buf_init(&b, 0);
+		k_buf_printf(&b, "Bail out! %s\n", err->msg);
+		if (say(r, &b, &other) < 0)
+			failed = err->code;
+		k_buf_fini(&b);
+	}
+	return failed;
+}
+
+int k_report_end(struct k_report *r, int failed, struct k_err *err)
+{
+	struct k_buf text;
+	char missed[256] = "";
+	if (failed < 0 && failed != K_ENO)
+		return end_failed(r, failed, err);
+	k_buf_init(&text, 0);
+	int n = judge_bars(r, &text, missed, sizeof(missed));
+	if (r->o.form == K_REPORT_TAP)
+		k_buf_printf(&text, "1..%lld\n", (long long)r->n_tests);
+	int e = text.len ? say(r, &text, err) : k_buf_ok(&text, "a report", err);
+	k_buf_fini(&text);
+	if (e == 0 && r->report)
+		e = k_sink_commit(r->report, err);
+	if (e == 0 && r->o.junit)
+		e = junit_write(r, 0, err);
+	if (e == 0 && r->journal >= 0 && fsync(r->journal) < 0 && errno != EINVAL && errno != EROFS)
+		e = k_err_io(err, "cannot finish '%s'", r->o.resume);
+	if (e < 0 || failed < 0)
+		return e < 0 ? e : failed;
+	if (n)
+		return k_err_set(err, K_ENO, "%s", missed);
+	if (r->n_bad)
+		return k_err_set(err, K_ENO, "%lld of %lld items failed; the first: %s", (long long)r->n_bad, (long long)r->n_tests,
+			r->bad);
+	return 0;
+}
+
+void k_report_close(struct k_report *r)
+{
+	if (!r)
+		return;
+	if (r->journal >= 0)
+		close(r->journal);
+	k_sink_close(r->report);
+	k_json_free(r->old);
+	k_json_free(r->summary);
+	k_buf_fini(&r->cases);
+	k_free(r->bars);
+	k_free(r);
+}

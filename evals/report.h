@@ -1,0 +1,45 @@
+/* report.h: where the items and the summary of a task go. The tool opens a report, a task writes to it through eval.h, the tool
+ * ends it: bars are judged, files completed.
+ *
+ *   item, item, ..., summary --> standard output (JSON lines, a table, or TAP 14)
+ *                            --> --report FILE (JSON lines, complete also when the answer is no)
+ *                            --> --resume FILE (the same, written as it goes; what is there already is not computed again)
+ *                            --> --junit FILE
+ *
+ * An item is {"item": key, fields of the task, "ok": true} or {..., "ok": false, "why": sentence}. */
+#ifndef K_REPORT_H
+#define K_REPORT_H
+
+#include "evals/eval.h"
+
+enum k_report_form { K_REPORT_SILENT, K_REPORT_JSON, K_REPORT_TABLE, K_REPORT_TAP };
+
+struct k_report_opts {
+	const char *suite;              /* "keval.ppl": name of the JUnit suite */
+	const char *fields;             /* of the summary: what bars may name */
+	enum k_report_form form;
+	int (*write)(const void *p, size_t n, struct k_err *err);       /* standard output */
+	const char *report, *resume, *junit;    /* NULL: none */
+	const char *const *bars;
+	int n_bars;
+};
+
+/* K_EUSAGE: a bar that is none or names an unknown field; a resumed file that is not such a report: K_EFORMAT. */
+int k_report_open(struct k_report **out, const struct k_report_opts *o, struct k_err *err) K_MUST_USE;
+/* After the task. failed: what the task returned (0 or its code; *err is then its sentence). Writes what is open, then 0, or K_ENO
+ * with the first bar that was missed or the number of items that failed. */
+int k_report_end(struct k_report *r, int failed, struct k_err *err) K_MUST_USE;
+void k_report_close(struct k_report *r);                /* takes NULL */
+
+/* For tasks: members of an object under construction. 0, or -1 without memory, so that a row of them is joined with |.
+ * num: the shortest text that reads back; f32: 9 significant digits; NaN and infinities become null. */
+int k_put_num(struct k_json *obj, const char *key, double v) K_MUST_USE;
+int k_put_f32(struct k_json *obj, const char *key, double v) K_MUST_USE;
+int k_put_int(struct k_json *obj, const char *key, int64_t v) K_MUST_USE;
+int k_put_str(struct k_json *obj, const char *key, const char *s) K_MUST_USE;
+int k_put_bool(struct k_json *obj, const char *key, bool v) K_MUST_USE;
+int k_put_null(struct k_json *obj, const char *key) K_MUST_USE;
+/* The facts that change digits: model, act, level, profile. */
+int k_put_run(struct k_json *obj, struct k_model *m, const struct k_eval_opts *o, const struct k_ctx *ctx) K_MUST_USE;
+
+#endif

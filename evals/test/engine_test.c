@@ -1,0 +1,216 @@
+/* engine_test.c: what a sequence promises, on the tiny models: chunks, batch mates, marks, copies and saved states do not change a bit
+ * of a logit. That the logits are right is the business of the golden sets (cmd/test/parity.sh). */
+#include "libcore/base.h"
+#include <stdlib.h>
+#include "formats/format.h"
+#include "libcore/pool.h"
+#include "libcore/seq.h"
+#include "libcore/test.h"
+
+enum { LEN = 100 };
+static const char *const names[] = { "tiny/kimi-linear-tiny", "tiny/kimi-k2-tiny", "tiny/kimi-linear-tiny-int4", "tiny/llama-tiny" };
+
+struct bench { struct k_ctx ctx; struct k_device *dev; struct k_model *m; int64_t vocab; int32_t ids[LEN]; };
+
+static void set_up(struct bench *b, const char *name, int threads)
+{
+	struct k_ckpt *c;
+	struct k_err err;
+
+	memset(b, 0, sizeof(*b));
+	K_CHECK_OK(k_pool_new(&b->ctx.pool, threads, &err));
+	K_CHECK_OK(k_format_open(&c, k_test_data(name), false, &b->ctx, &err));
+	K_CHECK_OK(k_device_open(&b->dev, &b->ctx, NULL, &err));
+	K_CHECK_OK(k_model_open(&b->m, c, b->dev, &(struct k_model_opts){ 0 }, &b->ctx, &err));
+	b->vocab = k_model_hp(b->m)->n_vocab;
+	for (int i = 0; i < LEN; i++)
+		b->ids[i] = (int32_t)((i * 7919 + 13) % b->vocab);
+}
+
+static void tear_down(struct bench *b)
+{
+	k_model_close(b->m);
+	k_device_close(b->dev);
+	k_pool_free(b->ctx.pool);
+}
+
+static struct k_seq *new_seq(struct bench *b)
+{
+	struct k_err err;
+	struct k_seq *s;
+
+	K_CHECK_OK(k_seq_new(&s, b->m, &err));
+	return s;
+}
+
+/* Runs ids [from, to) in chunks; logits of the last. */
+static float *run(struct bench *b, struct k_seq *s, int from, int to, int chunk)
+{
+	float *logits = malloc((size_t)b->vocab * sizeof(float));
+	const float *hidden;
+	struct k_err err;
+
+	for (int i = from; i < to; i += chunk) {
+		struct k_run r = { s, b->ids + i, K_MIN(chunk, to - i), 1 };
+
+		K_CHECK_OK(k_model_step(b->m, &r, 1, &hidden, NULL, &err));
+	}
+	K_CHECK_OK(k_model_logits(b->m, hidden, 1, logits, &err));
+	return logits;
+}
+
+static void same(struct bench *b, const char *what, float *x, const float *y)
+{
+	K_CHECK_MSG(memcmp(x, y, (size_t)b->vocab * sizeof(float)) == 0, "%s: other bits", what);
+	free(x);
+}
+
+K_TEST(engine_chunks_do_not_matter)
+{
+	for (size_t i = 0; i < K_LEN(names); i++) {
+		struct bench b;
+		struct k_seq *s;
+		float *want;
+
+		set_up(&b, names[i], 2);
+		s = new_seq(&b);
+		want = run(&b, s, 0, LEN, LEN);
+		K_CHECK(k_seq_len(s) == LEN && k_seq_ids(s)[LEN - 1] == b.ids[LEN - 1]);
+		k_seq_free(s);
+		for (int chunk = 1; chunk < LEN; chunk = chunk * 3 + 1) {
+			s = new_seq(&b);
+			same(&b, names[i], run(&b, s, 0, LEN, chunk), want);
+			k_seq_free(s);
+		}
+		free(want);
+		tear_down(&b);
+	}
+}
+
+K_TEST(engine_batch_mates_do_not_matter)
+{
+	for (size_t i = 0; i < K_LEN(names); i++) {
+		struct k_seq *s[5];
+		struct k_run runs[5];
+		const float *hidden;
+		float *rows, *want;
+		struct bench b;
+		struct k_err err;
+
+		set_up(&b, names[i], 3);
+		rows = malloc(5 * (size_t)b.vocab * sizeof(float));
+		for (int k = 0; k < 5; k++) {
+			s[k] = new_seq(&b);
+			free(run(&b, s[k], 0, 10 * k + 1, 64));
+			runs[k] = (struct k_run){ s[k], b.ids + 10 * k + 1, k % 2 ? 1 : 7, 1 };
+		}
+		K_CHECK_OK(k_model_step(b.m, runs, 5, &hidden, NULL, &err));
+		K_CHECK_OK(k_model_logits(b.m, hidden, 5, rows, &err));
+		for (int k = 0; k < 5; k++) {
+			k_seq_free(s[k]);
+			s[k] = new_seq(&b);
+			want = run(&b, s[k], 0, (int)(10 * k + 1 + runs[k].n), 64);
+			same(&b, names[i], want, rows + k * b.vocab);
+			k_seq_free(s[k]);
+		}
+		free(rows);
+		tear_down(&b);
+	}
+}
+
+K_TEST(engine_rewind_is_as_if_never_gone)
+{
+	for (size_t i = 0; i < K_LEN(names); i++) {
+		bool linear = strstr(names[i], "linear") != NULL;
+		int64_t len, reused;
+		struct k_seq *s;
+		struct bench b;
+		struct k_err err;
+		float *want;
+
+		set_up(&b, names[i], 1);
+		s = new_seq(&b);
+		free(run(&b, s, 0, 70, 70));
+		K_CHECK_OK(k_seq_mark(s, &err));
+		want = run(&b, s, 70, LEN, 64);
+		K_CHECK_OK(k_seq_rewind(s, 80, &len, &err));
+		K_CHECK_MSG(len == (linear ? 70 : 80), "%s: %lld", names[i], (long long)len);
+		same(&b, names[i], run(&b, s, (int)len, LEN, 64), want);
+		K_CHECK_OK(k_seq_sync(s, b.ids, 75, &reused, &err));
+		K_CHECK_MSG(reused == (linear ? 70 : 74), "%s: %lld", names[i], (long long)reused);
+		same(&b, names[i], run(&b, s, (int)reused, LEN, 64), want);
+		b.ids[3] = (b.ids[3] + 1) % (int32_t)b.vocab;
+		K_CHECK_OK(k_seq_sync(s, b.ids, 75, &reused, &err));
+		K_CHECK(reused == (linear ? 0 : 3));
+		free(want);
+		k_seq_free(s);
+		tear_down(&b);
+	}
+}
+
+K_TEST(engine_fork_and_saved_state_go_on)
+{
+	for (size_t i = 0; i < K_LEN(names); i++) {
+		struct k_seq *s, *t;
+		struct k_source *src;
+		struct k_sink *sink;
+		struct k_buf file;
+		struct bench b;
+		struct k_err err;
+		float *want;
+
+		set_up(&b, names[i], 1);
+		s = new_seq(&b);
+		free(run(&b, s, 0, 70, 70));
+		K_CHECK_OK(k_seq_fork(&t, s, &err));
+		k_buf_init(&file, 0);
+		K_CHECK_OK(k_sink_mem(&sink, &file, &err));
+		K_CHECK_OK(k_seq_save(s, sink, &err));
+		K_CHECK_OK(k_sink_commit(sink, &err));
+		k_sink_close(sink);
+		want = run(&b, s, 70, LEN, 64);
+		same(&b, "fork", run(&b, t, 70, LEN, 64), want);
+		k_seq_free(t);
+		K_CHECK_OK(k_source_mem(&src, file.data, file.len, false, "state", &err));
+		K_CHECK_OK(k_seq_load(&t, b.m, src, &err));
+		k_source_close(src);
+		same(&b, "saved", run(&b, t, 70, LEN, 64), want);
+		k_seq_free(t);
+		for (size_t at = 0; at < file.len; at += 1 + file.len / 23) {
+			file.data[at] ^= 4;
+			K_CHECK_OK(k_source_mem(&src, file.data, file.len, false, "state", &err));
+			K_CHECK_MSG(k_seq_load(&t, b.m, src, &err) < 0, "byte %zu is wrong and nobody says so", at);
+			k_source_close(src);
+			file.data[at] ^= 4;
+		}
+		for (size_t n = 0; n < file.len; n += 1 + file.len / 7) {
+			K_CHECK_OK(k_source_mem(&src, file.data, n, false, "state", &err));
+			K_CHECK(k_seq_load(&t, b.m, src, &err) < 0);
+			k_source_close(src);
+		}
+		free(want);
+		k_buf_fini(&file);
+		k_seq_free(s);
+		tear_down(&b);
+	}
+}
+
+K_TEST(engine_refuses_ids_out_of_range)
+{
+	struct bench b;
+	struct k_seq *s;
+	struct k_err err;
+	const float *hidden;
+	int32_t bad[] = { -1, 1 << 30 };
+
+	set_up(&b, names[1], 1);
+	s = new_seq(&b);
+	for (int i = 0; i < 2; i++) {
+		struct k_run r = { s, bad + i, 1, 1 };
+
+		K_CHECK(k_model_step(b.m, &r, 1, &hidden, NULL, &err) == K_EUSAGE);
+	}
+	K_CHECK(k_seq_len(s) == 0);
+	k_seq_free(s);
+	tear_down(&b);
+}

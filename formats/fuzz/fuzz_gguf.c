@@ -1,0 +1,5 @@
+/* fuzz_gguf.c: any bytes are a GGUF file or an error. */
+#include "libcore/base.h"
+#include "formats/fuzz/fuzz_read.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) { return fuzz_format("gguf", data, size); }

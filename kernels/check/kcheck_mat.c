@@ -1,0 +1,630 @@
+/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16), unpack, mix, rope, conv_silu, kda_step.
+ *
+ * Beside the reference's values: steps wider than rows leave the gaps alone, and a part (one row, one token, one column) computed
+ * alone has the bits that it has among others. */
+#include "libcore/base.h"
+#include <math.h>
+#include "kernels/check/kcheck.h"
+#include "libcore/dtype.h"
+
+enum { SLOT_W, SLOT_Y, SLOT_X, SLOT_WANT, SLOT_ALONE, SLOT_B, SLOT_TERMS, SLOT_TERMS2, SLOT_MORE };
+
+static size_t pick(struct run *r, const int *from, size_t n) { return (size_t)from[rnd_below(r, n)]; }
+#define PICK(r, list) pick(r, list, K_LEN(list))
+
+static const int few[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 };
+static const int sides[] = { 0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33 };
+static const int depths[] = { 0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129, 255, 576, 1023, 1024, 1025, 1040, 2047, 2048, 2049 };
+
+/* Floats from y[0] on that a result of n rows at y_step with `rows` columns spans. */
+static size_t span(size_t n, size_t step, size_t rows) { return n ? (n - 1) * step + rows : 0; }
+
+static double square(double x) { return x * x; }
+
+/* Gaps between rows hold what box() put there. */
+static void gaps(struct run *r, const float *y, size_t n, size_t step, size_t rows)
+{
+	for (size_t t = 0; t + 1 < n; t++)
+		for (size_t j = rows; j < step; j++)
+			if (k_f32_bits(y[t * step + j]) != 0xffffffff) {
+				fail(r, "wrote between rows, at row %zu column %zu", t, j);
+				return;
+			}
+}
+
+/* --- gemm --------------------------------------------------------------------------------------------------------------- */
+
+enum { TOKENS = 100 };
+
+struct gemm {
+	bool bf16;
+	size_t rows, n, cols, w_step, y_step;
+	const void *w;
+	const float *x[TOKENS];
+	float *y;
+};
+
+static void gemm_part(const struct kk *k, const struct gemm *g, float *y, size_t y_step, size_t row, size_t rows, size_t t, size_t n)
+{
+	if (g->bf16)
+		k->gemm_bf16(y, y_step, (const uint16_t *)g->w + row * g->w_step, g->w_step, (int)rows, g->x + t, (int)n, g->cols);
+	else
+		k->gemm_f32(y, y_step, (const float *)g->w + row * g->w_step, g->w_step, (int)rows, g->x + t, (int)n, g->cols);
+}
+
+static void new_gemm(struct run *r, struct gemm *g)
+{
+	enum data kind = rnd(r) % 4 ? DATA_PLAIN : DATA_WIDE;
+	size_t w, all, pad;
+	g->w_step = g->cols + slack(r);
+	g->y_step = g->rows + slack(r);
+	w = span(g->rows, g->w_step, g->cols);
+	if (g->bf16) {
+		uint16_t *p = box(r, SLOT_W, w, sizeof(*p));
+		for (size_t i = 0; i < w; i++) {
+			float f;
+			fill(r, &f, 1, kind);
+			p[i] = k_bf16_from_f32(f);
+		}
+		g->w = p;
+	} else {
+		g->w = box_data(r, SLOT_W, w, kind);
+	}
+	/* Tokens lie in one box, the last against its end, in an order that is not theirs. */
+	pad = r->timed ? 0 : 3;
+	all = g->n * (g->cols + pad);
+	float *x = box_data(r, SLOT_X, all ? all - pad : 0, DATA_PLAIN);
+	for (size_t t = 0; t < g->n; t++)
+		g->x[t] = x + (g->n - 1 - t) * (g->cols + pad);
+}
+
+/* By token, row by row. */
+static const double *gemm_terms(struct run *r, const struct gemm *g)
+{
+	double *terms = box(r, SLOT_TERMS, g->n * g->rows, sizeof(*terms)), *to = terms;
+	for (size_t t = 0; t < g->n; t++)
+		for (size_t i = 0; i < g->rows; i++) {
+			double s = 0;
+			for (size_t k = 0, at = i * g->w_step; k < g->cols; k++, at++) {
+				float w = g->bf16 ? k_bf16_to_f32(((const uint16_t *)g->w)[at]) : ((const float *)g->w)[at];
+				s += square((double)w * (double)g->x[t][k]);
+			}
+			*to++ = s;
+		}
+	return terms;
+}
+
+/* Each element alone; then some block of rows and tokens. */
+static void gemm_alone(struct run *r, const struct gemm *g)
+{
+	for (size_t t = 0; t < g->n; t++)
+		for (size_t i = 0; i < g->rows; i++) {
+			float one = NAN;
+			if (g->n * g->rows > 300 && rnd(r) % 16)
+				continue;
+			gemm_part(r->got, g, &one, 1, i, 1, t, 1);
+			same(r, "alone: y", &one, g->y + t * g->y_step + i, 1);
+		}
+	if (!g->n || !g->rows)
+		return;
+	size_t row = rnd_below(r, g->rows), rows = 1 + rnd_below(r, g->rows - row), t = rnd_below(r, g->n), n = 1 + rnd_below(r, g->n - t);
+	float *y = box_f(r, SLOT_ALONE, n * rows);
+	gemm_part(r->got, g, y, rows, row, rows, t, n);
+	for (size_t i = 0; i < n; i++)
+		same(r, "in a block: y", y + i * rows, g->y + (t + i) * g->y_step + row, rows);
+}
+
+/* A NaN in one token stays there. */
+static void gemm_poison(struct run *r, struct gemm *g)
+{
+	if (g->n < 2 || !g->cols)
+		return;
+	size_t bad = rnd_below(r, g->n);
+	const float *x = g->x[bad];
+	float *nan = box_data(r, SLOT_MORE, g->cols, DATA_ANY), *y = box_f(r, SLOT_ALONE, span(g->n, g->y_step, g->rows));
+	nan[rnd_below(r, g->cols)] = NAN;
+	g->x[bad] = nan;
+	gemm_part(r->got, g, y, g->y_step, 0, g->rows, 0, g->n);
+	for (size_t t = 0; t < g->n; t++)
+		if (t != bad)
+			same(r, "beside a NaN: y", y + t * g->y_step, g->y + t * g->y_step, g->rows);
+	g->x[bad] = x;
+}
+
+/* gemm_f32 on the widened weights: the same bits. */
+static void gemm_twin(struct run *r, const struct gemm *g)
+{
+	size_t w = span(g->rows, g->w_step, g->cols);
+	float *wide = box_f(r, SLOT_B, w), *y = box_f(r, SLOT_ALONE, span(g->n, g->y_step, g->rows));
+	struct gemm twin = *g;
+	for (size_t i = 0; i < w; i++)
+		wide[i] = k_bf16_to_f32(((const uint16_t *)g->w)[i]);
+	twin.bf16 = false;
+	twin.w = wide;
+	gemm_part(r->got, &twin, y, g->y_step, 0, g->rows, 0, g->n);
+	for (size_t t = 0; t < g->n; t++)
+		same(r, "gemm_f32 on the same weights: y", y + t * g->y_step, g->y + t * g->y_step, g->rows);
+}
+
+static void gemm_case(struct run *r, struct gemm *g)
+{
+	where(r, "rows=%zu n=%zu cols=%zu", g->rows, g->n, g->cols);
+	new_gemm(r, g);
+	size_t size = span(g->n, g->y_step, g->rows);
+	float *want = box_f(r, SLOT_WANT, size);
+	g->y = box_f(r, SLOT_Y, size);
+	gemm_part(r->ref, g, want, g->y_step, 0, g->rows, 0, g->n);
+	gemm_part(r->got, g, g->y, g->y_step, 0, g->rows, 0, g->n);
+	const double *terms = gemm_terms(r, g);
+	for (size_t t = 0; t < g->n; t++)
+		near_terms(r, "y", g->y + t * g->y_step, want + t * g->y_step, terms + t * g->rows, g->rows);
+	gaps(r, g->y, g->n, g->y_step, g->rows);
+	box_check(r);
+	gemm_alone(r, g);
+	gemm_poison(r, g);
+	if (g->bf16)
+		gemm_twin(r, g);
+	box_check(r);
+}
+
+static void check_gemm(struct run *r, const void *how)
+{
+	static const int many[] = { 10, 47, 48, 49, 97 }, tall[] = { 63, 64, 65, 66 };
+	struct gemm g = { .bf16 = how != NULL };
+	/* All rows 0 to 33 at some number of tokens, all numbers of tokens 0 to 9 at some number of rows. */
+	for (int i = 0; i <= 33; i++) {
+		g.rows = (size_t)i;
+		g.n = PICK(r, few);
+		g.cols = PICK(r, depths);
+		gemm_case(r, &g);
+	}
+	for (int i = 0; i <= 9; i++) {
+		g.n = (size_t)i;
+		g.rows = PICK(r, sides);
+		g.cols = PICK(r, depths);
+		gemm_case(r, &g);
+	}
+	for (size_t i = 0; i < K_LEN(depths); i++) {
+		g.cols = (size_t)depths[i];
+		g.n = 1 + rnd_below(r, 4);
+		g.rows = 1 + rnd_below(r, 9);
+		gemm_case(r, &g);
+	}
+	for (int i = 0; i < 6; i++) {
+		g.n = PICK(r, many);
+		g.rows = i & 1 ? PICK(r, tall) : PICK(r, sides);
+		g.cols = PICK(r, depths);
+		gemm_case(r, &g);
+	}
+}
+
+static void go_gemm(const struct kk *k, void *arg)
+{
+	struct gemm *g = arg;
+	gemm_part(k, g, g->y, g->y_step, 0, g->rows, 0, g->n);
+}
+
+static void bench_gemm(const void *how, void (*time)(void *ctx, const struct bench *b), void *ctx)
+{
+	static const struct { size_t n; const char *what; } sizes[] = {
+		{ 1, "32 rows, 1 token, 2048 columns" }, { 48, "32 rows, 48 tokens, 2048 columns" },
+	};
+	for (size_t i = 0; i < K_LEN(sizes); i++) {
+		struct run r = { .name = "bench", .level = "", .timed = true };
+		struct gemm g = { .bf16 = how != NULL, .rows = 32, .n = sizes[i].n, .cols = 2048 };
+		new_gemm(&r, &g);
+		g.y = box_f(&r, SLOT_Y, span(g.n, g.y_step, g.rows));
+		time(ctx, &(struct bench){ sizes[i].what, go_gemm, &g });
+	}
+}
+
+/* --- unpack ------------------------------------------------------------------------------------------------------------- */
+
+struct packed { const struct k_qtype *t; const void *slice; int64_t rows, cols; };
+
+/* Random values where the type can be made, else random bytes that its check lets pass; none with large exponents when many tries
+ * did not. */
+static void new_granule(struct run *r, const struct k_qtype *t, void *p, int64_t cols, int rows)
+{
+	size_t n = t->granule_bytes(cols, rows);
+	struct k_quant_opts o = { rnd(r) & 1 ? K_SCALE_AMAX7 : K_SCALE_AMAX75 };
+	struct k_err err;
+	for (int tries = 0; tries < 1000; tries++) {
+		if (t->quant) {
+			float *x = box_data(r, SLOT_X, (size_t)(rows * cols), DATA_PLAIN);
+			K_ASSERT(t->quant(p, x, cols, rows, &o, &err) == 0);
+			return;
+		}
+		for (size_t i = 0; i < n; i++)
+			((uint8_t *)p)[i] = (uint8_t)(rnd(r) & (tries < 20 ? 0xff : 0xbf));
+		if (!t->check || t->check(p, cols, rows, &err) == 0)
+			return;
+	}
+	k_bug("no random bytes pass");
+}
+
+static void new_packed(struct run *r, struct packed *p, const struct k_qtype *t, int64_t rows, int64_t cols)
+{
+	uint64_t bytes;
+	uint8_t *at;
+	*p = (struct packed){ t, NULL, rows, cols };
+	K_ASSERT(k_qtype_slice_bytes(t, rows, cols, &bytes));
+	p->slice = at = box(r, SLOT_W, (size_t)bytes, 1);
+	for (int64_t i = 0; i < rows; i += t->granule) {
+		int in = (int)K_MIN((int64_t)t->granule, rows - i);
+		new_granule(r, t, at, cols, in);
+		at += t->granule_bytes(cols, in);
+	}
+}
+
+static void unpack_case(struct run *r, const struct packed *p)
+{
+	int64_t row = (int64_t)rnd_below(r, (size_t)p->rows);
+	int rows = (int)rnd_below(r, (size_t)(p->rows - row) + 1);
+	size_t cols = (size_t)p->cols, step = cols + rnd_below(r, 4), size = span((size_t)rows, step, cols);
+	float *want = box_f(r, SLOT_WANT, size), *got = box_f(r, SLOT_Y, size), *alone = box_f(r, SLOT_ALONE, cols);
+	where(r, "%s %s, rows %lld..%lld of %lld, cols=%zu", p->t->name, p->t->layout, (long long)row, (long long)row + rows,
+		(long long)p->rows, cols);
+	r->ref->unpack(want, step, p->t, p->slice, p->rows, p->cols, row, rows);
+	r->got->unpack(got, step, p->t, p->slice, p->rows, p->cols, row, rows);
+	for (int i = 0; i < rows; i++) {
+		same(r, "row", got + (size_t)i * step, want + (size_t)i * step, cols);
+		r->got->unpack(alone, cols, p->t, p->slice, p->rows, p->cols, row + i, 1);
+		same(r, "alone: row", alone, got + (size_t)i * step, cols);
+	}
+	gaps(r, got, (size_t)rows, step, cols);
+	box_check(r);
+}
+
+static void check_unpack(struct run *r, const void *how K_UNUSED)
+{
+	static const int odd[] = { 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 127, 128, 129, 257 };
+	const struct k_qtype *t;
+	for (int i = 0; (t = k_qtype_at(i)); i++) {
+		if (!t->dequant)
+			continue;
+		for (int k = 0; k < 8; k++) {
+			struct packed p;
+			int64_t whole = (int64_t)rnd_below(r, 3), part = t->full_granules ? 0 : (int64_t)rnd_below(r, (size_t)t->granule);
+			int64_t cols = t->group > 1 ? t->group * (int64_t)(1 + rnd_below(r, 5)) : (int64_t)PICK(r, odd);
+			int64_t rows = whole * t->granule + part;
+			new_packed(r, &p, t, rows ? rows : (t->full_granules ? t->granule : 1), cols);
+			unpack_case(r, &p);
+		}
+	}
+}
+
+static void go_unpack(const struct kk *k, void *arg)
+{
+	struct packed *p = arg;
+	static float to[32 * 2048];
+	k->unpack(to, 2048, p->t, p->slice, p->rows, p->cols, 0, 32);
+}
+
+static void bench_unpack(const void *how K_UNUSED, void (*time)(void *ctx, const struct bench *b), void *ctx)
+{
+	const struct k_qtype *t;
+	for (int i = 0; (t = k_qtype_at(i)); i++) {
+		struct run r = { .name = "bench", .level = "", .timed = true };
+		struct packed p;
+		if (!t->quant)
+			continue;
+		new_packed(&r, &p, t, 32, 2048);
+		time(ctx, &(struct bench){ t->name, go_unpack, &p });
+	}
+}
+
+/* --- mix ---------------------------------------------------------------------------------------------------------------- */
+
+struct mix { size_t n, rows, cols, y_step, p_step, w_step; float *y; const float *p, *w; };
+
+static void new_mix(struct run *r, struct mix *m)
+{
+	m->y_step = m->cols + slack(r);
+	m->p_step = m->rows + slack(r);
+	m->w_step = m->cols + slack(r);
+	m->p = box_data(r, SLOT_X, span(m->n, m->p_step, m->rows), rnd(r) % 3 ? DATA_PART : DATA_PLAIN);
+	m->w = box_data(r, SLOT_W, span(m->rows, m->w_step, m->cols), DATA_PLAIN);
+	m->y = box_data(r, SLOT_Y, span(m->n, m->y_step, m->cols), DATA_PLAIN);
+}
+
+static void mix_part(const struct kk *k, const struct mix *m, float *y, size_t t, size_t n, size_t j, size_t cols)
+{
+	k->mix(y + t * m->y_step + j, m->y_step, m->p + t * m->p_step, m->p_step, (int)n, m->w + j, m->w_step, (int)m->rows, cols);
+}
+
+static const double *mix_terms(struct run *r, const struct mix *m)
+{
+	double *terms = box(r, SLOT_TERMS, m->n * m->cols, sizeof(*terms)), *to = terms;
+	for (size_t t = 0; t < m->n; t++)
+		for (size_t j = 0; j < m->cols; j++) {
+			double s = square((double)m->y[t * m->y_step + j]);
+			for (size_t d = 0; d < m->rows; d++)
+				s += square((double)m->p[t * m->p_step + d] * (double)m->w[d * m->w_step + j]);
+			*to++ = s;
+		}
+	return terms;
+}
+
+static void mix_case(struct run *r, struct mix *m)
+{
+	size_t size, cut, at;
+	where(r, "n=%zu rows=%zu cols=%zu", m->n, m->rows, m->cols);
+	new_mix(r, m);
+	size = span(m->n, m->y_step, m->cols);
+	float *want = box_copy(r, SLOT_WANT, m->y, size), *got = box_copy(r, SLOT_B, m->y, size), *alone = box_copy(r, SLOT_ALONE, m->y, size);
+	mix_part(r->ref, m, want, 0, m->n, 0, m->cols);
+	mix_part(r->got, m, got, 0, m->n, 0, m->cols);
+	const double *terms = mix_terms(r, m);
+	for (size_t t = 0; t < m->n; t++)
+		near_terms(r, "y", got + t * m->y_step, want + t * m->y_step, terms + t * m->cols, m->cols);
+	for (size_t t = 0; t + 1 < m->n; t++)
+		same(r, "between rows: y", got + t * m->y_step + m->cols, m->y + t * m->y_step + m->cols, m->y_step - m->cols);
+	box_check(r);
+	/* Each token alone, its columns cut somewhere; rows in two calls, for the order is that of the rows. */
+	for (size_t t = 0; t < m->n; t++)
+		for (at = 0; at < m->cols; at += cut) {
+			cut = piece(r, m->cols - at);
+			mix_part(r->got, m, alone, t, 1, at, cut);
+		}
+	same(r, "alone: y", alone, got, size);
+	struct mix head = *m, tail = *m;
+	alone = box_copy(r, SLOT_ALONE, m->y, size);
+	head.rows = rnd_below(r, m->rows + 1);
+	tail.rows -= head.rows;
+	tail.p += head.rows;
+	tail.w += head.rows * m->w_step;
+	mix_part(r->got, &head, alone, 0, m->n, 0, m->cols);
+	mix_part(r->got, &tail, alone, 0, m->n, 0, m->cols);
+	/* The reference rounds its double where a call ends. */
+	if (strcmp(r->level, "ref") != 0)
+		same(r, "in two calls: y", alone, got, size);
+	box_check(r);
+}
+
+static void check_mix(struct run *r, const void *how K_UNUSED)
+{
+	static const int runs[] = { 0, 1, 2, 5, 16, 63, 64 };
+	struct mix m = { 0 };
+	for (int i = 0; i < kcheck_n_lengths; i++) {
+		m.cols = kcheck_lengths[i];
+		m.n = PICK(r, few);
+		m.rows = PICK(r, runs);
+		mix_case(r, &m);
+	}
+	for (int n = 0; n <= 17; n++) {
+		m.cols = PICK(r, sides) + PICK(r, sides);
+		m.n = (size_t)n;
+		m.rows = 1 + PICK(r, runs);
+		mix_case(r, &m);
+	}
+}
+
+static void go_mix(const struct kk *k, void *arg)
+{
+	struct mix *m = arg;
+	memset(m->y, 0, span(m->n, m->y_step, m->cols) * sizeof(*m->y));
+	mix_part(k, m, m->y, 0, m->n, 0, m->cols);
+}
+
+static void bench_mix(const void *how K_UNUSED, void (*time)(void *ctx, const struct bench *b), void *ctx)
+{
+	struct run r = { .name = "bench", .level = "", .timed = true };
+	struct mix m = { .n = 16, .rows = 64, .cols = 512 };
+	new_mix(&r, &m);
+	time(ctx, &(struct bench){ "16 queries, 64 rows, 512 columns", go_mix, &m });
+}
+
+/* --- rope --------------------------------------------------------------------------------------------------------------- */
+
+static float *new_table(struct run *r, size_t pairs)
+{
+	float *t = box_f(r, SLOT_W, 2 * pairs);
+	for (size_t j = 0; j < pairs; j++) {
+		double a = (double)rnd_float(r, -4, 4);
+		t[2 * j] = (float)cos(a);
+		t[2 * j + 1] = (float)sin(a);
+	}
+	return t;
+}
+
+/* A turn keeps the length of a pair. */
+static const double *rope_terms(struct run *r, const float *x, size_t pairs, bool inter)
+{
+	double *terms = box(r, SLOT_TERMS, 2 * pairs, sizeof(*terms));
+	for (size_t j = 0; j < pairs; j++) {
+		size_t a = inter ? 2 * j : j, b = inter ? 2 * j + 1 : j + pairs;
+		terms[a] = terms[b] = square((double)x[a]) + square((double)x[b]);
+	}
+	return terms;
+}
+
+static void check_rope(struct run *r, const void *how K_UNUSED)
+{
+	for (int i = 0; i < 2 * kcheck_n_lengths; i++) {
+		size_t pairs = kcheck_lengths[i / 2], n = 2 * pairs;
+		bool inter = i & 1;
+		const float *table = new_table(r, pairs), *x = box_data(r, SLOT_X, n, rnd(r) & 1 ? DATA_PLAIN : DATA_WIDE);
+		float *want = box_copy(r, SLOT_WANT, x, n), *got = box_copy(r, SLOT_Y, x, n), *alone = box_copy(r, SLOT_ALONE, x, n);
+		where(r, "pairs=%zu %s", pairs, inter ? "interleaved" : "halves");
+		r->ref->rope(want, table, pairs, inter);
+		r->got->rope(got, table, pairs, inter);
+		near_terms(r, "x", got, want, rope_terms(r, x, pairs, inter), n);
+		for (size_t j = 0; inter && j < pairs; j++)
+			r->got->rope(alone + 2 * j, table + 2 * j, 1, true);
+		if (inter)
+			same(r, "alone: x", alone, got, n);
+		box_check(r);
+	}
+}
+
+struct turn { float *x; const float *table; bool inter; };
+
+static void go_rope(const struct kk *k, void *arg)
+{
+	struct turn *t = arg;
+	for (size_t h = 0; h < 32; h++)
+		k->rope(t->x + 64 * h, t->table, 32, t->inter);
+}
+
+static void bench_rope(const void *how K_UNUSED, void (*time)(void *ctx, const struct bench *b), void *ctx)
+{
+	struct run r = { .name = "bench", .level = "", .timed = true };
+	struct turn t = { .x = box_data(&r, SLOT_X, 2048, DATA_PLAIN), .table = new_table(&r, 32), .inter = true };
+	time(ctx, &(struct bench){ "32 heads of 32 pairs, interleaved", go_rope, &t });
+	t.inter = false;
+	time(ctx, &(struct bench){ "32 heads of 32 pairs, halves", go_rope, &t });
+}
+
+/* --- conv_silu ---------------------------------------------------------------------------------------------------------- */
+
+enum { TAPS = 7 };
+struct conv { float *y; const float *u[TAPS], *w; size_t w_step, n; int taps; };
+
+static void new_conv(struct run *r, struct conv *c)
+{
+	c->w_step = c->n + slack(r);
+	c->w = box_data(r, SLOT_W, span((size_t)c->taps, c->w_step, c->n), DATA_PLAIN);
+	for (int j = 0; j < c->taps; j++)
+		c->u[j] = box_data(r, SLOT_MORE + j, c->n, DATA_PLAIN);
+	c->y = box_f(r, SLOT_Y, c->n);
+}
+
+static void go_conv(const struct kk *k, void *arg)
+{
+	const struct conv *c = arg;
+	k->conv_silu(c->y, c->u, c->w, c->w_step, c->taps, c->n);
+}
+
+static const double *conv_terms(struct run *r, const struct conv *c)
+{
+	double *terms = box(r, SLOT_TERMS, c->n, sizeof(*terms));
+	for (size_t i = 0; i < c->n; i++) {
+		terms[i] = 0;
+		for (int j = 0; j < c->taps; j++)
+			terms[i] += square((double)c->w[(size_t)j * c->w_step + i] * (double)c->u[j][i]);
+	}
+	return terms;
+}
+
+static void check_conv(struct run *r, const void *how K_UNUSED)
+{
+	for (int i = 0; i < kcheck_n_lengths; i++)
+		for (int taps = 1; taps <= TAPS; taps++) {
+			struct conv c = { .n = kcheck_lengths[i], .taps = taps }, part;
+			where(r, "n=%zu taps=%d", c.n, taps);
+			new_conv(r, &c);
+			float *got = c.y, *want = c.y = box_f(r, SLOT_WANT, c.n), *alone = box_f(r, SLOT_ALONE, c.n);
+			go_conv(r->ref, &c);
+			c.y = got;
+			go_conv(r->got, &c);
+			near_terms(r, "y", got, want, conv_terms(r, &c), c.n);
+			part = c;
+			for (size_t at = 0; at < c.n; at += part.n) {
+				part.n = piece(r, c.n - at);
+				part.y = alone + at;
+				part.w = c.w + at;
+				for (int j = 0; j < taps; j++)
+					part.u[j] = c.u[j] + at;
+				go_conv(r->got, &part);
+			}
+			same(r, "in pieces: y", alone, got, c.n);
+			box_check(r);
+		}
+}
+
+static void bench_conv(const void *how K_UNUSED, void (*time)(void *ctx, const struct bench *b), void *ctx)
+{
+	struct run r = { .name = "bench", .level = "", .timed = true };
+	struct conv c = { .n = 128, .taps = 4 };
+	new_conv(&r, &c);
+	time(ctx, &(struct bench){ "4 taps, n=128", go_conv, &c });
+}
+
+/* --- kda_step ----------------------------------------------------------------------------------------------------------- */
+
+struct kda { float *state, *o; const float *q, *k, *v, *alpha; float beta; size_t dk, dv; };
+
+static void new_kda(struct run *r, struct kda *a)
+{
+	a->state = box_data(r, SLOT_W, a->dk * a->dv, DATA_PLAIN);
+	a->q = box_data(r, SLOT_X, a->dk, DATA_PLAIN);
+	a->k = box_data(r, SLOT_MORE, a->dk, DATA_PLAIN);
+	a->v = box_data(r, SLOT_MORE + 1, a->dv, DATA_PLAIN);
+	a->alpha = box_data(r, SLOT_MORE + 2, a->dk, DATA_PART);
+	a->o = box_f(r, SLOT_Y, a->dv);
+	a->beta = rnd_float(r, 0, 1);
+}
+
+static void kda_part(const struct kk *k, const struct kda *a, float *state, float *o, size_t j, size_t dv)
+{
+	k->kda_step(state + j * a->dk, o + j, a->q, a->k, a->v + j, a->alpha, a->beta, a->dk, dv);
+}
+
+static void kda_terms(const struct kda *a, double *state, double *o)
+{
+	for (size_t j = 0; j < a->dv; j++, state += a->dk) {
+		double e = square((double)a->v[j]);
+		for (size_t i = 0; i < a->dk; i++) {
+			state[i] = square((double)a->state[j * a->dk + i] * (double)a->alpha[i]);
+			e += state[i] * square((double)a->k[i]);
+		}
+		o[j] = 0;
+		for (size_t i = 0; i < a->dk; i++) {
+			state[i] += square((double)a->beta * (double)a->k[i]) * e;
+			o[j] += state[i] * square((double)a->q[i]);
+		}
+	}
+}
+
+static void kda_case(struct run *r, size_t dk, size_t dv)
+{
+	struct kda a = { .dk = dk, .dv = dv };
+	size_t n = dk * dv;
+	where(r, "dk=%zu dv=%zu", dk, dv);
+	new_kda(r, &a);
+	float *want = box_copy(r, SLOT_WANT, a.state, n), *got = box_copy(r, SLOT_B, a.state, n), *alone = box_copy(r, SLOT_ALONE, a.state, n);
+	float *o_want = box_f(r, SLOT_MORE + 3, dv), *o_alone = box_f(r, SLOT_MORE + 4, dv);
+	kda_part(r->ref, &a, want, o_want, 0, dv);
+	kda_part(r->got, &a, got, a.o, 0, dv);
+	double *terms = box(r, SLOT_TERMS, n, sizeof(*terms)), *o_terms = box(r, SLOT_TERMS2, dv, sizeof(*o_terms));
+	kda_terms(&a, terms, o_terms);
+	near_terms(r, "o", a.o, o_want, o_terms, dv);
+	near_terms(r, "state", got, want, terms, n);
+	for (size_t j = 0; j < dv; j++)
+		kda_part(r->got, &a, alone, o_alone, j, 1);
+	same(r, "alone: o", o_alone, a.o, dv);
+	same(r, "alone: state", alone, got, n);
+	box_check(r);
+}
+
+static void check_kda(struct run *r, const void *how K_UNUSED)
+{
+	static const int widths[] = { 0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 47, 48, 49, 63, 64, 65, 96, 127, 128, 129 };
+	for (size_t i = 0; i < K_LEN(widths); i++)
+		for (int k = 0; k < 3; k++)
+			kda_case(r, (size_t)widths[i], k == 2 ? 128 : PICK(r, sides));
+}
+
+static void go_kda(const struct kk *k, void *arg)
+{
+	const struct kda *a = arg;
+	kda_part(k, a, a->state, a->o, 0, a->dv);
+}
+
+static void bench_kda(const void *how K_UNUSED, void (*time)(void *ctx, const struct bench *b), void *ctx)
+{
+	struct run r = { .name = "bench", .level = "", .timed = true };
+	struct kda a = { .dk = 128, .dv = 128 };
+	new_kda(&r, &a);
+	/* Repeated with the same key: a long one would let the state grow. */
+	a.beta = 0.01f;
+	time(ctx, &(struct bench){ "128 x 128", go_kda, &a });
+}
+
+static const bool yes = true;
+const struct row kcheck_mat[] = {
+	{ "gemm_f32", check_gemm, NULL, bench_gemm }, { "gemm_bf16", check_gemm, &yes, bench_gemm },
+	{ "unpack", check_unpack, NULL, bench_unpack }, { "mix", check_mix, NULL, bench_mix }, { "rope", check_rope, NULL, bench_rope },
+	{ "conv_silu", check_conv, NULL, bench_conv }, { "kda_step", check_kda, NULL, bench_kda }, { .name = NULL },
+};
