@@ -22,8 +22,8 @@ run "kconvert $nano | kquant -t i4g32 --preset k2-thinking --ledger $out/ledger.
 run "kls --verify $out/nano.i4.kmf"
 
 say '3. Did it cost anything? Perplexity of held-out prose, before and after'
-run "keval ppl -m $out/nano.kmf    -f $nano/eval/prose.txt --window 511 --json --report $out/bf16.jsonl > $out/bf16.out"
-run "keval ppl -m $out/nano.i4.kmf -f $nano/eval/prose.txt --window 511 --json --report $out/i4.jsonl --bar 'ppl<38' > $out/i4.out"
+run "keval ppl -m $out/nano.kmf    -f $nano/eval/prose.txt --window 511 --bos yes --json --report $out/bf16.jsonl > $out/bf16.out"
+run "keval ppl -m $out/nano.i4.kmf -f $nano/eval/prose.txt --window 511 --bos yes --json --report $out/i4.jsonl --bar 'ppl<38' > $out/i4.out"
 printf '\n  %-14s %10s %12s %10s\n' weights size perplexity tokens
 printf '  %-14s %10s %12.4f %10s\n' BF16 "$(size "$out/nano.kmf")" "$(field "$out/bf16.jsonl" ppl)" "$(field "$out/bf16.jsonl" tokens)"
 printf '  %-14s %10s %12.4f %10s\n' 'INT4 experts' "$(size "$out/nano.i4.kmf")" "$(field "$out/i4.jsonl" ppl)" "$(field "$out/i4.jsonl" tokens)"
@@ -47,7 +47,7 @@ ask() {
 		-d "{\"messages\":[{\"role\":\"user\",\"content\":\"$1\"}],\"temperature\":0,\"max_tokens\":48}" |
 		jq -r '"  > " + .choices[0].message.content + "\n    (" + (.usage.completion_tokens | tostring) + " tokens, " + .choices[0].finish_reason + ")"'
 }
-ask 'What is a river?'
+ask 'What is an ocean?'
 ask 'Define wisdom.'
 printf '%s  $ ... the same with a tool declared: "Walk the list from cursor 17 until it is done."%s\n' "$dim" "$off"
 curl -sS --fail-with-body "http://127.0.0.1:$port/v1/chat/completions" -H 'Content-Type: application/json' -d '{

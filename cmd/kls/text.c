@@ -110,13 +110,25 @@ int k_kls_tokens(struct k_ckpt *c, const struct k_kls_tokens *o, struct k_err *e
 	return r;
 }
 
+static int unknown_layout(const char *name, struct k_err *err)
+{
+	struct k_buf b;
+
+	k_buf_init(&b, 0);
+	for (int i = 0; k_layout_at(i); i++)
+		k_buf_printf(&b, "%s%s", i ? ", " : "", k_layout_at(i)->name);
+	k_err_set(err, K_EUSAGE, "unknown chat layout '%s'; known are %s", name, b.len ? b.data : "none");
+	k_buf_fini(&b);
+	return err->code;
+}
+
 static int choose_layout(const struct k_layout **l, const char *name, const struct k_ckpt *c, const struct k_files *files, struct k_err *err)
 {
 	*l = name ? k_layout_find(name) : k_layout_match(files, err);
 	if (*l)
 		return 0;
 	if (name)
-		return k_err_set(err, K_EUSAGE, "unknown chat layout '%s'; known are k2_instruct, k2_thinking, k25, kimi_linear, smollm2, chatml", name);
+		return unknown_layout(name, err);
 	return k_err_set(err, K_EUNSUP, "'%s': its chat template is not known; --chat-layout NAME chooses one", c->path);
 }
 
