@@ -6,7 +6,7 @@
 #   $(B)/bin/      the tools: cmd/k*.c, each with cmd/cli.c and the folder cmd/NAME/ where there is one
 #   $(B)/ktest $(B)/kcheck   unit tests; kernels against the reference
 #
-# Variants live side by side: make B=build/mine CFLAGS=-O3. Honoured: CC CFLAGS LDFLAGS AR DESTDIR prefix.
+# Variants live side by side: make B=build/mine CFLAGS=-O3. Honoured: CC CFLAGS LDFLAGS AR DESTDIR prefix V.
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -112,22 +112,25 @@ $(B)/gen/web/$(notdir $(1)).inc: $(1)
 endef
 $(foreach w,$(web),$(eval $(call web_rule,$(w))))
 
+# One word a file; make V=1 shows the commands.
+say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(2);)
+
 # --- objects ------------------------------------------------------------------------------------------------------------
 
 # Objects in kernels/LEVEL/ get the level's flags.
 level_of = $(flags_$(word 2,$(subst /, ,$(1))))
 $(B)/obj/kernels/%.o: kernels/%.c $(B)/gen/flags | $(gen)
 	@mkdir -p $(@D)
-	$(CC) $(K_CFLAGS) $(call level_of,$<) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<) $(CC) $(K_CFLAGS) $(call level_of,$<) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(B)/obj/%.o: %.c $(B)/gen/flags | $(gen)
 	@mkdir -p $(@D)
-	$(CC) $(K_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<) $(CC) $(K_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/libcore.a: $(call obj,$(lib_src)) $(B)/gen/objects.list
 	@rm -f $@
-	$(AR) rcs $@ $(filter %.o,$^)
+	$(call say,AR,$@) $(AR) rcs $@ $(filter %.o,$^)
 
-link = $(CC) $(K_LDFLAGS) $(CFLAGS) $(LDFLAGS) -o $@
+link = $(call say,LD,$@) $(CC) $(K_LDFLAGS) $(CFLAGS) $(LDFLAGS) -o $@
 define tool_rule
 $(B)/bin/$(1): $(call obj,cmd/$(1).c $(cli_src) $(wildcard cmd/$(1)/*.c)) $(B)/libcore.a
 	@mkdir -p $$(@D)
@@ -266,4 +269,4 @@ help:
 	@echo 'make man        manual pages, in $(B)/man/'
 	@echo 'make install    tools, pages, completions; prefix=$(prefix) DESTDIR='
 	@echo 'make dist       a source archive;   make format   clang-format;   make clean'
-	@echo 'variables       CC CFLAGS LDFLAGS B=build/x'
+	@echo 'variables       CC CFLAGS LDFLAGS B=build/x; V=1 shows the commands'

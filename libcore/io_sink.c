@@ -292,19 +292,18 @@ int k_sink_reserve(struct k_sink *s, uint64_t n, struct k_err *err)
 /* The folder's entry is data too. */
 static int sync_folder(struct k_sink *s, struct k_err *err)
 {
-	char *slash = strrchr(s->path, '/'), *dir;
+	char *slash = strrchr(s->path, '/');
 	int fd, rc = 0;
 
-	dir = slash ? k_strndup(s->path, (size_t)(slash - s->path) + 1) : k_strdup(".");
-	if (!dir)
-		return k_err_nomem(err, strlen(s->path), "a file name");
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* The file has its name and nothing may fail for want of memory: the path is cut where it is. */
+	if (slash)
+		slash[1] = 0;
+	fd = open(slash ? s->path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	/* A folder that may be written but not read cannot be synced; the file itself is. */
 	if (fd >= 0 && fsync(fd) && errno != EINVAL && errno != ENOTSUP)
 		rc = k_err_io(err, "cannot write the folder of '%s'", s->name);
 	if (fd >= 0)
 		close(fd);
-	k_free(dir);
 	return rc;
 }
 

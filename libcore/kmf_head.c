@@ -142,6 +142,10 @@ static int read_entry(struct k_ckpt *c, int i, const struct k_json *v, uint64_t 
 	if ((uint64_t)bytes != e->bytes || (uint64_t)offset != e->offset)
 		return k_err_set(err, K_EFORMAT, "'%s': %s stands at %lld with %lld bytes; its type and shape want %llu with %llu", where, e->name,
 			(long long)offset, (long long)bytes, (unsigned long long)e->offset, (unsigned long long)e->bytes);
+	/* Experts are written out one by one elsewhere: each has its byte, or there are few. */
+	if (strchr(e->name, '*') && (e->ndim < 2 || (uint64_t)e->shape[0] > K_MAX(e->bytes, 65536)))
+		return k_err_set(err, K_EFORMAT, "'%s': %s is a stack of %lld experts in %llu bytes", where, e->name,
+			(long long)(e->ndim ? e->shape[0] : 0), (unsigned long long)e->bytes);
 	*end = e->offset + e->bytes;
 	if (*end > (uint64_t)1 << 60)
 		return k_err_set(err, K_EFORMAT, "'%s': %s ends beyond 2^60 bytes", where, e->name);

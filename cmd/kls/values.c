@@ -65,16 +65,27 @@ int k_kls_verify(struct k_ckpt *c, const struct k_ctx *ctx, struct k_err *err)
 
 struct stats { double min, max, sum2; int64_t n, zeros, bad; };
 
+/* Room for a row. A tensor without bytes may say that its rows are as long as it likes. */
+static float *new_row(uint64_t bytes, int64_t cols, struct k_err *err)
+{
+	size_t n = bytes ? (size_t)cols * sizeof(float) : 1;
+	float *row = k_alloc(n);
+
+	if (!row)
+		k_err_nomem(err, n, "a row");
+	return row;
+}
+
 static int stats_of(struct k_ckpt *c, int i, struct stats *s, struct k_err *err)
 {
 	int64_t cols = k_entry_cols(&c->entries[i]);
-	float *row = k_alloc((size_t)K_MAX(cols, 1) * sizeof(*row));
+	float *row = new_row(c->entries[i].bytes, cols, err);
 	struct k_walk w;
 	int r;
 
 	*s = (struct stats){ .min = INFINITY, .max = -INFINITY };
 	if (!row)
-		return k_err_nomem(err, (size_t)cols * sizeof(*row), "a row");
+		return err->code;
 	r = k_walk_begin(&w, c, i, err);
 	while (r == 0 && (r = k_walk_next(&w, err)) == 1) {
 		for (int64_t k = 0; k < w.rows; k++) {
@@ -173,15 +184,15 @@ static int dump_raw_tensor(const struct k_raw *stored, bool raw, struct k_sink *
 {
 	struct k_raw t = *stored;
 	int64_t cols = k_shape_cols(t.ndim, t.shape), rows = k_shape_rows(t.ndim, t.shape), slices = k_shape_slices(t.ndim, t.shape);
-	size_t granule = t.type->granule_bytes(cols, t.type->granule);
-	uint8_t *buf = k_alloc(K_MAX(granule, 1));
-	float *row = k_alloc((size_t)K_MAX(cols, 1) * sizeof(*row));
-	int r = buf && row ? 0 : k_err_nomem(err, granule, t.name);
+	size_t granule = t.bytes || t.part[0] ? t.type->granule_bytes(cols, t.type->granule) : 1;
+	uint8_t *buf = k_alloc(granule);
+	float *row = buf ? new_row(granule > 1, cols, err) : NULL;
+	int r = row ? 0 : buf ? err->code : k_err_nomem(err, granule, t.name);
 
 	t.row_order = NULL;
 	if (r == 0 && !raw)
 		r = put_npy_head(s, t.ndim, t.shape, err);
-	for (int64_t k = 0; r == 0 && k < slices; k++)
+	for (int64_t k = 0; r == 0 && cols && rows && k < slices; k++)
 		for (int64_t i = 0; r == 0 && i < rows; i += t.type->granule) {
 			int n = (int)K_MIN((int64_t)t.type->granule, rows - i);
 
@@ -203,12 +214,12 @@ static int dump_entry(struct k_ckpt *c, int i, int64_t slice, bool raw, struct k
 {
 	const struct k_entry *e = &c->entries[i];
 	int64_t cols = k_entry_cols(e);
-	float *row = k_alloc((size_t)K_MAX(cols, 1) * sizeof(*row));
+	float *row = new_row(e->bytes, cols, err);
 	struct k_walk w;
 	int r;
 
 	if (!row)
-		return k_err_nomem(err, (size_t)cols * sizeof(*row), e->name);
+		return err->code;
 	r = k_walk_begin(&w, c, i, err);
 	if (r == 0 && slice >= 0)
 		w.off = (uint64_t)slice * k_entry_slice_bytes(e);
@@ -284,11 +295,10 @@ struct diff { int64_t n; int64_t differ; double max_abs, err2, x2; };
 static int diff_values(struct k_ckpt *a, int i, struct k_ckpt *b, int j, struct diff *d, struct k_err *err)
 {
 	int64_t cols = k_entry_cols(&a->entries[i]), rows = 0;
-	size_t bytes = (size_t)K_MAX(cols, 1) * sizeof(float);
-	float *x = k_alloc(bytes), *y = k_alloc(bytes);
+	float *x = new_row(a->entries[i].bytes, cols, err), *y = new_row(a->entries[i].bytes, cols, err);
 	struct k_walk wa = { 0 }, wb = { 0 };
 	int64_t ra = 0, rb = 0;
-	int r = x && y ? 0 : k_err_nomem(err, bytes, "a row"), more = 1;
+	int r = x && y ? 0 : err->code, more = 1;
 
 	memset(d, 0, sizeof(*d));
 	if (r == 0)

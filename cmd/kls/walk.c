@@ -5,7 +5,7 @@
 int k_walk_begin(struct k_walk *w, struct k_ckpt *c, int entry, struct k_err *err)
 {
 	const struct k_entry *e = &c->entries[entry];
-	size_t row, granule = e->type->granule_bytes(k_entry_cols(e), (int)K_MIN((int64_t)e->type->granule, K_MAX(k_entry_rows(e), 1)));
+	size_t row, granule = e->bytes ? e->type->granule_bytes(k_entry_cols(e), (int)K_MIN((int64_t)e->type->granule, k_entry_rows(e))) : 0;
 
 	memset(w, 0, sizeof(*w));
 	w->c = c;

@@ -31,7 +31,7 @@ for tool in "$BIN"/k*; do
 		cp "$T/.out" "$T/page"
 		case $form in
 		=bash) check "$t bash completion parses" bash -n "$T/page" ;;
-		=man) if command -v mandoc > /dev/null; then check "$t mdoc" mandoc -Tlint -Wwarning "$T/page"; fi ;;
+		=man) if command -v mandoc > /dev/null; then check "$t mdoc" sh -c "mandoc -Tlint -Wwarning < \"$T/page\""; fi ;;
 		esac
 	done
 
