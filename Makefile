@@ -190,7 +190,7 @@ check-tsan: deps
 # Every allocation, read and write of a row of command lines fails once (cmd/test/faults.sh).
 check-oom: deps
 	@$(again) B=build/oom all K_VARIANT='-fsanitize=address -fno-omit-frame-pointer -DK_FAULTS -DK_ASAN'
-	@K_BIN=build/oom/bin K_FAULT_BIN=build/oom/bin sh cmd/test/faults.sh
+	@K_BIN=build/oom/bin K_FAULT_BIN=build/oom/bin K_FAULT_STEP=1 MAKE='$(MAKE)' sh cmd/test/faults.sh
 
 bench: $(bins) $(if $(kcheck_src),$(B)/kcheck)
 	@$(B)/kcheck --bench

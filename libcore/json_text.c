@@ -7,6 +7,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include "libcore/unicode.h"
 #include <stdlib.h>
 
 /* --- UTF-8 --------------------------------------------------------------------------------------- */
@@ -14,45 +15,20 @@
 /* Length of the character at s (n > 0 bytes are there), or minus the number of bytes that one U+FFFD stands
  * for: the longest beginning of a character, else one byte (Unicode 3.9, substitution of maximal subparts).
  */
-static int utf8_len(const unsigned char *s, size_t n)
+static int utf8_len(const char *s, size_t n)
 {
-	unsigned char lo = 0x80, hi = 0xbf;
-	int want;
+	int len = k_unicode_step(s, n);
 
-	if (s[0] < 0x80)
-		return 1;
-	if (s[0] < 0xc2 || s[0] > 0xf4)
-		return -1;
-	want = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	if (s[0] == 0xe0)
-		lo = 0xa0;
-	else if (s[0] == 0xed)
-		hi = 0x9f;
-	else if (s[0] == 0xf0)
-		lo = 0x90;
-	else if (s[0] == 0xf4)
-		hi = 0x8f;
-	for (int i = 1; i < want; i++, lo = 0x80, hi = 0xbf)
-		if ((size_t)i >= n || s[i] < lo || s[i] > hi)
-			return -i;
-	return want;
+	return len ? len : -(int)n;
 }
 
-bool k_utf8_ok(const char *s, size_t n)
-{
-	for (int len; n > 0; s += len, n -= (size_t)len) {
-		len = utf8_len((const unsigned char *)s, n);
-		if (len < 0)
-			return false;
-	}
-	return true;
-}
+bool k_utf8_ok(const char *s, size_t n) { return k_unicode_check(s, n) == n; }
 
 void k_utf8_mend(struct k_buf *b, const char *s, size_t n)
 {
 	k_buf_room(b, n);
 	for (int len; n > 0; s += len, n -= (size_t)len) {
-		len = utf8_len((const unsigned char *)s, n);
+		len = utf8_len(s, n);
 		if (len > 0) {
 			k_buf_put(b, s, (size_t)len);
 			continue;
@@ -146,7 +122,7 @@ void k_json_quote(struct k_buf *b, const char *s, size_t n)
 	k_buf_putc(b, '"');
 	while (i < n) {
 		unsigned char c = (unsigned char)s[i];
-		int len = c < 0x80 ? 1 : utf8_len((const unsigned char *)s + i, n - i);
+		int len = c < 0x80 ? 1 : utf8_len(s + i, n - i);
 
 		if (len > 0 && c >= 0x20 && c != '"' && c != '\\') {
 			i += (size_t)len;

@@ -45,7 +45,5 @@ struct k_decoder { const struct k_tokenizer *t; unsigned char tail[4]; int n_tai
 void k_decoder_init(struct k_decoder *d, const struct k_tokenizer *t, bool show_control);
 void k_decoder_put(struct k_decoder *d, int32_t id, struct k_buf *out);
 void k_decoder_end(struct k_decoder *d, struct k_buf *out);
-/* Lossy UTF-8 of a byte string, appended. */
-void k_utf8_lossy(const char *p, size_t n, struct k_buf *out);
 
 #endif

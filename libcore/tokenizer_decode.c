@@ -31,12 +31,6 @@ static size_t put_whole(const char *p, size_t n, struct k_buf *out)
 	return 0;
 }
 
-void k_utf8_lossy(const char *p, size_t n, struct k_buf *out)
-{
-	if (put_whole(p, n, out))
-		k_buf_puts(out, replacement);
-}
-
 void k_decoder_init(struct k_decoder *d, const struct k_tokenizer *t, bool show_control)
 {
 	*d = (struct k_decoder){ .t = t, .show_control = show_control };

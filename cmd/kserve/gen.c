@@ -47,7 +47,7 @@ static void token_text(const struct k_gen *g, int32_t id, struct k_buf *out)
 	if (!g->s->tok || g->rq->tokens_as_ids)
 		k_buf_printf(out, "token_id:%d", (int)id);
 	else if (bytes)
-		k_utf8_lossy(bytes, len, out);
+		k_utf8_mend(out, bytes, len);
 }
 
 static struct k_json *token_json(const struct k_gen *g, int32_t id)

@@ -66,7 +66,7 @@ void k_fault_json(struct k_buf *out, const struct k_fault *f)
 	k_buf_puts(out, "{\"error\":{\"message\":");
 	struct k_buf clean;             /* a sentence that was cut may end within a character */
 	k_buf_init(&clean, 0);
-	k_utf8_lossy(f->msg, strlen(f->msg), &clean);
+	k_utf8_mend(&clean, f->msg, strlen(f->msg));
 	k_json_quote(out, clean.data ? clean.data : "", clean.len);
 	k_buf_fini(&clean);
 	k_buf_printf(out, ",\"type\":\"%s\",\"param\":", f->type);

@@ -71,7 +71,7 @@ static void put_lossy(const struct k_server *s, int32_t id, struct k_buf *out)
 	const char *p = k_tokenizer_bytes(s->tok, id, &n);
 	struct k_buf b;
 	k_buf_init(&b, 0);
-	k_utf8_lossy(p ? p : "", n, &b);
+	k_utf8_mend(&b, p ? p : "", n);
 	k_json_quote(out, b.len ? b.data : "", b.len);
 	out->failed |= b.failed;
 	k_buf_fini(&b);

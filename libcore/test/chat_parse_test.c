@@ -3,8 +3,7 @@
  * The conversations of testdata/chat, which others rendered, are parsed back. */
 #include "libcore/base.h"
 #include "libcore/chat.h"
-#include "libcore/test.h"
-#include <stdio.h>
+#include "libcore/test/vectors.h"
 
 #define SB "<|tool_calls_section_begin|>"
 #define SE "<|tool_calls_section_end|>"
@@ -16,44 +15,6 @@ static const struct k_layout plain = { .name = "plain", .start = K_PARSE_CONTENT
 static const struct k_layout instruct = { .name = "instruct", .start = K_PARSE_CONTENT, .tools = true };
 static const struct k_layout thinking = { .name = "thinking", .start = K_PARSE_START, .thinking = true, .tools = true };
 static const struct k_layout inside = { .name = "inside", .start = K_PARSE_REASON, .thinking = true, .tools = true };
-
-static char *read_file(const char *path, size_t *len)
-{
-	FILE *f = fopen(path, "rb");
-	struct k_buf b;
-	char part[65536];
-	size_t n;
-
-	if (!f)
-		k_test_fail(__FILE__, __LINE__, "%s cannot be opened", path);
-	k_buf_init(&b, 0);
-	while ((n = fread(part, 1, sizeof part, f)) > 0)
-		k_buf_put(&b, part, n);
-	fclose(f);
-	K_CHECK(!b.failed && b.len);
-	return k_buf_take(&b, len);
-}
-
-static struct k_tokenizer *tokenizer(void)
-{
-	static const char *const names[] = { "tiktoken.model", "tokenizer_config.json" };
-	struct k_tokenizer *t;
-	struct k_files files;
-	struct k_err err = { 0 };
-
-	k_files_init(&files, "kimi-synth");
-	for (size_t i = 0; i < K_LEN(names); i++) {
-		char path[128];
-		size_t len;
-
-		snprintf(path, sizeof path, "tokenizer/kimi-synth/%s", names[i]);
-		char *data = read_file(k_test_data(path), &len);
-		K_CHECK_OK(k_files_add(&files, names[i], data, len, &err));
-	}
-	K_CHECK_OK(k_tokenizer_open(&t, &files, 0, &err));
-	k_files_fini(&files);
-	return t;
-}
 
 /* --- what came out ------------------------------------------------------------------------------------------------ */
 
@@ -157,7 +118,7 @@ static void expect_at(int line, const struct setting *s, const char *output, con
 
 static struct setting setting(const struct k_layout *l, const char *tools)
 {
-	struct setting s = { .layout = l, .t = tokenizer(), .o = { .generation_prompt = true, .thinking = l->thinking } };
+	struct setting s = { .layout = l, .t = test_tokenizer("kimi-synth"), .o = { .generation_prompt = true, .thinking = l->thinking } };
 	struct k_err err = { 0 };
 
 	if (tools)
@@ -575,7 +536,7 @@ K_TEST(chat_parse_reads_what_others_rendered)
 {
 	struct setting with = setting(&thinking, NULL), without = setting(&instruct, NULL);
 	size_t len;
-	char *text = read_file(k_test_data("chat/vectors.jsonl"), &len);
+	char *text = test_read(k_test_data("chat/vectors.jsonl"), &len);
 	int checked = 0;
 
 	for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
