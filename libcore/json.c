@@ -2,28 +2,54 @@
  * json_text.c.
  *
  * struct k_json is a json_t under another name: a pointer is cast, nothing is wrapped. jansson's memory is
- * ours (k_alloc), and a thread-local mark says whether a parse failed for want of memory, which jansson
- * reports as bad text in some places. */
+ * ours (k_alloc). Its parser does not look whether a token that it copies found room: it goes on with a part,
+ * or ends in an assertion. So a parse that finds no memory is left by a jump, and what it took is freed. */
 #include "libcore/base.h"
 #include "libcore/json.h"
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static _Thread_local bool starved;
+/* Every piece of jansson's memory has a head, by which the pieces of a parse that is going on are linked. */
+struct piece { struct piece *prev, *next; };
+
+static _Thread_local struct parse {
+	jmp_buf *failed;                /* NULL: no parse is going on */
+	struct piece pieces;            /* ring */
+} parse;
 
 static void *take(size_t n)
 {
-	void *p = k_alloc(n);
+	struct piece *p = n < SIZE_MAX - sizeof *p ? k_alloc(n + sizeof *p) : NULL;
 
+	if (!p && parse.failed)
+		longjmp(*parse.failed, 1);
 	if (!p)
-		starved = true;
-	return p;
+		return NULL;
+	p->prev = p->next = NULL;
+	if (parse.failed) {
+		p->next = &parse.pieces;
+		p->prev = parse.pieces.prev;
+		p->prev->next = parse.pieces.prev = p;
+	}
+	return p + 1;
 }
 
-__attribute__((constructor)) static void use_our_memory(void) { json_set_alloc_funcs(take, k_free); }
+static void give(void *memory)
+{
+	struct piece *p = memory ? (struct piece *)memory - 1 : NULL;
+
+	if (p && p->prev) {
+		p->prev->next = p->next;
+		p->next->prev = p->prev;
+	}
+	k_free(p);
+}
+
+__attribute__((constructor)) static void use_our_memory(void) { json_set_alloc_funcs(take, give); }
 
 static json_t *in(const struct k_json *v) { return (json_t *)(uintptr_t)v; }
 static struct k_json *out_of(json_t *v) { return (struct k_json *)v; }
@@ -78,7 +104,7 @@ static void widen(struct k_buf *b, const char *text, size_t len)
 				whole &= memchr(digits, text[end], sizeof digits - 1) != NULL;
 			k_buf_put(b, text + i, end - i);
 			errno = 0;
-			if (whole && end - i >= 19 && (strtoll(b->data + b->len - (end - i), NULL, 10), errno == ERANGE))
+			if (whole && !b->failed && end - i >= 19 && (strtoll(b->data + b->len - (end - i), NULL, 10), errno == ERANGE))
 				k_buf_puts(b, ".0");
 			continue;
 		}
@@ -86,16 +112,37 @@ static void widen(struct k_buf *b, const char *text, size_t len)
 	}
 }
 
-static json_t *load_widened(const char *text, size_t len, size_t how, json_error_t *why)
+/* json_loadb, with *starved when memory gave out. Its value is nobody's part of a ring: it may be freed anywhere. */
+static json_t *load(const char *text, size_t len, size_t how, json_error_t *why, bool *starved)
+{
+	jmp_buf failed;
+	json_t *volatile v = NULL;
+
+	parse.pieces.prev = parse.pieces.next = &parse.pieces;
+	parse.failed = &failed;
+	*starved = setjmp(failed) != 0;
+	if (!*starved)
+		v = json_loadb(text, len, how, why);
+	parse.failed = NULL;
+	for (struct piece *p = parse.pieces.next, *next; p != &parse.pieces; p = next) {
+		next = p->next;
+		p->prev = p->next = NULL;
+		if (*starved)
+			k_free(p);
+	}
+	return *starved ? NULL : v;
+}
+
+static json_t *load_widened(const char *text, size_t len, size_t how, json_error_t *why, bool *starved)
 {
 	struct k_buf b;
 	json_t *v = NULL;
 
 	k_buf_init(&b, 0);
 	widen(&b, text, len);
+	*starved = b.failed;
 	if (!b.failed)
-		v = json_loadb(b.data, b.len, how, why);
-	starved |= b.failed;
+		v = load(b.data, b.len, how, why, starved);
 	k_buf_fini(&b);
 	return v;
 }
@@ -106,7 +153,8 @@ int k_json_parse(
 	int limit = flags & K_JSON_LAST_WINS ? 128 : 64;
 	size_t how = JSON_DECODE_ANY | (flags & K_JSON_LAST_WINS ? 0 : JSON_REJECT_DUPLICATES) |
 		(flags & K_JSON_NUL ? JSON_ALLOW_NUL : 0);
-	json_error_t why;
+	json_error_t why = { .text = "" };
+	bool starved;
 	json_t *v;
 
 	*out = NULL;
@@ -115,17 +163,13 @@ int k_json_parse(
 			err, K_EFORMAT, "'%s' begins with a byte order mark, wanted JSON without one", what);
 	if (too_deep(text, len, limit))
 		return k_err_set(err, K_EFORMAT, "'%s' is nested deeper than %d levels", what, limit);
-	starved = false;
-	why.text[0] = 0;
-	v = json_loadb(text, len, how, &why);
-	if (!v && json_error_code(&why) == json_error_numeric_overflow)
-		v = load_widened(text, len, how, &why);
-	if (v && !starved) {
+	v = load(text, len, how, &why, &starved);
+	if (!v && !starved && json_error_code(&why) == json_error_numeric_overflow)
+		v = load_widened(text, len, how, &why, &starved);
+	if (v) {
 		*out = out_of(v);
 		return 0;
 	}
-	/* Without memory jansson may also go on with a value that is missing something. */
-	json_decref(v);
 	if (starved || json_error_code(&why) == json_error_out_of_memory)
 		return k_err_nomem(err, len, what);
 	return k_err_set(err, K_EFORMAT, "'%s' is not valid JSON at line %d, column %d: %s", what, why.line,
