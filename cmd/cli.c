@@ -5,6 +5,7 @@
  * The only state of the process is what signal handlers need: the number of the signal that asked to stop. */
 #include "libcore/base.h"
 #include "cmd/cli.h"
+#include "formats/format.h"
 #include "libcore/cpu.h"
 #include "libcore/hash.h"
 #include "libcore/io.h"
@@ -144,7 +145,8 @@ static void put_version(struct k_buf *b)
 	k_buf_puts(b, "; backends:");
 	for (size_t i = 0; backends[i]; i++)
 		k_buf_printf(b, " %s", backends[i]);
-	k_buf_printf(b, "; libraries: %s, %s, %s\n", k_json_library(), rx, k_hash_library());
+	k_buf_printf(b, "; libraries: %s, %s, %s, %s%s%s\n", k_json_library(), rx, k_hash_library(), k_archive_library(),
+		k_tool.library ? ", " : "", k_tool.library ? k_tool.library() : "");
 }
 
 static void put_levels(struct k_buf *b, bool table)

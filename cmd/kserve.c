@@ -158,5 +158,6 @@ const struct k_tool k_tool = {
 	.examples = examples,
 	.args_size = sizeof(struct args),
 	.max_operands = 1,
+	.library = k_http_library,
 	.run = run,
 };

@@ -583,3 +583,5 @@ static int taste(const struct k_format_in *in, const void *head, size_t n)
 const struct k_format k_format_archive = {
 	.name = "tar", .about = "tar archive, plain or packed with gzip, zstd or xz", .taste = taste, .open = open_tar,
 };
+
+const char *k_archive_library(void) { return archive_version_string(); }

@@ -46,5 +46,7 @@ struct k_write_opts { uint64_t shard_size; bool dequant; const char *dtype; /* N
 int k_format_open(struct k_ckpt **out, const char *path, bool map, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 const struct k_format *k_format_find(const char *name);
 const struct k_format *k_format_at(int i);
+/* "libarchive 3.6.2" */
+const char *k_archive_library(void);
 
 #endif

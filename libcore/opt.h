@@ -87,7 +87,7 @@ struct k_tool {
 	int max_operands;               /* -1: any */
 	bool stop_at_operand;           /* the first operand ends the options (kbench compare) */
 	int (*run)(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err);   /* 0 or a code; cmd/cli.c */
-	const char *levels;             /* unused by libcore */
+	const char *(*library)(void);   /* name and version of a library that only this tool has; NULL: none */
 };
 
 /* Fills args (zeroed, then defaults, then environment, then argv[1..]). operands: new array (k_free), pointing into argv. */

@@ -42,7 +42,7 @@ while [ ! -s "$out/port" ]; do
 done
 port=$(cat "$out/port")
 ask() {
-	printf '%s  $ curl http://127.0.0.1:%s/v1/chat/completions -d '\''{"messages":[{"role":"user","content":"%s"}]}'\''%s\n' "$dim" "$port" "$1" "$off"
+	printf '%s  $ curl --json '\''{"messages":[{"role":"user","content":"%s"}]}'\'' http://127.0.0.1:%s/v1/chat/completions%s\n' "$dim" "$1" "$port" "$off"
 	curl -sS --fail-with-body "http://127.0.0.1:$port/v1/chat/completions" -H 'Content-Type: application/json' \
 		-d "{\"messages\":[{\"role\":\"user\",\"content\":\"$1\"}],\"temperature\":0,\"max_tokens\":48}" |
 		jq -r '"  > " + .choices[0].message.content + "\n    (" + (.usage.completion_tokens | tostring) + " tokens, " + .choices[0].finish_reason + ")"'

@@ -496,7 +496,7 @@ static int check_head(struct evhttp_request *req, struct k_fault *f)
 		return k_fault_set(f, 415, "unsupported_media_type", NULL, "compressed requests are not supported");
 	size_t n = type ? strcspn(type, "; \t") : 0;
 	if (type && evhttp_request_get_command(req) == EVHTTP_REQ_POST && (n != 16 || strncasecmp(type, "application/json", n)))
-		return k_fault_set(f, 415, "unsupported_media_type", NULL, "Content-Type must be application/json");
+		return k_fault_set(f, 415, "unsupported_media_type", NULL, "Content-Type must be application/json (curl --json BODY says so)");
 	return 0;
 }
 
@@ -760,3 +760,5 @@ int k_http_run(const struct k_server *s, struct k_sched *sched, const struct k_h
 	}
 	return rc;
 }
+
+const char *k_http_library(void) { return "libevent " LIBEVENT_VERSION; }

@@ -16,4 +16,7 @@ struct k_http_opts {
 int k_http_run(const struct k_server *s, struct k_sched *sched, const struct k_http_opts *o, const struct k_ctx *ctx,
 	struct k_err *err) K_MUST_USE;
 
+/* "libevent 2.1.12-stable" */
+const char *k_http_library(void);
+
 #endif
