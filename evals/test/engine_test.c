@@ -7,10 +7,10 @@
 #include "libcore/seq.h"
 #include "libcore/test.h"
 
-enum { LEN = 100 };
+enum { LEN = 100, LONG = 2300 };
 static const char *const names[] = { "tiny/kimi-linear-tiny", "tiny/kimi-k2-tiny", "tiny/kimi-linear-tiny-int4", "tiny/llama-tiny" };
 
-struct bench { struct k_ctx ctx; struct k_device *dev; struct k_model *m; int64_t vocab; int32_t ids[LEN]; };
+struct bench { struct k_ctx ctx; struct k_device *dev; struct k_model *m; int64_t vocab; int32_t ids[LONG]; };
 
 static void set_up(struct bench *b, const char *name, int threads)
 {
@@ -23,7 +23,7 @@ static void set_up(struct bench *b, const char *name, int threads)
 	K_CHECK_OK(k_device_open(&b->dev, &b->ctx, NULL, &err));
 	K_CHECK_OK(k_model_open(&b->m, c, b->dev, &(struct k_model_opts){ 0 }, &b->ctx, &err));
 	b->vocab = k_model_hp(b->m)->n_vocab;
-	for (int i = 0; i < LEN; i++)
+	for (int i = 0; i < LONG; i++)
 		b->ids[i] = (int32_t)((i * 7919 + 13) % b->vocab);
 }
 
@@ -82,6 +82,29 @@ K_TEST(engine_chunks_do_not_matter)
 			same(&b, names[i], run(&b, s, 0, LEN, chunk), want);
 			k_seq_free(s);
 		}
+		free(want);
+		tear_down(&b);
+	}
+}
+
+/* A long context is attended to in spans, which are tasks when there are few queries and many threads. */
+K_TEST(engine_long_contexts_do_not_depend_on_threads)
+{
+	for (size_t i = 0; i < K_LEN(names); i++) {
+		struct bench b;
+		struct k_seq *s;
+		float *want;
+
+		set_up(&b, names[i], 1);
+		s = new_seq(&b);
+		want = run(&b, s, 0, LONG, 500);
+		k_seq_free(s);
+		tear_down(&b);
+		set_up(&b, names[i], 7);
+		s = new_seq(&b);
+		free(run(&b, s, 0, LONG - 9, LONG));
+		same(&b, names[i], run(&b, s, LONG - 9, LONG, 1), want);
+		k_seq_free(s);
 		free(want);
 		tear_down(&b);
 	}

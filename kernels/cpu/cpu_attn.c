@@ -3,19 +3,29 @@
  * MLA is GQA with one key head that all query heads share: key = [latent | rotated part], value = latent, once the query has been
  * taken through K_h; its output then goes through V_h.
  *
- *   query (row, head):   page 0        page 1        ...  the page of its own position
- *                        scores        scores             scores of positions <= its own only
- *                        m, l, acc  -> m', l', acc' -> ..., acc / l      (running maximum, sum, weighted values)
+ *   query (row, head):   span 0                        span 1              ...  up to its own position
+ *                        page 0       page 1    ...    page 16 ...              scores of positions <= its own only
+ *                        m, l, acc -> m', l', acc'     m, l, acc -> ...         (running maximum, sum, weighted values)
+ *                        `----------- part ----+-------- part -----+--- ... merged in order, acc / l
  *
- * A task takes CPU_QUERIES queries that share a key head, and reads each page once for all of them. Each query goes through the same
- * pages in the same order whatever its neighbours: the steps depend on its position alone. Later positions are never touched, not even
- * multiplied by 0. */
+ * A task takes CPU_QUERIES queries that share a key head, and reads each page once for all of them: all their spans, or one where
+ * there are too few tasks for the threads (decoding a long context). Spans begin at fixed positions and are merged in order, so a
+ * query goes through the same steps whatever its neighbours and the threads. Later positions are never touched, not even multiplied
+ * by 0. */
 #include "libcore/base.h"
 #include <math.h>
 #include "kernels/cpu/cpu_impl.h"
 
+enum { SPAN_PAGES = 16 };
+
+/* What queries have gathered of one span, or of all so far. */
+struct part { float *top, *sum, *acc; };        /* [CPU_QUERIES], [CPU_QUERIES], [CPU_QUERIES][dv] */
+
+static int64_t part_floats(int64_t dv) { return CPU_QUERIES * (dv + 2); }
+static struct part part_at(float *p) { return (struct part){ p, p + CPU_QUERIES, p + 2 * CPU_QUERIES }; }
+
 struct attn {
-	const struct cpu *c;
+	struct cpu *c;
 	const struct k_seg *seg;
 	int64_t n_seg;
 	int64_t from, to;                       /* rows of the batch in this round */
@@ -25,9 +35,12 @@ struct attn {
 	int64_t n_kv, group;                    /* key heads; query heads of each */
 	int64_t dk, dv, width, value;           /* sizes; floats a position; where values begin. Head h: key at h dk, value at value + h dv */
 	float scale;
+	/* Where spans are tasks: */
+	int64_t span, n_span;                   /* the first of this round, and how many */
+	float *parts;                           /* by task: what was merged so far, then n_span parts */
 };
 
-/* The part of a segment that lies in this round. */
+/* The rows of a segment that lie in this round. */
 static int64_t seg_rows(const struct attn *a, const struct k_seg *s, int64_t *first)
 {
 	int64_t from = K_MAX(s->row, a->from), to = K_MIN(s->row + s->n, a->to);
@@ -42,8 +55,8 @@ struct queries {
 	const float *q[CPU_QUERIES];
 	float *out[CPU_QUERIES];
 	int64_t limit[CPU_QUERIES];             /* positions below it are seen; ascending */
-	float top[CPU_QUERIES], sum[CPU_QUERIES];
-	float *score, *acc;                     /* [n][K_PAGE], [n][dv] */
+	float *score;                           /* [n][K_PAGE] */
+	struct part p;                          /* the span that is gathered */
 };
 
 /* One page for one query: scores become weights; what was gathered is scaled to the new maximum. Returns the positions it sees. */
@@ -55,14 +68,14 @@ static int64_t weigh(const struct attn *a, struct queries *g, int64_t i, int64_t
 	if (seen <= 0)
 		return 0;
 	float top = a->scale * kk->max(s, (size_t)seen);
-	top = top > g->top[i] ? top : g->top[i];
-	if (top > g->top[i] && base > 0) {
-		float f = expf(g->top[i] - top);
-		kk->scale(g->acc + i * a->dv, f, (size_t)a->dv);
-		g->sum[i] *= f;
+	top = top > g->p.top[i] ? top : g->p.top[i];
+	if (top > g->p.top[i] && g->p.sum[i] != 0) {
+		float f = expf(g->p.top[i] - top);
+		kk->scale(g->p.acc + i * a->dv, f, (size_t)a->dv);
+		g->p.sum[i] *= f;
 	}
-	g->top[i] = top;
-	g->sum[i] += kk->exp_sum(s, a->scale, top, (size_t)seen);
+	g->p.top[i] = top;
+	g->p.sum[i] += kk->exp_sum(s, a->scale, top, (size_t)seen);
 	return seen;
 }
 
@@ -78,39 +91,76 @@ static void attend_page(const struct attn *a, struct queries *g, int64_t page)
 		same &= seen[i] == rows;
 	}
 	if (same) {
-		kk->mix(g->acc, (size_t)a->dv, g->score, K_PAGE, (int)g->n, values, (size_t)a->width, (int)rows, (size_t)a->dv);
+		kk->mix(g->p.acc, (size_t)a->dv, g->score, K_PAGE, (int)g->n, values, (size_t)a->width, (int)rows, (size_t)a->dv);
 		return;
 	}
 	for (int64_t i = 0; i < g->n; i++)
-		kk->mix(g->acc + i * a->dv, (size_t)a->dv, g->score + i * K_PAGE, K_PAGE, 1, values, (size_t)a->width, (int)seen[i],
+		kk->mix(g->p.acc + i * a->dv, (size_t)a->dv, g->score + i * K_PAGE, K_PAGE, 1, values, (size_t)a->width, (int)seen[i],
 			(size_t)a->dv);
 }
 
-static void attend(const struct attn *a, struct queries *g)
+static void clear_part(const struct attn *a, struct part p, int64_t n)
 {
-	memset(g->acc, 0, (size_t)(g->n * a->dv) * sizeof(*g->acc));
-	for (int64_t i = 0; i < g->n; i++) {
-		g->top[i] = -INFINITY;
-		g->sum[i] = 0;
-	}
-	for (int64_t page = 0; page * K_PAGE < g->limit[g->n - 1]; page++)
-		attend_page(a, g, page);
-	for (int64_t i = 0; i < g->n; i++) {
-		a->c->kk.scale(g->acc + i * a->dv, 1 / g->sum[i], (size_t)a->dv);
-		memcpy(g->out[i], g->acc + i * a->dv, (size_t)a->dv * sizeof(*g->acc));
+	memset(p.acc, 0, (size_t)(n * a->dv) * sizeof(*p.acc));
+	for (int64_t i = 0; i < n; i++) {
+		p.top[i] = -INFINITY;
+		p.sum[i] = 0;
 	}
 }
 
+static void attend_span(const struct attn *a, struct queries *g, struct part p, int64_t span)
+{
+	int64_t end = K_MIN(k_div_up(g->limit[g->n - 1], K_PAGE), (span + 1) * SPAN_PAGES);
+
+	clear_part(a, p, g->n);
+	g->p = p;
+	for (int64_t page = span * SPAN_PAGES; page < end; page++)
+		attend_page(a, g, page);
+}
+
+/* What the next span gave goes to what was gathered before. A query that saw nothing has a sum of 0. */
+static void merge(const struct attn *a, int64_t n, struct part to, struct part from)
+{
+	const struct kk *kk = &a->c->kk;
+
+	for (int64_t i = 0; i < n; i++) {
+		float *acc = to.acc + i * a->dv, *more = from.acc + i * a->dv, top = K_MAX(to.top[i], from.top[i]);
+
+		if (from.sum[i] == 0)
+			continue;
+		if (to.sum[i] == 0) {
+			memcpy(acc, more, (size_t)a->dv * sizeof(*acc));
+			to.sum[i] = from.sum[i];
+		} else {
+			float f = expf(to.top[i] - top), h = expf(from.top[i] - top);
+
+			kk->scale(acc, f, (size_t)a->dv);
+			kk->axpy(acc, more, h, (size_t)a->dv);
+			to.sum[i] = to.sum[i] * f + from.sum[i] * h;
+		}
+		to.top[i] = top;
+	}
+}
+
+static void put_out(const struct attn *a, const struct queries *g, struct part p)
+{
+	for (int64_t i = 0; i < g->n; i++) {
+		a->c->kk.scale(p.acc + i * a->dv, 1 / p.sum[i], (size_t)a->dv);
+		memcpy(g->out[i], p.acc + i * a->dv, (size_t)a->dv * sizeof(*p.acc));
+	}
+}
+
+static int64_t spans_of(const struct queries *g) { return k_div_up(g->limit[g->n - 1], SPAN_PAGES * K_PAGE); }
+
 static int64_t blocks_of(const struct attn *a, int64_t rows) { return k_div_up(rows * a->group, CPU_QUERIES); }
 
-static void attn_task(void *arg, int64_t i, int worker)
+/* The queries of task i. */
+static void gather(const struct attn *a, int64_t i, int worker, struct queries *g)
 {
-	const struct attn *a = arg;
-	struct queries g = { .kv = i % a->n_kv, .score = room_of(a->c, worker) };
 	int64_t block = i / a->n_kv, first, rows = 0;
 	const struct k_seg *s = a->seg;
 
-	g.acc = g.score + CPU_QUERIES * K_PAGE;
+	*g = (struct queries){ .kv = i % a->n_kv, .score = room_of(a->c, worker) };
 	for (;; s++) {
 		K_ASSERT(s < a->seg + a->n_seg);
 		rows = seg_rows(a, s, &first);
@@ -118,26 +168,95 @@ static void attn_task(void *arg, int64_t i, int worker)
 			break;
 		block -= blocks_of(a, rows);
 	}
-	g.seg = s;
-	for (int64_t j = block * CPU_QUERIES; j < rows * a->group && g.n < CPU_QUERIES; j++) {
-		int64_t row = first + j / a->group, head = g.kv * a->group + j % a->group;
-		g.q[g.n] = a->q + (row - a->from) * a->q_row + head * a->q_head;
-		g.out[g.n] = a->out + (row - a->from) * a->out_row + head * a->out_head;
-		g.limit[g.n++] = s->pos + (row - s->row) + 1;
+	g->seg = s;
+	for (int64_t j = block * CPU_QUERIES; j < rows * a->group && g->n < CPU_QUERIES; j++) {
+		int64_t row = first + j / a->group, head = g->kv * a->group + j % a->group;
+		g->q[g->n] = a->q + (row - a->from) * a->q_row + head * a->q_head;
+		g->out[g->n] = a->out + (row - a->from) * a->out_row + head * a->out_head;
+		g->limit[g->n++] = s->pos + (row - s->row) + 1;
 	}
-	attend(a, &g);
+}
+
+/* All spans of a task's queries. */
+static void attn_task(void *arg, int64_t i, int worker)
+{
+	const struct attn *a = arg;
+	struct queries g;
+	float *room = room_of(a->c, worker) + CPU_QUERIES * K_PAGE;
+	struct part all = part_at(room), one = part_at(room + part_floats(a->dv));
+
+	gather(a, i, worker, &g);
+	clear_part(a, all, g.n);
+	for (int64_t span = 0; span < spans_of(&g); span++) {
+		attend_span(a, &g, one, span);
+		merge(a, g.n, all, one);
+	}
+	put_out(a, &g, all);
+}
+
+static struct part split_part(const struct attn *a, int64_t task, int64_t slot)
+{
+	return part_at(a->parts + (task * (a->n_span + 1) + slot) * part_floats(a->dv));
+}
+
+/* One span of a task's queries. */
+static void span_task(void *arg, int64_t i, int worker)
+{
+	const struct attn *a = arg;
+	int64_t task = i / a->n_span, slot = i % a->n_span;
+	struct queries g;
+
+	gather(a, task, worker, &g);
+	if (a->span + slot < spans_of(&g))
+		attend_span(a, &g, split_part(a, task, 1 + slot), a->span + slot);
+}
+
+static void merge_task(void *arg, int64_t i, int worker)
+{
+	const struct attn *a = arg;
+	struct part all = split_part(a, i, 0);
+	struct queries g;
+
+	gather(a, i, worker, &g);
+	if (a->span == 0)
+		clear_part(a, all, g.n);
+	for (int64_t slot = 0; slot < a->n_span && a->span + slot < spans_of(&g); slot++)
+		merge(a, g.n, all, split_part(a, i, 1 + slot));
+	if (a->span + a->n_span >= spans_of(&g) && a->span < spans_of(&g))
+		put_out(a, &g, all);
+}
+
+/* Spans as tasks, as many at once as there is scratch for. False: not even two. */
+static bool run_split(struct attn *a, int64_t tasks, int64_t spans, double work)
+{
+	int64_t floats = tasks * part_floats(a->dv), fit = cpu_fit(a->c, spans + 1, floats), taken = a->c->taken;
+
+	if (fit < 3)
+		return false;
+	a->n_span = fit - 1;
+	a->parts = cpu_take(a->c, fit * floats);
+	for (a->span = 0; a->span < spans; a->span += a->n_span) {
+		cpu_each(a->c, tasks * a->n_span, work, span_task, a);
+		cpu_each(a->c, tasks, (double)(a->n_span * floats), merge_task, a);
+	}
+	a->c->taken = taken;
+	return true;
 }
 
 static void run_attn(struct attn *a)
 {
-	int64_t tasks = 0, first;
-	double seen = 0;
+	int64_t tasks = 0, longest = 0, first, spans;
+	double seen = 0, work;
 	for (int64_t i = 0; i < a->n_seg; i++) {
 		int64_t rows = seg_rows(a, a->seg + i, &first);
-		tasks += blocks_of(a, rows);
+		tasks += blocks_of(a, rows) * a->n_kv;
+		longest = K_MAX(longest, rows ? a->seg[i].pos + a->seg[i].n : 0);
 		seen += (double)rows * (double)(a->seg[i].pos + a->seg[i].n);
 	}
-	cpu_each(a->c, tasks * a->n_kv, seen * (double)(a->n_kv * a->group * (a->dk + a->dv)), attn_task, a);
+	work = seen * (double)(a->n_kv * a->group * (a->dk + a->dv));
+	spans = k_div_up(longest, SPAN_PAGES * K_PAGE);
+	if (spans < 2 || a->c->n_worker == 1 || tasks >= 4 * a->c->n_worker || !run_split(a, tasks, spans, work))
+		cpu_each(a->c, tasks, work, attn_task, a);
 }
 
 /* The segment of a row; its position in *pos. */
@@ -194,6 +313,7 @@ void cpu_gqa(struct k_device *dev, const struct k_op_gqa *op)
 		.dk = d, .dv = d, .width = 2 * nk, .value = nk, .scale = (float)(1 / sqrt((double)d)) };
 	K_ASSERT(cpu_attn_room(hp) <= c->n_room);
 	cpu_each(c, op->n, 2 * (double)(op->n * (nq + nk)), gqa_append, &g);
+	cpu_begin(c);
 	run_attn(&a);
 }
 
@@ -294,4 +414,7 @@ void cpu_mla(struct k_device *dev, const struct k_op_mla *op)
 
 int64_t cpu_attn_row(const struct k_hp *hp) { return hp->n_head * (2 * hp->kv_lora + hp->d_rope); }
 
-int64_t cpu_attn_room(const struct k_hp *hp) { return CPU_QUERIES * (K_PAGE + K_MAX(hp->head_dim, hp->kv_lora)); }
+int64_t cpu_attn_room(const struct k_hp *hp)
+{
+	return CPU_QUERIES * K_PAGE + 2 * part_floats(K_MAX(hp->head_dim, hp->kv_lora));
+}
