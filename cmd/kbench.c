@@ -95,6 +95,8 @@ static int fill(struct k_bench *b, const struct args *a, const struct what *w, i
 	int r = parse_list(a->depth, "--depth", 0, b->depth, &b->n_depth, err);
 	if (r == 0)
 		r = parse_list(a->batch, "--batch", 1, b->batch, &b->n_batch, err);
+	if (r == 0 && w->run != k_bench_compare && n_operands > (w->wants_model && !b->model ? 2 : 1))
+		r = k_err_set(err, K_EUSAGE, "'%s' is one operand too many; see kbench --help", operands[n_operands - 1]);
 	if (r == 0 && w->wants_model && !b->model)
 		r = k_cli_model(n_operands - 1, operands + 1, &b->model, err);
 	return r;

@@ -71,6 +71,8 @@ static int check_args(const struct args *a, struct k_err *err)
 		return k_err_set(err, K_EUSAGE, "--bos is '%s', wanted auto, yes or no", a->bos);
 	if (a->batch < 1 || a->batch > 4096)
 		return k_err_set(err, K_EUSAGE, "--batch is %lld, wanted 1 to 4096", (long long)a->batch);
+	if (a->window < 2)
+		return k_err_set(err, K_EUSAGE, "--window is %lld, wanted 2 or more", (long long)a->window);
 	if (a->limit < 0)
 		return k_err_set(err, K_EUSAGE, "--limit is %lld, wanted a count", (long long)a->limit);
 	if (a->tol < 0)
@@ -85,6 +87,8 @@ static int open_model(struct k_model **out, struct k_device **dev, const struct 
 	struct k_ckpt *ck;
 	const char *path = a->model;
 	int r = path ? 0 : k_cli_model(n_operands - 1, operands + 1, &path, err);
+	if (a->model && n_operands > 1)
+		return k_err_set(err, K_EUSAGE, "two models, -m '%s' and '%s', wanted one", a->model, operands[1]);
 	if (r == 0 && a->file && !strcmp(a->file, "-") && !strcmp(path, "-"))
 		r = k_err_set(err, K_EUSAGE, "standard input cannot be both the model and -f");
 	if (r == 0)

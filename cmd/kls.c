@@ -46,14 +46,18 @@ static const char *const examples[] = {
 static int diff(const struct args *a, char **operands, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct k_ckpt *x = NULL, *y = NULL;
-	int r = k_format_open(&x, operands[0], false, ctx, err);
+	int r;
+
+	if (strcmp(operands[0], "-") == 0 && strcmp(operands[1], "-") == 0)
+		return k_err_set(err, K_EUSAGE, "standard input cannot be both models of --diff");
+	r = k_format_open(&x, operands[0], false, ctx, err);
 
 	if (r == 0)
 		r = k_format_open(&y, operands[1], false, ctx, err);
 	if (r == 0 && (x->sequential || y->sequential))
 		r = k_err_set(err, K_EUSAGE, "--diff wants two files, not a pipe");
 	if (r == 0)
-		r = k_kls_diff(x, y, k_cli_wants_table(&a->common), err);
+		r = k_kls_diff(x, y, k_cli_wants_table(&a->common), ctx, err);
 	k_ckpt_close(x);
 	k_ckpt_close(y);
 	return r;
@@ -65,15 +69,15 @@ static int act(const struct args *a, struct k_ckpt *c, const struct k_ctx *ctx, 
 	struct k_kls_tokens tokens = { a->tokens, a->whole, a->specials, a->ids };
 
 	if (a->verify)
-		return k_kls_verify(c, ctx, err);
+		return k_kls_verify(c, table, ctx, err);
 	if (a->tokens)
 		return k_kls_tokens(c, &tokens, err);
 	if (a->render)
 		return k_kls_render(c, a->render, a->layout, err);
 	if (a->dump)
-		return k_kls_dump(c, a->dump, a->raw, err);
+		return k_kls_dump(c, a->dump, a->raw, ctx, err);
 	if (a->head)
-		return k_kls_head(c, err);
+		return k_kls_head(c, table, err);
 	if (a->history)
 		return k_kls_history(c, table, err);
 	if (a->stats)

@@ -17,7 +17,7 @@ struct args {
 };
 
 static const struct k_opt opts[] = {
-	K_OPT_STR('t', "type", struct args, type, "TYPE", "i4g32", "type for the routed experts; ? lists the types"),
+	K_OPT_STR('t', "type", struct args, type, "TYPE", NULL, "type for the routed experts; default: i4g32, or what --preset says; ? lists the types"),
 	K_OPT_LIST(0, "rule", struct args, rules, "ROLE=TYPE", "type for a role (experts, shared, attn, kda, embed, head, dense) or a glob on names; ROLE=keep; repeatable, the last match wins"),
 	K_OPT_STR(0, "preset", struct args, preset, "NAME", NULL, "a set of rules: k2-thinking, small, fp8; ? lists them"),
 	K_OPT_WORD(0, "scale", struct args, scale, "amax7|amax7.5", "amax7", "scale of an INT4 group: largest magnitude / 7, or / 7.5 as the compressed-tensors package"),
@@ -38,7 +38,18 @@ static const char *const examples[] = {
 	NULL
 };
 
-static int list_types(struct k_err *err)
+static void list_row(struct k_buf *b, const char *what, const char *name, const char *about, double bits)
+{
+	k_buf_printf(b, "{\"%s\": ", what);
+	k_json_quote(b, name, strlen(name));
+	if (bits > 0)
+		k_buf_printf(b, ", \"bits\": %.9g", bits);
+	k_buf_puts(b, ", \"about\": ");
+	k_json_quote(b, about, strlen(about));
+	k_buf_puts(b, "}\n");
+}
+
+static int list_types(bool table, struct k_err *err)
 {
 	struct k_buf b;
 	int r;
@@ -47,8 +58,12 @@ static int list_types(struct k_err *err)
 	for (int i = 0; k_qtype_at(i); i++) {
 		const struct k_qtype *t = k_qtype_at(i);
 
-		if (t->quant && strcmp(t->layout, "rows") == 0)
+		if (!t->quant || strcmp(t->layout, "rows") != 0)
+			continue;
+		if (table)
 			k_buf_printf(&b, "%-10s %7.4f bits per weight  %s\n", t->name, t->bits, t->about);
+		else
+			list_row(&b, "type", t->name, t->about, t->bits);
 	}
 	r = k_buf_ok(&b, "the list", err);
 	if (r == 0)
@@ -57,15 +72,19 @@ static int list_types(struct k_err *err)
 	return r;
 }
 
-static int list_presets(struct k_err *err)
+static int list_presets(bool table, struct k_err *err)
 {
 	struct k_buf b;
 	const char *name, *about;
 	int r;
 
 	k_buf_init(&b, 0);
-	for (int i = 0; (name = k_policy_preset(i, &about)); i++)
-		k_buf_printf(&b, "%-12s %s\n", name, about);
+	for (int i = 0; (name = k_policy_preset(i, &about)); i++) {
+		if (table)
+			k_buf_printf(&b, "%-12s %s\n", name, about);
+		else
+			list_row(&b, "preset", name, about, 0);
+	}
 	r = k_buf_ok(&b, "the list", err);
 	if (r == 0)
 		r = k_cli_write(b.data, b.len, err);
@@ -83,7 +102,7 @@ static int note(const struct args *a, struct k_json *history, struct k_err *err)
 	for (int i = 0; ok && i < a->rules.n; i++)
 		ok = k_json_push(rules, k_json_new_string(a->rules.v[i], strlen(a->rules.v[i]))) == 0;
 	ok = ok && k_json_set(row, "step", k_json_new_string("quantise", 8)) == 0 && k_json_set(row, "format", k_json_new_int(1)) == 0 &&
-		k_json_set(row, "type", k_json_new_string(a->type, strlen(a->type))) == 0 &&
+		(!a->type || k_json_set(row, "type", k_json_new_string(a->type, strlen(a->type))) == 0) &&
 		k_json_set(row, "scale", k_json_new_string(scales[a->scale], strlen(scales[a->scale]))) == 0 &&
 		(!a->preset || k_json_set(row, "preset", k_json_new_string(a->preset, strlen(a->preset))) == 0) &&
 		(a->rules.n == 0 || k_json_set(row, "rules", k_json_keep(rules)) == 0);
@@ -179,14 +198,19 @@ static int quantise(const struct args *a, struct k_ckpt *in, const struct k_ctx 
 static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
 {
 	struct args *a = args;
+	bool table = k_cli_wants_table(&a->common);
 	struct k_ckpt *in = NULL;
 	const char *path;
 	int r;
 
-	if (strcmp(a->type, "?") == 0)
-		return list_types(err);
+	if (a->type && strcmp(a->type, "?") == 0)
+		return list_types(table, err);
 	if (a->preset && strcmp(a->preset, "?") == 0)
-		return list_presets(err);
+		return list_presets(table, err);
+	if (!a->type && !a->preset)
+		a->type = "i4g32";
+	if (a->ledger && strcmp(a->ledger, "-") == 0 && (!a->out || strcmp(a->out, "-") == 0))
+		return k_err_set(err, K_EUSAGE, "--ledger - and the container cannot both go to standard output; give one of them a file");
 	r = k_cli_model(n_operands, operands, &path, err);
 	if (r < 0)
 		return r;

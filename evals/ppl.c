@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include "evals/report.h"
 #include "libcore/chat.h"
+#include "libcore/hash.h"
 #include "libcore/io.h"
 #include "libcore/log.h"
 #include "libcore/pool.h"
@@ -26,6 +27,7 @@ struct ppl {
 	const struct k_ctx *ctx;
 	struct k_report *rep;
 	struct k_ids ids;
+	char text[65];                  /* digest of the text */
 	int64_t window, stride, n_windows;
 	int32_t bos;                    /* -1: none */
 	float *logits;                  /* LOGIT_ROWS x vocabulary */
@@ -59,13 +61,18 @@ static int read_ids(struct ppl *p, struct k_err *err)
 	if (!t)
 		return k_err_set(err, K_ENOENT, "ppl needs a tokenizer: %s", why);
 	k_buf_init(&text, TEXT_MAX);
+	uint8_t digest[32];
 	int r = k_source_open(&src, p->o->file, err);
 	if (r == 0)
 		r = k_source_slurp(src, &text, TEXT_MAX, err);
 	if (r == 0)
+		r = k_sha256_once(text.data ? text.data : "", text.len, digest, err);
+	if (r == 0) {
+		k_hex(p->text, digest);
 		r = k_tokenizer_encode(t, text.data ? text.data : "", text.len, 0, &p->ids, err);
-	if (r < 0)
-		k_err_add(err, "reading '%s'", p->o->file);
+		if (r < 0)
+			k_err_add(err, "in '%s'", p->o->file);
+	}
 	k_source_close(src);
 	k_buf_fini(&text);
 	return r;
@@ -223,6 +230,7 @@ static int run_windows(struct ppl *p, struct k_err *err)
 	k_progress_begin(&meter, p->ctx->log, "ppl", (uint64_t)p->n_windows, "windows");
 	while (r == 0 && i < p->n_windows && take_old(p, i))
 		i++;
+	k_progress_step(&meter, (uint64_t)i);
 	for (int64_t n; r == 0 && i < p->n_windows; i += n) {
 		n = K_MIN(batch, p->n_windows - i);
 		r = run_batch(p, seqs, runs, i, (int)n, err);
@@ -264,7 +272,7 @@ static int put_settings(struct ppl *p, struct k_json *o)
 {
 	return k_put_str(o, "task", "ppl") | k_put_run(o, p->m, p->o, p->ctx) | k_put_int(o, "window", p->window) |
 		k_put_int(o, "stride", p->stride) | (p->bos < 0 ? k_put_null(o, "bos_id") : k_put_int(o, "bos_id", p->bos)) |
-		k_put_int(o, "text_tokens", (int64_t)p->ids.n);
+		k_put_str(o, "text_sha256", p->text) | k_put_int(o, "text_tokens", (int64_t)p->ids.n);
 }
 
 static int summarise(struct ppl *p, struct k_err *err)

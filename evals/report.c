@@ -23,7 +23,9 @@ struct k_report {
 	struct k_sink *report;
 	int journal;                    /* fd of --resume, -1 */
 	struct k_json *old;             /* items that an earlier run left, in order */
-	size_t at;                      /* how many of them the task has come past */
+	size_t good;                    /* bytes of them: what follows is cut off before the first write */
+	bool cut;
+	size_t at, shown;               /* how many of them the task has come past; how many went to the outputs */
 	struct k_json *summary;
 	struct k_buf cases;             /* <testcase> elements */
 	int64_t n_tests, n_failures, n_bad;
@@ -201,8 +203,12 @@ static int junit_write(struct k_report *r, int64_t errors, struct k_err *err)
 
 /* --- the journal ------------------------------------------------------------------------------------------------------ */
 
+/* A file that belongs to another run is refused as it is: nothing is cut before this run has something to add. */
 static int journal_write(struct k_report *r, const char *p, size_t n, struct k_err *err)
 {
+	if (!r->cut && (ftruncate(r->journal, (off_t)r->good) < 0 || lseek(r->journal, (off_t)r->good, SEEK_SET) < 0))
+		return k_err_io(err, "cannot cut '%s'", r->o.resume);
+	r->cut = true;
 	while (n) {
 		ssize_t w = write(r->journal, p, n);
 		if (w < 0 && errno == EINTR)
@@ -215,15 +221,25 @@ static int journal_write(struct k_report *r, const char *p, size_t n, struct k_e
 	return 0;
 }
 
-/* Takes the whole lines of an earlier run; *good: where the last item ends. */
-static int journal_parse(struct k_report *r, const struct k_buf *b, size_t *good, struct k_err *err)
+/* What may be cut off: a line that begins as ours do. Anything else is somebody's file. */
+static int check_torn(const struct k_report *r, const char *line, size_t n, struct k_err *err)
 {
-	*good = 0;
+	static const char begins[] = "{\"item\": \"run\"";
+	size_t most = k_json_len(r->old) ? 1 : sizeof(begins) - 1;
+	if (!memcmp(line, begins, K_MIN(n, most)))
+		return 0;
+	return k_err_set(err, K_EFORMAT, "'%s' is no report to resume: what follows its %zu whole lines is no item", r->o.resume,
+		k_json_len(r->old));
+}
+
+/* Takes the whole lines of an earlier run. */
+static int journal_parse(struct k_report *r, const struct k_buf *b, struct k_err *err)
+{
 	for (size_t at = 0; at < b->len; ) {
 		const char *line = b->data + at, *end = memchr(line, '\n', b->len - at);
 		struct k_json *v;
 		if (!end)
-			return 0;
+			return check_torn(r, line, b->len - at, err);
 		int e = k_json_parse(&v, line, (size_t)(end - line), K_JSON_STRICT, r->o.resume, err);
 		if (e < 0)
 			return e;
@@ -239,7 +255,7 @@ static int journal_parse(struct k_report *r, const struct k_buf *b, size_t *good
 		if (k_json_push(r->old, v) < 0)
 			return k_err_nomem(err, b->len, "the report to resume");
 		at = (size_t)(end - b->data) + 1;
-		*good = at;
+		r->good = at;
 	}
 	return 0;
 }
@@ -247,7 +263,6 @@ static int journal_parse(struct k_report *r, const struct k_buf *b, size_t *good
 static int journal_open(struct k_report *r, struct k_err *err)
 {
 	struct k_buf b;
-	size_t good = 0;
 	int e = 0;
 	r->old = k_json_array();
 	if (!r->old)
@@ -256,15 +271,13 @@ static int journal_open(struct k_report *r, struct k_err *err)
 	if (k_path_exists(r->o.resume))
 		e = k_read_file(r->o.resume, &b, RESUME_MAX, err);
 	if (e == 0)
-		e = journal_parse(r, &b, &good, err);
+		e = journal_parse(r, &b, err);
 	k_buf_fini(&b);
 	if (e < 0)
 		return e;
 	r->journal = open(r->o.resume, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	if (r->journal < 0)
 		return k_err_io(err, "cannot open '%s'", r->o.resume);
-	if (ftruncate(r->journal, (off_t)good) < 0 || lseek(r->journal, (off_t)good, SEEK_SET) < 0)
-		return k_err_io(err, "cannot cut '%s'", r->o.resume);
 	return 0;
 }
 
@@ -338,9 +351,24 @@ static int open_outputs(struct k_report *r, struct k_err *err)
 		e = k_sink_open(&r->report, r->o.report, err);
 	if (e == 0 && r->o.form == K_REPORT_TAP)
 		e = r->o.write("TAP version 14\n", 15, err);
-	for (size_t i = 0; e == 0 && i < k_json_len(r->old); i++)
-		e = show(r, k_json_at(r->old, i), err);
 	return e;
+}
+
+/* Each output is written once, and standard output has the results already. */
+static int check_names(const struct k_report_opts *o, struct k_err *err)
+{
+	const struct { const char *option, *name; } files[] = { { "--report", o->report }, { "--resume", o->resume }, { "--junit", o->junit } };
+	for (size_t i = 0; i < K_LEN(files); i++) {
+		if (!files[i].name)
+			continue;
+		if (!strcmp(files[i].name, "-"))
+			return k_err_set(err, K_EUSAGE, "%s is '-', wanted a file: standard output has the results already", files[i].option);
+		for (size_t k = 0; k < i; k++)
+			if (files[k].name && !strcmp(files[k].name, files[i].name))
+				return k_err_set(err, K_EUSAGE, "%s and %s are both '%s', wanted two files", files[k].option, files[i].option,
+					files[i].name);
+	}
+	return 0;
 }
 
 int k_report_open(struct k_report **out, const struct k_report_opts *o, struct k_err *err)
@@ -352,7 +380,9 @@ int k_report_open(struct k_report **out, const struct k_report_opts *o, struct k
 	r->o = *o;
 	r->journal = -1;
 	k_buf_init(&r->cases, 0);
-	int e = open_outputs(r, err);
+	int e = check_names(o, err);
+	if (e == 0)
+		e = open_outputs(r, err);
 	if (e < 0) {
 		k_report_close(r);
 		return e;
@@ -368,6 +398,15 @@ const struct k_json *k_report_have(struct k_report *r, const char *key)
 		return NULL;
 	r->at++;
 	return item;
+}
+
+/* Items of the earlier run that this one has come past go where new ones do. */
+static int catch_up(struct k_report *r, struct k_err *err)
+{
+	int e = 0;
+	while (e == 0 && r->shown < r->at)
+		e = show(r, k_json_at(r->old, r->shown++), err);
+	return e;
 }
 
 /* {"item": key, members, "ok", "why"} */
@@ -398,15 +437,18 @@ int k_report_item(struct k_report *r, const char *key, struct k_json *item, bool
 	const struct k_json *old = k_json_at(r->old, r->at);
 	k_buf_init(&line, 0);
 	if (old) {
-		r->at++;
-		if (!k_json_equal(old, o))
+		if (k_json_equal(old, o))
+			r->at++;
+		else
 			e = k_err_set(err, K_EFORMAT, "'%s' is the report of another run: its item %zu is '%.60s', or other than this run's",
-				r->o.resume, r->at, k_json_string(k_json_find(old, "item")));
+				r->o.resume, r->at + 1, k_json_string(k_json_find(old, "item")));
 		goto out;
 	}
 	k_json_dump(&line, o, 0);
 	k_buf_putc(&line, '\n');
 	e = k_buf_ok(&line, "an item of the report", err);
+	if (e == 0)
+		e = catch_up(r, err);
 	if (e == 0 && r->journal >= 0)
 		e = journal_write(r, line.data, line.len, err);
 	if (e == 0)
@@ -426,6 +468,9 @@ int k_report_summary(struct k_report *r, struct k_json *summary, struct k_err *e
 	}
 	k_json_free(r->summary);
 	r->summary = summary;
+	if (r->at < k_json_len(r->old))
+		return k_err_set(err, K_EFORMAT, "'%s' is the report of another run: it has %zu items, this run has %zu", r->o.resume,
+			k_json_len(r->old), r->at);
 	k_buf_init(&line, 0);
 	k_buf_init(&text, 0);
 	k_json_dump(&line, summary, 0);
@@ -433,6 +478,8 @@ int k_report_summary(struct k_report *r, struct k_json *summary, struct k_err *e
 	if (r->o.form == K_REPORT_TABLE)
 		table_summary(&text, summary);
 	int e = k_buf_ok(&line, "the summary", err);
+	if (e == 0)
+		e = catch_up(r, err);
 	if (e == 0 && r->journal >= 0)
 		e = journal_write(r, line.data, line.len, err);
 	if (e == 0 && r->report)
@@ -485,6 +532,8 @@ static int end_failed(struct k_report *r, int failed, struct k_err *err)
 {
 	struct k_err other;
 	struct k_buf b;
+	if (catch_up(r, &other) < 0)
+		return failed;
 	if (r->o.junit) {
 		junit_case(r, "run", "error", err->msg);
 		if (junit_write(r, 1, &other) < 0)

@@ -9,6 +9,7 @@
 #include "libcore/base.h"
 #include "formats/format_int.h"
 #include "libcore/arena.h"
+#include "libcore/gz.h"
 #include "libcore/json.h"
 #include "libcore/map.h"
 #include <archive.h>
@@ -37,6 +38,9 @@ struct tar {
 	bool in_place;                  /* members are ranges of src */
 	struct archive *a;
 	char *chunk;
+	struct k_gunzip *gz;            /* NULL: libarchive sees the source's own bytes */
+	char *packed;
+	uint64_t in, out;               /* bytes through gz */
 	struct k_err io;                /* why our own reading failed */
 	struct k_arena arena;
 	struct member *v; int n, cap;
@@ -50,21 +54,68 @@ struct tar {
 
 /* --- the bytes for libarchive ----------------------------------------------------------------------------------------------- */
 
+/* Only what the first bytes call for is enabled, so that a filter never hides another one. gzip is unpacked here: libarchive does
+ * not compare its checksum, and weights with a wrong bit look like any others. */
+static const struct packing { const char *magic; size_t n; const char *name; int (*enable)(struct archive *); } packings[] = {
+	{ "\x1f\x8b", 2, "gzip", NULL },
+	{ "\x28\xb5\x2f\xfd", 4, "zstd", archive_read_support_filter_zstd },
+	{ "\xfd" "7zXZ\0", 6, "xz", archive_read_support_filter_xz },
+};
+
+static const struct packing *packing_of(const void *head, size_t n)
+{
+	for (size_t i = 0; i < K_LEN(packings); i++)
+		if (n >= packings[i].n && memcmp(head, packings[i].magic, packings[i].n) == 0)
+			return &packings[i];
+	return NULL;
+}
+
+static int read_source(struct tar *t, char *to, size_t *got, struct k_err *err)
+{
+	int r = k_ctx_check(t->ctx, err);
+
+	*got = 0;
+	if (r == 0 && k_source_seekable(t->src)) {
+		*got = (size_t)K_MIN((uint64_t)CHUNK, (uint64_t)k_source_size(t->src) - t->pos);
+		r = k_source_pread(t->src, to, *got, t->pos, err);
+		t->pos += *got;
+	} else if (r == 0) {
+		r = k_source_some(t->src, to, CHUNK, got, err);
+	}
+	return r;
+}
+
+static int read_packed(void *arg, const void **p, size_t *n, struct k_err *err)
+{
+	struct tar *t = arg;
+	int r = read_source(t, t->packed, n, err);
+
+	*p = t->packed;
+	t->in += *n;
+	return r;
+}
+
+static int read_chunk(struct tar *t, size_t *got, struct k_err *err)
+{
+	bool first = t->out == 0;
+	int r;
+
+	if (!t->gz)
+		return read_source(t, t->chunk, got, err);
+	r = k_gunzip_read(t->gz, t->chunk, CHUNK, got, err);
+	t->out += *got;
+	if (r == 0 && first && packing_of(t->chunk, *got))
+		return k_err_set(err, K_EUNSUP, "'%s' is packed more than once", k_source_name(t->src));
+	return r;
+}
+
 static la_ssize_t feed(struct archive *a, void *arg, const void **p)
 {
 	struct tar *t = arg;
 	size_t got = 0;
-	int r = k_ctx_check(t->ctx, &t->io);
 
 	*p = t->chunk;
-	if (r == 0 && k_source_seekable(t->src)) {
-		got = (size_t)K_MIN((uint64_t)CHUNK, (uint64_t)k_source_size(t->src) - t->pos);
-		r = k_source_pread(t->src, t->chunk, got, t->pos, &t->io);
-		t->pos += got;
-	} else if (r == 0) {
-		r = k_source_some(t->src, t->chunk, CHUNK, &got, &t->io);
-	}
-	if (r < 0) {
+	if (read_chunk(t, &got, &t->io) < 0) {
 		archive_set_error(a, EIO, "%s", "read");
 		return -1;
 	}
@@ -76,7 +127,7 @@ static la_int64_t skip(struct archive *a K_UNUSED, void *arg, la_int64_t n)
 	struct tar *t = arg;
 	uint64_t left;
 
-	if (!k_source_seekable(t->src) || n <= 0)
+	if (t->gz || !k_source_seekable(t->src) || n <= 0)
 		return 0;
 	left = (uint64_t)k_source_size(t->src) - t->pos;
 	n = (la_int64_t)K_MIN((uint64_t)n, left);
@@ -97,21 +148,6 @@ static int failed(struct tar *t, struct k_err *err)
 	return k_err_set(err, K_EFORMAT, "'%s' is no tar archive, or a damaged one: %s", k_source_name(t->src), why ? why : "it cannot be read");
 }
 
-/* Only what the first bytes call for is enabled, so that a filter never hides another one. */
-static const struct packing { const char *magic; size_t n; const char *name; int (*enable)(struct archive *); } packings[] = {
-	{ "\x1f\x8b", 2, "gzip", archive_read_support_filter_gzip },
-	{ "\x28\xb5\x2f\xfd", 4, "zstd", archive_read_support_filter_zstd },
-	{ "\xfd" "7zXZ\0", 6, "xz", archive_read_support_filter_xz },
-};
-
-static const struct packing *packing_of(const void *head, size_t n)
-{
-	for (size_t i = 0; i < K_LEN(packings); i++)
-		if (n >= packings[i].n && memcmp(head, packings[i].magic, packings[i].n) == 0)
-			return &packings[i];
-	return NULL;
-}
-
 static int start(struct tar *t, struct k_err *err)
 {
 	const struct packing *p;
@@ -127,8 +163,15 @@ static int start(struct tar *t, struct k_err *err)
 	if (!t->chunk || !t->a)
 		return k_err_nomem(err, CHUNK, "an archive");
 	archive_read_support_format_tar(t->a);
+	if (p && !p->enable) {
+		t->packed = k_alloc(CHUNK);
+		if (!t->packed)
+			return k_err_nomem(err, CHUNK, "an archive");
+		if (k_gunzip_new(&t->gz, read_packed, t, k_source_name(t->src), err) < 0)
+			return err->code;
+	}
 	/* A warning means that libarchive would run a program for it. */
-	if (p && p->enable(t->a) != ARCHIVE_OK)
+	if (p && p->enable && p->enable(t->a) != ARCHIVE_OK)
 		return k_err_set(err, K_EUNSUP, "'%s' is packed with %s, which this libarchive cannot read", k_source_name(t->src), p->name);
 	archive_read_set_callback_data(t->a, t);
 	archive_read_set_read_callback(t->a, feed);
@@ -270,7 +313,7 @@ static struct member *new_member(struct tar *t, const char *base, struct k_err *
 
 static int check_ratio(struct tar *t, struct k_err *err)
 {
-	int64_t out = archive_filter_bytes(t->a, 0), in = archive_filter_bytes(t->a, -1);
+	int64_t out = t->gz ? (int64_t)t->out : archive_filter_bytes(t->a, 0), in = t->gz ? (int64_t)t->in : archive_filter_bytes(t->a, -1);
 
 	if (out > (int64_t)RATIO_FROM && out / RATIO > in)
 		return k_err_set(err, K_EFORMAT, "'%s' expands more than %d to 1: wanted an archive of weights", k_source_name(t->src), RATIO);
@@ -413,6 +456,20 @@ static int read_member(struct tar *t, struct archive_entry *e, struct k_err *err
 	return t->folder ? hold(t, e, base, err) : k_err_nomem(err, strlen(name), "a name");
 }
 
+/* The checksum stands behind all that tar wrote. */
+static int unpack_rest(struct tar *t, struct k_err *err)
+{
+	size_t got = 1;
+	int r = 0;
+
+	while (r == 0 && got > 0 && t->gz) {
+		r = read_chunk(t, &got, err);
+		if (r == 0)
+			r = check_ratio(t, err);
+	}
+	return r;
+}
+
 /* tar fills its last record with zeros; who writes into a pipe should not find it closed. */
 static int drain(struct tar *t, struct k_err *err)
 {
@@ -446,7 +503,7 @@ static int read_members(struct tar *t, struct k_err *err)
 		if (r < 0)
 			return r;
 	}
-	if (drain(t, err) < 0)
+	if (unpack_rest(t, err) < 0 || drain(t, err) < 0)
 		return err->code;
 	if (t->other)
 		return k_err_set(err, K_EFORMAT, "'%s' holds several folders, %.100s and that of %.100s: wanted one model", k_source_name(t->src),
@@ -488,6 +545,10 @@ static void close_reader(struct tar *t)
 	if (t->a)
 		archive_read_free(t->a);
 	t->a = NULL;
+	k_gunzip_free(t->gz);
+	t->gz = NULL;
+	k_free(t->packed);
+	t->packed = NULL;
 	k_free(t->chunk);
 	t->chunk = NULL;
 	k_map_fini(&t->seen);

@@ -233,6 +233,8 @@ static int read_index(struct hf *h, struct k_json **index)
 	h->weights = k_json_find(*index, "weight_map");
 	if (k_json_kind(h->weights) != K_JSON_OBJECT)
 		return k_err_set(h->err, K_EFORMAT, "'%s': weight_map is %s, wanted an object", where, h->weights ? k_json_kind_name(h->weights) : "missing");
+	if (k_json_len(h->weights) == 0)
+		return k_err_set(h->err, K_EFORMAT, "'%s': weight_map is empty, wanted the tensors and their files", where);
 	return 0;
 }
 

@@ -67,9 +67,10 @@ int k_render_content(struct k_render *r, const struct k_json *msg, size_t i, k_r
 		put_string(r, v);
 	for (size_t n = 0; k_json_kind(v) == K_JSON_ARRAY && n < k_json_len(v) && !rc; n++) {
 		const struct k_json *part = k_json_at(v, n);
-		const char *type = k_json_string(k_json_find(part, "type"));
+		const struct k_json *kind = k_json_find(part, "type");
+		const char *type = k_json_string(kind);
 
-		if (!strcmp(type, "text") || !strcmp(type, "refusal"))
+		if (k_chat_is(kind, "text") || k_chat_is(kind, "refusal"))
 			put_string(r, k_json_find(part, type));
 		else
 			rc = media ? media(r, type, err) : 1;
@@ -195,7 +196,8 @@ static int read_ends(const struct k_json *request, struct k_chat_options *o, str
 		return k_err_set(err, K_EUSAGE, "add_generation_prompt is true, but the last message is to be continued: wanted one of the two");
 	o->generation_prompt = false;
 	if (!last || !k_chat_is(k_json_find(last, "role"), "assistant") || k_chat_has_calls(last))
-		return k_err_set(err, K_EUSAGE, "continue_final_message is true, but the last message is not one of the assistant without tool_calls");
+		return k_err_set(err, K_EUSAGE, "%s%s is true, but the last message is not one of the assistant without tool_calls",
+			partial ? path : "", partial ? "partial" : "continue_final_message");
 	return 0;
 }
 

@@ -63,6 +63,8 @@ struct k_parser;
  * already has, for ids that must be made up. emit is called in order; returns non-zero to stop. */
 int k_parser_new(struct k_parser **out, const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *tools, int n_used, const struct k_chat_options *o,
 	int (*emit)(void *arg, const struct k_event *ev), void *arg, struct k_err *err) K_MUST_USE;
+/* messages: the request's, which have these ids already: no call gets one of them again. Before the first token. */
+int k_parser_history(struct k_parser *p, const struct k_json *messages, struct k_err *err) K_MUST_USE;
 int k_parser_put(struct k_parser *p, int32_t id, struct k_err *err) K_MUST_USE;
 int k_parser_end(struct k_parser *p, struct k_err *err) K_MUST_USE;     /* flushes what was held back */
 int k_parser_calls(const struct k_parser *p);                           /* calls emitted so far */

@@ -147,7 +147,7 @@ static int check_assistant(const struct k_layout *l, const struct k_json *msg, c
 
 static int check_message(const struct k_layout *l, const struct k_json *msg, size_t i, bool last, struct k_err *err)
 {
-	const struct k_json *role = k_json_find(msg, "role");
+	const struct k_json *role = k_json_find(msg, "role"), *partial = k_chat_field(msg, "partial");
 	const char *is = k_chat_role(msg);
 	char path[48];
 	int rc;
@@ -161,7 +161,7 @@ static int check_message(const struct k_layout *l, const struct k_json *msg, siz
 		return k_err_set(err, K_EUSAGE, "%s.role is '%.40s', wanted system, user, assistant or tool", path, k_json_string(role));
 	if (!strcmp(is, "tool") && !l->tools)
 		return k_err_set(err, K_EUNSUP, "%s.role is 'tool', but the chat layout '%s' knows no tools", path, l->name);
-	if (k_chat_field(msg, "partial") && (!last || strcmp(is, "assistant")))
+	if (partial && !(k_json_kind(partial) == K_JSON_BOOL && !k_json_bool(partial)) && (!last || strcmp(is, "assistant")))
 		return k_err_set(err, K_EUSAGE, "%s.partial is only for the last message, one of the assistant", path);
 	rc = check_name(msg, path, err);
 	if (!rc)

@@ -38,7 +38,7 @@ struct k_parser {
 	struct k_buf header;
 	bool unnamed;                   /* the header alone does not say which tool it is: the arguments are collected */
 	struct k_buf args;
-	struct k_arena ids;             /* of this message, */
+	struct k_arena ids;             /* of the conversation, */
 	struct k_map used;              /* so that none is given twice */
 };
 
@@ -574,6 +574,23 @@ int k_parser_new(struct k_parser **out, const struct k_layout *l, const struct k
 		return rc;
 	}
 	*out = p;
+	return 0;
+}
+
+int k_parser_history(struct k_parser *p, const struct k_json *messages, struct k_err *err)
+{
+	for (size_t i = 0; k_json_kind(messages) == K_JSON_ARRAY && i < k_json_len(messages); i++) {
+		const struct k_json *calls = k_json_find(k_json_at(messages, i), "tool_calls");
+
+		for (size_t k = 0; k_json_kind(calls) == K_JSON_ARRAY && k < k_json_len(calls); k++) {
+			const struct k_json *v = k_json_find(k_json_at(calls, k), "id");
+			size_t n = k_json_len(v);
+			const char *id = k_json_string(v) ? k_arena_strndup(&p->ids, k_json_string(v), n) : NULL;
+
+			if (k_json_string(v) && (!id || k_map_put(&p->used, id, n, p) < 0))
+				return k_err_nomem(err, n, "the ids of calls");
+		}
+	}
 	return 0;
 }
 

@@ -66,19 +66,20 @@ static bool number_at(const char *p, int64_t *v, size_t *n)
 	return *n > 0 && *n < 10 && (*n == 1 || p[0] != '0');
 }
 
-/* Replaces the number behind `before` by `sign`; false when there is none. */
-static bool take_number(char *name, const char *before, const char *sign, int64_t *v)
+/* Replaces the number behind `before` by `sign`; where there is none, *v and the name stay. */
+static void take_number(char *name, const char *before, const char *sign, int64_t *v)
 {
 	char *at = strstr(name, before), tail[NAME_MAX_BYTES + 1];
+	int64_t found;
 	size_t n;
 
-	if (!at || !number_at(at + strlen(before), v, &n) || at[strlen(before) + n] != '.')
-		return false;
+	if (!at || !number_at(at + strlen(before), &found, &n) || at[strlen(before) + n] != '.')
+		return;
+	*v = found;
 	at += strlen(before);
 	strcpy(tail, at + n);
 	strcpy(at, sign);
 	strcpy(at + strlen(sign), tail);
-	return true;
 }
 
 /* The row, layer and expert of a name; *layer stays -1 outside layers. */
@@ -98,10 +99,11 @@ static const struct k_weight *find_row(const struct job *j, const char *name, in
 		take_number(pattern, ".experts.", "{e}", expert);
 	}
 	w = k_map_find(&j->patterns, pattern, strlen(pattern));
-	/* Rows of one name stand for layers of different kinds. */
+	/* A file may spell the signs themselves: then there is no number. Rows of one name stand for layers of different kinds. */
 	for (; w && w->slot; w++) {
 		want = row_name(j, w);
-		if (want && strcmp(want, pattern) == 0 && w->per_layer == (*layer >= 0) && *layer < j->hp.n_layer && (!w->when || w->when(&j->hp, *layer)))
+		if (want && strcmp(want, pattern) == 0 && w->per_layer == (*layer >= 0) && *layer < j->hp.n_layer &&
+		    (strstr(want, "{e}") != NULL) == (*expert >= 0) && (!w->when || w->when(&j->hp, *layer)))
 			return w;
 	}
 	return NULL;
@@ -114,16 +116,21 @@ static bool ends_with(const char *s, const char *end)
 	return a >= b && strcmp(s + a - b, end) == 0;
 }
 
-/* May a tensor that no row knows stay? Tables of rotation are computed here; everything else in a layer would change the result. */
+/* May a tensor that no row knows stay? Tables of rotation are computed here, and scales of a quantised cache are of no use here, where
+ * it is not quantised; everything else in a layer would change the result. */
 static int judge_unknown(const struct job *j, const struct k_raw *t, int64_t layer)
 {
+	static const char *const harmless[] = { "rotary_emb.inv_freq", "self_attn.k_scale", "self_attn.v_scale" };
 	const char *bare = t->name + (strncmp(t->name, j->prefix, strlen(j->prefix)) == 0 ? strlen(j->prefix) : 0);
 
 	for (const char *const *g = j->arch->refuse; g && *g; g++)
 		if (k_glob(*g, bare))
 			return k_err_set(j->err, K_EUNSUP, "'%s': %s belongs to a model that is not known here", t->file, t->name);
-	if (layer < 0 || layer >= j->hp.n_layer || ends_with(t->name, "rotary_emb.inv_freq"))
+	if (layer < 0 || layer >= j->hp.n_layer)
 		return 0;
+	for (size_t i = 0; i < K_LEN(harmless); i++)
+		if (ends_with(t->name, harmless[i]))
+			return 0;
 	return k_err_set(j->err, K_EUNSUP, "'%s': %s is no part of %s with this config, and ignoring it could change the result", t->file, t->name,
 		j->arch->name);
 }
@@ -476,6 +483,8 @@ static int index_names(struct job *j)
 		struct k_raw *t = &j->set->v[i];
 		int put = k_map_put(&j->im->names, t->name, strlen(t->name), t);
 
+		if (strchr(t->name, '*'))
+			return k_err_set(j->err, K_EUNSUP, "'%s': the name %s has a '*', which here stands for the experts of a layer", t->file, t->name);
 		if (put < 0)
 			return k_err_nomem(j->err, strlen(t->name), "the names of tensors");
 		if (put == 0)

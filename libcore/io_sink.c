@@ -187,7 +187,7 @@ bool k_sink_is_terminal(const struct k_sink *s) { return s->fd >= 0 && isatty(s-
 
 int k_sink_redirect(struct k_sink *s, int fd, struct k_err *err)
 {
-	K_ASSERT(s->temp && s->pos == 0);
+	K_ASSERT(s->fd >= 0 && s->pos == 0);
 	return dup2(s->fd, fd) < 0 ? k_err_io(err, "cannot write '%s'", s->name) : 0;
 }
 

@@ -60,24 +60,27 @@ static bool pattern_is_plain(const char *p)
 	return true;
 }
 
+/* Adds a list: each group has its targets. */
 static int patterns_read(struct join *j, struct patterns *p, const struct k_json *list, const char *what, struct k_err *err)
 {
 	size_t n = k_json_len(list);
+	struct pattern *v;
 
 	if (!list || k_json_kind(list) == K_JSON_NULL)
 		return 0;
 	if (k_json_kind(list) != K_JSON_ARRAY)
 		return k_err_set(err, K_EFORMAT, "'%s': %s is %s, wanted an array", j->where, what, k_json_kind_name(list));
-	p->v = k_calloc(n, sizeof(*p->v));
-	if (!p->v)
-		return k_err_nomem(err, n * sizeof(*p->v), what);
+	v = k_realloc(p->v, (p->n + n + 1) * sizeof(*v));
+	if (!v)
+		return k_err_nomem(err, (p->n + n + 1) * sizeof(*v), what);
+	p->v = v;
 	for (size_t i = 0; i < n; i++) {
-		struct pattern *one = &p->v[i];
+		struct pattern *one = &p->v[p->n];
 
-		one->text = k_json_string(k_json_at(list, i));
+		*one = (struct pattern){ .text = k_json_string(k_json_at(list, i)) };
 		if (!one->text)
 			return k_err_set(err, K_EFORMAT, "'%s': %s[%zu] is %s, wanted a string", j->where, what, i, k_json_kind_name(k_json_at(list, i)));
-		p->n = i + 1;
+		p->n++;
 		if (strncmp(one->text, "re:", 3) != 0)
 			continue;
 		one->unknown = !pattern_is_plain(one->text + 3);
@@ -198,7 +201,7 @@ static int read_group(struct join *j, const char *name, const struct k_json *g, 
 	if (k_json_kind(w) != K_JSON_OBJECT)
 		return k_err_set(err, w ? K_EFORMAT : K_ENOENT, "'%s': quantization_config: weights of group '%.60s' is %s, wanted an object", j->where, name, k_json_kind_name(w));
 	r = read_weights(j, w, where, err);
-	if (r == 0 && first)
+	if (r == 0)
 		r = patterns_read(j, &s->targets, k_json_find(g, "targets"), "targets", err);
 	if (r == 0 && !first && (before.mx != s->mx || before.bits != s->bits || before.group != s->group || before.symmetric != s->symmetric))
 		r = k_err_set(err, K_EUNSUP, "'%s': quantization_config has groups of different types, wanted one type", j->where);

@@ -32,7 +32,7 @@ static const struct preset *find_preset(const char *name, struct k_err *err)
 	return NULL;
 }
 
-static bool is_role(const char *s, size_t n)
+bool k_policy_is_role(const char *s, size_t n)
 {
 	for (size_t i = 0; i < K_LEN(roles); i++)
 		if (strlen(roles[i]) == n && memcmp(roles[i], s, n) == 0)
@@ -45,6 +45,7 @@ struct rule {
 	char pattern[256];
 	bool role, by_type;
 	const char *type;               /* NULL: keep */
+	int hits;
 };
 
 static int parse_rule(struct rule *r, const char *text, struct k_err *err)
@@ -58,7 +59,7 @@ static int parse_rule(struct rule *r, const char *text, struct k_err *err)
 	memcpy(r->pattern, text, n);
 	r->pattern[n] = 0;
 	r->by_type = !eq;
-	r->role = eq && is_role(text, n);
+	r->role = eq && k_policy_is_role(text, n);
 	if (!r->role && eq && !strpbrk(r->pattern, "*?[.") )
 		return k_err_set(err, K_EUSAGE, "rule '%s': '%s' is no role (experts, shared, router, attn, kda, embed, head, dense, norm, other) and no glob on names", text, r->pattern);
 	r->type = strcmp(cut + 1, "keep") == 0 ? NULL : cut + 1;
@@ -165,6 +166,7 @@ int k_policy_apply(const struct k_policy *p, const struct k_ckpt *c, struct k_en
 		for (int k = 0; k < n; k++)
 			if (matches(&rules[k], &out[i])) {
 				last = &rules[k];
+				rules[k].hits++;
 				hits += !rules[k].by_type;
 			}
 		if (last && last->type) {
@@ -174,6 +176,9 @@ int k_policy_apply(const struct k_policy *p, const struct k_ckpt *c, struct k_en
 			*n_changed += r;
 		}
 	}
+	for (int k = 0; k < p->n_rules && n >= 0; k++)
+		if (rules[n - p->n_rules + k].hits == 0)
+			k_logf(log, K_LOG_WARN, "'%s': no tensor matches --rule %s", c->path, p->rules[k]);
 	if (n < 0)
 		r = n;
 	else if (hits == 0 && n > 0)

@@ -15,8 +15,9 @@ struct k_policy {
 
 /* Sets type, shape-dependent layout and bytes of out[i] for every entry of c (out: copies of c->entries). *n_changed: entries whose type
  * changes. Unknown role, type or preset: K_EUSAGE with the words that are known. An entry that a rule wants but whose shape the type
- * refuses is kept, and the log says so. If nothing carries the role that -t is for: K_EUSAGE that names the --rule that would help. */
+ * refuses is kept, and the log says so, as it does of a rule that no tensor matches. If nothing carries the role that -t is for: K_EUSAGE that names the --rule that would help. */
 int k_policy_apply(const struct k_policy *p, const struct k_ckpt *c, struct k_entry *out, int *n_changed, struct k_log *log, struct k_err *err) K_MUST_USE;
+bool k_policy_is_role(const char *s, size_t n);
 /* i-th preset's name and what it does; NULL past the end. */
 const char *k_policy_preset(int i, const char **about);
 

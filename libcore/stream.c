@@ -77,11 +77,12 @@ static int shape_block(struct run *r, struct block *b, struct k_err *err)
 	b->entry = r->entry;
 	b->off = r->off;
 	b->changes = changes(r->s, r->entry);
+	b->slice = (int64_t)(r->off / slice);
+	b->row = b->n_rows = 0;
 	if (!b->changes) {
 		b->n_src = (size_t)K_MIN((uint64_t)k_entry_block(from, BLOCK), slice - in_slice);
 		return room(&b->src, &b->cap_src, b->n_src, err);
 	}
-	b->slice = (int64_t)(r->off / slice);
 	b->row = (int64_t)(in_slice / from->type->granule_bytes(cols, from->type->granule)) * from->type->granule;
 	b->n_rows = K_MIN(block_rows(from, to), k_entry_rows(from) - b->row);
 	b->n_src = rows_bytes(from->type, cols, b->n_rows);
@@ -208,14 +209,16 @@ static int write_block(void *arg, void *item, struct k_err *err)
 	struct run *r = arg;
 	struct block *b = item;
 	const struct k_stream *s = r->s;
+	const void *dst = b->changes ? b->dst : b->src;
+	size_t n_dst = b->changes ? b->n_dst : b->n_src;
 
 	if (tell_done(r, b->entry, err) < 0)
 		return err->code;
-	if (b->changes && s->seen &&
-	    s->seen(s->arg, b->entry, b->slice, b->row, b->n_rows, b->before, b->after, b->src, b->n_src, b->dst, b->n_dst, err) < 0)
+	if (s->seen && (b->changes || strchr(s->out[b->entry].name, '*')) &&
+	    s->seen(s->arg, b->entry, b->slice, b->row, b->n_rows, b->before, b->after, b->src, b->n_src, dst, n_dst, err) < 0)
 		return err->code;
 	k_progress_step(&r->progress, b->n_src);
-	return k_kmf_put(r->w, b->changes ? b->dst : b->src, b->changes ? b->n_dst : b->n_src, err);
+	return k_kmf_put(r->w, dst, n_dst, err);
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------------------------ */
@@ -241,15 +244,6 @@ static uint64_t block_memory(const struct k_stream *s)
 	return most;
 }
 
-/* Blocks in flight: two a thread, fewer where they would take more than half of the ceiling. */
-static int depth(const struct k_stream *s, const struct k_ctx *ctx)
-{
-	uint64_t ceiling = ctx->max_memory ? ctx->max_memory : (uint64_t)512 << 20, one = K_MAX(block_memory(s), 1);
-	int want = K_MIN(2 * k_pool_threads(ctx->pool), MAX_DEPTH);
-
-	return (int)K_MAX(2, K_MIN((uint64_t)want, ceiling / 2 / one));
-}
-
 static uint64_t head_memory(const struct k_stream *s)
 {
 	uint64_t n = s->config ? s->config_len : s->in->config_len;
@@ -257,6 +251,17 @@ static uint64_t head_memory(const struct k_stream *s)
 	for (int i = 0; i < s->in->n_entries; i++)
 		n += 2 * sizeof(struct k_entry) + 2 * strlen(s->in->entries[i].name) + 400;
 	return n;
+}
+
+/* Blocks in flight: two a thread, fewer where they would take more than half of the ceiling or of what is left of it beside the
+ * rest, but two at least: what those need is what a job needs, whatever the threads. */
+static int depth(const struct k_stream *s, const struct k_ctx *ctx)
+{
+	uint64_t ceiling = ctx->max_memory ? ctx->max_memory : (uint64_t)512 << 20, one = K_MAX(block_memory(s), 1);
+	uint64_t rest = FIXED_MEMORY + head_memory(s), room = ceiling > rest ? K_MIN(ceiling / 2, ceiling - rest) : 0;
+	int want = K_MIN(2 * k_pool_threads(ctx->pool), MAX_DEPTH);
+
+	return (int)K_MAX(2, K_MIN((uint64_t)want, room / one));
 }
 
 uint64_t k_stream_memory(const struct k_stream *s, const struct k_ctx *ctx)

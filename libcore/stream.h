@@ -17,7 +17,8 @@ struct k_stream {
 	struct k_json *history;         /* input's rows and the new one; borrowed */
 	const char *config; size_t config_len;  /* NULL: the input's */
 	struct k_quant_opts quant;
-	/* Called by the writer in order for each block of an entry whose type changed: values before and after (f32), for the ledger. NULL: none. */
+	/* Called by the writer in order for each block of an entry whose type changed: values before and after (f32), for the ledger; and for
+	 * each block of a stack that passes as it is: no rows, no values, its bytes as src and as dst. NULL: none. */
 	int (*seen)(void *arg, int entry, int64_t slice, int64_t row, int64_t n_rows, const float *before, const float *after, const void *src_bytes, size_t src_n, const void *dst_bytes, size_t dst_n, struct k_err *err);
 	/* Called when an entry is complete, with its digest. NULL: none. */
 	int (*done)(void *arg, int entry, const uint8_t digest[32], struct k_err *err);

@@ -19,7 +19,7 @@ run "kconvert $nano -o $out/nano.kmf"
 
 say '2. Its experts to INT4, as Kimi-K2-Thinking stores them, through a pipe: the model never lies on disk in between'
 run "kconvert $nano | kquant -t i4g32 --preset k2-thinking --ledger $out/ledger.jsonl > $out/nano.i4.kmf"
-run "kls --verify $out/nano.i4.kmf"
+run "kls --table --verify $out/nano.i4.kmf"
 
 say '3. Did it cost anything? Perplexity of held-out prose, before and after'
 run "keval ppl -m $out/nano.kmf    -f $nano/eval/prose.txt --window 511 --bos yes --json --report $out/bf16.jsonl > $out/bf16.out"

@@ -6,20 +6,23 @@
 #include "libcore/ckpt.h"
 
 int k_kls_list(struct k_ckpt *c, bool table, struct k_err *err) K_MUST_USE;
-int k_kls_head(struct k_ckpt *c, struct k_err *err) K_MUST_USE;
+int k_kls_head(struct k_ckpt *c, bool table, struct k_err *err) K_MUST_USE;
 int k_kls_history(struct k_ckpt *c, bool table, struct k_err *err) K_MUST_USE;
 /* Everything that loading would check, and every digest and value. */
-int k_kls_verify(struct k_ckpt *c, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+int k_kls_verify(struct k_ckpt *c, bool table, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 int k_kls_stats(struct k_ckpt *c, bool table, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 /* Bytes read per decoded token by part, and resident memory at a context of n_ctx tokens. */
 int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, bool table, struct k_err *err) K_MUST_USE;
 /* One tensor as npy (raw: as stored); of a GGUF by the name and with the row order of that file; of a stack also one expert by its own name. */
-int k_kls_dump(struct k_ckpt *c, const char *name, bool raw, struct k_err *err) K_MUST_USE;
+int k_kls_dump(struct k_ckpt *c, const char *name, bool raw, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 /* K_ENO when a and b differ. */
-int k_kls_diff(struct k_ckpt *a, struct k_ckpt *b, bool table, struct k_err *err) K_MUST_USE;
+int k_kls_diff(struct k_ckpt *a, struct k_ckpt *b, bool table, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 struct k_kls_tokens { const char *file; bool whole, specials, ids; };
 int k_kls_tokens(struct k_ckpt *c, const struct k_kls_tokens *o, struct k_err *err) K_MUST_USE;
 int k_kls_render(struct k_ckpt *c, const char *file, const char *layout, struct k_err *err) K_MUST_USE;
+
+/* A name in a table: padded to the width and a space, and no control character of a file reaches the terminal. */
+void k_kls_column(struct k_buf *b, const char *s, int width);
 
 /* Reads an entry from its start in blocks of whole granules; buf holds them. For each: slice, first row, rows, bytes. */
 struct k_walk { struct k_ckpt *c; int i; uint64_t off; uint8_t *buf; size_t cap; int64_t slice, row, rows; size_t n; };

@@ -19,6 +19,15 @@ static void put_name(struct k_buf *b, const char *s)
 	k_json_quote(b, s, strlen(s));
 }
 
+void k_kls_column(struct k_buf *b, const char *s, int width)
+{
+	int n = 0;
+
+	for (; *s; s++, n++)
+		k_buf_putc(b, (unsigned char)*s < 32 || *s == 127 ? '?' : *s);
+	k_buf_printf(b, "%*s", n < width ? width + 1 - n : 1, "");
+}
+
 int k_kls_list(struct k_ckpt *c, bool table, struct k_err *err)
 {
 	struct k_buf b;
@@ -32,7 +41,8 @@ int k_kls_list(struct k_ckpt *c, bool table, struct k_err *err)
 		k_shape_format(shape, e->ndim, e->shape);
 		total += e->bytes;
 		if (table) {
-			k_buf_printf(&b, "%-64s %-8s %-8s %-22s %14llu\n", e->name, e->role, e->type->name, shape, (unsigned long long)e->bytes);
+			k_kls_column(&b, e->name, 64);
+			k_buf_printf(&b, "%-8s %-8s %-22s %14llu\n", e->role, e->type->name, shape, (unsigned long long)e->bytes);
 			continue;
 		}
 		k_buf_puts(&b, "{\"name\": ");
@@ -48,7 +58,8 @@ int k_kls_list(struct k_ckpt *c, bool table, struct k_err *err)
 	return flush(&b, err);
 }
 
-int k_kls_head(struct k_ckpt *c, struct k_err *err)
+/* For people: one member a line. */
+int k_kls_head(struct k_ckpt *c, bool table, struct k_err *err)
 {
 	struct k_json *config = NULL;
 	struct k_buf b;
@@ -62,10 +73,30 @@ int k_kls_head(struct k_ckpt *c, struct k_err *err)
 	else
 		k_buf_puts(&b, "null");
 	k_buf_printf(&b, ", \"entries\": %d, \"config\": ", c->n_entries);
-	k_json_dump(&b, config, 0);
+	k_json_dump(&b, config, table ? K_JSON_INDENT : 0);
 	k_buf_puts(&b, "}\n");
 	k_json_free(config);
 	return flush(&b, err);
+}
+
+/* "quantise      type i4g32  scale amax/7" */
+static void history_row(struct k_buf *b, const struct k_json *row)
+{
+	const char *key, *step = k_json_string(k_json_find(row, "step"));
+	struct k_json *v;
+
+	k_kls_column(b, step ? step : "?", 12);
+	for (void *it = NULL; k_json_next(row, &it, &key, &v); ) {
+		if (strcmp(key, "step") == 0)
+			continue;
+		k_buf_putc(b, ' ');
+		k_kls_column(b, key, 0);
+		if (k_json_kind(v) == K_JSON_STRING)
+			k_kls_column(b, k_json_string(v), 0);
+		else
+			k_json_dump(b, v, 0);
+	}
+	k_buf_putc(b, '\n');
 }
 
 int k_kls_history(struct k_ckpt *c, bool table, struct k_err *err)
@@ -73,9 +104,12 @@ int k_kls_history(struct k_ckpt *c, bool table, struct k_err *err)
 	struct k_buf b;
 	struct k_json *row;
 
-	(void)table;
 	k_buf_init(&b, 0);
 	for (size_t i = 0; (row = k_json_at(c->history, i)); i++) {
+		if (table) {
+			history_row(&b, row);
+			continue;
+		}
 		k_json_dump(&b, row, 0);
 		k_buf_putc(&b, '\n');
 	}

@@ -39,7 +39,7 @@ static int verify_tokenizer(struct k_ckpt *c, const struct k_ctx *ctx, struct k_
 	return r;
 }
 
-int k_kls_verify(struct k_ckpt *c, const struct k_ctx *ctx, struct k_err *err)
+int k_kls_verify(struct k_ckpt *c, bool table, const struct k_ctx *ctx, struct k_err *err)
 {
 	uint64_t total = 0;
 	char text[32];
@@ -53,7 +53,16 @@ int k_kls_verify(struct k_ckpt *c, const struct k_ctx *ctx, struct k_err *err)
 	for (int i = 0; i < c->n_entries; i++)
 		total += c->entries[i].bytes;
 	k_buf_init(&b, 0);
-	k_buf_printf(&b, "ok: %d entries, %s, architecture %s\n", c->n_entries, k_size_format(text, total), c->arch ? c->arch : "unknown");
+	if (table) {
+		k_buf_printf(&b, "ok: %d entries, %s, architecture %s\n", c->n_entries, k_size_format(text, total), c->arch ? c->arch : "unknown");
+	} else {
+		k_buf_printf(&b, "{\"ok\": true, \"entries\": %d, \"bytes\": %llu, \"arch\": ", c->n_entries, (unsigned long long)total);
+		if (c->arch)
+			k_json_quote(&b, c->arch, strlen(c->arch));
+		else
+			k_buf_puts(&b, "null");
+		k_buf_puts(&b, ", \"summary\": true}\n");
+	}
 	r = k_buf_ok(&b, "the output", err);
 	if (r == 0)
 		r = k_cli_write(b.data, b.len, err);
@@ -128,7 +137,8 @@ int k_kls_stats(struct k_ckpt *c, bool table, const struct k_ctx *ctx, struct k_
 		if (s.n == 0)
 			s.min = s.max = 0;
 		if (table) {
-			k_buf_printf(&b, "%-64s %-8s %12.5g %12.5g %12.5g %12lld\n", e->name, e->type->name, s.min, s.max, s.n ? sqrt(s.sum2 / (double)s.n) : 0, (long long)s.zeros);
+			k_kls_column(&b, e->name, 64);
+			k_buf_printf(&b, "%-8s %12.5g %12.5g %12.5g %12lld\n", e->type->name, s.min, s.max, s.n ? sqrt(s.sum2 / (double)s.n) : 0, (long long)s.zeros);
 		} else {
 			k_buf_puts(&b, "{\"name\": ");
 			k_json_quote(&b, e->name, strlen(e->name));
@@ -180,7 +190,7 @@ static int put_npy_head(struct k_sink *s, int ndim, const int64_t *shape, struct
 }
 
 /* Rows of a raw tensor in the order of its file. */
-static int dump_raw_tensor(const struct k_raw *stored, bool raw, struct k_sink *s, struct k_err *err)
+static int dump_raw_tensor(const struct k_raw *stored, bool raw, struct k_sink *s, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct k_raw t = *stored;
 	int64_t cols = k_shape_cols(t.ndim, t.shape), rows = k_shape_rows(t.ndim, t.shape), slices = k_shape_slices(t.ndim, t.shape);
@@ -196,7 +206,9 @@ static int dump_raw_tensor(const struct k_raw *stored, bool raw, struct k_sink *
 		for (int64_t i = 0; r == 0 && i < rows; i += t.type->granule) {
 			int n = (int)K_MIN((int64_t)t.type->granule, rows - i);
 
-			r = k_raw_read(&t, k, i, n, buf, err);
+			r = k_ctx_check(ctx, err);
+			if (r == 0)
+				r = k_raw_read(&t, k, i, n, buf, err);
 			if (r == 0 && raw)
 				r = k_sink_write(s, buf, t.type->granule_bytes(cols, n), err);
 			for (int j = 0; r == 0 && !raw && j < n; j++) {
@@ -210,7 +222,7 @@ static int dump_raw_tensor(const struct k_raw *stored, bool raw, struct k_sink *
 }
 
 /* An entry, or one slice of it (slice >= 0). */
-static int dump_entry(struct k_ckpt *c, int i, int64_t slice, bool raw, struct k_sink *s, struct k_err *err)
+static int dump_entry(struct k_ckpt *c, int i, int64_t slice, bool raw, struct k_sink *s, const struct k_ctx *ctx, struct k_err *err)
 {
 	const struct k_entry *e = &c->entries[i];
 	int64_t cols = k_entry_cols(e);
@@ -226,7 +238,9 @@ static int dump_entry(struct k_ckpt *c, int i, int64_t slice, bool raw, struct k
 	if (r == 0 && !raw)
 		r = slice >= 0 ? put_npy_head(s, 2, e->shape + e->ndim - 2, err) : put_npy_head(s, e->ndim, e->shape, err);
 	while (r == 0 && (r = k_walk_next(&w, err)) == 1) {
-		r = 0;
+		r = k_ctx_check(ctx, err);
+		if (r < 0)
+			break;
 		if (slice >= 0 && w.slice != slice)
 			break;
 		if (raw)
@@ -265,7 +279,7 @@ static int find_entry(const struct k_ckpt *c, const char *name, int64_t *slice)
 	return -1;
 }
 
-int k_kls_dump(struct k_ckpt *c, const char *name, bool raw, struct k_err *err)
+int k_kls_dump(struct k_ckpt *c, const char *name, bool raw, const struct k_ctx *ctx, struct k_err *err)
 {
 	const struct k_raw *t = k_import_find(c, name);
 	struct k_sink *s = NULL;
@@ -280,7 +294,7 @@ int k_kls_dump(struct k_ckpt *c, const char *name, bool raw, struct k_err *err)
 	if (r == 0 && k_sink_is_terminal(s))
 		r = k_err_set(err, K_EUSAGE, "a tensor is not written to a terminal; use -o FILE or a pipe");
 	if (r == 0)
-		r = t ? dump_raw_tensor(t, raw, s, err) : dump_entry(c, i, slice, raw, s, err);
+		r = t ? dump_raw_tensor(t, raw, s, ctx, err) : dump_entry(c, i, slice, raw, s, ctx, err);
 	if (r == 0)
 		r = k_sink_commit(s, err);
 	k_sink_close(s);
@@ -292,7 +306,7 @@ int k_kls_dump(struct k_ckpt *c, const char *name, bool raw, struct k_err *err)
 struct diff { int64_t n; int64_t differ; double max_abs, err2, x2; };
 
 /* Two entries of the same shape, row by row; types may differ. */
-static int diff_values(struct k_ckpt *a, int i, struct k_ckpt *b, int j, struct diff *d, struct k_err *err)
+static int diff_values(struct k_ckpt *a, int i, struct k_ckpt *b, int j, struct diff *d, const struct k_ctx *ctx, struct k_err *err)
 {
 	int64_t cols = k_entry_cols(&a->entries[i]), rows = 0;
 	float *x = new_row(a->entries[i].bytes, cols, err), *y = new_row(a->entries[i].bytes, cols, err);
@@ -307,7 +321,8 @@ static int diff_values(struct k_ckpt *a, int i, struct k_ckpt *b, int j, struct 
 		r = k_walk_begin(&wb, b, j, err);
 	while (r == 0 && more == 1) {
 		if (ra == wa.rows) {
-			more = r = k_walk_next(&wa, err);
+			r = k_ctx_check(ctx, err);
+			more = r = r < 0 ? r : k_walk_next(&wa, err);
 			ra = 0;
 		}
 		if (r >= 0 && more == 1 && rb == wb.rows) {
@@ -338,14 +353,14 @@ static int diff_values(struct k_ckpt *a, int i, struct k_ckpt *b, int j, struct 
 }
 
 /* Bytes of two entries of one type: 1 when they differ. */
-static int diff_bytes(struct k_ckpt *a, int i, struct k_ckpt *b, int j, struct k_err *err)
+static int diff_bytes(struct k_ckpt *a, int i, struct k_ckpt *b, int j, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct k_walk wa, wb = { 0 };
 	int r = k_walk_begin(&wa, a, i, err), more = 1, differ = 0;
 
 	if (r == 0)
 		r = k_walk_begin(&wb, b, j, err);
-	while (r >= 0 && !differ && (more = r = k_walk_next(&wa, err)) == 1 && (r = k_walk_next(&wb, err)) == 1)
+	while (r >= 0 && !differ && (r = k_ctx_check(ctx, err)) == 0 && (more = r = k_walk_next(&wa, err)) == 1 && (r = k_walk_next(&wb, err)) == 1)
 		differ = wa.n != wb.n || memcmp(wa.buf, wb.buf, wa.n) != 0;
 	k_walk_end(&wa);
 	k_walk_end(&wb);
@@ -357,21 +372,35 @@ static bool same_shape(const struct k_entry *x, const struct k_entry *y)
 	return x->ndim == y->ndim && memcmp(x->shape, y->shape, sizeof(x->shape[0]) * (size_t)x->ndim) == 0;
 }
 
+static void put_type(struct k_buf *out, const char *key, const struct k_entry *e)
+{
+	k_buf_printf(out, e ? ", \"%s\": \"%s\"" : ", \"%s\": null", key, e ? e->type->name : "");
+}
+
+/* x or y is NULL where only the other has the entry. */
 static int diff_line(struct k_buf *out, const struct k_entry *x, const struct k_entry *y, const struct diff *d, const char *why, bool table, struct k_err *err)
 {
+	const char *name = (x ? x : y)->name;
 	int r;
 
 	if (table) {
-		k_buf_printf(out, "%-64s %s", x->name, why);
+		k_kls_column(out, name, 64);
+		k_buf_puts(out, why);
 	} else {
 		k_buf_puts(out, "{\"name\": ");
-		k_json_quote(out, x->name, strlen(x->name));
-		k_buf_printf(out, ", \"differs\": \"%s\", \"type_a\": \"%s\", \"type_b\": \"%s\"", why, x->type->name, y ? y->type->name : "");
+		k_json_quote(out, name, strlen(name));
+		k_buf_printf(out, ", \"differs\": \"%s\"", why);
+		put_type(out, "type_a", x);
+		put_type(out, "type_b", y);
 	}
 	if (d && table)
 		k_buf_printf(out, ": %lld of %lld values, largest %.6g, rel_rms %.6g", (long long)d->differ, (long long)d->n, d->max_abs, d->x2 > 0 ? sqrt(d->err2 / d->x2) : 0);
-	else if (d)
-		k_buf_printf(out, ", \"values\": %lld, \"elements\": %lld, \"max_abs\": %.9g, \"rel_rms\": %.9g", (long long)d->differ, (long long)d->n, d->max_abs, d->x2 > 0 ? sqrt(d->err2 / d->x2) : 0);
+	else if (d) {
+		k_buf_printf(out, ", \"values\": %lld, \"elements\": %lld, \"max_abs\": ", (long long)d->differ, (long long)d->n);
+		k_json_put_float(out, (float)d->max_abs);
+		k_buf_puts(out, ", \"rel_rms\": ");
+		k_json_put_float(out, d->x2 > 0 ? (float)sqrt(d->err2 / d->x2) : 0);
+	}
 	k_buf_puts(out, table ? "\n" : "}\n");
 	r = k_buf_ok(out, "the output", err);
 	if (r == 0)
@@ -381,7 +410,7 @@ static int diff_line(struct k_buf *out, const struct k_entry *x, const struct k_
 }
 
 /* 1: the entries differ and a line was written. */
-static int diff_entry(struct k_ckpt *a, int i, struct k_ckpt *b, struct k_buf *out, bool table, struct k_err *err)
+static int diff_entry(struct k_ckpt *a, int i, struct k_ckpt *b, struct k_buf *out, bool table, const struct k_ctx *ctx, struct k_err *err)
 {
 	const struct k_entry *x = &a->entries[i], *y;
 	int j = k_ckpt_find(b, x->name), r;
@@ -393,19 +422,19 @@ static int diff_entry(struct k_ckpt *a, int i, struct k_ckpt *b, struct k_buf *o
 	if (!same_shape(x, y))
 		return diff_line(out, x, y, NULL, "shapes", table, err) < 0 ? err->code : 1;
 	if (x->type == y->type) {
-		r = diff_bytes(a, i, b, j, err);
+		r = diff_bytes(a, i, b, j, ctx, err);
 		if (r <= 0)
 			return r;
 	}
 	if (!x->type->dequant || !y->type->dequant)
 		return diff_line(out, x, y, NULL, "bytes", table, err) < 0 ? err->code : 1;
-	r = diff_values(a, i, b, j, &d, err);
+	r = diff_values(a, i, b, j, &d, ctx, err);
 	if (r < 0)
 		return r;
 	return diff_line(out, x, y, &d, d.differ ? "values" : "types", table, err) < 0 ? err->code : 1;
 }
 
-int k_kls_diff(struct k_ckpt *a, struct k_ckpt *b, bool table, struct k_err *err)
+int k_kls_diff(struct k_ckpt *a, struct k_ckpt *b, bool table, const struct k_ctx *ctx, struct k_err *err)
 {
 	char first[256] = "";
 	struct k_buf out;
@@ -413,13 +442,13 @@ int k_kls_diff(struct k_ckpt *a, struct k_ckpt *b, bool table, struct k_err *err
 
 	k_buf_init(&out, 0);
 	for (int i = 0; r >= 0 && i < a->n_entries; i++) {
-		r = diff_entry(a, i, b, &out, table, err);
+		r = diff_entry(a, i, b, &out, table, ctx, err);
 		if (r == 1 && n++ == 0)
 			strncpy(first, a->entries[i].name, sizeof(first) - 1);
 	}
 	for (int j = 0; r >= 0 && j < b->n_entries; j++)
 		if (k_ckpt_find(a, b->entries[j].name) < 0) {
-			r = diff_line(&out, &b->entries[j], NULL, NULL, "is only in the second", table, err);
+			r = diff_line(&out, NULL, &b->entries[j], NULL, "is only in the second", table, err);
 			if (n++ == 0)
 				strncpy(first, b->entries[j].name, sizeof(first) - 1);
 		}

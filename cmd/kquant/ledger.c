@@ -5,6 +5,7 @@
 #include "cmd/kquant/ledger.h"
 #include "libcore/hash.h"
 #include "libcore/io.h"
+#include "libcore/policy.h"
 
 struct figures {
 	int64_t elements, clipped, zero_groups, groups, worst_index;
@@ -70,6 +71,8 @@ int k_ledger_open(struct k_ledger **out, const char *path, const struct k_strs *
 		r = k_bar_parse(&l->bars[l->n_bars++], bars->v[i], err);
 		if (r == 0 && (bar_is_for(&l->bars[i], NULL, &field), field < 0))
 			r = k_err_set(err, K_EUSAGE, "--fail-if '%s': no such field; wanted rel_rms, max_abs, cos, sqnr_db, clipped, zero_groups or elements, with a role and a dot before it or not", bars->v[i]);
+		if (r == 0 && strchr(l->bars[i].field, '.') && !k_policy_is_role(l->bars[i].field, strcspn(l->bars[i].field, ".")))
+			r = k_err_set(err, K_EUSAGE, "--fail-if '%s': no such role; wanted experts, shared, router, attn, kda, embed, head, dense, norm or other", bars->v[i]);
 	}
 	if (r == 0)
 		r = k_sha256_new(&l->src, err);
@@ -186,7 +189,7 @@ static int close_slice(struct k_ledger *l, struct k_err *err)
 	k_sha256_end(l->dst, dst);
 	k_entry_slice_name(e, l->slice, name, sizeof(name));
 	l->entry = -1;
-	return put_line(l, e, name, k_entry_slices(e) > 1 ? l->slice : -1, &l->f, src, dst, err);
+	return put_line(l, e, name, strchr(e->name, '*') ? l->slice : -1, &l->f, src, dst, err);
 }
 
 /* --- figures -------------------------------------------------------------------------------------------------------------- */
@@ -232,6 +235,9 @@ int k_ledger_seen(void *arg, int entry, int64_t slice, int64_t row, int64_t n_ro
 	int64_t cols = k_entry_cols(e), group = e->type->group > 1 ? e->type->group : cols;
 
 	(void)row;
+	/* Only experts are told apart. */
+	if (!strchr(e->name, '*'))
+		slice = 0;
 	if ((entry != l->entry || slice != l->slice) && close_slice(l, err) < 0)
 		return err->code;
 	if (l->entry < 0) {
@@ -243,6 +249,8 @@ int k_ledger_seen(void *arg, int entry, int64_t slice, int64_t row, int64_t n_ro
 	}
 	k_sha256_add(l->src, src, src_n);
 	k_sha256_add(l->dst, dst, dst_n);
+	if (n_rows == 0)
+		l->f.elements = k_entry_rows(e) * cols;
 	for (int64_t r = 0; r < n_rows; r++)
 		for (int64_t c = 0; c < cols; c += group)
 			add_group(&l->f, before + r * cols + c, after + r * cols + c, K_MIN(group, cols - c));

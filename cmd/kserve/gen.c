@@ -320,6 +320,8 @@ int k_gen_new(struct k_gen **out, const struct k_server *s, const struct k_reque
 		k_decoder_init(&g->dec, s->tok, rq->echo || rq->show_special);
 	if (rq->kind == K_KIND_CHAT) {
 		int rc = k_parser_new(&g->parser, s->layout, s->tok, rq->tools, rq->n_used, &rq->chat, on_event, g, err);
+		if (!rc && rq->n_used)
+			rc = k_parser_history(g->parser, k_field(rq->body, "messages"), err);
 		if (rc) {
 			k_gen_free(g);
 			return rc;

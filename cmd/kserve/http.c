@@ -31,6 +31,7 @@
 #include <event2/http.h>
 #include <event2/http_struct.h>
 #include <event2/keyvalq_struct.h>
+#include <event2/listener.h>
 
 #include "libcore/ctx.h"
 #include "libcore/hash.h"
@@ -83,6 +84,7 @@ struct http {
 	const struct k_ctx *ctx;
 	struct event_base *base;
 	struct evhttp *evhttp;
+	struct evconnlistener *listener;
 	struct event *tick, *wake, *hup;
 	struct k_keys keys;
 	pthread_mutex_t lock;
@@ -463,25 +465,36 @@ static int check_key(struct http *h, struct evhttp_request *req, struct k_fault 
 	return k_fault_set(f, 401, "invalid_api_key", NULL, key ? "the API key is wrong" : "no API key was given");
 }
 
-/* A host, and one length: where two are given, whoever stands between may have believed the other. */
+/* One host, and one length in digits, under names that are names: what this parser takes otherwise, whoever stands between may
+ * have taken for something else. */
+static bool check_line(const struct evkeyval *kv, const char *length, int *n_hosts)
+{
+	static const char name[] = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+	bool is_length = !strcasecmp(kv->key, "Content-Length");
+	*n_hosts += !strcasecmp(kv->key, "Host");
+	return *kv->key && !kv->key[strspn(kv->key, name)] &&
+		!(is_length && (strcmp(kv->value, length) || kv->value[strspn(kv->value, "0123456789")]));
+}
+
 static int check_lines(struct evhttp_request *req, struct k_fault *f)
 {
 	const char *length = header(req, "Content-Length");
 	const struct evkeyval *kv;
-	int n = 0, status = 0;
+	int n = 0, n_hosts = 0, status = 0;
 	TAILQ_FOREACH(kv, evhttp_request_get_input_headers(req), next) {
 		if (++n > MAX_HEADER_LINES)
 			status = 431;
-		if (!strcasecmp(kv->key, "Content-Length") && strcmp(kv->value, length))
+		else if (!check_line(kv, length, &n_hosts))
 			status = 400;
 	}
-	if (req->major == 1 && req->minor > 0 && !header(req, "Host"))
+	if (n_hosts > 1 || (req->major == 1 && req->minor > 0 && !n_hosts))
 		status = 400;
 	if (!status)
 		return 0;
 	add_header(req, "Connection", "close");
 	return k_fault_set(f, status, status == 431 ? "headers_too_large" : NULL, NULL, "%s",
-		status == 431 ? "the request has too many headers" : "the request has no Host, or more than one Content-Length");
+		status == 431 ? "the request has too many headers"
+			: "the request's headers are malformed: wanted one Host, at most one Content-Length, and names without spaces");
 }
 
 /* What the parser lets through and a request must not have. */
@@ -642,6 +655,7 @@ static void on_tick(evutil_socket_t fd K_UNUSED, short what K_UNUSED, void *arg)
 {
 	struct http *h = arg;
 	look_at_clients(h);
+	evconnlistener_enable(h->listener);
 	k_sched_failed(h->sched, &h->failed);
 	if (!h->draining && (h->failed.code || (h->ctx->stop && *h->ctx->stop)))
 		begin_drain(h);
@@ -680,6 +694,9 @@ static int write_port(const char *path, int port, struct k_err *err)
 	return rc;
 }
 
+/* No descriptor is free: to try again at once would only burn time. The next tick listens again. */
+static void on_accept_error(struct evconnlistener *l, void *arg K_UNUSED) { evconnlistener_disable(l); }
+
 static int set_up(struct http *h, struct k_listener *l, struct k_err *err)
 {
 	const struct timeval tick = { .tv_usec = TICK_US };
@@ -699,9 +716,12 @@ static int set_up(struct http *h, struct k_listener *l, struct k_err *err)
 	evhttp_set_allowed_methods(h->evhttp, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT | EVHTTP_REQ_DELETE |
 		EVHTTP_REQ_OPTIONS | EVHTTP_REQ_TRACE | EVHTTP_REQ_PATCH);
 	evhttp_set_gencb(h->evhttp, on_request, h);
-	if (!evhttp_accept_socket_with_handle(h->evhttp, l->fd))
+	struct evhttp_bound_socket *bound = evhttp_accept_socket_with_handle(h->evhttp, l->fd);
+	if (!bound)
 		return k_err_set(err, K_ENOMEM, "no memory for the HTTP server");
 	l->fd = -1;
+	h->listener = evhttp_bound_socket_get_listener(bound);
+	evconnlistener_set_error_cb(h->listener, on_accept_error);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -15,6 +16,7 @@
 #include "cmd/kserve/listener.h"
 
 #define BACKLOG 1024
+#define DESCRIPTORS 16384               /* what a server asks for; shells give it 1,024 */
 
 static bool is_loopback(const struct sockaddr *a)
 {
@@ -110,10 +112,21 @@ static int open_fd(struct k_listener *l, const char *spec, const char *number, s
 	return 0;
 }
 
+static void more_descriptors(void)
+{
+	struct rlimit r;
+	if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur >= DESCRIPTORS)
+		return;
+	r.rlim_cur = r.rlim_max < DESCRIPTORS ? r.rlim_max : DESCRIPTORS;
+	if (setrlimit(RLIMIT_NOFILE, &r))
+		return;                 /* it works with those there are */
+}
+
 int k_listener_open(struct k_listener *l, const char *spec, struct k_err *err)
 {
 	memset(l, 0, sizeof(*l));
 	l->fd = -1;
+	more_descriptors();
 	int rc;
 	if (!strncmp(spec, "unix:", 5))
 		rc = open_unix(l, spec, spec + 5, err);

@@ -87,7 +87,7 @@ int k_openai_body(struct k_json **out, const char *text, size_t len, struct k_fa
 {
 	struct k_err err = { 0 };
 	*out = NULL;
-	if (k_json_parse(out, text, len, K_JSON_LAST_WINS, "request", &err)) {
+	if (k_json_parse(out, text, len, K_JSON_LAST_WINS | K_JSON_NUL, "request", &err)) {
 		if (err.code == K_ENOMEM)
 			return k_fault_err(f, &err);
 		return k_fault_set(f, 400, "invalid_json", NULL, "%s", err.msg);
@@ -106,6 +106,12 @@ struct k_json *k_field(const struct k_json *obj, const char *key)
 {
 	struct k_json *v = k_json_find(obj, key);
 	return v && k_json_kind(v) != K_JSON_NULL ? v : NULL;
+}
+
+const char *k_word(const struct k_json *v)
+{
+	const char *s = k_json_string(v);
+	return s && strlen(s) == k_json_len(v) ? s : NULL;
 }
 
 static int wrong(struct k_fault *f, const char *where, const char *key, const struct k_json *v, const char *wanted)
@@ -260,12 +266,13 @@ static int refuse(const struct k_request *rq, struct k_fault *f)
 	if (v && (!k_whole(v, &best) || best != rq->n))
 		return k_fault_set(f, 400, "unsupported_parameter", "best_of", "best_of must equal n");
 	v = k_field(rq->body, "modalities");
-	if (v && (k_json_len(v) != 1 || !k_json_string(k_json_at(v, 0)) || strcmp(k_json_string(k_json_at(v, 0)), "text")))
+	const char *only = k_json_len(v) == 1 ? k_word(k_json_at(v, 0)) : NULL;
+	if (v && (!only || strcmp(only, "text")))
 		return k_fault_set(f, 400, "unsupported_parameter", "modalities", "modalities other than [\"text\"] are not supported");
 	v = k_field(rq->body, "response_format");
 	if (!v)
 		return 0;
-	const char *type = k_json_string(k_field(v, "type"));
+	const char *type = k_word(k_field(v, "type"));
 	if (!type)
 		return k_fault_set(f, 400, NULL, "response_format.type", "response_format.type must be a string");
 	if (!strcmp(type, "text"))
@@ -285,6 +292,8 @@ static int add_stop(struct k_request *rq, const struct k_json *v, const char *wh
 	const char *s = k_json_string(v);
 	if (!s)
 		return k_fault_set(f, 400, NULL, where, "%s is %s, wanted a string", where, k_json_kind_name(v));
+	if (!k_word(v))
+		return k_fault_set(f, 400, NULL, where, "%s holds the character U+0000", where);
 	if (k_json_len(v) > MAX_STOP_BYTES)
 		return k_fault_set(f, 400, NULL, where, "%s has %zu bytes, at most %d are allowed", where, k_json_len(v), MAX_STOP_BYTES);
 	if (!*s)
@@ -365,7 +374,7 @@ int k_request_bias(struct k_request *rq, int32_t id, float bias, struct k_fault 
 
 /* One entry of logit_bias: who is an id as a number or in decimal digits; in the array form also any text, each of its tokens. */
 static int add_bias(const struct k_server *s, struct k_request *rq, const struct k_json *who, const char *key, const struct k_json *how,
-	struct k_fault *f)
+	const char *where, struct k_fault *f)
 {
 	int64_t id = -1;
 	float bias;
@@ -374,9 +383,9 @@ static int add_bias(const struct k_server *s, struct k_request *rq, const struct
 	} else if (k_json_kind(how) == K_JSON_INT || k_json_kind(how) == K_JSON_REAL) {
 		bias = (float)k_json_number(how);
 		if (!(bias >= -100 && bias <= 100))
-			return k_fault_set(f, 400, NULL, "logit_bias", "a bias is %g, wanted -100 to 100", bias);
+			return k_fault_set(f, 400, NULL, where, "%s is %g, wanted -100 to 100", where, bias);
 	} else {
-		return k_fault_set(f, 400, NULL, "logit_bias", "a bias is %s, wanted a number", k_json_kind_name(how));
+		return k_fault_set(f, 400, NULL, where, "%s is %s, wanted a number", where, k_json_kind_name(how));
 	}
 	if (who && k_json_string(who)) {
 		if (k_openai_need_text(s, "logit_bias", f))
@@ -403,8 +412,7 @@ static int add_bias(const struct k_server *s, struct k_request *rq, const struct
 		id = -1;
 	}
 	if (id < 0 || id >= s->hp->n_vocab)
-		return k_fault_set(f, 400, "invalid_token_id", "logit_bias", "logit_bias names a token that is not an id below %" PRId64,
-			s->hp->n_vocab);
+		return k_fault_set(f, 400, "invalid_token_id", where, "%s: wanted the id of a token, below %" PRId64, where, s->hp->n_vocab);
 	return k_request_bias(rq, (int32_t)id, bias, f);
 }
 
@@ -419,15 +427,18 @@ static int read_bias(const struct k_server *s, struct k_request *rq, struct k_fa
 	void *it = NULL;
 	const char *key;
 	struct k_json *how;
+	char where[64];
 	while (v && kind == K_JSON_OBJECT && k_json_next(v, &it, &key, &how)) {
-		if (add_bias(s, rq, NULL, key, how, f))
+		snprintf(where, sizeof(where), "logit_bias.%.40s", key);
+		if (add_bias(s, rq, NULL, key, how, where, f))
 			return -1;
 	}
 	for (size_t i = 0; kind == K_JSON_ARRAY && i < k_json_len(v); i++) {
 		const struct k_json *pair = k_json_at(v, i);
+		snprintf(where, sizeof(where), "logit_bias[%zu]", i);
 		if (k_json_kind(pair) != K_JSON_ARRAY || k_json_len(pair) != 2)
-			return k_fault_set(f, 400, NULL, "logit_bias", "logit_bias[%zu] is not a pair [token, bias]", i);
-		if (add_bias(s, rq, k_json_at(pair, 0), NULL, k_json_at(pair, 1), f))
+			return k_fault_set(f, 400, NULL, where, "%s is not a pair [token, bias]", where);
+		if (add_bias(s, rq, k_json_at(pair, 0), NULL, k_json_at(pair, 1), where, f))
 			return -1;
 	}
 	for (size_t i = 0; rq->ignore_eos && i < s->stops.n; i++) {
@@ -468,7 +479,7 @@ static int read_model(const struct k_server *s, const struct k_request *rq, stru
 {
 	const struct k_json *v = k_field(rq->body, "model");
 	const char *name = k_json_string(v);
-	if (!v || (name && (!*name || !strcmp(name, s->name))))
+	if (!v || (k_word(v) && (!*name || !strcmp(name, s->name))))
 		return 0;
 	if (!name)
 		return wrong(f, "", "model", v, "a string");

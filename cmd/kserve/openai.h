@@ -70,6 +70,8 @@ void k_request_free(struct k_request *rq);              /* takes NULL */
 
 /* A member that is there and not null; else NULL. */
 struct k_json *k_field(const struct k_json *obj, const char *key);
+/* A string to be compared as C compares: NULL when v is none, or holds U+0000. */
+const char *k_word(const struct k_json *v);
 /* Absent or null: *out stays. where: path of obj with its dot, "" for the request itself. -1 with a fault for another kind. */
 int k_field_bool(const struct k_json *obj, const char *where, const char *key, bool *out, struct k_fault *f) K_MUST_USE;
 int k_field_int(const struct k_json *obj, const char *where, const char *key, int64_t lo, int64_t hi, int64_t *out,

@@ -45,7 +45,7 @@ static int no_media(const struct k_json *msg, size_t i, struct k_fault *f)
 	const struct k_json *parts = k_field(msg, "content");
 	char where[96];
 	for (size_t n = 0; k_json_kind(parts) == K_JSON_ARRAY && n < k_json_len(parts); n++) {
-		const char *type = k_json_string(k_field(k_json_at(parts, n), "type"));
+		const char *type = k_word(k_field(k_json_at(parts, n), "type"));
 		if (!type || !strcmp(type, "text") || !strcmp(type, "refusal"))
 			continue;
 		snprintf(where, sizeof(where), "messages[%zu].content[%zu].type", i, n);
@@ -61,7 +61,7 @@ static int one_message(struct k_request *rq, struct k_json *msg, size_t i, struc
 		snprintf(where, sizeof(where), "messages[%zu]", i);
 		return k_fault_set(f, 400, NULL, where, "%s is %s, wanted an object", where, k_json_kind_name(msg));
 	}
-	const char *role = k_json_string(k_field(msg, "role"));
+	const char *role = k_word(k_field(msg, "role"));
 	/* _input: in the requests of the vendor's verifier. */
 	if (role && (!strcmp(role, "developer") || !strcmp(role, "_input")) && k_json_set(msg, "role", k_json_new_string("system", 6)))
 		return no_memory(f);
@@ -115,10 +115,11 @@ static bool named_before(const struct k_json *list, const char *name)
 static int one_tool(struct k_json *list, struct k_json *tool, size_t i, struct k_fault *f)
 {
 	char where[64];
-	snprintf(where, sizeof(where), "tools[%zu].type", i);
+	snprintf(where, sizeof(where), "tools[%zu]", i);
 	if (k_json_kind(tool) != K_JSON_OBJECT)
-		return k_fault_set(f, 400, NULL, "tools", "tools[%zu] is %s, wanted an object", i, k_json_kind_name(tool));
-	const char *type = k_json_string(k_field(tool, "type"));
+		return k_fault_set(f, 400, NULL, where, "%s is %s, wanted an object", where, k_json_kind_name(tool));
+	snprintf(where, sizeof(where), "tools[%zu].type", i);
+	const char *type = k_word(k_field(tool, "type"));
 	if (!type)
 		return k_fault_set(f, 400, NULL, where, "%s must be a string", where);
 	if (!strcmp(type, "builtin_function"))
@@ -132,9 +133,9 @@ static int one_tool(struct k_json *list, struct k_json *tool, size_t i, struct k
 			"have at most %d characters", where, MAX_TOOL_NAME);
 	if (named_before(list, k_json_string(name)))
 		return k_fault_set(f, 400, NULL, where, "%s: '%s' is declared twice", where, k_json_string(name));
+	snprintf(where, sizeof(where), "tools[%zu].function.parameters", i);
 	if (par && k_json_kind(par) != K_JSON_OBJECT)
-		return k_fault_set(f, 400, "invalid_schema", where, "tools[%zu].function.parameters is %s, wanted an object", i,
-			k_json_kind_name(par));
+		return k_fault_set(f, 400, "invalid_schema", where, "%s is %s, wanted an object", where, k_json_kind_name(par));
 	return k_json_push(list, k_json_keep(tool)) ? no_memory(f) : 0;
 }
 
@@ -179,7 +180,7 @@ static const char *const call_markers[] = {
 static int read_choice(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
 	const struct k_json *v = k_field(rq->body, "tool_choice");
-	const char *word = k_json_string(v);
+	const char *word = k_word(v);
 	bool none = word && !strcmp(word, "none");
 	if (k_json_kind(v) == K_JSON_OBJECT || (word && !strcmp(word, "required")))
 		return k_fault_set(f, 400, "unsupported_parameter", "tool_choice", "tool_choice other than none and auto is not supported "
@@ -203,7 +204,7 @@ static int read_effort(struct k_request *rq, struct k_fault *f)
 {
 	static const char *const words[] = { "none", "minimal", "low", "medium", "high", "xhigh", "max" };
 	const struct k_json *v = k_field(rq->body, "reasoning_effort"), *kw = k_field(rq->body, "chat_template_kwargs");
-	const char *word = k_json_string(v);
+	const char *word = k_word(v);
 	if (!v)
 		return 0;
 	bool known = false;
@@ -233,7 +234,7 @@ static int read_limits(struct k_request *rq, struct k_fault *f)
 		k_field_bool(rq->body, "", "continue_final_message", &go_on, f) ||
 		k_field_bool(rq->body, "", "echo", &echo, f))
 		return -1;
-	if (k_field(rq->body, "top_logprobs") && !rq->logprobs)
+	if (rq->top_logprobs > 0 && !rq->logprobs)
 		return k_fault_set(f, 400, NULL, "top_logprobs", "top_logprobs needs logprobs: true");
 	if (generate && go_on)
 		return k_fault_set(f, 400, NULL, "continue_final_message", "add_generation_prompt and continue_final_message are both true");
@@ -250,6 +251,8 @@ static int render(const struct k_server *s, struct k_request *rq, struct k_fault
 		return k_fault_err(f, &err);
 	if (k_chat_options(s->layout, rq->body, &rq->chat, &err))
 		return k_fault_err(f, &err);
+	if (s->layout->thinking && !rq->chat.thinking && !k_field(rq->body, "temperature"))
+		rq->temperature = s->instant;
 	rq->prompts = k_calloc(1, sizeof(*rq->prompts));
 	if (!rq->prompts)
 		return no_memory(f);

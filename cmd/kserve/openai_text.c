@@ -67,7 +67,8 @@ int k_openai_text(const struct k_server *s, struct k_request *rq, struct k_fault
 	int64_t top = -1;
 	rq->max_tokens = 16;
 	if (k_field_bool(rq->body, "", "echo", &rq->echo, f) || k_field_int(rq->body, "", "logprobs", 0, K_MAX_TOP, &top, f) ||
-		k_field_int(rq->body, "", "max_tokens", 0, INT64_MAX, &rq->max_tokens, f))
+		k_field_int(rq->body, "", "max_tokens", 0, INT64_MAX, &rq->max_tokens, f) ||
+		k_field_int(rq->body, "", "max_completion_tokens", 1, INT64_MAX, &rq->max_tokens, f))
 		return -1;
 	if (rq->max_tokens == 0 && !rq->echo)
 		return k_fault_set(f, 400, NULL, "max_tokens", "max_tokens is 0, which needs echo");

@@ -78,11 +78,27 @@ static void own_name(char *out, size_t n, const char *path, const char *arch)
 		snprintf(out, n, "%s", arch);
 }
 
+/* What the vendors of the models recommend; instant: with thinking turned off. */
+static void recommended(struct k_server *s)
+{
+	static const struct { const char *layout; double temperature, instant, top_p; } table[] = {
+		{ "k2_instruct", 0.6, 0.6, 1 }, { "k2_thinking", 1, 1, 1 }, { "k25", 1, 0.6, 0.95 }, { "kimi_linear", 0.6, 0.6, 1 },
+		{ "moonlight", 0.6, 0.6, 1 }, { "smollm2", 0.2, 0.2, 0.9 },
+	};
+	s->temperature = s->instant = s->top_p = 1;
+	for (size_t i = 0; s->layout && i < K_LEN(table); i++) {
+		if (strcmp(table[i].layout, s->layout->name))
+			continue;
+		s->temperature = table[i].temperature;
+		s->instant = table[i].instant;
+		s->top_p = table[i].top_p;
+	}
+}
+
 /* generation_config.json, where it names sampling values that make sense. */
 static int sampling(struct k_server *s, struct k_err *err)
 {
-	s->temperature = 1;
-	s->top_p = 1;
+	recommended(s);
 	const struct k_file *f = k_files_find(k_model_files(s->model), "generation_config.json");
 	if (!f)
 		return 0;
@@ -90,13 +106,16 @@ static int sampling(struct k_server *s, struct k_err *err)
 	int rc = k_json_parse(&j, f->data, f->len, K_JSON_LAST_WINS, f->name, err);
 	if (rc)
 		return rc;
-	rc = k_json_num_or(j, "temperature", 0, 100, 1, &s->temperature, f->name, err);
+	rc = k_json_num_or(j, "temperature", 0, 100, s->temperature, &s->temperature, f->name, err);
 	if (!rc)
-		rc = k_json_num_or(j, "top_p", 0, 1, 1, &s->top_p, f->name, err);
+		rc = k_json_num_or(j, "top_p", 0, 1, s->top_p, &s->top_p, f->name, err);
 	if (!rc)
 		rc = k_json_int_or(j, "top_k", 0, INT32_MAX, 0, &s->top_k, f->name, err);
-	k_json_free(j);
+	const struct k_json *said = k_json_find(j, "temperature");
 	s->temperature = K_MIN(s->temperature, 2);
+	if (k_json_kind(said) != K_JSON_NULL)
+		s->instant = s->temperature;
+	k_json_free(j);
 	if (s->top_p == 0)
 		s->top_p = 1;
 	return rc;
@@ -151,9 +170,9 @@ int k_server_init(struct k_server *s, struct k_model *m, const char *path, const
 	k_hex(hex, digest);
 	snprintf(s->fingerprint, sizeof(s->fingerprint), "kserve-%.64s-%.8s", K_DESCRIBE, hex);
 	sizes(s, o);
-	int rc = sampling(s, err);
+	int rc = chat(s, o->layout, err);
 	if (!rc)
-		rc = chat(s, o->layout, err);
+		rc = sampling(s, err);
 	if (rc)
 		k_server_fini(s);
 	return rc;

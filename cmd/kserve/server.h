@@ -34,6 +34,7 @@ struct k_server {
 	int64_t n_ctx;                  /* tokens a sequence may have */
 	int n_slots, n_batch;           /* sequences at once; tokens a step */
 	double temperature, top_p;      /* where a request says nothing */
+	double instant;                 /* temperature of an answer without thinking, of a model that can think */
 	int64_t top_k;
 	struct k_log *log;
 };

@@ -185,6 +185,69 @@ K_TEST(archive_packed_with_gzip_xz_and_zstd)
 		k_test_skip("no program packs here");
 }
 
+static bool run(const char *format, const char *from, const char *to)
+{
+	char command[2000];
+
+	snprintf(command, sizeof(command), format, from, from, to);
+	return system(command) == 0;
+}
+
+/* Zeros may stand behind; members one behind the other are one stream. */
+K_TEST(archive_packed_with_gzip_in_pieces)
+{
+	struct k_ckpt *want = k_same_open(k_test_data(MODEL));
+	struct k_buf b;
+
+	k_buf_init(&b, 0);
+	model(&b, "m/", false);
+	end(&b);
+	put(in_dir("tar"), &b);
+	k_buf_fini(&b);
+	if (!run("(head -c 3000 '%s' | gzip -c; tail -c +3001 '%s' | gzip -c; head -c 700 /dev/zero) > '%s' 2> /dev/null", in_dir("tar"),
+		in_dir("packed"))) {
+		k_ckpt_close(want);
+		k_test_skip("no gzip here");
+	}
+	check_same("packed", want);
+	k_ckpt_close(want);
+}
+
+/* A wrong bit, also in the checksum that stands behind tar's end; an end that is missing; something behind it. */
+K_TEST(archive_packed_with_gzip_and_damaged)
+{
+	static const struct { int bit_at, add; const char *say; } all[] = { { 5000, 0, "" }, { -4000, 0, "" }, { -8, 0, "damaged" },
+		{ -1, 0, "damaged" }, { 0, -1, "ends early" }, { 0, -9, "ends early" }, { 0, 40, "behind its end" } };
+	struct k_ckpt *c;
+	struct k_err err;
+	struct k_buf b, z;
+
+	k_buf_init(&b, 0);
+	k_buf_init(&z, 0);
+	model(&b, "m/", false);
+	end(&b);
+	put(in_dir("tar"), &b);
+	if (!run("test -e '%s' && gzip -nc '%s' > '%s' 2> /dev/null", in_dir("tar"), in_dir("packed"))) {
+		k_buf_fini(&b);
+		k_test_skip("no gzip here");
+	}
+	K_CHECK_OK(k_read_file(in_dir("packed"), &z, 1 << 26, &err));
+	for (size_t i = 0; i < K_LEN(all); i++) {
+		k_buf_reset(&b);
+		k_buf_put(&b, z.data, z.len - (size_t)K_MAX(-all[i].add, 0));
+		for (int k = 0; k < all[i].add; k++)
+			k_buf_putc(&b, 'x');
+		if (all[i].bit_at)
+			b.data[all[i].bit_at + (all[i].bit_at < 0 ? (int64_t)b.len : 0)] ^= 4;
+		put(in_dir("bad"), &b);
+		K_CHECK(k_err_exit(k_format_open(&c, in_dir("bad"), false, &(struct k_ctx){ 0 }, &err)) == 3);
+		K_CHECK_MSG(strstr(err.msg, all[i].say), "%s", err.msg);
+		K_CHECK(k_err_exit(open_pipe(&c, in_dir("bad"), &(struct k_ctx){ 0 }, &err)) == 3);
+	}
+	k_buf_fini(&z);
+	k_buf_fini(&b);
+}
+
 K_TEST(archive_that_does_not_fit_says_so)
 {
 	struct k_ctx small = { .max_memory = 100000 };

@@ -5,11 +5,15 @@
 
 #define LEVEL avx2
 #include "kernels/tmpl/gemm.h"
+#include "kernels/tmpl/int4.h"
+#include "kernels/tmpl/unpack.h"
 #include "kernels/tmpl/elem.h"
 
 const struct kk_level kk_level_avx2 = { "avx2", 20, {
 	.gemm_f32 = KK_FN(gemm_f32),
 	.gemm_bf16 = KK_FN(gemm_bf16),
+	.gemm_i4x16 = KK_FN(gemm_i4x16),
+	.unpack = KK_FN(unpack),
 	.mix = KK_FN(mix),
 	.axpy = KK_FN(axpy),
 	.add = KK_FN(add),

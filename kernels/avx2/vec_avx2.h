@@ -7,6 +7,7 @@
 
 enum { VL = 8 };
 typedef __m256 vf;
+typedef uint32_t vu __attribute__((vector_size(4 * VL)));
 
 static inline vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
 static inline void vf_store(float *p, vf v) { _mm256_storeu_ps(p, v); }
@@ -23,8 +24,17 @@ static inline float vf_sum(vf v)
 	s = _mm_add_ps(s, _mm_movehl_ps(s, s));
 	return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
-/* Eight bytes as floats: unsigned, signed. */
-static inline vf vf_u8(__m128i b) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(b)); }
-static inline vf vf_i8(__m128i b) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(b)); }
+/* Eight f16; eight signed bytes; the low and the high nibbles of eight bytes. */
+static inline vf vf_f16(const uint8_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+static inline vf vf_i8(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p))); }
+static inline __m256i vf_bytes(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+static inline vf vf_low4(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_and_si256(vf_bytes(p), _mm256_set1_epi32(15))); }
+static inline vf vf_high4(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_srli_epi32(vf_bytes(p), 4)); }
+/* Nibble i of each word, less 8: with its upper bit turned over it is a number with a sign. */
+static inline vf vf_code(vu word, int i)
+{
+	vu top = (word ^ 0x88888888u) << (28 - 4 * i);
+	return _mm256_cvtepi32_ps(_mm256_srai_epi32((__m256i)top, 28));
+}
 
 #endif

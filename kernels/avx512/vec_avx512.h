@@ -7,6 +7,7 @@
 
 enum { VL = 16 };
 typedef __m512 vf;
+typedef uint32_t vu __attribute__((vector_size(4 * VL)));
 
 static inline vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline void vf_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
@@ -23,6 +24,18 @@ static inline float vf_sum(vf v)
 	__m128 s = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
 	s = _mm_add_ps(s, _mm_movehl_ps(s, s));
 	return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+/* Sixteen f16; sixteen signed bytes; the low and the high nibbles of sixteen bytes. */
+static inline vf vf_f16(const uint8_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+static inline vf vf_i8(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }
+static inline __m512i vf_bytes(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+static inline vf vf_low4(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_and_si512(vf_bytes(p), _mm512_set1_epi32(15))); }
+static inline vf vf_high4(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_srli_epi32(vf_bytes(p), 4)); }
+/* Nibble i of each word, less 8: a look-up sees the lowest four bits only. */
+static inline vf vf_code(vu word, int i)
+{
+	const vf codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+	return _mm512_permutexvar_ps((__m512i)(word >> (4 * i)), codes);
 }
 
 #endif

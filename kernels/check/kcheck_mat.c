@@ -1,4 +1,4 @@
-/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16), unpack, mix, rope, conv_silu, kda_step.
+/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16, i4x16), unpack, mix, rope, conv_silu, kda_step.
  *
  * Beside the reference's values: steps wider than rows leave the gaps alone, and a part (one row, one token, one column) computed
  * alone has the bits that it has among others. */
@@ -32,24 +32,75 @@ static void gaps(struct run *r, const float *y, size_t n, size_t step, size_t ro
 			}
 }
 
+/* Random values where the type can be made, else random bytes that its check lets pass; none with large exponents when many tries
+ * did not. */
+static void new_granule(struct run *r, const struct k_qtype *t, void *p, int64_t cols, int rows)
+{
+	size_t n = t->granule_bytes(cols, rows);
+	struct k_quant_opts o = { rnd(r) & 1 ? K_SCALE_AMAX7 : K_SCALE_AMAX75 };
+	struct k_err err;
+	for (int tries = 0; tries < 1000; tries++) {
+		if (t->quant) {
+			float *x = box_data(r, SLOT_X, (size_t)(rows * cols), DATA_PLAIN);
+			K_ASSERT(t->quant(p, x, cols, rows, &o, &err) == 0);
+			return;
+		}
+		for (size_t i = 0; i < n; i++)
+			((uint8_t *)p)[i] = (uint8_t)(rnd(r) & (tries < 20 ? 0xff : 0xbf));
+		if (!t->check || t->check(p, cols, rows, &err) == 0)
+			return;
+	}
+	k_bug("no random bytes pass");
+}
+
 /* --- gemm --------------------------------------------------------------------------------------------------------------- */
 
 enum { TOKENS = 100 };
 
+/* What a kernel multiplies with; rows and columns come in multiples. */
+struct stored { const char *type, *layout; size_t rows, cols; };
+static const struct stored as_f32 = { "f32", NULL, 1, 1 }, as_bf16 = { "bf16", NULL, 1, 1 }, as_i4x16 = { "i4g32", "x16", 16, 64 };
+
 struct gemm {
-	bool bf16;
+	const struct stored *as;
 	size_t rows, n, cols, w_step, y_step;
 	const void *w;
+	const float *values;            /* of as_i4x16, without gaps */
 	const float *x[TOKENS];
 	float *y;
 };
 
 static void gemm_part(const struct kk *k, const struct gemm *g, float *y, size_t y_step, size_t row, size_t rows, size_t t, size_t n)
 {
-	if (g->bf16)
+	if (g->as == &as_i4x16)
+		k->gemm_i4x16(y, y_step, (const char *)g->w + row * g->cols * 9 / 16, (int)rows, g->x + t, (int)n, g->cols);
+	else if (g->as == &as_bf16)
 		k->gemm_bf16(y, y_step, (const uint16_t *)g->w + row * g->w_step, g->w_step, (int)rows, g->x + t, (int)n, g->cols);
 	else
 		k->gemm_f32(y, y_step, (const float *)g->w + row * g->w_step, g->w_step, (int)rows, g->x + t, (int)n, g->cols);
+}
+
+static void new_i4x16(struct run *r, struct gemm *g)
+{
+	const struct k_qtype *t = k_qtype_find(as_i4x16.type, as_i4x16.layout);
+	size_t bytes = t->granule_bytes((int64_t)g->cols, 16);
+	char *p = box(r, SLOT_W, g->rows / 16 * bytes, 1);
+	float *values = box_f(r, SLOT_TERMS2, g->rows * g->cols);
+	g->w = p;
+	g->values = values;
+	for (size_t i = 0; i < g->rows; i++, values += g->cols) {
+		if (i % 16 == 0)
+			new_granule(r, t, p + i / 16 * bytes, (int64_t)g->cols, 16);
+		t->dequant(values, p + i / 16 * bytes, (int64_t)g->cols, 16, (int)(i % 16));
+	}
+}
+
+static float weight_at(const struct gemm *g, size_t i, size_t k)
+{
+	size_t at = i * g->w_step + k;
+	if (g->as == &as_i4x16)
+		return g->values[i * g->cols + k];
+	return g->as == &as_bf16 ? k_bf16_to_f32(((const uint16_t *)g->w)[at]) : ((const float *)g->w)[at];
 }
 
 static void new_gemm(struct run *r, struct gemm *g)
@@ -59,7 +110,9 @@ static void new_gemm(struct run *r, struct gemm *g)
 	g->w_step = g->cols + slack(r);
 	g->y_step = g->rows + slack(r);
 	w = span(g->rows, g->w_step, g->cols);
-	if (g->bf16) {
+	if (g->as == &as_i4x16) {
+		new_i4x16(r, g);
+	} else if (g->as == &as_bf16) {
 		uint16_t *p = box(r, SLOT_W, w, sizeof(*p));
 		for (size_t i = 0; i < w; i++) {
 			float f;
@@ -85,29 +138,29 @@ static const double *gemm_terms(struct run *r, const struct gemm *g)
 	for (size_t t = 0; t < g->n; t++)
 		for (size_t i = 0; i < g->rows; i++) {
 			double s = 0;
-			for (size_t k = 0, at = i * g->w_step; k < g->cols; k++, at++) {
-				float w = g->bf16 ? k_bf16_to_f32(((const uint16_t *)g->w)[at]) : ((const float *)g->w)[at];
-				s += square((double)w * (double)g->x[t][k]);
-			}
+			for (size_t k = 0; k < g->cols; k++)
+				s += square((double)weight_at(g, i, k) * (double)g->x[t][k]);
 			*to++ = s;
 		}
 	return terms;
 }
 
-/* Each element alone; then some block of rows and tokens. */
+/* Each element alone, or as few as there can be; then some block of rows and tokens. */
 static void gemm_alone(struct run *r, const struct gemm *g)
 {
+	size_t unit = g->as->rows;
 	for (size_t t = 0; t < g->n; t++)
-		for (size_t i = 0; i < g->rows; i++) {
-			float one = NAN;
+		for (size_t i = 0; i < g->rows; i += unit) {
+			float few[16];
 			if (g->n * g->rows > 300 && rnd(r) % 16)
 				continue;
-			gemm_part(r->got, g, &one, 1, i, 1, t, 1);
-			same(r, "alone: y", &one, g->y + t * g->y_step + i, 1);
+			gemm_part(r->got, g, few, unit, i, unit, t, 1);
+			same(r, "alone: y", few, g->y + t * g->y_step + i, unit);
 		}
 	if (!g->n || !g->rows)
 		return;
-	size_t row = rnd_below(r, g->rows), rows = 1 + rnd_below(r, g->rows - row), t = rnd_below(r, g->n), n = 1 + rnd_below(r, g->n - t);
+	size_t row = rnd_below(r, g->rows) / unit * unit, rows = (1 + rnd_below(r, (g->rows - row) / unit)) * unit;
+	size_t t = rnd_below(r, g->n), n = 1 + rnd_below(r, g->n - t);
 	float *y = box_f(r, SLOT_ALONE, n * rows);
 	gemm_part(r->got, g, y, rows, row, rows, t, n);
 	for (size_t i = 0; i < n; i++)
@@ -139,7 +192,7 @@ static void gemm_twin(struct run *r, const struct gemm *g)
 	struct gemm twin = *g;
 	for (size_t i = 0; i < w; i++)
 		wide[i] = k_bf16_to_f32(((const uint16_t *)g->w)[i]);
-	twin.bf16 = false;
+	twin.as = &as_f32;
 	twin.w = wide;
 	gemm_part(r->got, &twin, y, g->y_step, 0, g->rows, 0, g->n);
 	for (size_t t = 0; t < g->n; t++)
@@ -148,6 +201,8 @@ static void gemm_twin(struct run *r, const struct gemm *g)
 
 static void gemm_case(struct run *r, struct gemm *g)
 {
+	g->rows -= g->rows % g->as->rows;
+	g->cols -= g->cols % g->as->cols;
 	where(r, "rows=%zu n=%zu cols=%zu", g->rows, g->n, g->cols);
 	new_gemm(r, g);
 	size_t size = span(g->n, g->y_step, g->rows);
@@ -162,7 +217,7 @@ static void gemm_case(struct run *r, struct gemm *g)
 	box_check(r);
 	gemm_alone(r, g);
 	gemm_poison(r, g);
-	if (g->bf16)
+	if (g->as == &as_bf16)
 		gemm_twin(r, g);
 	box_check(r);
 }
@@ -170,7 +225,7 @@ static void gemm_case(struct run *r, struct gemm *g)
 static void check_gemm(struct run *r, const void *how)
 {
 	static const int many[] = { 10, 47, 48, 49, 97 }, tall[] = { 63, 64, 65, 66 };
-	struct gemm g = { .bf16 = how != NULL };
+	struct gemm g = { .as = how };
 	/* All rows 0 to 33 at some number of tokens, all numbers of tokens 0 to 9 at some number of rows. */
 	for (int i = 0; i <= 33; i++) {
 		g.rows = (size_t)i;
@@ -207,11 +262,11 @@ static void go_gemm(const struct kk *k, void *arg)
 static void bench_gemm(const void *how, void (*time)(void *ctx, const struct bench *b), void *ctx)
 {
 	static const struct { size_t n; const char *what; } sizes[] = {
-		{ 1, "32 rows, 1 token, 2048 columns" }, { 48, "32 rows, 48 tokens, 2048 columns" },
+		{ 1, "32 rows, 1 token, 2048 columns" }, { 4, "32 rows, 4 tokens, 2048 columns" }, { 48, "32 rows, 48 tokens, 2048 columns" },
 	};
 	for (size_t i = 0; i < K_LEN(sizes); i++) {
 		struct run r = { .name = "bench", .level = "", .timed = true };
-		struct gemm g = { .bf16 = how != NULL, .rows = 32, .n = sizes[i].n, .cols = 2048 };
+		struct gemm g = { .as = how, .rows = 32, .n = sizes[i].n, .cols = 2048 };
 		new_gemm(&r, &g);
 		g.y = box_f(&r, SLOT_Y, span(g.n, g.y_step, g.rows));
 		time(ctx, &(struct bench){ sizes[i].what, go_gemm, &g });
@@ -221,27 +276,6 @@ static void bench_gemm(const void *how, void (*time)(void *ctx, const struct ben
 /* --- unpack ------------------------------------------------------------------------------------------------------------- */
 
 struct packed { const struct k_qtype *t; const void *slice; int64_t rows, cols; };
-
-/* Random values where the type can be made, else random bytes that its check lets pass; none with large exponents when many tries
- * did not. */
-static void new_granule(struct run *r, const struct k_qtype *t, void *p, int64_t cols, int rows)
-{
-	size_t n = t->granule_bytes(cols, rows);
-	struct k_quant_opts o = { rnd(r) & 1 ? K_SCALE_AMAX7 : K_SCALE_AMAX75 };
-	struct k_err err;
-	for (int tries = 0; tries < 1000; tries++) {
-		if (t->quant) {
-			float *x = box_data(r, SLOT_X, (size_t)(rows * cols), DATA_PLAIN);
-			K_ASSERT(t->quant(p, x, cols, rows, &o, &err) == 0);
-			return;
-		}
-		for (size_t i = 0; i < n; i++)
-			((uint8_t *)p)[i] = (uint8_t)(rnd(r) & (tries < 20 ? 0xff : 0xbf));
-		if (!t->check || t->check(p, cols, rows, &err) == 0)
-			return;
-	}
-	k_bug("no random bytes pass");
-}
 
 static void new_packed(struct run *r, struct packed *p, const struct k_qtype *t, int64_t rows, int64_t cols)
 {
@@ -622,9 +656,9 @@ static void bench_kda(const void *how K_UNUSED, void (*time)(void *ctx, const st
 	time(ctx, &(struct bench){ "128 x 128", go_kda, &a });
 }
 
-static const bool yes = true;
 const struct row kcheck_mat[] = {
-	{ "gemm_f32", check_gemm, NULL, bench_gemm }, { "gemm_bf16", check_gemm, &yes, bench_gemm },
+	{ "gemm_f32", check_gemm, &as_f32, bench_gemm }, { "gemm_bf16", check_gemm, &as_bf16, bench_gemm },
+	{ "gemm_i4x16", check_gemm, &as_i4x16, bench_gemm },
 	{ "unpack", check_unpack, NULL, bench_unpack }, { "mix", check_mix, NULL, bench_mix }, { "rope", check_rope, NULL, bench_rope },
 	{ "conv_silu", check_conv, NULL, bench_conv }, { "kda_step", check_kda, NULL, bench_kda }, { .name = NULL },
 };

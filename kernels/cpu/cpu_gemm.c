@@ -3,56 +3,72 @@
  *   weights [rows x cols]                        tasks: a block of rows for a run of tokens
  *     block of rows -- unpack --> panel of f32 -- gemm_f32 --> y
  *                   \- bf16 and few tokens: gemm_bf16, the same sums without the panel
+ *                   |- i4g32 in layout x16: gemm_i4x16, its own sums, for any number of tokens
  *                   \- f32: as they lie
  *
- * A panel is sized to stay in the second cache. */
+ * A panel is sized to stay in the second cache, for few tokens in the first. */
 #include "libcore/base.h"
 #include "kernels/cpu/cpu_impl.h"
 
-enum { PANEL_FLOATS = 128 * 1024, ROWS_MOST = 32, BF16_DIRECT = 8 };
+enum { PANEL_FLOATS = 128 * 1024, ROWS_MOST = 32, ROWS_LEAST = 16, FEW_TOKENS = 8, FEW_ROWS = 4 };
 
-int cpu_panel_rows(const struct cpu *c, int64_t cols)
+/* A multiple of what layouts interleave. */
+int cpu_task_rows(int64_t cols) { return cols * ROWS_MOST <= PANEL_FLOATS ? ROWS_MOST : ROWS_LEAST; }
+
+static bool is_type(const struct k_tensor *w, const char *name, const char *layout)
 {
-	if (cols * ROWS_MOST <= PANEL_FLOATS)
-		return ROWS_MOST;
-	/* Interleaved layouts unpack sixteen rows at once: worth a larger panel. */
-	if (cols * 16 <= c->n_room && cols * 16 <= 2 * PANEL_FLOATS)
-		return 16;
-	for (int rows = 8; rows > 1; rows /= 2)
-		if (cols * rows <= c->n_room)
-			return rows;
-	return 1;
+	return strcmp(w->type->name, name) == 0 && strcmp(w->type->layout, layout) == 0;
 }
 
-static bool is_type(const struct k_tensor *w, const char *dtype)
+enum how { BY_F32, BY_BF16, BY_I4X16 };
+
+/* Rows that lie ready at w. */
+static void mul_rows(const struct cpu *c, enum how how, const void *w, int64_t cols, int rows, struct cpu_rows x, float *y, int64_t y_step,
+	int64_t n)
 {
-	return w->type->st_dtype && strcmp(w->type->st_dtype, dtype) == 0;
+	const float *at[CPU_TOKENS];
+	for (int64_t t = 0; t < n; t += CPU_TOKENS, y += CPU_TOKENS * y_step) {
+		int m = (int)K_MIN(n - t, (int64_t)CPU_TOKENS);
+		for (int i = 0; i < m; i++)
+			at[i] = x.base + (x.index ? x.index[t + i] : t + i) * x.step;
+		if (how == BY_I4X16)
+			c->kk.gemm_i4x16(y, (size_t)y_step, w, rows, at, m, (size_t)cols);
+		else if (how == BY_BF16)
+			c->kk.gemm_bf16(y, (size_t)y_step, w, (size_t)cols, rows, at, m, (size_t)cols);
+		else
+			c->kk.gemm_f32(y, (size_t)y_step, w, (size_t)cols, rows, at, m, (size_t)cols);
+	}
+}
+
+/* Rows by way of a panel, as many at a time as the cache should hold. */
+static void mul_panels(const struct cpu *c, int worker, const struct k_tensor *w, int64_t row, int rows, struct cpu_rows x, float *y,
+	int64_t y_step, int64_t n)
+{
+	int64_t cols = k_shape_cols(w->ndim, w->shape), all = k_shape_rows(w->ndim, w->shape), most = c->n_room / K_MAX(cols, (int64_t)1);
+	int some = n <= FEW_TOKENS ? FEW_ROWS : rows;
+	float *panel = room_of(c, worker);
+	K_ASSERT(most > 0);
+	some = (int)K_MIN((int64_t)some, most);
+	for (int i = 0; i < rows; i += some) {
+		int m = K_MIN(rows - i, some);
+		c->kk.unpack(panel, (size_t)cols, w->type, w->data, all, cols, row + i, m);
+		mul_rows(c, BY_F32, panel, cols, m, x, y + i, y_step, n);
+	}
 }
 
 void cpu_mul(const struct cpu *c, int worker, const struct k_tensor *w, int64_t row, int rows, struct cpu_rows x, float *y, int64_t y_step,
 	int64_t n)
 {
 	int64_t cols = k_shape_cols(w->ndim, w->shape);
-	const float *at[CPU_TOKENS], *panel = NULL;
-	const uint16_t *direct = NULL;
-	if (is_type(w, "F32")) {
-		panel = (const float *)w->data + row * cols;
-	} else if (n <= BF16_DIRECT && is_type(w, "BF16")) {
-		direct = (const uint16_t *)w->data + row * cols;
-	} else {
-		K_ASSERT(rows * cols <= c->n_room);
-		panel = room_of(c, worker);
-		c->kk.unpack(room_of(c, worker), (size_t)cols, w->type, w->data, k_shape_rows(w->ndim, w->shape), cols, row, rows);
-	}
-	for (int64_t t = 0; t < n; t += CPU_TOKENS) {
-		int m = (int)K_MIN(n - t, (int64_t)CPU_TOKENS);
-		for (int i = 0; i < m; i++)
-			at[i] = x.base + (x.index ? x.index[t + i] : t + i) * x.step;
-		if (direct)
-			c->kk.gemm_bf16(y + t * y_step, (size_t)y_step, direct, (size_t)cols, rows, at, m, (size_t)cols);
-		else
-			c->kk.gemm_f32(y + t * y_step, (size_t)y_step, panel, (size_t)cols, rows, at, m, (size_t)cols);
-	}
+	if (is_type(w, "f32", "rows"))
+		mul_rows(c, BY_F32, (const float *)w->data + row * cols, cols, rows, x, y, y_step, n);
+	else if (n <= FEW_TOKENS && is_type(w, "bf16", "rows"))
+		mul_rows(c, BY_BF16, (const uint16_t *)w->data + row * cols, cols, rows, x, y, y_step, n);
+	else if (is_type(w, "i4g32", "x16"))
+		mul_rows(c, BY_I4X16, (const char *)w->data + (size_t)(row / w->type->granule) * w->type->granule_bytes(cols, w->type->granule),
+			cols, rows, x, y, y_step, n);
+	else
+		mul_panels(c, worker, w, row, rows, x, y, y_step, n);
 }
 
 bool cpu_rounds(const struct cpu *c) { return c->dev.ctx->act != K_ACT_F32; }
@@ -92,7 +108,7 @@ static void run_gemm(struct gemm *g)
 	int64_t cols = k_shape_cols(g->w->ndim, g->w->shape);
 	int threads = g->c->n_worker;
 	g->rows = k_shape_rows(g->w->ndim, g->w->shape);
-	g->block = cpu_panel_rows(g->c, cols);
+	g->block = cpu_task_rows(cols);
 	g->blocks = k_div_up(g->rows, g->block);
 	g->run = g->n;
 	/* Few rows and many tokens: cut the tokens too, so that nobody idles. */

@@ -46,11 +46,11 @@ static inline struct cpu_rows cpu_rows_at(struct cpu_rows r, int64_t i)
 		r.base += i * r.step;
 	return r;
 }
-/* y[t * y_step + i] = w[row + i] . x[t], i < rows, t < n, for one slice of any type that dequantises. At most cpu_panel_rows. */
+/* y[t * y_step + i] = w[row + i] . x[t], i < rows, t < n, for one slice of any type that dequantises; row is a multiple of 16. */
 void cpu_mul(const struct cpu *c, int worker, const struct k_tensor *w, int64_t row, int rows, struct cpu_rows x, float *y, int64_t y_step,
 	int64_t n);
-/* Rows that a task should take of a matrix with this many columns. */
-int cpu_panel_rows(const struct cpu *c, int64_t cols);
+/* Rows that a task should take of a matrix with this many columns: a multiple of 16. */
+int cpu_task_rows(int64_t cols);
 /* Rounds rows of cols activations in place of y as ctx->act says; false, with nothing done, when they stay as they are. */
 bool cpu_rounds(const struct cpu *c);
 void cpu_round(const struct cpu *c, float *y, const float *x, int64_t cols);

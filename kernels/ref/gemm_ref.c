@@ -26,6 +26,30 @@ void kk_ref_gemm_bf16(float *y, size_t y_step, const uint16_t *w, size_t w_step,
 		}
 }
 
+/* libcore/qtype/i4g32_x16.c shows a record. */
+static double i4x16_value(const uint8_t *w, size_t cols, size_t row, size_t k)
+{
+	enum { RECORD = 576 };
+	const uint8_t *p = w + (row / 16 * (cols / 64) + k / 64) * RECORD + row % 16 * 4;
+	uint16_t scale;
+	uint32_t word;
+	memcpy(&scale, p + k % 64 / 32 * 2, sizeof(scale));
+	memcpy(&word, p + 64 + k % 64 / 8 * 64, sizeof(word));
+	int code = (int)(word >> (k % 2 * 16 + k % 8 / 2 * 4) & 15) - 8;
+	return (double)k_bf16_to_f32(scale) * code;
+}
+
+void kk_ref_gemm_i4x16(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
+{
+	for (int t = 0; t < n; t++)
+		for (int r = 0; r < rows; r++) {
+			double s = 0;
+			for (size_t k = 0; k < cols; k++)
+				s += i4x16_value(w, cols, (size_t)r, k) * x[t][k];
+			y[(size_t)t * y_step + (size_t)r] = (float)s;
+		}
+}
+
 void kk_ref_unpack(float *dst, size_t step, const struct k_qtype *t, const void *slice, int64_t slice_rows, int64_t cols, int64_t row,
 	int rows)
 {

@@ -47,7 +47,7 @@ static int write_down(void *arg, const struct k_event *ev)
 struct setting {
 	const struct k_layout *layout;
 	const struct k_tokenizer *t;
-	struct k_json *tools;
+	struct k_json *tools, *history;
 	int n_used;
 	struct k_chat_options o;
 };
@@ -62,6 +62,7 @@ static char *parse_ids(const struct setting *s, const int32_t *ids, size_t n)
 	k_buf_init(&r.b, 0);
 	k_buf_puts(&r.b, "");
 	K_CHECK_OK(k_parser_new(&p, s->layout, s->t, s->tools, s->n_used, &s->o, write_down, &r, &err));
+	K_CHECK_OK(k_parser_history(p, s->history, &err));
 	for (size_t i = 0; i < n; i++)
 		K_CHECK_OK(k_parser_put(p, ids[i], &err));
 	K_CHECK_OK(k_parser_end(p, &err));
@@ -129,6 +130,7 @@ static struct setting setting(const struct k_layout *l, const char *tools)
 static void done(struct setting *s)
 {
 	k_json_free(s->tools);
+	k_json_free(s->history);
 	k_tokenizer_free((struct k_tokenizer *)s->t);
 }
 
@@ -199,6 +201,21 @@ K_TEST(chat_parse_reasoning)
 	expect(&s, "a", "C[a]");
 	s.o = (struct k_chat_options){ .continue_final = true, .thinking = true };
 	expect(&s, "a", "C[a]");
+	done(&s);
+}
+
+/* The model counts from 0 in every turn; what the history has is not given again. */
+K_TEST(chat_parse_ids_of_the_history)
+{
+	static const char messages[] = "[{\"role\": \"assistant\", \"tool_calls\": [{\"id\": \"functions.now:0\"}, {\"id\": \"functions.now:2\"}, {}, 1]}, 2,"
+		"{\"tool_calls\": 3}]";
+	struct setting s = setting(&instruct, one);
+	struct k_err err = { 0 };
+
+	K_CHECK_OK(k_json_parse(&s.history, messages, strlen(messages), 0, "messages", &err));
+	s.n_used = 2;
+	expect(&s, SB CB "functions.now:0" AB "{}" CE CB "functions.now:1" AB "{}" CE SE,
+		"T[0 functions.now:3 now]A[0 {}]T[1 functions.now:1 now]A[1 {}]");
 	done(&s);
 }
 

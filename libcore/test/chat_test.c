@@ -148,6 +148,17 @@ static void refuses(int line, const char *layout, const char *request, int want,
 #define SAID "{\"role\": \"assistant\", \"content\": \"Well\", \"reasoning_content\": \"hm\"}"
 #define ASKED "<|im_user|>user<|im_middle|>q<|im_end|>"
 
+/* A type that only begins with a known one has not been checked like it. */
+K_TEST(chat_types_with_nul)
+{
+	static const char *const messages = "[{\"role\": \"user\", \"content\": [{\"type\": \"text\\u0000\", \"text\": [1, 2, 3]}]}]";
+	char request[160];
+
+	snprintf(request, sizeof request, "{\"messages\": %s}", messages);
+	for (int i = 0; k_layout_at(i); i++)
+		refuses(__LINE__, k_layout_at(i)->name, request, K_EUNSUP, "messages[0].content[0].type is 'text'");
+}
+
 K_TEST(chat_continues_the_last_message)
 {
 	static const char *const want = ASKED "<|im_assistant|>assistant<|im_middle|><think></think>Well";
@@ -159,6 +170,8 @@ K_TEST(chat_continues_the_last_message)
 	refuses(__LINE__, "k25", "{\"messages\": [" USER "," SAID "], \"continue_final_message\": true, \"add_generation_prompt\": true}", K_EUSAGE, "add_generation_prompt is");
 	refuses(__LINE__, "k25", "{\"messages\": [" USER "], \"continue_final_message\": true}", K_EUSAGE, "continue_final_message is");
 	refuses(__LINE__, "k25", "{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\", \"partial\": true}, " USER "]}", K_EUSAGE, "messages[0].partial");
+	refuses(__LINE__, "k25", "{\"messages\": [{\"role\": \"user\", \"content\": \"q\", \"partial\": true}]}", K_EUSAGE, "messages[0].partial is");
+	renders(__LINE__, "k25", "{\"messages\": [{\"role\": \"user\", \"content\": \"q\", \"partial\": false}], \"add_generation_prompt\": false}", ASKED);
 	refuses(__LINE__, "k25", "{\"messages\": [" USER "], \"continue_final_message\": 1}", K_EUSAGE, "continue_final_message is an integer, wanted");
 }
 

@@ -1,0 +1,133 @@
+/* unpack.h: rows of stored weights as floats, for the types that models are full of; the others are left to the type itself. For a
+ * level that has defined, beside what gemm.h wants,
+ *
+ *     vf_f16(p)                VL f16 as floats
+ *     vf_i8(p)                 VL signed bytes as floats
+ *     vf_low4(p), vf_high4(p)  the low and the high nibbles of VL bytes as floats
+ *
+ * A product of a code and a bf16 or f16 scale is exact, so that the order of the operations is free: the bits are those of libcore. */
+
+typedef uint32_t u32x8 __attribute__((vector_size(32)));
+typedef int32_t i32x8 __attribute__((vector_size(32)));
+typedef float f32x8 __attribute__((vector_size(32)));
+
+static inline uint16_t get16(const uint8_t *p)
+{
+	uint16_t v;
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static inline float get_bf16(const uint8_t *p)
+{
+	uint32_t bits = (uint32_t)get16(p) << 16;
+	float f;
+	memcpy(&f, &bits, sizeof(f));
+	return f;
+}
+
+static inline float get_f16(const uint8_t *p) { return _cvtsh_ss(get16(p)); }
+
+/* Eight columns of INT4: their nibbles lie at the bits `at` of a word. */
+static inline __attribute__((always_inline)) void unpack_word(float *dst, const uint8_t *p, u32x8 at, float scale)
+{
+	uint32_t word;
+	memcpy(&word, p, sizeof(word));
+	i32x8 code = (i32x8)((((u32x8){ 0 } + word) >> at) & 15u) - 8;
+	f32x8 v = __builtin_convertvector(code, f32x8) * scale;
+	memcpy(dst, &v, sizeof(v));
+}
+
+static void unpack_i4(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
+{
+	const uint8_t *code = p + cols / 16;
+	for (size_t k = 0; k < cols; k += 8)
+		unpack_word(dst + k, code + k / 2, (u32x8){ 0, 4, 8, 12, 16, 20, 24, 28 }, get_bf16(p + k / 32 * 2));
+}
+
+static void unpack_i4x16(float *dst, const uint8_t *p, size_t cols, int row)
+{
+	p += 4 * row;
+	for (size_t k = 0; k < cols; k += 64, p += 576)
+		for (size_t i = 0; i < 64; i += 8)
+			unpack_word(dst + k + i, p + 64 + 8 * i, (u32x8){ 0, 16, 4, 20, 8, 24, 12, 28 }, get_bf16(p + i / 32 * 2));
+}
+
+static void unpack_q8_0(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
+{
+	for (float *end = dst + cols; dst < end; dst += 32, p += 34) {
+		vf d = vf_set(get_f16(p));
+		for (int i = 0; i < 32; i += VL)
+			vf_store(dst + i, vf_i8(p + 2 + i) * d);
+	}
+}
+
+static void unpack_q4_0(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
+{
+	for (float *end = dst + cols; dst < end; dst += 32, p += 18) {
+		vf d = vf_set(get_f16(p)), eight = vf_set(8);
+		for (int i = 0; i < 16; i += VL) {
+			vf_store(dst + i, (vf_low4(p + 2 + i) - eight) * d);
+			vf_store(dst + 16 + i, (vf_high4(p + 2 + i) - eight) * d);
+		}
+	}
+}
+
+static void unpack_q4_1(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
+{
+	for (float *end = dst + cols; dst < end; dst += 32, p += 20) {
+		vf d = vf_set(get_f16(p)), m = vf_set(get_f16(p + 2));
+		for (int i = 0; i < 16; i += VL) {
+			vf_store(dst + i, vf_fma(vf_low4(p + 4 + i), d, m));
+			vf_store(dst + 16 + i, vf_fma(vf_high4(p + 4 + i), d, m));
+		}
+	}
+}
+
+static void unpack_bf16(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
+{
+	size_t k = 0;
+	for (; k + VL <= cols; k += VL)
+		vf_store(dst + k, vf_bf16((const uint16_t *)(p + 2 * k)));
+	for (; k < cols; k++)
+		dst[k] = get_bf16(p + 2 * k);
+}
+
+static void unpack_f16(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
+{
+	size_t k = 0;
+	for (; k + VL <= cols; k += VL)
+		vf_store(dst + k, vf_f16(p + 2 * k));
+	for (; k < cols; k++)
+		dst[k] = get_f16(p + 2 * k);
+}
+
+/* Row `row` of a granule that is full, or a row itself. */
+typedef void unpack_row(float *dst, const uint8_t *granule, size_t cols, int row);
+
+static unpack_row *unpack_of(const struct k_qtype *t)
+{
+	static const struct { const char *name, *layout; unpack_row *fn; } rows[] = {
+		{ "bf16", "rows", unpack_bf16 }, { "f16", "rows", unpack_f16 }, { "i4g32", "x16", unpack_i4x16 },
+		{ "i4g32", "rows", unpack_i4 }, { "q8_0", "rows", unpack_q8_0 }, { "q4_0", "rows", unpack_q4_0 }, { "q4_1", "rows", unpack_q4_1 },
+	};
+	for (size_t i = 0; i < K_LEN(rows); i++)
+		if (strcmp(rows[i].name, t->name) == 0 && strcmp(rows[i].layout, t->layout) == 0)
+			return rows[i].fn;
+	return NULL;
+}
+
+static void KK_FN(unpack)(float *dst, size_t step, const struct k_qtype *t, const void *slice, int64_t slice_rows, int64_t cols, int64_t row,
+	int rows)
+{
+	unpack_row *fn = unpack_of(t);
+	size_t full = t->granule_bytes(cols, t->granule);
+	for (int64_t i = row; i < row + rows; i++, dst += step) {
+		int64_t g = i / t->granule, first = g * t->granule;
+		const uint8_t *granule = (const uint8_t *)slice + (size_t)g * full;
+		if (fn)
+			fn(dst, granule, (size_t)cols, (int)(i - first));
+		else
+			t->dequant(dst, granule, cols, (int)K_MIN((int64_t)t->granule, slice_rows - first), (int)(i - first));
+	}
+}
