@@ -5,6 +5,7 @@
 #include <signal.h>
 #include "libcore/err.h"
 
+struct k_codec;
 struct k_log;
 struct k_pool;
 
@@ -17,6 +18,7 @@ struct k_ctx {
 	uint64_t max_memory;                    /* bytes; 0 = the tool's default */
 	const char *cpu;                        /* highest kernel level, NULL = best */
 	enum k_act act;
+	const struct k_codec *codec;            /* fast conversions (libcore/qtype.h); NULL: the types' own */
 	const char *spool;                      /* folder for spooled archives, NULL = none */
 };
 

@@ -41,6 +41,14 @@ struct k_qtype {
 	double bound;                   /* largest |x - x'| / amax of its group after a round trip; the test holds it */
 };
 
+/* Fast forms of unpack and quant in one, from kernels/ through struct k_ctx. rows x cols values, whole granules of both types (the last
+ * may have fewer rows). The bits are those of from->dequant, to->quant. false: no fast form, or a value that check or quant would
+ * refuse: dst is undefined, the plain functions do it again and say what is wrong. true: all values passed, as from->check sees them. */
+struct k_codec {
+	bool (*convert)(const struct k_qtype *to, void *dst, const struct k_qtype *from, const void *src, int64_t cols, int64_t rows,
+		const struct k_quant_opts *o);
+};
+
 /* By name and layout (layout NULL: "rows"); NULL when unknown. i-th, NULL past the end: for `-t ?`. */
 const struct k_qtype *k_qtype_find(const char *name, const char *layout);
 const struct k_qtype *k_qtype_at(int i);
