@@ -44,10 +44,21 @@ endif
 two = $(if $(word 10,$(1)),$(words $(1)),0$(words $(1)))
 levels := $(notdir $(sort $(foreach l,$(levels_found),$(call two,$(need_$(l)))/$(l))))
 
+# --- libraries that a build may lack: what uses them is left out -----------------------------------------------------------
+
+hash := \#
+has_header = $(shell echo '$(hash)include <$(1)>' | $(CC) $(CPPFLAGS) $(CFLAGS) -x c -fsyntax-only - >/dev/null 2>&1 && echo yes)
+ifneq ($(working),)
+uring := $(call has_header,liburing.h)
+$(if $(uring),,$(info ktools: liburing.h is missing: io_uring is left out))
+endif
+K_LIBS += $(if $(uring),-luring)
+
 # --- sources -----------------------------------------------------------------------------------------------------------
 
 lib_src := $(wildcard libcore/*.c libcore/qtype/*.c libcore/arch/*.c formats/*.c evals/*.c kernels/*.c kernels/cpu/*.c) \
 	$(foreach l,$(filter-out cpu,$(levels)),$(wildcard kernels/$(l)/*.c))
+lib_src := $(filter-out $(if $(uring),,libcore/io_uring.c),$(lib_src))
 tool_src := $(wildcard cmd/k*.c)
 tools := $(call stems,$(tool_src))
 cli_src := $(wildcard cmd/cli.c)
@@ -76,7 +87,7 @@ update = @mkdir -p $(@D); { $(1); } > $@.new; if cmp -s $@.new $@; then rm -f $@
 defines = $(if $(2),sed -n 's/^const struct k_$(1) k_$(1)_\([A-Za-z0-9_]*\).*/X(\1)/p' $(2),:)
 names = $(if $(strip $(1)),printf 'X(%s)\n' $(1),:)
 gen_names = version.h flags qtypes.list archs.list formats.list evals.list blocks.list backends.list levels.list \
-	layouts.list objects.list
+	layouts.list objects.list ioways.list
 gen := $(addprefix $(B)/gen/,$(gen_names)) $(foreach w,$(web),$(B)/gen/web/$(notdir $(w)).inc)
 
 describe = $$( { test -e .git && git describe --tags --always --dirty 2>/dev/null; } || cat .version 2>/dev/null || echo $(release))
@@ -100,6 +111,9 @@ $(B)/gen/layouts.list: FORCE
 	$(call update,$(call defines,layout,$(wildcard libcore/chat_*.c)))
 $(B)/gen/backends.list: FORCE
 	$(call update,$(call names,$(patsubst %_backend,%,$(call stems,$(wildcard kernels/*/*_backend.c)))))
+# Best first.
+$(B)/gen/ioways.list: FORCE
+	$(call update,$(call names,$(if $(uring),uring) threads))
 # Levels, lowest first: X(name) and XL(name, "features it needs"); define whichever is wanted.
 $(B)/gen/levels.list: FORCE
 	$(call update,echo '#ifdef X'; $(call names,$(levels)); echo '#endif'; echo '#ifdef XL'; \

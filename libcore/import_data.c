@@ -55,6 +55,50 @@ static int read_raw(const struct k_raw *t, int64_t slice, uint64_t slice_bytes, 
 	return read_granules(t, slice, rows, cols, off, dst, n, err);
 }
 
+/* --- reading ahead ------------------------------------------------------------------------------------------------------ */
+
+static bool before(struct k_place a, struct k_place b) { return a.entry < b.entry || (a.entry == b.entry && a.slice < b.slice); }
+
+/* Slice told of its entry is a step: the planes of a composite type are read by turns. */
+static void ask_for(struct k_ckpt *c, struct k_import *im)
+{
+	const struct k_from *f = &im->from[im->told.entry];
+	int64_t n = k_entry_slices(&c->entries[im->told.entry]), slice = im->told.slice++;
+	bool stack = f->n_raw > 1;
+	const struct k_raw *t = f->file ? NULL : f->raw[stack ? slice : 0];
+
+	if (im->told.slice >= n)
+		im->told = (struct k_place){ im->told.entry + 1, 0 };
+	if (!t || t->row_order)
+		return;
+	k_ahead_step(im->ahead);
+	for (int k = 0; k < 2; k++) {
+		const struct k_raw *plane = t->part[0] ? t->part[k] : k == 0 ? t : NULL;
+		uint64_t bytes = plane ? plane->bytes / (uint64_t)(stack ? 1 : n) : 0;
+
+		if (plane && plane->src)
+			k_ahead_want(im->ahead, plane->src, plane->off + (stack ? 0 : (uint64_t)slice) * bytes, bytes);
+	}
+}
+
+/* Slices are read in the order of the entries, mostly; who jumps begins anew. */
+static void look_ahead(struct k_ckpt *c, struct k_import *im, struct k_place at)
+{
+	if (!im->ahead)
+		im->ahead = k_ahead_new();
+	if (!im->ahead)
+		return;
+	if (before(at, im->at) || !before(at, im->told)) {
+		k_ahead_forget(im->ahead);
+		im->told = at;
+	}
+	im->at = at;
+	while (im->told.entry < c->n_entries && k_ahead_hungry(im->ahead))
+		ask_for(c, im);
+}
+
+/* --- entries ------------------------------------------------------------------------------------------------------------ */
+
 static int read_entry(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err)
 {
 	struct k_import *im = c->impl;
@@ -70,7 +114,10 @@ static int read_entry(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n
 		int64_t slice = (int64_t)(off / slice_bytes);
 		size_t part = (size_t)K_MIN((uint64_t)n, slice_bytes - off % slice_bytes);
 		bool stack = f->n_raw > 1;
-		int r = read_raw(f->raw[stack ? slice : 0], stack ? 0 : slice, slice_bytes, off % slice_bytes, p, part, err);
+		int r;
+
+		look_ahead(c, im, (struct k_place){ i, slice });
+		r = read_raw(f->raw[stack ? slice : 0], stack ? 0 : slice, slice_bytes, off % slice_bytes, p, part, err);
 
 		if (r < 0)
 			return r;
@@ -91,6 +138,7 @@ static void close_import(struct k_ckpt *c)
 	k_free(im->from);
 	k_rawset_fini(im->set);
 	k_free(im->set);
+	k_ahead_free(im->ahead);
 	k_free(im);
 }
 

@@ -6,6 +6,7 @@
 #define K_IMPORT_INT_H
 
 #include "libcore/import.h"
+#include "libcore/io_ahead.h"
 #include "libcore/map.h"
 
 struct k_from {
@@ -18,6 +19,8 @@ struct k_import {
 	struct k_rawset *set;
 	struct k_map names;             /* raw name -> struct k_raw * */
 	struct k_from *from;
+	struct k_ahead *ahead;          /* NULL before the first read, and without memory */
+	struct k_place { int entry; int64_t slice; } at, told;  /* read last; next to be asked for */
 };
 
 extern const struct k_ckpt_ops k_import_ops;

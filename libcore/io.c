@@ -31,6 +31,7 @@ struct k_source {
 	void *taken;                    /* memory to free */
 	struct k_source *of;            /* held: it stays open until the last window is closed */
 	int windows;
+	struct k_ahead *ahead;          /* reads this file ahead; NULL: nobody does */
 	uint8_t *map;                   /* whole file from offset 0 */
 	size_t map_len;
 	int map_slot;
@@ -174,11 +175,24 @@ int k_source_spool(struct k_source **out, int fd, const char *name, struct k_err
 	return rc;
 }
 
+int k_source_follow(struct k_source *s, struct k_ahead *a, uint64_t *off)
+{
+	for (; s->of; s = s->of)
+		*off += s->base;
+	if (s->fd < 0 || !s->seekable || (s->ahead && s->ahead != a))
+		return -1;
+	*off += s->base;
+	s->ahead = a;
+	return s->fd;
+}
+
 void k_source_close(struct k_source *s)
 {
 	if (!s || s->windows-- > 0)
 		return;
 	k_source_close(s->of);
+	if (s->ahead)
+		k_ahead_leave(s->ahead, s->fd);
 	if (s->map) {
 		k_io_map_end(s->map_slot);
 		munmap(s->map, s->map_len);
@@ -227,6 +241,9 @@ static ssize_t read_once(struct k_source *s, void *p, size_t n, uint64_t off)
 			}
 			continue;
 		}
+		got = s->ahead ? (ssize_t)k_ahead_take(s->ahead, s->fd, p, n, s->base + off) : 0;
+		if (got > 0)
+			return got;
 		got = s->seekable ? pread(s->fd, p, n, (off_t)(s->base + off)) : read(s->fd, p, n);
 		if (got >= 0 || (errno != EINTR && errno != EAGAIN) || k_io_stopped())
 			return got;

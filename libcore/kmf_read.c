@@ -4,6 +4,7 @@
  * read at open, so a wrong one is said at the entry's last byte; a pipe's come last, and finish compares them all. */
 #include "libcore/base.h"
 #include "libcore/hash.h"
+#include "libcore/io_ahead.h"
 #include "libcore/kmf_layout.h"
 #include "libcore/kmf_read.h"
 
@@ -19,6 +20,9 @@ struct kmf {
 	int entry;                      /* whose bytes are in hash, hashed of them so far; -1: none */
 	uint64_t hashed;
 	int next;                       /* a pipe: first entry that was not read to its end */
+	struct k_ahead *ahead;          /* a file: NULL before the first read, and without memory */
+	uint64_t at, told;              /* of the data section: read last; asked for up to here */
+	int asked;                      /* entries that were asked for */
 };
 
 /* --- fixed head and head ------------------------------------------------------------------------------------------------ */
@@ -206,12 +210,38 @@ static bool hash_in_order(struct k_ckpt *c, struct kmf *k, int i, uint64_t off, 
 	return true;
 }
 
+/* A file is read forward, mostly; who jumps back, or beyond what was asked for, begins anew. */
+static void look_ahead(struct k_ckpt *c, struct kmf *k, int i, uint64_t off)
+{
+	uint64_t at = c->entries[i].offset + off;
+
+	if (!k->ahead)
+		k->ahead = k_ahead_new();
+	if (at < k->at || at >= k->told) {
+		k_ahead_forget(k->ahead);
+		k->asked = i;
+		k->told = at;
+	}
+	k->at = at;
+	while (k->asked < c->n_entries && k_ahead_hungry(k->ahead)) {
+		const struct k_entry *e = &c->entries[k->asked++];
+		uint64_t from = K_MAX(e->offset, k->told), end = e->offset + e->bytes;
+
+		k_ahead_step(k->ahead);
+		if (from < end)
+			k_ahead_want(k->ahead, k->src, k->start + from, end - from);
+		k->told = K_MAX(k->told, end);
+	}
+}
+
 static int read_random(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err)
 {
 	struct kmf *k = c->impl;
 	uint8_t digest[32];
-	int r = k_source_pread(k->src, dst, n, k->start + c->entries[i].offset + off, err);
+	int r;
 
+	look_ahead(c, k, i, off);
+	r = k_source_pread(k->src, dst, n, k->start + c->entries[i].offset + off, err);
 	if (r < 0)
 		return r;
 	if (hash_in_order(c, k, i, off, dst, n, digest) && memcmp(digest, k->digests[i], 32) != 0)
@@ -316,6 +346,7 @@ static void close_kmf(struct k_ckpt *c)
 	if (!k)
 		return;
 	k_source_close(k->src);
+	k_ahead_free(k->ahead);
 	k_sha256_free(k->hash);
 	k_free(k->digests);
 	k_free(k->seen);

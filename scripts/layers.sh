@@ -34,6 +34,7 @@ pcre2 libcore/rx.c
 zlib libcore/gz.c
 archive formats/archive.c
 event2/ cmd/kserve/http.c
+liburing libcore/io_uring.c
 END
 
 # A name in a stack trace is an address.
