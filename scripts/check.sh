@@ -47,7 +47,7 @@ run() {
 for part in $parts; do
 	case $part in
 	layers) run layers sh scripts/layers.sh ;;
-	headers) run headers $MAKE --no-print-directory -k -j"$(nproc)" B="$B" check-headers ;;
+	headers) run headers sh -c "$MAKE --no-print-directory -k -j$(nproc) B='$B' check-headers" ;;
 	ktest) test ! -x "$B/ktest" || run ktest "$B/ktest" ;;
 	kcheck) test ! -x "$B/kcheck" || run kcheck "$B/kcheck" ;;
 	fuzz)
