@@ -1,6 +1,6 @@
 /* gguf_keys.c: the keys of a GGUF file as side files in the shape of a Hugging Face checkpoint.
  *
- *   keys -> one JSON object -> k_arch.gguf_config        -> config.json
+ *   keys -> one JSON object -> k_arch_gguf_config         -> config.json
  *                           -> ids, general.sampling.*   -> generation_config.json
  *                           -> gguf_tokens.c             -> tokenizer.json, tokenizer_config.json
  *
@@ -23,7 +23,7 @@ static int make_float(const struct k_gguf *g, const struct k_gguf_value *v, cons
 
 	if (v->type == K_GGUF_F32) {
 		memcpy(&f, p, sizeof(f));
-		d = (double)f;
+		d = isfinite(f) ? k_json_short(f) : (double)f;
 	} else {
 		memcpy(&d, p, sizeof(d));
 	}
@@ -155,7 +155,7 @@ static int find_arch(const struct k_gguf *g, const struct k_json *keys, const st
 	if (!name)
 		return k_err_set(err, K_ENOENT, "'%s': key general.architecture is missing", g->where);
 	*out = k_arch_gguf(name);
-	if (!*out || !(*out)->gguf_config)
+	if (!*out)
 		return k_err_set(err, K_EUNSUP, "'%s': GGUF architecture '%.80s' is not known here", g->where, name);
 	if (!has_keys_of(g, name))
 		*out = NULL;
@@ -179,7 +179,7 @@ static int make_config(const struct k_gguf *g, const struct k_arch *arch, const 
 	struct k_err *err)
 {
 	struct k_json *config;
-	int r = arch->gguf_config(keys, g->where, &config, err);
+	int r = k_arch_gguf_config(arch, keys, g->where, &config, err);
 
 	if (r < 0)
 		return r;

@@ -5,9 +5,15 @@
  *   pre                   -> pre_tokenizer, by a table of the names that are known
  *   add_bos_token, ids    -> post_processor, and the names in tokenizer_config.json
  *
+ * Kimi's vocabulary ("kimi-k2") is one of ranks: an ordinary token's id is its rank, and merges follow from ranks. It becomes
+ * tiktoken.model, and the specials tokenizer_config.json's added_tokens_decoder.
+ *
  * Only byte-level BPE ("gpt2"). The text is written straight into a buffer: a vocabulary has a hundred thousand tokens. */
 #include "libcore/base.h"
+#include <stdio.h>
 #include "formats/gguf_head.h"
+#include "libcore/tokenizer.h"
+#include "libcore/unicode.h"
 
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED };
 
@@ -25,12 +31,13 @@ struct maker {
 };
 
 /* What a name in tokenizer.ggml.pre stands for. */
-static const struct profile { const char *pre, *splitter; bool whole_first, adds_bos; } profiles[] = {
+static const struct profile { const char *pre, *splitter /* NULL: ranks */; bool whole_first, adds_bos; } profiles[] = {
 #define BYTES(regex) "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": " regex "}"
 #define ROW "{\"type\": \"Sequence\", \"pretokenizers\": ["
 #define LLAMA3 ROW "{\"type\": \"Split\", \"pattern\": {\"Regex\": \"(?i:'s|'t|'re|'ve|'m|'ll|'d)" \
 	"|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}" \
 	", \"behavior\": \"Isolated\", \"invert\": false}, " BYTES("false") "]}"
+	{ "kimi-k2", NULL, false, false },
 	{ "gpt-2", BYTES("true"), false, false },
 	{ "smollm", ROW "{\"type\": \"Digits\", \"individual_digits\": true}, " BYTES("true") "]}", false, false },
 	{ "llama-bpe", LLAMA3, true, true },
@@ -60,7 +67,7 @@ static int find_profile(struct maker *m, const struct profile **out)
 			*out = &profiles[i];
 			return 0;
 		}
-	return k_err_set(m->err, K_EUNSUP, "'%s': tokenizer.ggml.pre is '%.80s', wanted gpt-2, smollm or llama-bpe", WHERE(m), pre);
+	return k_err_set(m->err, K_EUNSUP, "'%s': tokenizer.ggml.pre is '%.80s', wanted gpt-2, smollm, llama-bpe or kimi-k2", WHERE(m), pre);
 }
 
 /* An array of the tokenizer. n < 0: any length. */
@@ -343,9 +350,79 @@ static int put_tokenizer(struct maker *m, const struct profile *profile)
 	return r;
 }
 
+/* --- tiktoken.model -------------------------------------------------------------------------------------------------------- */
+
+static void put_base64(struct k_buf *b, const uint8_t *p, size_t n)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	for (size_t i = 0; i < n; i += 3) {
+		uint32_t v = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0);
+
+		for (size_t k = 0; k < 4; k++)
+			k_buf_putc(b, k && i + k > n ? '=' : digits[v >> (18 - 6 * k) & 63]);
+	}
+}
+
+/* The bytes that a token spells in the byte alphabet. */
+static int spell(struct maker *m, const struct token *t)
+{
+	int len, byte;
+
+	k_buf_reset(&m->joined);
+	for (size_t i = 0; i < t->len; i += (size_t)len) {
+		byte = k_tokenizer_symbol_byte(k_unicode_at(t->text + i, &len));
+		if (byte < 0)
+			return wrong(m, "'%s': token %lld is '%.*s', wanted letters of the byte alphabet", WHERE(m), (long long)(t - m->tokens),
+				(int)K_MIN(t->len, 60), t->text);
+		k_buf_putc(&m->joined, (char)byte);
+	}
+	return k_buf_ok(&m->joined, "a token", m->err);
+}
+
+static int put_ranks(struct maker *m)
+{
+	int r = 0;
+
+	for (int64_t id = 0; r == 0 && id <= m->last; id++) {
+		const struct token *t = &m->tokens[id];
+
+		if (t->type != NORMAL)
+			return wrong(m, "'%s': token %lld has type %lld, and token %lld is an ordinary one; of kimi-k2 those are wanted first", WHERE(m),
+				(long long)id, (long long)t->type, (long long)m->last);
+		r = spell(m, t);
+		put_base64(&m->b, (const uint8_t *)m->joined.data, m->joined.len);
+		k_buf_printf(&m->b, " %lld\n", (long long)id);
+	}
+	return r;
+}
+
+/* The specials behind the ranks. GGUF has one type for all of them; which ones show in a text is known by name. */
+static void put_specials(struct maker *m)
+{
+	const char *comma = "\n";
+	char reserved[48];
+
+	k_buf_puts(&m->b, "  \"added_tokens_decoder\": {");
+	for (int64_t id = m->last + 1; id < m->n; id++) {
+		const struct token *t = &m->tokens[id];
+		bool shown = t->type == USER_DEFINED || k_tokenizer_kimi_shows(t->text, t->len);
+		int n = snprintf(reserved, sizeof(reserved), "<|reserved_token_%lld|>", (long long)id);
+
+		if (t->type == UNUSED || ((size_t)n == t->len && memcmp(reserved, t->text, t->len) == 0))
+			continue;
+		k_buf_printf(&m->b, "%s    \"%lld\": {\"content\": ", comma, (long long)id);
+		k_json_quote(&m->b, t->text, t->len);
+		k_buf_printf(&m->b, ", \"lstrip\": false, \"normalized\": false, \"rstrip\": false, \"single_word\": false, \"special\": %s}",
+			shown ? "false" : "true");
+		comma = ",\n";
+	}
+	k_buf_puts(&m->b, "\n  },\n");
+}
+
 /* --- tokenizer_config.json ------------------------------------------------------------------------------------------------- */
 
-static int put_names(struct maker *m)
+static int put_names(struct maker *m, const struct profile *profile)
 {
 	static const struct { const char *key, *member; } names[] = {
 		{ "tokenizer.ggml.bos_token_id", "bos_token" }, { "tokenizer.ggml.eos_token_id", "eos_token" },
@@ -356,6 +433,8 @@ static int put_names(struct maker *m)
 	int r = k_json_str_or(m->keys, "tokenizer.chat_template", NULL, &template, WHERE(m), m->err);
 
 	k_buf_puts(&m->b, "{\n");
+	if (!profile->splitter)
+		put_specials(m);
 	for (size_t i = 0; r == 0 && i < K_LEN(names); i++) {
 		r = find_id(m, names[i].key, &t);
 		if (r < 0 || !t)
@@ -369,7 +448,8 @@ static int put_names(struct maker *m)
 		k_json_quote(&m->b, template, strlen(template));
 		k_buf_puts(&m->b, ",\n");
 	}
-	k_buf_puts(&m->b, "  \"clean_up_tokenization_spaces\": false,\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n");
+	k_buf_printf(&m->b, "  \"clean_up_tokenization_spaces\": false,\n  \"tokenizer_class\": \"%s\"\n}\n",
+		profile->splitter ? "PreTrainedTokenizerFast" : "TikTokenTokenizer");
 	return r;
 }
 
@@ -383,11 +463,11 @@ static int make_files(struct maker *m, int64_t vocab, struct k_files *files)
 	if (r == 0)
 		r = read_tokens(m, vocab);
 	if (r == 0)
-		r = put_tokenizer(m, profile);
+		r = profile->splitter ? put_tokenizer(m, profile) : put_ranks(m);
 	if (r == 0)
-		r = k_gguf_put_file(files, "tokenizer.json", &m->b, m->err);
+		r = k_gguf_put_file(files, profile->splitter ? "tokenizer.json" : "tiktoken.model", &m->b, m->err);
 	if (r == 0)
-		r = put_names(m);
+		r = put_names(m, profile);
 	if (r == 0)
 		r = k_gguf_put_file(files, "tokenizer_config.json", &m->b, m->err);
 	return r;

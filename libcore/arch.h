@@ -48,6 +48,7 @@ static inline bool k_hp_is_moe(const struct k_hp *h, int64_t layer)
 
 /* A weight: slot is what blocks ask for; name is the Hugging Face name with {i} the layer and {e} the expert (a stack);
  * gguf the GGUF name with {i} (NULL: not there); shape in terms of letters that the architecture's dim() resolves, e.g. "E,F,D".
+ * A GGUF tensor may lack or have more dimensions of 1; a stack of experts is one tensor there.
  * when(hp, layer) says whether the layer has it (NULL: always; layer -1: once a model). Accepted other spellings of the shape: alt. */
 struct k_weight {
 	const char *slot, *name, *gguf, *role, *shape, *alt;
@@ -61,6 +62,23 @@ struct k_weight {
 /* Layer plan: which block computes each half of a layer. */
 struct k_plan { const char *mixer, *ffn; };             /* block names: "kda" "mla" "gqa"; "mlp" "moe" */
 
+/* A key of GGUF: its name behind "ARCH.", what it is in config.json, and where its value is in the hyper-parameters. */
+enum k_key_kind { K_KEY_INT, K_KEY_REAL, K_KEY_BOOL };
+struct k_arch_key {
+	const char *key;
+	enum k_key_kind kind;
+	/* Reading: the member that gets the value; "a.b": b of the object a. NULL: k_arch.gguf_rest takes it, or it follows from others. */
+	const char *member;
+	bool wanted;                    /* reading: a file without it is refused */
+	/* Writing, one of: a field of struct k_hp by its offset; a whole number that follows from fields (reading: it must agree with the
+	 * file's); any value, *out NULL: not written. A number that is 0 is not written unless zero is set. */
+	size_t at;
+	int64_t (*count)(const struct k_hp *);
+	int (*make)(const struct k_hp *, const struct k_json *config, struct k_json **out);
+	bool zero;
+	const char *if_member;          /* written only where config has this member */
+};
+
 struct k_arch {
 	const char *name, *about;
 	/* > 0: mine (higher wins). config: the object that describes the text model. */
@@ -72,9 +90,14 @@ struct k_arch {
 	void (*plan)(const struct k_hp *, int64_t layer, struct k_plan *out);
 	/* Names whose presence means another model: prefix or glob, NULL-terminated; may be NULL. */
 	const char *const *refuse;
-	/* GGUF: value of general.architecture, and keys -> a config object (may be NULL: no import). keys: object key -> value. */
+	/* GGUF: value of general.architecture (NULL: no such form), and its keys in the order of writing (key NULL ends). */
 	const char *gguf_arch;
-	int (*gguf_config)(const struct k_json *keys, const char *where, struct k_json **config, struct k_err *err);
+	const struct k_arch_key *gguf_keys;
+	const char *gguf_class, *gguf_model_type;       /* architectures[0] and model_type of a config made from keys */
+	/* Reading: the members that are no plain copies of a key. May be NULL. */
+	int (*gguf_rest)(const struct k_arch *a, const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err);
+	/* Writing: what of a model GGUF has no key for (a sentence part), NULL: nothing. May be NULL. */
+	const char *(*gguf_lacks)(const struct k_hp *);
 };
 
 /* The architecture of a config (top level, or its text_config for wrappers kimi_k25, kimi_vl: *text is the object to use and
@@ -98,6 +121,27 @@ int k_arch_word(const struct k_json *config, const char *key, const char *where,
 int k_arch_size(const struct k_json *config, const char *key, const char *where, int64_t *out, struct k_err *err) K_MUST_USE;
 /* Experts whose fields were read: do the numbers agree with one another? */
 int k_arch_check_moe(const struct k_hp *hp, const char *where, struct k_err *err) K_MUST_USE;
+/* GGUF keys -> config, an owned object in the shape of config.json. keys: object of the file's keys (long arrays may lack). A key that
+ * is missing: K_ENOENT; that contradicts another: K_EFORMAT; that says what is not known here: K_EUNSUP. libcore/arch_gguf.c. */
+int k_arch_gguf_config(const struct k_arch *a, const struct k_json *keys, const char *where, struct k_json **config,
+	struct k_err *err) K_MUST_USE;
+/* The other way: adds "ARCH.key" members to keys, in the order of the table. Kinds of JSON values are the types of GGUF: integers u32,
+ * reals f32, bools, strings, arrays of integers i32. What GGUF cannot say: K_EUNSUP. */
+int k_arch_gguf_keys(const struct k_arch *a, const struct k_hp *hp, const struct k_json *config, const char *where, struct k_json *keys,
+	struct k_err *err) K_MUST_USE;
+/* Key "ARCH.name" of keys; NULL. */
+struct k_json *k_arch_gguf_find(const struct k_arch *a, const struct k_json *keys, const char *name);
+/* For gguf_rest: sets a member ("a.b" as in k_arch_key), takes value. */
+int k_arch_gguf_set(struct k_json *config, const char *member, struct k_json *value, struct k_err *err) K_MUST_USE;
+/* rope_scaling of keys rope.scaling.*: none, linear and, where yarn is set, yarn; other types are K_EUNSUP. */
+int k_arch_gguf_scaling(const struct k_arch *a, const struct k_json *keys, const char *where, bool yarn, struct k_json *config,
+	struct k_err *err) K_MUST_USE;
+/* k_arch_key.make of the same keys. */
+int k_arch_key_scaling(const struct k_hp *hp, const struct k_json *config, struct k_json **out);
+int k_arch_key_factor(const struct k_hp *hp, const struct k_json *config, struct k_json **out);
+int k_arch_key_log_multiplier(const struct k_hp *hp, const struct k_json *config, struct k_json **out);
+/* Does yarn's gain for the table of rotation follow from its multiplier for the scores, as GGUF has it? */
+bool k_arch_gguf_yarn(const struct k_hp *hp);
 /* The letters that all architectures share, for k_arch.dim. */
 int64_t k_arch_dim(const struct k_hp *hp, const char *letter);
 

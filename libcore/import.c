@@ -142,7 +142,8 @@ static int64_t slot_of(const struct job *j, const struct k_weight *w, int64_t la
 	return (int64_t)(w - j->arch->weights) * j->hp.n_layer + K_MAX(layer, 0);
 }
 
-static bool is_stack(const struct k_weight *w) { return strstr(w->name, "{e}") != NULL; }
+/* One tensor an expert; GGUF has them in one. */
+static bool is_stack(const struct job *j, const struct k_weight *w) { return !j->set->gguf && strstr(w->name, "{e}") != NULL; }
 
 static int place_all(struct job *j)
 {
@@ -160,7 +161,7 @@ static int place_all(struct job *j)
 		p->row = find_row(j, t->name, &p->layer, &p->expert);
 		if (!p->row && judge_unknown(j, t, p->layer) < 0)
 			return j->err->code;
-		if (p->row && is_stack(p->row) && p->expert >= j->hp.n_expert)
+		if (p->row && is_stack(j, p->row) && p->expert >= j->hp.n_expert)
 			return k_err_set(j->err, K_ESHAPE, "'%s': %s, but the config has %lld experts", t->file, t->name, (long long)j->hp.n_expert);
 		if (p->row)
 			j->counts[slot_of(j, p->row, p->layer)]++;
@@ -174,7 +175,7 @@ static int fill_slots(struct job *j)
 	for (int64_t i = 0; i < j->set->n; i++) {
 		struct place *p = &j->places[i];
 		int64_t slot = p->row ? slot_of(j, p->row, p->layer) : 0, n = p->row ? j->counts[slot] : 0;
-		bool stack = p->row && is_stack(p->row);
+		bool stack = p->row && is_stack(j, p->row);
 
 		if (!p->row || (stack && n != j->hp.n_expert))
 			continue;
@@ -206,28 +207,46 @@ static int say_missing(struct job *j, const struct k_weight *w, int64_t layer)
 {
 	char name[NAME_MAX_BYTES];
 
-	k_arch_name(name, sizeof(name), row_name(j, w) ? row_name(j, w) : w->name, j->prefix, layer, is_stack(w) ? first_missing(j, w, layer) : -1);
+	k_arch_name(name, sizeof(name), row_name(j, w) ? row_name(j, w) : w->name, j->prefix, layer, is_stack(j, w) ? first_missing(j, w, layer) : -1);
 	return k_err_set(j->err, K_ENOENT, "'%s': %s is missing, %s wants it", j->c->path, name, j->arch->name);
 }
 
 /* --- one weight ------------------------------------------------------------------------------------------------------- */
 
-static bool same_dims(const struct k_raw *t, int ndim, const int64_t *dims)
+/* GGUF's tensors may lack dimensions of 1, or have more of them. */
+static bool same_dims(const struct job *j, const struct k_raw *t, int ndim, const int64_t *dims)
 {
-	return t->ndim == ndim && memcmp(t->shape, dims, (size_t)ndim * sizeof(*dims)) == 0;
+	int i = 0, k = 0;
+
+	if (!j->set->gguf)
+		return t->ndim == ndim && memcmp(t->shape, dims, (size_t)ndim * sizeof(*dims)) == 0;
+	for (;;) {
+		while (i < t->ndim && t->shape[i] == 1)
+			i++;
+		while (k < ndim && dims[k] == 1)
+			k++;
+		if (i == t->ndim || k == ndim)
+			return i == t->ndim && k == ndim;
+		if (t->shape[i++] != dims[k++])
+			return false;
+	}
 }
 
-/* Does a raw tensor have the row's shape, or one of its other spellings? stack: each expert lacks the first dimension. */
-static int check_shape(struct job *j, const struct k_weight *w, const struct k_raw *t)
+/* Does a raw tensor have the row's shape, or one of its other spellings? stack: each expert lacks the first dimension. A tensor of a
+ * GGUF gets the shape that the row has. */
+static int check_shape(struct job *j, const struct k_weight *w, struct k_raw *t)
 {
 	int64_t dims[K_MAX_DIMS], want[K_MAX_DIMS];
 	char part[64], has[128], wants[128];
-	int skip = is_stack(w), ndim, want_ndim, r = k_arch_shape(j->arch, &j->hp, w->shape, &want_ndim, want, j->err);
+	int skip = is_stack(j, w), ndim, want_ndim, r = k_arch_shape(j->arch, &j->hp, w->shape, &want_ndim, want, j->err);
 
 	if (r < 0)
 		return r;
-	if (same_dims(t, want_ndim - skip, want + skip))
+	if (same_dims(j, t, want_ndim - skip, want + skip)) {
+		t->ndim = want_ndim - skip;
+		memcpy(t->shape, want + skip, (size_t)t->ndim * sizeof(*want));
 		return 0;
+	}
 	for (const char *p = w->alt; p && *p; ) {
 		size_t n = strcspn(p, "|");
 
@@ -237,7 +256,7 @@ static int check_shape(struct job *j, const struct k_weight *w, const struct k_r
 		r = k_arch_shape(j->arch, &j->hp, part, &ndim, dims, j->err);
 		if (r < 0)
 			return r;
-		if (same_dims(t, ndim - skip, dims + skip))
+		if (same_dims(j, t, ndim - skip, dims + skip))
 			return 0;
 		p += n + (p[n] == '|');
 	}
@@ -245,7 +264,7 @@ static int check_shape(struct job *j, const struct k_weight *w, const struct k_r
 		k_shape_format(wants, want_ndim - skip, want + skip));
 }
 
-static int check_raw(struct job *j, const struct k_weight *w, const struct k_raw *t, const struct k_raw *first)
+static int check_raw(struct job *j, const struct k_weight *w, struct k_raw *t, const struct k_raw *first)
 {
 	if (!t->type->dequant || (t->type->plain && t->type->elem_bytes > 4))
 		return k_err_set(j->err, K_EUNSUP, "'%s': %s has type %s, wanted one that weights can have", t->file, t->name, t->type->name);
@@ -338,7 +357,7 @@ static int add_weight(struct job *j, const struct k_weight *w, int64_t layer)
 	kept = k_arena_strdup(&j->c->arena, name);
 	if (!kept)
 		return k_err_nomem(j->err, strlen(name), "a name");
-	return add_tensor(j, kept, w->role, raw, j->counts[slot], is_stack(w));
+	return add_tensor(j, kept, w->role, raw, j->counts[slot], is_stack(j, w));
 }
 
 /* The rows before the layers, the layers, the rows behind them: the order in which a forward pass reads. */
@@ -474,23 +493,35 @@ static int read_config(struct job *j, const char *where)
 		return r;
 	quantised = k_json_find(j->config, "quantization_config") ? j->config : text;
 	r = k_join_parts(j->set, quantised, j->c->log, j->err);
-	return r;
+	return r == 0 && j->set->gguf ? k_join_gguf(j->set, j->err) : r;
 }
 
+static int index_name(struct job *j, const struct k_raw *t)
+{
+	int put = k_map_put(&j->im->names, t->name, strlen(t->name), (void *)t);
+
+	if (strchr(t->name, '*'))
+		return k_err_set(j->err, K_EUNSUP, "'%s': the name %s has a '*', which here stands for the experts of a layer", t->file, t->name);
+	if (put < 0)
+		return k_err_nomem(j->err, strlen(t->name), "the names of tensors");
+	if (put == 0)
+		return k_err_set(j->err, K_EFORMAT, "'%s': a second tensor is called %s", t->file, t->name);
+	return 0;
+}
+
+/* By the names in the file: of a made tensor those of its parts. */
 static int index_names(struct job *j)
 {
-	for (int64_t i = 0; i < j->set->n; i++) {
-		struct k_raw *t = &j->set->v[i];
-		int put = k_map_put(&j->im->names, t->name, strlen(t->name), t);
+	int r = 0;
 
-		if (strchr(t->name, '*'))
-			return k_err_set(j->err, K_EUNSUP, "'%s': the name %s has a '*', which here stands for the experts of a layer", t->file, t->name);
-		if (put < 0)
-			return k_err_nomem(j->err, strlen(t->name), "the names of tensors");
-		if (put == 0)
-			return k_err_set(j->err, K_EFORMAT, "'%s': a second tensor is called %s", t->file, t->name);
+	for (int64_t i = 0; r == 0 && i < j->set->n; i++) {
+		const struct k_raw *t = &j->set->v[i];
+
+		r = index_name(j, t->make ? t->part[0] : t);
+		if (r == 0 && t->make && t->part[1])
+			r = index_name(j, t->part[1]);
 	}
-	return 0;
+	return r;
 }
 
 /* Config fields after joining, so that GGUF's missing keys can be filled in. */

@@ -17,6 +17,8 @@ const struct k_raw *k_import_find(const struct k_ckpt *c, const char *name);
 /* Joins X.weight_packed + X.weight_scale (+ X.weight_shape), X.weight (F8_E4M3) + X.weight_scale_inv, in place; checks shapes, dtypes
  * and quantization_config. libcore/join.c. */
 int k_join_parts(struct k_rawset *set, const struct k_json *config, struct k_log *log, struct k_err *err) K_MUST_USE;
+/* The same for GGUF: attn_k_b + attn_v_b -> attn_kv_b, ssm_a -> A_log. libcore/join_gguf.c. */
+int k_join_gguf(struct k_rawset *set, struct k_err *err) K_MUST_USE;
 /* Reads everything once, to the end: digests, and values (k_qtype.check): NaN, infinities, bad scales. For kls --verify. */
 int k_ckpt_check_values(struct k_ckpt *c, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 

@@ -46,12 +46,33 @@ static int read_granules(const struct k_raw *t, int64_t slice, int64_t rows, int
 	return k_raw_read(t, slice, row, count, dst, err);
 }
 
+/* Bytes of a plain tensor that is made row by row; rows may be cut. */
+static int read_made(const struct k_raw *t, int64_t slice, int64_t cols, uint64_t off, void *dst, size_t n, struct k_err *err)
+{
+	size_t row_bytes = (size_t)cols * (size_t)t->type->elem_bytes, all;
+	int64_t first = (int64_t)(off / row_bytes), rows = (int64_t)((off + n - 1) / row_bytes) + 1 - first;
+	uint8_t *buf;
+	int r;
+
+	if (off % row_bytes == 0 && n % row_bytes == 0)
+		return k_raw_read(t, slice, first, rows, dst, err);
+	all = (size_t)rows * row_bytes;
+	buf = k_alloc(all);
+	r = buf ? k_raw_read(t, slice, first, rows, buf, err) : k_err_nomem(err, all, t->name);
+	if (r == 0)
+		memcpy(dst, buf + off % row_bytes, n);
+	k_free(buf);
+	return r;
+}
+
 static int read_raw(const struct k_raw *t, int64_t slice, uint64_t slice_bytes, uint64_t off, char *dst, size_t n, struct k_err *err)
 {
 	int64_t rows = k_shape_rows(t->ndim, t->shape), cols = k_shape_cols(t->ndim, t->shape);
 
 	if (t->type->plain && t->src)
 		return read_plain(t, rows, (uint64_t)slice * slice_bytes, off, dst, n, err);
+	if (t->make)
+		return read_made(t, slice, cols, off, dst, n, err);
 	return read_granules(t, slice, rows, cols, off, dst, n, err);
 }
 

@@ -71,6 +71,8 @@ void k_json_quote(struct k_buf *b, const char *s, size_t n);
 /* A double in the shortest form that reads back, Python's repr; a float32 in %.9g (1.4 of the cli page); null for NaN, inf. */
 void k_json_put_double(struct k_buf *b, double v);
 void k_json_put_float(struct k_buf *b, float v);
+/* The double nearest to the shortest decimal that reads back as f (finite): 1e-05 where widening gives 9.999999747378752e-06. */
+double k_json_short(float f);
 /* Strict UTF-8 (no overlong forms, no surrogates). */
 bool k_utf8_ok(const char *s, size_t n);
 /* Appends s with each invalid part as one U+FFFD. */

@@ -104,6 +104,20 @@ void k_json_put_double(struct k_buf *b, double v)
 	}
 }
 
+double k_json_short(float f)
+{
+	char s[40];
+	double d = (double)f;
+
+	for (int digits = 1; digits <= 9; digits++) {
+		snprintf(s, sizeof(s), "%.*e", digits - 1, (double)f);
+		d = strtod(s, NULL);
+		if ((float)d == f)
+			break;
+	}
+	return d;
+}
+
 void k_json_put_float(struct k_buf *b, float v)
 {
 	if (isfinite(v))

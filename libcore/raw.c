@@ -2,6 +2,7 @@
  *
  *     plain, block   [off: slice 0: row 0, row 1, ...]                      a run of rows is one read
  *     row_order      row r of the tensor lies at row_order[r]               a span is read once, rows are picked from it
+ *     made           by the tensor's own function, of tensors that are stored
  *     composite      values [rows x ..] and scales [rows / k x ..] apart    both are read, granules are put together
  *
  * Nothing here trusts a length: the maker of the set has checked off + bytes against the source. */
@@ -175,6 +176,8 @@ static int read_composite(const struct k_raw *t, int64_t slice, int64_t row, int
 
 int k_raw_read(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err)
 {
+	if (t->make)
+		return t->make(t, slice, row, n, dst, err);
 	if (t->part[0])
 		return read_composite(t, slice, row, n, dst, err);
 	if (t->row_order)

@@ -19,6 +19,8 @@ struct k_raw {
 	struct k_source *src;           /* seekable; owned by the set. NULL for composites */
 	uint64_t off, bytes;            /* in src */
 	const struct k_raw *part[2];    /* composites: values, scales (both plain) */
+	/* NULL, or: the rows are made of parts, as k_raw_read is asked for them (join_gguf.c). Plain types only. */
+	int (*make)(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err);
 	const char *form;               /* see struct k_entry */
 	const int32_t *row_order;       /* NULL, or: row r of the tensor is row row_order[r] of the source (GGUF's permuted q and k) */
 };

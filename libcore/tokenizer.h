@@ -39,6 +39,12 @@ bool k_tokenizer_is_control(const struct k_tokenizer *t, int32_t id);   /* speci
 int32_t k_tokenizer_bos(const struct k_tokenizer *t);           /* -1 when there is none */
 int32_t k_tokenizer_eos(const struct k_tokenizer *t);
 
+/* The byte alphabet of GPT-2: the scalar that stands for a byte, and back (-1: none). */
+uint32_t k_tokenizer_symbol(int byte);
+int k_tokenizer_symbol_byte(uint32_t c);
+/* Is this one of Kimi's special tokens that show in decoded text (tool calls, thinking)? */
+bool k_tokenizer_kimi_shows(const char *text, size_t len);
+
 /* Streaming decode: keeps back at most 3 bytes that may become a character; invalid parts become U+FFFD, one per maximal
  * invalid subpart (as Python's 'replace'). */
 struct k_decoder { const struct k_tokenizer *t; unsigned char tail[4]; int n_tail; bool show_control; };

@@ -73,8 +73,4 @@ void k_merger_fini(struct k_merger *m);
 /* Ids of one piece, appended. Any bytes. */
 int k_merger_put(struct k_merger *m, const char *p, size_t n, struct k_ids *out, struct k_err *err);
 
-/* The byte alphabet of GPT-2: the scalar that stands for a byte, and back (-1: none). */
-uint32_t k_tokenizer_symbol(int byte);
-int k_tokenizer_symbol_byte(uint32_t c);
-
 #endif

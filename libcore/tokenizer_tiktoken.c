@@ -23,6 +23,14 @@ static const struct { int at; const char *text; bool shown; } k2_names[] = {
 	{ 255, "[PAD]", false },
 };
 
+bool k_tokenizer_kimi_shows(const char *text, size_t len)
+{
+	for (size_t i = 0; i < K_LEN(k2_names); i++)
+		if (k2_names[i].shown && strlen(k2_names[i].text) == len && memcmp(k2_names[i].text, text, len) == 0)
+			return true;
+	return false;
+}
+
 static int base64_value(char c)
 {
 	if (c >= 'A' && c <= 'Z')

@@ -13,47 +13,53 @@ static bool dense(const struct k_hp *h, int64_t layer) { return !k_hp_is_moe(h, 
 static bool moe(const struct k_hp *h, int64_t layer) { return k_hp_is_moe(h, layer); }
 static bool shared(const struct k_hp *h, int64_t layer) { return k_hp_is_moe(h, layer) && h->n_shared > 0; }
 
+#define B "blk.{i}."
 #define A "model.layers.{i}.self_attn."
 #define M "model.layers.{i}.block_sparse_moe."
 #define CONV "P,1,K", "P,K"
 
 static const struct k_weight weights[] = {
-	{ .slot = "embed", .name = "model.embed_tokens.weight", .role = "embed", .shape = "V,D" },
-	{ .slot = "attn_norm", .name = "model.layers.{i}.input_layernorm.weight", .role = "norm", .shape = "D", .per_layer = true },
-	{ "kda.q", A "q_proj.weight", NULL, "kda", "P,D", NULL, kda, .per_layer = true },
-	{ "kda.k", A "k_proj.weight", NULL, "kda", "P,D", NULL, kda, .per_layer = true },
-	{ "kda.v", A "v_proj.weight", NULL, "kda", "P,D", NULL, kda, .per_layer = true },
-	{ "kda.conv_q", A "q_conv1d.weight", NULL, "kda", CONV, kda, .per_layer = true },
-	{ "kda.conv_k", A "k_conv1d.weight", NULL, "kda", CONV, kda, .per_layer = true },
-	{ "kda.conv_v", A "v_conv1d.weight", NULL, "kda", CONV, kda, .per_layer = true },
-	{ "kda.fa", A "f_a_proj.weight", NULL, "kda", "d,D", NULL, kda, .per_layer = true },
-	{ "kda.fb", A "f_b_proj.weight", NULL, "kda", "P,d", NULL, kda, .per_layer = true },
-	{ "kda.a_log", A "A_log", NULL, "kda", "1,1,Hk,1", "Hk|1,Hk|Hk,1|1,1,Hk|1,Hk,1|Hk,1,1|1,Hk,1,1|Hk,1,1,1|1,1,1,Hk", kda, .per_layer = true },
-	{ "kda.dt_bias", A "dt_bias", NULL, "kda", "P", "Hk,d", kda, .per_layer = true },
-	{ "kda.b", A "b_proj.weight", NULL, "kda", "Hk,D", NULL, kda, .per_layer = true },
-	{ "kda.ga", A "g_a_proj.weight", NULL, "kda", "d,D", NULL, kda, .per_layer = true },
-	{ "kda.gb", A "g_b_proj.weight", NULL, "kda", "P,d", NULL, kda, .per_layer = true },
-	{ "kda.o_norm", A "o_norm.weight", NULL, "norm", "d", NULL, kda, .per_layer = true },
-	{ "kda.o", A "o_proj.weight", NULL, "kda", "D,P", NULL, kda, .per_layer = true },
-	{ "mla.q", A "q_proj.weight", NULL, "attn", "Hqk,D", NULL, mla, .per_layer = true },
-	{ "mla.kv_a", A "kv_a_proj_with_mqa.weight", NULL, "attn", "ra,D", NULL, mla, .per_layer = true },
-	{ "mla.kv_a_norm", A "kv_a_layernorm.weight", NULL, "norm", "r", NULL, mla, .per_layer = true },
-	{ "mla.kv_b", A "kv_b_proj.weight", NULL, "attn", "Hkb,r", NULL, mla, .per_layer = true },
-	{ "mla.o", A "o_proj.weight", NULL, "attn", "D,Ho", NULL, mla, .per_layer = true },
-	{ .slot = "ffn_norm", .name = "model.layers.{i}.post_attention_layernorm.weight", .role = "norm", .shape = "D", .per_layer = true },
-	{ "mlp.gate", "model.layers.{i}.mlp.gate_proj.weight", NULL, "dense", "F,D", NULL, dense, .per_layer = true },
-	{ "mlp.up", "model.layers.{i}.mlp.up_proj.weight", NULL, "dense", "F,D", NULL, dense, .per_layer = true },
-	{ "mlp.down", "model.layers.{i}.mlp.down_proj.weight", NULL, "dense", "D,F", NULL, dense, .per_layer = true },
-	{ "moe.router", M "gate.weight", NULL, "router", "E,D", NULL, moe, .per_layer = true },
-	{ "moe.router_bias", M "gate.e_score_correction_bias", NULL, "router", "E", NULL, moe, .per_layer = true },
-	{ "moe.gate", M "experts.{e}.w1.weight", NULL, "experts", "E,Fe,D", NULL, moe, .per_layer = true },
-	{ "moe.up", M "experts.{e}.w3.weight", NULL, "experts", "E,Fe,D", NULL, moe, .per_layer = true },
-	{ "moe.down", M "experts.{e}.w2.weight", NULL, "experts", "E,D,Fe", NULL, moe, .per_layer = true },
-	{ "moe.sh_gate", M "shared_experts.gate_proj.weight", NULL, "shared", "Fs,D", NULL, shared, .per_layer = true },
-	{ "moe.sh_up", M "shared_experts.up_proj.weight", NULL, "shared", "Fs,D", NULL, shared, .per_layer = true },
-	{ "moe.sh_down", M "shared_experts.down_proj.weight", NULL, "shared", "D,Fs", NULL, shared, .per_layer = true },
-	{ .slot = "norm", .name = "model.norm.weight", .role = "norm", .shape = "D" },
-	{ .slot = "head", .name = "lm_head.weight", .role = "head", .shape = "V,D", .when = untied },
+	{ .slot = "embed", .name = "model.embed_tokens.weight", .gguf = "token_embd.weight", .role = "embed", .shape = "V,D" },
+	{ .slot = "attn_norm", .name = "model.layers.{i}.input_layernorm.weight", .gguf = B "attn_norm.weight", .role = "norm",
+		.shape = "D", .per_layer = true },
+	{ "kda.q", A "q_proj.weight", B "attn_q.weight", "kda", "P,D", NULL, kda, .per_layer = true },
+	{ "kda.k", A "k_proj.weight", B "attn_k.weight", "kda", "P,D", NULL, kda, .per_layer = true },
+	{ "kda.v", A "v_proj.weight", B "attn_v.weight", "kda", "P,D", NULL, kda, .per_layer = true },
+	{ "kda.conv_q", A "q_conv1d.weight", B "ssm_conv1d_q.weight", "kda", CONV, kda, .per_layer = true },
+	{ "kda.conv_k", A "k_conv1d.weight", B "ssm_conv1d_k.weight", "kda", CONV, kda, .per_layer = true },
+	{ "kda.conv_v", A "v_conv1d.weight", B "ssm_conv1d_v.weight", "kda", CONV, kda, .per_layer = true },
+	{ "kda.fa", A "f_a_proj.weight", B "ssm_f_a.weight", "kda", "d,D", NULL, kda, .per_layer = true },
+	{ "kda.fb", A "f_b_proj.weight", B "ssm_f_b.weight", "kda", "P,d", NULL, kda, .per_layer = true },
+	{ "kda.a_log", A "A_log", B "ssm_a", "kda", "1,1,Hk,1", "Hk|1,Hk|Hk,1|1,1,Hk|1,Hk,1|Hk,1,1|1,Hk,1,1|Hk,1,1,1|1,1,1,Hk", kda,
+		.per_layer = true },
+	{ "kda.dt_bias", A "dt_bias", B "ssm_dt.bias", "kda", "P", "Hk,d", kda, .per_layer = true },
+	{ "kda.b", A "b_proj.weight", B "ssm_beta.weight", "kda", "Hk,D", NULL, kda, .per_layer = true },
+	{ "kda.ga", A "g_a_proj.weight", B "ssm_g_a.weight", "kda", "d,D", NULL, kda, .per_layer = true },
+	{ "kda.gb", A "g_b_proj.weight", B "ssm_g_b.weight", "kda", "P,d", NULL, kda, .per_layer = true },
+	{ "kda.o_norm", A "o_norm.weight", B "ssm_norm.weight", "norm", "d", NULL, kda, .per_layer = true },
+	{ "kda.o", A "o_proj.weight", B "attn_output.weight", "kda", "D,P", NULL, kda, .per_layer = true },
+	{ "mla.q", A "q_proj.weight", B "attn_q.weight", "attn", "Hqk,D", NULL, mla, .per_layer = true },
+	{ "mla.kv_a", A "kv_a_proj_with_mqa.weight", B "attn_kv_a_mqa.weight", "attn", "ra,D", NULL, mla, .per_layer = true },
+	{ "mla.kv_a_norm", A "kv_a_layernorm.weight", B "attn_kv_a_norm.weight", "norm", "r", NULL, mla, .per_layer = true },
+	{ "mla.kv_b", A "kv_b_proj.weight", B "attn_kv_b.weight", "attn", "Hkb,r", NULL, mla, .per_layer = true },
+	{ "mla.o", A "o_proj.weight", B "attn_output.weight", "attn", "D,Ho", NULL, mla, .per_layer = true },
+	{ .slot = "ffn_norm", .name = "model.layers.{i}.post_attention_layernorm.weight", .gguf = B "ffn_norm.weight", .role = "norm",
+		.shape = "D", .per_layer = true },
+	{ "mlp.gate", "model.layers.{i}.mlp.gate_proj.weight", B "ffn_gate.weight", "dense", "F,D", NULL, dense, .per_layer = true },
+	{ "mlp.up", "model.layers.{i}.mlp.up_proj.weight", B "ffn_up.weight", "dense", "F,D", NULL, dense, .per_layer = true },
+	{ "mlp.down", "model.layers.{i}.mlp.down_proj.weight", B "ffn_down.weight", "dense", "D,F", NULL, dense, .per_layer = true },
+	{ "moe.router", M "gate.weight", B "ffn_gate_inp.weight", "router", "E,D", NULL, moe, .per_layer = true },
+	{ "moe.router_bias", M "gate.e_score_correction_bias", B "exp_probs_b.bias", "router", "E", NULL, moe, .per_layer = true },
+	{ "moe.gate", M "experts.{e}.w1.weight", B "ffn_gate_exps.weight", "experts", "E,Fe,D", NULL, moe, .per_layer = true },
+	{ "moe.up", M "experts.{e}.w3.weight", B "ffn_up_exps.weight", "experts", "E,Fe,D", NULL, moe, .per_layer = true },
+	{ "moe.down", M "experts.{e}.w2.weight", B "ffn_down_exps.weight", "experts", "E,D,Fe", NULL, moe, .per_layer = true },
+	{ "moe.sh_gate", M "shared_experts.gate_proj.weight", B "ffn_gate_shexp.weight", "shared", "Fs,D", NULL, shared,
+		.per_layer = true },
+	{ "moe.sh_up", M "shared_experts.up_proj.weight", B "ffn_up_shexp.weight", "shared", "Fs,D", NULL, shared, .per_layer = true },
+	{ "moe.sh_down", M "shared_experts.down_proj.weight", B "ffn_down_shexp.weight", "shared", "D,Fs", NULL, shared,
+		.per_layer = true },
+	{ .slot = "norm", .name = "model.norm.weight", .gguf = "output_norm.weight", .role = "norm", .shape = "D" },
+	{ .slot = "head", .name = "lm_head.weight", .gguf = "output.weight", .role = "head", .shape = "V,D", .when = untied },
 	{ .slot = NULL }
 };
 
@@ -225,9 +231,171 @@ static void plan(const struct k_hp *h, int64_t layer, struct k_plan *out)
 	out->ffn = k_hp_is_moe(h, layer) ? "moe" : "mlp";
 }
 
-static const char *const refuse[] = { "model.*_res_proj*", "model.*_res_norm*", NULL };
+/* --- GGUF ------------------------------------------------------------------------------------------------------------- */
+
+static int64_t qk_dim(const struct k_hp *h) { return h->d_nope + h->d_rope; }
+static int64_t kv_dim(const struct k_hp *h) { return h->kv_lora + h->d_rope; }
+static int64_t gating(const struct k_hp *h) { return h->n_expert ? h->router_softmax ? 1 : 2 : 0; }
+
+/* One number a layer: 0 KDA, 1 MLA (whose one key and value head is the compressed one). */
+static int put_kinds(const struct k_hp *h, const struct k_json *config K_UNUSED, struct k_json **out)
+{
+	struct k_json *list = k_json_array();
+
+	for (int64_t i = 0; list && i < h->n_layer; i++)
+		if (k_json_push(list, k_json_new_int(k_hp_is_kda(h, i) ? 0 : 1)) < 0) {
+			k_json_free(list);
+			list = NULL;
+		}
+	*out = list;
+	return list ? 0 : K_ENOMEM;
+}
+
+/* Nothing is rotated, but the number is kept. */
+static int put_theta(const struct k_hp *h K_UNUSED, const struct k_json *config, struct k_json **out)
+{
+	*out = k_json_new_number(k_json_number(k_json_find(config, "rope_theta")));
+	return *out ? 0 : K_ENOMEM;
+}
+
+/* Our own: readers that do not know it take the heads of attention for those of KDA, which in the released models are as many. */
+static int put_kda_heads(const struct k_hp *h, const struct k_json *config K_UNUSED, struct k_json **out)
+{
+	bool own = h->kda_head != h->n_head;
+
+	*out = own ? k_json_new_int(h->kda_head) : NULL;
+	return own && !*out ? K_ENOMEM : 0;
+}
+
+/* Readers take it for granted. */
+static int put_nothing(const struct k_hp *h K_UNUSED, const struct k_json *config K_UNUSED, struct k_json **out)
+{
+	*out = NULL;
+	return 0;
+}
+
+static const struct k_arch_key gguf_keys[] = {
+	{ .key = "vocab_size", .member = "vocab_size", .at = offsetof(struct k_hp, n_vocab) },
+	{ .key = "context_length", .member = "model_max_length", .at = offsetof(struct k_hp, n_ctx) },
+	{ .key = "embedding_length", .member = "hidden_size", .wanted = true, .at = offsetof(struct k_hp, n_embd) },
+	{ .key = "block_count", .member = "num_hidden_layers", .wanted = true, .at = offsetof(struct k_hp, n_layer) },
+	{ .key = "feed_forward_length", .member = "intermediate_size", .wanted = true, .at = offsetof(struct k_hp, n_ff) },
+	{ .key = "attention.head_count", .member = "num_attention_heads", .wanted = true, .at = offsetof(struct k_hp, n_head) },
+	{ .key = "attention.head_count_kv", .wanted = true, .make = put_kinds },
+	{ "attention.layer_norm_rms_epsilon", K_KEY_REAL, "rms_norm_eps", .wanted = true, .at = offsetof(struct k_hp, eps) },
+	{ .key = "attention.key_length", .count = kv_dim },
+	{ .key = "attention.key_length_mla", .wanted = true, .count = qk_dim },
+	{ .key = "attention.value_length_mla", .member = "v_head_dim", .wanted = true, .at = offsetof(struct k_hp, d_v) },
+	{ .key = "attention.kv_lora_rank", .member = "kv_lora_rank", .wanted = true, .at = offsetof(struct k_hp, kv_lora) },
+	{ .key = "rope.dimension_count", .member = "qk_rope_head_dim", .wanted = true, .at = offsetof(struct k_hp, d_rope) },
+	{ "rope.freq_base", K_KEY_REAL, "rope_theta", .make = put_theta, .if_member = "rope_theta" },
+	{ .key = "leading_dense_block_count", .member = "first_k_dense_replace", .at = offsetof(struct k_hp, n_dense_first), .zero = true },
+	{ .key = "expert_feed_forward_length", .member = "moe_intermediate_size", .at = offsetof(struct k_hp, n_ff_expert) },
+	{ .key = "expert_count", .member = "num_experts", .at = offsetof(struct k_hp, n_expert) },
+	{ .key = "expert_used_count", .member = "num_experts_per_token", .at = offsetof(struct k_hp, n_expert_used) },
+	{ .key = "expert_shared_count", .member = "num_shared_experts", .at = offsetof(struct k_hp, n_shared), .zero = true },
+	{ .key = "expert_group_count", .member = "num_expert_group", .at = offsetof(struct k_hp, n_group), .if_member = "num_expert_group" },
+	{ .key = "expert_group_used_count", .member = "topk_group", .at = offsetof(struct k_hp, n_group_used), .if_member = "topk_group" },
+	{ "expert_weights_scale", K_KEY_REAL, "routed_scaling_factor", .at = offsetof(struct k_hp, expert_scale) },
+	{ "expert_weights_norm", K_KEY_BOOL, "moe_renormalize", .make = put_nothing },
+	{ .key = "expert_gating_func", .count = gating },
+	{ .key = "ssm.conv_kernel", .member = "linear_attn_config.short_conv_kernel_size", .wanted = true,
+		.at = offsetof(struct k_hp, kda_conv) },
+	{ .key = "kda.head_dim", .member = "linear_attn_config.head_dim", .wanted = true, .at = offsetof(struct k_hp, kda_dim) },
+	{ .key = "kda.head_count", .member = "linear_attn_config.num_heads", .make = put_kda_heads },
+	{ NULL }
+};
+
+static int64_t int_of(const struct k_arch *a, const struct k_json *keys, const char *name)
+{
+	return k_json_int(k_arch_gguf_find(a, keys, name));
+}
+
+/* The layers of one kind, counted from 1. */
+static struct k_json *layers_of(const struct k_json *kinds, int64_t kind)
+{
+	struct k_json *list = k_json_array();
+
+	for (size_t i = 0; list && i < k_json_len(kinds); i++)
+		if (k_json_int(k_json_at(kinds, i)) == kind && k_json_push(list, k_json_new_int((int64_t)i + 1)) < 0) {
+			k_json_free(list);
+			list = NULL;
+		}
+	return list;
+}
+
+static int gguf_layers(const struct k_arch *a, const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err)
+{
+	const struct k_json *kinds = k_arch_gguf_find(a, keys, "attention.head_count_kv");
+	int64_t layers = int_of(a, keys, "block_count");
+	int r;
+
+	if (k_json_kind(kinds) != K_JSON_ARRAY)
+		return k_err_set(err, K_EFORMAT, "'%s': %s.attention.head_count_kv is %s, wanted an array", where, a->gguf_arch,
+			k_json_kind_name(kinds));
+	if ((int64_t)k_json_len(kinds) != layers)
+		return k_err_set(err, K_EFORMAT, "'%s': %s.attention.head_count_kv has %zu numbers, wanted one for each of %lld layers", where,
+			a->gguf_arch, k_json_len(kinds), (long long)layers);
+	for (size_t i = 0; i < k_json_len(kinds); i++) {
+		const struct k_json *kind = k_json_at(kinds, i);
+
+		if (k_json_kind(kind) != K_JSON_INT || k_json_int(kind) < 0 || k_json_int(kind) > 1)
+			return k_err_set(err, K_EUNSUP, "'%s': %s.attention.head_count_kv is %lld for layer %zu, wanted 0 (KDA) or 1 (MLA)", where,
+				a->gguf_arch, (long long)k_json_int(kind), i);
+	}
+	r = k_arch_gguf_set(config, "linear_attn_config.kda_layers", layers_of(kinds, 0), err);
+	return r == 0 ? k_arch_gguf_set(config, "linear_attn_config.full_attn_layers", layers_of(kinds, 1), err) : r;
+}
+
+static int gguf_router(const struct k_arch *a, const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err)
+{
+	static const char *const routers[] = { "softmax", "sigmoid" };
+	int64_t gate = int_of(a, keys, "expert_gating_func");
+
+	if (int_of(a, keys, "expert_count") == 0)
+		return 0;
+	if (gate != 1 && gate != 2)
+		return k_err_set(err, K_EUNSUP, "'%s': %s.expert_gating_func is %lld, wanted 1 (softmax) or 2 (sigmoid)", where, a->gguf_arch,
+			(long long)gate);
+	return k_arch_gguf_set(config, "moe_router_activation_func", k_json_new_string(routers[gate - 1], 7), err);
+}
+
+static int gguf_rest(const struct k_arch *a, const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err)
+{
+	int64_t nope = int_of(a, keys, "attention.key_length_mla") - int_of(a, keys, "rope.dimension_count");
+	int64_t heads = int_of(a, keys, "attention.head_count");
+	int r = 0;
+
+	if (int_of(a, keys, "attention.q_lora_rank") != 0)
+		return k_err_set(err, K_EUNSUP, "'%s': %s.attention.q_lora_rank belongs to a model that is not known here", where, a->gguf_arch);
+	r = gguf_layers(a, keys, where, config, err);
+	if (r == 0)
+		r = gguf_router(a, keys, where, config, err);
+	if (r == 0)
+		r = k_arch_gguf_set(config, "mla_use_nope", k_json_new_bool(true), err);
+	if (r == 0)
+		r = k_arch_gguf_set(config, "qk_nope_head_dim", k_json_new_int(nope), err);
+	if (r == 0)
+		r = k_arch_gguf_set(config, "num_key_value_heads", k_json_new_int(heads), err);
+	if (r == 0 && !k_arch_gguf_find(a, keys, "kda.head_count"))
+		r = k_arch_gguf_set(config, "linear_attn_config.num_heads", k_json_new_int(heads), err);
+	return r;
+}
+
+static const char *gguf_lacks(const struct k_hp *h)
+{
+	if (h->n_expert && h->moe_freq != 1)
+		return "that only every n-th layer has experts";
+	if (h->n_expert && !h->expert_norm)
+		return "that the weights of experts are not divided by their sum";
+	return h->router_biased ? "that the weights of experts are the biased scores" : NULL;
+}
+
+static const char *const refuse[] = { "model.*_res_proj*", "model.*_res_norm*", "output_res_score*", NULL };
 
 const struct k_arch k_arch_kimi_linear = {
 	.name = "kimi_linear", .about = "Kimi-Linear: KDA and MLA layers, routed experts",
 	.match = match, .parse = parse, .weights = weights, .dim = k_arch_dim, .plan = plan, .refuse = refuse,
+	.gguf_arch = "kimi-linear", .gguf_keys = gguf_keys, .gguf_class = "KimiLinearForCausalLM", .gguf_model_type = "kimi_linear",
+	.gguf_rest = gguf_rest, .gguf_lacks = gguf_lacks,
 };

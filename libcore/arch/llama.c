@@ -3,7 +3,6 @@
  *
  *   Hugging Face row p * (d/2) + i of a head  =  GGUF row 2 i + p       (p = 0, 1) */
 #include "libcore/base.h"
-#include <stdio.h>
 #include "libcore/arch.h"
 
 static bool untied(const struct k_hp *h, int64_t layer K_UNUSED) { return !h->tied; }
@@ -117,135 +116,36 @@ static void plan(const struct k_hp *h K_UNUSED, int64_t layer K_UNUSED, struct k
 
 /* --- GGUF ------------------------------------------------------------------------------------------------------------- */
 
-/* GGUF key (after "llama.") -> member of config.json; NULL: checked elsewhere, or of no consequence. */
-static const struct { const char *key, *member; bool wanted; } keys_to_members[] = {
-	{ "vocab_size", "vocab_size", false },
-	{ "context_length", "max_position_embeddings", false },
-	{ "embedding_length", "hidden_size", true },
-	{ "block_count", "num_hidden_layers", true },
-	{ "feed_forward_length", "intermediate_size", true },
-	{ "attention.head_count", "num_attention_heads", true },
-	{ "attention.head_count_kv", "num_key_value_heads", false },
-	{ "attention.key_length", "head_dim", false },
-	{ "attention.layer_norm_rms_epsilon", "rms_norm_eps", true },
-	{ "rope.freq_base", "rope_theta", false },
+static int64_t head_dim(const struct k_hp *h) { return h->head_dim; }
+
+static const struct k_arch_key gguf_keys[] = {
+	{ .key = "vocab_size", .member = "vocab_size", .at = offsetof(struct k_hp, n_vocab) },
+	{ .key = "context_length", .member = "max_position_embeddings", .at = offsetof(struct k_hp, n_ctx) },
+	{ .key = "embedding_length", .member = "hidden_size", .wanted = true, .at = offsetof(struct k_hp, n_embd) },
+	{ .key = "block_count", .member = "num_hidden_layers", .wanted = true, .at = offsetof(struct k_hp, n_layer) },
+	{ .key = "feed_forward_length", .member = "intermediate_size", .wanted = true, .at = offsetof(struct k_hp, n_ff) },
+	{ .key = "attention.head_count", .member = "num_attention_heads", .wanted = true, .at = offsetof(struct k_hp, n_head) },
+	{ .key = "attention.head_count_kv", .member = "num_key_value_heads", .at = offsetof(struct k_hp, n_head_kv) },
+	{ "attention.layer_norm_rms_epsilon", K_KEY_REAL, "rms_norm_eps", .wanted = true, .at = offsetof(struct k_hp, eps) },
+	{ .key = "attention.key_length", .member = "head_dim", .at = offsetof(struct k_hp, head_dim), .if_member = "head_dim" },
+	{ .key = "attention.value_length", .count = head_dim, .if_member = "head_dim" },
+	{ .key = "rope.dimension_count", .count = head_dim },
+	{ "rope.freq_base", K_KEY_REAL, "rope_theta", .at = offsetof(struct k_hp, rope.theta) },
+	{ .key = "rope.scaling.type", .make = k_arch_key_scaling },
+	{ .key = "rope.scaling.factor", .make = k_arch_key_factor },
+	{ NULL }
 };
 
-static struct k_json *key(const struct k_json *keys, const char *name)
+static int gguf_rest(const struct k_arch *a, const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err)
 {
-	char full[96];
-
-	snprintf(full, sizeof(full), "llama.%s", name);
-	return k_json_find(keys, full);
-}
-
-static int set(struct k_json *config, const char *member, struct k_json *value, struct k_err *err)
-{
-	return k_json_set(config, member, value) < 0 ? k_err_nomem(err, sizeof(void *), "a config") : 0;
-}
-
-static int gguf_scaling(const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err)
-{
-	static const char *const types[] = { "none", "linear", NULL };
-	const char *type = k_json_string(key(keys, "rope.scaling.type"));
-	struct k_json *scaling, *factor = key(keys, "rope.scaling.factor");
-	int kind = 0, r;
-
-	if (!factor)
-		factor = key(keys, "rope.scale_linear");
-	if (type) {
-		while (types[kind] && strcmp(types[kind], type) != 0)
-			kind++;
-		if (!types[kind])
-			return k_err_set(err, K_EUNSUP, "'%s': llama.rope.scaling.type is '%s', wanted none or linear", where, type);
-	} else if (factor) {
-		kind = 1;
-	}
-	if (kind == 0)
-		return 0;
-	if (!factor)
-		return k_err_set(err, K_ENOENT, "'%s': llama.rope.scaling.factor is missing", where);
-	scaling = k_json_object();
-	if (!scaling || k_json_set(scaling, "type", k_json_new_string("linear", 6)) < 0 || k_json_set(scaling, "factor", k_json_keep(factor)) < 0) {
-		k_json_free(scaling);
-		scaling = NULL;
-	}
-	r = set(config, "rope_scaling", scaling, err);
-	return r;
-}
-
-/* What this reader leaves out must have the value that changes nothing. */
-static int gguf_rest(const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err)
-{
-	int64_t heads = k_json_int(k_json_find(config, "num_attention_heads")), width = k_json_int(k_json_find(config, "hidden_size"));
-	int64_t dim = k_json_int(k_json_find(config, "head_dim"));
-	const struct k_json *turned = key(keys, "rope.dimension_count"), *value = key(keys, "attention.value_length");
-
-	if (k_json_int(key(keys, "expert_count")) != 0)
+	if (k_json_int(k_arch_gguf_find(a, keys, "expert_count")) != 0)
 		return k_err_set(err, K_EUNSUP, "'%s': llama with routed experts is not known here", where);
-	if (dim == 0 && heads > 0 && width % heads != 0)
-		return 0;       /* parse says so */
-	if (dim == 0 && heads > 0)
-		dim = width / heads;
-	if (turned && k_json_int(turned) != dim)
-		return k_err_set(err, K_EUNSUP, "'%s': llama.rope.dimension_count is %lld and a head has %lld, wanted the same", where,
-			(long long)k_json_int(turned), (long long)dim);
-	if (value && k_json_int(value) != dim)
-		return k_err_set(err, K_EUNSUP, "'%s': llama.attention.value_length is %lld and a head has %lld, wanted the same", where,
-			(long long)k_json_int(value), (long long)dim);
-	return 0;
+	return k_arch_gguf_scaling(a, keys, where, false, config, err);
 }
 
-static int gguf_tokens(const struct k_json *keys, struct k_json *config, struct k_err *err)
+static const char *gguf_lacks(const struct k_hp *h)
 {
-	const struct k_json *tokens = k_json_find(keys, "tokenizer.ggml.tokens");
-	struct k_json *bos = k_json_find(keys, "tokenizer.ggml.bos_token_id"), *eos = k_json_find(keys, "tokenizer.ggml.eos_token_id");
-	int r = 0;
-
-	if (!k_json_find(config, "vocab_size") && k_json_kind(tokens) == K_JSON_ARRAY)
-		r = set(config, "vocab_size", k_json_new_int((int64_t)k_json_len(tokens)), err);
-	if (r == 0 && bos)
-		r = set(config, "bos_token_id", k_json_keep(bos), err);
-	if (r == 0 && eos)
-		r = set(config, "eos_token_id", k_json_keep(eos), err);
-	return r;
-}
-
-static int gguf_config(const struct k_json *keys, const char *where, struct k_json **out, struct k_err *err)
-{
-	struct k_json *config = k_json_object(), *names = k_json_array();
-	int r = 0;
-
-	if (!names || k_json_push(names, k_json_new_string("LlamaForCausalLM", 16)) < 0)
-		r = k_err_nomem(err, sizeof(void *), "a config");
-	if (r == 0)
-		r = set(config, "architectures", k_json_keep(names), err);
-	if (r == 0)
-		r = set(config, "model_type", k_json_new_string("llama", 5), err);
-	if (r == 0)
-		r = set(config, "hidden_act", k_json_new_string("silu", 4), err);
-	for (size_t i = 0; r == 0 && i < K_LEN(keys_to_members); i++) {
-		struct k_json *v = key(keys, keys_to_members[i].key);
-
-		if (k_json_kind(v) == K_JSON_ARRAY)
-			r = k_err_set(err, K_EUNSUP, "'%s': llama.%s differs by layer, which is not known here", where, keys_to_members[i].key);
-		else if (v)
-			r = set(config, keys_to_members[i].member, k_json_keep(v), err);
-		else if (keys_to_members[i].wanted)
-			r = k_err_set(err, K_ENOENT, "'%s': key llama.%s is missing", where, keys_to_members[i].key);
-	}
-	if (r == 0)
-		r = gguf_rest(keys, where, config, err);
-	if (r == 0)
-		r = gguf_scaling(keys, where, config, err);
-	if (r == 0)
-		r = gguf_tokens(keys, config, err);
-	k_json_free(names);
-	if (r < 0)
-		k_json_free(config);
-	else
-		*out = config;
-	return r;
+	return h->rope.kind == K_ROPE_YARN ? "YaRN scaling" : h->rope.kind == K_ROPE_LLAMA3 ? "the scaling of Llama 3" : NULL;
 }
 
 /* rope_freqs holds factors for each frequency (llama3 scaling in GGUF). */
@@ -254,5 +154,6 @@ static const char *const refuse[] = { "rope_freqs.weight", "rope_factors_*", NUL
 const struct k_arch k_arch_llama = {
 	.name = "llama", .about = "Llama, SmolLM2: grouped-query attention, SwiGLU",
 	.match = match, .parse = parse, .weights = weights, .dim = k_arch_dim, .plan = plan, .refuse = refuse,
-	.gguf_arch = "llama", .gguf_config = gguf_config,
+	.gguf_arch = "llama", .gguf_keys = gguf_keys, .gguf_class = "LlamaForCausalLM", .gguf_model_type = "llama", .gguf_rest = gguf_rest,
+	.gguf_lacks = gguf_lacks,
 };

@@ -405,7 +405,7 @@ K_TEST(arch_registry)
 	const struct k_arch *a;
 	for (int i = 0; (a = k_arch_at(i)); i++) {
 		K_CHECK(k_arch_named(a->name) == a && a->about && a->match && a->parse && a->dim && a->plan && a->weights);
-		K_CHECK(!a->gguf_arch || (k_arch_gguf(a->gguf_arch) == a && a->gguf_config));
+		K_CHECK(!a->gguf_arch || (k_arch_gguf(a->gguf_arch) == a && a->gguf_keys && a->gguf_class));
 		for (const struct k_weight *w = a->weights; w->slot; w++) {
 			K_CHECK_MSG(w->name && w->role && w->shape, "%s %s", a->name, w->slot);
 			K_CHECK_MSG(w->per_layer == (strstr(w->name, "{i}") != NULL), "%s %s", a->name, w->slot);
@@ -452,15 +452,16 @@ K_TEST(arch_shapes)
 
 #define KEYS "\"llama.embedding_length\": 64, \"llama.block_count\": 2, \"llama.feed_forward_length\": 96, \"llama.attention.head_count\": 4," \
 	"\"llama.attention.layer_norm_rms_epsilon\": 1e-5"
+#define VOCAB ", \"llama.vocab_size\": 100"
 
 static const struct { const char *keys; int code; const char *says; } gguf[] = {
-	{ "{" KEYS ", \"llama.vocab_size\": 100}", 0, NULL }, { "{" KEYS ", \"tokenizer.ggml.tokens\": [\"a\", \"b\"]}", 0, NULL },
+	{ "{" KEYS ", \"llama.vocab_size\": 100}", 0, NULL }, { "{" KEYS "}", K_ENOENT, "vocab_size" },
 	{ "{" KEYS ", \"llama.vocab_size\": 100, \"llama.rope.scaling.type\": \"linear\", \"llama.rope.scaling.factor\": 2.0}", 0, NULL },
 	{ "{" KEYS ", \"llama.vocab_size\": 100, \"llama.rope.scaling.type\": \"none\", \"llama.rope.dimension_count\": 16}", 0, NULL },
 	{ "{" KEYS ", \"llama.rope.scaling.type\": \"linear\"}", K_ENOENT, "rope.scaling.factor" },
 	{ "{" KEYS ", \"llama.rope.scaling.type\": \"yarn\", \"llama.rope.scaling.factor\": 2.0}", K_EUNSUP, "yarn" },
-	{ "{" KEYS ", \"llama.expert_count\": 8}", K_EUNSUP, "experts" }, { "{" KEYS ", \"llama.rope.dimension_count\": 8}", K_EUNSUP, "dimension_count" },
-	{ "{" KEYS ", \"llama.attention.value_length\": 8}", K_EUNSUP, "value_length" },
+	{ "{" KEYS VOCAB ", \"llama.expert_count\": 8}", K_EUNSUP, "experts" }, { "{" KEYS VOCAB ", \"llama.rope.dimension_count\": 8}", K_EUNSUP, "dimension_count" },
+	{ "{" KEYS VOCAB ", \"llama.attention.value_length\": 8}", K_EUNSUP, "value_length" },
 	{ "{" KEYS ", \"llama.attention.head_count_kv\": [4, 2]}", K_EUNSUP, "head_count_kv" },
 	{ "{\"llama.embedding_length\": 64}", K_ENOENT, "block_count" },
 };
@@ -472,12 +473,12 @@ K_TEST(arch_llama_of_gguf_keys)
 		struct k_json *keys = json(gguf[i].keys), *config = NULL;
 		struct k_err err = { 0 };
 		struct k_hp h;
-		int r = a->gguf_config(keys, "x.gguf", &config, &err);
+		int r = k_arch_gguf_config(a, keys, "x.gguf", &config, &err);
 		K_CHECK_MSG(r == gguf[i].code, "%s: %d %s", gguf[i].keys, r, err.msg);
 		K_CHECK_MSG(!gguf[i].says || strstr(err.msg, gguf[i].says), "%s", err.msg);
 		if (r == 0) {
 			K_CHECK_OK(a->parse(config, "x.gguf", &h, &err));
-			K_CHECK(h.n_embd == 64 && h.n_head == 4 && h.n_head_kv == 4 && h.head_dim == 16 && h.eps == 1e-5 && h.n_vocab == (i == 1 ? 2 : 100));
+			K_CHECK(h.n_embd == 64 && h.n_head == 4 && h.n_head_kv == 4 && h.head_dim == 16 && h.eps == 1e-5 && h.n_vocab == 100);
 			K_CHECK(h.rope.kind == (i == 2 ? K_ROPE_LINEAR : K_ROPE_PLAIN) && (i != 2 || h.rope.factor == 2));
 			k_json_free(config);
 		}
