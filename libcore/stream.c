@@ -175,6 +175,8 @@ static int work_block(void *arg, void *item, struct k_err *err)
 	char name[1100];
 	struct k_err why;
 
+	if (b->changes && !r->s->seen && r->ctx->codec && r->ctx->codec->convert(to->type, b->dst, from->type, b->src, cols, b->n_rows, &r->s->quant))
+		return 0;
 	if (k_ckpt_check_block(r->s->in, b->entry, b->off, b->src, b->n_src, err) < 0)
 		return err->code;
 	if (!b->changes)
