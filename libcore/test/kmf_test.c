@@ -198,6 +198,21 @@ K_TEST(kmf_a_cut_pipe_fails)
 	unmake(&x);
 }
 
+/* Every beginning of a container is refused, read or mapped. */
+K_TEST(kmf_cut_anywhere_is_refused)
+{
+	struct k_ckpt *c;
+	struct k_err err;
+	struct box x;
+
+	make(&x);
+	for (size_t n = 0; n < x.file.len; n += n < 1200 || n > x.file.len - 300 ? 1 : 997) {
+		K_CHECK_MSG(k_err_exit(open_mem(&c, x.file.data, n, true, &err)) == 3, "%zu bytes: %s", n, err.msg);
+		K_CHECK_MSG(k_err_exit(open_mem(&c, x.file.data, n, false, &err)) == 3, "%zu bytes: %s", n, err.msg);
+	}
+	unmake(&x);
+}
+
 /* f32 -> bf16 by the loop: blocks do not show in the result. */
 K_TEST(stream_changes_types)
 {
