@@ -6,7 +6,8 @@
 struct args {
 	struct k_common common;
 	bool head, history, verify, stats, budget, raw, whole, specials, ids, diff;
-	const char *dump, *tokens, *render, *layout, *spool;
+	bool manifest, shards;
+	const char *dump, *tokens, *render, *layout, *spool, *sign, *resign, *check_sign, *sig, *copy;
 	int64_t ctx;
 };
 
@@ -26,6 +27,13 @@ static const struct k_opt opts[] = {
 	K_OPT_FLAG(0, "ids", struct args, ids, "with --tokens: the other way round, arrays of ids to text"),
 	K_OPT_STR(0, "render", struct args, render, "FILE", NULL, "a chat request (JSON) to its prompt and ids; - is standard input"),
 	K_OPT_STR(0, "chat-layout", struct args, layout, "NAME", NULL, "with --render: layout, where the model does not name one"),
+	K_OPT_FLAG(0, "manifest", struct args, manifest, "the files and their digests, for sha256sum -c"),
+	K_OPT_STR(0, "sign", struct args, sign, "KEY", NULL, "sign with a private key in PEM (P-256, P-384, P-521): an OpenSSF Model Signing bundle"),
+	K_OPT_FLAG(0, "shards", struct args, shards, "with --sign: by shards, on all cores; verifiers that know whole files alone cannot read it"),
+	K_OPT_STR(0, "resign", struct args, resign, "SIG", NULL, "with --sign: by shards, reading only those that changed since SIG was made with the same key"),
+	K_OPT_STR(0, "check-sign", struct args, check_sign, "PUB", NULL, "check signature and every byte; exit 1 with tensor and offset when anything differs"),
+	K_OPT_STR(0, "sig", struct args, sig, "SIG", NULL, "with --check-sign: the signature"),
+	K_OPT_STR(0, "copy", struct args, copy, "FILE", NULL, "with --check-sign: the model goes to FILE (- is standard output), no shard before it is checked"),
 	K_OPT_OUTPUT(struct args, common),
 	K_OPT_STR(0, "spool", struct args, spool, "DIR", NULL, "where an archive from a pipe that does not fit in memory may be held"),
 	K_OPT_COMMON(struct args, common),
@@ -39,6 +47,10 @@ static const char *const examples[] = {
 	"kls --dump model.norm.weight model.kmf > out.npy",
 	"echo 'Hello world' | kls --tokens - model.kmf",
 	"kls --diff hf/ model.kmf",
+	"kls --manifest model.kmf | sha256sum -c",
+	"kls --sign key.pem -o model.sig model.kmf",
+	"kls --check-sign pub.pem --sig model.sig model.kmf",
+	"ssh host cat model.kmf | kls --check-sign pub.pem --sig model.sig --copy - - | kquant -t i4g32 > small.kmf",
 	"kls --budget --ctx 32768 --json model.kmf",
 	NULL
 };
@@ -87,16 +99,32 @@ static int act(const struct args *a, struct k_ckpt *c, const struct k_ctx *ctx, 
 	return k_kls_list(c, table, err);
 }
 
+/* The actions that look at files, whatever is in them. */
+static int act_on_files(const struct args *a, const char *path, struct k_ctx *ctx, struct k_err *err)
+{
+	struct k_kls_sign sign = { a->sign, a->resign, a->common.output, a->shards };
+	struct k_kls_check check = { a->check_sign, a->sig, a->copy };
+
+	if (a->manifest)
+		return k_kls_manifest(path, a->common.output, ctx, err);
+	if (a->sign)
+		return k_kls_sign(&sign, path, ctx, err);
+	if (!a->sig)
+		return k_err_set(err, K_EUSAGE, "--check-sign wants the signature: --sig FILE.sig");
+	return k_kls_check_sign(&check, path, ctx, err);
+}
+
 static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
 {
 	struct args *a = args;
-	int n_actions = a->head + a->history + a->verify + a->stats + a->budget + a->diff + !!a->dump + !!a->tokens + !!a->render;
+	int n_actions = a->head + a->history + a->verify + a->stats + a->budget + a->diff + !!a->dump + !!a->tokens + !!a->render +
+		a->manifest + !!a->sign + !!a->check_sign;
 	struct k_ckpt *c = NULL;
 	const char *path;
 	int r;
 
 	if (n_actions > 1)
-		return k_err_set(err, K_EUSAGE, "one of --head, --history, --verify, --stats, --budget, --diff, --dump, --tokens, --render at a time");
+		return k_err_set(err, K_EUSAGE, "one of --head, --history, --verify, --stats, --budget, --diff, --dump, --tokens, --render, --manifest, --sign, --check-sign at a time");
 	if (a->ctx < 0)
 		return k_err_set(err, K_EUSAGE, "--ctx %lld is negative", (long long)a->ctx);
 	ctx->spool = a->spool;
@@ -105,6 +133,8 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 	if (n_operands > 1)
 		return k_err_set(err, K_EUSAGE, "one model at a time; '%s' is too many", operands[1]);
 	r = k_cli_model(n_operands, operands, &path, err);
+	if (r == 0 && (a->manifest || a->sign || a->check_sign))
+		return act_on_files(a, path, ctx, err);
 	if (r == 0)
 		r = k_format_open(&c, path, false, ctx, err);
 	if (r == 0)

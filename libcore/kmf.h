@@ -24,6 +24,8 @@
 int k_kmf_open(struct k_ckpt **out, struct k_source *src, bool map, struct k_log *log, struct k_err *err) K_MUST_USE;
 /* Digests as the trailer has them (after open of a seekable file, after finish of a pipe); NULL before. n x 32 bytes. */
 const uint8_t *k_kmf_digests(struct k_ckpt *c);
+/* Where the data section begins: entries' offsets count from it. */
+uint64_t k_kmf_data(const struct k_ckpt *c);
 /* The file's identity: the sha256 over head and digests. */
 int k_kmf_identity(struct k_ckpt *c, uint8_t out[32], struct k_err *err) K_MUST_USE;
 

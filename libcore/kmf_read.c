@@ -422,6 +422,11 @@ const uint8_t *k_kmf_digests(struct k_ckpt *c)
 	return (c->ops == &file_ops || c->ops == &pipe_ops) && k->digests ? k->digests[0] : NULL;
 }
 
+uint64_t k_kmf_data(const struct k_ckpt *c)
+{
+	return ((const struct kmf *)c->impl)->start;
+}
+
 int k_kmf_identity(struct k_ckpt *c, uint8_t out[32], struct k_err *err)
 {
 	const struct kmf *k = c->impl;

@@ -21,6 +21,14 @@ struct k_kls_tokens { const char *file; bool whole, specials, ids; };
 int k_kls_tokens(struct k_ckpt *c, const struct k_kls_tokens *o, struct k_err *err) K_MUST_USE;
 int k_kls_render(struct k_ckpt *c, const char *file, const char *layout, struct k_err *err) K_MUST_USE;
 
+/* A signature of the model at path (formats.md 10.2) to standard output, which goes to `out` (NULL: unknown where). */
+struct k_kls_sign { const char *key, *resign, *out; bool shards; };
+int k_kls_sign(const struct k_kls_sign *how, const char *path, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+/* K_ENO when the signature or the model does not match; copy: where the model goes while it is checked, NULL for nowhere. */
+struct k_kls_check { const char *key, *sig, *copy; };
+int k_kls_check_sign(const struct k_kls_check *how, const char *path, struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+int k_kls_manifest(const char *path, const char *out, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+
 /* A name in a table: padded to the width and a space, and no control character of a file reaches the terminal. */
 void k_kls_column(struct k_buf *b, const char *s, int width);
 

@@ -1,0 +1,127 @@
+/* where.c: in which tensor a difference lies, and from which byte on.
+ *
+ * A signature knows shards. What lies in them is found in the model's own head: a container's entries and their digests, the tensors of
+ * safetensors. The signer's list of entries is used where the head cannot be read any more. */
+#include "libcore/base.h"
+#include "cmd/kls/kls.h"
+#include "cmd/kls/sign.h"
+#include "formats/st.h"
+#include "libcore/kmf.h"
+
+struct place { const struct k_oms *o; const char *path, *show; uint64_t from, to; struct k_ctx *ctx; struct k_err *err; };
+
+static int say(const struct place *p, const char *what, uint64_t off)
+{
+	return k_err_set(p->err, K_ENO, "'%s': differs from what was signed in %s, from byte %llu on", p->show, what, (unsigned long long)K_MAX(off, p->from));
+}
+
+static bool lies_in(const struct place *p, uint64_t off, uint64_t bytes) { return bytes && off < p->to && off + bytes > p->from; }
+
+/* By the signer's list alone. */
+static int by_list(const struct place *p)
+{
+	const struct k_oms *o = p->o;
+
+	if (o->n_entries && p->from < o->entries[0].offset)
+		return say(p, "the head", p->from);
+	for (int i = 0; i < o->n_entries; i++)
+		if (lies_in(p, o->entries[i].offset, o->entries[i].bytes))
+			return say(p, o->entries[i].name, o->entries[i].offset);
+	return say(p, o->n_entries ? "what lies between and behind the tensors" : "its bytes", p->from);
+}
+
+/* --- containers ------------------------------------------------------------------------------------------------------------ */
+
+/* Has entry i, by the trailer, another digest than the one that was signed? */
+static bool made_anew(const struct place *p, struct k_ckpt *c, int i)
+{
+	const struct k_oms *o = p->o;
+
+	return i < o->n_entries && strcmp(o->entries[i].name, c->entries[i].name) == 0 && memcmp(o->entries[i].digest, k_kmf_digests(c) + 32 * (size_t)i, 32) != 0;
+}
+
+/* Reads an entry until its digest is wrong. */
+static bool damaged(const struct place *p, struct k_ckpt *c, int i)
+{
+	struct k_walk w;
+	struct k_err why = { 0 };
+	int r = k_walk_begin(&w, c, i, &why);
+
+	while (r >= 0 && (r = k_walk_next(&w, &why)) > 0)
+		r = k_ctx_check(p->ctx, &why);
+	k_walk_end(&w);
+	return r == K_ECHECK;
+}
+
+static int in_container(const struct place *p, struct k_ckpt *c)
+{
+	uint64_t data = k_kmf_data(c);
+
+	for (int i = 0; i < c->n_entries; i++) {
+		const struct k_entry *e = &c->entries[i];
+
+		if (lies_in(p, data + e->offset, e->bytes) && (made_anew(p, c, i) || damaged(p, c, i)))
+			return say(p, e->name, data + e->offset);
+	}
+	return p->from < data ? say(p, "the head", p->from) : by_list(p);
+}
+
+/* Takes src. */
+static int by_container(const struct place *p, struct k_source *src)
+{
+	struct k_err why = { 0 };
+	struct k_ckpt *c;
+	int r;
+
+	if (k_kmf_open(&c, src, false, p->ctx->log, &why) < 0)
+		return by_list(p);
+	r = in_container(p, c);
+	k_ckpt_close(c);
+	return r;
+}
+
+/* --- safetensors ------------------------------------------------------------------------------------------------------------ */
+
+/* Takes src. */
+static int by_tensors(const struct place *p, struct k_source *src)
+{
+	struct k_err why = { 0 };
+	struct k_rawset set;
+	uint64_t first = UINT64_MAX;
+	const struct k_raw *in = NULL;
+	int r;
+
+	k_rawset_init(&set, p->show);
+	r = k_st_read_head(&set, src, &why);
+	for (int64_t i = 0; r == 0 && i < set.n; i++) {
+		first = K_MIN(first, set.v[i].off);
+		if (!in && lies_in(p, set.v[i].off, set.v[i].bytes))
+			in = &set.v[i];
+	}
+	if (r < 0 || p->from < first)
+		r = say(p, in ? "the head or the first tensors" : "the head", p->from);
+	else
+		r = say(p, in ? in->name : "no tensor", p->from);
+	k_rawset_fini(&set);
+	return r;
+}
+
+int k_where(const struct k_oms *o, const char *path, const char *show, uint64_t from, uint64_t to, struct k_ctx *ctx, struct k_err *err)
+{
+	struct place p = { o, path, show, from, to, ctx, err };
+	struct k_err why = { 0 };
+	struct k_source *src;
+	const void *head;
+	size_t n;
+
+	if (!path || k_source_open(&src, path, &why) < 0)
+		return by_list(&p);
+	if (k_source_peek(src, &head, 4096, &n, &why) == 0) {
+		if (n >= 8 && memcmp(head, K_KMF_MAGIC, 8) == 0)
+			return by_container(&p, src);
+		if (k_st_taste(head, n))
+			return by_tensors(&p, src);
+	}
+	k_source_close(src);
+	return by_list(&p);
+}
