@@ -88,6 +88,8 @@ static void catch_signals(void)
 	act.sa_sigaction = on_bus;
 	sigaction(SIGBUS, &act, NULL);
 	signal(SIGPIPE, SIG_DFL);
+	/* A file that grows beyond the limit is an error like a full disk. */
+	signal(SIGXFSZ, SIG_IGN);
 	k_io_watch(&stop);
 }
 

@@ -8,6 +8,7 @@
  * checks only the last call sees it. */
 #include "libcore/base.h"
 #include "libcore/io.h"
+#include "libcore/io_direct.h"
 #include "libcore/io_table.h"
 #include "libcore/fault.h"
 #include <errno.h>
@@ -28,6 +29,8 @@ struct k_sink {
 	uint64_t pos;
 	char *buf;
 	size_t fill;
+	struct k_direct *direct;        /* a spool's, NULL where it is written like any other file */
+	uint64_t flushed;               /* of a spool: what left buf */
 	struct k_buf *mem;
 };
 
@@ -173,6 +176,7 @@ int k_spool_open(struct k_sink **w, struct k_source **r, const char *dir, struct
 	}
 	(*w)->fd = fd;
 	(*w)->own = (*w)->spool = true;
+	(*w)->direct = k_direct_open(fd);
 	rc = k_source_spool(r, fd2, "temporary file", err);
 	if (rc) {
 		k_sink_close(*w);
@@ -203,6 +207,11 @@ static int write_all(struct k_sink *s, const char *p, size_t n, struct k_err *er
 {
 	ssize_t did;
 
+	if (s->direct && !s->failed) {
+		s->failed = k_direct_write(s->direct, p, n, s->flushed);
+		s->flushed += n;
+		n = 0;
+	}
 	while (n > 0 && !s->failed) {
 		if (k_fault_io()) {
 			s->failed = EIO;
@@ -351,6 +360,10 @@ int k_sink_commit(struct k_sink *s, struct k_err *err)
 		return k_buf_ok(s->mem, s->name, err);
 	}
 	rc = flush(s, err);
+	if (rc == 0 && s->direct) {
+		s->failed = k_direct_flush(s->direct);
+		rc = s->failed ? write_failed(s, err) : 0;
+	}
 	if (rc)
 		return rc;
 	return s->temp ? commit_temp(s, err) : commit_in_place(s, err);
@@ -364,6 +377,7 @@ void k_sink_close(struct k_sink *s)
 		unlink(s->temp);
 		k_io_temp_end(s->temp_slot);
 	}
+	k_direct_close(s->direct);
 	if (s->own && s->fd >= 0)
 		close(s->fd);
 	k_free(s->buf);

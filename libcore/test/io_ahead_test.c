@@ -85,11 +85,12 @@ static void read_forward(struct k_source *s, const uint8_t *want, uint64_t from,
 	struct k_err err = { 0 };
 
 	while (from < end) {
-		size_t n = (size_t)K_MIN(next_random(x) % 3000000 + 1, end - from);
+		uint64_t n = next_random(x) % 3000000 + 1;
 
+		n = K_MIN(n, end - from);
 		if (next_random(x) % 8) {
-			K_CHECK_OK(k_source_pread(s, p, n, from, &err));
-			K_CHECK(memcmp(p, want + from, n) == 0);
+			K_CHECK_OK(k_source_pread(s, p, (size_t)n, from, &err));
+			K_CHECK(memcmp(p, want + from, (size_t)n) == 0);
 		}
 		from += n;
 	}
@@ -147,6 +148,8 @@ K_TEST(ahead_gives_the_bytes_of_the_file)
 	/* Where direct reads work, the page cache was left alone but for what nobody had asked for in time. */
 	if (can_read_directly(path))
 		K_CHECK_MSG(cached_pages(path) < N / 4096 / 2, "%zu pages of %d are in the page cache", cached_pages(path), N / 4096);
+	free(path);
+	free(want);
 }
 
 K_TEST(ahead_reads_what_is_cached_from_the_cache)
@@ -162,6 +165,9 @@ K_TEST(ahead_reads_what_is_cached_from_the_cache)
 	k_source_close(s);
 	read_through(a, path, want);
 	k_ahead_free(a);
+	free(path);
+	free(want);
+	free(p);
 }
 
 static void refuse_io_uring(void)
@@ -191,6 +197,8 @@ K_TEST(ahead_works_where_io_uring_is_refused)
 	k_ahead_free(a);
 	if (can_read_directly(path))
 		K_CHECK(cached_pages(path) < N / 4096 / 2);
+	free(path);
+	free(want);
 }
 
 K_TEST(ahead_works_without_direct_reads)
@@ -206,6 +214,8 @@ K_TEST(ahead_works_without_direct_reads)
 	sprintf(path, "/proc/self/fd/%d", fd);
 	read_through(a, path, want);
 	k_ahead_free(a);
+	close(fd);
+	free(want);
 }
 
 K_TEST(ahead_says_where_a_shrinking_file_ends)
@@ -229,6 +239,9 @@ K_TEST(ahead_says_where_a_shrinking_file_ends)
 	k_ahead_want(a, s, 0, 5000001);
 	k_source_close(s);
 	k_ahead_free(a);
+	free(path);
+	free(want);
+	free(p);
 }
 
 K_TEST(ahead_of_nothing)
