@@ -4,17 +4,18 @@
 #include "cmd/cli.h"
 #include "formats/format.h"
 #include "libcore/history.h"
-#include "libcore/pool.h"
-#include "libcore/stream.h"
+#include "libcore/job.h"
+#include "libcore/kmf_target.h"
+#include "libcore/seal.h"
 
 enum { DTYPE_KEEP, DTYPE_BF16, DTYPE_F16, DTYPE_F32 };
 
 struct args {
 	struct k_common common;
-	const char *out, *to, *spool;
+	const char *out, *to, *spool, *part;
 	uint64_t shard_size;
 	int dtype;
-	bool keep_fp8, dequant, plan;
+	bool keep_fp8, dequant, plan, resume, seal;
 };
 
 static const struct k_opt opts[] = {
@@ -25,6 +26,9 @@ static const struct k_opt opts[] = {
 	K_OPT_FLAG(0, "keep-fp8", struct args, keep_fp8, "block FP8 stays block FP8 (the default)"),
 	K_OPT_FLAG(0, "dequant", struct args, dequant, "expand INT4, FP8, MXFP4 and GGUF's block types to bf16"),
 	K_OPT_FLAG(0, "plan", struct args, plan, "read only heads; print what would be written, memory and disk; exit 6 if it cannot fit"),
+	K_OPT_FLAG(0, "resume", struct args, resume, "keep a journal beside OUT, and go on where an interrupted run of the same conversion ended"),
+	K_OPT_STR(0, "part", struct args, part, "K/N", NULL, "write part K of N of OUT, in any order and on any machine that sees OUT.parts"),
+	K_OPT_FLAG(0, "seal", struct args, seal, "complete OUT (the operand) when all its parts are there"),
 	K_OPT_STR(0, "spool", struct args, spool, "DIR", NULL, "where an archive from a pipe that does not fit in memory may be held"),
 	K_OPT_COMMON(struct args, common),
 	K_OPT_END
@@ -36,6 +40,8 @@ static const char *const examples[] = {
 	"kconvert model.kmf --to hf -o out.hf && rm -r out.hf",
 	"kconvert --dtype f32 --to safetensors hf/ > out.safetensors",
 	"kconvert --plan hf/",
+	"kconvert hf/ --resume -o out.kmf",
+	"for k in 1 2 3; do kconvert hf/ --part $k/3 -o parts.kmf; done && kconvert --seal parts.kmf",
 	NULL
 };
 
@@ -82,32 +88,29 @@ static void say_loss(struct loss *l)
 	l->lost = l->values = 0;
 }
 
-static int seen(void *arg, int entry, int64_t slice, int64_t row, int64_t n_rows, const float *before, const float *after,
-	const void *src, size_t src_n, const void *dst, size_t dst_n, struct k_err *err)
+static int see(void *arg, const struct k_block *b, struct k_err *err K_UNUSED)
 {
 	struct loss *l = arg;
-	int64_t n = n_rows * k_entry_cols(&l->in->entries[entry]);
 
-	(void)slice, (void)row, (void)src, (void)src_n, (void)dst, (void)dst_n, (void)err;
-	if (entry != l->entry)
+	if (b->entry != l->entry)
 		say_loss(l);
-	l->entry = entry;
-	l->values += (uint64_t)n;
-	for (int64_t i = 0; i < n; i++)
-		l->lost += before[i] != after[i];
+	l->entry = b->entry;
+	l->values += (uint64_t)b->n_values;
+	for (int64_t i = 0; b->after && i < b->n_values; i++)
+		l->lost += b->before[i] != b->after[i];
 	return 0;
 }
 
 /* --- running ------------------------------------------------------------------------------------------------------------ */
 
-static int plan(const struct args *a, const struct k_stream *s, const struct k_ctx *ctx, struct k_err *err)
+static int plan(const struct args *a, const struct k_stream *s, const struct k_entry *out, const struct k_ctx *ctx, struct k_err *err)
 {
 	uint64_t bytes = 0, memory = k_stream_memory(s, ctx), limit = a->common.max_memory ? a->common.max_memory : 512u << 20;
 	struct k_buf b;
 	int r;
 
 	for (int i = 0; i < s->in->n_entries; i++)
-		bytes += s->out[i].bytes;
+		bytes += out[i].bytes;
 	k_buf_init(&b, 0);
 	k_buf_printf(&b, "{\"entries\": %d, \"bytes\": %llu, \"peak_memory\": %llu, \"max_memory\": %llu, \"fits\": %s}\n", s->in->n_entries,
 		(unsigned long long)bytes, (unsigned long long)memory, (unsigned long long)limit, memory <= limit ? "true" : "false");
@@ -136,54 +139,51 @@ static int note_choices(const struct args *a, int changed, struct k_json *histor
 	return k_history_add(history, row, err);
 }
 
-static int to_container(const struct args *a, struct k_ckpt *in, const struct k_ctx *ctx, struct k_err *err)
+static int convert(const struct args *a, struct k_ckpt *in, struct k_entry *out, int changed, const struct k_json *history, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct k_stream s = { .in = in };
+	struct k_kmf_spec spec = { .in = in, .out = out, .history = history };
 	struct loss loss = { .in = in, .log = ctx->log, .entry = -1 };
-	struct k_sink *sink = NULL;
-	int changed = 0, r;
-	uint64_t memory;
+	struct k_target *target;
+	struct k_job job = { .out = a->out, .resume = a->resume };
+	int r = k_kmf_target_new(&target, &spec, ctx, err);
 
-	s.out = k_calloc((size_t)in->n_entries, sizeof(*s.out));
-	if (!s.out)
-		return k_err_nomem(err, (size_t)in->n_entries * sizeof(*s.out), "the entries");
-	for (int i = 0; i < in->n_entries; i++) {
-		s.out[i] = in->entries[i];
-		r = retype(a, &s.out[i], err);
-		if (r < 0)
-			goto out;
-		changed += s.out[i].type != in->entries[i].type;
-	}
-	s.seen = seen;
-	s.arg = &loss;
-	r = k_history_new(&s.history, in, err);
-	if (r == 0)
-		r = note_choices(a, changed, s.history, err);
 	if (r < 0)
-		goto out;
-	if (a->plan) {
-		r = plan(a, &s, ctx, err);
-		goto out;
-	}
-	memory = k_stream_memory(&s, ctx);
-	if (ctx->max_memory && memory > ctx->max_memory) {
-		r = k_err_set(err, K_ENOMEM, "'%s': %llu bytes of memory are needed, --max-memory is %llu", in->path, (unsigned long long)memory, (unsigned long long)ctx->max_memory);
-		goto out;
-	}
-	r = k_sink_open(&sink, a->out, err);
-	if (r == 0 && k_sink_is_terminal(sink))
-		r = k_err_set(err, K_EUSAGE, "weights are not written to a terminal; use -o FILE or a pipe");
+		return r;
+	job.stream = (struct k_stream){ .in = in, .target = target, .what = "converting" };
+	if (changed)
+		job.stream.watch[job.stream.n_watch++] = (struct k_watch){ .values = true, .block = see, .arg = &loss };
+	if (a->part)
+		r = k_job_part(a->part, &job.stream.part, &job.stream.n_parts, err);
 	if (r == 0)
-		r = k_stream_run(&s, sink, ctx, "converting", err);
-	if (r == 0)
-		r = k_sink_commit(sink, err);
+		r = a->plan ? plan(a, &job.stream, out, ctx, err) : k_job_run(&job, ctx, err);
 	say_loss(&loss);
 	if (r == 0 && loss.tensors)
 		k_logf(ctx->log, K_LOG_WARN, "%llu values in %d tensors are not exact in the new type", (unsigned long long)loss.all_lost, loss.tensors);
-out:
-	k_sink_close(sink);
-	k_json_free(s.history);
-	k_free(s.out);
+	k_target_free(target);
+	return r;
+}
+
+static int to_container(const struct args *a, struct k_ckpt *in, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct k_entry *out = k_calloc((size_t)in->n_entries + 1, sizeof(*out));
+	struct k_json *history = NULL;
+	int changed = 0, r = 0;
+
+	if (!out)
+		return k_err_nomem(err, (size_t)in->n_entries * sizeof(*out), "the entries");
+	for (int i = 0; r == 0 && i < in->n_entries; i++) {
+		out[i] = in->entries[i];
+		r = retype(a, &out[i], err);
+		changed += out[i].type != in->entries[i].type;
+	}
+	if (r == 0)
+		r = k_history_new(&history, in, err);
+	if (r == 0)
+		r = note_choices(a, changed, history, err);
+	if (r == 0)
+		r = convert(a, in, out, changed, history, ctx, err);
+	k_json_free(history);
+	k_free(out);
 	return r;
 }
 
@@ -201,7 +201,11 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 		return k_err_set(err, K_EUSAGE, "--keep-fp8 and --dequant exclude each other");
 	if (strcmp(a->to, "hf") == 0 && (!a->out || strcmp(a->out, "-") == 0) && !a->plan)
 		return k_err_set(err, K_EUSAGE, "--to hf writes a folder: -o DIR is wanted");
+	if (a->seal)
+		return n_operands == 1 ? k_seal(operands[0], ctx, err) : k_err_set(err, K_EUSAGE, "--seal wants the name of the output, got %d operands", n_operands);
 	r = k_cli_model(n_operands, operands, &path, err);
+	if (r == 0 && strcmp(path, "-") == 0 && (a->resume || a->part))
+		r = k_err_set(err, K_EUSAGE, "--resume and --part want an input that can be read again: a file or a folder");
 	if (r < 0)
 		return r;
 	ctx->spool = a->spool;

@@ -5,15 +5,16 @@
 #include "cmd/kquant/ledger.h"
 #include "formats/format.h"
 #include "libcore/history.h"
+#include "libcore/job.h"
+#include "libcore/kmf_target.h"
 #include "libcore/policy.h"
-#include "libcore/stream.h"
 
 struct args {
 	struct k_common common;
 	const char *out, *type, *preset, *ledger, *spool;
 	struct k_strs rules, fail_if;
 	int scale;
-	bool plan;
+	bool plan, resume;
 };
 
 static const struct k_opt opts[] = {
@@ -25,6 +26,7 @@ static const struct k_opt opts[] = {
 	K_OPT_LIST(0, "fail-if", struct args, fail_if, "EXPR", "exit 1 and write nothing when it holds for a tensor, e.g. rel_rms>0.12 or experts.rel_rms>0.1; repeatable"),
 	K_OPT_STR('o', "output", struct args, out, "FILE", NULL, "write to FILE instead of standard output"),
 	K_OPT_FLAG(0, "plan", struct args, plan, "read only heads; print what would be written, memory and disk; exit 6 if it cannot fit"),
+	K_OPT_FLAG(0, "resume", struct args, resume, "keep a journal beside OUT, and go on where an interrupted run of the same command ended"),
 	K_OPT_STR(0, "spool", struct args, spool, "DIR", NULL, "where an archive from a pipe that does not fit in memory may be held"),
 	K_OPT_COMMON(struct args, common),
 	K_OPT_END
@@ -114,7 +116,7 @@ static int note(const struct args *a, struct k_json *history, struct k_err *err)
 	return k_history_add(history, row, err);
 }
 
-static int print_plan(const struct k_stream *s, uint64_t limit, const struct k_ctx *ctx, struct k_err *err)
+static int print_plan(const struct k_stream *s, const struct k_entry *to, uint64_t limit, const struct k_ctx *ctx, struct k_err *err)
 {
 	uint64_t in = 0, out = 0, memory = k_stream_memory(s, ctx);
 	struct k_buf b;
@@ -122,7 +124,7 @@ static int print_plan(const struct k_stream *s, uint64_t limit, const struct k_c
 
 	for (int i = 0; i < s->in->n_entries; i++) {
 		in += s->in->entries[i].bytes;
-		out += s->out[i].bytes;
+		out += to[i].bytes;
 	}
 	k_buf_init(&b, 0);
 	k_buf_printf(&b, "{\"entries\": %d, \"bytes_in\": %llu, \"bytes\": %llu, \"peak_memory\": %llu, \"max_memory\": %llu, \"fits\": %s}\n", s->in->n_entries,
@@ -134,64 +136,62 @@ static int print_plan(const struct k_stream *s, uint64_t limit, const struct k_c
 	return r;
 }
 
-static int write_container(const struct args *a, struct k_stream *s, const struct k_ctx *ctx, struct k_err *err)
+static int write_container(const struct args *a, struct k_job *job, struct k_entry *out, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct k_ledger *ledger = NULL;
-	struct k_sink *sink = NULL;
 	struct k_err late;
 	int r = 0;
 
 	if (a->ledger || a->fail_if.n) {
-		r = k_ledger_open(&ledger, a->ledger, &a->fail_if, s->in, s->out, err);
+		r = k_ledger_open(&ledger, a->ledger, &a->fail_if, job->stream.in, out, err);
 		if (r < 0)
 			return r;
-		s->seen = k_ledger_seen;
-		s->done = k_ledger_done;
-		s->verdict = k_ledger_verdict;
-		s->arg = ledger;
+		job->stream.watch[job->stream.n_watch++] = k_ledger_watch(ledger);
 	}
-	r = k_sink_open(&sink, a->out, err);
-	if (r == 0 && k_sink_is_terminal(sink))
-		r = k_err_set(err, K_EUSAGE, "weights are not written to a terminal; use -o FILE or a pipe");
-	if (r == 0)
-		r = k_stream_run(s, sink, ctx, "quantising", err);
+	r = k_job_run(job, ctx, err);
 	if (ledger && (r == 0 || r == K_ENO) && k_ledger_commit(ledger, &late) < 0) {
 		*err = late;
 		r = late.code;
 	}
-	if (r == 0)
-		r = k_sink_commit(sink, err);
-	k_sink_close(sink);
 	k_ledger_free(ledger);
+	return r;
+}
+
+static int quantise_as(const struct args *a, struct k_ckpt *in, struct k_entry *out, int changed, const struct k_json *history, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct k_kmf_spec spec = { .in = in, .out = out, .history = history, .quant = { a->scale == 0 ? K_SCALE_AMAX7 : K_SCALE_AMAX75 } };
+	struct k_job job = { .out = a->out, .resume = a->resume };
+	struct k_target *target;
+	int r = k_kmf_target_new(&target, &spec, ctx, err);
+
+	if (r < 0)
+		return r;
+	job.stream = (struct k_stream){ .in = in, .target = target, .what = "quantising" };
+	if (!changed)
+		k_logf(ctx->log, K_LOG_INFO, "everything has its type already, nothing changes");
+	r = a->plan ? print_plan(&job.stream, out, ctx->max_memory ? ctx->max_memory : 512u << 20, ctx, err) : write_container(a, &job, out, ctx, err);
+	k_target_free(target);
 	return r;
 }
 
 static int quantise(const struct args *a, struct k_ckpt *in, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct k_policy p = { a->type, a->preset, a->rules.v, a->rules.n };
-	struct k_stream s = { .in = in, .quant = { a->scale == 0 ? K_SCALE_AMAX7 : K_SCALE_AMAX75 } };
-	uint64_t limit = ctx->max_memory ? ctx->max_memory : 512u << 20;
+	struct k_entry *out = k_calloc((size_t)in->n_entries + 1, sizeof(*out));
+	struct k_json *history = NULL;
 	int changed, r;
 
-	s.out = k_calloc((size_t)in->n_entries + 1, sizeof(*s.out));
-	if (!s.out)
-		return k_err_nomem(err, (size_t)in->n_entries * sizeof(*s.out), "the entries");
-	r = k_policy_apply(&p, in, s.out, &changed, ctx->log, err);
+	if (!out)
+		return k_err_nomem(err, (size_t)in->n_entries * sizeof(*out), "the entries");
+	r = k_policy_apply(&p, in, out, &changed, ctx->log, err);
 	if (r == 0)
-		r = k_history_new(&s.history, in, err);
+		r = k_history_new(&history, in, err);
 	if (r == 0 && changed)
-		r = note(a, s.history, err);
-	if (r == 0 && a->plan)
-		r = print_plan(&s, limit, ctx, err);
-	if (r == 0 && k_stream_memory(&s, ctx) > limit)
-		r = k_err_set(err, K_ENOMEM, "'%s': %llu bytes of memory are needed, the ceiling is %llu", in->path, (unsigned long long)k_stream_memory(&s, ctx), (unsigned long long)limit);
-	if (r == 0 && !a->plan) {
-		if (!changed)
-			k_logf(ctx->log, K_LOG_INFO, "everything has its type already, nothing changes");
-		r = write_container(a, &s, ctx, err);
-	}
-	k_json_free(s.history);
-	k_free(s.out);
+		r = note(a, history, err);
+	if (r == 0)
+		r = quantise_as(a, in, out, changed, history, ctx, err);
+	k_json_free(history);
+	k_free(out);
 	return r;
 }
 
@@ -212,6 +212,8 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 	if (a->ledger && strcmp(a->ledger, "-") == 0 && (!a->out || strcmp(a->out, "-") == 0))
 		return k_err_set(err, K_EUSAGE, "--ledger - and the container cannot both go to standard output; give one of them a file");
 	r = k_cli_model(n_operands, operands, &path, err);
+	if (r == 0 && strcmp(path, "-") == 0 && a->resume)
+		r = k_err_set(err, K_EUSAGE, "--resume wants an input that can be read again: a file or a folder");
 	if (r < 0)
 		return r;
 	ctx->spool = a->spool;

@@ -110,7 +110,7 @@ static int read_block(void *arg, void *item, struct k_err *err)
 	}
 	if (r->entry == c->n_entries)
 		return 0;
-	if (shape_block(r, b, err) < 0 || k_ckpt_read(r->p->c, b->entry, b->off, b->src, b->n_src, err) < 0)
+	if (shape_block(r, b, err) < 0 || k_ckpt_take(r->p->c, b->entry, b->off, b->src, b->n_src, err) < 0)
 		return err->code;
 	r->off += b->n_src;
 	return 1;

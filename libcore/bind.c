@@ -131,7 +131,7 @@ static int read_entry(struct k_model *m, int i, char *dst, char *stage, size_t s
 		if (n > stage_size)
 			return k_err_set(err, K_EUNSUP, "'%s': %s has rows of %zu bytes, more than can be read at once", m->ck->path,
 				e->name, n);
-		int r = k_ckpt_read(m->ck, i, off, stage, n, err);
+		int r = k_ckpt_take(m->ck, i, off, stage, n, err);
 		if (r < 0)
 			return r;
 		if (dst && (r = m->dev->put(m->dev, dst + off, stage, n, err)) < 0)

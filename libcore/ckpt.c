@@ -44,6 +44,40 @@ size_t k_entry_block(const struct k_entry *e, size_t target)
 	return (size_t)K_MIN(slice, K_MAX(target / step, 1) * step);
 }
 
+void k_entry_leaves(const struct k_entry *e, struct k_leaves *out)
+{
+	const struct k_qtype *t = e->type;
+	uint64_t step;
+
+	*out = (struct k_leaves){ .span = 1, .leaf = 1 };
+	if (e->bytes == 0)
+		return;
+	step = t->granule_bytes(k_entry_cols(e), t->granule);
+	out->span = t->plain && !strchr(e->name, '*') ? e->bytes : k_entry_slice_bytes(e);
+	out->leaf = step;
+	while (out->leaf <= K_LEAF / 2)
+		out->leaf *= 2;
+	if (t->plain && step > K_LEAF) {
+		out->span = step;
+		out->leaf = K_LEAF;
+	}
+	out->per_span = (out->span - 1) / out->leaf + 1;
+	out->n = e->bytes / out->span * out->per_span;
+}
+
+uint64_t k_leaf_at(const struct k_leaves *l, uint64_t i, uint64_t *off)
+{
+	uint64_t in = i % l->per_span * l->leaf;
+
+	*off = i / l->per_span * l->span + in;
+	return K_MIN(l->leaf, l->span - in);
+}
+
+uint64_t k_leaf_of(const struct k_leaves *l, uint64_t off)
+{
+	return off / l->span * l->per_span + off % l->span / l->leaf;
+}
+
 const char *k_entry_slice_name(const struct k_entry *e, int64_t slice, char *buf, size_t n)
 {
 	const char *star = strchr(e->name, '*');
@@ -72,6 +106,70 @@ int k_ckpt_read(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, stru
 	return n ? c->ops->read(c, i, off, dst, n, err) : 0;
 }
 
+int k_ckpt_seen(struct k_ckpt *c, int i, uint64_t off, const void *p, size_t n, struct k_err *err)
+{
+	struct k_leaves l;
+	uint8_t digest[32];
+	const char *at = p;
+
+	if (n == 0 || !c->ops->leaf)
+		return 0;
+	k_entry_leaves(&c->entries[i], &l);
+	while (n > 0) {
+		uint64_t leaf = k_leaf_of(&l, off), begin, size = k_leaf_at(&l, leaf, &begin);
+
+		K_ASSERT(begin == off && size <= n);
+		if (k_sha256_once(at, (size_t)size, digest, err) < 0 || c->ops->leaf(c, i, leaf, digest, err) < 0)
+			return err->code;
+		at += size;
+		off += size;
+		n -= (size_t)size;
+	}
+	return 0;
+}
+
+/* Adds to the running digest what continues it; a leaf that is entered in its middle is left alone. */
+static int follow(struct k_ckpt *c, int i, uint64_t off, const char *p, size_t n, struct k_err *err)
+{
+	struct k_leaves l;
+	uint8_t digest[32];
+
+	k_entry_leaves(&c->entries[i], &l);
+	while (n > 0) {
+		uint64_t leaf = k_leaf_of(&l, off), begin, size = k_leaf_at(&l, leaf, &begin);
+		size_t part = (size_t)K_MIN((uint64_t)n, begin + size - off);
+		bool goes_on = c->taken == i && c->take_off == off;
+
+		if (off == begin)
+			k_sha256_reset(c->hash);
+		if (off == begin || goes_on) {
+			k_sha256_add(c->hash, p, part);
+			c->taken = i;
+			c->take_off = off + part;
+			if (off + part == begin + size) {
+				k_sha256_end(c->hash, digest);
+				if (c->ops->leaf(c, i, leaf, digest, err) < 0)
+					return err->code;
+			}
+		}
+		p += part;
+		off += part;
+		n -= part;
+	}
+	return 0;
+}
+
+int k_ckpt_take(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err)
+{
+	if (k_ckpt_read(c, i, off, dst, n, err) < 0)
+		return err->code;
+	if (n == 0 || !c->ops->leaf)
+		return 0;
+	if (!c->hash && k_sha256_new(&c->hash, err) < 0)
+		return err->code;
+	return follow(c, i, off, dst, n, err);
+}
+
 int k_ckpt_finish(struct k_ckpt *c, struct k_err *err)
 {
 	return c->ops->finish ? c->ops->finish(c, err) : 0;
@@ -96,7 +194,7 @@ static int add_file(struct k_ckpt *c, struct k_files *files, int i, struct k_err
 	if (!data)
 		return k_err_nomem(err, n + 1, "a side file");
 	data[n] = 0;
-	r = k_ckpt_read(c, i, 0, data, n, err);
+	r = k_ckpt_take(c, i, 0, data, n, err);
 	if (r < 0) {
 		k_free(data);
 		return r;
@@ -149,6 +247,7 @@ void k_ckpt_close(struct k_ckpt *c)
 	if (c->files)
 		k_files_fini(c->files);
 	k_free(c->files);
+	k_sha256_free(c->hash);
 	k_json_free(c->history);
 	k_arena_fini(&c->arena);
 	k_free(c);

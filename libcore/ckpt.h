@@ -12,6 +12,7 @@
 #include "libcore/arena.h"
 #include "libcore/ctx.h"
 #include "libcore/files.h"
+#include "libcore/hash.h"
 #include "libcore/json.h"
 #include "libcore/tensor.h"
 
@@ -40,6 +41,9 @@ struct k_ckpt {
 	void *impl;
 	struct k_log *log;
 	struct k_files *files;          /* of k_ckpt_files; NULL before */
+	struct k_sha256 *hash;          /* of k_ckpt_take: what was read of the leaf that entry `taken` has at take_off */
+	int taken;
+	uint64_t take_off;
 };
 
 struct k_ckpt_ops {
@@ -48,13 +52,24 @@ struct k_ckpt_ops {
 	/* After the last byte of the last entry was read in order: trailer, digests, end mark (a pipe), padding (a file). NULL: nothing
 	 * to check. */
 	int (*finish)(struct k_ckpt *, struct k_err *);
+	/* Leaf `leaf` of entry i was read and has this digest: is it the one that is known? Any thread, any order. A pipe, which has its
+	 * digests at its end, takes note, and finish compares. NULL: the checkpoint has no digests. */
+	int (*leaf)(struct k_ckpt *, int i, uint64_t leaf, const uint8_t digest[32], struct k_err *);
+	/* Adds what tells this input from another one of the same heads: a container's identity, or k_source_stamp of the files. NULL: nothing
+	 * does. */
+	int (*stamp)(struct k_ckpt *, bool here, struct k_sha256 *h, struct k_err *);
 	/* Base of entry i in memory, NULL when it is not mapped. */
 	const void *(*map)(struct k_ckpt *, int i);
 	void (*close)(struct k_ckpt *);
 };
 
-/* Digests: a container compares the digest of each entry that was read in order from 0 to its end (K_ECHECK names it). */
+/* Only reads. */
 int k_ckpt_read(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err) K_MUST_USE;
+/* Compares bytes [off, off + n) of entry i, which are whole leaves, with the digests: for many threads. K_ECHECK names tensor, expert
+ * and rows. */
+int k_ckpt_seen(struct k_ckpt *c, int i, uint64_t off, const void *p, size_t n, struct k_err *err) K_MUST_USE;
+/* Reads, and compares each leaf that was read in order with its digest: for one thread and any cuts. */
+int k_ckpt_take(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err) K_MUST_USE;
 int k_ckpt_finish(struct k_ckpt *c, struct k_err *err) K_MUST_USE;
 const void *k_ckpt_map(struct k_ckpt *c, int i);
 void k_ckpt_close(struct k_ckpt *c);                    /* takes NULL; frees c */
@@ -66,6 +81,15 @@ int k_ckpt_files(struct k_ckpt *c, const struct k_files **out, struct k_err *err
  * plain types: whole elements. Blocks never span slices. */
 size_t k_entry_block(const struct k_entry *e, size_t target);
 uint64_t k_entry_slice_bytes(const struct k_entry *e);
+/* Leaves: the pieces of an entry that a container has digests of (kmf.5, LEAVES): whole granules, or pieces of one long row. Every
+ * block of a stream is whole leaves. An entry without bytes has none. */
+enum { K_LEAF = 2 << 20 };
+struct k_leaves { uint64_t span, leaf, per_span, n; };         /* bytes of a span and of a leaf; leaves of a span, of the entry */
+void k_entry_leaves(const struct k_entry *e, struct k_leaves *out);
+/* Leaf i is bytes [*off, *off + n) of the entry; returns n. */
+uint64_t k_leaf_at(const struct k_leaves *l, uint64_t i, uint64_t *off);
+/* The leaf that byte off lies in. */
+uint64_t k_leaf_of(const struct k_leaves *l, uint64_t off);
 int64_t k_entry_slices(const struct k_entry *e);
 static inline int64_t k_entry_rows(const struct k_entry *e) { return k_shape_rows(e->ndim, e->shape); }
 static inline int64_t k_entry_cols(const struct k_entry *e) { return k_shape_cols(e->ndim, e->shape); }

@@ -68,9 +68,7 @@ int k_ckpt_check_block(const struct k_ckpt *c, int i, uint64_t off, const void *
 
 /* --- all of them ------------------------------------------------------------------------------------------------------ */
 
-#define CHECK_BLOCK (2u << 20)
-
-/* Blocks in order through threads: one item is a block of an entry. */
+/* In order through threads: one item is a leaf of an entry. */
 struct check { struct k_ckpt *c; const struct k_ctx *ctx; struct k_progress progress; int entry; uint64_t off; };
 struct block { int entry; size_t n, cap; uint64_t off; char *data; };
 
@@ -87,18 +85,14 @@ static int read_block(void *arg, void *item, struct k_err *err)
 {
 	struct check *k = arg;
 	struct block *b = item;
-	const struct k_entry *e;
-	uint64_t slice;
+	struct k_leaves l;
 	int r = k_ctx_check(k->ctx, err);
 
 	if (r < 0 || !next_entry(k))
 		return r;
-	e = &k->c->entries[k->entry];
-	slice = k_entry_slice_bytes(e);
+	k_entry_leaves(&k->c->entries[k->entry], &l);
 	b->entry = k->entry;
-	b->off = k->off;
-	b->n = k_entry_block(e, CHECK_BLOCK);
-	b->n = (size_t)K_MIN((uint64_t)b->n, slice - k->off % slice);
+	b->n = (size_t)k_leaf_at(&l, k_leaf_of(&l, k->off), &b->off);
 	if (b->n > b->cap) {
 		char *data = k_realloc(b->data, b->n);
 
@@ -117,6 +111,8 @@ static int check_block(void *arg, void *item, struct k_err *err)
 	struct check *k = arg;
 	struct block *b = item;
 
+	if (k_ckpt_seen(k->c, b->entry, b->off, b->data, b->n, err) < 0)
+		return err->code;
 	return k_ckpt_check_block(k->c, b->entry, b->off, b->data, b->n, err);
 }
 

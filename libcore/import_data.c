@@ -163,7 +163,22 @@ static void close_import(struct k_ckpt *c)
 	k_free(im);
 }
 
-const struct k_ckpt_ops k_import_ops = { .read = read_entry, .close = close_import };
+static int stamp(struct k_ckpt *c, bool here, struct k_sha256 *h, struct k_err *err)
+{
+	const struct k_import *im = c->impl;
+	const struct k_rawset *set = im->set;
+
+	for (int64_t i = 0; i < set->n; i++) {
+		k_sha256_add(h, set->v[i].name, strlen(set->v[i].name) + 1);
+		k_sha256_add(h, &set->v[i].off, sizeof(set->v[i].off));
+	}
+	for (int i = 0; i < set->n_sources; i++)
+		if (k_source_stamp(set->sources[i], here, h, err) < 0)
+			return err->code;
+	return 0;
+}
+
+const struct k_ckpt_ops k_import_ops = { .read = read_entry, .stamp = stamp, .close = close_import };
 
 const struct k_raw *k_import_find(const struct k_ckpt *c, const char *name)
 {

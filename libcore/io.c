@@ -6,6 +6,7 @@
  *
  * pos counts what the caller consumed. Positioned reads touch neither pos nor buf, so they need no lock. */
 #include "libcore/base.h"
+#include "libcore/hash.h"
 #include "libcore/io.h"
 #include "libcore/io_table.h"
 #include "libcore/fault.h"
@@ -388,6 +389,33 @@ int k_source_pread(struct k_source *s, void *p, size_t n, uint64_t off, struct k
 		if (!got)
 			return truncated(s, off, n, err);
 	}
+	return 0;
+}
+
+int k_source_stamp(const struct k_source *s, bool here, struct k_sha256 *h, struct k_err *err)
+{
+	struct stat st;
+	int64_t facts[7];
+
+	if (s->of) {
+		k_sha256_add(h, &s->base, sizeof(s->base));
+		k_sha256_add(h, &s->size, sizeof(s->size));
+		return k_source_stamp(s->of, here, h, err);
+	}
+	if (s->fd < 0) {
+		k_sha256_add(h, s->mem, (size_t)s->size);
+		return 0;
+	}
+	if (fstat(s->fd, &st) < 0)
+		return k_err_io(err, "cannot read '%s'", s->name);
+	facts[0] = st.st_size;
+	facts[1] = (int64_t)s->base;
+	facts[2] = s->size;
+	facts[3] = (int64_t)st.st_dev;
+	facts[4] = (int64_t)st.st_ino;
+	facts[5] = st.st_mtim.tv_sec;
+	facts[6] = st.st_mtim.tv_nsec;
+	k_sha256_add(h, facts, (here ? 7 : 3) * sizeof(*facts));
 	return 0;
 }
 

@@ -40,6 +40,10 @@ int k_source_pread(struct k_source *s, void *p, size_t n, uint64_t off, struct k
 int k_source_map(struct k_source *s, const void **p, size_t *n, struct k_err *err) K_MUST_USE;
 /* All that is left, at most max bytes (more: K_EFORMAT), appended to b. */
 int k_source_slurp(struct k_source *s, struct k_buf *b, size_t max, struct k_err *err) K_MUST_USE;
+struct k_sha256;
+/* Adds what tells the source from another that it could be mistaken for: of a file its size and, when it must be the same file on the
+ * same machine (here), its number and time; of memory its bytes. */
+int k_source_stamp(const struct k_source *s, bool here, struct k_sha256 *h, struct k_err *err) K_MUST_USE;
 /* Tells the kernel that pages of [off, off+n) are not needed again (posix_fadvise). */
 void k_source_drop(struct k_source *s, uint64_t off, uint64_t n);
 

@@ -205,7 +205,7 @@ int kmf_read_head(struct k_ckpt *c, const char *text, size_t len, uint64_t data_
 	r = k_json_parse(&head, text, len, K_JSON_STRICT, where, err);
 	if (r < 0)
 		return r;
-	r = k_json_get_int(head, "kmf", 1, 1, &version, where, err);
+	r = k_json_get_int(head, "kmf", 2, 2, &version, where, err);
 	if (r == 0)
 		r = only(head, head_members, K_LEN(head_members), where, err);
 	if (r == 0)

@@ -12,7 +12,17 @@ enum { KMF_FIXED = 64, KMF_DATA_ALIGN = 4096, KMF_ALIGN = 64, KMF_BIG_ALIGN = 40
 static inline uint64_t kmf_place(uint64_t end, uint64_t bytes) { return k_align_up(end, bytes >= KMF_BIG ? KMF_BIG_ALIGN : KMF_ALIGN); }
 /* Where the data section begins. */
 static inline uint64_t kmf_data_start(uint64_t head_len) { return k_align_up(KMF_FIXED + head_len, KMF_DATA_ALIGN); }
-/* Bytes of the trailer of n entries, end mark included. */
-static inline uint64_t kmf_trailer_len(int n) { return 16 + 32 * ((uint64_t)n + 1) + KMF_END; }
+/* Leaf digests that the trailer holds for an entry: one that is a single leaf has none beside its own. */
+static inline uint64_t kmf_leaves(const struct k_entry *e)
+{
+	struct k_leaves l;
+
+	k_entry_leaves(e, &l);
+	return l.n > 1 ? l.n : 0;
+}
+/* Bytes of the trailer of n entries with m leaf digests, end mark included. The part behind the leaf digests. */
+enum { KMF_TRAILER = 24 };
+static inline uint64_t kmf_trailer_end(int n) { return 32 * ((uint64_t)n + 1) + KMF_END; }
+static inline uint64_t kmf_trailer_len(int n, uint64_t m) { return KMF_TRAILER + 32 * m + kmf_trailer_end(n); }
 
 #endif

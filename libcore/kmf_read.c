@@ -1,12 +1,14 @@
 /* kmf_read.c: containers from files (positioned reads or a map) and from pipes (one forward pass).
  *
- * An entry whose bytes were read in order has its digest made in passing. A file's digests are known from the trailer, which is
- * read at open, so a wrong one is said at the entry's last byte; a pipe's come last, and finish compares them all. */
+ *   file   entry digests from the trailer at open; the leaf digests of an entry when its first leaf was read, checked against its own
+ *   pipe   digests of leaves are noted as they come, and compared with the trailer, which comes last, by finish
+ */
 #include "libcore/base.h"
 #include "libcore/hash.h"
 #include "libcore/io_ahead.h"
 #include "libcore/kmf_layout.h"
 #include "libcore/kmf_read.h"
+#include <pthread.h>
 
 struct kmf {
 	struct k_source *src;
@@ -14,12 +16,14 @@ struct kmf {
 	uint64_t start, data_len;       /* of the data section */
 	uint64_t head_len;
 	uint8_t head_digest[32], identity[32];
-	uint8_t (*digests)[32];         /* the trailer's; NULL before it was read */
-	uint8_t (*seen)[32];            /* a pipe's own */
-	struct k_sha256 *hash;
-	int entry;                      /* whose bytes are in hash, hashed of them so far; -1: none */
-	uint64_t hashed;
-	int next;                       /* a pipe: first entry that was not read to its end */
+	uint8_t (*digests)[32];         /* of entries; NULL before the trailer was read */
+	uint64_t *first, n_leaves;      /* first[i]: the first of entry i among the leaf digests */
+	uint8_t (*leaves)[32];          /* a file: of the entries that `known` says; a pipe: those that came, cap_leaves of them have room */
+	uint64_t cap_leaves;
+	uint8_t (*single)[32];          /* a pipe: digests of entries that are one leaf */
+	uint8_t *known;                 /* a file: 1 where an entry's leaf digests were read and are right */
+	pthread_mutex_t lock;           /* of leaves and known */
+	int next; uint64_t next_off;    /* a pipe: what it is at */
 	struct k_ahead *ahead;          /* a file: NULL before the first read, and without memory */
 	uint64_t at, told;              /* of the data section: read last; asked for up to here */
 	int asked;                      /* entries that were asked for */
@@ -43,6 +47,8 @@ static int read_fixed(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 	memcpy(&k->head_len, fixed + 16, 8);
 	memcpy(&k->data_len, fixed + 24, 8);
 	memcpy(k->head_digest, fixed + 32, 32);
+	if (version == 1)
+		return k_err_set(err, K_EUNSUP, "'%s': container version 1, written by ktools before 0.2: convert the source again", c->path);
 	if (version != K_KMF_VERSION || flags != 0)
 		return k_err_set(err, K_EUNSUP, "'%s': container version %u with flags %u; this build reads version %d with flags 0", c->path, version,
 			flags, K_KMF_VERSION);
@@ -112,11 +118,34 @@ static int read_head(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 	return r;
 }
 
-/* --- trailer ------------------------------------------------------------------------------------------------------------ */
+/* --- digests ------------------------------------------------------------------------------------------------------------ */
 
 static int wrong_digest(const struct k_ckpt *c, int i, struct k_err *err)
 {
 	return k_err_set(err, K_ECHECK, "'%s': %s has a wrong digest; the container is damaged", c->path, c->entries[i].name);
+}
+
+/* The same of a leaf: expert and rows say where. */
+static int wrong_leaf(const struct k_ckpt *c, int i, uint64_t leaf, struct k_err *err)
+{
+	const struct k_entry *e = &c->entries[i];
+	const struct kmf *k = c->impl;
+	uint64_t slice = k_entry_slice_bytes(e), off, n, in;
+	struct k_leaves l;
+	char name[1100];
+	size_t granule = e->type->granule_bytes(k_entry_cols(e), e->type->granule);
+
+	k_entry_leaves(e, &l);
+	n = k_leaf_at(&l, leaf, &off);
+	in = off % slice;
+	return k_err_set(err, K_ECHECK, "'%s': %s has a wrong digest in its bytes %llu to %llu (rows from %llu on; byte %llu of the file); the container is damaged",
+		c->path, k_entry_slice_name(e, (int64_t)(off / slice), name, sizeof(name)), (unsigned long long)in, (unsigned long long)(in + n - 1),
+		(unsigned long long)(in / granule * (uint64_t)e->type->granule), (unsigned long long)(k->start + e->offset + off));
+}
+
+static int list_digest(const uint8_t (*list)[32], uint64_t n, uint8_t out[32], struct k_err *err)
+{
+	return k_sha256_once(list, (size_t)n * 32, out, err);
 }
 
 /* Nobody reads an entry without bytes, so its digest is looked at here. */
@@ -131,84 +160,83 @@ static int check_empty(const struct k_ckpt *c, const struct kmf *k, struct k_err
 	return r;
 }
 
-/* The trailer's bytes -> digests and identity, all of it checked. */
-static int take_trailer(struct k_ckpt *c, struct kmf *k, const uint8_t *p, struct k_err *err)
+/* Which leaf digests are whose. Counts come from the head, so they are only added up here. */
+static int count_leaves(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 {
-	uint64_t n = (uint64_t)c->n_entries, said, total, want = k->start + k_align_up(k->data_len, KMF_ALIGN) + kmf_trailer_len(c->n_entries);
-	const uint8_t *digests = p + 16, *end = digests + 32 * n + 32;
-	uint8_t identity[32];
+	k->first = k_calloc((size_t)c->n_entries + 1, sizeof(*k->first));
+	if (!k->first)
+		return k_err_nomem(err, (size_t)c->n_entries * sizeof(*k->first), "digests");
+	for (int i = 0; i < c->n_entries; i++) {
+		k->first[i] = k->n_leaves;
+		k->n_leaves += kmf_leaves(&c->entries[i]);
+	}
+	if (k->n_leaves > (uint64_t)1 << 40)
+		return k_err_set(err, K_EFORMAT, "'%s': %llu leaves are too many", c->path, (unsigned long long)k->n_leaves);
+	return 0;
+}
 
-	memcpy(&said, p + 8, 8);
+/* --- trailer ------------------------------------------------------------------------------------------------------------ */
+
+static uint64_t trailer_at(const struct kmf *k) { return k->start + k_align_up(k->data_len, KMF_ALIGN); }
+
+/* The first bytes, and the last, which hold the entries' digests. */
+static int check_trailer(struct k_ckpt *c, struct kmf *k, const uint8_t *p, const uint8_t *last, struct k_err *err)
+{
+	uint64_t n = (uint64_t)c->n_entries, said[2], total, want = trailer_at(k) + kmf_trailer_len(c->n_entries, k->n_leaves);
+	const uint8_t *end = last + 32 * n + 32;
+	struct k_sha256 *hash;
+
+	memcpy(said, p + 8, 16);
 	memcpy(&total, end + 8, 8);
 	if (memcmp(p, KMF_DIGESTS, 8) != 0 || memcmp(end, KMF_LAST, 8) != 0)
 		return k_err_set(err, K_EFORMAT, "'%s': the %s is missing; the container is not complete", c->path,
 			memcmp(p, KMF_DIGESTS, 8) != 0 ? "list of digests" : "end mark");
-	if (said != n || total != want)
-		return k_err_set(err, K_EFORMAT, "'%s': the trailer speaks of %llu digests and %llu bytes, wanted %llu and %llu", c->path,
-			(unsigned long long)said, (unsigned long long)total, (unsigned long long)n, (unsigned long long)want);
-	k_sha256_reset(k->hash);
-	k->entry = -1;
-	k_sha256_add(k->hash, k->head_digest, 32);
-	k_sha256_add(k->hash, digests, 32 * (size_t)n);
-	k_sha256_end(k->hash, identity);
-	if (memcmp(identity, digests + 32 * n, 32) != 0)
+	if (said[0] != n || said[1] != k->n_leaves || total != want)
+		return k_err_set(err, K_EFORMAT, "'%s': the trailer speaks of %llu digests, %llu leaves and %llu bytes, wanted %llu, %llu and %llu", c->path,
+			(unsigned long long)said[0], (unsigned long long)said[1], (unsigned long long)total, (unsigned long long)n,
+			(unsigned long long)k->n_leaves, (unsigned long long)want);
+	if (k_sha256_new(&hash, err) < 0)
+		return err->code;
+	k_sha256_add(hash, k->head_digest, 32);
+	k_sha256_add(hash, last, 32 * (size_t)n);
+	k_sha256_end(hash, k->identity);
+	k_sha256_free(hash);
+	if (memcmp(k->identity, last + 32 * n, 32) != 0)
 		return k_err_set(err, K_ECHECK, "'%s': the list of digests has a wrong digest", c->path);
 	k->digests = k_calloc((size_t)n + 1, 32);
 	if (!k->digests)
 		return k_err_nomem(err, 32 * (size_t)n, "digests");
-	memcpy(k->digests, digests, 32 * (size_t)n);
-	memcpy(k->identity, identity, 32);
+	memcpy(k->digests, last, 32 * (size_t)n);
 	return check_empty(c, k, err);
-}
-
-static int read_trailer(struct k_ckpt *c, struct kmf *k, bool at, struct k_err *err)
-{
-	uint64_t pos = k->start + k_align_up(k->data_len, KMF_ALIGN);
-	size_t n = (size_t)kmf_trailer_len(c->n_entries);
-	uint8_t *p = k_alloc(n);
-	int r;
-
-	if (!p)
-		return k_err_nomem(err, n, "the digests");
-	r = at ? k_source_pread(k->src, p, n, pos, err) : k_source_read(k->src, p, n, err);
-	if (r == 0)
-		r = take_trailer(c, k, p, err);
-	k_free(p);
-	return r;
 }
 
 static int open_file(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 {
-	uint64_t want = k->start + k_align_up(k->data_len, KMF_ALIGN) + kmf_trailer_len(c->n_entries), size = (uint64_t)k_source_size(k->src);
+	uint64_t want = trailer_at(k) + kmf_trailer_len(c->n_entries, k->n_leaves), size = (uint64_t)k_source_size(k->src);
+	size_t n = (size_t)kmf_trailer_end(c->n_entries);
+	uint8_t first[KMF_TRAILER], *last;
+	int r;
 
 	if (size != want)
 		return k_err_set(err, size < want ? K_ETRUNC : K_EFORMAT, "'%s': the file has %llu bytes, its head wants %llu", c->path,
 			(unsigned long long)size, (unsigned long long)want);
-	return read_trailer(c, k, true, err);
+	last = k_alloc(n);
+	k->known = k_calloc((size_t)c->n_entries + 1, 1);
+	k->leaves = k_calloc((size_t)k->n_leaves + 1, 32);
+	if (!last || !k->known || !k->leaves) {
+		k_free(last);
+		return k_err_nomem(err, n + (size_t)k->n_leaves * 32, "the digests");
+	}
+	r = k_source_pread(k->src, first, sizeof(first), trailer_at(k), err);
+	if (r == 0)
+		r = k_source_pread(k->src, last, n, size - n, err);
+	if (r == 0)
+		r = check_trailer(c, k, first, last, err);
+	k_free(last);
+	return r;
 }
 
-/* --- entries ------------------------------------------------------------------------------------------------------------ */
-
-/* Digests of what was read in order: true when entry i ended with these bytes. */
-static bool hash_in_order(struct k_ckpt *c, struct kmf *k, int i, uint64_t off, const void *p, size_t n, uint8_t digest[32])
-{
-	if (off == 0) {
-		k_sha256_reset(k->hash);
-		k->entry = i;
-		k->hashed = 0;
-	}
-	if (k->entry != i || k->hashed != off) {
-		k->entry = -1;
-		return false;
-	}
-	k_sha256_add(k->hash, p, n);
-	k->hashed += n;
-	if (k->hashed < c->entries[i].bytes)
-		return false;
-	k_sha256_end(k->hash, digest);
-	k->entry = -1;
-	return true;
-}
+/* --- entries of a file -------------------------------------------------------------------------------------------------- */
 
 /* A file is read forward, mostly; who jumps back, or beyond what was asked for, begins anew. */
 static void look_ahead(struct k_ckpt *c, struct kmf *k, int i, uint64_t off)
@@ -237,23 +265,50 @@ static void look_ahead(struct k_ckpt *c, struct kmf *k, int i, uint64_t off)
 static int read_random(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err)
 {
 	struct kmf *k = c->impl;
-	uint8_t digest[32];
-	int r;
 
 	look_ahead(c, k, i, off);
-	r = k_source_pread(k->src, dst, n, k->start + c->entries[i].offset + off, err);
-	if (r < 0)
-		return r;
-	if (hash_in_order(c, k, i, off, dst, n, digest) && memcmp(digest, k->digests[i], 32) != 0)
-		return wrong_digest(c, i, err);
+	return k_source_pread(k->src, dst, n, k->start + c->entries[i].offset + off, err);
+}
+
+/* The leaf digests of entry i, once; the lock is held. */
+static int know(struct k_ckpt *c, struct kmf *k, int i, struct k_err *err)
+{
+	uint64_t n = kmf_leaves(&c->entries[i]);
+	uint8_t digest[32];
+
+	if (k->known[i])
+		return 0;
+	if (k_source_pread(k->src, k->leaves[k->first[i]], 32 * (size_t)n, trailer_at(k) + KMF_TRAILER + 32 * k->first[i], err) < 0 ||
+	    list_digest(k->leaves + k->first[i], n, digest, err) < 0)
+		return err->code;
+	if (memcmp(digest, k->digests[i], 32) != 0)
+		return k_err_set(err, K_ECHECK, "'%s': the leaf digests of %s have a wrong digest; the container is damaged", c->path, c->entries[i].name);
+	k->known[i] = 1;
 	return 0;
 }
+
+static int leaf_of_file(struct k_ckpt *c, int i, uint64_t leaf, const uint8_t digest[32], struct k_err *err)
+{
+	struct kmf *k = c->impl;
+	int r = 0;
+
+	if (kmf_leaves(&c->entries[i]) == 0)
+		return memcmp(digest, k->digests[i], 32) == 0 ? 0 : wrong_leaf(c, i, leaf, err);
+	pthread_mutex_lock(&k->lock);
+	r = know(c, k, i, err);
+	pthread_mutex_unlock(&k->lock);
+	if (r < 0)
+		return r;
+	return memcmp(digest, k->leaves[k->first[i] + leaf], 32) == 0 ? 0 : wrong_leaf(c, i, leaf, err);
+}
+
+/* --- entries of a pipe -------------------------------------------------------------------------------------------------- */
 
 /* Entries between the last one and i are empty, or the caller left one out. */
 static int skip_to(struct k_ckpt *c, struct kmf *k, int i, struct k_err *err)
 {
-	for (; k->next < i; k->next++)
-		if (c->entries[k->next].bytes > 0)
+	for (; k->next < i; k->next++, k->next_off = 0)
+		if (c->entries[k->next].bytes > k->next_off)
 			return k_err_set(err, K_EBUG, "'%s': %s was left out of a pipe", c->path, c->entries[k->next].name);
 	return 0;
 }
@@ -264,38 +319,102 @@ static int read_pipe(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n,
 	uint64_t at = k->start + c->entries[i].offset + off, pos = k_source_pos(k->src);
 	int r = skip_to(c, k, i, err);
 
-	if (r == 0 && pos > at)
-		r = k_err_set(err, K_EBUG, "'%s': %s is read twice from a pipe", c->path, c->entries[i].name);
+	if (r == 0 && (pos > at || off != k->next_off))
+		r = k_err_set(err, K_EBUG, "'%s': %s is read twice from a pipe, or not in order", c->path, c->entries[i].name);
 	if (r == 0)
 		r = read_zeros(c, k, at - pos, err);
 	if (r == 0)
 		r = k_source_read(k->src, dst, n, err);
 	if (r < 0)
 		return r == K_ETRUNC ? k_err_add(err, "in %s", c->entries[i].name) : r;
-	if (hash_in_order(c, k, i, off, dst, n, k->seen[i]))
-		k->next = i + 1;
+	k->next_off = off + n;
+	return 0;
+}
+
+/* Room grows with what came, not with what the head says will come. */
+static int leaf_of_pipe(struct k_ckpt *c, int i, uint64_t leaf, const uint8_t digest[32], struct k_err *err)
+{
+	struct kmf *k = c->impl;
+	bool one = kmf_leaves(&c->entries[i]) == 0;
+	uint64_t at = k->first[i] + leaf;
+	int r = 0;
+
+	pthread_mutex_lock(&k->lock);
+	if (!one && at >= k->cap_leaves) {
+		uint64_t cap = K_MIN(2 * at + 64, k->n_leaves);
+		void *p = k_realloc(k->leaves, (size_t)cap * 32);
+
+		if (p) {
+			k->leaves = p;
+			memset(k->leaves[k->cap_leaves], 0, (size_t)(cap - k->cap_leaves) * 32);
+			k->cap_leaves = cap;
+		} else {
+			r = k_err_nomem(err, (size_t)cap * 32, "the digests");
+		}
+	}
+	if (r == 0)
+		memcpy(one ? k->single[i] : k->leaves[at], digest, 32);
+	pthread_mutex_unlock(&k->lock);
+	return r;
+}
+
+/* The trailer's leaf digests one by one against those that came. A leaf that nobody hashed has zeros, which no digest is. */
+static int compare_leaves(struct k_ckpt *c, struct kmf *k, struct k_err *err)
+{
+	uint8_t digest[32];
+
+	for (int i = 0; i < c->n_entries; i++)
+		for (uint64_t leaf = 0, n = kmf_leaves(&c->entries[i]); leaf < n; leaf++) {
+			if (k_source_read(k->src, digest, 32, err) < 0)
+				return err->code;
+			if (k->first[i] + leaf >= k->cap_leaves || memcmp(digest, k->leaves[k->first[i] + leaf], 32) != 0)
+				return wrong_leaf(c, i, leaf, err);
+		}
+	return 0;
+}
+
+static int compare_entries(struct k_ckpt *c, struct kmf *k, struct k_err *err)
+{
+	uint8_t digest[32];
+
+	for (int i = 0; i < c->n_entries; i++) {
+		uint64_t n = kmf_leaves(&c->entries[i]);
+
+		if (c->entries[i].bytes == 0)
+			continue;
+		if (n && list_digest(k->leaves + k->first[i], n, digest, err) < 0)
+			return err->code;
+		if (memcmp(n ? digest : k->single[i], k->digests[i], 32) != 0)
+			return wrong_digest(c, i, err);
+	}
 	return 0;
 }
 
 static int finish_pipe(struct k_ckpt *c, struct k_err *err)
 {
 	struct kmf *k = c->impl;
+	size_t n = (size_t)kmf_trailer_end(c->n_entries), more = 0;
+	uint8_t first[KMF_TRAILER], *last = k_alloc(n);
 	const void *p;
-	size_t more = 0;
-	int r = skip_to(c, k, c->n_entries, err);
+	int r = last ? skip_to(c, k, c->n_entries, err) : k_err_nomem(err, n, "the digests");
 
 	if (r == 0)
-		r = read_zeros(c, k, k->start + k_align_up(k->data_len, KMF_ALIGN) - k_source_pos(k->src), err);
+		r = read_zeros(c, k, trailer_at(k) - k_source_pos(k->src), err);
 	if (r == 0)
-		r = read_trailer(c, k, false, err);
-	if (r < 0)
-		return r;
-	for (int i = 0; i < c->n_entries; i++)
-		if (c->entries[i].bytes && memcmp(k->digests[i], k->seen[i], 32) != 0)
-			return wrong_digest(c, i, err);
-	r = k_source_peek(k->src, &p, 1, &more, err);
+		r = k_source_read(k->src, first, sizeof(first), err);
+	if (r == 0)
+		r = compare_leaves(c, k, err);
+	if (r == 0)
+		r = k_source_read(k->src, last, n, err);
+	if (r == 0)
+		r = check_trailer(c, k, first, last, err);
+	if (r == 0)
+		r = compare_entries(c, k, err);
+	if (r == 0)
+		r = k_source_peek(k->src, &p, 1, &more, err);
 	if (r == 0 && more)
 		r = k_err_set(err, K_EFORMAT, "'%s': bytes behind the end mark", c->path);
+	k_free(last);
 	return r;
 }
 
@@ -347,14 +466,27 @@ static void close_kmf(struct k_ckpt *c)
 		return;
 	k_source_close(k->src);
 	k_ahead_free(k->ahead);
-	k_sha256_free(k->hash);
 	k_free(k->digests);
-	k_free(k->seen);
+	k_free(k->first);
+	k_free(k->leaves);
+	k_free(k->single);
+	k_free(k->known);
+	pthread_mutex_destroy(&k->lock);
 	k_free(k);
 }
 
-static const struct k_ckpt_ops file_ops = { .read = read_random, .finish = finish_file, .map = map_entry, .close = close_kmf };
-static const struct k_ckpt_ops pipe_ops = { .read = read_pipe, .finish = finish_pipe, .close = close_kmf };
+static int stamp(struct k_ckpt *c, bool here K_UNUSED, struct k_sha256 *h, struct k_err *err K_UNUSED)
+{
+	const struct kmf *k = c->impl;
+
+	k_sha256_add(h, k->identity, 32);
+	return 0;
+}
+
+static const struct k_ckpt_ops file_ops = { .read = read_random, .leaf = leaf_of_file, .finish = finish_file, .stamp = stamp, .map = map_entry,
+	.close = close_kmf };
+static const struct k_ckpt_ops unfinished_ops = { .read = read_random, .finish = finish_file, .close = close_kmf };
+static const struct k_ckpt_ops pipe_ops = { .read = read_pipe, .leaf = leaf_of_pipe, .finish = finish_pipe, .close = close_kmf };
 
 /* --- open --------------------------------------------------------------------------------------------------------------- */
 
@@ -372,7 +504,7 @@ static struct k_ckpt *new_ckpt(struct k_source *src, struct k_log *log, struct k
 	}
 	k_arena_init(&c->arena);
 	k->src = src;
-	k->entry = -1;
+	pthread_mutex_init(&k->lock, NULL);
 	c->impl = k;
 	c->log = log;
 	c->sequential = !k_source_seekable(src);
@@ -382,35 +514,55 @@ static struct k_ckpt *new_ckpt(struct k_source *src, struct k_log *log, struct k
 
 static int open_pipe(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 {
-	k->seen = k_calloc((size_t)c->n_entries + 1, 32);
-	return k->seen ? 0 : k_err_nomem(err, 32 * (size_t)c->n_entries, "digests");
+	k->single = k_calloc((size_t)c->n_entries + 1, 32);
+	return k->single ? 0 : k_err_nomem(err, 32 * (size_t)c->n_entries, "digests");
 }
 
-int k_kmf_open(struct k_ckpt **out, struct k_source *src, bool map, struct k_log *log, struct k_err *err)
+/* Up to what follows from the head. */
+static int open_head(struct k_ckpt **out, struct k_source *src, struct k_log *log, struct k_err *err)
 {
 	struct k_ckpt *c = new_ckpt(src, log, err);
-	struct kmf *k;
-	size_t size;
 	int r = 0;
 
+	*out = c;
 	if (!c)
 		return err->code;
-	k = c->impl;
 	c->path = k_arena_strdup(&c->arena, k_source_name(src));
 	if (!c->path)
 		r = k_err_nomem(err, 256, "a name");
 	if (r == 0)
-		r = k_sha256_new(&k->hash, err);
+		r = read_head(c, c->impl, err);
+	return r < 0 ? r : count_leaves(c, c->impl, err);
+}
+
+int k_kmf_open(struct k_ckpt **out, struct k_source *src, bool map, struct k_log *log, struct k_err *err)
+{
+	struct k_ckpt *c;
+	int r = open_head(&c, src, log, err);
+	size_t size;
+
 	if (r == 0)
-		r = read_head(c, k, err);
-	if (r == 0)
-		r = c->sequential ? open_pipe(c, k, err) : open_file(c, k, err);
+		r = c->sequential ? open_pipe(c, c->impl, err) : open_file(c, c->impl, err);
 	if (r == 0 && map && !c->sequential)
-		r = k_source_map(src, (const void **)&k->base, &size, err);
+		r = k_source_map(src, (const void **)&((struct kmf *)c->impl)->base, &size, err);
 	if (r < 0) {
 		k_ckpt_close(c);
 		return r;
 	}
+	*out = c;
+	return 0;
+}
+
+int k_kmf_open_unfinished(struct k_ckpt **out, struct k_source *src, struct k_err *err)
+{
+	struct k_ckpt *c;
+	int r = open_head(&c, src, NULL, err);
+
+	if (r < 0) {
+		k_ckpt_close(c);
+		return r;
+	}
+	c->ops = &unfinished_ops;
 	*out = c;
 	return 0;
 }

@@ -1,23 +1,11 @@
-/* kmf_write.c: a container in one forward pass. The head is complete before the first byte of data: offsets follow from types and
- * shapes. Digests are made in passing and stand at the end.
+/* kmf_write.c: what a container has beside the data: places and head before, digests behind. The head is complete before the first
+ * byte of data, because offsets follow from types and shapes.
  *
- *   begin: fixed head, head   put...: padding, bytes, next entry   end: digests, identity, end mark
+ *   new: places, head   note...: digests of leaves, in any order, by many threads   trailer: leaf digests, entry digests, identity, end mark
  */
 #include "libcore/base.h"
 #include "libcore/hash.h"
 #include "libcore/kmf_layout.h"
-
-struct k_kmf_writer {
-	struct k_sink *sink;
-	struct k_sha256 *hash;
-	int entry;                      /* the one that is being filled; n_entries: all are */
-	uint64_t done;                  /* bytes of it */
-	uint64_t pos;                   /* bytes of the data section, padding included */
-	uint64_t start, total;          /* of the data section; of the file */
-	uint8_t head_digest[32];
-	uint8_t (*digests)[32];
-	struct k_kmf_head kept;         /* its entries are the caller's */
-};
 
 /* --- head ------------------------------------------------------------------------------------------------------------- */
 
@@ -50,7 +38,7 @@ static void put_entry(struct k_buf *b, const struct k_entry *e)
 
 static int make_head(struct k_buf *b, const struct k_kmf_head *h, struct k_err *err)
 {
-	k_buf_puts(b, "{\"kmf\":1");
+	k_buf_puts(b, "{\"kmf\":2");
 	put_member(b, "arch", h->arch, h->arch ? strlen(h->arch) : 0);
 	put_member(b, "config", h->config, h->config_len);
 	k_buf_puts(b, ",\"entries\":[");
@@ -66,39 +54,6 @@ static int make_head(struct k_buf *b, const struct k_kmf_head *h, struct k_err *
 		k_buf_puts(b, "[]");
 	k_buf_putc(b, '}');
 	return k_buf_ok(b, "the head of a container", err);
-}
-
-static int write_zeros(struct k_sink *sink, uint64_t n, struct k_err *err)
-{
-	static const char zeros[4096];
-
-	while (n > 0) {
-		size_t part = (size_t)K_MIN(n, sizeof(zeros));
-
-		if (k_sink_write(sink, zeros, part, err) < 0)
-			return err->code;
-		n -= part;
-	}
-	return 0;
-}
-
-static int write_head(struct k_kmf_writer *w, const struct k_buf *json, uint64_t data_len, struct k_err *err)
-{
-	uint8_t fixed[KMF_FIXED];
-	uint32_t version = K_KMF_VERSION, flags = 0;
-	uint64_t head_len = json->len;
-
-	if (k_sha256_once(json->data, json->len, w->head_digest, err) < 0)
-		return err->code;
-	memcpy(fixed, K_KMF_MAGIC, 8);
-	memcpy(fixed + 8, &version, 4);
-	memcpy(fixed + 12, &flags, 4);
-	memcpy(fixed + 16, &head_len, 8);
-	memcpy(fixed + 24, &data_len, 8);
-	memcpy(fixed + 32, w->head_digest, 32);
-	if (k_sink_write(w->sink, fixed, sizeof(fixed), err) < 0 || k_sink_write(w->sink, json->data, json->len, err) < 0)
-		return err->code;
-	return write_zeros(w->sink, w->start - KMF_FIXED - head_len, err);
 }
 
 /* Offsets of all entries; the length of the data section. */
@@ -117,113 +72,139 @@ static int lay_out(const struct k_kmf_head *h, uint64_t *data_len, struct k_err 
 	return 0;
 }
 
-/* Finished entries behind the current place: the one that is full, and empty ones. */
-static void step(struct k_kmf_writer *w)
+/* The fixed head, the JSON, zeros: everything before the data. */
+static int put_head(struct k_kmf_plan *p, const struct k_buf *json, uint64_t data_len, struct k_err *err)
 {
-	while (w->entry < w->kept.n_entries && w->done == w->kept.entries[w->entry].bytes) {
-		k_sha256_end(w->hash, w->digests[w->entry]);
-		w->entry++;
-		w->done = 0;
-	}
+	uint8_t fixed[KMF_FIXED];
+	uint32_t version = K_KMF_VERSION, flags = 0;
+	uint64_t head_len = json->len;
+
+	if (k_sha256_once(json->data, json->len, p->head_digest, err) < 0)
+		return err->code;
+	memcpy(fixed, K_KMF_MAGIC, 8);
+	memcpy(fixed + 8, &version, 4);
+	memcpy(fixed + 12, &flags, 4);
+	memcpy(fixed + 16, &head_len, 8);
+	memcpy(fixed + 24, &data_len, 8);
+	memcpy(fixed + 32, p->head_digest, 32);
+	k_buf_put(&p->head, fixed, sizeof(fixed));
+	k_buf_put(&p->head, json->data, json->len);
+	while (p->head.len < p->start && !p->head.failed)
+		k_buf_putc(&p->head, 0);
+	return k_buf_ok(&p->head, "the head of a container", err);
 }
 
-int k_kmf_begin(struct k_kmf_writer **out, struct k_sink *sink, const struct k_kmf_head *head, struct k_err *err)
+static int count_leaves(struct k_kmf_plan *p, struct k_err *err)
 {
-	struct k_kmf_writer *w = k_calloc(1, sizeof(*w));
+	p->first = k_calloc((size_t)p->n_entries + 1, sizeof(*p->first));
+	if (!p->first)
+		return k_err_nomem(err, (size_t)p->n_entries * sizeof(*p->first), "digests");
+	for (int i = 0; i < p->n_entries; i++) {
+		struct k_leaves l;
+
+		k_entry_leaves(&p->entries[i], &l);
+		p->first[i + 1] = p->first[i] + l.n;
+		p->n_leaves += kmf_leaves(&p->entries[i]);
+	}
+	p->leaves = k_calloc((size_t)p->first[p->n_entries] + 1, 32);
+	return p->leaves ? 0 : k_err_nomem(err, 32 * (size_t)p->first[p->n_entries], "digests");
+}
+
+int k_kmf_plan_new(struct k_kmf_plan **out, const struct k_kmf_head *head, struct k_err *err)
+{
+	struct k_kmf_plan *p = k_calloc(1, sizeof(*p));
 	struct k_buf json;
 	uint64_t data_len = 0;
 
-	if (!w)
-		return k_err_nomem(err, sizeof(*w), "a container");
-	w->sink = sink;
-	w->kept = *head;
-	w->digests = k_calloc((size_t)head->n_entries + 1, 32);
+	*out = NULL;
+	if (!p)
+		return k_err_nomem(err, sizeof(*p), "a container");
+	p->entries = head->entries;
+	p->n_entries = head->n_entries;
+	k_buf_init(&p->head, 0);
 	k_buf_init(&json, K_KMF_HEAD_MAX);
-	if (!w->digests) {
-		k_err_nomem(err, 32 * (size_t)head->n_entries, "digests");
+	if (lay_out(head, &data_len, err) < 0 || make_head(&json, head, err) < 0 || count_leaves(p, err) < 0)
 		goto fail;
-	}
-	if (k_sha256_new(&w->hash, err) < 0 || lay_out(head, &data_len, err) < 0 || make_head(&json, head, err) < 0)
-		goto fail;
-	w->start = kmf_data_start(json.len);
-	w->total = w->start + k_align_up(data_len, KMF_ALIGN) + kmf_trailer_len(head->n_entries);
-	if (k_sink_reserve(sink, w->total, err) < 0 || write_head(w, &json, data_len, err) < 0)
+	p->start = kmf_data_start(json.len);
+	p->trailer_at = p->start + k_align_up(data_len, KMF_ALIGN);
+	p->total = p->trailer_at + kmf_trailer_len(p->n_entries, p->n_leaves);
+	if (put_head(p, &json, data_len, err) < 0)
 		goto fail;
 	k_buf_fini(&json);
-	step(w);
-	*out = w;
+	*out = p;
 	return 0;
 fail:
 	k_buf_fini(&json);
-	k_kmf_writer_free(w);
+	k_kmf_plan_free(p);
 	return err->code;
 }
 
-/* --- data ------------------------------------------------------------------------------------------------------------- */
-
-uint64_t k_kmf_total(const struct k_kmf_writer *w) { return w->total; }
-
-int k_kmf_put(struct k_kmf_writer *w, const void *p, size_t n, struct k_err *err)
+void k_kmf_plan_free(struct k_kmf_plan *p)
 {
-	const char *at = p;
+	if (!p)
+		return;
+	k_buf_fini(&p->head);
+	k_free(p->first);
+	k_free(p->leaves);
+	k_free(p);
+}
 
+/* --- digests ------------------------------------------------------------------------------------------------------------ */
+
+int k_kmf_plan_note(struct k_kmf_plan *p, int entry, uint64_t off, const void *bytes, size_t n, struct k_err *err)
+{
+	const char *at = bytes;
+	struct k_leaves l;
+
+	k_entry_leaves(&p->entries[entry], &l);
 	while (n > 0) {
-		const struct k_entry *e = &w->kept.entries[w->entry];
-		size_t part;
+		uint64_t leaf = k_leaf_of(&l, off), begin, size = k_leaf_at(&l, leaf, &begin);
 
-		if (w->entry == w->kept.n_entries)
-			return k_err_set(err, K_EBUG, "'%s': more bytes than the entries hold", k_sink_name(w->sink));
-		if (w->done == 0 && write_zeros(w->sink, e->offset - w->pos, err) < 0)
+		K_ASSERT(begin == off && size <= n);
+		if (k_sha256_once(at, (size_t)size, p->leaves[p->first[entry] + leaf], err) < 0)
 			return err->code;
-		if (w->done == 0)
-			w->pos = e->offset;
-		part = (size_t)K_MIN((uint64_t)n, e->bytes - w->done);
-		if (k_sink_write(w->sink, at, part, err) < 0)
-			return err->code;
-		k_sha256_add(w->hash, at, part);
-		at += part;
-		n -= part;
-		w->done += part;
-		w->pos += part;
-		step(w);
+		at += size;
+		off += size;
+		n -= (size_t)size;
 	}
 	return 0;
 }
 
-int k_kmf_end(struct k_kmf_writer *w, struct k_err *err)
+int k_kmf_plan_digest(const struct k_kmf_plan *p, int entry, uint8_t out[32], struct k_err *err)
 {
-	uint64_t n = (uint64_t)w->kept.n_entries;
-	size_t bytes = 32 * (size_t)n;
-	uint8_t mark[16];
+	uint64_t n = p->first[entry + 1] - p->first[entry];
 
-	if (w->entry != w->kept.n_entries)
-		return k_err_set(err, K_EBUG, "'%s': %s is not complete", k_sink_name(w->sink), w->kept.entries[w->entry].name);
-	memcpy(mark, KMF_DIGESTS, 8);
-	memcpy(mark + 8, &n, 8);
-	if (write_zeros(w->sink, k_align_up(w->pos, KMF_ALIGN) - w->pos, err) < 0 || k_sink_write(w->sink, mark, 16, err) < 0 ||
-	    k_sink_write(w->sink, w->digests, bytes, err) < 0)
-		return err->code;
-	k_sha256_add(w->hash, w->head_digest, 32);
-	k_sha256_add(w->hash, w->digests, bytes);
-	k_sha256_end(w->hash, w->head_digest);
-	memcpy(mark, KMF_LAST, 8);
-	memcpy(mark + 8, &w->total, 8);
-	if (k_sink_write(w->sink, w->head_digest, 32, err) < 0)
-		return err->code;
-	return k_sink_write(w->sink, mark, KMF_END, err);
+	if (n != 1)
+		return k_sha256_once(p->leaves + p->first[entry], (size_t)n * 32, out, err);
+	memcpy(out, p->leaves[p->first[entry]], 32);
+	return 0;
 }
 
-const uint8_t *k_kmf_writer_digest(const struct k_kmf_writer *w, int entry)
+int k_kmf_plan_trailer(const struct k_kmf_plan *p, struct k_buf *b, struct k_err *err)
 {
-	K_ASSERT(entry < w->entry);
-	return w->digests[entry];
-}
+	uint64_t counts[2] = { (uint64_t)p->n_entries, p->n_leaves };
+	size_t digests;
+	uint8_t digest[32];
+	struct k_sha256 *h;
 
-void k_kmf_writer_free(struct k_kmf_writer *w)
-{
-	if (!w)
-		return;
-	k_sha256_free(w->hash);
-	k_free(w->digests);
-	k_free(w);
+	k_buf_put(b, KMF_DIGESTS, 8);
+	k_buf_put(b, counts, sizeof(counts));
+	for (int i = 0; i < p->n_entries; i++)
+		k_buf_put(b, p->leaves + p->first[i], 32 * (size_t)kmf_leaves(&p->entries[i]));
+	digests = b->len;
+	for (int i = 0; i < p->n_entries; i++) {
+		if (k_kmf_plan_digest(p, i, digest, err) < 0)
+			return err->code;
+		k_buf_put(b, digest, 32);
+	}
+	if (k_buf_ok(b, "the digests", err) < 0 || k_sha256_new(&h, err) < 0)
+		return err->code;
+	k_sha256_add(h, p->head_digest, 32);
+	k_sha256_add(h, b->data + digests, b->len - digests);
+	k_sha256_end(h, digest);
+	k_sha256_free(h);
+	k_buf_put(b, digest, 32);
+	k_buf_put(b, KMF_LAST, 8);
+	k_buf_put(b, &p->total, 8);
+	return k_buf_ok(b, "the digests", err);
 }

@@ -1,49 +1,51 @@
-/* stream.c: the one loop of kconvert and kquant.
+/* stream.c: the one loop of the converters.
  *
- *   one thread reads   | all threads: check, and where the type changes bytes -> f32 -> bytes | one thread writes, in order
+ *   one thread reads   | all threads: check, values, make, digest | one thread shows it to watchers and writes, in order
  *
- * A block is bytes of one slice of one entry. Where the type stays it is copied, cut anywhere that is whole granules; where it changes
- * it has rows that are whole granules of both types. What a block is does not depend on threads, so neither do the bytes. */
+ * A run has up to two passes. `again` goes over the blocks that the journal of an interrupted run has: they are read back and
+ * compared, and the first that is not what the journal says ends it. `fresh` makes the rest. A block is the same in both. */
 #include "libcore/base.h"
 #include "libcore/import.h"
 #include "libcore/log.h"
 #include "libcore/pool.h"
 #include "libcore/stream.h"
 
-enum { BLOCK = 2 << 20, FIXED_MEMORY = 48 << 20, MAX_DEPTH = 64 };
+enum { FIXED_MEMORY = 48 << 20, MAX_DEPTH = 64 };
 
-struct block {
-	int entry;
-	uint64_t off;                   /* in the source's entry */
-	int64_t slice, row, n_rows;     /* of blocks whose type changes */
-	size_t n_src, n_dst, n_values;
-	bool changes;
-	void *src, *dst, *before, *after;
-	size_t cap_src, cap_dst, cap_before, cap_after;
+/* How an entry is walked. */
+struct geometry {
+	struct k_cut cut;
+	int64_t slices, rows, cols;     /* flat: one slice of all rows */
+	uint64_t slice_bytes;
+	struct k_leaves leaves;
+	int64_t step;                   /* rows of a block */
+};
+
+struct slot {
+	struct k_block b;
+	struct k_record record;
+	bool differs;                   /* again: not what the journal says */
+	bool copy;                      /* dst[0] is src */
+	void *src, *before, *after, *dst[2];
+	size_t cap_src, cap_before, cap_after, cap_dst[2];
 };
 
 struct run {
 	const struct k_stream *s;
+	struct k_out *out;
 	const struct k_ctx *ctx;
 	const struct k_files *files;
-	struct k_kmf_writer *w;
 	struct k_progress progress;
+	struct geometry g;              /* of entry */
+	bool wants_values, again;
+	int part, n_parts;
+	uint64_t total;                 /* bytes of the source that are converted */
 	int entry;                      /* next to read, and how far */
-	uint64_t off;
-	int done;                       /* entries that the writer was told are complete */
+	uint64_t off, done;             /* in it; of total */
+	int64_t index, mine, first;     /* of the next block; of those of this part; first of this part that is made */
 };
 
 /* --- blocks ------------------------------------------------------------------------------------------------------------- */
-
-static bool changes(const struct k_stream *s, int i) { return s->out[i].type != s->in->entries[i].type; }
-
-/* Rows of a block that is whole granules of both types (all granules are powers of two). */
-static int64_t block_rows(const struct k_entry *from, const struct k_entry *to)
-{
-	int64_t step = K_MAX(from->type->granule, to->type->granule), rows = k_entry_rows(from), cols = K_MAX(k_entry_cols(from), 1);
-
-	return K_MIN(rows, K_MAX(BLOCK / 4 / cols / step, 1) * step);
-}
 
 /* Bytes of n rows that begin at a granule and end at one, or at the end of the slice. */
 static size_t rows_bytes(const struct k_qtype *t, int64_t cols, int64_t n)
@@ -53,194 +55,364 @@ static size_t rows_bytes(const struct k_qtype *t, int64_t cols, int64_t n)
 	return (size_t)(n / t->granule) * t->granule_bytes(cols, t->granule) + (rest ? t->granule_bytes(cols, (int)rest) : 0);
 }
 
+/* Rows of a block: whole leaves of the source, whole granules of both sides. All of these are powers of two. */
+static int64_t rows_of_block(const struct k_entry *e, const struct geometry *g)
+{
+	int64_t granule = e->type->granule, leaf, rows = K_MAX(g->cut.step, granule);
+	size_t bytes = e->type->granule_bytes(g->cols, e->type->granule);
+
+	leaf = bytes && g->leaves.leaf >= bytes ? (int64_t)(g->leaves.leaf / bytes) * granule : granule;
+	rows = K_MAX(rows, leaf);
+	while (rows < g->rows && rows_bytes(e->type, g->cols, 2 * rows) <= K_BLOCK)
+		rows *= 2;
+	return rows;
+}
+
+static void geometry_of(const struct k_stream *s, int entry, struct geometry *g)
+{
+	const struct k_entry *e = &s->in->entries[entry];
+	int64_t slices = k_entry_slices(e);
+
+	*g = (struct geometry){ .slices = slices, .rows = k_entry_rows(e), .cols = k_entry_cols(e), .slice_bytes = k_entry_slice_bytes(e) };
+	s->target->cut(s->target, entry, &g->cut);
+	if (g->cut.flat) {
+		g->slices = 1;
+		g->rows *= slices;
+		g->slice_bytes = e->bytes;
+	}
+	k_entry_leaves(e, &g->leaves);
+	g->step = g->cut.how == K_CUT_ROWS ? rows_of_block(e, g) : g->rows;
+}
+
 static int room(void **p, size_t *cap, size_t n, struct k_err *err)
 {
-	void *q;
-
 	if (n <= *cap)
 		return 0;
-	q = k_realloc(*p, n);
-	if (!q)
+	k_free(*p);
+	*cap = 0;
+	*p = k_aligned(n);
+	if (!*p)
 		return k_err_nomem(err, n, "a block of weights");
-	*p = q;
 	*cap = n;
 	return 0;
 }
 
-/* Says what the next block of entry r->entry is; fills everything but the bytes. */
-static int shape_block(struct run *r, struct block *b, struct k_err *err)
+/* The next entry that has blocks. */
+static bool next_entry(struct run *r)
 {
-	const struct k_entry *from = &r->s->in->entries[r->entry], *to = &r->s->out[r->entry];
-	uint64_t slice = k_entry_slice_bytes(from), in_slice = r->off % slice;
-	int64_t cols = k_entry_cols(from);
-
-	b->entry = r->entry;
-	b->off = r->off;
-	b->changes = changes(r->s, r->entry);
-	b->slice = (int64_t)(r->off / slice);
-	b->row = b->n_rows = 0;
-	if (!b->changes) {
-		b->n_src = (size_t)K_MIN((uint64_t)k_entry_block(from, BLOCK), slice - in_slice);
-		return room(&b->src, &b->cap_src, b->n_src, err);
+	while (r->entry < r->s->in->n_entries) {
+		if (r->off == 0)
+			geometry_of(r->s, r->entry, &r->g);
+		if (r->off < r->s->in->entries[r->entry].bytes)
+			return true;
+		r->entry++;
+		r->off = 0;
 	}
-	b->row = (int64_t)(in_slice / from->type->granule_bytes(cols, from->type->granule)) * from->type->granule;
-	b->n_rows = K_MIN(block_rows(from, to), k_entry_rows(from) - b->row);
-	b->n_src = rows_bytes(from->type, cols, b->n_rows);
-	b->n_dst = rows_bytes(to->type, cols, b->n_rows);
-	b->n_values = (size_t)b->n_rows * (size_t)cols;
-	if (room(&b->src, &b->cap_src, b->n_src, err) < 0 || room(&b->dst, &b->cap_dst, b->n_dst, err) < 0 ||
-	    room(&b->before, &b->cap_before, b->n_values * 4, err) < 0)
-		return err->code;
-	return r->s->seen ? room(&b->after, &b->cap_after, b->n_values * 4, err) : 0;
+	return false;
 }
 
-static void drop_block(void *arg K_UNUSED, void *item)
+/* Says what the next block is. */
+static void shape(struct run *r, struct slot *x)
 {
-	struct block *b = item;
+	const struct geometry *g = &r->g;
+	const struct k_entry *e = &r->s->in->entries[r->entry];
+	struct k_block *b = &x->b;
+	uint64_t begin, in_slice = r->off % g->slice_bytes;
 
-	k_free(b->src);
-	k_free(b->dst);
-	k_free(b->before);
-	k_free(b->after);
+	*b = (struct k_block){ .index = r->index, .entry = r->entry, .off = r->off, .slice = (int64_t)(r->off / g->slice_bytes) };
+	if (g->cut.how == K_CUT_BYTES || g->cut.how == K_CUT_SKIP) {
+		b->n_src = (size_t)k_leaf_at(&g->leaves, k_leaf_of(&g->leaves, r->off), &begin);
+	} else {
+		b->row = (int64_t)(in_slice / e->type->granule_bytes(g->cols, e->type->granule)) * e->type->granule;
+		b->n_rows = K_MIN(g->step, g->rows - b->row);
+		b->n_src = rows_bytes(e->type, g->cols, b->n_rows);
+	}
+	b->ends_entry = r->off + b->n_src == e->bytes;
+	b->ends_slice = in_slice + b->n_src >= g->slice_bytes;
+}
+
+static bool has_values(const struct run *r, const struct k_block *b)
+{
+	return b->n_rows > 0 && r->s->in->entries[b->entry].type->dequant;
+}
+
+static void drop_slot(void *arg K_UNUSED, void *item)
+{
+	struct slot *x = item;
+
+	k_free(x->src);
+	k_free(x->before);
+	k_free(x->after);
+	k_free(x->dst[0]);
+	k_free(x->dst[1]);
+}
+
+/* Memory for the block, and where its bytes go. */
+static int prepare(struct run *r, struct slot *x, struct k_err *err)
+{
+	const struct k_target *t = r->s->target;
+	struct k_block *b = &x->b;
+	bool values = has_values(r, b) && (r->g.cut.floats || r->wants_values);
+
+	if (room(&x->src, &x->cap_src, b->n_src, err) < 0)
+		return err->code;
+	b->src = x->src;
+	if (r->g.cut.how == K_CUT_SKIP)
+		return 0;
+	t->place(t, b);
+	x->copy = r->g.cut.how == K_CUT_BYTES && !r->again;
+	for (int i = 0; i < 2; i++) {
+		if (!x->copy && room(&x->dst[i], &x->cap_dst[i], b->dst[i].n, err) < 0)
+			return err->code;
+		b->dst[i].p = x->copy ? x->src : x->dst[i];
+	}
+	if (!values)
+		return 0;
+	b->n_values = b->n_rows * r->g.cols;
+	if (room(&x->before, &x->cap_before, (size_t)b->n_values * 4, err) < 0 ||
+	    (r->wants_values && room(&x->after, &x->cap_after, (size_t)b->n_values * 4, err) < 0))
+		return err->code;
+	b->before = x->before;
+	b->after = r->wants_values ? x->after : NULL;
+	return 0;
 }
 
 /* --- read ----------------------------------------------------------------------------------------------------------------- */
 
 /* Side files were read already, all of them: a pipe has them only once. */
-static int read_bytes(struct run *r, struct block *b, struct k_err *err)
+static int read_source(struct run *r, struct slot *x, struct k_err *err)
 {
-	const struct k_entry *e = &r->s->in->entries[b->entry];
+	const struct k_entry *e = &r->s->in->entries[x->b.entry];
 	const struct k_file *f;
 
 	if (strcmp(e->role, "file") != 0)
-		return k_ckpt_read(r->s->in, b->entry, b->off, b->src, b->n_src, err);
+		return k_ckpt_read(r->s->in, x->b.entry, x->b.off, x->src, x->b.n_src, err);
 	f = k_files_find(r->files, e->name);
-	K_ASSERT(f && b->off + b->n_src <= f->len);
-	memcpy(b->src, f->data + b->off, b->n_src);
+	K_ASSERT(f && x->b.off + x->b.n_src <= f->len);
+	memcpy(x->src, f->data + x->b.off, x->b.n_src);
 	return 0;
 }
+
+/* What the interrupted run wrote of a block. */
+static int read_back(struct run *r, struct slot *x, struct k_err *err)
+{
+	struct k_block *b = &x->b;
+
+	x->differs = false;
+	if (k_out_get(r->out, r->mine, &x->record, err) < 0)
+		return err->code;
+	for (int i = 0; i < 2; i++) {
+		x->differs |= x->record.n[i] != b->dst[i].n || (b->dst[i].n && (x->record.at[i] != b->dst[i].at || x->record.file != b->dst[i].file));
+		if (b->dst[i].n && !x->differs && k_out_read(r->out, b->dst[i].file, b->dst[i].at, b->dst[i].p, b->dst[i].n, err) < 0) {
+			/* A file that is shorter than its journal says was cut after the fact. */
+			if (err->code != K_ETRUNC)
+				return err->code;
+			x->differs = true;
+		}
+	}
+	return 0;
+}
+
+static void move_on(struct run *r, const struct k_block *b)
+{
+	r->off += b->n_src;
+	if (r->g.cut.how != K_CUT_SKIP) {
+		r->done += b->n_src;
+		r->index++;
+	}
+}
+
+/* Which part a block belongs to is where it begins in the source. */
+static bool of_this_part(const struct run *r)
+{
+	return !r->n_parts || (int)((unsigned __int128)r->done * (unsigned)r->n_parts / r->total) + 1 == r->part;
+}
+
+static bool of_this_pass(const struct run *r) { return r->again ? r->mine < k_out_done(r->out) : r->mine >= r->first; }
 
 static int read_block(void *arg, void *item, struct k_err *err)
 {
 	struct run *r = arg;
-	struct block *b = item;
+	struct slot *x = item;
+	bool skip, mine;
+	int rc = k_ctx_check(r->ctx, err);
 
-	if (k_ctx_check(r->ctx, err) < 0)
-		return err->code;
-	while (r->entry < r->s->in->n_entries && r->off == r->s->in->entries[r->entry].bytes) {
-		r->entry++;
-		r->off = 0;
+	while (rc == 0 && next_entry(r)) {
+		shape(r, x);
+		skip = r->g.cut.how == K_CUT_SKIP;
+		mine = !skip && of_this_part(r);
+		if (r->again && r->mine == k_out_done(r->out))
+			return 0;
+		if ((skip && !r->s->in->sequential) || (!skip && !(mine && of_this_pass(r)))) {
+			r->mine += mine;
+			move_on(r, &x->b);
+			continue;
+		}
+		rc = prepare(r, x, err);
+		if (rc == 0 && (!r->again || r->s->n_watch))
+			rc = read_source(r, x, err);
+		if (rc == 0 && r->again)
+			rc = read_back(r, x, err);
+		if (rc < 0)
+			return rc;
+		r->mine += mine;
+		move_on(r, &x->b);
+		return 1;
 	}
-	if (r->entry == r->s->in->n_entries)
-		return 0;
-	if (shape_block(r, b, err) < 0 || read_bytes(r, b, err) < 0)
-		return err->code;
-	r->off += b->n_src;
-	return 1;
+	return rc;
 }
 
 /* --- work ----------------------------------------------------------------------------------------------------------------- */
 
-static void unpack(const struct k_qtype *t, const void *src, float *dst, int64_t cols, int64_t rows)
+static void unpack(const struct k_qtype *t, const uint8_t *src, float *dst, int64_t cols, int64_t rows)
 {
 	size_t step = t->granule_bytes(cols, t->granule);
 
 	for (int64_t r = 0; r < rows; r++, dst += cols) {
 		int64_t g = r / t->granule, in = rows - g * t->granule;
 
-		t->dequant(dst, (const char *)src + (size_t)g * step, cols, (int)K_MIN(in, (int64_t)t->granule), (int)(r % t->granule));
+		t->dequant(dst, src + (size_t)g * step, cols, (int)K_MIN(in, (int64_t)t->granule), (int)(r % t->granule));
 	}
 }
 
-static int pack(const struct k_qtype *t, void *dst, const float *src, int64_t cols, int64_t rows, const struct k_quant_opts *o, struct k_err *err)
+static int make(struct run *r, struct slot *x, struct k_err *err)
 {
-	size_t step = t->granule_bytes(cols, t->granule);
+	const struct k_target *t = r->s->target;
+	const struct k_entry *e = &r->s->in->entries[x->b.entry];
+	char name[1100];
+	struct k_err why;
 
-	for (int64_t r = 0; r < rows; r += t->granule) {
-		int n = (int)K_MIN(rows - r, (int64_t)t->granule), rc;
+	if (k_ckpt_check_block(r->s->in, x->b.entry, x->b.off, x->b.src, x->b.n_src, err) < 0)
+		return err->code;
+	if (x->copy || !t->make || t->make(t, &x->b, err) == 0)
+		return 0;
+	why = *err;
+	return k_err_set(err, why.code, "'%s': %s: %s, in the block that begins at row %lld", r->s->in->path,
+		k_entry_slice_name(e, x->b.slice, name, sizeof(name)), why.msg, (long long)x->b.row);
+}
 
-		rc = t->quant((char *)dst + (size_t)(r / t->granule) * step, src + r * cols, cols, n, o, err);
-		if (rc < 0)
-			return r ? k_err_add(err, "counted from row %lld", (long long)r) : rc;
-	}
+static int digest(const struct k_block *b, uint8_t out[32], struct k_err *err)
+{
+	struct k_sha256 *h;
+
+	if (b->dst[1].n == 0)
+		return k_sha256_once(b->dst[0].p, b->dst[0].n, out, err);
+	if (k_sha256_new(&h, err) < 0)
+		return err->code;
+	k_sha256_add(h, b->dst[0].p, b->dst[0].n);
+	k_sha256_add(h, b->dst[1].p, b->dst[1].n);
+	k_sha256_end(h, out);
+	k_sha256_free(h);
+	return 0;
+}
+
+static void fill_record(struct slot *x)
+{
+	const struct k_block *b = &x->b;
+
+	x->record = (struct k_record){ .file = b->dst[0].file, .at = { b->dst[0].at, b->dst[1].at }, .n = { b->dst[0].n, b->dst[1].n } };
+}
+
+static int judge_old(struct slot *x, struct k_err *err)
+{
+	uint8_t have[32];
+
+	if (digest(&x->b, have, err) < 0)
+		return err->code;
+	x->differs |= memcmp(have, x->record.digest, 32) != 0;
 	return 0;
 }
 
 static int work_block(void *arg, void *item, struct k_err *err)
 {
 	struct run *r = arg;
-	struct block *b = item;
-	const struct k_entry *from = &r->s->in->entries[b->entry], *to = &r->s->out[b->entry];
-	int64_t cols = k_entry_cols(from);
-	char name[1100];
-	struct k_err why;
+	struct slot *x = item;
+	struct k_block *b = &x->b;
+	const struct k_target *t = r->s->target;
+	const struct k_entry *e = &r->s->in->entries[b->entry];
+	bool has_source = !r->again || r->s->n_watch, is_file = strcmp(e->role, "file") == 0;
 
-	if (b->changes && !r->s->seen && r->ctx->codec && r->ctx->codec->convert(to->type, b->dst, from->type, b->src, cols, b->n_rows, &r->s->quant))
-		return 0;
-	if (k_ckpt_check_block(r->s->in, b->entry, b->off, b->src, b->n_src, err) < 0)
+	if (has_source && !is_file && k_ckpt_seen(r->s->in, b->entry, b->off, b->src, b->n_src, err) < 0)
 		return err->code;
-	if (!b->changes)
+	if (!b->dst[0].n && !b->dst[1].n)
 		return 0;
-	unpack(from->type, b->src, b->before, cols, b->n_rows);
-	if (pack(to->type, b->dst, b->before, cols, b->n_rows, &r->s->quant, err) < 0) {
-		why = *err;
-		return k_err_set(err, why.code, "'%s': %s as %s: %s, in the block that begins at row %lld", r->s->in->path,
-			k_entry_slice_name(from, b->slice, name, sizeof(name)), to->type->name, why.msg, (long long)b->row);
+	if (b->before && has_source)
+		unpack(e->type, b->src, b->before, b->n_values / K_MAX(b->n_rows, 1), b->n_rows);
+	if (r->again) {
+		if (x->differs || judge_old(x, err) < 0 || x->differs)
+			return x->differs ? 0 : err->code;
+	} else {
+		if (make(r, x, err) < 0)
+			return err->code;
+		fill_record(x);
+		if (k_out_journals(r->out) && digest(b, x->record.digest, err) < 0)
+			return err->code;
 	}
-	if (r->s->seen)
-		unpack(to->type, b->dst, b->after, cols, b->n_rows);
-	return 0;
+	if (b->after && has_source && t->decode)
+		t->decode(t, b);
+	else if (b->after && has_source)
+		memcpy(b->after, b->before, (size_t)b->n_values * 4);
+	return t->note ? t->note(t, b, err) : 0;
 }
 
 /* --- write ---------------------------------------------------------------------------------------------------------------- */
 
-/* Entries that are complete before entry `end`. */
-static int tell_done(struct run *r, int end, struct k_err *err)
-{
-	for (; r->done < end; r->done++) {
-		if (!r->s->done)
-			continue;
-		if (r->s->done(r->s->arg, r->done, k_kmf_writer_digest(r->w, r->done), err) < 0)
-			return err->code;
-	}
-	return 0;
-}
+enum { STOP_AGAIN = -1000 };            /* a block differs: the rest is made anew; never leaves this file */
 
 static int write_block(void *arg, void *item, struct k_err *err)
 {
 	struct run *r = arg;
-	struct block *b = item;
-	const struct k_stream *s = r->s;
-	const void *dst = b->changes ? b->dst : b->src;
-	size_t n_dst = b->changes ? b->n_dst : b->n_src;
+	struct slot *x = item;
+	struct k_block *b = &x->b;
 
-	if (tell_done(r, b->entry, err) < 0)
-		return err->code;
-	if (s->seen && (b->changes || strchr(s->out[b->entry].name, '*')) &&
-	    s->seen(s->arg, b->entry, b->slice, b->row, b->n_rows, b->before, b->after, b->src, b->n_src, dst, n_dst, err) < 0)
-		return err->code;
 	k_progress_step(&r->progress, b->n_src);
-	return k_kmf_put(r->w, dst, n_dst, err);
+	if (!b->dst[0].n && !b->dst[1].n)
+		return 0;
+	if (r->again && x->differs)
+		return STOP_AGAIN;
+	for (int i = 0; i < r->s->n_watch; i++)
+		if (r->s->watch[i].block && r->s->watch[i].block(r->s->watch[i].arg, b, err) < 0)
+			return err->code;
+	if (r->again) {
+		r->first++;
+		return 0;
+	}
+	for (int i = 0; i < 2; i++)
+		if (k_out_put(r->out, b->dst[i].file, b->dst[i].at, b->dst[i].p, b->dst[i].n, i == 1, err) < 0)
+			return err->code;
+	return k_out_record(r->out, &x->record, err);
 }
 
-/* --- the whole ------------------------------------------------------------------------------------------------------------ */
+/* --- memory --------------------------------------------------------------------------------------------------------------- */
 
-/* Most bytes that one block of any entry takes. */
+static bool wants_values(const struct k_stream *s)
+{
+	for (int i = 0; i < s->n_watch; i++)
+		if (s->watch[i].values)
+			return true;
+	return false;
+}
+
+/* Most bytes that one block of any entry takes: the first of an entry is its largest. */
 static uint64_t block_memory(const struct k_stream *s)
 {
-	uint64_t most = 0;
+	struct run r = { .s = s, .wants_values = wants_values(s) };
+	uint64_t most = 0, n;
 
-	for (int i = 0; i < s->in->n_entries; i++) {
-		const struct k_entry *from = &s->in->entries[i], *to = &s->out[i];
-		int64_t cols = k_entry_cols(from), rows;
-		uint64_t n;
+	for (r.entry = 0; r.entry < s->in->n_entries; r.entry++) {
+		struct slot x = { 0 };
 
-		if (!changes(s, i)) {
-			most = K_MAX(most, (uint64_t)k_entry_block(from, BLOCK));
+		if (s->in->entries[r.entry].bytes == 0)
 			continue;
+		geometry_of(s, r.entry, &r.g);
+		shape(&r, &x);
+		n = x.b.n_src;
+		if (r.g.cut.how != K_CUT_SKIP) {
+			s->target->place(s->target, &x.b);
+			n += r.g.cut.how == K_CUT_BYTES ? 0 : x.b.dst[0].n + x.b.dst[1].n;
+			if (has_values(&r, &x.b) && (r.g.cut.floats || r.wants_values))
+				n += (uint64_t)x.b.n_rows * (uint64_t)r.g.cols * (r.wants_values ? 8 : 4);
 		}
-		rows = block_rows(from, to);
-		n = rows_bytes(from->type, cols, rows) + rows_bytes(to->type, cols, rows) + (uint64_t)rows * (uint64_t)cols * (s->seen ? 8 : 4);
 		most = K_MAX(most, n);
 	}
 	return most;
@@ -248,10 +420,14 @@ static uint64_t block_memory(const struct k_stream *s)
 
 static uint64_t head_memory(const struct k_stream *s)
 {
-	uint64_t n = s->config ? s->config_len : s->in->config_len;
+	uint64_t n = s->in->config_len;
 
-	for (int i = 0; i < s->in->n_entries; i++)
-		n += 2 * sizeof(struct k_entry) + 2 * strlen(s->in->entries[i].name) + 400;
+	for (int i = 0; i < s->in->n_entries; i++) {
+		struct k_leaves l;
+
+		k_entry_leaves(&s->in->entries[i], &l);
+		n += 2 * sizeof(struct k_entry) + 2 * strlen(s->in->entries[i].name) + 400 + 64 * l.n;
+	}
 	return n;
 }
 
@@ -260,10 +436,10 @@ static uint64_t head_memory(const struct k_stream *s)
 static int depth(const struct k_stream *s, const struct k_ctx *ctx)
 {
 	uint64_t ceiling = ctx->max_memory ? ctx->max_memory : (uint64_t)512 << 20, one = K_MAX(block_memory(s), 1);
-	uint64_t rest = FIXED_MEMORY + head_memory(s), room = ceiling > rest ? K_MIN(ceiling / 2, ceiling - rest) : 0;
+	uint64_t rest = FIXED_MEMORY + head_memory(s), left = ceiling > rest ? K_MIN(ceiling / 2, ceiling - rest) : 0;
 	int want = K_MIN(2 * k_pool_threads(ctx->pool), MAX_DEPTH);
 
-	return (int)K_MAX(2, K_MIN((uint64_t)want, room / one));
+	return (int)K_MAX(2, K_MIN((uint64_t)want, left / one));
 }
 
 uint64_t k_stream_memory(const struct k_stream *s, const struct k_ctx *ctx)
@@ -271,40 +447,82 @@ uint64_t k_stream_memory(const struct k_stream *s, const struct k_ctx *ctx)
 	return FIXED_MEMORY + head_memory(s) + (uint64_t)depth(s, ctx) * block_memory(s);
 }
 
-static int begin(struct run *r, struct k_sink *sink, struct k_err *err)
-{
-	const struct k_stream *s = r->s;
-	struct k_kmf_head head = { .arch = s->in->arch, .config = s->config ? s->config : s->in->config,
-		.config_len = s->config ? s->config_len : s->in->config_len, .n_entries = s->in->n_entries, .entries = s->out, .history = s->history };
+/* --- the whole ------------------------------------------------------------------------------------------------------------ */
 
-	return k_kmf_begin(&r->w, sink, &head, err);
+static int pass(struct run *r, bool again, struct k_err *err)
+{
+	struct k_pipe pipe = { .item_bytes = sizeof(struct slot), .depth = depth(r->s, r->ctx), .read = read_block, .work = work_block,
+		.write = write_block, .drop = drop_slot, .arg = r };
+
+	r->again = again;
+	r->entry = 0;
+	r->off = r->done = 0;
+	r->index = r->mine = 0;
+	return k_pool_pipe(r->ctx->pool, &pipe, err);
 }
 
-int k_stream_run(const struct k_stream *s, struct k_sink *sink, const struct k_ctx *ctx, const char *what, struct k_err *err)
+/* Blocks that the journal has and that are there are kept; a pipe has to be read again from its beginning, so nothing is. */
+static int look_back(struct run *r, struct k_err *err)
 {
-	struct run r = { .s = s, .ctx = ctx };
-	struct k_pipe pipe = { .item_bytes = sizeof(struct block), .depth = depth(s, ctx), .read = read_block, .work = work_block, .write = write_block,
-		.drop = drop_block, .arg = &r };
-	uint64_t total = 0;
-	int rc = k_ckpt_files(s->in, &r.files, err);
+	int64_t n = k_out_done(r->out);
+	int rc = 0;
 
-	for (int i = 0; i < s->in->n_entries; i++)
-		total += s->in->entries[i].bytes;
-	if (rc == 0)
-		rc = begin(&r, sink, err);
+	if (n && !r->s->in->sequential) {
+		rc = pass(r, true, err);
+		if (rc < 0 && rc != STOP_AGAIN)
+			return rc;
+	}
+	if (r->first < n)
+		rc = k_out_cut(r->out, r->first, err);
+	else
+		rc = 0;
+	if (rc == 0 && n)
+		k_logf(r->ctx->log, K_LOG_INFO, "'%s': %lld of %lld blocks of the interrupted run are kept", r->s->in->path, (long long)r->first, (long long)n);
+	return rc;
+}
+
+static uint64_t total_bytes(const struct k_stream *s)
+{
+	uint64_t total = 0;
+
+	for (int i = 0; i < s->in->n_entries; i++) {
+		struct geometry g;
+
+		geometry_of(s, i, &g);
+		total += g.cut.how == K_CUT_SKIP ? 0 : s->in->entries[i].bytes;
+	}
+	return total;
+}
+
+static int ask(const struct k_stream *s, struct k_err *err)
+{
+	for (int i = 0; i < s->n_watch; i++)
+		if (s->watch[i].verdict && s->watch[i].verdict(s->watch[i].arg, err) < 0)
+			return err->code;
+	return 0;
+}
+
+int k_stream_run(const struct k_stream *s, struct k_out *out, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct run r = { .s = s, .out = out, .ctx = ctx, .wants_values = wants_values(s), .part = s->part, .n_parts = s->n_parts };
+	int rc;
+
+	if (s->n_parts && s->in->sequential)
+		return k_err_set(err, K_EUSAGE, "'%s': a part cannot be made from a pipe: it is read from its beginning only", s->in->path);
+	rc = k_ckpt_files(s->in, &r.files, err);
 	if (rc < 0)
 		return rc;
-	k_progress_begin(&r.progress, ctx->log, what, total, "bytes");
-	rc = k_pool_pipe(ctx->pool, &pipe, err);
+	r.total = total_bytes(s);
+	k_progress_begin(&r.progress, ctx->log, s->what, s->n_parts ? r.total / (uint64_t)s->n_parts : r.total, "bytes");
+	rc = look_back(&r, err);
+	if (rc == 0)
+		rc = pass(&r, false, err);
 	k_progress_end(&r.progress);
 	if (rc == 0)
-		rc = tell_done(&r, s->in->n_entries, err);
-	if (rc == 0)
 		rc = k_ckpt_finish(s->in, err);
-	if (rc == 0 && s->verdict)
-		rc = s->verdict(s->arg, err);
 	if (rc == 0)
-		rc = k_kmf_end(r.w, err);
-	k_kmf_writer_free(r.w);
+		rc = ask(s, err);
+	if (rc == 0 && s->target->end && !s->n_parts)
+		rc = s->target->end(s->target, out, err);
 	return rc;
 }

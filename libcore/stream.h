@@ -1,33 +1,91 @@
-/* stream.h: checkpoint -> container in one forward pass, memory bounded by construction: the one loop of kconvert and kquant.
+/* stream.h: checkpoint -> files in one forward pass, memory bounded by construction: the one loop of every converter.
  *
- *   entry: block, block, ...   --read--> [bytes] --work: convert rows--> [bytes] --write--> sink, digest in passing
+ *   entry: block, block, ...   --read--> src --work: unpack, make, digest--> dst --write: watchers, then the files-->
  *
- * The output's entries are known before any data is read (types and shapes); blocks are a few MiB; a bounded number is in flight. */
+ * What the output looks like is a target: which files, what stands in them before any weight is read (heads), how each entry is cut
+ * into blocks, how a block becomes bytes, and where they go. A container, GGUF, safetensors and a Hugging Face folder are targets.
+ * Everything else is done here once for all of them: bounded pipe, order, checks of values, ledgers and certificates (watchers),
+ * resuming (journal.h), parts of one output, progress.
+ *
+ * The blocks of a stream are numbered; which blocks there are depends on the input's entries and the target alone, not on threads
+ * or memory. */
 #ifndef K_STREAM_H
 #define K_STREAM_H
 
 #include "libcore/ckpt.h"
-#include "libcore/kmf.h"
+#include "libcore/out.h"
 
-struct k_block_stats;   /* of one block, for the ledger */
+enum { K_BLOCK = 2 << 20 };             /* bytes of source that a block should have */
+
+/* Bytes that go to one place of one file. */
+struct k_plane { uint8_t *p; size_t n; int file; uint64_t at; };
+
+struct k_block {
+	int64_t index;                  /* of the stream */
+	int entry;
+	uint64_t off;                   /* in the source's entry; n_src bytes, whole granules (elements) of one slice */
+	int64_t slice;
+	int64_t row, n_rows;            /* in the slice; 0 rows where the cut is K_CUT_BYTES */
+	const uint8_t *src; size_t n_src;
+	/* The source's values, and the output's in the same order; NULL where nobody wants them (after: only for watchers). */
+	float *before, *after; int64_t n_values;
+	struct k_plane dst[2];          /* dst[1].n == 0: one plane */
+	bool ends_slice, ends_entry;
+};
+
+enum k_cut_how {
+	K_CUT_SKIP,                     /* not in the output: read past */
+	K_CUT_BYTES,                    /* a copy, leaf by leaf; dst[0] has as many bytes as src */
+	K_CUT_ROWS,                     /* whole rows: multiples of step rows, and of the source's granule */
+	K_CUT_SLICE,                    /* a slice (expert, matrix) at once: for transforms that need all of it */
+};
+struct k_cut {
+	enum k_cut_how how;
+	int64_t step;                   /* ROWS: a power of two */
+	bool floats;                    /* make wants before (the source's values in f32) */
+	bool flat;                      /* plain types: the rows of all slices are counted as those of one */
+};
+
+struct k_target {
+	int n_files; const struct k_out_file *files;    /* in the order in which they are filled */
+	/* How entry i is cut. Called once an entry, before anything is read. */
+	void (*cut)(const struct k_target *t, int entry, struct k_cut *out);
+	/* Fills file, at and n of b->dst from entry, slice, row, n_rows (or off, n_src). No data is there yet. */
+	void (*place)(const struct k_target *t, struct k_block *b);
+	/* Worker, several at once: fills the memory of b->dst (n bytes each, 64-byte aligned) from src and before. NULL, or K_CUT_BYTES:
+	 * the bytes of src. A refusal names row and column; the caller adds file and tensor. */
+	int (*make)(const struct k_target *t, struct k_block *b, struct k_err *err);
+	/* Worker, only when a watcher wants values: fills b->after (n_values floats, in the order of before) from dst. NULL: exact, a copy
+	 * of before. */
+	void (*decode)(const struct k_target *t, struct k_block *b);
+	/* Worker: dst is there, made now or read back from an interrupted run: for digests. May be NULL. */
+	int (*note)(const struct k_target *t, const struct k_block *b, struct k_err *err);
+	/* After the last block, in the writer: what could not be known before (trailer). May be NULL. */
+	int (*end)(const struct k_target *t, struct k_out *out, struct k_err *err);
+	void (*free)(struct k_target *t);
+	void *arg;
+};
+static inline void k_target_free(struct k_target *t) { if (t) t->free(t); }
+
+/* Sees every block in order, in the writer. */
+struct k_watch {
+	bool values;                    /* wants before and after where the cut has rows and the type has values */
+	int (*block)(void *arg, const struct k_block *b, struct k_err *err);
+	/* Asked before end: K_ENO (the answer is no) ends the run without a complete output. May be NULL. */
+	int (*verdict)(void *arg, struct k_err *err);
+	void *arg;
+};
 
 struct k_stream {
 	struct k_ckpt *in;
-	struct k_entry *out;            /* one for each input entry, same order, name, shape; type may differ; in->n_entries */
-	struct k_json *history;         /* input's rows and the new one; borrowed */
-	const char *config; size_t config_len;  /* NULL: the input's */
-	struct k_quant_opts quant;
-	/* Called by the writer in order for each block of an entry whose type changed: values before and after (f32), for the ledger; and for
-	 * each block of a stack that passes as it is: no rows, no values, its bytes as src and as dst. NULL: none. */
-	int (*seen)(void *arg, int entry, int64_t slice, int64_t row, int64_t n_rows, const float *before, const float *after, const void *src_bytes, size_t src_n, const void *dst_bytes, size_t dst_n, struct k_err *err);
-	/* Called when an entry is complete, with its digest. NULL: none. */
-	int (*done)(void *arg, int entry, const uint8_t digest[32], struct k_err *err);
-	void *arg;
-	/* Asked before the end mark is written: K_ENO ends the stream without one (--fail-if). NULL: none. */
-	int (*verdict)(void *arg, struct k_err *err);
+	const struct k_target *target;
+	struct k_watch watch[3]; int n_watch;
+	int part, n_parts;              /* n_parts 0: the whole; else the blocks of part 1..n_parts, whatever each part's size */
+	const char *what;               /* "converting": the meter's word */
 };
-/* Writes a container to sink (not committed here). Values are checked in passing (k_qtype.check of the source). */
-int k_stream_run(const struct k_stream *s, struct k_sink *sink, const struct k_ctx *ctx, const char *what, struct k_err *err) K_MUST_USE;
+
+/* Reads, makes, writes; out is committed by the caller. Values are checked in passing (k_qtype.check of the source). */
+int k_stream_run(const struct k_stream *s, struct k_out *out, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 /* Most memory that it will take, for --plan and --max-memory. */
 uint64_t k_stream_memory(const struct k_stream *s, const struct k_ctx *ctx);
 

@@ -8,8 +8,9 @@
     kmf.py --dump NAME SLICE,ROW FILE    one row as text
     kmf.py --extract NAME FILE > x   its bytes as stored; config.json is the text in the head
 
-FILE may be -, a pipe: nothing is ever read twice, and every byte of the file is looked at whatever is asked for. Exit status: 0 the
-container is sound, 3 it is not (with a sentence), 5 it cannot be read, 2 usage.
+FILE may be -, a pipe: nothing is ever read twice, and every byte of the file is looked at whatever is asked for. Memory: the head, 32
+bytes a leaf, and a granule. Exit status: 0 the container is sound, 3 it is not (with a sentence), 4 it is of a kind that is not known
+here, 5 it cannot be read, 2 usage.
 
 As a module: `with open(path, "rb") as f: c = Container(f)`, then c.walk(want), where want(entry) gives a function that gets the
 entry's bytes in pieces, or None; and values(entry, data) and row_values(entry, granule, rows, row) -> array of floats.
@@ -25,7 +26,7 @@ import sys
 from array import array
 
 MAGIC = b"\x89KMF\r\n\x1a\n"
-FIXED, HEAD_MAX, DATA_MAX, PIECE = 64, 1 << 30, 1 << 60, 1 << 20
+FIXED, HEAD_MAX, DATA_MAX, LEAF_MAX, PIECE = 64, 1 << 30, 1 << 60, 1 << 21, 1 << 20
 ROLES = "experts shared router attn kda embed head dense norm file other".split()
 FORMS = (None, "ct.i64")
 BIG_ENDIAN = sys.byteorder == "big"
@@ -33,6 +34,12 @@ BIG_ENDIAN = sys.byteorder == "big"
 
 class Bad(Exception):
     """The container is not what the page says."""
+    status = 3
+
+
+class Unknown(Bad):
+    """The container may be sound, and cannot be understood here."""
+    status = 4
 
 
 def align(n, a):
@@ -323,6 +330,11 @@ def want(ok, *sentence):
         raise Bad(sentence[0] % sentence[1:])
 
 
+def known(ok, *sentence):
+    if not ok:
+        raise Unknown(sentence[0] % sentence[1:])
+
+
 def is_int(v, low):
     return type(v) is int and v >= low
 
@@ -341,14 +353,17 @@ class Entry:
             want(isinstance(getattr(self, key), str) or (key not in need and getattr(self, key) is None), "%s: %s is no string", where, key)
         want(self.name, "%s has no name", where)
         want(self.role in ROLES, "%s has an unknown role '%s'", self.name, self.role)
-        want(self.form in FORMS, "%s has an unknown form '%s'", self.name, self.form)
+        known(self.form in FORMS, "%s has an unknown form '%s'", self.name, self.form)
         self.kind = TYPES.get((self.type, self.layout))
-        want(self.kind, "%s has type '%s' in layout '%s', which is not known here", self.name, self.type, self.layout)
+        known(self.kind, "%s has type '%s' in layout '%s', which is not known here", self.name, self.type, self.layout)
         self.shape, self.offset, self.bytes = members["shape"], members["offset"], members["bytes"]
         want(isinstance(self.shape, list) and len(self.shape) <= 8 and all(is_int(n, 0) for n in self.shape),
              "%s: the shape is no list of up to 8 sizes", self.name)
         want(is_int(self.offset, 0) and is_int(self.bytes, 0), "%s: offset or bytes is no size", self.name)
         self.measure()
+        self.cut()
+        want("*" not in self.name or (len(self.shape) > 1 and self.shape[0] <= max(self.bytes, 65536)),
+             "%s is a stack of shape %s in %d bytes", self.name, self.shape, self.bytes)
         want(self.role != "file" or (self.type == "u8" and len(self.shape) == 1 and "/" not in self.name and self.name not in (".", "..")),
              "'%s' is no row of bytes with a file's name", self.name)
 
@@ -371,6 +386,31 @@ class Entry:
         self.slice_bytes = self.rows // t.granule * t.size(self.cols, t.granule) + (t.size(self.cols, rest) if rest else 0)
         want(self.bytes == self.slices * self.slice_bytes, "%s has %d bytes, wanted %d for %s %s", self.name, self.bytes,
              self.slices * self.slice_bytes, self.type, self.shape)
+
+    def cut(self):
+        """Bytes of a full granule, of a span and of a leaf, and how many leaves there are."""
+        t = self.kind
+        self.step = t.size(self.cols, t.granule)
+        self.span = self.bytes if t.plain and "*" not in self.name else self.slice_bytes
+        self.leaf = self.step
+        if t.plain and self.step > LEAF_MAX:
+            self.span, self.leaf = self.step, LEAF_MAX
+        while 0 < self.leaf <= LEAF_MAX // 2:
+            self.leaf *= 2
+        self.span_leaves = -(-self.span // self.leaf) if self.bytes else 0
+        self.n_leaves = self.bytes // self.span * self.span_leaves if self.bytes else 0
+
+    def leaf_bytes(self):
+        """The length of each leaf, in order."""
+        for i in range(self.n_leaves):
+            yield min(self.leaf, self.span - i % self.span_leaves * self.leaf)
+
+    def place(self, i):
+        """Where leaf i begins."""
+        at = i // self.span_leaves * self.span + i % self.span_leaves * self.leaf
+        s, at = divmod(at, self.slice_bytes)
+        granule, at = divmod(at, self.step)
+        return "slice %d, row %d" % (s, granule * self.kind.granule) + (", byte %d of the row" % at if at else "")
 
     def slice_of(self, name):
         """The number of the slice that `name` means: -1 for the whole entry, None when it means another one."""
@@ -404,8 +444,9 @@ class Container:
         fixed = self.take(FIXED, "the fixed head")
         want(fixed[:8] == MAGIC, "the first bytes are no container's")
         version, flags, head_bytes, self.data_bytes = struct.unpack_from("<IIQQ", fixed, 8)
-        want(version == 1, "version %d, and only 1 is known here", version)
-        want(flags == 0, "unknown flags %#x", flags)
+        known(version != 1, "version 1 was written by ktools before 0.2; convert the source again")
+        known(version == 2, "version %d, and only 2 is known here", version)
+        known(flags == 0, "unknown flags %#x", flags)
         want(head_bytes <= HEAD_MAX, "a head of %d bytes, at most %d are possible", head_bytes, HEAD_MAX)
         want(self.data_bytes <= DATA_MAX, "%d bytes of data are impossible", self.data_bytes)
         text = self.take(head_bytes, "the head")
@@ -423,7 +464,7 @@ class Container:
         want(set(h) <= members, "the head has an unknown member '%s'", min(set(h) - members, default=""))
         missing = members - {"arch", "config"} - set(h)
         want(not missing, "the head has no member '%s'", min(missing, default=""))
-        want(type(h["kmf"]) is int and h["kmf"] == 1, "kmf is %s, wanted 1", h["kmf"])
+        want(type(h["kmf"]) is int and h["kmf"] == 2, "kmf is %s, wanted 2", h["kmf"])
         for key in ("arch", "config"):
             want(isinstance(h.get(key), (str, type(None))), "%s is no string and not null", key)
         for key in ("entries", "history"):
@@ -450,31 +491,54 @@ class Container:
 
     def walk(self, wanted=lambda entry: None):
         """Reads all entries in order, then what stands behind them. wanted(entry): a function that gets the bytes, or None."""
-        self.digests = []
+        self.leaves, self.digests = [], []
         for e in self.entries:
             self.zeros(self.data + e.offset, "before " + e.name)
-            put, digest = wanted(e), hashlib.sha256()
-            for p in self.pieces(e.bytes, e.name):
-                digest.update(p)
-                if put:
-                    put(p)
-            self.digests.append(digest.digest())
+            put = wanted(e)
+            leaves = b"".join(self.leaf(n, e.name, put) for n in e.leaf_bytes())
+            self.leaves.append(leaves if e.n_leaves > 1 else b"")
+            self.digests.append(leaves if e.n_leaves == 1 else hashlib.sha256(leaves).digest())
         self.zeros(self.data + align(self.data_bytes, 64), "behind the data")
         self.check_trailer()
 
+    def leaf(self, n, name, put):
+        """The digest of the next n bytes."""
+        digest = hashlib.sha256()
+        for p in self.pieces(n, name):
+            digest.update(p)
+            if put:
+                put(p)
+        return digest.digest()
+
+    def number(self, what):
+        return struct.unpack("<Q", self.take(8, what))[0]
+
     def check_trailer(self):
-        n = len(self.entries)
         want(self.take(8, "the trailer") == b"KMFDIGS\n", "no trailer stands behind the data")
-        count = struct.unpack("<Q", self.take(8, "the trailer"))[0]
-        want(count == n, "the trailer has %d digests for %d entries", count, n)
-        for e, digest in zip(self.entries, self.digests):
-            want(self.take(32, "the digests") == digest, "%s does not have its digest", e.name)
+        n, m, leaves = self.number("the trailer"), self.number("the trailer"), sum(len(x) // 32 for x in self.leaves)
+        want(n == len(self.entries), "the trailer has %d digests for %d entries", n, len(self.entries))
+        want(m == leaves, "the trailer has %d digests for %d leaves", m, leaves)
+        wrong = [self.wrong_leaf(x) for x in self.leaves]
+        for e, digest, i in zip(self.entries, self.digests, wrong):
+            sound = self.take(32, "the digests") == digest
+            where = "" if i is None else e.place(i)
+            want(sound or not where, "%s does not have its digest: the first wrong leaf begins at %s", e.name, where)
+            want(sound, "%s does not have its digest", e.name)
+            want(not where, "%s has its digest, but the trailer has another one for the leaf that begins at %s", e.name, where)
         self.identity = hashlib.sha256(self.head_digest + b"".join(self.digests)).digest()
         want(self.take(32, "the identity") == self.identity, "the identity is not that of the digests")
         want(self.take(8, "the end mark") == b"KMFEND\r\n", "no end mark stands behind the digests")
-        length = struct.unpack("<Q", self.take(8, "the end mark"))[0]
+        length = self.number("the end mark")
         want(length == self.pos, "the end mark says %d bytes, and it stands at %d", length, self.pos)
         want(not self.stream.read(1), "bytes follow the end mark")
+
+    def wrong_leaf(self, leaves):
+        """Reads the digests of an entry's leaves; the number of the first that is another one, or None."""
+        first = None
+        for at in range(0, len(leaves), 32):
+            if self.take(32, "the digests of leaves") != leaves[at:at + 32] and first is None:
+                first = at // 32
+        return first
 
 
 def row_values(entry, granule, rows, row):
@@ -568,7 +632,7 @@ class Asked:
 
 def list_json(c):
     for e, digest in zip(c.entries, c.digests):
-        print(json.dumps({**e.members, "sha256": digest.hex()}, ensure_ascii=False))
+        print(json.dumps({**e.members, "leaves": e.n_leaves, "digest": digest.hex()}, ensure_ascii=False))
     print(json.dumps({"summary": True, "arch": c.arch, "config": c.config is not None, "history": c.history, "entries": len(c.entries),
                       "bytes": c.data_bytes, "length": c.pos, "identity": c.identity.hex()}, ensure_ascii=False))
 
@@ -627,7 +691,7 @@ def main():
     except Bad as e:
         sys.stdout.flush()
         print("kmf.py: '%s': %s" % (args.file, e), file=sys.stderr)
-        return 3
+        return e.status
     except OSError as e:
         print("kmf.py: '%s': %s" % (args.file, os.strerror(e.errno) if e.errno else e), file=sys.stderr)
         return 5

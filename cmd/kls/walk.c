@@ -40,7 +40,7 @@ int k_walk_next(struct k_walk *w, struct k_err *err)
 		w->n += g;
 		w->rows += k;
 	}
-	if (k_ckpt_read(w->c, w->i, w->off, w->buf, w->n, err) < 0)
+	if (k_ckpt_take(w->c, w->i, w->off, w->buf, w->n, err) < 0)
 		return err->code;
 	w->off += w->n;
 	return 1;

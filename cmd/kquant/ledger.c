@@ -104,7 +104,7 @@ int k_ledger_commit(struct k_ledger *l, struct k_err *err)
 	return l->sink ? k_sink_commit(l->sink, err) : 0;
 }
 
-int k_ledger_verdict(void *arg, struct k_err *err)
+static int verdict(void *arg, struct k_err *err)
 {
 	struct k_ledger *l = arg;
 
@@ -227,45 +227,38 @@ static void add_group(struct figures *f, const float *x, const float *y, int64_t
 	f->groups++;
 }
 
-int k_ledger_seen(void *arg, int entry, int64_t slice, int64_t row, int64_t n_rows, const float *before, const float *after,
-	const void *src, size_t src_n, const void *dst, size_t dst_n, struct k_err *err)
+static void begin_slice(struct k_ledger *l, int entry, int64_t slice)
 {
-	struct k_ledger *l = arg;
-	const struct k_entry *e = &l->out[entry];
-	int64_t cols = k_entry_cols(e), group = e->type->group > 1 ? e->type->group : cols;
-
-	(void)row;
-	/* Only experts are told apart. */
-	if (!strchr(e->name, '*'))
-		slice = 0;
-	if ((entry != l->entry || slice != l->slice) && close_slice(l, err) < 0)
-		return err->code;
-	if (l->entry < 0) {
-		l->entry = entry;
-		l->slice = slice;
-		memset(&l->f, 0, sizeof(l->f));
-		k_sha256_reset(l->src);
-		k_sha256_reset(l->dst);
-	}
-	k_sha256_add(l->src, src, src_n);
-	k_sha256_add(l->dst, dst, dst_n);
-	if (n_rows == 0)
-		l->f.elements = k_entry_rows(e) * cols;
-	for (int64_t r = 0; r < n_rows; r++)
-		for (int64_t c = 0; c < cols; c += group)
-			add_group(&l->f, before + r * cols + c, after + r * cols + c, K_MIN(group, cols - c));
-	return 0;
+	l->entry = entry;
+	l->slice = slice;
+	memset(&l->f, 0, sizeof(l->f));
+	k_sha256_reset(l->src);
+	k_sha256_reset(l->dst);
 }
 
-int k_ledger_done(void *arg, int entry, const uint8_t digest[32], struct k_err *err)
+static int see(void *arg, const struct k_block *b, struct k_err *err)
 {
 	struct k_ledger *l = arg;
-	const struct k_entry *e = &l->out[entry];
-	struct figures f = { .groups = 0 };
+	const struct k_entry *e = &l->out[b->entry];
+	int64_t cols = k_entry_cols(e), group = e->type->group > 1 ? e->type->group : cols, count;
+	/* Only experts are told apart. */
+	bool stack = strchr(e->name, '*') != NULL;
 
-	if (l->entry == entry)
-		return close_slice(l, err);
-	if (strcmp(e->role, "file") == 0 || e->type != l->in->entries[entry].type || !k_shape_count(e->ndim, e->shape, &f.elements))
+	if (strcmp(e->role, "file") == 0)
 		return 0;
-	return put_line(l, e, e->name, -1, &f, digest, digest, err);
+	if (l->entry < 0)
+		begin_slice(l, b->entry, stack ? b->slice : 0);
+	k_sha256_add(l->src, b->src, b->n_src);
+	k_sha256_add(l->dst, b->dst[0].p, b->dst[0].n);
+	if (!b->after)
+		l->f.elements = k_shape_count(e->ndim - stack, e->shape + stack, &count) ? count : 0;
+	for (int64_t r = 0; b->after && r < b->n_rows; r++)
+		for (int64_t c = 0; c < cols; c += group)
+			add_group(&l->f, b->before + r * cols + c, b->after + r * cols + c, K_MIN(group, cols - c));
+	return (stack ? b->ends_slice : b->ends_entry) ? close_slice(l, err) : 0;
+}
+
+struct k_watch k_ledger_watch(struct k_ledger *l)
+{
+	return (struct k_watch){ .values = true, .block = see, .verdict = verdict, .arg = l };
 }

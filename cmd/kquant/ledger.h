@@ -5,19 +5,16 @@
 #ifndef K_LEDGER_H
 #define K_LEDGER_H
 
-#include "libcore/ckpt.h"
 #include "libcore/opt.h"
+#include "libcore/stream.h"
 
 struct k_ledger;
 
 /* path NULL: no file, --fail-if only. bars: "rel_rms>0.12", "experts.rel_rms>0.1" (a role before the field): the line where one HOLDS fails.
  * Unknown field: K_EUSAGE. out: the entries that are written, parallel to in's; borrowed. */
 int k_ledger_open(struct k_ledger **l, const char *path, const struct k_strs *bars, const struct k_ckpt *in, const struct k_entry *out, struct k_err *err) K_MUST_USE;
-/* For struct k_stream. */
-int k_ledger_seen(void *l, int entry, int64_t slice, int64_t row, int64_t n_rows, const float *before, const float *after,
-	const void *src, size_t src_n, const void *dst, size_t dst_n, struct k_err *err);
-int k_ledger_done(void *l, int entry, const uint8_t digest[32], struct k_err *err);
-int k_ledger_verdict(void *l, struct k_err *err);       /* 0, or K_ENO: which tensor, field, value, bar */
+/* Sees the blocks; its verdict is K_ENO with tensor, field, value and bar. */
+struct k_watch k_ledger_watch(struct k_ledger *l);
 int k_ledger_commit(struct k_ledger *l, struct k_err *err) K_MUST_USE;  /* also when the verdict is no */
 void k_ledger_free(struct k_ledger *l);                 /* takes NULL */
 

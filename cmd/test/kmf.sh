@@ -15,10 +15,10 @@ check 'containers are made' python3 "$make" "$T"
 # The page's example, typed off: lines of zeros are left out there.
 python3 - formats/kmf.5 > "$T/typed" << 'END'
 import re, sys
-rows = re.findall(r"^([0-9a-f]{4})  ((?:[0-9a-f]{2} ){16})", open(sys.argv[1]).read(), re.M)
-out = bytearray(int(rows[-1][0], 16) + 16)
+rows = re.findall(r"^([0-9a-f]{4})  ((?:[0-9a-f]{2} ){1,16})", open(sys.argv[1]).read(), re.M)
+out = bytearray()
 for at, text in rows:
-    out[int(at, 16):int(at, 16) + 16] = bytes.fromhex(text)
+    out += bytes(int(at, 16) - len(out)) + bytes.fromhex(text)
 sys.stdout.buffer.write(out)
 END
 same 'the example of the page' "$T/typed" "$T/good/page.kmf"
@@ -96,6 +96,17 @@ for f in "$T"/good/*.kmf; do n=${f##*/}; takes "${n%.kmf}" "$f"; done
 none_sound 'kmf.py refuses what the page forbids' "$T/bad"
 for f in "$T"/bad/*.kmf; do n=${f##*/}; refuses "${n%.kmf}" "$f"; done
 dumps 'every type' "$T/good/types.kmf" 1000000
+for n in x.1.fp8 x.1.x16 x.0.i8row x.0.i8row_long x.2.u8 x.1.u8_long; do
+	exits "leaves: kls --dump --raw $n" 0 "$BIN/kls" --dump "$n" --raw -o "$T/a" "$T/good/stacks.kmf"
+	python3 "$kmf" --extract "$n" "$T/good/stacks.kmf" > "$T/b"
+	same "leaves: bytes of $n" "$T/a" "$T/b"
+done
+for n in version version1 flags flags_high; do
+	exits "kmf.py: $n is unknown" 4 python3 "$kmf" "$T/bad/$n.kmf"
+	exits "kls: $n is unknown" 4 "$BIN/kls" --verify "$T/bad/$n.kmf"
+done
+"$BIN/kls" --verify "$T/bad/version1.kmf" 2> "$T/said"
+check 'kls: version 1 has a way out' grep -q 'convert the source again' "$T/said"
 
 # --- containers of the tools ---
 convert() { out=$T/$1.kmf; shift; exits "${out##*/}" 0 "$@" -o "$out"; }
@@ -113,10 +124,11 @@ same 'the config is as it was' "$T/a" "$data/nano/config.json"
 python3 "$kmf" --extract tiktoken.model "$T/nano.kmf" > "$T/a"
 same 'a side file is as it was' "$T/a" "$data/nano/tiktoken.model"
 
-# Every weight that is one tensor has the digest of the checkpoint's bytes.
-python3 "$kmf" --json "$T/nano.kmf" > "$T/list"
-check 'weights are as they were' python3 - "$T/list" "$data/nano" << 'END'
+# Every weight that is one tensor has the checkpoint's bytes.
+check 'weights are as they were' python3 - "$T/nano.kmf" "$data/nano" << 'END'
 import glob, hashlib, json, struct, sys
+sys.path.insert(0, "scripts")
+import kmf
 digest = {}
 for path in glob.glob(sys.argv[2] + "/*.safetensors"):
     with open(path, "rb") as f:
@@ -126,34 +138,82 @@ for path in glob.glob(sys.argv[2] + "/*.safetensors"):
             if name != "__metadata__":
                 f.seek(8 + n + t["data_offsets"][0])
                 digest[name] = hashlib.sha256(f.read(t["data_offsets"][1] - t["data_offsets"][0])).hexdigest()
-seen = 0
-for e in map(json.loads, open(sys.argv[1])):
-    if e.get("name") in digest:
-        assert e["sha256"] == digest[e["name"]], e["name"]
-        seen += 1
-assert seen > 10, seen
+seen = {}
+with open(sys.argv[1], "rb") as f:
+    kmf.Container(f).walk(lambda e: seen.setdefault(e.name, hashlib.sha256()).update if e.name in digest else None)
+assert len(seen) > 10, len(seen)
+for name in seen:
+    assert seen[name].hexdigest() == digest[name], name
 END
 
 # --- damage ---
 check 'damage is done' python3 "$make" --damage "$T/int4.kmf" "$T/damage"
 none_sound 'kmf.py sees damage' "$T/damage"
 for f in "$T"/damage/*.kmf; do n=${f##*/}; refuses "${n%.kmf}" "$f"; rm -f "$f"; done
-check 'every byte and every length' python3 - "$T/good/page.kmf" << 'END'
+check 'every byte and every length' python3 - "$T/good/page.kmf" "$T/good/few.kmf" << 'END'
 import io, sys
 sys.path.insert(0, "scripts")
 import kmf
-data = open(sys.argv[1], "rb").read()
 def sound(b):
     try:
         kmf.Container(io.BytesIO(b)).walk()
         return True
     except kmf.Bad:
         return False
-assert sound(data)
-for i in range(len(data)):
-    assert not sound(data[:i]), "cut at %d" % i
-    assert not sound(data[:i] + bytes((data[i] ^ 1 << i % 8,)) + data[i + 1:]), "byte %d" % i
+for path in sys.argv[1:]:
+    data = open(path, "rb").read()
+    assert sound(data)
+    for i in range(len(data)):
+        assert not sound(data[:i]), "%s cut at %d" % (path, i)
+        assert not sound(data[:i] + bytes((data[i] ^ 1 << i % 8,)) + data[i + 1:]), "%s: byte %d" % (path, i)
 END
+
+# Damage has a place: a byte of a slice that changes, and the first row of the leaf in which it is, counted by hand.
+check 'the wrong leaf is named' python3 - "$T/good" << 'END'
+import io, sys
+sys.path.insert(0, "scripts")
+import kmf
+LEAF = 2097152
+for file, cases in (("stacks", (
+        ("x.*.fp8", 0, 0, "slice 0, row 0"), ("x.*.fp8", 1, 2 * 768188 - 1, "slice 1, row 0"),
+        ("x.*.fp8", 1, 2 * 768188, "slice 1, row 256"), ("x.*.x16", 1, 2 * 1179648 + 5, "slice 1, row 32"),
+        ("x.*.i8row", 0, 2 * 700004 - 1, "slice 0, row 0"), ("x.*.i8row", 1, 4 * 700004, "slice 1, row 4"),
+        ("x.*.i8row_long", 0, LEAF + 100, "slice 0, row 1"), ("x.*.u8", 2, 7, "slice 2, row 0"),
+        ("x.*.u8_long", 1, LEAF, "slice 1, row 0, byte 2097152 of the row"), ("x.*.one", 0, 3, None))), ("matrices", (
+        ("one", 0, LEAF - 1, None), ("more", 0, LEAF, "slice 0, row 32768"), ("slices", 1, 0, "slice 0, row 0"),
+        ("slices", 2, 0, "slice 2, row 0"), ("slices.i8row", 2, 8, "slice 2, row 0"), ("row", 0, LEAF, "slice 0, row 1"),
+        ("row_more", 0, 2 * LEAF + 1000, "slice 0, row 1, byte 2097152 of the row"), ("fp8", 0, 1, None)))):
+    with open("%s/%s.kmf" % (sys.argv[1], file), "rb") as f:
+        data = bytearray(f.read())
+    c = kmf.Container(io.BytesIO(data))
+    for name, s, at, place in cases:
+        e = next(e for e in c.entries if e.name == name)
+        at += c.data + e.offset + s * e.slice_bytes
+        data[at] ^= 16
+        try:
+            kmf.Container(io.BytesIO(data)).walk()
+            said = "nothing"
+        except kmf.Bad as bad:
+            said = str(bad)
+        data[at] ^= 16
+        want = name + " does not have its digest" + (": the first wrong leaf begins at " + place if place else "")
+        assert said == want, "%s, wanted %s" % (said, want)
+END
+check 'a leaf is damaged' python3 - "$T/good/stacks.kmf" "$T/leaf.kmf" << 'END'
+import sys
+sys.path.insert(0, "scripts")
+import kmf
+with open(sys.argv[1], "rb") as f:
+    c = kmf.Container(f)
+    f.seek(0)
+    data = bytearray(f.read())
+data[c.data + c.entries[0].offset + c.entries[0].slice_bytes + 2 * 768188] ^= 1
+with open(sys.argv[2], "wb") as f:
+    f.write(data)
+END
+refuses 'a wrong leaf' "$T/leaf.kmf"
+"$BIN/kls" --verify "$T/leaf.kmf" 2> "$T/said"
+check 'kls names the wrong leaf' grep -q 'fp8.*256' "$T/said"
 
 refused 'kmf.py has a sentence' kmf.py python3 "$kmf" "$T/bad/gap.kmf"
 exits 'kmf.py: no file' 5 python3 "$kmf" "$T/none.kmf"

@@ -12,11 +12,12 @@
 #include "formats/fuzz/fuzz_read.h"
 #include "libcore/hash.h"
 #include "libcore/kmf_layout.h"
+#include "libcore/test/kmf_file.h"
 
 enum { DATA_MOST = 1 << 18, HASH_MOST = 8 << 20, PIPE_MOST = 1 << 20 };
 
 const char *const fuzz_seeds[] = {
-	"{\"kmf\":1,\"arch\":null,\"config\":\"{\\\"a\\\": 1}\",\"entries\":["
+	"{\"kmf\":2,\"arch\":null,\"config\":\"{\\\"a\\\": 1}\",\"entries\":["
 	"{\"name\":\"LICENSE\",\"role\":\"file\",\"type\":\"u8\",\"layout\":\"rows\",\"shape\":[5],\"offset\":0,\"bytes\":5},"
 	"{\"name\":\"x\",\"role\":\"other\",\"type\":\"f32\",\"layout\":\"rows\",\"shape\":[2,32],\"offset\":64,\"bytes\":256,"
 	"\"source\":\"a\",\"form\":\"ct.i64\"},"
@@ -25,7 +26,7 @@ const char *const fuzz_seeds[] = {
 	"{\"name\":\"m\",\"role\":\"shared\",\"type\":\"mxfp4\",\"layout\":\"rows\",\"shape\":[1,32],\"offset\":1536,\"bytes\":17},"
 	"{\"name\":\"q\",\"role\":\"head\",\"type\":\"q4_k\",\"layout\":\"rows\",\"shape\":[1,256],\"offset\":1600,\"bytes\":144}"
 	"],\"history\":[{\"step\":\"convert\",\"format\":1}]}",
-	"{\"kmf\":1,\"arch\":\"kimi_linear\",\"config\":null,\"entries\":["
+	"{\"kmf\":2,\"arch\":\"kimi_linear\",\"config\":null,\"entries\":["
 	"{\"name\":\"a\",\"role\":\"norm\",\"type\":\"bf16\",\"layout\":\"rows\",\"shape\":[],\"offset\":0,\"bytes\":2},"
 	"{\"name\":\"b\",\"role\":\"embed\",\"type\":\"i8row\",\"layout\":\"rows\",\"shape\":[3,7],\"offset\":64,\"bytes\":33},"
 	"{\"name\":\"c\",\"role\":\"attn\",\"type\":\"i4g32\",\"layout\":\"rows\",\"shape\":[0,32],\"offset\":128,\"bytes\":0},"
@@ -39,40 +40,25 @@ static void must(int r) { if (r < 0) abort(); }
 
 /* --- writing again ------------------------------------------------------------------------------------------------------ */
 
-static int write_entry(struct k_kmf_writer *w, struct k_ckpt *c, int i, struct k_err *err)
-{
-	char part[4096];
-	int r = 0;
-
-	/* Files are read at random: blocks may be cut anywhere here. */
-	for (uint64_t off = 0; r == 0 && off < c->entries[i].bytes; off += sizeof(part)) {
-		size_t n = (size_t)K_MIN(c->entries[i].bytes - off, (uint64_t)sizeof(part));
-
-		r = k_ckpt_read(c, i, off, part, n, err);
-		if (r == 0)
-			r = k_kmf_put(w, part, n, err);
-	}
-	return r;
-}
-
 /* A sound container -> its bytes as this build writes them. */
 static void write_again(struct k_buf *out, struct k_ckpt *c)
 {
 	struct k_kmf_head head = { c->arch, c->config, c->config_len, c->n_entries, c->entries, c->history };
-	struct k_kmf_writer *w;
-	struct k_sink *sink;
+	void **data = k_calloc((size_t)c->n_entries + 1, sizeof(*data));
 	struct k_err err = { 0 };
 
-	must(k_sink_mem(&sink, out, &err));
-	must(k_kmf_begin(&w, sink, &head, &err));
-	for (int i = 0; i < c->n_entries; i++)
-		must(write_entry(w, c, i, &err));
-	must(k_kmf_end(w, &err));
-	if (k_kmf_total(w) != out->len)
+	if (!data)
 		abort();
-	must(k_sink_commit(sink, &err));
-	k_sink_close(sink);
-	k_kmf_writer_free(w);
+	for (int i = 0; i < c->n_entries; i++) {
+		data[i] = k_alloc((size_t)c->entries[i].bytes);
+		if (!data[i])
+			abort();
+		must(k_ckpt_read(c, i, 0, data[i], (size_t)c->entries[i].bytes, &err));
+	}
+	must(kmf_file(out, &head, (const void *const *)data, &err));
+	for (int i = 0; i < c->n_entries; i++)
+		k_free(data[i]);
+	k_free(data);
 }
 
 static void write_twice(struct k_ckpt *c)
@@ -194,35 +180,76 @@ static void put_zeros(struct k_buf *b, uint64_t until)
 		k_buf_putc(b, 0);
 }
 
+/* The entry as its JSON has it; its size when that can be. */
+static struct k_entry entry_of(const struct k_json *v)
+{
+	const struct k_json *shape = k_json_find(v, "shape");
+	const char *type = k_json_string(k_json_find(v, "type")), *layout = k_json_string(k_json_find(v, "layout")), *name = k_json_string(k_json_find(v, "name"));
+	struct k_entry e = { .name = name ? name : "input", .type = type ? k_qtype_find(type, layout) : NULL, .ndim = (int)K_MIN(k_json_len(shape), 8u) };
+	struct k_err err = { 0 };
+
+	for (int k = 0; k < e.ndim; k++)
+		e.shape[k] = k_json_int(k_json_at(shape, (size_t)k));
+	if (!e.type || k_entry_size(&e, &err) < 0)
+		e.bytes = 0;
+	return e;
+}
+
+/* Digests of an entry's leaves behind leaves, and its own. What is too much to hash gets a wrong one. */
+static void hash_entry(struct k_buf *leaves, const struct k_json *v, const char *data, uint64_t data_len, uint64_t *hashed, uint8_t out[32])
+{
+	uint64_t off = K_MIN(size_of(v, "offset"), data_len), bytes = K_MIN(size_of(v, "bytes"), data_len - off);
+	struct k_entry e = entry_of(v);
+	size_t before = leaves->len;
+	struct k_err err = { 0 };
+	struct k_leaves l = { .n = 0 };
+
+	*hashed += bytes;
+	if (e.bytes == bytes && bytes)
+		k_entry_leaves(&e, &l);
+	if (*hashed > HASH_MOST || l.n < 2 || l.n > 4096) {
+		must(k_sha256_once(data + off, *hashed > HASH_MOST ? 0 : bytes, out, &err));
+		return;
+	}
+	for (uint64_t i = 0; i < l.n; i++) {
+		uint64_t at, n = k_leaf_at(&l, i, &at);
+
+		must(k_sha256_once(data + off + at, n, out, &err));
+		k_buf_put(leaves, out, 32);
+	}
+	must(k_sha256_once(leaves->data + before, leaves->len - before, out, &err));
+}
+
 /* Trailer and end mark behind the data, which begin at `start`. */
 static void put_trailer(struct k_buf *b, const struct k_json *entries, const uint8_t head_digest[32], size_t start)
 {
-	uint64_t n = k_json_len(entries), data_len = b->len - start, hashed = 0, total;
+	uint64_t n = k_json_len(entries), m, data_len = b->len - start, hashed = 0, total;
+	struct k_buf leaves, all;
 	struct k_err err = { 0 };
-	struct k_sha256 *all;
 	uint8_t digest[32];
 
+	k_buf_init(&leaves, 0);
+	k_buf_init(&all, 0);
+	k_buf_put(&all, head_digest, 32);
+	for (size_t i = 0; i < n; i++) {
+		/* Entries that overlap are refused before a digest is looked at. */
+		hash_entry(&leaves, k_json_at(entries, i), b->data + start, data_len, &hashed, digest);
+		k_buf_put(&all, digest, 32);
+	}
+	must(k_sha256_once(all.data, all.len, digest, &err));
+	m = leaves.len / 32;
 	put_zeros(b, start + k_align_up(data_len, KMF_ALIGN));
-	must(k_sha256_new(&all, &err));
-	k_sha256_add(all, head_digest, 32);
 	k_buf_put(b, KMF_DIGESTS, 8);
 	k_buf_put(b, &n, 8);
-	for (size_t i = 0; i < n; i++) {
-		const struct k_json *e = k_json_at(entries, i);
-		uint64_t off = K_MIN(size_of(e, "offset"), data_len), bytes = K_MIN(size_of(e, "bytes"), data_len - off);
-
-		/* Entries that overlap are refused before a digest is looked at. */
-		hashed += bytes;
-		must(k_sha256_once(b->data + start + off, hashed > HASH_MOST ? 0 : bytes, digest, &err));
-		k_sha256_add(all, digest, 32);
-		k_buf_put(b, digest, 32);
-	}
-	k_sha256_end(all, digest);
-	k_sha256_free(all);
+	k_buf_put(b, &m, 8);
+	k_buf_put(b, leaves.data, leaves.len);
+	k_buf_put(b, all.data + 32, all.len - 32);
 	k_buf_put(b, digest, 32);
 	k_buf_put(b, KMF_LAST, 8);
 	total = b->len + 8;
 	k_buf_put(b, &total, 8);
+	k_buf_fini(&leaves);
+	k_buf_fini(&all);
 }
 
 /* A whole container of a head and data, with everything that a digest protects made to fit. */

@@ -1,0 +1,221 @@
+/* io_place.c: see io_place.h. */
+#include "libcore/base.h"
+#include "libcore/fault.h"
+#include "libcore/io_place.h"
+#include "libcore/io_table.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct k_place {
+	char *path, *show;
+	int fd, temp_slot;
+	uint64_t bytes;
+};
+
+static int open_fd(struct k_place *p, enum k_place_how how, struct k_err *err)
+{
+	int flags = O_RDWR | O_CREAT | O_CLOEXEC | (how == K_PLACE_FRESH ? O_TRUNC : 0) | (how == K_PLACE_TEMP ? O_EXCL : 0);
+	struct stat st;
+
+	if (how == K_PLACE_TEMP) {
+		if (k_io_temp_is_ours(p->path))
+			return k_err_set(err, K_EUSAGE, "'%s' is written twice by the same command", p->show);
+		p->temp_slot = k_io_temp_begin(p->path);
+		if (p->temp_slot < 0)
+			return k_err_set(err, K_EIO, "cannot write '%s': too many files are being written", p->show);
+	}
+	p->fd = open(p->path, flags, 0666);
+	if (p->fd < 0 && errno == EEXIST) {
+		/* A killed process with our number left it: no live one can have it. */
+		unlink(p->path);
+		p->fd = open(p->path, flags, 0666);
+	}
+	if (p->fd < 0 || fstat(p->fd, &st) < 0)
+		return k_err_io(err, "cannot write '%s'", p->show);
+	if (!S_ISREG(st.st_mode))
+		return k_err_set(err, K_EIO, "cannot write '%s': '%s' is there and is no file", p->show, p->path);
+	p->bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+int k_place_open(struct k_place **out, const char *path, const char *show, enum k_place_how how, struct k_err *err)
+{
+	struct k_place *p = k_calloc(1, sizeof(*p));
+	int r;
+
+	*out = NULL;
+	if (!p)
+		return k_err_nomem(err, sizeof(*p), "an output");
+	p->fd = p->temp_slot = -1;
+	p->path = k_strdup(path);
+	p->show = k_strdup(show);
+	r = p->path && p->show ? open_fd(p, how, err) : k_err_nomem(err, strlen(path), "a file name");
+	if (r < 0) {
+		k_io_temp_end(p->temp_slot);
+		p->temp_slot = -1;
+		k_place_close(p);
+		return r;
+	}
+	*out = p;
+	return 0;
+}
+
+int k_place_size(struct k_place *p, uint64_t n, struct k_err *err)
+{
+	if (n > INT64_MAX || ftruncate(p->fd, (off_t)n) < 0)
+		return k_err_io(err, "cannot make '%s' %llu bytes long", p->show, (unsigned long long)n);
+	p->bytes = n;
+	if (n > 0 && fallocate(p->fd, 0, 0, (off_t)n) < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+		return k_err_io(err, "cannot reserve %llu bytes for '%s'", (unsigned long long)n, p->show);
+	return 0;
+}
+
+uint64_t k_place_bytes(const struct k_place *p) { return p->bytes; }
+
+int k_place_write(struct k_place *p, const void *data, size_t n, uint64_t off, struct k_err *err)
+{
+	const char *at = data;
+
+	while (n > 0) {
+		ssize_t did = -1;
+
+		errno = EIO;
+		if (!k_fault_io())
+			did = pwrite(p->fd, at, K_MIN(n, (size_t)1 << 30), (off_t)off);
+		if (did < 0 && errno == EINTR && !k_io_stopped())
+			continue;
+		if (did < 0)
+			return errno == EINTR ? k_err_set(err, K_ECANCEL, "stopped by a signal while writing '%s'", p->show) : k_err_io(err, "cannot write '%s'", p->show);
+		at += did;
+		off += (uint64_t)did;
+		n -= (size_t)did;
+	}
+	p->bytes = K_MAX(p->bytes, off);
+	return 0;
+}
+
+int k_place_read(struct k_place *p, void *data, size_t n, uint64_t off, struct k_err *err)
+{
+	char *at = data;
+
+	while (n > 0) {
+		ssize_t did = -1;
+
+		errno = EIO;
+		if (!k_fault_io())
+			did = pread(p->fd, at, K_MIN(n, (size_t)1 << 30), (off_t)off);
+		if (did < 0 && errno == EINTR && !k_io_stopped())
+			continue;
+		if (did < 0)
+			return k_err_io(err, "cannot read '%s'", p->path);
+		if (did == 0)
+			return k_err_set(err, K_ETRUNC, "'%s' ends at byte %llu", p->path, (unsigned long long)off);
+		at += did;
+		off += (uint64_t)did;
+		n -= (size_t)did;
+	}
+	return 0;
+}
+
+int k_place_sync(struct k_place *p, struct k_err *err)
+{
+	if (k_fault_io()) {
+		errno = EIO;
+		return k_err_io(err, "cannot write '%s'", p->show);
+	}
+	return fsync(p->fd) < 0 && errno != EINVAL && errno != ENOTSUP ? k_err_io(err, "cannot write '%s'", p->show) : 0;
+}
+
+int k_place_lock(struct k_place *p, struct k_err *err)
+{
+	if (flock(p->fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return k_err_set(err, K_EIO, "'%s' is being written by another process", p->show);
+	return 0;
+}
+
+int k_place_rename(struct k_place *p, const char *to, struct k_err *err)
+{
+	int r = k_place_sync(p, err), fd = p->fd;
+
+	p->fd = -1;
+	/* Network file systems report at close. */
+	if (close(fd) < 0 && errno != EINTR && r == 0)
+		r = k_err_io(err, "cannot write '%s'", p->show);
+	if (r == 0)
+		r = k_path_rename(p->path, to, err);
+	if (r == 0) {
+		k_io_temp_end(p->temp_slot);
+		p->temp_slot = -1;
+	}
+	k_place_close(p);
+	return r;
+}
+
+void k_place_close(struct k_place *p)
+{
+	if (!p)
+		return;
+	if (p->temp_slot >= 0) {
+		unlink(p->path);
+		k_io_temp_end(p->temp_slot);
+	}
+	if (p->fd >= 0)
+		close(p->fd);
+	k_free(p->path);
+	k_free(p->show);
+	k_free(p);
+}
+
+/* --- names ---------------------------------------------------------------------------------------- */
+
+/* The folder's entry is data too. One that may be written but not read cannot be synced. */
+static int sync_folder_of(const char *path, struct k_err *err)
+{
+	const char *slash = strrchr(path, '/');
+	char *folder = slash ? k_strndup(path, (size_t)(slash - path) + 1) : k_strdup(".");
+	int fd, r = 0;
+
+	if (!folder)
+		return k_err_nomem(err, strlen(path), "a file name");
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0 && fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP)
+		r = k_err_io(err, "cannot write the folder of '%s'", path);
+	if (fd >= 0)
+		close(fd);
+	k_free(folder);
+	return r;
+}
+
+int k_path_rename(const char *from, const char *to, struct k_err *err)
+{
+	if (rename(from, to) < 0)
+		return k_err_io(err, "cannot write '%s'", to);
+	return sync_folder_of(to, err);
+}
+
+int k_path_remove(const char *path, struct k_err *err)
+{
+	return unlink(path) < 0 && errno != ENOENT ? k_err_io(err, "cannot remove '%s'", path) : 0;
+}
+
+int k_path_remove_dir(const char *path, struct k_err *err)
+{
+	DIR *d = opendir(path);
+	struct dirent *e;
+	int r = 0;
+
+	if (!d)
+		return errno == ENOENT ? 0 : k_err_io(err, "cannot remove '%s'", path);
+	while (r == 0 && (e = readdir(d)) != NULL)
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && unlinkat(dirfd(d), e->d_name, 0) < 0)
+			r = k_err_io(err, "cannot remove '%s/%.200s'", path, e->d_name);
+	closedir(d);
+	if (r == 0 && rmdir(path) < 0)
+		r = k_err_io(err, "cannot remove '%s'", path);
+	return r;
+}
