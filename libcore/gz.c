@@ -1,4 +1,4 @@
-/* gz.c: unpacking gzip; the only includer of zlib.h.
+/* gz.c: unpacking gzip, and deflate as such; the only includer of zlib.h.
  *
  *     member | member | ... | zeros          each member: head, deflated bytes, CRC-32, length
  *
@@ -100,4 +100,49 @@ int k_gunzip_read(struct k_gunzip *z, void *dst, size_t n, size_t *got, struct k
 	if (r == 0 && z->z.avail_out && !z->between)
 		return k_err_set(err, K_ETRUNC, "'%s' is packed with gzip and ends early", z->name);
 	return r;
+}
+
+/* --- bare deflate ------------------------------------------------------------------------------------------------------- */
+
+/* The window is as wide for single bytes too, which look at none: zlib moves its tables with the window. Large blocks save code tables. */
+static const struct { int level, strategy, window, memory; } ways[] = {
+	[K_DEFLATE_HUFFMAN] = { 1, Z_HUFFMAN_ONLY, 15, 9 },
+	[K_DEFLATE_MATCH] = { 6, Z_DEFAULT_STRATEGY, 15, 9 },
+};
+
+int k_deflate(void *dst, size_t cap, size_t *len, const void *src, size_t n, enum k_deflate_how how, struct k_err *err)
+{
+	z_stream z = { .zalloc = take, .zfree = give, .next_in = (Bytef *)(uintptr_t)src, .avail_in = (uInt)n, .next_out = dst };
+	int rc;
+
+	K_ASSERT(n <= UINT_MAX && cap <= UINT_MAX);
+	z.avail_out = (uInt)cap;
+	*len = 0;
+	if (deflateInit2(&z, ways[how].level, Z_DEFLATED, -ways[how].window, ways[how].memory, ways[how].strategy) != Z_OK)
+		return k_err_nomem(err, (size_t)1 << 18, "packing");
+	rc = deflate(&z, Z_FINISH);
+	if (rc == Z_STREAM_END && z.avail_out)
+		*len = cap - z.avail_out;
+	deflateEnd(&z);
+	return 0;
+}
+
+int k_inflate(void *dst, size_t n, const void *src, size_t len, struct k_err *err)
+{
+	z_stream z = { .zalloc = take, .zfree = give, .next_in = (Bytef *)(uintptr_t)src, .avail_in = (uInt)len, .next_out = dst };
+	int rc;
+
+	K_ASSERT(n <= UINT_MAX && len <= UINT_MAX);
+	z.avail_out = (uInt)n;
+	if (inflateInit2(&z, -MAX_WBITS) != Z_OK)
+		return k_err_nomem(err, (size_t)1 << 15, "unpacking");
+	rc = inflate(&z, Z_FINISH);
+	inflateEnd(&z);
+	if (rc == Z_MEM_ERROR)
+		return k_err_nomem(err, (size_t)1 << 15, "unpacking");
+	if (rc == Z_STREAM_END && !z.avail_in && !z.avail_out)
+		return 0;
+	if (rc == Z_STREAM_END || rc == Z_BUF_ERROR || rc == Z_OK)
+		return k_err_set(err, K_EFORMAT, "%zu packed bytes are not those of %zu", len, n);
+	return k_err_set(err, K_EFORMAT, "the packed bytes are damaged: %s", z.msg ? z.msg : "they cannot be unpacked");
 }
