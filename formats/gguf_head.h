@@ -65,6 +65,13 @@ const char *k_gguf_string(const uint8_t **p, size_t *len);
 /* Elements of tokenizer.ggml.tokens, 0 when there is no such array of strings. */
 int64_t k_gguf_n_tokens(const struct k_gguf *g);
 
+/* The side file that holds the keys of a GGUF that nothing else of a checkpoint says (general.name, general.license, ...), as a JSON
+ * object: so they come back when it is written as GGUF again. Is this such a key? */
+#define K_GGUF_KEYS_FILE "gguf_keys.json"
+bool k_gguf_is_kept(const char *key);
+/* Our own key: all ids that end a turn, where there is more than one. */
+#define K_GGUF_STOPS_KEY "kimi.stop_token_ids"
+
 /* All side files that the keys can make. A file without keys of its architecture makes no config.json. */
 int k_gguf_files(const struct k_gguf *g, struct k_files *files, struct k_err *err) K_MUST_USE;
 /* The tokenizer's. keys: the numbers and strings as JSON; vocab: rows of the embedding, 0 unknown. */

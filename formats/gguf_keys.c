@@ -2,6 +2,7 @@
  *
  *   keys -> one JSON object -> k_arch_gguf_config         -> config.json
  *                           -> ids, general.sampling.*   -> generation_config.json
+ *                           -> general.*               -> gguf_keys.json
  *                           -> gguf_tokens.c             -> tokenizer.json, tokenizer_config.json
  *
  * Long arrays are token lists; they do not go through JSON values, of which each would take several times its bytes. */
@@ -195,19 +196,21 @@ static int set(struct k_json *obj, const char *member, struct k_json *value, str
 	return k_json_set(obj, member, value) < 0 ? k_err_nomem(err, sizeof(void *), member) : 0;
 }
 
-/* The ids that end a turn: one, or a list without doubles. */
-static int make_ends(const struct k_gguf *g, struct k_json *config, struct k_err *err)
+/* The ids that end a turn: one, or a list without doubles. Our own key lists all of them. */
+static int make_ends(const struct k_gguf *g, struct k_json *keys, struct k_json *config, struct k_err *err)
 {
-	static const char *const keys[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id" };
-	int64_t top = k_gguf_n_tokens(g) - 1, ids[K_LEN(keys)], id;
-	struct k_json *list;
+	static const char *const names[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id" };
+	int64_t top = k_gguf_n_tokens(g) - 1, ids[K_LEN(names)], id;
+	struct k_json *list = k_json_find(keys, K_GGUF_STOPS_KEY);
 	size_t n = 0;
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < K_LEN(keys); i++) {
+	if (k_json_kind(list) == K_JSON_ARRAY)
+		return set(config, "eos_token_id", k_json_keep(list), err);
+	for (size_t i = 0; r == 0 && i < K_LEN(names); i++) {
 		bool twice = false;
 
-		r = k_gguf_int_or(g, keys[i], 0, top < 0 ? INT32_MAX : top, -1, &id, err);
+		r = k_gguf_int_or(g, names[i], 0, top < 0 ? INT32_MAX : top, -1, &id, err);
 		for (size_t k = 0; k < n; k++)
 			twice |= ids[k] == id;
 		if (id >= 0 && !twice)
@@ -227,7 +230,7 @@ static int make_ends(const struct k_gguf *g, struct k_json *config, struct k_err
 	return r;
 }
 
-static int make_generation(const struct k_gguf *g, const struct k_json *keys, struct k_files *files, struct k_err *err)
+static int make_generation(const struct k_gguf *g, struct k_json *keys, struct k_files *files, struct k_err *err)
 {
 	static const struct { const char *key, *member; } members[] = {
 		{ "tokenizer.ggml.bos_token_id", "bos_token_id" }, { "tokenizer.ggml.padding_token_id", "pad_token_id" },
@@ -235,7 +238,7 @@ static int make_generation(const struct k_gguf *g, const struct k_json *keys, st
 		{ "general.sampling.min_p", "min_p" },
 	};
 	struct k_json *config = k_json_object();
-	int r = config ? make_ends(g, config, err) : k_err_nomem(err, sizeof(void *), "generation_config.json");
+	int r = config ? make_ends(g, keys, config, err) : k_err_nomem(err, sizeof(void *), "generation_config.json");
 
 	for (size_t i = 0; r == 0 && i < K_LEN(members); i++) {
 		struct k_json *v = k_json_find(keys, members[i].key);
@@ -246,6 +249,34 @@ static int make_generation(const struct k_gguf *g, const struct k_json *keys, st
 	if (r == 0 && k_json_len(config))
 		r = put_json(files, "generation_config.json", config, err);
 	k_json_free(config);
+	return r;
+}
+
+/* --- gguf_keys.json --------------------------------------------------------------------------------------------------------- */
+
+bool k_gguf_is_kept(const char *key)
+{
+	static const char *const made[] = { "general.architecture", "general.type", "general.file_type", "general.quantization_version",
+		"general.alignment" };
+
+	for (size_t i = 0; i < K_LEN(made); i++)
+		if (strcmp(key, made[i]) == 0)
+			return false;
+	return strncmp(key, "general.", 8) == 0 && strncmp(key, "general.sampling.", 17) != 0;
+}
+
+static int make_kept(const struct k_json *keys, struct k_files *files, struct k_err *err)
+{
+	struct k_json *kept = k_json_object(), *v;
+	const char *key;
+	int r = kept ? 0 : k_err_nomem(err, sizeof(void *), K_GGUF_KEYS_FILE);
+
+	for (void *it = NULL; r == 0 && k_json_next(keys, &it, &key, &v); )
+		if (k_gguf_is_kept(key))
+			r = set(kept, key, k_json_keep(v), err);
+	if (r == 0 && k_json_len(kept))
+		r = put_json(files, K_GGUF_KEYS_FILE, kept, err);
+	k_json_free(kept);
 	return r;
 }
 
@@ -262,6 +293,8 @@ int k_gguf_files(const struct k_gguf *g, struct k_files *files, struct k_err *er
 		r = find_vocab(g, arch, keys, &vocab, err);
 	if (r == 0 && arch)
 		r = make_config(g, arch, keys, files, err);
+	if (r == 0 && arch)
+		r = make_kept(keys, files, err);
 	if (r == 0)
 		r = make_generation(g, keys, files, err);
 	if (r == 0)

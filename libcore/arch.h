@@ -55,6 +55,7 @@ struct k_weight {
 	bool (*when)(const struct k_hp *, int64_t layer);
 	bool per_layer, optional;
 	/* Row order of the GGUF form (llama's q and k), filled with rows entries; NULL: the same order. */
+	const char *gguf_shape;         /* written so; NULL: as shape */
 	void (*gguf_rows)(const struct k_hp *, int32_t *order, int64_t rows);
 	bool pad_zero;                  /* the stored first/last dimension may be longer when the tail is zero */
 };

@@ -280,6 +280,7 @@ int64_t k_arch_dim(const struct k_hp *h, const char *letter)
 	const struct { const char *letter; int64_t value; } all[] = {
 		{ "V", h->n_vocab }, { "D", h->n_embd }, { "F", h->n_ff },
 		{ "E", h->n_expert }, { "Fe", h->n_ff_expert }, { "Fs", h->n_shared * h->n_ff_expert },
+		{ "H", h->n_head }, { "n", h->d_nope }, { "v", h->d_v },
 		{ "Hq", h->n_head * h->head_dim }, { "Hkv", h->n_head_kv * h->head_dim },
 		{ "Hk", h->kda_head }, { "d", h->kda_dim }, { "P", h->kda_head * h->kda_dim }, { "K", h->kda_conv },
 		{ "r", h->kv_lora }, { "rq", h->q_lora }, { "ra", h->kv_lora + h->d_rope },

@@ -5,6 +5,7 @@
  *
  * ln 2 is used in two parts; the first has 33 bits, so that its product with n is exact. */
 #include "libcore/base.h"
+#include "libcore/dtype.h"
 #include "libcore/explog.h"
 
 #define LN2_HIGH 0x1.62e42feep-1
@@ -42,4 +43,23 @@ double k_log(double x)
 	for (int k = LOG_TERMS; k >= 3; k -= 2)
 		sum = (sum + 1.0 / k) * square;
 	return n * LN2_HIGH + (n * LN2_LOW + (2 * s * sum + 2 * s));
+}
+
+float k_decay_from_log(float a_log)
+{
+	double x = (double)a_log;
+
+	return -(float)k_exp(x < -700 ? -700 : x > 700 ? 700 : x);
+}
+
+float k_decay_to_log(float a)
+{
+	float best = (float)k_log(-(double)a), tries[3] = { best };
+
+	tries[1] = k_f32_from_bits(k_f32_bits(best) + 1);
+	tries[2] = k_f32_from_bits(k_f32_bits(best) - 1);
+	for (size_t i = 0; i < K_LEN(tries); i++)
+		if (k_decay_from_log(tries[i]) == a)
+			return tries[i];
+	return best;
 }

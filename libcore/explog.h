@@ -9,4 +9,8 @@
 double k_exp(double x);                 /* |x| <= 700 */
 double k_log(double x);                 /* x > 0, normal */
 
+/* GGUF's form of KDA's decay, a = -exp(A_log), and back: of the f32 values near log(-a) the one that gives a again, where one does. */
+float k_decay_from_log(float a_log);    /* -infinity or 0 where f32 ends */
+float k_decay_to_log(float a);          /* a < 0 */
+
 #endif

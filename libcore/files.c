@@ -66,7 +66,7 @@ bool k_files_known(const char *name)
 	static const char *const names[] = {
 		"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
 		"added_tokens.json", "tiktoken.model", "chat_template.jinja", "vocab.json", "merges.txt", "preprocessor_config.json",
-		"LICENSE", "README.md",
+		"gguf_keys.json", "LICENSE", "README.md",
 	};
 
 	for (size_t i = 0; i < K_LEN(names); i++)

@@ -4,13 +4,10 @@
  *                                                                 transposed k_b, then v_b
  *   ssm_a = -exp(A_log)                                       ->  A_log, f32
  *
- * What is plain and of one type stays so; other types cannot be transposed and become f32, in which all of their values are exact.
- *
- * The logarithm is computed in double. Of the f32 values near it that one is taken which gives ssm_a back, where one does. */
+ * What is plain and of one type stays so; other types cannot be transposed and become f32, in which all of their values are exact. */
 #include "libcore/base.h"
 #include <math.h>
 #include <stdio.h>
-#include "libcore/dtype.h"
 #include "libcore/explog.h"
 #include "libcore/import.h"
 #include "libcore/map.h"
@@ -76,18 +73,6 @@ static int make_kv_b(const struct k_raw *t, int64_t slice K_UNUSED, int64_t row,
 
 /* --- A_log ---------------------------------------------------------------------------------------------------------------- */
 
-static float log_of(float a)
-{
-	float best = (float)k_log((double)a), tries[3] = { best };
-
-	tries[1] = k_f32_from_bits(k_f32_bits(best) + 1);
-	tries[2] = k_f32_from_bits(k_f32_bits(best) - 1);
-	for (size_t i = 0; i < K_LEN(tries); i++)
-		if ((float)k_exp((double)tries[i]) == a)
-			return tries[i];
-	return best;
-}
-
 static int make_a_log(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err)
 {
 	int64_t cols = k_shape_cols(t->ndim, t->shape);
@@ -98,7 +83,7 @@ static int make_a_log(const struct k_raw *t, int64_t slice, int64_t row, int64_t
 		if (!(to[i] < 0) || !isfinite(to[i]))
 			return k_err_set(err, K_EFORMAT, "'%s': %s has %g for head %lld, wanted a number below 0", t->file, t->name, (double)to[i],
 				(long long)(row * cols + i));
-		to[i] = log_of(-to[i]);
+		to[i] = k_decay_to_log(to[i]);
 	}
 	return r;
 }

@@ -186,6 +186,15 @@ void k_tokenizer_free(struct k_tokenizer *t)
 
 /* --- look-ups ----------------------------------------------------------------------------------------------------------- */
 
+const char *k_tokenizer_pattern(const struct k_tokenizer *t)
+{
+	static const char *const names[] = {
+		[K_SPLIT_KIMI] = "kimi", [K_SPLIT_LLAMA3] = "llama3", [K_SPLIT_GPT2] = "gpt2", [K_SPLIT_DIGITS] = "digits",
+	};
+
+	return names[t->split];
+}
+
 int32_t k_tokenizer_vocab(const struct k_tokenizer *t) { return t->n; }
 int32_t k_tokenizer_bos(const struct k_tokenizer *t) { return t->bos; }
 int32_t k_tokenizer_eos(const struct k_tokenizer *t) { return t->eos; }

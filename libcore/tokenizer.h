@@ -29,6 +29,8 @@ enum {
 /* Appends. text must be UTF-8 (K_EFORMAT with the offset otherwise). Linear-time on hostile text (1 MiB of one letter). */
 int k_tokenizer_encode(const struct k_tokenizer *t, const char *text, size_t len, int flags, struct k_ids *out, struct k_err *err) K_MUST_USE;
 
+/* How a text is cut into pieces: "kimi", "llama3", "gpt2", "digits" (single digits, then GPT-2). */
+const char *k_tokenizer_pattern(const struct k_tokenizer *t);
 int32_t k_tokenizer_vocab(const struct k_tokenizer *t);         /* ids are below this */
 /* Bytes of one token: for a special its text. NULL, *len 0 when the id has none (a hole in the vocabulary). Lives as long as t. */
 const char *k_tokenizer_bytes(const struct k_tokenizer *t, int32_t id, size_t *len);

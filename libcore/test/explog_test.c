@@ -1,4 +1,4 @@
-/* explog_test.c: exp and log against libm, over the arguments that they are for. */
+/* explog_test.c: exp and log against libm, over the arguments that they are for; the decay of KDA there and back. */
 #include "libcore/base.h"
 #include <math.h>
 #include "libcore/explog.h"
@@ -17,4 +17,20 @@ K_TEST(explog_against_libm)
 	}
 	K_CHECK_MSG(unlike == 0, "%d of %d differ in f32", unlike, n);
 	K_CHECK(k_exp(0) == 1 && k_log(1) == 0 && k_exp(-700) > 0);
+}
+
+K_TEST(explog_decay)
+{
+	int same = 0, n = 0;
+
+	for (float x = -16; x < 16; x += 0.0137f, n++) {
+		float a = k_decay_from_log(x), back = k_decay_to_log(a);
+
+		K_CHECK_MSG(a == -(float)exp((double)x), "%.9g", (double)x);
+		K_CHECK_MSG(k_decay_from_log(back) == a, "%.9g comes back as %.9g", (double)x, (double)back);
+		same += back == x;
+	}
+	/* Where |x| < 1 several x have one decay. */
+	K_CHECK_MSG(same > n * 9 / 10, "%d of %d", same, n);
+	K_CHECK(isinf(k_decay_from_log(90)) && k_decay_from_log(-120) == 0);
 }

@@ -1,0 +1,285 @@
+/* gguf_ways.c: how a block of an entry becomes its bytes in a GGUF, and how those become the entry's values again.
+ *
+ *   copy      GGUF's own types, plain types that stay
+ *   convert   values -> a plain type
+ *   int4      i4g32 -> q4_0: codes carry over, nibble for nibble; the scale bf16 -> f16, each one tested
+ *   int8      i8row -> q8_0: codes carry over, the row's scale f32 -> f16 before each 32 of them, tested
+ *   mxfp4     rows of scales and codes -> blocks: bits move
+ *   kv_b      [heads * (nope + v), lora] -> of each head the first nope rows transposed | the others
+ *   neg_exp   A_log -> -exp(A_log)
+ *
+ * A scale that f16 does not hold exactly is refused, unless the loss is allowed: then it is the nearest one. */
+#include "libcore/base.h"
+#include "formats/gguf_write.h"
+#include "libcore/dtype.h"
+#include "libcore/explog.h"
+
+enum { GROUP = 32, Q4_BYTES = 18, Q8_BYTES = 34, MX_BYTES = 17 };
+#define F16_LARGEST 65504.0f
+
+static const struct k_entry *entry_of(const struct k_gguf_rows *r) { return &r->plan->c->entries[r->entry]; }
+static const struct k_gguf_from *from_of(const struct k_gguf_rows *r) { return &r->plan->from[r->entry]; }
+static const struct k_gguf_part *part_of(const struct k_gguf_rows *r) { return &r->plan->parts[from_of(r)->part]; }
+
+static void put16(uint8_t *p, uint16_t v) { memcpy(p, &v, sizeof(v)); }
+
+/* --- scales --------------------------------------------------------------------------------------------------------------- */
+
+static int put_half(uint8_t *p, float scale, const struct k_gguf_rows *r, int64_t row, int64_t group, struct k_err *err)
+{
+	uint16_t half = k_f16_from_f32(scale);
+	char name[1100];
+
+	if (k_f16_to_f32(half) != scale) {
+		if (!r->plan->lossy)
+			return k_err_set(err, K_ENO, "'%s': %s, row %lld, group %lld (columns %lld to %lld): the scale %.9g is not exact in f16 (--lossy "
+				"takes the nearest)", r->plan->c->path, k_entry_slice_name(entry_of(r), r->slice, name, sizeof(name)), (long long)row,
+				(long long)group, (long long)(group * GROUP), (long long)(group * GROUP + GROUP - 1), (double)scale);
+		if (scale > F16_LARGEST || scale < -F16_LARGEST)
+			half = k_f16_from_f32(scale < 0 ? -F16_LARGEST : F16_LARGEST);
+	}
+	put16(p, half);
+	return 0;
+}
+
+/* --- quantised types ------------------------------------------------------------------------------------------------------ */
+
+/* 16 bytes of neighbours -> 16 bytes whose low nibbles are the first half of the group. */
+static void turn_nibbles(uint8_t *restrict to, const uint8_t *restrict from)
+{
+	for (int k = 0; k < 8; k++) {
+		to[2 * k] = (uint8_t)((from[k] & 15) | from[k + 8] << 4);
+		to[2 * k + 1] = (uint8_t)(from[k] >> 4 | (from[k + 8] & 0xf0));
+	}
+}
+
+static int put_q4_0(uint8_t *to, const uint8_t *packed, const uint16_t *scales, int64_t cols, const struct k_gguf_rows *r, int64_t row,
+	struct k_err *err)
+{
+	for (int64_t g = 0; g < cols / GROUP; g++, to += Q4_BYTES, packed += 16) {
+		if (put_half(to, k_bf16_to_f32(scales[g]), r, row, g, err) < 0)
+			return err->code;
+		turn_nibbles(to + 2, packed);
+	}
+	return 0;
+}
+
+static int make_int4(const struct k_gguf_rows *r, void *const *dst, struct k_err *err)
+{
+	const struct k_qtype *t = entry_of(r)->type;
+	int64_t cols = k_entry_cols(entry_of(r)), groups = cols / GROUP;
+	size_t packed_bytes = (size_t)t->granule * (size_t)cols / 2, row_bytes = (size_t)groups * Q4_BYTES;
+	uint8_t *packed = k_aligned(packed_bytes + (size_t)t->granule * (size_t)groups * 2), *to = dst[0];
+	const uint8_t *p = r->src;
+	int e = 0;
+
+	if (!packed)
+		return k_err_nomem(err, packed_bytes, entry_of(r)->name);
+	for (int64_t i = 0; e == 0 && i < r->n_rows; i += t->granule) {
+		uint16_t *scales = (uint16_t *)(void *)(packed + packed_bytes);
+		int rows = (int)K_MIN((int64_t)t->granule, r->n_rows - i);
+
+		k_i4g32_to_ct(t, p, packed, scales, cols, rows);
+		for (int k = 0; e == 0 && k < rows; k++, to += row_bytes)
+			e = put_q4_0(to, packed + (size_t)k * (size_t)cols / 2, scales + k * groups, cols, r, r->row + i + k, err);
+		p += t->granule_bytes(cols, rows);
+	}
+	k_free(packed);
+	return e;
+}
+
+static int make_int8(const struct k_gguf_rows *r, void *const *dst, struct k_err *err)
+{
+	int64_t cols = k_entry_cols(entry_of(r));
+	const uint8_t *p = r->src;
+	uint8_t *to = dst[0];
+
+	for (int64_t i = 0; i < r->n_rows; i++, p += 4 + cols)
+		for (int64_t g = 0; g < cols / GROUP; g++, to += Q8_BYTES) {
+			float scale;
+
+			memcpy(&scale, p, sizeof(scale));
+			if (put_half(to, scale, r, r->row + i, g, err) < 0)
+				return err->code;
+			memcpy(to + 2, p + 4 + g * GROUP, GROUP);
+		}
+	return 0;
+}
+
+static int make_mxfp4(const struct k_gguf_rows *r, void *const *dst, struct k_err *err K_UNUSED)
+{
+	int64_t groups = k_entry_cols(entry_of(r)) / GROUP;
+	const uint8_t *scale = r->src, *code;
+	uint8_t *to = dst[0];
+
+	for (int64_t i = 0; i < r->n_rows; i++, scale = code) {
+		code = scale + groups;
+		for (int64_t g = 0; g < groups; g++, to += MX_BYTES, code += 16) {
+			to[0] = scale[g];
+			turn_nibbles(to + 1, code);
+		}
+	}
+	return 0;
+}
+
+/* --- values --------------------------------------------------------------------------------------------------------------- */
+
+static int make_convert(const struct k_gguf_rows *r, void *const *dst, struct k_err *err)
+{
+	static const struct k_quant_opts none;
+
+	return part_of(r)->type->quant(dst[0], r->values, k_entry_cols(entry_of(r)), (int)r->n_rows, &none, err);
+}
+
+static int make_neg_exp(const struct k_gguf_rows *r, void *const *dst, struct k_err *err)
+{
+	int64_t n = r->n_rows * k_entry_cols(entry_of(r));
+	float *to = dst[0];
+
+	for (int64_t i = 0; i < n; i++) {
+		to[i] = k_decay_from_log(r->values[i]);
+		if (!(to[i] < 0) || k_f32_bits(to[i]) == 0xff800000)
+			return k_err_set(err, K_EFORMAT, "'%s': %s is %.9g for head %lld, and exp of it is no f32", r->plan->c->path, entry_of(r)->name,
+				(double)r->values[i], (long long)(r->row * k_entry_cols(entry_of(r)) + i));
+	}
+	return 0;
+}
+
+static void decode_neg_exp(const struct k_gguf_rows *r, const void *const *dst, float *out)
+{
+	int64_t n = r->n_rows * k_entry_cols(entry_of(r));
+	const float *from = dst[0];
+
+	for (int64_t i = 0; i < n; i++)
+		out[i] = k_decay_to_log(from[i]);
+}
+
+/* --- kv_b ----------------------------------------------------------------------------------------------------------------- */
+
+/* Moves rows of the entry, in the parts' type, to their places or back. */
+static void move_row(const struct k_gguf_part *part, int64_t row, uint8_t *values, void *const *dst, bool back)
+{
+	int64_t lora = part[0].shape[1], nope = part[0].shape[2], dv = part[1].shape[1];
+	int64_t head = row / (nope + dv), in = row % (nope + dv);
+	size_t e = (size_t)part[0].type->elem_bytes, step = in < nope ? (size_t)nope * e : e;
+	uint8_t *at = in < nope ? (uint8_t *)dst[0] + (size_t)(head * lora * nope + in) * e
+		: (uint8_t *)dst[1] + (size_t)((head * dv + in - nope) * lora) * e;
+
+	for (int64_t j = 0; j < lora; j++, at += step, values += e)
+		if (back)
+			memcpy(values, at, e);
+		else
+			memcpy(at, values, e);
+}
+
+static int make_kv_b(const struct k_gguf_rows *r, void *const *dst, struct k_err *err)
+{
+	static const struct k_quant_opts none;
+	const struct k_gguf_part *part = part_of(r);
+	int64_t cols = k_entry_cols(entry_of(r));
+	size_t row_bytes = (size_t)cols * (size_t)part->type->elem_bytes;
+	uint8_t *one = k_aligned(row_bytes);
+	int e = one ? 0 : k_err_nomem(err, row_bytes, entry_of(r)->name);
+
+	for (int64_t i = 0; e == 0 && i < r->n_rows; i++) {
+		if (part->type == entry_of(r)->type)
+			memcpy(one, (const uint8_t *)r->src + (size_t)i * row_bytes, row_bytes);
+		else
+			e = part->type->quant(one, r->values + i * cols, cols, 1, &none, err);
+		if (e == 0)
+			move_row(part, r->row + i, one, dst, false);
+	}
+	k_free(one);
+	return e;
+}
+
+static void decode_kv_b(const struct k_gguf_rows *r, const void *const *dst, float *out)
+{
+	const struct k_gguf_part *part = part_of(r);
+	int64_t cols = k_entry_cols(entry_of(r));
+	void *const places[2] = { (void *)(uintptr_t)dst[0], (void *)(uintptr_t)dst[1] };
+
+	/* The row's bytes stand at the end of its floats, which are made from the first on. */
+	for (int64_t i = 0; i < r->n_rows; i++, out += cols) {
+		uint8_t *bytes = (uint8_t *)(out + cols) - (size_t)cols * (size_t)part->type->elem_bytes;
+
+		move_row(part, r->row + i, bytes, places, true);
+		for (int64_t j = 0; j < cols; j++) {
+			uint8_t elem[4];
+
+			memcpy(elem, bytes + (size_t)j * (size_t)part->type->elem_bytes, (size_t)part->type->elem_bytes);
+			part->type->dequant(out + j, elem, 1, 1, 0);
+		}
+	}
+}
+
+const struct k_gguf_way k_gguf_copy = { "copy", K_GGUF_BYTES, false, NULL, NULL };
+const struct k_gguf_way k_gguf_convert = { "convert", K_GGUF_ROWS, true, make_convert, NULL };
+const struct k_gguf_way k_gguf_int4 = { "int4", K_GGUF_ROWS, false, make_int4, NULL };
+const struct k_gguf_way k_gguf_int8 = { "int8", K_GGUF_ROWS, false, make_int8, NULL };
+const struct k_gguf_way k_gguf_mxfp4 = { "mxfp4", K_GGUF_ROWS, false, make_mxfp4, NULL };
+const struct k_gguf_way k_gguf_kv_b = { "kv_b", K_GGUF_SLICE, true, make_kv_b, decode_kv_b };
+const struct k_gguf_way k_gguf_neg_exp = { "neg_exp", K_GGUF_SLICE, true, make_neg_exp, decode_neg_exp };
+
+/* --- order of rows -------------------------------------------------------------------------------------------------------- */
+
+/* Of a vector each element is a row. *n rows of *bytes each, from *first on. */
+static void moved_rows(const struct k_gguf_rows *r, int64_t *first, int64_t *n, size_t *bytes, int64_t *cols)
+{
+	const struct k_gguf_part *t = part_of(r);
+	bool vector = t->ndim < 2;
+
+	*cols = vector ? 1 : k_shape_cols(t->ndim, t->shape);
+	*bytes = t->type->granule_bytes(*cols, 1);
+	*first = vector ? 0 : r->row;
+	*n = vector ? k_shape_cols(t->ndim, t->shape) : r->n_rows;
+}
+
+static int order_rows(const struct k_gguf_rows *r, uint8_t *dst, struct k_err *err)
+{
+	const int32_t *order = from_of(r)->order;
+	int64_t first, n, cols;
+	uint8_t *copy;
+	size_t bytes;
+
+	moved_rows(r, &first, &n, &bytes, &cols);
+	copy = k_alloc((size_t)n * bytes);
+	if (!copy)
+		return k_err_nomem(err, (size_t)n * bytes, entry_of(r)->name);
+	memcpy(copy, dst, (size_t)n * bytes);
+	for (int64_t i = 0; i < n; i++)
+		memcpy(dst + (size_t)(order[first + i] - first) * bytes, copy + (size_t)i * bytes, bytes);
+	k_free(copy);
+	return 0;
+}
+
+int k_gguf_make_rows(const struct k_gguf_rows *r, void *const *dst, struct k_err *err)
+{
+	const struct k_gguf_from *f = from_of(r);
+	const struct k_gguf_part *t = part_of(r);
+	int e = 0;
+
+	if (f->way->make)
+		e = f->way->make(r, dst, err);
+	else
+		memcpy(dst[0], r->src, t->type->granule_bytes(k_shape_cols(t->ndim, t->shape), 1) * (size_t)r->n_rows);
+	return e == 0 && f->order ? order_rows(r, dst[0], err) : e;
+}
+
+void k_gguf_decode_rows(const struct k_gguf_rows *r, const void *const *dst, float *out)
+{
+	const struct k_gguf_from *f = from_of(r);
+	int64_t first, n, cols;
+	size_t bytes;
+
+	if (f->way->decode) {
+		f->way->decode(r, dst, out);
+		return;
+	}
+	moved_rows(r, &first, &n, &bytes, &cols);
+	for (int64_t i = 0; i < n; i++) {
+		int64_t at = f->order ? f->order[first + i] - first : i;
+
+		part_of(r)->type->dequant(out + i * cols, (const uint8_t *)dst[0] + (size_t)at * bytes, cols, 1, 0);
+	}
+}
