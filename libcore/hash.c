@@ -130,8 +130,8 @@ static int new_key(struct k_key **out, EVP_PKEY *pkey, const char *what, struct 
 	if (EVP_PKEY_get_base_id(pkey) == EVP_PKEY_EC && EVP_PKEY_get_group_name(pkey, curve, sizeof(curve), NULL) == 1)
 		md = digest_of(curve);
 	if (!md)
-		r = k_err_set(err, K_EUNSUP, "'%s': a key of kind %s%s%s%s; model signatures are made with ECDSA on P-256, P-384 or P-521", what, kind ? kind : "?",
-			*curve ? " on " : "", curve, EVP_PKEY_get_base_id(pkey) == EVP_PKEY_ED25519 ? ", which is not in their registry" : "");
+		r = k_err_set(err, K_EUNSUP, "'%s': a key of kind %s%s%s%s; model signatures are made with ECDSA on P-256, P-384 or P-521", what,
+			kind ? kind : "?", *curve ? " on " : "", curve, EVP_PKEY_get_base_id(pkey) == EVP_PKEY_ED25519 ? ", which is not in their registry" : "");
 	key = r == 0 ? k_alloc(sizeof(*key)) : NULL;
 	if (r == 0 && !key)
 		r = k_err_nomem(err, sizeof(*key), "a key");
@@ -210,7 +210,7 @@ int k_key_hint(const struct k_key *key, char out[65], struct k_err *err)
 	int r;
 
 	/* One key has one text, however the point was spelt in the file. */
-	if (bio && EVP_PKEY_set_utf8_string_param(key->pkey, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, OSSL_PKEY_EC_POINT_CONVERSION_FORMAT_UNCOMPRESSED) == 1 &&
+	if (bio && EVP_PKEY_set_utf8_string_param(key->pkey, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, "uncompressed") == 1 &&
 	    PEM_write_bio_PUBKEY(bio, key->pkey) == 1)
 		n = BIO_get_mem_data(bio, &pem);
 	r = n > 0 ? k_sha256_once(pem, (size_t)n, digest, err) : k_err_nomem(err, 0, "the text of a key");

@@ -100,11 +100,11 @@ static int read_material(struct bundle *u, const struct k_json *root, const char
 
 	for (int i = 0; r == 0 && certificates[i]; i++)
 		if (k_json_find(material, certificates[i]))
-			return k_err_set(err, K_EUNSUP, "'%s': signed with a certificate or without a key; that needs another verifier (model_signing verify)", what);
+			return k_err_set(err, K_EUNSUP, "'%s': signed with a certificate; that needs another verifier (model_signing verify)", what);
 	if (r == 0)
 		r = only(material, names, "verificationMaterial", err);
 	if (r == 0 && k_json_len(k_json_find(material, "tlogEntries")) > 0)
-		return k_err_set(err, K_EUNSUP, "'%s': signed with an entry in a transparency log; that needs another verifier (model_signing verify)", what);
+		return k_err_set(err, K_EUNSUP, "'%s': signed by way of a transparency log; that needs another verifier (model_signing verify)", what);
 	if (r == 0)
 		r = k_json_get_object(material, "publicKey", &key, what, err);
 	snprintf(where, sizeof(where), "%s: publicKey", what);
@@ -230,7 +230,10 @@ int k_oms_read(struct k_oms **out, const char *text, size_t n, const struct k_ke
 		return k_err_nomem(err, sizeof(*o), "a signature");
 	k_arena_init(&o->arena);
 	k_buf_init(&payload, 0);
-	r = n && *text == '{' ? k_json_parse(&root, text, n, K_JSON_STRICT, what, err) : k_err_set(err, K_EFORMAT, "'%s' is no bundle: it is no JSON object", what);
+	if (n == 0 || *text != '{')
+		r = k_err_set(err, K_EFORMAT, "'%s' is no bundle: it is no JSON object", what);
+	else
+		r = k_json_parse(&root, text, n, K_JSON_STRICT, what, err);
 	if (r == 0)
 		r = read_bundle(&u, root, what, err);
 	if (r == 0)

@@ -1,6 +1,6 @@
 /* oms.h: what a signature says of a model: an OpenSSF Model Signing bundle (formats.md 10.2), made and read. No file is opened here.
  *
- *   bundle:    {"mediaType", "verificationMaterial": {"publicKey": {"hint"}}, "dsseEnvelope": {"payload": base64, "payloadType", "signatures"}}
+ *   bundle:    {"mediaType", "verificationMaterial": {"publicKey": {"hint"}}, "dsseEnvelope": {"payload", "payloadType", "signatures"}}
  *   signed:    "DSSEv1 28 application/vnd.in-toto+json LEN " and the payload's bytes
  *   payload:   an in-toto statement; its predicate has "serialization" (the method), "resources" (names and digests), and our "ktools":
  *              {"format": 1, "files": [{"name", "bytes", "shard_size", "shards": [hex]}], "container": {"identity", "entries":
@@ -51,8 +51,8 @@ int k_oms_room(struct k_oms *o, struct k_oms_file *f, struct k_err *err) K_MUST_
 void k_oms_pae(struct k_buf *b, const void *payload, size_t n);
 /* Signs: appends the bundle. What names the model in errors: a name that no manifest can hold is K_EUNSUP. */
 int k_oms_write(const struct k_oms *o, const struct k_key *key, struct k_buf *b, struct k_err *err) K_MUST_USE;
-/* Verifies and reads a bundle, in this order: its form (K_EFORMAT), kinds that need another verifier (K_EUNSUP), the key's hint and the signature (K_ENO), and
- * only then what was signed. what names the bundle. Free with k_oms_free. */
+/* Verifies and reads a bundle, in this order: its form (K_EFORMAT), kinds that need another verifier (K_EUNSUP), the key's hint and the
+ * signature (K_ENO), and only then what was signed. what names the bundle. Free with k_oms_free. */
 int k_oms_read(struct k_oms **out, const char *text, size_t n, const struct k_key *key, const char *what, struct k_err *err) K_MUST_USE;
 void k_oms_free(struct k_oms *o);                       /* takes NULL */
 /* The file of this name, or NULL. */

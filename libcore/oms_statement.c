@@ -221,7 +221,8 @@ static int get_method(struct reading *r, const struct k_json *predicate)
 	if (rc == 0)
 		rc = k_json_bool_or(s, "allow_symlinks", false, &r->o->links, r->what, r->err);
 	if (rc == 0 && (strcmp(hash, "sha256") != 0 || (strcmp(method, "files") != 0 && strcmp(method, "shards") != 0)))
-		rc = k_err_set(r->err, K_EUNSUP, "'%s': signed by method %s with %s; files and shards with sha256 are known here", r->what, method, hash);
+		rc = k_err_set(r->err, K_EUNSUP, "'%s': signed by method %s with %s; files and shards with sha256 are known here", r->what, method,
+			hash);
 	if (rc < 0)
 		return rc;
 	r->o->by_shards = strcmp(method, "shards") == 0;

@@ -48,8 +48,10 @@ static int match_files(struct check *c, struct k_tree *t, const char *sig, struc
 
 	if (r < 0)
 		return r;
-	if (c->stream ? !one : t->folder == one)
-		return k_err_set(err, c->stream ? K_EUSAGE : K_ENO, "'%s' is a %s, what was signed is a %s", c->path, c->stream ? "stream" : one ? "folder" : "file", one ? "file" : "folder");
+	if (c->stream && !one)
+		return k_err_set(err, K_EUSAGE, "'%s': a folder was signed; only a model that is one file can be checked from a pipe", sig);
+	if (!c->stream && t->folder == one)
+		return k_err_set(err, K_ENO, "'%s' is a %s, what was signed is a %s", c->path, one ? "folder" : "file", one ? "file" : "folder");
 	c->in = k_arena_array(&t->arena, (size_t)c->o->n_files, sizeof(*c->in));
 	c->signed_as = k_arena_array(&t->arena, (size_t)c->o->n_files, sizeof(*c->signed_as));
 	if (!c->in || !c->signed_as)
@@ -79,7 +81,8 @@ static int see_shard(void *arg, int file, int64_t i, uint64_t off, size_t n, con
 	if (i < f->n_shards && memcmp(digest, f->shards[i], 32) == 0)
 		return 0;
 	if (off >= f->bytes)
-		return k_err_set(err, K_ENO, "'%s': goes on behind byte %llu, where what was signed ends", c->in[file].path, (unsigned long long)f->bytes);
+		return k_err_set(err, K_ENO, "'%s': goes on behind byte %llu, where what was signed ends", c->in[file].path,
+			(unsigned long long)f->bytes);
 	return differs(c, file, off, off + n, err);
 }
 
@@ -89,7 +92,8 @@ static int see_end(void *arg, int file, uint64_t bytes, const uint8_t digest[32]
 	const struct k_oms_file *f = c->signed_as[file];
 
 	if (f->bytes != UINT64_MAX && bytes < f->bytes)
-		return k_err_set(err, K_ENO, "'%s': ends at byte %llu, %llu bytes were signed", c->in[file].path, (unsigned long long)bytes, (unsigned long long)f->bytes);
+		return k_err_set(err, K_ENO, "'%s': ends at byte %llu, %llu bytes were signed", c->in[file].path, (unsigned long long)bytes,
+			(unsigned long long)f->bytes);
 	if (f->whole && memcmp(digest, f->digest, 32) != 0)
 		return differs(c, file, 0, bytes, err);
 	return 0;

@@ -21,12 +21,6 @@ static void put_line(struct k_buf *b, const uint8_t digest[32], const char *name
 	k_buf_putc(b, '\n');
 }
 
-static int no_shards(void *arg K_UNUSED, int file K_UNUSED, int64_t i K_UNUSED, uint64_t off K_UNUSED, size_t n K_UNUSED, const uint8_t digest[32] K_UNUSED,
-	struct k_err *err K_UNUSED)
-{
-	return 0;
-}
-
 /* Names as the operand leads to them, so that the list holds where it was made; those in the present folder without "./". */
 static int take_end(void *arg, int file, uint64_t bytes K_UNUSED, const uint8_t digest[32], struct k_err *err)
 {
@@ -43,7 +37,7 @@ static int list(const struct k_tree *t, const char *path, const struct k_ctx *ct
 	struct k_pass_file *in = k_calloc((size_t)n, sizeof(*in));
 	struct k_buf b;
 	struct listing l = { t, path, &b };
-	struct k_pass p = { .files = in, .n = t->n || !t->folder ? n : 0, .shard = no_shards, .end = take_end, .arg = &l };
+	struct k_pass p = { .files = in, .n = t->n || !t->folder ? n : 0, .end = take_end, .arg = &l };
 
 	if (!in)
 		return k_err_nomem(err, (size_t)n * sizeof(*in), "the files of a model");

@@ -1,6 +1,6 @@
 /* pass.c: one pass over the files of a model.
  *
- *   block --read, in order--> [bytes] --work: digests of its shards, on all threads--> [digests] --write, in order--> whole digest, verdict, copy
+ *   block --read--> [bytes] --work: digests of its shards, on all threads--> [digests] --write, in order--> whole digest, verdict, copy
  *
  * A block is a few short shards, or one, or a part of one that is too long to hold. */
 #include "libcore/base.h"
@@ -205,8 +205,8 @@ static int depth(const struct k_pass *p, const struct k_ctx *ctx)
 int k_pass_run(struct k_pass *p, const struct k_ctx *ctx, const char *what, struct k_err *err)
 {
 	struct run r = { .p = p, .ctx = ctx };
-	struct k_pipe pipe = { .item_bytes = sizeof(struct block), .depth = depth(p, ctx), .read = read_block, .work = work_block, .write = write_block,
-		.drop = drop_block, .arg = &r };
+	struct k_pipe pipe = { .item_bytes = sizeof(struct block), .depth = depth(p, ctx), .read = read_block, .work = work_block,
+		.write = write_block, .drop = drop_block, .arg = &r };
 	int rc = k_sha256_new(&r.whole, err);
 
 	if (rc == 0)

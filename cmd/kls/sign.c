@@ -1,8 +1,8 @@
 /* sign.c: makes a signature: the digests of every file and shard of a model, signed with a key.
  *
- * Signing again after a change (--resign): a shard whose bytes are, by the digests of both containers, those of unchanged entries keeps the digest that was
- * signed before, and is not read. So nothing that differs from what was signed then becomes signed unseen: a shard that lost a bit meanwhile is found by
- * --check-sign, as before. */
+ * Signing again after a change (--resign): a shard whose bytes are, by the digests of both containers, those of unchanged entries keeps
+ * the digest that was signed before, and is not read. So nothing becomes signed that nobody has read: a shard that lost a bit meanwhile is
+ * found by --check-sign, as before. */
 #include "libcore/base.h"
 #include "cmd/kls/kls.h"
 #include "cmd/kls/sign.h"
@@ -71,7 +71,9 @@ static int note_container(struct k_oms *o, const char *path, const struct k_ctx 
 	for (int i = 0; r == 0 && i < c->n_entries; i++) {
 		struct k_oms_entry *e = &o->entries[o->n_entries++];
 
-		*e = (struct k_oms_entry){ k_arena_strdup(&o->arena, c->entries[i].name), k_kmf_data(c) + c->entries[i].offset, c->entries[i].bytes, { 0 } };
+		e->name = k_arena_strdup(&o->arena, c->entries[i].name);
+		e->offset = k_kmf_data(c) + c->entries[i].offset;
+		e->bytes = c->entries[i].bytes;
 		memcpy(e->digest, k_kmf_digests(c) + 32 * (size_t)i, 32);
 		if (!e->name)
 			r = k_err_nomem(err, 64, "a name");
@@ -115,22 +117,26 @@ static int lay_out(struct signing *s, const struct k_tree *t, bool by_shards, st
 	return o->n_files ? 0 : k_err_set(err, K_EUNSUP, "'%s': nothing to sign: no file, or empty ones", t->subject);
 }
 
-static int take_shard(void *arg, int file, int64_t i, uint64_t off K_UNUSED, size_t n K_UNUSED, const uint8_t digest[32], struct k_err *err)
+static int take_shard(void *arg, int file, int64_t i, uint64_t off K_UNUSED, size_t n K_UNUSED, const uint8_t digest[32],
+	struct k_err *err)
 {
-	struct k_oms_file *f = &((struct signing *)arg)->o->files[file];
+	struct signing *s = arg;
+	struct k_oms_file *f = &s->o->files[file];
 
 	if (i >= f->n_shards)
-		return k_err_set(err, K_EIO, "'%s' grew while it was read", ((struct signing *)arg)->in[file].path);
+		return k_err_set(err, K_EIO, "'%s' grew while it was read", s->in[file].path);
 	memcpy(f->shards[i], digest, 32);
 	return 0;
 }
 
 static int take_end(void *arg, int file, uint64_t bytes, const uint8_t digest[32], struct k_err *err)
 {
-	struct k_oms_file *f = &((struct signing *)arg)->o->files[file];
+	struct signing *s = arg;
+	struct k_oms_file *f = &s->o->files[file];
 
 	if (bytes != f->bytes)
-		return k_err_set(err, K_EIO, "'%s' had %llu bytes, now it has %llu", ((struct signing *)arg)->in[file].path, (unsigned long long)f->bytes, (unsigned long long)bytes);
+		return k_err_set(err, K_EIO, "'%s' had %llu bytes, now it has %llu", s->in[file].path, (unsigned long long)f->bytes,
+			(unsigned long long)bytes);
 	memcpy(f->digest, digest, 32);
 	return 0;
 }
@@ -142,7 +148,8 @@ static int check_old(const struct signing *s, const char *path, struct k_err *er
 	const struct k_oms *old = s->old;
 
 	if (!old->container || old->n_files != 1 || !old->files[0].shard_size || old->files[0].shard_size > K_PASS_SHARD_MAX)
-		return k_err_set(err, K_EUNSUP, "'%s': does not say which entries lie in which shards; --resign wants a signature of one container by kls", path);
+		return k_err_set(err, K_EUNSUP, "'%s': does not say which entries lie in which shards; --resign wants the signature of one container",
+			path);
 	return 0;
 }
 
@@ -206,7 +213,8 @@ static bool is_wanted(void *arg, int file K_UNUSED, int64_t shard)
 
 static int hash(struct signing *s, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct k_pass p = { .files = s->in, .n = s->o->n_files, .wanted = s->kept ? is_wanted : NULL, .shard = take_shard, .end = take_end, .arg = s };
+	struct k_pass p = { .files = s->in, .n = s->o->n_files, .wanted = s->kept ? is_wanted : NULL, .shard = take_shard, .end = take_end,
+		.arg = s };
 	uint64_t all = 0;
 	int r;
 
@@ -217,7 +225,8 @@ static int hash(struct signing *s, const struct k_ctx *ctx, struct k_err *err)
 		p.total -= s->kept[k] ? s->o->files[0].shard_size : 0;
 	r = k_pass_run(&p, ctx, "signing", err);
 	if (r == 0 && s->kept)
-		k_logf(ctx->log, K_LOG_INFO, "%llu of %llu bytes were read, the rest keeps its digests", (unsigned long long)p.n_read, (unsigned long long)all);
+		k_logf(ctx->log, K_LOG_INFO, "%llu of %llu bytes were read, the rest keeps its digests", (unsigned long long)p.n_read,
+			(unsigned long long)all);
 	return r;
 }
 
@@ -234,7 +243,8 @@ static int write_bundle(const struct k_oms *o, const struct k_key *key, struct k
 	return r;
 }
 
-static int sign(struct signing *s, const struct k_kls_sign *how, const struct k_tree *t, const char *path, const struct k_ctx *ctx, struct k_err *err)
+static int sign(struct signing *s, const struct k_kls_sign *how, const struct k_tree *t, const char *path, const struct k_ctx *ctx,
+	struct k_err *err)
 {
 	int r = s->old ? check_old(s, how->resign, err) : 0;
 

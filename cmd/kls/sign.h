@@ -17,9 +17,9 @@ struct k_tree {
 	struct k_tree_file *v; int n, cap;      /* sorted by name; a model that is one file has the name "." */
 	const char **ignore; int n_ignore;      /* left out, with all below them */
 };
-/* Every regular file of the folder, or the one file. Left out: what git keeps at its top, the paths in `ignore` (n of them), the files
- * `own` (NULL-terminated: the signature, wherever it lies), and standard output where that is one of them. Links to files are followed; links to folders and what is no
- * file: K_EUNSUP. */
+/* Every regular file of the folder, or the one file. Left out: what git keeps at its top, the n paths of `ignore`, the files `own`
+ * (NULL-terminated; the signature, wherever it lies), and standard output where that is one of them. Links to files are followed; a link
+ * to a folder, and what is no file: K_EUNSUP. */
 int k_tree_read(struct k_tree *t, const char *path, const char *const *ignore, int n, const char *const *own, struct k_err *err) K_MUST_USE;
 void k_tree_fini(struct k_tree *t);
 
@@ -32,7 +32,8 @@ struct k_pass {
 	const struct k_pass_file *files; int n;
 	uint64_t total;                 /* bytes, for the meter; 0: unknown */
 	struct k_sink *copy;            /* gets each block once its shards were accepted; NULL: none */
-	/* Called in order. wanted NULL: all shards are read. Files that have a digest of the whole are read whole. */
+	/* Called in order. wanted NULL: all shards are read, as those of a file must be that has a digest of the whole. shard: of files that
+	 * are cut. */
 	bool (*wanted)(void *arg, int file, int64_t shard);
 	int (*shard)(void *arg, int file, int64_t i, uint64_t off, size_t n, const uint8_t digest[32], struct k_err *err);
 	int (*end)(void *arg, int file, uint64_t bytes, const uint8_t digest[32], struct k_err *err);
@@ -49,8 +50,8 @@ int k_kls_bundle(struct k_oms **o, const char *path, const struct k_key *key, st
 
 /* --- where.c ---------------------------------------------------------------------------------------------------------------- */
 
-/* Sets K_ENO: the bytes [from, to) of a file are not what was signed, in which tensor, expert and rows, from which byte on. path NULL: a stream, of which nothing can
- * be read again. */
+/* Sets K_ENO: the bytes [from, to) of a file are not what was signed, in which tensor, expert and row, from which byte on. path NULL: a
+ * stream, of which nothing can be read again. */
 int k_where(const struct k_oms *o, const char *path, const char *show, uint64_t from, uint64_t to, struct k_ctx *ctx, struct k_err *err);
 
 #endif

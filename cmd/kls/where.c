@@ -7,12 +7,26 @@
 #include "cmd/kls/sign.h"
 #include "formats/st.h"
 #include "libcore/kmf.h"
+#include <stdio.h>
 
 struct place { const struct k_oms *o; const char *path, *show; uint64_t from, to; struct k_ctx *ctx; struct k_err *err; };
 
 static int say(const struct place *p, const char *what, uint64_t off)
 {
-	return k_err_set(p->err, K_ENO, "'%s': differs from what was signed in %s, from byte %llu on", p->show, what, (unsigned long long)K_MAX(off, p->from));
+	return k_err_set(p->err, K_ENO, "'%s': differs from what was signed in %s, from byte %llu on", p->show, what,
+		(unsigned long long)K_MAX(off, p->from));
+}
+
+/* A leaf that begins at byte off of entry e: the first byte that may differ, its expert and row. */
+static int say_leaf(const struct place *p, const struct k_entry *e, uint64_t off, uint64_t data)
+{
+	uint64_t first = K_MAX(data + e->offset + off, p->from), in = first - data - e->offset, slice = k_entry_slice_bytes(e);
+	uint64_t granule = e->type->granule_bytes(k_entry_cols(e), e->type->granule);
+	char name[1100], what[1200];
+
+	k_entry_slice_name(e, (int64_t)(in / slice), name, sizeof(name));
+	snprintf(what, sizeof(what), "%s, row %llu or behind it", name, (unsigned long long)(in % slice / granule * (uint64_t)e->type->granule));
+	return say(p, k_entry_rows(e) > 1 ? what : name, first);
 }
 
 static bool lies_in(const struct place *p, uint64_t off, uint64_t bytes) { return bytes && off < p->to && off + bytes > p->from; }
@@ -37,31 +51,46 @@ static bool made_anew(const struct place *p, struct k_ckpt *c, int i)
 {
 	const struct k_oms *o = p->o;
 
-	return i < o->n_entries && strcmp(o->entries[i].name, c->entries[i].name) == 0 && memcmp(o->entries[i].digest, k_kmf_digests(c) + 32 * (size_t)i, 32) != 0;
+	return i < o->n_entries && strcmp(o->entries[i].name, c->entries[i].name) == 0 &&
+		memcmp(o->entries[i].digest, k_kmf_digests(c) + 32 * (size_t)i, 32) != 0;
 }
 
-/* Reads an entry until its digest is wrong. */
-static bool damaged(const struct place *p, struct k_ckpt *c, int i)
+/* The first leaf of entry i with bytes in the place whose digest is wrong: its start in the entry, and what is wrong with it. */
+static bool damaged(const struct place *p, struct k_ckpt *c, int i, uint64_t *off, struct k_err *why)
 {
-	struct k_walk w;
-	struct k_err why = { 0 };
-	int r = k_walk_begin(&w, c, i, &why);
+	uint64_t base = k_kmf_data(c) + c->entries[i].offset, from = p->from > base ? p->from - base : 0, n;
+	struct k_leaves l;
+	uint8_t *buf;
+	int r = 0;
 
-	while (r >= 0 && (r = k_walk_next(&w, &why)) > 0)
-		r = k_ctx_check(p->ctx, &why);
-	k_walk_end(&w);
+	k_entry_leaves(&c->entries[i], &l);
+	for (uint64_t leaf = k_leaf_of(&l, from); r == 0 && leaf < l.n; leaf++) {
+		n = k_leaf_at(&l, leaf, off);
+		if (base + *off >= p->to || k_ctx_check(p->ctx, why) < 0)
+			return false;
+		buf = k_alloc((size_t)n);
+		r = buf ? k_ckpt_read(c, i, *off, buf, (size_t)n, why) : K_ENOMEM;
+		if (r == 0)
+			r = k_ckpt_seen(c, i, *off, buf, (size_t)n, why);
+		k_free(buf);
+	}
 	return r == K_ECHECK;
 }
 
 static int in_container(const struct place *p, struct k_ckpt *c)
 {
-	uint64_t data = k_kmf_data(c);
+	uint64_t data = k_kmf_data(c), off;
+	struct k_err why = { 0 };
 
 	for (int i = 0; i < c->n_entries; i++) {
 		const struct k_entry *e = &c->entries[i];
 
-		if (lies_in(p, data + e->offset, e->bytes) && (made_anew(p, c, i) || damaged(p, c, i)))
+		if (!lies_in(p, data + e->offset, e->bytes))
+			continue;
+		if (made_anew(p, c, i))
 			return say(p, e->name, data + e->offset);
+		if (damaged(p, c, i, &off, &why))
+			return say_leaf(p, e, off, data);
 	}
 	return p->from < data ? say(p, "the head", p->from) : by_list(p);
 }

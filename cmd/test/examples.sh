@@ -10,6 +10,7 @@ cp -r "$root/testdata/golden/kimi-linear-tiny" "$T/ex/golden"
 "$BIN/kconvert" "$root/testdata/tiny/kimi-linear-tiny" -o "$T/ex/tiny.kmf"
 printf '{"messages":[{"role":"user","content":"Hello"}],"max_tokens":4}\n' > "$T/ex/requests.jsonl"
 cd "$T/ex" || exit 1
+openssl ecparam -name prime256v1 -genkey -noout -out key.pem && openssl ec -in key.pem -pubout -out pub.pem 2> /dev/null
 for tool in kconvert kquant keval kbench kserve kls; do
 	"$tool" --help=json | jq -r '.examples[]' > "$T/lines" || { fail "$tool" "no examples in --help=json"; continue; }
 	while IFS= read -r line; do
