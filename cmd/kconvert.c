@@ -6,6 +6,7 @@
 #include "libcore/history.h"
 #include "libcore/job.h"
 #include "libcore/kmf_target.h"
+#include "libcore/recipe.h"
 #include "libcore/seal.h"
 
 enum { DTYPE_KEEP, DTYPE_BF16, DTYPE_F16, DTYPE_F32 };
@@ -48,30 +49,6 @@ static const char *const examples[] = {
 /* --- types of the output ------------------------------------------------------------------------------------------------ */
 
 static const char *const dtype_names[] = { NULL, "bf16", "f16", "f32" };
-
-static bool is_float(const struct k_qtype *t)
-{
-	return t->plain && t->dequant && t->quant;
-}
-
-static int retype(const struct args *a, struct k_entry *e, struct k_err *err)
-{
-	const char *want = NULL;
-
-	if (strcmp(e->role, "file") == 0 || !e->type->dequant)
-		return 0;
-	if (is_float(e->type))
-		want = dtype_names[a->dtype];
-	else if (a->dequant)
-		want = a->dtype ? dtype_names[a->dtype] : "bf16";
-	if (!want || strcmp(want, e->type->name) == 0)
-		return 0;
-	e->type = k_qtype_find(want, NULL);
-	e->form = NULL;
-	if (!e->type)
-		return k_err_set(err, K_EUSAGE, "unknown type '%s'", want);
-	return k_entry_size(e, err);
-}
 
 /* --- what a narrowing loses --------------------------------------------------------------------------------------------- */
 
@@ -173,7 +150,7 @@ static int to_container(const struct args *a, struct k_ckpt *in, const struct k_
 		return k_err_nomem(err, (size_t)in->n_entries * sizeof(*out), "the entries");
 	for (int i = 0; r == 0 && i < in->n_entries; i++) {
 		out[i] = in->entries[i];
-		r = retype(a, &out[i], err);
+		r = k_recipe_retype(&out[i], dtype_names[a->dtype], a->dequant, err);
 		changed += out[i].type != in->entries[i].type;
 	}
 	if (r == 0)

@@ -7,7 +7,7 @@ struct args {
 	struct k_common common;
 	bool head, history, verify, stats, budget, raw, whole, specials, ids, diff;
 	bool manifest, shards;
-	const char *dump, *tokens, *render, *layout, *spool, *sign, *resign, *check_sign, *sig, *copy;
+	const char *dump, *tokens, *render, *layout, *spool, *sign, *resign, *check_sign, *sig, *copy, *rederive, *from;
 	int64_t ctx;
 };
 
@@ -27,6 +27,8 @@ static const struct k_opt opts[] = {
 	K_OPT_FLAG(0, "ids", struct args, ids, "with --tokens: the other way round, arrays of ids to text"),
 	K_OPT_STR(0, "render", struct args, render, "FILE", NULL, "a chat request (JSON) to its prompt and ids; - is standard input"),
 	K_OPT_STR(0, "chat-layout", struct args, layout, "NAME", NULL, "with --render: layout, where the model does not name one"),
+	K_OPT_STR(0, "rederive", struct args, rederive, "NAME", NULL, "make one tensor, or one expert, again as --history says and compare; exit 1 when different"),
+	K_OPT_STR(0, "from", struct args, from, "SOURCE", NULL, "with --rederive: the model that MODEL was made of"),
 	K_OPT_FLAG(0, "manifest", struct args, manifest, "the files and their digests, for sha256sum -c"),
 	K_OPT_STR(0, "sign", struct args, sign, "KEY", NULL, "sign with a private key in PEM (P-256, P-384, P-521): an OpenSSF Model Signing bundle"),
 	K_OPT_FLAG(0, "shards", struct args, shards, "with --sign: by shards, on all cores; verifiers that know whole files alone cannot read it"),
@@ -47,6 +49,7 @@ static const char *const examples[] = {
 	"kls --dump model.norm.weight model.kmf > out.npy",
 	"echo 'Hello world' | kls --tokens - model.kmf",
 	"kls --diff hf/ model.kmf",
+	"kls --rederive model.layers.1.block_sparse_moe.experts.3.w1.weight --from hf/ model.kmf",
 	"kls --manifest model.kmf | sha256sum -c",
 	"kls --sign key.pem -o model.sig model.kmf",
 	"kls --check-sign pub.pem --sig model.sig model.kmf",
@@ -92,6 +95,8 @@ static int act(const struct args *a, struct k_ckpt *c, const struct k_ctx *ctx, 
 		return k_kls_head(c, table, err);
 	if (a->history)
 		return k_kls_history(c, table, err);
+	if (a->rederive)
+		return a->from ? k_kls_rederive(c, a->rederive, a->from, ctx, err) : k_err_set(err, K_EUSAGE, "--rederive wants the model's source: --from SOURCE");
 	if (a->stats)
 		return k_kls_stats(c, table, ctx, err);
 	if (a->budget)
@@ -118,13 +123,13 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 {
 	struct args *a = args;
 	int n_actions = a->head + a->history + a->verify + a->stats + a->budget + a->diff + !!a->dump + !!a->tokens + !!a->render +
-		a->manifest + !!a->sign + !!a->check_sign;
+		a->manifest + !!a->sign + !!a->check_sign + !!a->rederive;
 	struct k_ckpt *c = NULL;
 	const char *path;
 	int r;
 
 	if (n_actions > 1)
-		return k_err_set(err, K_EUSAGE, "one of --head, --history, --verify, --stats, --budget, --diff, --dump, --tokens, --render, --manifest, --sign, --check-sign at a time");
+		return k_err_set(err, K_EUSAGE, "one of --head, --history, --verify, --stats, --budget, --diff, --dump, --tokens, --render, --rederive, --manifest, --sign, --check-sign at a time");
 	if (a->ctx < 0)
 		return k_err_set(err, K_EUSAGE, "--ctx %lld is negative", (long long)a->ctx);
 	ctx->spool = a->spool;

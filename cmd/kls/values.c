@@ -256,7 +256,7 @@ static int dump_entry(struct k_ckpt *c, int i, int64_t slice, bool raw, struct k
 }
 
 /* The entry of a name: itself, or the stack that has an expert of that name (*slice its number). */
-static int find_entry(const struct k_ckpt *c, const char *name, int64_t *slice)
+int k_kls_find(const struct k_ckpt *c, const char *name, int64_t *slice)
 {
 	char one[1100];
 
@@ -284,7 +284,7 @@ int k_kls_dump(struct k_ckpt *c, const char *name, bool raw, const struct k_ctx 
 	const struct k_raw *t = k_import_find(c, name);
 	struct k_sink *s = NULL;
 	int64_t slice;
-	int i = t ? -1 : find_entry(c, name, &slice), r;
+	int i = t ? -1 : k_kls_find(c, name, &slice), r;
 
 	if (!t && i < 0)
 		return k_err_set(err, K_ENOENT, "'%s': no tensor '%s'", c->path, name);

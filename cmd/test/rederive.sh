@@ -1,0 +1,47 @@
+#!/bin/bash
+# rederive.sh: tensors made again out of their source, equal and not.
+. "$(dirname "$0")/lib.sh"
+hf=testdata/tiny/kimi-linear-tiny e=model.layers.1.block_sparse_moe.experts
+kconvert $hf -o "$T/m.kmf" && kquant -t i4g32 --rule embed=i8row "$T/m.kmf" -o "$T/q.kmf" && kquant -t i8row --rule embed=bf16 --scale amax7.5 "$T/q.kmf" -o "$T/r.kmf" &&
+	kconvert --dtype f32 "$T/m.kmf" -o "$T/f.kmf" && kconvert -q --dequant "$T/q.kmf" -o "$T/d.kmf" 2> /dev/null || { fail setup "$hf does not convert"; finish; }
+
+# Every entry of one, some of the others; the digests are those of the bytes.
+for t in $(kls --json "$T/q.kmf" | jq -r 'select(.role) | .name'); do check "$t" kls --rederive "$t" --from $hf "$T/q.kmf"; done
+for m in m q r f d; do
+	for t in $e.3.w1.weight "$e.*.w2.weight" model.embed_tokens.weight model.layers.0.self_attn.q_proj.weight config.json tokenizer_config.json; do
+		kls --dump "$t" --raw "$T/$m.kmf" -o "$T/raw" 2> /dev/null || continue
+		check "$t of $m" kls --rederive "$t" --from $hf "$T/$m.kmf"
+		[ "$(jq -r .sha256 "$T/.out")" = "$(sha256sum < "$T/raw" | cut -d' ' -f1)" ] || fail "$t of $m" "another digest than its bytes have"
+		kls --dump "$t" --raw $hf -o "$T/raw" 2> /dev/null
+		[ "$(jq -r .source_sha256 "$T/.out")" = "$(sha256sum < "$T/raw" | cut -d' ' -f1)" ] || fail "$t of $m" "another digest than its source has"
+	done
+done
+check "from a step on the way" kls --rederive "$e.*.w2.weight" --from "$T/q.kmf" "$T/r.kmf"
+jq -e '.source_type == "i4g32" and .type == "i8row" and (.recipe | length == 3)' "$T/.out" > /dev/null && ok "the recipe" || fail "the recipe" "$(cat "$T/.out")"
+
+# Another source: the first difference is named.
+mkdir "$T/hf" && cp -r $hf/. "$T/hf"
+python3 - "$T/hf" "$e.5.w1.weight" <<'PY'
+import glob, json, struct, sys
+for f in glob.glob(sys.argv[1] + '/*.safetensors'):
+    s = bytearray(open(f, 'rb').read()); h, = struct.unpack('<Q', s[:8]); t = json.loads(s[8:8 + h]).get(sys.argv[2])
+    if t:
+        row = (t['data_offsets'][1] - t['data_offsets'][0]) // t['shape'][0]
+        s[8 + h + t['data_offsets'][0] + 17 * row + 1] ^= 0x80
+        open(f, 'wb').write(s)
+PY
+for m in m q; do
+	exits "a changed source of $m" 1 kls --rederive $e.5.w1.weight --from "$T/hf" "$T/$m.kmf"
+	grep -q "$e.5.w1.weight is not what .* differs in rows" "$T/.err" || fail "a changed source of $m" "$(cat "$T/.err")"
+	exits "a changed source of $m, all experts" 1 kls --rederive "$e.*.w1.weight" --from "$T/hf" "$T/$m.kmf"
+	check "its other experts" kls --rederive $e.4.w1.weight --from "$T/hf" "$T/$m.kmf"
+done
+
+exits "no such tensor" 3 kls --rederive nope --from $hf "$T/q.kmf"
+exits "no such expert" 3 kls --rederive $e.99.w1.weight --from $hf "$T/q.kmf"
+exits "no --from" 2 kls --rederive model.norm.weight "$T/q.kmf"
+exits "a pipe" 2 sh -c "cat \"$T/q.kmf\" | kls --rederive model.norm.weight --from $hf -"
+exits "the other way round" 4 kls --rederive model.norm.weight --from "$T/q.kmf" "$T/m.kmf"
+exits "another way" 4 kls --rederive model.norm.weight --from "$T/f.kmf" "$T/q.kmf"
+exits "another model" 3 kls --rederive $e.3.w1.weight --from testdata/tiny/llama-tiny "$T/q.kmf"
+finish
