@@ -6,6 +6,7 @@
 #include "libcore/base.h"
 #include "cmd/cli.h"
 #include "formats/format.h"
+#include "kernels/kk.h"
 #include "libcore/cpu.h"
 #include "libcore/hash.h"
 #include "libcore/io.h"
@@ -237,16 +238,26 @@ static int check_cpu(const char *cpu, struct k_err *err)
 	return rc;
 }
 
-static int set_context(struct k_ctx *ctx, const struct k_common *c, struct k_err *err)
+static int set_codec(struct k_codec *codec, const char *cpu, struct k_err *err)
+{
+	const char *level;
+	struct kk kk;
+	int rc = cpu ? check_cpu(cpu, err) : 0;
+
+	if (!rc)
+		rc = kk_select(&kk, &level, cpu, err);
+	if (!rc)
+		codec->convert = kk.convert;
+	return rc;
+}
+
+static int set_context(struct k_ctx *ctx, struct k_codec *codec, const struct k_common *c, struct k_err *err)
 {
 	static const enum k_act acts[] = { K_ACT_F32, K_ACT_F32, K_ACT_BF16, K_ACT_INT8 };
-	int rc;
+	int rc = set_codec(codec, c->cpu, err);
 
-	if (c->cpu) {
-		rc = check_cpu(c->cpu, err);
-		if (rc)
-			return rc;
-	}
+	if (rc)
+		return rc;
 	if (c->device && !strncmp(c->device, "cuda", 4) && (!c->device[4] || c->device[4] == ':'))
 		return k_err_set(err, K_EDEVICE,
 			"--device is '%s', but this build has no CUDA backend, wanted cpu", c->device);
@@ -256,6 +267,7 @@ static int set_context(struct k_ctx *ctx, const struct k_common *c, struct k_err
 	if (c->threads < 0 || c->threads > MOST_THREADS)
 		return k_err_set(err, K_EUSAGE, "--threads is %lld, wanted 1 to %d, or 0 for all",
 			(long long)c->threads, MOST_THREADS);
+	ctx->codec = codec;
 	ctx->cpu = c->cpu;
 	ctx->act = acts[c->act];
 	ctx->max_memory = c->max_memory;
@@ -308,6 +320,7 @@ int main(int argc, char **argv)
 {
 	struct k_err err = { 0 };
 	struct k_ctx ctx = { 0 };
+	struct k_codec codec;
 	struct k_common *common;
 	char **operands = NULL;
 	struct k_log log;
@@ -332,7 +345,7 @@ int main(int argc, char **argv)
 	if (rc)
 		goto out;
 	catch_signals();
-	rc = set_context(&ctx, common, &err);
+	rc = set_context(&ctx, &codec, common, &err);
 	if (!rc)
 		rc = run_tool(&ctx, common, n_operands, operands, &err);
 out:

@@ -181,6 +181,19 @@ static int start(struct tar *t, struct k_err *err)
 
 /* --- names -------------------------------------------------------------------------------------------------------------------- */
 
+/* Names that are devices on some systems, or lose their end there. */
+static bool is_reserved(const char *p, size_t n)
+{
+	static const char *const devices[] = { "con", "prn", "aux", "nul", "com", "lpt" };
+	const char *dot = memchr(p, '.', n);
+	size_t stem = dot ? (size_t)(dot - p) : n;
+
+	for (size_t i = 0; i < K_LEN(devices); i++)
+		if (stem >= 3 && strncasecmp(p, devices[i], 3) == 0 && (i < 4 ? stem == 3 : stem == 4 && p[3] >= '1' && p[3] <= '9'))
+			return true;
+	return n > 0 && (p[n - 1] == '.' || p[n - 1] == ' ');
+}
+
 /* The name without "./" in front and "/" behind; NULL: err says what is wrong with it. "" is the top itself. */
 static char *clean_name(struct tar *t, struct archive_entry *e, bool is_folder, struct k_err *err)
 {
@@ -208,6 +221,8 @@ static char *clean_name(struct tar *t, struct archive_entry *e, bool is_folder, 
 		len = K_MIN(len, n - i);
 		if (len == 0 || len > MOST_COMPONENT || (len == 1 && name[i] == '.') || (len == 2 && name[i] == '.' && name[i + 1] == '.'))
 			why = "with a part that is empty, too long, '.' or '..'";
+		else if (is_reserved(name + i, len))
+			why = "which some systems reserve";
 	}
 	if (!why && (depth > MOST_DEPTH || (n == 0 && !is_folder)))
 		why = n ? "which is too deep" : "which is empty";

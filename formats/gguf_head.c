@@ -12,7 +12,7 @@
 #include "formats/gguf_head.h"
 
 enum { KEY_LEAST = 8 + 1 + 4 + 1, TENSOR_LEAST = 8 + 1 + 4 + 8 + 4 + 8 };
-enum { KEY_MOST = 65535, STRING_MOST = 64 << 20, ARRAY_MOST = 1 << 27, TENSORS_MOST = 2000000, NAME_MOST = 63 };
+enum { KEYS_MOST = 65535, KEY_MOST = 65535, STRING_MOST = 64 << 20, ARRAY_MOST = 1 << 27, TENSORS_MOST = 2000000, NAME_MOST = 63 };
 enum { ALIGNMENT_USUAL = 32, ALIGNMENT_LEAST = 8, ALIGNMENT_MOST = 65536 };
 #define DIM_MOST ((uint64_t)1 << 48)
 
@@ -444,6 +444,9 @@ static int check_counts(struct reader *r)
 	if (keys > left / KEY_LEAST || tensors > (left - keys * KEY_LEAST) / TENSOR_LEAST)
 		return k_err_set(r->err, K_ETRUNC, "'%s' announces %llu keys and %llu tensors, but has only %llu bytes more", WHERE(r),
 			(unsigned long long)keys, (unsigned long long)tensors, (unsigned long long)left);
+	/* A sparse file has room for any number. */
+	if (keys > KEYS_MOST)
+		return unsupported(r, "'%s' has %llu keys, wanted at most %d", WHERE(r), (unsigned long long)keys, KEYS_MOST);
 	if (tensors > TENSORS_MOST)
 		return unsupported(r, "'%s' has %llu tensors, wanted at most %d", WHERE(r), (unsigned long long)tensors, TENSORS_MOST);
 	return 0;

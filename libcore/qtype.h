@@ -15,8 +15,17 @@
 
 #include "libcore/err.h"
 
-enum k_scale { K_SCALE_AMAX7, K_SCALE_AMAX75 };         /* how quant chooses the scale of a group (i4g32) */
-struct k_quant_opts { enum k_scale scale; };
+/* How quant chooses the scale of a group (i4g32; mxfp4 knows MSE and, for all others, its rule):
+ * AMAX7, AMAX75   largest magnitude / 7 or / 7.5 (formats.md 2.5)
+ * MSE             the least sum of weight * error^2 over a grid of scales (i4g32_scale.c)
+ * QAT             the scale that training used where all values lie on its grid, else as AMAX7 */
+enum k_scale { K_SCALE_AMAX7, K_SCALE_AMAX75, K_SCALE_MSE, K_SCALE_QAT };
+enum k_mx_rule { K_MX_CT, K_MX_OCP, K_MX_GGML };        /* exponent and rounding of an MXFP4 group (formats.md 4) */
+struct k_quant_opts {
+	enum k_scale scale;
+	enum k_mx_rule mx;
+	const float *weight;            /* MSE: one a column, finite, >= 0; NULL: all alike */
+};
 
 struct k_qtype {
 	const char *name;               /* "i4g32"; several layouts share a name */

@@ -54,6 +54,15 @@ static inline int32_t k_amax(const float *restrict x, int64_t n)
 /* x rounded to an integer, half to even, for |x| < 2^22: the addition rounds, the low bits of the sum are the integer. */
 static inline int32_t k_round(float x) { return (int32_t)k_f32_bits(x + 12582912.0f) - 0x4b400000; }
 
+/* The weights of a group: NULL (all alike) also where no activation reaches it. */
+static inline const float *k_weights32(const float *weight)
+{
+	for (int i = 0; weight && i < 32; i++)
+		if (weight[i] > 0)
+			return weight;
+	return NULL;
+}
+
 /* K_EFORMAT that names the first value of rows x cols floats that is NaN or infinite (there is one). */
 int k_qtype_not_finite(const float *x, int64_t cols, int rows, struct k_err *err);
 /* The same where the value is known. */

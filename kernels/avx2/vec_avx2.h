@@ -36,5 +36,21 @@ static inline vf vf_code(vu word, int i)
 	vu top = (word ^ 0x88888888u) << (28 - 4 * i);
 	return _mm256_cvtepi32_ps(_mm256_srai_epi32((__m256i)top, 28));
 }
+/* Of 32 u16 at p the largest, their upper bits aside. */
+static inline uint32_t vu_top(const uint8_t *p)
+{
+	const __m256i low = _mm256_set1_epi16(0x7fff);
+	__m256i a = _mm256_and_si256(_mm256_loadu_si256((const __m256i *)p), low), b = _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(p + 32)), low);
+	a = _mm256_max_epu16(a, b);
+	__m128i m = _mm_max_epu16(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+	return 0xffff ^ (uint32_t)_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_xor_si128(m, _mm_set1_epi16(-1)))) % 65536;
+}
+/* The lowest bytes of 16 words, which have no others. */
+static inline void vu_store_low(uint8_t *p, const vu *v)
+{
+	__m256i w = _mm256_packus_epi32((__m256i)v[0], (__m256i)v[1]);
+	__m128i b = _mm_packus_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+	_mm_storeu_si128((__m128i *)p, _mm_shuffle_epi32(b, 0xd8));
+}
 
 #endif

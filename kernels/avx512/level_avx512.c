@@ -7,6 +7,7 @@
 #include "kernels/tmpl/gemm.h"
 #include "kernels/tmpl/int4.h"
 #include "kernels/tmpl/unpack.h"
+#include "kernels/tmpl/quant.h"
 #include "kernels/tmpl/elem.h"
 
 const struct kk_level kk_level_avx512 = { "avx512", 30, {
@@ -14,6 +15,7 @@ const struct kk_level kk_level_avx512 = { "avx512", 30, {
 	.gemm_bf16 = KK_FN(gemm_bf16),
 	.gemm_i4x16 = KK_FN(gemm_i4x16),
 	.unpack = KK_FN(unpack),
+	.convert = KK_FN(convert),
 	.mix = KK_FN(mix),
 	.axpy = KK_FN(axpy),
 	.add = KK_FN(add),

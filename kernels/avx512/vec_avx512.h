@@ -37,5 +37,15 @@ static inline vf vf_code(vu word, int i)
 	const vf codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
 	return _mm512_permutexvar_ps((__m512i)(word >> (4 * i)), codes);
 }
+/* Of 32 u16 at p the largest, their upper bits aside. */
+static inline uint32_t vu_top(const uint8_t *p)
+{
+	__m512i a = _mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi16(0x7fff));
+	__m256i h = _mm256_max_epu16(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1));
+	__m128i m = _mm_max_epu16(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+	return 0xffff ^ (uint32_t)_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_xor_si128(m, _mm_set1_epi16(-1)))) % 65536;
+}
+/* The lowest bytes of 16 words, which have no others. */
+static inline void vu_store_low(uint8_t *p, const vu *v) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)v[0])); }
 
 #endif

@@ -55,7 +55,7 @@ static struct k_tensor weight(struct world *w, const char *type, int64_t slices,
 {
 	const struct k_qtype *t = k_qtype_for(type, rows, cols);
 	struct k_tensor x = { .name = type, .type = t, .ndim = slices > 1 ? 3 : 2, .shape = { rows, cols } };
-	struct k_quant_opts o = { K_SCALE_AMAX7 };
+	struct k_quant_opts o = { .scale = K_SCALE_AMAX7 };
 	struct k_err err;
 	uint64_t bytes;
 	if (slices > 1)

@@ -37,7 +37,7 @@ static void gaps(struct run *r, const float *y, size_t n, size_t step, size_t ro
 static void new_granule(struct run *r, const struct k_qtype *t, void *p, int64_t cols, int rows)
 {
 	size_t n = t->granule_bytes(cols, rows);
-	struct k_quant_opts o = { rnd(r) & 1 ? K_SCALE_AMAX7 : K_SCALE_AMAX75 };
+	struct k_quant_opts o = { .scale = rnd(r) & 1 ? K_SCALE_AMAX7 : K_SCALE_AMAX75 };
 	struct k_err err;
 	for (int tries = 0; tries < 1000; tries++) {
 		if (t->quant) {

@@ -4,7 +4,7 @@
  *
  * Value = code * scale, one f32 product. Blocks at the right and lower edge are smaller. Scales and codes may lie at any address. */
 #include "libcore/base.h"
-#include "libcore/qtype_int.h"
+#include "libcore/qtype/fp8b128.h"
 
 static int64_t blocks(int64_t cols) { return (cols + 127) / 128; }
 static size_t fp8_bytes(int64_t cols, int rows) { return 4 * (size_t)blocks(cols) + (size_t)rows * (size_t)cols; }
@@ -36,23 +36,9 @@ static void fp8_dequant(float *dst, const void *granule, int64_t cols, int rows 
 	}
 }
 
-static inline void narrow(uint8_t *restrict code, const float *restrict x, float s, int n)
-{
-	for (int i = 0; i < n; i++) {
-		float q = x[i] / s;
-		uint32_t u = k_f32_bits(q);
-		int32_t a = k_abs_bits(q), c = a < 0x43e00000 ? a : 0x43e00000;
-		int32_t normal = (c - (120 << 23) + 0x7ffff + (c >> 20 & 1)) >> 20;
-		int32_t sub = (int32_t)k_f32_bits(k_f32_from_bits((uint32_t)c) + 16384.0f) - 0x46800000;
-
-		code[i] = (uint8_t)((c < 121 << 23 ? sub : normal) | (int32_t)(u >> 24 & 0x80));
-	}
-}
-
-/* The largest code is 448: its product with the scale must be a number too. */
 static int bad_scale(float s, int64_t col, struct k_err *err)
 {
-	if (k_abs_bits(s * 448.0f) < K_INF_BITS && !(s < 0))
+	if (k_fp8b128_scale_ok(s))
 		return 0;
 	return k_qtype_bad_value(s, k_abs_bits(s) < K_INF_BITS && s > 0 ? "too large: FP8 scale" : "FP8 scale", 0, col, err);
 }
@@ -72,17 +58,15 @@ static int fp8_quant(void *granule, const float *src, int64_t cols, int rows, co
 		}
 		if (top >= K_INF_BITS)
 			return k_qtype_not_finite(src, cols, rows, err);
-		s = k_f32_from_bits((uint32_t)top) / 448.0f;
-		/* A block of zeros, or of values that round to zero: any scale is right. */
-		s = s > 0 ? s : 1.0f;
+		s = k_fp8b128_scale(top);
 		if (bad_scale(s, 128 * b, err))
 			return K_EFORMAT;
 		k_putf(scales + 4 * b, s);
 		for (int r = 0; r < rows; r++) {
 			if (n == 128)
-				narrow(code + r * cols + 128 * b, src + r * cols + 128 * b, s, 128);
+				k_fp8b128_codes(code + r * cols + 128 * b, src + r * cols + 128 * b, s, 128);
 			else
-				narrow(code + r * cols + 128 * b, src + r * cols + 128 * b, s, n);
+				k_fp8b128_codes(code + r * cols + 128 * b, src + r * cols + 128 * b, s, n);
 		}
 	}
 	return 0;

@@ -2,37 +2,24 @@
  *
  *   a granule is a row:  cols/32 scales, bf16  |  cols/2 bytes: byte t holds column 2t (low nibble) and 2t + 1, code + 8
  *
- * The group's arithmetic and the movement to and from a checkpoint's planes are here for both layouts (x16: i4g32_x16.c). */
+ * The group's codes and the movement to and from a checkpoint's planes are here for both layouts (x16: i4g32_x16.c). */
 #include "libcore/base.h"
 #include "libcore/qtype/i4g32.h"
 
 static size_t rows_bytes(int64_t cols, int rows) { return ((size_t)cols / 2 + (size_t)cols / 16) * (size_t)rows; }
 
-static uint16_t scale_of(float amax, enum k_scale rule)
-{
-	uint16_t s;
-
-	if (rule == K_SCALE_AMAX7) {
-		float f = amax * (1.0f / 7.0f);
-
-		return k_bf16_from_f32(f > 1e-5f ? f : 1e-5f);
-	}
-	s = k_bf16_from_f32(amax / 7.5f);
-	return s ? s : 0x3c00;                          /* 2^-7, the step of bf16 at one */
-}
-
-bool k_i4g32_group(uint8_t *restrict code, uint16_t *scale, const float *restrict x, enum k_scale rule)
+bool k_i4g32_group(uint8_t *restrict code, uint16_t *scale, const float *restrict x, const float *weight, enum k_scale rule)
 {
 	int32_t top = k_amax32(x);
 	float s, low = rule == K_SCALE_AMAX7 ? -7.0f : -8.0f, q[32];
 
 	if (top >= K_INF_BITS)
 		return false;
-	*scale = scale_of(k_f32_from_bits((uint32_t)top), rule);
+	*scale = k_i4g32_scale(x, k_f32_from_bits((uint32_t)top), weight, rule);
 	s = k_bf16_to_f32(*scale);
 	for (int i = 0; i < 32; i++)
 		q[i] = x[i] / s;
-	if (rule != K_SCALE_AMAX7)
+	if (rule == K_SCALE_AMAX75)
 		for (int i = 0; i < 32; i++) {
 			uint32_t u = k_f32_bits(q[i]);
 			q[i] = k_f32_from_bits((u + 0x7fff + (u >> 16 & 1)) & 0xffff0000);
@@ -76,7 +63,7 @@ static int rows_quant(void *granule, const float *src, int64_t cols, int rows, c
 			uint8_t code[32];
 			uint16_t s;
 
-			if (!k_i4g32_group(code, &s, x + 32 * g, o->scale))
+			if (!k_i4g32_group(code, &s, x + 32 * g, o->weight ? o->weight + 32 * g : NULL, o->scale))
 				return k_qtype_not_finite(src, cols, rows, err);
 			if (k_i4g32_bad_scale(s, r, 32 * g, err))
 				return K_EFORMAT;

@@ -5,12 +5,14 @@
 
 #include "libcore/qtype_int.h"
 
-/* 32 floats -> codes 0..15 and the scale's bits. False when a value is not finite.
+/* 32 floats -> codes 0..15 and the scale's bits. False when a value is not finite. weight: 32, or NULL.
  *
- * amax7: as quantisation-aware training of Kimi does it: scale = max(amax * (1/7), 1e-5) in f32, stored in bf16, quotient in f32
- * by the stored scale, -7..7.
- * amax7.5: as the compressed-tensors package does it to bf16 weights: every intermediate result is a bf16, -8..7. */
-bool k_i4g32_group(uint8_t *restrict code, uint16_t *scale, const float *restrict x, enum k_scale rule);
+ * amax7: as quantisation-aware training of Kimi does it: quotient in f32 by the stored scale, -7..7.
+ * amax7.5: as the compressed-tensors package does it to bf16 weights: every intermediate result is a bf16, -8..7.
+ * Others: quotient in f32, -8..7. */
+bool k_i4g32_group(uint8_t *restrict code, uint16_t *scale, const float *restrict x, const float *weight, enum k_scale rule);
+/* The scale of 32 finite floats, the largest magnitude of which is amax. i4g32_scale.c. */
+uint16_t k_i4g32_scale(const float *x, float amax, const float *weight, enum k_scale rule);
 /* Scales must be numbers whose products with codes are. */
 int k_i4g32_bad_scale(uint16_t scale, int64_t row, int64_t col, struct k_err *err);
 

@@ -33,7 +33,7 @@ static int x16_quant(void *granule, const float *src, int64_t cols, int rows, co
 			int half = g & 1;
 			uint16_t s;
 
-			if (!k_i4g32_group(code, &s, src + r * cols + 32 * g, o->scale))
+			if (!k_i4g32_group(code, &s, src + r * cols + 32 * g, o->weight ? o->weight + 32 * g : NULL, o->scale))
 				return k_qtype_not_finite(src, cols, rows, err);
 			if (k_i4g32_bad_scale(s, r, 32 * g, err))
 				return K_EFORMAT;

@@ -4,7 +4,7 @@
  *
  * scale = amax/127 (1 for a row of zeros); code = x/scale rounded half to even; value = code * scale in f32. */
 #include "libcore/base.h"
-#include "libcore/qtype_int.h"
+#include "libcore/qtype/i8row.h"
 
 enum { CHUNK = 32 };
 
@@ -28,21 +28,9 @@ static void i8_dequant(float *dst, const void *granule, int64_t cols, int rows K
 	widen(dst + i, code + i, s, (int)(cols - i));
 }
 
-static inline void narrow(int8_t *restrict code, const float *restrict x, float s, int n)
-{
-	for (int i = 0; i < n; i++) {
-		float q = x[i] / s;
-
-		q = q < -127.0f ? -127.0f : q;
-		q = q > 127.0f ? 127.0f : q;
-		code[i] = (int8_t)k_round(q);
-	}
-}
-
-/* The largest code of a byte is -128: its product with the scale must be a number too. */
 static int bad_scale(float s, int64_t row, struct k_err *err)
 {
-	if (k_abs_bits(s * 128.0f) < K_INF_BITS)
+	if (k_i8row_scale_ok(s))
 		return 0;
 	return k_qtype_bad_value(s, k_abs_bits(s) < K_INF_BITS ? "too large: INT8 scale" : "INT8 scale", row, 0, err);
 }
@@ -59,14 +47,13 @@ static int i8_quant(void *granule, const float *src, int64_t cols, int rows, con
 
 		if (top >= K_INF_BITS)
 			return k_qtype_not_finite(src, cols, rows, err);
-		s = k_f32_from_bits((uint32_t)top) / 127.0f;
-		s = s > 0 ? s : 1.0f;
+		s = k_i8row_scale(top);
 		if (bad_scale(s, r, err))
 			return K_EFORMAT;
 		k_putf(p, s);
 		for (; i + CHUNK <= cols; i += CHUNK)
-			narrow(code + i, x + i, s, CHUNK);
-		narrow(code + i, x + i, s, (int)(cols - i));
+			k_i8row_codes(code + i, x + i, s, CHUNK);
+		k_i8row_codes(code + i, x + i, s, (int)(cols - i));
 	}
 	return 0;
 }

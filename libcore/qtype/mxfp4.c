@@ -5,7 +5,7 @@
  *
  * Scale byte 255 is NaN and refused; 253 and 254 are refused where a value would leave the range of f32. */
 #include "libcore/base.h"
-#include "libcore/qtype_int.h"
+#include "libcore/qtype/mxfp4.h"
 
 static size_t rows_bytes(int64_t cols, int rows) { return ((size_t)cols / 2 + (size_t)cols / 32) * (size_t)rows; }
 
@@ -32,34 +32,57 @@ static void rows_dequant(float *dst, const void *granule, int64_t cols, int rows
 	}
 }
 
-/* The exponent that makes the largest magnitude 4..7 of the scale: amax is rounded to a power of two, up from 1.75 times one
- * (so that fewer values saturate at 6), and that power is to be 4. */
-static uint8_t exponent_of(int32_t amax_bits)
+static double error_of(const float *restrict x, const float *restrict weight, int e)
 {
-	int32_t e = ((amax_bits + (1 << 21)) >> 23) - 2;
+	float s = k_mxfp4_scale(e);
+	uint8_t code[16];
+	double sum = 0;
 
-	return (uint8_t)(e < 0 ? 0 : e > 252 ? 252 : e);
+	k_mxfp4_codes(code, x, s, false);
+	for (int i = 0; i < 32; i++) {
+		double d = (double)x[i] - (double)value_of(code[i / 2] >> 4 * (i & 1) & 15u, s);
+
+		sum += (weight ? (double)weight[i] : 1) * (d * d);
+	}
+	return sum;
 }
 
-static int rows_quant(void *granule, const float *src, int64_t cols, int rows, const struct k_quant_opts *o K_UNUSED, struct k_err *err)
+/* Powers of two leave three that can be best: one less than OCP's saturates all above 3/4 of amax, one more halves the resolution. Of
+ * equals the larger. */
+static int least_squares(const float *x, int32_t top, const float *weight)
+{
+	int first = k_mxfp4_exponent(top, K_MX_OCP) + 1, best = K_MIN(first, 252);
+	double least;
+
+	weight = k_weights32(weight);
+	least = error_of(x, weight, best);
+	for (int e = best - 1; e >= K_MAX(first - 2, 0); e--) {
+		double sum = error_of(x, weight, e);
+
+		if (sum < least) {
+			least = sum;
+			best = e;
+		}
+	}
+	return best;
+}
+
+static int rows_quant(void *granule, const float *src, int64_t cols, int rows, const struct k_quant_opts *o, struct k_err *err)
 {
 	for (int r = 0; r < rows; r++) {
 		uint8_t *p = (uint8_t *)granule + (size_t)r * rows_bytes(cols, 1), *to = p + cols / 32;
 
 		for (int64_t g = 0; g < cols / 32; g++) {
 			const float *x = src + r * cols + 32 * g;
+			bool search = o->scale == K_SCALE_MSE;
 			int32_t top = k_amax32(x);
-			uint8_t code[32];
-			float s;
+			int e;
 
 			if (top >= K_INF_BITS)
 				return k_qtype_not_finite(src, cols, rows, err);
-			p[g] = exponent_of(top);
-			s = k_e8m0_to_f32(p[g]);
-			for (int i = 0; i < 32; i++)
-				code[i] = (uint8_t)k_e2m1_from_f32(x[i] / s);
-			for (int i = 0; i < 16; i++)
-				to[16 * g + i] = (uint8_t)(code[2 * i] | code[2 * i + 1] << 4);
+			e = search && top ? least_squares(x, top, o->weight ? o->weight + 32 * g : NULL) : k_mxfp4_exponent(top, o->mx);
+			p[g] = (uint8_t)e;
+			k_mxfp4_codes(to + 16 * g, x, k_mxfp4_scale(e), !search && o->mx == K_MX_GGML);
 		}
 	}
 	return 0;

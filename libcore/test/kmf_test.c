@@ -185,6 +185,21 @@ K_TEST(kmf_a_cut_pipe_fails)
 	unmake(&x);
 }
 
+/* Every beginning of a container is refused, read or mapped. */
+K_TEST(kmf_cut_anywhere_is_refused)
+{
+	struct k_ckpt *c;
+	struct k_err err;
+	struct box x;
+
+	make(&x);
+	for (size_t n = 0; n < x.file.len; n += n < 1200 || n > x.file.len - 300 ? 1 : 997) {
+		K_CHECK_MSG(k_err_exit(open_mem(&c, x.file.data, n, true, &err)) == 3, "%zu bytes: %s", n, err.msg);
+		K_CHECK_MSG(k_err_exit(open_mem(&c, x.file.data, n, false, &err)) == 3, "%zu bytes: %s", n, err.msg);
+	}
+	unmake(&x);
+}
+
 /* A long tensor is several leaves: the wrong one is named, by whichever way it is read. */
 K_TEST(kmf_names_the_leaf)
 {

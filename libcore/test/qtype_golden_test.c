@@ -121,7 +121,7 @@ K_TEST(qtype_golden_gguf_blocks)
 K_TEST(qtype_golden_gguf_encoders)
 {
 	static const char *const names[] = { "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0" };
-	struct k_quant_opts o = { K_SCALE_AMAX7 };
+	struct k_quant_opts o = { .scale = K_SCALE_AMAX7 };
 	struct st s = { 0 };
 	st_add(&s, "golden/gguf/blocks.safetensors");
 	for (size_t i = 0; i < K_LEN(names); i++) {
@@ -183,7 +183,7 @@ struct tally { int64_t tensors, codes, other; };
 static void int4_made(const struct st *base, const struct st *made, const char *module, enum k_scale rule, struct tally *n)
 {
 	const struct k_qtype *t = k_qtype_find("i4g32", NULL);
-	struct k_quant_opts o = { rule };
+	struct k_quant_opts o = { .scale = rule };
 	struct k_err err = { 0 };
 	struct st_tensor w, packed, scale;
 	char name[256];
@@ -264,7 +264,7 @@ static void fp8_module(const struct st *base, const struct st *model, const stru
 	const struct k_qtype *t = k_qtype_find("fp8b128", NULL);
 	struct st_tensor codes = st_get(model, "%s.weight", module), scale = st_get(model, "%s.weight_scale_inv", module);
 	struct st_tensor w = st_get(base, "%s.weight", module), v = { 0 };
-	struct k_quant_opts o = { K_SCALE_AMAX7 };
+	struct k_quant_opts o = { .scale = K_SCALE_AMAX7 };
 	struct k_err err = { 0 };
 	float *x = values_of(&w), *back = k_alloc((size_t)w.cols * 4);
 	size_t full = t->granule_bytes(w.cols, 128);

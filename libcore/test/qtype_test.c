@@ -30,7 +30,7 @@ static void *need(size_t n)
 /* A shape that the type takes: `rows` and about `cols`. */
 static int64_t fit(const struct k_qtype *t, int64_t cols) { return k_div_up(cols, t->group) * t->group; }
 
-static const struct k_quant_opts rules[] = { { K_SCALE_AMAX7 }, { K_SCALE_AMAX75 } };
+static const struct k_quant_opts rules[] = { { .scale = K_SCALE_AMAX7 }, { .scale = K_SCALE_AMAX75 } };
 
 K_TEST(qtype_registry)
 {
