@@ -150,6 +150,58 @@ static int collect(const struct k_policy *p, struct rule *rules, struct k_err *e
 	return n;
 }
 
+/* --- choices under a budget ------------------------------------------------------------------------------------------- */
+
+static void add_choice(struct k_choices *c, const struct k_entry *e, const char *name)
+{
+	const struct k_qtype *t = k_qtype_for(name, k_entry_rows(e), k_entry_cols(e));
+	uint64_t bytes, last;
+
+	if (!t || !t->quant || k_qtype_refuses(t, k_entry_rows(e), k_entry_cols(e)))
+		return;
+	if (!k_qtype_slice_bytes(t, k_entry_rows(e), k_entry_cols(e), &bytes) ||
+	    !k_qtype_slice_bytes(c->type[c->n - 1], k_entry_rows(e), k_entry_cols(e), &last) || bytes >= last)
+		return;
+	c->type[c->n++] = t;
+}
+
+static bool is_free(const struct k_entry *e)
+{
+	static const char *const free_roles[] = { "experts", "shared", "attn", "kda", "dense", "embed", "head" };
+
+	for (size_t i = 0; i < K_LEN(free_roles); i++)
+		if (strcmp(e->role, free_roles[i]) == 0)
+			return !is_small(e) && e->type->dequant && (e->type->plain || strcmp(e->type->name, "fp8b128") == 0);
+	return false;
+}
+
+int k_policy_choices(const struct k_policy *p, const struct k_entry *e, struct k_choices *out, struct k_err *err)
+{
+	struct k_policy rules_only = { NULL, p->preset, p->rules, p->n_rules };
+	struct rule *rules = k_calloc((size_t)p->n_rules + K_LEN(presets[0].rules) + 1, sizeof(*rules));
+	const struct rule *last = NULL;
+	int n = rules ? collect(&rules_only, rules, err) : k_err_nomem(err, sizeof(*rules), "the rules");
+
+	*out = (struct k_choices){ 1, { e->type } };
+	for (int k = 0; k < n; k++)
+		if (matches(&rules[k], e))
+			last = &rules[k];
+	if (last && last->type) {
+		struct k_entry as = *e;
+
+		if (retype(&as, last->type, NULL, err) < 0)
+			n = err->code;
+		out->type[0] = as.type;
+	} else if (!last && is_free(e)) {
+		add_choice(out, e, "bf16");
+		add_choice(out, e, "i8row");
+		if (strcmp(e->role, "embed") != 0 && strcmp(e->role, "head") != 0)
+			add_choice(out, e, p->type ? p->type : "i4g32");
+	}
+	k_free(rules);
+	return K_MIN(n, 0);
+}
+
 int k_policy_apply(const struct k_policy *p, const struct k_ckpt *c, struct k_entry *out, int *n_changed, struct k_log *log, struct k_err *err)
 {
 	struct rule *rules = k_calloc((size_t)p->n_rules + K_LEN(presets[0].rules) + 1, sizeof(*rules));
