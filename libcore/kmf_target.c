@@ -110,17 +110,44 @@ static void place(const struct k_target *t, struct k_block *b)
 	b->dst[0].n = b->n_rows ? rows_bytes(to->type, k_entry_cols(to), b->n_rows) : b->n_src;
 }
 
+/* Weights of the block's slice, where there are any; the caller frees them. */
+static int weigh(const struct kmf *k, const struct k_block *b, float **w, struct k_err *err)
+{
+	size_t cols = (size_t)k_entry_cols(&k->spec.out[b->entry]);
+	int r;
+
+	*w = NULL;
+	if (!k->spec.weights)
+		return 0;
+	*w = k_alloc(cols * sizeof(**w));
+	if (!*w)
+		return k_err_nomem(err, cols * sizeof(**w), "the weights of a tensor's columns");
+	r = k->spec.weights(k->spec.weights_arg, b->entry, b->slice, *w, err);
+	if (r == 1)
+		return 0;
+	k_free(*w);
+	*w = NULL;
+	return r;
+}
+
 static int make(const struct k_target *t, struct k_block *b, struct k_err *err)
 {
 	const struct kmf *k = t->arg;
 	const struct k_qtype *from = k->spec.in->entries[b->entry].type, *to = k->spec.out[b->entry].type;
 	const struct k_codec *codec = k->ctx->codec;
 	int64_t cols = k_entry_cols(&k->spec.out[b->entry]);
+	struct k_quant_opts quant = k->spec.quant;
 	struct k_err why;
+	float *w;
+	int r = weigh(k, b, &w, err);
 
-	if (codec && codec->convert(to, b->dst[0].p, from, b->src, cols, b->n_rows, &k->spec.quant))
-		return 0;
-	if (k_kmf_convert(to, b->dst[0].p, from, b->src, b->before, cols, b->n_rows, &k->spec.quant, err) == 0)
+	if (r < 0)
+		return r;
+	quant.weight = w;
+	if (!codec || !codec->convert(to, b->dst[0].p, from, b->src, cols, b->n_rows, &quant))
+		r = k_kmf_convert(to, b->dst[0].p, from, b->src, b->before, cols, b->n_rows, &quant, err);
+	k_free(w);
+	if (r == 0)
 		return 0;
 	why = *err;
 	return k_err_set(err, why.code, "as %s: %s", to->name, why.msg);

@@ -8,7 +8,10 @@ struct k_kmf_spec {
 	struct k_ckpt *in;
 	struct k_entry *out;            /* one for each of the input's, same order, name and shape; the type may be another */
 	const struct k_json *history;   /* the input's rows and the new one */
-	struct k_quant_opts quant;
+	struct k_quant_opts quant;      /* without weights */
+	/* Worker: fills w (one a column) with the weights of a slice; 1: done, 0: it has none. NULL: nothing has any. */
+	int (*weights)(void *arg, int entry, int64_t slice, float *w, struct k_err *err);
+	void *weights_arg;
 };
 /* The spec's pointers are borrowed until free. One file without a name. */
 int k_kmf_target_new(struct k_target **out, const struct k_kmf_spec *spec, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;

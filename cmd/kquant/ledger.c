@@ -1,85 +1,122 @@
-/* ledger.c: see ledger.h. State is the slice that is passing: sums, worst group, two running digests; a line is written when the
- * next slice begins or the entry is done. */
+/* ledger.c: see ledger.h. While a slice passes its figures and two digests run; when its entry is complete the slices are compared with
+ * each other, judged, and written.
+ *
+ *   rows that changed         values before and after are given
+ *   an expert that is kept    its granules are put together from the bytes that pass, and unpacked here
+ *   another tensor, kept      digests only */
 #include "libcore/base.h"
 #include <math.h>
+#include "cmd/kquant/figures.h"
 #include "cmd/kquant/ledger.h"
 #include "libcore/hash.h"
 #include "libcore/io.h"
 #include "libcore/policy.h"
 
-struct figures {
-	int64_t elements, clipped, zero_groups, groups, worst_index;
-	double err2, x2, y2, xy, max_abs, worst;
+/* Room for the entry that is passing. */
+struct room {
+	float *row;
+	uint8_t *granule; size_t held;  /* of one that is not complete yet */
+	uint8_t *packed; uint16_t *scales;
+	int64_t first; int n;           /* slices that are complete */
+	struct k_figures *f; uint8_t (*digest)[2][32];  /* of each */
+	double (*v)[K_F_NUMBERS]; enum k_figure *out_in;
 };
 
 struct k_ledger {
 	const struct k_ckpt *in;
 	const struct k_entry *out;
+	bool qat;
 	struct k_sink *sink;
 	struct k_bar *bars;
 	int n_bars;
 	struct k_sha256 *src, *dst;
-	int entry;                      /* -1: no slice is open */
-	int64_t slice;
-	struct figures f;
+	int entry;                      /* -1: none is open */
+	int64_t slice;                  /* -1: none is open */
+	struct room room;
 	struct k_err no;                /* the first bar that held */
 };
 
-static const char *const fields[] = { "elements", "rel_rms", "max_abs", "cos", "sqnr_db", "clipped", "zero_groups" };
-enum { N_FIELDS = K_LEN(fields) };
+static bool is_stack(const struct k_entry *e) { return strchr(e->name, '*') != NULL; }
 
-static void values(const struct figures *f, double v[N_FIELDS])
-{
-	double rel = f->x2 > 0 ? sqrt(f->err2 / f->x2) : 0, norm = sqrt(f->x2) * sqrt(f->y2);
+/* --- bars ----------------------------------------------------------------------------------------------------------------- */
 
-	v[0] = (double)f->elements;
-	v[1] = rel;
-	v[2] = f->max_abs;
-	v[3] = norm > 0 ? f->xy / norm : 1;
-	v[4] = f->err2 > 0 && f->x2 > 0 ? 10 * log10(f->x2 / f->err2) : NAN;
-	v[5] = (double)f->clipped;
-	v[6] = (double)f->zero_groups;
-}
-
-static bool bar_is_for(const struct k_bar *bar, const char *role, int *field)
+/* K_F_NUMBERS: no such figure. */
+static enum k_figure bar_figure(const struct k_bar *bar)
 {
 	const char *dot = strchr(bar->field, '.'), *name = dot ? dot + 1 : bar->field;
+	int i = 0;
 
-	for (int i = 0; i < N_FIELDS; i++)
-		if (strcmp(name, fields[i]) == 0) {
-			*field = i;
-			return !dot || !role || (strncmp(bar->field, role, (size_t)(dot - bar->field)) == 0 && role[dot - bar->field] == 0);
-		}
-	*field = -1;
-	return false;
+	while (i < K_F_NUMBERS && strcmp(name, k_figure_names[i]) != 0)
+		i++;
+	return (enum k_figure)i;
 }
 
-int k_ledger_open(struct k_ledger **out, const char *path, const struct k_strs *bars, const struct k_ckpt *in, const struct k_entry *entries, struct k_err *err)
+static bool bar_is_for(const struct k_bar *bar, const char *role)
+{
+	const char *dot = strchr(bar->field, '.');
+
+	return !dot || (strncmp(bar->field, role, (size_t)(dot - bar->field)) == 0 && role[dot - bar->field] == 0);
+}
+
+static int parse_bar(struct k_bar *bar, const char *text, struct k_err *err)
+{
+	struct k_buf names;
+	int r = k_bar_parse(bar, text, err);
+
+	if (r < 0)
+		return r;
+	if (bar_figure(bar) == K_F_NUMBERS) {
+		k_buf_init(&names, 0);
+		for (int i = 0; i < K_F_NUMBERS; i++)
+			k_buf_printf(&names, "%s%s", i ? ", " : "", k_figure_names[i]);
+		r = k_err_set(err, K_EUSAGE, "--fail-if '%s': no such field; wanted one of %s, with a role and a dot before it or not", text, names.data ? names.data : "");
+		k_buf_fini(&names);
+	} else if (strchr(bar->field, '.') && !k_policy_is_role(bar->field, strcspn(bar->field, "."))) {
+		r = k_err_set(err, K_EUSAGE, "--fail-if '%s': no such role; wanted experts, shared, router, attn, kda, embed, head, dense, norm or other", text);
+	}
+	return r;
+}
+
+static void judge(struct k_ledger *l, const char *name, const char *role, const double v[K_F_NUMBERS], enum k_figure out_in)
+{
+	for (int i = 0; i < l->n_bars && !l->no.code; i++) {
+		const struct k_bar *bar = &l->bars[i];
+		enum k_figure k = bar_figure(bar);
+
+		if (!bar_is_for(bar, role) || isnan(v[k]) || !k_bar_holds(bar, v[k]))
+			continue;
+		if (k == K_F_OUTLIER)
+			k_err_set(&l->no, K_ENO, "%s: outlier is %.6g, in %s, which is %.6g; --fail-if %s", name, v[k], k_figure_names[out_in], v[out_in], bar->text);
+		else
+			k_err_set(&l->no, K_ENO, "%s: %s is %.6g, --fail-if %s", name, k_figure_names[k], v[k], bar->text);
+	}
+}
+
+/* --- open and close ------------------------------------------------------------------------------------------------------- */
+
+int k_ledger_open(struct k_ledger **out, const struct k_ledger_spec *spec, struct k_err *err)
 {
 	struct k_ledger *l = k_calloc(1, sizeof(*l));
-	int r = 0, field;
+	int r = 0;
 
 	if (!l)
 		return k_err_nomem(err, sizeof(*l), "the ledger");
-	l->in = in;
-	l->out = entries;
+	l->in = spec->in;
+	l->out = spec->out;
+	l->qat = spec->qat;
 	l->entry = -1;
-	l->bars = k_calloc((size_t)bars->n + 1, sizeof(*l->bars));
+	l->slice = -1;
+	l->bars = k_calloc((size_t)spec->bars->n + 1, sizeof(*l->bars));
 	if (!l->bars)
 		r = k_err_nomem(err, sizeof(*l->bars), "the bars");
-	for (int i = 0; r == 0 && i < bars->n; i++) {
-		r = k_bar_parse(&l->bars[l->n_bars++], bars->v[i], err);
-		if (r == 0 && (bar_is_for(&l->bars[i], NULL, &field), field < 0))
-			r = k_err_set(err, K_EUSAGE, "--fail-if '%s': no such field; wanted rel_rms, max_abs, cos, sqnr_db, clipped, zero_groups or elements, with a role and a dot before it or not", bars->v[i]);
-		if (r == 0 && strchr(l->bars[i].field, '.') && !k_policy_is_role(l->bars[i].field, strcspn(l->bars[i].field, ".")))
-			r = k_err_set(err, K_EUSAGE, "--fail-if '%s': no such role; wanted experts, shared, router, attn, kda, embed, head, dense, norm or other", bars->v[i]);
-	}
+	for (int i = 0; r == 0 && i < spec->bars->n; i++)
+		r = parse_bar(&l->bars[l->n_bars++], spec->bars->v[i], err);
 	if (r == 0)
 		r = k_sha256_new(&l->src, err);
 	if (r == 0)
 		r = k_sha256_new(&l->dst, err);
-	if (r == 0 && path)
-		r = k_sink_open(&l->sink, path, err);
+	if (r == 0 && spec->path)
+		r = k_sink_open(&l->sink, spec->path, err);
 	if (r < 0) {
 		k_ledger_free(l);
 		return r;
@@ -88,10 +125,26 @@ int k_ledger_open(struct k_ledger **out, const char *path, const struct k_strs *
 	return 0;
 }
 
+static void free_room(struct room *m)
+{
+	for (int i = 0; m->f && i <= m->n; i++)
+		k_figures_fini(&m->f[i]);
+	k_free(m->row);
+	k_free(m->granule);
+	k_free(m->packed);
+	k_free(m->scales);
+	k_free(m->f);
+	k_free(m->digest);
+	k_free(m->v);
+	k_free(m->out_in);
+	memset(m, 0, sizeof(*m));
+}
+
 void k_ledger_free(struct k_ledger *l)
 {
 	if (!l)
 		return;
+	free_room(&l->room);
 	k_sink_close(l->sink);
 	k_sha256_free(l->src);
 	k_sha256_free(l->dst);
@@ -115,15 +168,6 @@ static int verdict(void *arg, struct k_err *err)
 
 /* --- lines ---------------------------------------------------------------------------------------------------------------- */
 
-static void judge(struct k_ledger *l, const char *name, const char *role, const double v[N_FIELDS])
-{
-	int field;
-
-	for (int i = 0; i < l->n_bars && !l->no.code; i++)
-		if (bar_is_for(&l->bars[i], role, &field) && !isnan(v[field]) && k_bar_holds(&l->bars[i], v[field]))
-			k_err_set(&l->no, K_ENO, "%s: %s is %.6g, --fail-if %s", name, fields[field], v[field], l->bars[i].text);
-}
-
 static void put_digest(struct k_buf *b, const char *key, const uint8_t digest[32])
 {
 	char hex[65];
@@ -132,42 +176,37 @@ static void put_digest(struct k_buf *b, const char *key, const uint8_t digest[32
 	k_buf_printf(b, ", \"%s\": \"%s\"", key, hex);
 }
 
-static int put_line(struct k_ledger *l, const struct k_entry *e, const char *name, int64_t expert, const struct figures *f,
-	const uint8_t src[32], const uint8_t dst[32], struct k_err *err)
+static void put_numbers(struct k_buf *b, const struct k_figures *f, const double v[K_F_NUMBERS], enum k_figure out_in)
 {
-	char source[1100];
-	struct k_entry as_source = *e;
+	for (int i = 0; i < K_F_NUMBERS; i++) {
+		if (i == K_F_WORST_GROUP)
+			k_buf_printf(b, ", \"worst_group\": {\"index\": %lld, \"error\": %.6g}", (long long)f->worst_index, v[i]);
+		else if (!isnan(v[i]))
+			k_buf_printf(b, ", \"%s\": %.*g", k_figure_names[i], i == K_F_COS ? 9 : v[i] == floor(v[i]) ? 17 : 6, v[i]);
+		else if (i == K_F_SQNR)
+			k_buf_puts(b, ", \"sqnr_db\": null");
+	}
+	if (out_in != K_F_NUMBERS)
+		k_buf_printf(b, ", \"outlier_in\": \"%s\"", k_figure_names[out_in]);
+}
+
+static int write_line(struct k_ledger *l, const struct k_entry *e, int64_t slice, const char *source, int i, struct k_err *err)
+{
+	const struct room *m = &l->room;
 	struct k_buf b;
-	double v[N_FIELDS];
 	int r;
 
-	values(f, v);
-	judge(l, name, e->role, v);
-	if (!l->sink)
-		return 0;
-	if (e->source)
-		as_source.name = e->source;
-	k_entry_slice_name(&as_source, expert < 0 ? 0 : expert, source, sizeof(source));
 	k_buf_init(&b, 0);
 	k_buf_puts(&b, "{\"name\": ");
 	k_json_quote(&b, e->name, strlen(e->name));
 	k_buf_puts(&b, ", \"source\": ");
-	if (expert < 0 && !e->source)
-		k_json_quote(&b, e->name, strlen(e->name));
-	else
-		k_json_quote(&b, source, strlen(source));
-	if (expert >= 0)
-		k_buf_printf(&b, ", \"expert\": %lld", (long long)expert);
-	k_buf_printf(&b, ", \"role\": \"%s\", \"type\": \"%s\", \"elements\": %lld, \"rel_rms\": %.6g, \"max_abs\": %.6g, \"cos\": %.9g, \"sqnr_db\": ",
-		e->role, e->type->name, (long long)f->elements, v[1], v[2], v[3]);
-	if (isnan(v[4]))
-		k_buf_puts(&b, "null");
-	else
-		k_buf_printf(&b, "%.6g", v[4]);
-	k_buf_printf(&b, ", \"worst_group\": {\"index\": %lld, \"error\": %.6g}, \"clipped\": %lld, \"zero_groups\": %lld",
-		(long long)f->worst_index, f->worst, (long long)f->clipped, (long long)f->zero_groups);
-	put_digest(&b, "source_sha256", src);
-	put_digest(&b, "output_sha256", dst);
+	k_json_quote(&b, source, strlen(source));
+	if (is_stack(e))
+		k_buf_printf(&b, ", \"expert\": %lld", (long long)slice);
+	k_buf_printf(&b, ", \"role\": \"%s\", \"type\": \"%s\"", e->role, e->type->name);
+	put_numbers(&b, &m->f[i], m->v[i], m->out_in[i]);
+	put_digest(&b, "source_sha256", m->digest[i][0]);
+	put_digest(&b, "output_sha256", m->digest[i][1]);
 	k_buf_puts(&b, "}\n");
 	r = k_buf_ok(&b, "a line of the ledger", err);
 	if (r == 0)
@@ -176,86 +215,166 @@ static int put_line(struct k_ledger *l, const struct k_entry *e, const char *nam
 	return r;
 }
 
-static int close_slice(struct k_ledger *l, struct k_err *err)
+/* The i-th slice of the entry. */
+static int tell(struct k_ledger *l, int i, struct k_err *err)
 {
-	const struct k_entry *e;
-	uint8_t src[32], dst[32];
-	char name[1100];
+	const struct k_entry *e = &l->out[l->entry];
+	struct k_entry as_source = *e;
+	char name[1100], source[1100];
+	int64_t slice = l->room.first + i;
 
-	if (l->entry < 0)
+	judge(l, k_entry_slice_name(e, slice, name, sizeof(name)), e->role, l->room.v[i], l->room.out_in[i]);
+	if (!l->sink)
 		return 0;
-	e = &l->out[l->entry];
-	k_sha256_end(l->src, src);
-	k_sha256_end(l->dst, dst);
-	k_entry_slice_name(e, l->slice, name, sizeof(name));
-	l->entry = -1;
-	return put_line(l, e, name, strchr(e->name, '*') ? l->slice : -1, &l->f, src, dst, err);
+	if (e->source)
+		as_source.name = e->source;
+	return write_line(l, e, slice, k_entry_slice_name(&as_source, slice, source, sizeof(source)), i, err);
 }
 
-/* --- figures -------------------------------------------------------------------------------------------------------------- */
+/* --- entries and slices --------------------------------------------------------------------------------------------------- */
 
-static void add_group(struct figures *f, const float *x, const float *y, int64_t n)
+static int make_room(struct room *m, const struct k_entry *from, const struct k_entry *to, struct k_err *err)
 {
-	double e2 = 0, x2 = 0, top = 0, rel;
-	bool zero = true;
+	size_t cols = (size_t)k_entry_cols(from), n = is_stack(from) ? (size_t)k_entry_slices(from) : 1;
+	size_t granule = K_MAX(from->type->granule_bytes((int64_t)cols, from->type->granule), to->type->granule_bytes((int64_t)cols, to->type->granule));
 
-	for (int64_t i = 0; i < n; i++) {
-		double d = (double)x[i] - y[i], a = fabs(d);
-
-		e2 += d * d;
-		x2 += (double)x[i] * x[i];
-		f->y2 += (double)y[i] * y[i];
-		f->xy += (double)x[i] * y[i];
-		if (a > f->max_abs)
-			f->max_abs = a;
-		if (fabs((double)y[i]) > top)
-			top = fabs((double)y[i]);
-		zero &= y[i] == 0;
-	}
-	/* Only clamping moves a value by more than half a step below the largest that its group can hold. */
-	for (int64_t i = 0; i < n && n > 1; i++)
-		f->clipped += fabs((double)x[i]) > top * (1 + 0.5 / 7);
-	rel = x2 > 0 ? sqrt(e2 / x2) : 0;
-	if (rel > f->worst) {
-		f->worst = rel;
-		f->worst_index = f->groups;
-	}
-	f->err2 += e2;
-	f->x2 += x2;
-	f->elements += n;
-	f->zero_groups += zero;
-	f->groups++;
+	m->row = k_alloc(cols * sizeof(*m->row));
+	m->granule = k_alloc(granule);
+	m->packed = k_alloc(16 * (cols / 2));
+	m->scales = k_alloc(16 * (cols / 32) * sizeof(*m->scales));
+	m->f = k_calloc(n + 1, sizeof(*m->f));
+	m->digest = k_calloc(n, sizeof(*m->digest));
+	m->v = k_calloc(n, sizeof(*m->v));
+	m->out_in = k_calloc(n, sizeof(*m->out_in));
+	if (m->row && m->granule && m->packed && m->scales && m->f && m->digest && m->v && m->out_in)
+		return 0;
+	return k_err_nomem(err, granule + n * (sizeof(*m->f) + sizeof(*m->v)), "the ledger of a tensor");
 }
 
-static void begin_slice(struct k_ledger *l, int entry, int64_t slice)
+static int open_slice(struct k_ledger *l, int entry, int64_t slice, struct k_err *err)
 {
-	l->entry = entry;
+	const struct k_entry *from = &l->in->entries[entry];
+	int r = 0;
+
+	if (l->entry < 0) {
+		r = make_room(&l->room, from, &l->out[entry], err);
+		l->room.first = slice;
+		l->entry = entry;
+	}
+	if (r == 0)
+		r = k_figures_begin(&l->room.f[l->room.n], from, err);
 	l->slice = slice;
-	memset(&l->f, 0, sizeof(l->f));
 	k_sha256_reset(l->src);
 	k_sha256_reset(l->dst);
+	return r;
+}
+
+static void close_slice(struct k_ledger *l)
+{
+	const struct k_entry *e = &l->in->entries[l->entry];
+	struct room *m = &l->room;
+	struct k_figures *f = &m->f[m->n];
+	int64_t count;
+
+	if (f->groups == 0)
+		f->elements = k_shape_count(e->ndim - is_stack(e), e->shape + is_stack(e), &count) ? count : 0;
+	k_sha256_end(l->src, m->digest[m->n][0]);
+	k_sha256_end(l->dst, m->digest[m->n][1]);
+	m->n++;
+	l->slice = -1;
+}
+
+static int close_entry(struct k_ledger *l, struct k_err *err)
+{
+	struct room *m = &l->room;
+	int r = k_figures_numbers(m->f, m->n, l->qat && l->in->entries[l->entry].type != l->out[l->entry].type, m->v, m->out_in, err);
+
+	for (int i = 0; r == 0 && i < m->n; i++)
+		r = tell(l, i, err);
+	free_room(m);
+	l->entry = -1;
+	return r;
+}
+
+/* --- what passes ---------------------------------------------------------------------------------------------------------- */
+
+static bool is_int4(const struct k_entry *e) { return strcmp(e->type->name, "i4g32") == 0; }
+
+/* Whole granules of INT4, n rows. */
+static void see_codes(struct k_ledger *l, const struct k_qtype *t, const uint8_t *p, int64_t cols, int64_t n)
+{
+	struct room *m = &l->room;
+
+	for (int64_t r = 0; r < n; r += t->granule, p += t->granule_bytes(cols, t->granule)) {
+		k_i4g32_to_ct(t, p, m->packed, m->scales, cols, t->granule);
+		for (int i = 0; i < t->granule; i++)
+			k_figures_codes(&m->f[m->n], m->packed + i * (cols / 2), m->scales + i * (cols / 32), cols);
+	}
+}
+
+static void see_granule(struct k_ledger *l, const struct k_entry *e, const uint8_t *p, int rows)
+{
+	struct room *m = &l->room;
+	int64_t cols = k_entry_cols(e), group = e->type->group > 1 ? e->type->group : cols;
+
+	for (int r = 0; r < rows; r++) {
+		e->type->dequant(m->row, p, cols, rows, r);
+		k_figures_values(&m->f[m->n], m->row, m->row, 1, cols, group);
+	}
+	if (is_int4(e))
+		see_codes(l, e->type, p, cols, rows);
+}
+
+/* Bytes of an expert that is kept, cut anywhere. */
+static void see_bytes(struct k_ledger *l, const struct k_entry *e, const uint8_t *p, size_t n)
+{
+	struct room *m = &l->room;
+	int64_t cols = k_entry_cols(e);
+
+	while (n > 0) {
+		int rows = (int)K_MIN((int64_t)e->type->granule, k_entry_rows(e) - m->f[m->n].rows);
+		size_t full = e->type->granule_bytes(cols, rows), part = K_MIN(full - m->held, n);
+
+		K_ASSERT(rows > 0);
+		if (part < full)
+			memcpy(m->granule + m->held, p, part);
+		m->held += part;
+		if (m->held == full) {
+			see_granule(l, e, part < full ? m->granule : p, rows);
+			m->held = 0;
+		}
+		p += part;
+		n -= part;
+	}
 }
 
 static int see(void *arg, const struct k_block *b, struct k_err *err)
 {
 	struct k_ledger *l = arg;
-	const struct k_entry *e = &l->out[b->entry];
-	int64_t cols = k_entry_cols(e), group = e->type->group > 1 ? e->type->group : cols, count;
-	/* Only experts are told apart. */
-	bool stack = strchr(e->name, '*') != NULL;
+	const struct k_entry *from = &l->in->entries[b->entry], *to = &l->out[b->entry];
+	int64_t cols = k_entry_cols(from), group = to->type->group > 1 ? to->type->group : cols;
+	struct k_figures *f;
 
-	if (strcmp(e->role, "file") == 0)
+	if (strcmp(from->role, "file") == 0)
 		return 0;
-	if (l->entry < 0)
-		begin_slice(l, b->entry, stack ? b->slice : 0);
+	/* Only experts are told apart. */
+	if (l->slice < 0 && open_slice(l, b->entry, is_stack(from) ? b->slice : 0, err) < 0)
+		return err->code;
+	f = &l->room.f[l->room.n];
 	k_sha256_add(l->src, b->src, b->n_src);
 	k_sha256_add(l->dst, b->dst[0].p, b->dst[0].n);
-	if (!b->after)
-		l->f.elements = k_shape_count(e->ndim - stack, e->shape + stack, &count) ? count : 0;
-	for (int64_t r = 0; b->after && r < b->n_rows; r++)
-		for (int64_t c = 0; c < cols; c += group)
-			add_group(&l->f, b->before + r * cols + c, b->after + r * cols + c, K_MIN(group, cols - c));
-	return (stack ? b->ends_slice : b->ends_entry) ? close_slice(l, err) : 0;
+	if (b->after) {
+		k_figures_values(f, b->before, b->after, b->n_rows, cols, group);
+		if (is_int4(from))
+			see_codes(l, from->type, b->src, cols, b->n_rows);
+		else if (is_int4(to))
+			see_codes(l, to->type, b->dst[0].p, cols, b->n_rows);
+	} else if (is_stack(from) && from->type->dequant) {
+		see_bytes(l, from, b->src, b->n_src);
+	}
+	if (is_stack(from) ? b->ends_slice : b->ends_entry)
+		close_slice(l);
+	return b->ends_entry && l->entry >= 0 ? close_entry(l, err) : 0;
 }
 
 struct k_watch k_ledger_watch(struct k_ledger *l)

@@ -1,0 +1,290 @@
+/* imatrix.c: see imatrix.h.
+ *
+ *   GGUF   general.type = "imatrix"; for each weight  NAME.in_sum2  f32 [matrices, columns],  NAME.counts  f32 [matrices, 1]
+ *   .dat   i32 n; n times: i32 length, name, i32 calls, i32 values, f32 values; then what it was made of
+ *
+ * Weight of a column: in_sum2 / counts, or value / calls, where an expert that no token reached has ones. The file stays mapped. */
+#include "libcore/base.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "formats/gguf_head.h"
+#include "formats/imatrix.h"
+#include "libcore/arch.h"
+#include "libcore/hash.h"
+#include "libcore/io.h"
+
+/* n values in all; counts: one a matrix, NULL: `calls` for all. Nothing is aligned. */
+struct stat { const char *name; uint64_t n, n_counts; const uint8_t *sums, *counts; float calls; };
+
+struct k_imatrix {
+	const char *path;
+	struct k_source *src;
+	struct k_gguf gguf;
+	struct k_arena arena;
+	struct k_map by_name;           /* name of the weight -> struct stat * */
+	uint8_t digest[32];
+};
+
+static float get_f32(const uint8_t *p, uint64_t i)
+{
+	float f;
+
+	memcpy(&f, p + 4 * i, sizeof(f));
+	return f;
+}
+
+/* --- reading -------------------------------------------------------------------------------------------------------------- */
+
+static int check(const struct k_imatrix *m, const char *name, const uint8_t *p, uint64_t n, struct k_err *err)
+{
+	for (uint64_t i = 0; i < n; i++)
+		if (!(get_f32(p, i) >= 0) || isinf(get_f32(p, i)))
+			return k_err_set(err, K_EFORMAT, "'%s': '%s' has %g as value %llu, wanted a number that is not negative", m->path, name,
+				(double)get_f32(p, i), (unsigned long long)i);
+	return 0;
+}
+
+static int add(struct k_imatrix *m, const struct stat *s, struct k_err *err)
+{
+	struct stat *own = k_arena_alloc(&m->arena, sizeof(*own));
+	int r = own ? 1 : -1;
+
+	if (own) {
+		*own = *s;
+		r = k_map_put(&m->by_name, own->name, strlen(own->name), own);
+	}
+	if (r < 0)
+		return k_err_nomem(err, sizeof(*own), "activation statistics");
+	return r ? 0 : k_err_set(err, K_EFORMAT, "'%s' has '%s' twice", m->path, s->name);
+}
+
+static const struct k_gguf_tensor *find(const struct k_gguf *g, const char *stem, size_t n, const char *end)
+{
+	for (uint64_t i = 0; i < g->n_tensors; i++)
+		if (strncmp(g->tensors[i].name, stem, n) == 0 && strcmp(g->tensors[i].name + n, end) == 0)
+			return &g->tensors[i];
+	return NULL;
+}
+
+static int add_gguf(struct k_imatrix *m, const uint8_t *file, const struct k_gguf_tensor *t, struct k_err *err)
+{
+	static const char tail[] = ".in_sum2";
+	size_t len = strlen(t->name), n = len - (sizeof(tail) - 1);
+	const struct k_gguf_tensor *c;
+	struct stat s = { .sums = file + t->off };
+	int r;
+
+	if (len <= sizeof(tail) - 1 || strcmp(t->name + n, tail) != 0)
+		return 0;
+	c = find(&m->gguf, t->name, n, ".counts");
+	if (!c)
+		return k_err_set(err, K_EFORMAT, "'%s' has '%s', but no '%.*s.counts'", m->path, t->name, (int)n, t->name);
+	if (strcmp(t->type->name, "f32") != 0 || strcmp(c->type->name, "f32") != 0)
+		return k_err_set(err, K_EFORMAT, "'%s': '%s' and its counts are %s and %s, wanted f32", m->path, t->name, t->type->name, c->type->name);
+	s.n = t->bytes / 4;
+	s.n_counts = c->bytes / 4;
+	s.counts = file + c->off;
+	if (s.n_counts == 0 || s.n % s.n_counts)
+		return k_err_set(err, K_ESHAPE, "'%s': '%s' has %llu values for %llu counts", m->path, t->name, (unsigned long long)s.n, (unsigned long long)s.n_counts);
+	s.name = k_arena_strndup(&m->arena, t->name, n);
+	if (!s.name)
+		return k_err_nomem(err, n, "a name");
+	r = check(m, t->name, s.sums, s.n, err);
+	if (r == 0)
+		r = check(m, c->name, s.counts, s.n_counts, err);
+	return r < 0 ? r : add(m, &s, err);
+}
+
+static int read_gguf(struct k_imatrix *m, const uint8_t *p, size_t n, struct k_log *log, struct k_err *err)
+{
+	const struct k_gguf_value *type;
+	uint64_t len = 0;
+	int r = k_gguf_read(&m->gguf, p, n, m->path, log, err);
+
+	if (r < 0)
+		return r;
+	type = k_gguf_find(&m->gguf, "general.type");
+	if (type && type->type == K_GGUF_STRING && !type->array)
+		memcpy(&len, type->p, sizeof(len));
+	if (len != 7 || memcmp(type->p + 8, "imatrix", 7) != 0)
+		return k_err_set(err, K_EFORMAT, "'%s' is a GGUF without activation statistics: its general.type is not imatrix", m->path);
+	for (uint64_t i = 0; r == 0 && i < m->gguf.n_tensors; i++)
+		r = add_gguf(m, p, &m->gguf.tensors[i], err);
+	return r;
+}
+
+struct cursor { const uint8_t *p; size_t left; };
+
+static bool take(struct cursor *c, size_t n, const uint8_t **out)
+{
+	if (n > c->left)
+		return false;
+	*out = c->p;
+	c->p += n;
+	c->left -= n;
+	return true;
+}
+
+/* A count: not negative. */
+static bool take_count(struct cursor *c, size_t *out)
+{
+	const uint8_t *p;
+	int32_t v;
+
+	if (!take(c, sizeof(v), &p))
+		return false;
+	memcpy(&v, p, sizeof(v));
+	*out = (size_t)v;
+	return v >= 0;
+}
+
+static int add_dat(struct k_imatrix *m, struct cursor *c, struct k_err *err)
+{
+	struct stat s = { .n_counts = 1 };
+	size_t len, calls, n;
+	const uint8_t *name;
+
+	if (!take_count(c, &len) || len == 0 || !take(c, len, &name) || !take_count(c, &calls) || !take_count(c, &n) || n > c->left / 4 ||
+	    !take(c, 4 * n, &s.sums))
+		return k_err_set(err, K_EFORMAT, "'%s' ends early, or is no file of activation statistics", m->path);
+	s.n = n;
+	s.calls = (float)calls;
+	s.name = memchr(name, 0, len) ? NULL : k_arena_strndup(&m->arena, (const char *)name, len);
+	if (!s.name)
+		return k_err_set(err, K_EFORMAT, "'%s': the name of an entry is no text", m->path);
+	if (check(m, s.name, s.sums, s.n, err) < 0)
+		return err->code;
+	return add(m, &s, err);
+}
+
+static int read_dat(struct k_imatrix *m, const uint8_t *p, size_t n, struct k_err *err)
+{
+	struct cursor c = { p, n };
+	size_t count;
+	int r = 0;
+
+	/* An entry has 13 bytes at least. */
+	if (!take_count(&c, &count) || count == 0 || count > c.left / 13)
+		return k_err_set(err, K_EFORMAT, "'%s' is no file of activation statistics: neither GGUF nor a count of entries", m->path);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = add_dat(m, &c, err);
+	return r;
+}
+
+int k_imatrix_open(struct k_imatrix **out, const char *path, struct k_log *log, struct k_err *err)
+{
+	struct k_imatrix *m = k_calloc(1, sizeof(*m));
+	const void *p = NULL;
+	size_t n = 0;
+	int r;
+
+	if (!m)
+		return k_err_nomem(err, sizeof(*m), "activation statistics");
+	k_arena_init(&m->arena);
+	k_map_init(&m->by_name);
+	m->path = k_arena_strdup(&m->arena, path);
+	r = m->path ? k_source_open(&m->src, path, err) : k_err_nomem(err, strlen(path), "a path");
+	if (r == 0)
+		r = k_source_map(m->src, &p, &n, err);
+	if (r == 0)
+		r = n >= 4 && memcmp(p, "GGUF", 4) == 0 ? read_gguf(m, p, n, log, err) : read_dat(m, p, n, err);
+	if (r == 0)
+		r = k_sha256_once(p, n, m->digest, err);
+	if (r < 0) {
+		k_imatrix_close(m);
+		return r;
+	}
+	*out = m;
+	return 0;
+}
+
+void k_imatrix_close(struct k_imatrix *m)
+{
+	if (!m)
+		return;
+	if (m->gguf.where)
+		k_gguf_fini(&m->gguf);
+	k_map_fini(&m->by_name);
+	k_source_close(m->src);
+	k_arena_fini(&m->arena);
+	k_free(m);
+}
+
+const uint8_t *k_imatrix_digest(const struct k_imatrix *m) { return m->digest; }
+
+/* --- names ---------------------------------------------------------------------------------------------------------------- */
+
+/* Does name match the form, in which {i} is a number and {e} the '*' of a stack? */
+static bool match(const char *form, const char *name, int *layer)
+{
+	while (*form && *name) {
+		if (strncmp(form, "{i}", 3) == 0) {
+			char *end;
+			long v = strtol(name, &end, 10);
+
+			if (end == name || v < 0 || v > INT32_MAX)
+				return false;
+			*layer = (int)v;
+			form += 3;
+			name = end;
+		} else if (strncmp(form, "{e}", 3) == 0) {
+			if (*name++ != '*')
+				return false;
+			form += 3;
+		} else if (*form++ != *name++) {
+			return false;
+		}
+	}
+	return *form == *name;
+}
+
+static const char *gguf_name(const char *arch, const struct k_entry *e, char *buf, size_t n)
+{
+	const struct k_arch *a = arch ? k_arch_named(arch) : NULL;
+
+	for (const struct k_weight *w = a ? a->weights : NULL; w && w->slot; w++) {
+		const char *at = w->gguf ? strstr(w->gguf, "{i}") : NULL;
+		int layer = 0;
+
+		if (!w->gguf || !match(w->name, e->name, &layer))
+			continue;
+		if (at)
+			snprintf(buf, n, "%.*s%d%s", (int)(at - w->gguf), w->gguf, layer, at + 3);
+		else
+			snprintf(buf, n, "%s", w->gguf);
+		return buf;
+	}
+	return NULL;
+}
+
+static const struct stat *find_stat(const struct k_imatrix *m, const char *name) { return name ? k_map_find(&m->by_name, name, strlen(name)) : NULL; }
+
+int k_imatrix_weights(const struct k_imatrix *m, const char *arch, const struct k_entry *e, int64_t slice, float *out, struct k_err *err)
+{
+	uint64_t cols = (uint64_t)k_entry_cols(e), slices = (uint64_t)k_entry_slices(e), at = (uint64_t)slice;
+	char buf[1100];
+	const struct stat *s = find_stat(m, e->source);
+	float count;
+
+	if (!s)
+		s = find_stat(m, gguf_name(arch, e, buf, sizeof(buf)));
+	if (!s)
+		s = find_stat(m, e->name);
+	if (!s && strchr(e->name, '*')) {
+		s = find_stat(m, k_entry_slice_name(e, slice, buf, sizeof(buf)));
+		slices = 1;
+		at = 0;
+	}
+	if (!s)
+		return 0;
+	if (s->n != cols * slices || (s->n_counts != slices && s->counts))
+		return k_err_set(err, K_ESHAPE, "'%s': the statistics of '%s' have %llu values, wanted %llu for each of %llu matrices", m->path, s->name,
+			(unsigned long long)s->n, (unsigned long long)cols, (unsigned long long)slices);
+	count = s->counts ? get_f32(s->counts, at) : s->calls;
+	if (!(count > 0))
+		return 0;
+	for (uint64_t c = 0; c < cols; c++)
+		out[c] = get_f32(s->sums, at * cols + c) / count;
+	return 1;
+}

@@ -1,0 +1,23 @@
+/* imatrix.h: activation statistics, which say how much an error in a column of a weight counts: the mean square of what that column is
+ * multiplied with, as llama.cpp and keval write them. */
+#ifndef K_IMATRIX_H
+#define K_IMATRIX_H
+
+#include "libcore/ckpt.h"
+
+struct k_imatrix;
+
+/* GGUF with general.type imatrix (NAME.in_sum2 [matrices, columns], NAME.counts [matrices]), or the older .dat; found by the first bytes.
+ * Lengths, and every number, are checked: finite, not negative. */
+int k_imatrix_open(struct k_imatrix **out, const char *path, struct k_log *log, struct k_err *err) K_MUST_USE;
+void k_imatrix_close(struct k_imatrix *m);              /* takes NULL */
+
+/* sha256 of the file. */
+const uint8_t *k_imatrix_digest(const struct k_imatrix *m);
+
+/* The weights of slice `slice` of e, one a column, to out. 1: there; 0: the file has none for it, or no token reached it. Names that
+ * are tried: the source's, GGUF's by the architecture (NULL: none), ours, ours with the expert's number. Another number of columns or
+ * of experts: K_ESHAPE. Any number of threads at once. */
+int k_imatrix_weights(const struct k_imatrix *m, const char *arch, const struct k_entry *e, int64_t slice, float *out, struct k_err *err) K_MUST_USE;
+
+#endif
