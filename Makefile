@@ -29,7 +29,7 @@ stems = $(basename $(notdir $(1)))
 
 # --- kernel levels: a folder with a flags.mk that sets flags_NAME and need_NAME -----------------------------------------
 
-quiet_goals = clean help deps check demo smollm2 dist format layers check-asan check-tsan check-oom fuzz
+quiet_goals = clean help deps check demo smollm2 dist format layers check-asan check-tsan check-oom check-bytes fuzz
 working = $(if $(MAKECMDGOALS),$(filter-out $(quiet_goals),$(MAKECMDGOALS)),all)
 
 level_folders := $(patsubst %/flags.mk,%,$(wildcard kernels/*/flags.mk))
@@ -75,7 +75,7 @@ all_src := $(sort $(lib_src) $(tool_src) $(cli_src) $(part_src) $(test_src) $(kc
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 bins := $(tools:%=$(B)/bin/%)
 
-.PHONY: all deps check check-run check-build check-headers layers check-asan check-tsan check-oom bench man install dist clean \
+.PHONY: all deps check check-run check-build check-headers layers check-asan check-tsan check-oom check-bytes bench man install dist clean \
 	help format demo smollm2 fuzz fuzzers FORCE
 all: $(bins)
 
@@ -201,6 +201,10 @@ check-asan: deps
 check-tsan: deps
 	@$(again) B=build/tsan check-run CHECK_PARTS='ktest kcheck' \
 		K_VARIANT='-fsanitize=thread -fno-omit-frame-pointer -DK_TSAN'
+# The bytes of a quantised model over compilers, flags, levels and threads (cmd/test/compilers.sh; check has a part of it).
+check-bytes: deps
+	@$(again) all
+	@K_BIN='$(B)/bin' K_BYTES=all MAKE='$(MAKE)' sh cmd/test/compilers.sh
 # Every allocation, read and write of a row of command lines fails once (cmd/test/faults.sh).
 check-oom: deps
 	@$(again) B=build/oom all K_VARIANT='-fsanitize=address -fno-omit-frame-pointer -DK_FAULTS -DK_ASAN'
@@ -277,6 +281,7 @@ help:
 	@echo 'make demo       dependencies, build, convert, quantise, evaluate and serve the small model in testdata/'
 	@echo 'make smollm2    fetch a small pretrained model to build/models/'
 	@echo 'make check-asan check-tsan check-oom   the tests under sanitizers; with every allocation, read, write failing once'
+	@echo 'make check-bytes   quantised models, byte for byte, over compilers, -O0 to -O3, kernel levels and threads'
 	@echo 'make check-headers layers              each header compiled alone; who may include whom'
 	@echo 'make fuzz       ten minutes a reader (FUZZ_SECONDS)'
 	@echo 'make bench      kernels and machine'

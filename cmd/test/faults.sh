@@ -36,6 +36,7 @@ try "kconvert, allocations" alloc "0 6" "$FB/kconvert" -j 1 "$tiny" -o "$T/out"
 try "kconvert, I/O" io "0 5" "$FB/kconvert" -j 1 "$tiny" -o "$T/out"
 try "kquant, allocations" alloc "0 6" "$FB/kquant" -j 1 --rule dense=i4g32 "$T/tiny.kmf" -o "$T/out"
 try "kquant, I/O" io "0 5" "$FB/kquant" -j 1 --rule dense=i4g32 "$T/tiny.kmf" -o "$T/out"
+try "kquant --budget, a ledger" alloc "0 6" "$FB/kquant" -j 1 --budget 600K --fail-if 'outlier>1e9' --ledger "$T/out.l" testdata/tiny/kimi-linear-tiny -o "$T/out"
 try "keval, allocations" alloc "0 6" "$FB/keval" ppl -j 1 -m "$T/tiny.kmf" -f "$T/text" --report "$T/out"
 try "keval, I/O" io "0 5" "$FB/keval" ppl -j 1 -m "$T/tiny.kmf" -f "$T/text" --report "$T/out"
 finish
