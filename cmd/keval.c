@@ -43,6 +43,7 @@ static const char *const examples[] = {
 	"keval ppl -m model.kmf -f text.txt --bar 'ppl<100'",
 	"keval parity -m tiny.kmf -f golden/",
 	"keval dump -m tiny.kmf -f golden/golden.json -o out.safetensors",
+	"keval imatrix -m model.kmf -f text.txt -o model.imatrix.gguf",
 	"kconvert hf/ | keval ppl -m - -f text.txt --json",
 	NULL
 };
@@ -116,7 +117,7 @@ static int keval_run(struct k_ctx *ctx, void *args, int n_operands, char **opera
 	bool table = k_cli_wants_table(&a->common);
 	struct k_report_opts ro = { .suite = suite, .fields = task->fields, .write = k_cli_write, .report = a->report,
 		.resume = a->resume, .junit = a->junit, .bars = a->bars.v, .n_bars = a->bars.n,
-		.form = !*task->fields ? K_REPORT_SILENT : a->tap ? K_REPORT_TAP : table ? K_REPORT_TABLE : K_REPORT_JSON };
+		.form = task->writes ? K_REPORT_SILENT : a->tap ? K_REPORT_TAP : table ? K_REPORT_TABLE : K_REPORT_JSON };
 	struct k_eval_opts eo = { .file = a->file, .window = a->window, .stride = a->stride, .batch = a->batch,
 		.limit = a->limit, .seed = a->seed, .bos = a->bos, .tol = a->tol, .hf_remote = a->profile == 1, .resume = a->resume };
 	r = k_report_open(&rep, &ro, err);
@@ -137,7 +138,8 @@ const struct k_tool k_tool = {
 	.about = "evaluate a model and gate on the result",
 	.usage = "TASK [-m MODEL] [options]",
 	.text = "keval asks a model and scores it. TASK is ppl (perplexity of a text), parity (comparison with golden tensors, layer by "
-		"layer) or dump (logits, hidden rows, states and routing of given sequences, as safetensors). Items and a summary go to "
+		"layer), dump (logits, hidden rows, states and routing of given sequences, as safetensors) or imatrix (mean squares of what enters "
+		"each weight, by column and by expert, as a GGUF for kquant --scale imatrix). Items and a summary go to "
 		"standard output as JSON lines, or as a table on a terminal. A missed --bar, or an item that failed, is exit status 1. "
 		"In one process the digits are the same for every number of threads and every batch.",
 	.opts = opts,

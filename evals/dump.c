@@ -216,5 +216,6 @@ const struct k_eval k_eval_dump = {
 	.name = "dump",
 	.about = "run the sequences of a golden.json (-f) and write logits, hidden rows, states and routing as safetensors (-o)",
 	.fields = "",
+	.writes = true,
 	.run = dump_run,
 };

@@ -27,6 +27,7 @@ int k_report_summary(struct k_report *r, struct k_json *summary, struct k_err *e
 struct k_eval {
 	const char *name, *about;
 	const char *fields;             /* of the summary, space-separated: what --bar may name */
+	bool writes;                    /* standard output is the task's own, items and summary go to --report */
 	/* Runs on a model in the process. */
 	int (*run)(struct k_model *m, const struct k_eval_opts *o, struct k_report *r, const struct k_ctx *ctx, struct k_err *err);
 };

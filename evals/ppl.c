@@ -11,14 +11,11 @@
 #include <math.h>
 #include <stdio.h>
 #include "evals/report.h"
-#include "libcore/chat.h"
-#include "libcore/hash.h"
-#include "libcore/io.h"
+#include "evals/corpus.h"
 #include "libcore/log.h"
 #include "libcore/pool.h"
 #include "libcore/seq.h"
 
-#define TEXT_MAX (1u << 30)
 enum { LOGIT_ROWS = 32 };
 
 struct ppl {
@@ -48,77 +45,6 @@ static struct window window_at(const struct ppl *p, int64_t i)
 	if (p->stride == p->window && i)
 		w.score = w.from + (p->bos < 0);
 	return w;
-}
-
-/* --- the text and BOS --------------------------------------------------------------------------------------------------- */
-
-static int read_ids(struct ppl *p, struct k_err *err)
-{
-	struct k_source *src = NULL;
-	struct k_buf text;
-	const char *why;
-	const struct k_tokenizer *t = k_model_tokenizer(p->m, &why);
-	if (!t)
-		return k_err_set(err, K_ENOENT, "ppl needs a tokenizer: %s", why);
-	k_buf_init(&text, TEXT_MAX);
-	uint8_t digest[32];
-	int r = k_source_open(&src, p->o->file, err);
-	if (r == 0)
-		r = k_source_slurp(src, &text, TEXT_MAX, err);
-	if (r == 0)
-		r = k_sha256_once(text.data ? text.data : "", text.len, digest, err);
-	if (r == 0) {
-		k_hex(p->text, digest);
-		r = k_tokenizer_encode(t, text.data ? text.data : "", text.len, 0, &p->ids, err);
-		if (r < 0)
-			k_err_add(err, "in '%s'", p->o->file);
-	}
-	k_source_close(src);
-	k_buf_fini(&text);
-	return r;
-}
-
-/* Does a rendered chat begin with this id? */
-static int chat_begins_with(struct ppl *p, int32_t bos, bool *yes, struct k_err *err)
-{
-	static const char one[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}";
-	const struct k_layout *l = k_layout_match(k_model_files(p->m), err);
-	struct k_json *request;
-	struct k_prompt prompt;
-	*yes = false;
-	if (!l)
-		return 0;
-	int r = k_json_parse(&request, one, sizeof(one) - 1, K_JSON_STRICT, "a request", err);
-	if (r < 0)
-		return r;
-	k_prompt_init(&prompt);
-	r = k_chat_render(l, k_model_tokenizer(p->m, NULL), request, false, &prompt, err);
-	*yes = r == 0 && prompt.ids.n && prompt.ids.v[0] == bos;
-	k_prompt_fini(&prompt);
-	k_json_free(request);
-	return r == K_EUNSUP ? 0 : r;   /* the tokenizer lacks the layout's tokens: no chat, no BOS */
-}
-
-static int choose_bos(struct ppl *p, struct k_err *err)
-{
-	const char *how = p->o->bos ? p->o->bos : "auto";
-	int32_t bos = k_tokenizer_bos(k_model_tokenizer(p->m, NULL));
-	bool yes = false;
-	if (bos < 0)
-		bos = k_model_hp(p->m)->bos;
-	if (bos >= k_model_hp(p->m)->n_vocab)
-		bos = -1;
-	p->bos = -1;
-	if (!strcmp(how, "no"))
-		return 0;
-	if (!strcmp(how, "yes")) {
-		p->bos = bos;
-		return bos < 0 ? k_err_set(err, K_EUSAGE, "--bos yes: this model has no BOS token") : 0;
-	}
-	int r = bos < 0 ? 0 : chat_begins_with(p, bos, &yes, err);
-	if (yes)
-		p->bos = bos;
-	return r;
 }
 
 /* --- scoring ------------------------------------------------------------------------------------------------------------- */
@@ -295,9 +221,9 @@ static int ppl_run(struct k_model *m, const struct k_eval_opts *o, struct k_repo
 	if (!o->file)
 		return k_err_set(err, K_EUSAGE, "ppl wants -f FILE, a text");
 	k_ids_init(&p.ids);
-	int r = read_ids(&p, err);
+	int r = k_corpus_read(m, o->file, &p.ids, p.text, err);
 	if (r == 0)
-		r = choose_bos(&p, err);
+		r = k_corpus_bos(m, o->bos, &p.bos, err);
 	if (r == 0)
 		r = plan(&p, err);
 	if (r == 0) {

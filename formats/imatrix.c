@@ -11,6 +11,7 @@
 #include "formats/gguf_head.h"
 #include "formats/imatrix.h"
 #include "libcore/arch.h"
+#include "libcore/buf.h"
 #include "libcore/hash.h"
 #include "libcore/io.h"
 
@@ -239,7 +240,7 @@ static bool match(const char *form, const char *name, int *layer)
 	return *form == *name;
 }
 
-static const char *gguf_name(const char *arch, const struct k_entry *e, char *buf, size_t n)
+static const char *gguf_name(const char *arch, const char *name, char *buf, size_t n)
 {
 	const struct k_arch *a = arch ? k_arch_named(arch) : NULL;
 
@@ -247,7 +248,7 @@ static const char *gguf_name(const char *arch, const struct k_entry *e, char *bu
 		const char *at = w->gguf ? strstr(w->gguf, "{i}") : NULL;
 		int layer = 0;
 
-		if (!w->gguf || !match(w->name, e->name, &layer))
+		if (!w->gguf || !match(w->name, name, &layer))
 			continue;
 		if (at)
 			snprintf(buf, n, "%.*s%d%s", (int)(at - w->gguf), w->gguf, layer, at + 3);
@@ -268,7 +269,7 @@ int k_imatrix_weights(const struct k_imatrix *m, const char *arch, const struct 
 	float count;
 
 	if (!s)
-		s = find_stat(m, gguf_name(arch, e, buf, sizeof(buf)));
+		s = find_stat(m, gguf_name(arch, e->name, buf, sizeof(buf)));
 	if (!s)
 		s = find_stat(m, e->name);
 	if (!s && strchr(e->name, '*')) {
@@ -287,4 +288,102 @@ int k_imatrix_weights(const struct k_imatrix *m, const char *arch, const struct 
 	for (uint64_t c = 0; c < cols; c++)
 		out[c] = get_f32(s->sums, at * cols + c) / count;
 	return 1;
+}
+
+/* --- writing -------------------------------------------------------------------------------------------------------------- */
+
+enum { GGUF_VERSION = 3, ALIGN = 32, TYPE_F32 = 0 };
+
+static void put32(struct k_buf *b, uint32_t v) { k_buf_put(b, &v, sizeof(v)); }
+static void put64(struct k_buf *b, uint64_t v) { k_buf_put(b, &v, sizeof(v)); }
+
+static void put_text(struct k_buf *b, const char *s)
+{
+	put64(b, strlen(s));
+	k_buf_puts(b, s);
+}
+
+static void put_key(struct k_buf *b, const char *key, enum k_gguf_type type)
+{
+	put_text(b, key);
+	put32(b, (uint32_t)type);
+}
+
+static void put_tensor(struct k_buf *b, const char *name, const char *end, int64_t cols, int64_t mats, uint64_t *off)
+{
+	put64(b, strlen(name) + strlen(end));
+	k_buf_puts(b, name);
+	k_buf_puts(b, end);
+	put32(b, 2);
+	put64(b, (uint64_t)cols);
+	put64(b, (uint64_t)mats);
+	put32(b, TYPE_F32);
+	put64(b, *off);
+	*off += k_align_up((uint64_t)cols * (uint64_t)mats * 4, ALIGN);
+}
+
+static void put_zeros(struct k_buf *b)
+{
+	static const char zeros[ALIGN] = { 0 };
+
+	k_buf_put(b, zeros, (size_t)(k_align_up(b->len, ALIGN) - b->len));
+}
+
+static void put_head(struct k_buf *b, const char *arch, const struct k_imatrix_row *rows, int n, const char *dataset, int64_t chunks, int64_t chunk)
+{
+	uint64_t off = 0;
+	char buf[1100];
+
+	k_buf_puts(b, "GGUF");
+	put32(b, GGUF_VERSION);
+	put64(b, 2 * (uint64_t)n);
+	put64(b, 4);
+	put_key(b, "general.type", K_GGUF_STRING);
+	put_text(b, "imatrix");
+	put_key(b, "imatrix.datasets", K_GGUF_ARRAY);
+	put32(b, K_GGUF_STRING);
+	put64(b, 1);
+	put_text(b, dataset);
+	put_key(b, "imatrix.chunk_count", K_GGUF_U32);
+	put32(b, (uint32_t)chunks);
+	put_key(b, "imatrix.chunk_size", K_GGUF_U32);
+	put32(b, (uint32_t)chunk);
+	for (int i = 0; i < n; i++) {
+		const char *name = gguf_name(arch, rows[i].name, buf, sizeof(buf));
+
+		name = name ? name : rows[i].name;
+		put_tensor(b, name, ".in_sum2", rows[i].cols, rows[i].mats, &off);
+		put_tensor(b, name, ".counts", 1, rows[i].mats, &off);
+	}
+	put_zeros(b);
+}
+
+static void put_row(struct k_buf *b, const struct k_imatrix_row *row)
+{
+	for (int64_t k = 0; k < row->mats * row->cols; k++)
+		k_buf_put(b, &(float){ (float)row->sums[k] }, 4);
+	put_zeros(b);
+	for (int64_t k = 0; k < row->mats; k++)
+		k_buf_put(b, &(float){ (float)row->counts[k] }, 4);
+	put_zeros(b);
+}
+
+int k_imatrix_write(struct k_sink *sink, const char *arch, const struct k_imatrix_row *rows, int n, const char *dataset, int64_t chunks, int64_t chunk,
+	struct k_err *err)
+{
+	struct k_buf b;
+	int r = 0;
+
+	for (int i = -1; r == 0 && i < n; i++) {
+		k_buf_init(&b, 0);
+		if (i < 0)
+			put_head(&b, arch, rows, n, dataset, chunks, chunk);
+		else
+			put_row(&b, &rows[i]);
+		r = k_buf_ok(&b, "activation statistics", err);
+		if (r == 0)
+			r = k_sink_write(sink, b.data, b.len, err);
+		k_buf_fini(&b);
+	}
+	return r;
 }

@@ -4,6 +4,7 @@
 #define K_IMATRIX_H
 
 #include "libcore/ckpt.h"
+#include "libcore/io.h"
 
 struct k_imatrix;
 
@@ -14,6 +15,12 @@ void k_imatrix_close(struct k_imatrix *m);              /* takes NULL */
 
 /* sha256 of the file. */
 const uint8_t *k_imatrix_digest(const struct k_imatrix *m);
+
+/* What keval writes: sums of squares [matrices][columns] and tokens [matrices] of a weight with our name. */
+struct k_imatrix_row { const char *name; int64_t mats, cols; const double *sums; const int64_t *counts; };
+/* As GGUF, to sink, with GGUF's names where the architecture has them. dataset: what the text is called; chunks of chunk tokens. */
+int k_imatrix_write(struct k_sink *sink, const char *arch, const struct k_imatrix_row *rows, int n, const char *dataset, int64_t chunks, int64_t chunk,
+	struct k_err *err) K_MUST_USE;
 
 /* The weights of slice `slice` of e, one a column, to out. 1: there; 0: the file has none for it, or no token reached it. Names that
  * are tried: the source's, GGUF's by the architecture (NULL: none), ours, ours with the expert's number. Another number of columns or

@@ -63,6 +63,7 @@ struct k_device {
 	const struct k_backend *backend;
 	struct k_ops ops;
 	const struct k_ctx *ctx;
+	void *tap;                      /* of whoever laid functions of his own over ops; else NULL */
 	/* Device memory, 64-byte aligned, zeroed; NULL without memory. */
 	void *(*alloc)(struct k_device *, size_t n);
 	void (*free)(struct k_device *, void *p);

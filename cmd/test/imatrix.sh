@@ -80,4 +80,70 @@ exits "zeros" 3 kquant --scale imatrix --imatrix "$T/bad" $nano -o "$T/x.kmf"
 exits "no file" 5 kquant --scale imatrix --imatrix "$T/none" $nano -o "$T/x.kmf"
 exits "--imatrix without the scale" 2 kquant --imatrix "$T/g.dat" $nano -o "$T/x.kmf"
 exits "the scale without --imatrix" 2 kquant --scale imatrix $nano -o "$T/x.kmf"
+# keval writes such a file: what enters the first layer's projections is the normed embedding; experts are counted as the router chose.
+printf 'The quick brown fox jumps over the lazy dog. %.0s' 1 2 3 4 5 6 7 8 > "$T/text"
+kconvert -q $nano -o "$T/n.kmf"
+for run in "-j 1 --window 32" "-j 3 --window 32"; do
+	# shellcheck disable=SC2086
+	keval imatrix -q $run -m "$T/n.kmf" -f "$T/text" --bos no -o "$T/k.gguf" --report "$T/r.jsonl" || fail "keval imatrix" "$?"
+	[ -e "$T/k1.gguf" ] && same "keval imatrix: threads" "$T/k.gguf" "$T/k1.gguf" || cp "$T/k.gguf" "$T/k1.gguf"
+done
+kls --tokens "$T/text" --whole "$T/n.kmf" > "$T/ids" && kls --dump model.embed_tokens.weight "$T/n.kmf" > "$T/embed.npy" && kls --dump model.layers.0.input_layernorm.weight "$T/n.kmf" > "$T/norm.npy"
+check "keval imatrix: sums and counts" python3 - "$T" $nano/config.json <<'PY'
+import json, math, struct, sys
+T, config = sys.argv[1], json.load(open(sys.argv[2]))
+d = open(T + '/k.gguf', 'rb').read()
+assert d[:4] == b'GGUF'
+version, n_tensors, n_keys = struct.unpack_from('<IQQ', d, 4)
+at = 24
+def text():
+    global at
+    n, = struct.unpack_from('<Q', d, at)
+    at += 8 + n
+    return d[at - n:at].decode()
+keys = {}
+for _ in range(n_keys):
+    k, (kind,) = text(), struct.unpack_from('<I', d, at)
+    at += 4
+    if kind == 8: keys[k] = text()
+    elif kind == 9: at += 12; keys[k] = [text()]
+    else: keys[k], = struct.unpack_from('<I', d, at); at += 4
+assert keys['general.type'] == 'imatrix' and keys['imatrix.chunk_size'] == 32, keys
+head = {}
+for _ in range(n_tensors):
+    k = text()
+    nd, a, b, kind, off = struct.unpack_from('<IQQIQ', d, at)
+    at += 4 + 16 + 4 + 8
+    head[k] = a * b, off
+base = at + -at % 32
+get = lambda k: struct.unpack_from(f'<{head[k][0]}f', d, base + head[k][1])
+def npy(name):
+    b = open(f'{T}/{name}.npy', 'rb').read()
+    n = struct.unpack_from('<H', b, 8)[0]
+    return memoryview(b[10 + n:]).cast('f')
+ids, norm, embed = json.load(open(T + '/ids')), npy('norm'), npy('embed')
+D, eps = config['hidden_size'], config['rms_norm_eps']
+want = [0.0] * D
+for i in ids:
+    x = embed[i * D:(i + 1) * D]
+    s = 1 / math.sqrt(sum(v * v for v in x) / D + eps)
+    for c in range(D): want[c] += (norm[c] * x[c] * s) ** 2
+q = next(k for k in head if k.startswith('blk.0.attn_q') and k.endswith('.in_sum2'))
+assert max(abs(a - b) / b for a, b in zip(get(q), want)) < 1e-4, q
+assert get(q[:-8] + '.counts') == (float(len(ids)),)
+summary = [json.loads(l) for l in open(T + '/r.jsonl')][-1]
+assert summary['tokens'] == len(ids) and summary['summary']
+unseen = 0
+for l in range(1, config['num_hidden_layers']):
+    g, u, dn = (f'blk.{l}.ffn_{x}_exps.weight' for x in ('gate', 'up', 'down'))
+    c = get(g + '.counts')
+    assert sum(c) == len(ids) * config['num_experts_per_token'] and c == get(u + '.counts') == get(dn + '.counts'), l
+    assert get(g + '.in_sum2') == get(u + '.in_sum2') and all(v > 0 for v in get(f'blk.{l}.ffn_down_shexp.weight.in_sum2'))
+    for e in range(len(c)):
+        assert (sum(get(dn + '.in_sum2')[e * 64:e * 64 + 64]) > 0) == (c[e] > 0)
+    unseen += 3 * c.count(0.0)
+assert summary['experts_unseen'] == unseen, unseen
+PY
+exits "kquant takes it" 0 kquant --scale imatrix --imatrix "$T/k.gguf" "$T/n.kmf" -o "$T/x.kmf"
+grep -q 'no activation statistics' "$T/.err" && fail "all have statistics" "$(head -n 1 "$T/.err")" || ok "all have statistics"
 finish
