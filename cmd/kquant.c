@@ -15,8 +15,8 @@
 
 struct args {
 	struct k_common common;
-	const char *out, *type, *preset, *ledger, *spool, *imatrix;
-	struct k_strs rules, fail_if;
+	const char *out, *type, *preset, *ledger, *spool;
+	struct k_strs rules, fail_if, imatrix;
 	int scale, mx_rule;
 	uint64_t budget;
 	bool plan, resume, from_qat;
@@ -28,7 +28,7 @@ static const struct k_opt opts[] = {
 	K_OPT_STR(0, "preset", struct args, preset, "NAME", NULL, "a set of rules: k2-thinking, small, fp8; ? lists them"),
 	K_OPT_SIZE(0, "budget", struct args, budget, "SIZE", NULL, "choose bf16, i8row or the type of -t for each matrix that no rule names, so that the output is at most SIZE and the predicted error least"),
 	K_OPT_WORD(0, "scale", struct args, scale, "amax7|amax7.5|mse|imatrix", "amax7", "scale of a group of INT4: largest magnitude / 7, or / 7.5 as the compressed-tensors package; of INT4 and MXFP4: least squared error, or that error weighted by --imatrix"),
-	K_OPT_STR(0, "imatrix", struct args, imatrix, "FILE", NULL, "activation statistics (GGUF or .dat, of keval or llama.cpp) for --scale imatrix"),
+	K_OPT_LIST(0, "imatrix", struct args, imatrix, "FILE", "activation statistics (GGUF or .dat, of keval or llama.cpp) for --scale imatrix; repeatable, the files are added up"),
 	K_OPT_WORD(0, "mx-rule", struct args, mx_rule, "ct|ocp|ggml", "ct", "exponent of a group of MXFP4: as compressed-tensors, as the OCP standard, or as ggml, with ggml's rounding"),
 	K_OPT_FLAG(0, "from-qat", struct args, from_qat, "the model was trained for INT4: find the scale of each group's grid, count the values that are off it"),
 	K_OPT_STR(0, "ledger", struct args, ledger, "FILE", NULL, "JSON lines: error and digests of every tensor and every expert"),
@@ -126,20 +126,24 @@ static bool set_text(struct k_json *row, const char *key, const char *text) { re
 static struct k_json *new_row(const struct task *t)
 {
 	const struct args *a = t->a;
-	struct k_json *row = k_json_object(), *rules = k_json_array();
-	bool ok = row && rules;
-	char digest[65] = "";
-
-	if (t->importance)
-		k_hex(digest, k_importance_digest(t->importance));
+	struct k_json *row = k_json_object(), *rules = k_json_array(), *files = k_json_array();
+	bool ok = row && rules && files;
 	for (int i = 0; ok && i < a->rules.n; i++)
 		ok = k_json_push(rules, k_json_new_string(a->rules.v[i], strlen(a->rules.v[i]))) == 0;
+	for (int i = 0; ok && t->importance && i < a->imatrix.n; i++) {
+		char hex[65];
+
+		k_hex(hex, k_importance_digest(t->importance, i));
+		ok = k_json_push(files, k_json_new_string(hex, 64)) == 0;
+	}
 	ok = ok && set_text(row, "step", "quantise") && k_json_set(row, "format", k_json_new_int(1)) == 0 && set_text(row, "type", a->type) &&
-		set_text(row, "scale", a->from_qat ? "qat" : scales[a->scale].name) && set_text(row, "imatrix_sha256", *digest ? digest : NULL) &&
+		set_text(row, "scale", a->from_qat ? "qat" : scales[a->scale].name) &&
+		(a->imatrix.n == 0 || k_json_set(row, "imatrix_sha256", k_json_keep(files)) == 0) &&
 		set_text(row, "mx_rule", a->mx_rule ? mx_rules[a->mx_rule] : NULL) && set_text(row, "preset", a->preset) &&
 		(!a->budget || k_json_set(row, "budget", k_json_new_int((int64_t)a->budget)) == 0) &&
 		(a->rules.n == 0 || k_json_set(row, "rules", k_json_keep(rules)) == 0);
 	k_json_free(rules);
+	k_json_free(files);
 	if (ok)
 		return row;
 	k_json_free(row);
@@ -268,8 +272,8 @@ static int quantise(const struct args *a, struct k_ckpt *in, const struct k_ctx 
 	if (!t.out)
 		return k_err_nomem(err, (size_t)in->n_entries * sizeof(*t.out), "the entries");
 	r = choose_types(&t, err);
-	if (r == 0 && a->imatrix)
-		r = k_importance_open(&t.importance, a->imatrix, in, t.out, ctx->log, err);
+	if (r == 0 && a->imatrix.n)
+		r = k_importance_open(&t.importance, &a->imatrix, in, t.out, ctx->log, err);
 	if (r == 0)
 		r = new_history(&t, t.changed, &history, err);
 	if (r == 0)
@@ -284,8 +288,8 @@ static int check_args(struct args *a, const char *path, struct k_err *err)
 {
 	if (!a->type && !a->preset && !a->budget)
 		a->type = "i4g32";
-	if ((a->scale == SCALE_IMATRIX) != (a->imatrix != NULL))
-		return k_err_set(err, K_EUSAGE, a->imatrix ? "--imatrix is for --scale imatrix" : "--scale imatrix wants --imatrix FILE");
+	if ((a->scale == SCALE_IMATRIX) != (a->imatrix.n > 0))
+		return k_err_set(err, K_EUSAGE, a->imatrix.n ? "--imatrix is for --scale imatrix" : "--scale imatrix wants --imatrix FILE");
 	if (a->from_qat && a->scale)
 		return k_err_set(err, K_EUSAGE, "--from-qat finds scales itself; it goes with --scale amax7, which is for groups that are on no grid");
 	if (a->ledger && strcmp(a->ledger, "-") == 0 && (!a->out || strcmp(a->out, "-") == 0))

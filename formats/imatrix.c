@@ -3,7 +3,7 @@
  *   GGUF   general.type = "imatrix"; for each weight  NAME.in_sum2  f32 [matrices, columns],  NAME.counts  f32 [matrices, 1]
  *   .dat   i32 n; n times: i32 length, name, i32 calls, i32 values, f32 values; then what it was made of
  *
- * Weight of a column: in_sum2 / counts, or value / calls, where an expert that no token reached has ones. The file stays mapped. */
+ * A .dat has one count for all experts of a layer, and ones for an expert that no token reached. The file stays mapped. */
 #include "libcore/base.h"
 #include <math.h>
 #include <stdio.h>
@@ -261,12 +261,11 @@ static const char *gguf_name(const char *arch, const char *name, char *buf, size
 
 static const struct stat *find_stat(const struct k_imatrix *m, const char *name) { return name ? k_map_find(&m->by_name, name, strlen(name)) : NULL; }
 
-int k_imatrix_weights(const struct k_imatrix *m, const char *arch, const struct k_entry *e, int64_t slice, float *out, struct k_err *err)
+int k_imatrix_add(const struct k_imatrix *m, const char *arch, const struct k_entry *e, int64_t slice, double *sums, double *count, struct k_err *err)
 {
 	uint64_t cols = (uint64_t)k_entry_cols(e), slices = (uint64_t)k_entry_slices(e), at = (uint64_t)slice;
 	char buf[1100];
 	const struct stat *s = find_stat(m, e->source);
-	float count;
 
 	if (!s)
 		s = find_stat(m, gguf_name(arch, e->name, buf, sizeof(buf)));
@@ -282,12 +281,10 @@ int k_imatrix_weights(const struct k_imatrix *m, const char *arch, const struct 
 	if (s->n != cols * slices || (s->n_counts != slices && s->counts))
 		return k_err_set(err, K_ESHAPE, "'%s': the statistics of '%s' have %llu values, wanted %llu for each of %llu matrices", m->path, s->name,
 			(unsigned long long)s->n, (unsigned long long)cols, (unsigned long long)slices);
-	count = s->counts ? get_f32(s->counts, at) : s->calls;
-	if (!(count > 0))
-		return 0;
+	*count += (double)(s->counts ? get_f32(s->counts, at) : s->calls);
 	for (uint64_t c = 0; c < cols; c++)
-		out[c] = get_f32(s->sums, at * cols + c) / count;
-	return 1;
+		sums[c] += (double)get_f32(s->sums, at * cols + c);
+	return 0;
 }
 
 /* --- writing -------------------------------------------------------------------------------------------------------------- */

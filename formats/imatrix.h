@@ -22,9 +22,9 @@ struct k_imatrix_row { const char *name; int64_t mats, cols; const double *sums;
 int k_imatrix_write(struct k_sink *sink, const char *arch, const struct k_imatrix_row *rows, int n, const char *dataset, int64_t chunks, int64_t chunk,
 	struct k_err *err) K_MUST_USE;
 
-/* The weights of slice `slice` of e, one a column, to out. 1: there; 0: the file has none for it, or no token reached it. Names that
- * are tried: the source's, GGUF's by the architecture (NULL: none), ours, ours with the expert's number. Another number of columns or
- * of experts: K_ESHAPE. Any number of threads at once. */
-int k_imatrix_weights(const struct k_imatrix *m, const char *arch, const struct k_entry *e, int64_t slice, float *out, struct k_err *err) K_MUST_USE;
+/* Adds the sums and the count of slice `slice` of e (one sum a column). Names that are
+ * tried: the source's, GGUF's by the architecture (NULL: none), ours, ours with the expert's number. Nothing there: adds nothing.
+ * Another number of columns or of experts: K_ESHAPE. Any number of threads at once. */
+int k_imatrix_add(const struct k_imatrix *m, const char *arch, const struct k_entry *e, int64_t slice, double *sums, double *count, struct k_err *err) K_MUST_USE;
 
 #endif

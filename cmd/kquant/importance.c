@@ -5,16 +5,25 @@
 #include "libcore/buf.h"
 #include "libcore/log.h"
 
-struct k_importance { struct k_imatrix *file; const struct k_ckpt *in; };
+struct k_importance { struct k_imatrix **files; int n; const struct k_ckpt *in; };
 
 int k_importance_weights(void *arg, int entry, int64_t slice, float *w, struct k_err *err)
 {
 	const struct k_importance *i = arg;
+	const struct k_entry *e = &i->in->entries[entry];
+	size_t cols = (size_t)k_entry_cols(e);
+	double *sums = k_calloc(cols, sizeof(*sums)), count = 0;
+	int r = sums ? 0 : k_err_nomem(err, cols * sizeof(*sums), "the weights of a tensor's columns");
 
-	return k_imatrix_weights(i->file, i->in->arch, &i->in->entries[entry], slice, w, err);
+	for (int k = 0; r == 0 && k < i->n; k++)
+		r = k_imatrix_add(i->files[k], i->in->arch, e, slice, sums, &count, err);
+	for (size_t c = 0; r == 0 && count > 0 && c < cols; c++)
+		w[c] = (float)(sums[c] / count);
+	k_free(sums);
+	return r < 0 ? r : count > 0;
 }
 
-const uint8_t *k_importance_digest(const struct k_importance *i) { return k_imatrix_digest(i->file); }
+const uint8_t *k_importance_digest(const struct k_importance *i, int k) { return k_imatrix_digest(i->files[k]); }
 
 /* "3, 17, 200": the slices of an entry without statistics. *n: how many. */
 static int list_unseen(struct k_importance *i, int entry, struct k_buf *b, int64_t *n, struct k_err *err)
@@ -52,23 +61,29 @@ static int look_up(struct k_importance *i, int entry, struct k_log *log, bool *f
 	return r;
 }
 
-int k_importance_open(struct k_importance **out, const char *path, const struct k_ckpt *in, const struct k_entry *entries, struct k_log *log, struct k_err *err)
+int k_importance_open(struct k_importance **out, const struct k_strs *paths, const struct k_ckpt *in, const struct k_entry *entries, struct k_log *log, struct k_err *err)
 {
 	struct k_importance *i = k_calloc(1, sizeof(*i));
 	bool found = false, any = false;
-	int r;
+	int r = 0;
 
 	if (!i)
 		return k_err_nomem(err, sizeof(*i), "activation statistics");
 	i->in = in;
-	r = k_imatrix_open(&i->file, path, log, err);
+	i->files = k_calloc((size_t)paths->n, sizeof(*i->files));
+	if (!i->files)
+		r = k_err_nomem(err, (size_t)paths->n * sizeof(*i->files), "activation statistics");
+	for (int k = 0; r == 0 && k < paths->n; k++) {
+		r = k_imatrix_open(&i->files[k], paths->v[k], log, err);
+		i->n += r == 0;
+	}
 	for (int k = 0; r == 0 && k < in->n_entries; k++)
 		if (entries[k].type != in->entries[k].type) {
 			any = true;
 			r = look_up(i, k, log, &found, err);
 		}
 	if (r == 0 && any && !found)
-		r = k_err_set(err, K_EFORMAT, "'%s' has no statistics for any tensor of '%s' that is quantised", path, in->path);
+		r = k_err_set(err, K_EFORMAT, "'%s' has no statistics for any tensor of '%s' that is quantised", paths->v[0], in->path);
 	if (r < 0) {
 		k_importance_close(i);
 		return r;
@@ -81,6 +96,8 @@ void k_importance_close(struct k_importance *i)
 {
 	if (!i)
 		return;
-	k_imatrix_close(i->file);
+	for (int k = 0; k < i->n; k++)
+		k_imatrix_close(i->files[k]);
+	k_free(i->files);
 	k_free(i);
 }

@@ -145,5 +145,9 @@ for l in range(1, config['num_hidden_layers']):
 assert summary['experts_unseen'] == unseen, unseen
 PY
 exits "kquant takes it" 0 kquant --scale imatrix --imatrix "$T/k.gguf" "$T/n.kmf" -o "$T/x.kmf"
+for n in 1 2; do
+	kquant -q --scale imatrix --imatrix "$T/k.gguf" $([ $n = 1 ] || echo "--imatrix $T/k1.gguf") "$T/n.kmf" | kconvert -q - --to hf -o "$T/times$n"
+done
+same "the same text twice" "$T/times1/model.safetensors" "$T/times2/model.safetensors"
 grep -q 'no activation statistics' "$T/.err" && fail "all have statistics" "$(head -n 1 "$T/.err")" || ok "all have statistics"
 finish
