@@ -10,12 +10,13 @@ const char *const k_figure_names[K_F_NUMBERS] = {
 	"code_rms", "short_groups", "negative_scales", "repeated_scales", "scale_fit", "outlier",
 };
 
-int k_figures_begin(struct k_figures *f, const struct k_entry *e, struct k_err *err)
+int k_figures_begin(struct k_figures *f, const struct k_entry *e, bool qat, struct k_err *err)
 {
 	struct k_profile *p = &f->profile;
 	int64_t rows = k_entry_rows(e), cols = k_entry_cols(e);
 
 	memset(f, 0, sizeof(*f));
+	f->qat = qat;
 	if (!strchr(e->name, '*'))
 		return 0;
 	p->every_row = K_MAX(k_div_up(rows, K_PROFILE), 1);
@@ -40,29 +41,42 @@ struct sums { double e2, x2, y2, xy, off, x_top, y_top; };
 
 static inline double larger(double a, double b) { return a > b ? a : b; }
 
-/* Sums over n values; side by side in lanes, so that the compiler may use vectors. */
+struct lanes { double e2[LANES], x2[LANES], y2[LANES], xy[LANES], off[LANES], x_top[LANES], y_top[LANES]; };
+
+static inline void add_lane(struct lanes *s, int j, double x, double y)
+{
+	double d = x - y;
+
+	s->e2[j] += d * d;
+	s->x2[j] += x * x;
+	s->y2[j] += y * y;
+	s->xy[j] += x * y;
+	s->off[j] = larger(s->off[j], fabs(d));
+	s->x_top[j] = larger(s->x_top[j], fabs(x));
+	s->y_top[j] = larger(s->y_top[j], fabs(y));
+}
+
+static double largest(const double v[LANES])
+{
+	double top = v[0];
+
+	for (int j = 1; j < LANES; j++)
+		top = larger(top, v[j]);
+	return top;
+}
+
+/* Sums over n values, side by side in lanes: the compiler may use vectors, and the order is one. */
 static struct sums sum_up(const float *restrict x, const float *restrict y, int64_t n)
 {
-	double e2[LANES] = { 0 }, x2[LANES] = { 0 }, y2[LANES] = { 0 }, xy[LANES] = { 0 };
-	struct sums s = { 0 };
+	struct lanes s = { .e2 = { 0 } };
+	int64_t i = 0;
 
-	for (int64_t i = 0; i < n; i += LANES)
-		for (int64_t j = 0; j < K_MIN((int64_t)LANES, n - i); j++) {
-			double a = x[i + j], b = y[i + j], d = a - b;
-
-			e2[j] += d * d;
-			x2[j] += a * a;
-			y2[j] += b * b;
-			xy[j] += a * b;
-			s.off = larger(s.off, fabs(d));
-			s.x_top = larger(s.x_top, fabs(a));
-			s.y_top = larger(s.y_top, fabs(b));
-		}
-	s.e2 = tree(e2);
-	s.x2 = tree(x2);
-	s.y2 = tree(y2);
-	s.xy = tree(xy);
-	return s;
+	for (; i + LANES <= n; i += LANES)
+		for (int j = 0; j < LANES; j++)
+			add_lane(&s, j, x[i + j], y[i + j]);
+	for (int j = 0; i + j < n; j++)
+		add_lane(&s, j, x[i + j], y[i + j]);
+	return (struct sums){ tree(s.e2), tree(s.x2), tree(s.y2), tree(s.xy), largest(s.off), largest(s.x_top), largest(s.y_top) };
 }
 
 /* Only clamping moves a value by more than half a step below the largest that its group can hold. */
@@ -84,7 +98,7 @@ static double add_group(struct k_figures *f, const float *x, const float *y, int
 
 	if (n > 1 && s.x_top > s.y_top * (1 + 0.5 / 7))
 		f->clipped += count_clipped(x, s.y_top, n);
-	for (int64_t i = 0; s.e2 > 0 && i < n; i++)
+	for (int64_t i = 0; f->qat && s.e2 > 0 && i < n; i++)
 		f->off_grid += off_grid(x[i], y[i]);
 	if (rel > f->worst) {
 		f->worst = rel;
@@ -171,7 +185,7 @@ void k_figures_codes(struct k_figures *f, const uint8_t *packed, const uint16_t 
 
 static double ratio(double a, double b) { return b > 0 ? a / b : NAN; }
 
-static void own_numbers(const struct k_figures *f, bool qat, double v[K_F_NUMBERS])
+static void own_numbers(const struct k_figures *f, double v[K_F_NUMBERS])
 {
 	double norm = sqrt(f->x2) * sqrt(f->y2), fit = sqrt(f->fit_ss) * sqrt(f->fit_cc);
 
@@ -188,7 +202,7 @@ static void own_numbers(const struct k_figures *f, bool qat, double v[K_F_NUMBER
 	if (f->groups) {
 		v[K_F_RMS] = sqrt(f->x2 / (double)f->elements);
 		v[K_F_PEAK] = ratio(f->top, v[K_F_RMS]);
-		v[K_F_OFF_GRID] = qat ? (double)f->off_grid : NAN;
+		v[K_F_OFF_GRID] = f->qat ? (double)f->off_grid : NAN;
 	}
 	if (f->i4_groups == 0)
 		return;
@@ -282,13 +296,13 @@ static void stand_out(const struct alike *a, int n, double *sorted, double (*v)[
 	}
 }
 
-int k_figures_numbers(const struct k_figures *f, int n, bool qat, double (*v)[K_F_NUMBERS], enum k_figure *out_in, struct k_err *err)
+int k_figures_numbers(const struct k_figures *f, int n, double (*v)[K_F_NUMBERS], enum k_figure *out_in, struct k_err *err)
 {
 	size_t room = (size_t)K_MAX(n, f[0].profile.n_rows + f[0].profile.n_cols);
 	double *work;
 
 	for (int i = 0; i < n; i++) {
-		own_numbers(&f[i], qat, v[i]);
+		own_numbers(&f[i], v[i]);
 		out_in[i] = K_F_NUMBERS;
 	}
 	if (n < 4 || !f[0].profile.row || !f[0].groups)

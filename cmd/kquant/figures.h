@@ -16,6 +16,7 @@ enum { K_PROFILE = 512 };               /* most rows and most columns of a profi
 struct k_profile { int64_t every_row, every_col; int n_rows, n_cols; double *row, *col; };      /* sums of squares of every k-th row and column */
 
 struct k_figures {
+	bool qat;                               /* off_grid is wanted */
 	int64_t rows, elements, groups, zero_groups, clipped, off_grid, worst_index;
 	double err2, x2, y2, xy, max_abs, top, worst;
 	/* INT4: groups; nonzero ones without a code of magnitude 7; scales below zero; scales that equal the one on their left */
@@ -33,13 +34,13 @@ enum k_figure {
 extern const char *const k_figure_names[K_F_NUMBERS];
 
 /* Zero, with room for the profile of a slice of e. */
-int k_figures_begin(struct k_figures *f, const struct k_entry *e, struct k_err *err) K_MUST_USE;
+int k_figures_begin(struct k_figures *f, const struct k_entry *e, bool qat, struct k_err *err) K_MUST_USE;
 void k_figures_fini(struct k_figures *f);
 /* The next n rows: values before and after (the same where nothing changes); group: columns that share a scale. */
 void k_figures_values(struct k_figures *f, const float *before, const float *after, int64_t n, int64_t cols, int64_t group);
 /* A row of INT4 in the checkpoint's order (k_i4g32_to_ct). */
 void k_figures_codes(struct k_figures *f, const uint8_t *packed, const uint16_t *scales, int64_t cols);
 /* The numbers of n slices of one entry, v[i] of f[i], and the figure in which each stands out most (K_F_NUMBERS: none). */
-int k_figures_numbers(const struct k_figures *f, int n, bool qat, double (*v)[K_F_NUMBERS], enum k_figure *out_in, struct k_err *err) K_MUST_USE;
+int k_figures_numbers(const struct k_figures *f, int n, double (*v)[K_F_NUMBERS], enum k_figure *out_in, struct k_err *err) K_MUST_USE;
 
 #endif

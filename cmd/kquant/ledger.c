@@ -262,7 +262,7 @@ static int open_slice(struct k_ledger *l, int entry, int64_t slice, struct k_err
 		l->entry = entry;
 	}
 	if (r == 0)
-		r = k_figures_begin(&l->room.f[l->room.n], from, err);
+		r = k_figures_begin(&l->room.f[l->room.n], from, l->qat && from->type != l->out[entry].type, err);
 	l->slice = slice;
 	k_sha256_reset(l->src);
 	k_sha256_reset(l->dst);
@@ -287,7 +287,7 @@ static void close_slice(struct k_ledger *l)
 static int close_entry(struct k_ledger *l, struct k_err *err)
 {
 	struct room *m = &l->room;
-	int r = k_figures_numbers(m->f, m->n, l->qat && l->in->entries[l->entry].type != l->out[l->entry].type, m->v, m->out_in, err);
+	int r = k_figures_numbers(m->f, m->n, m->v, m->out_in, err);
 
 	for (int i = 0; r == 0 && i < m->n; i++)
 		r = tell(l, i, err);
