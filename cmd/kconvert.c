@@ -13,20 +13,23 @@ enum { DTYPE_KEEP, DTYPE_BF16, DTYPE_F16, DTYPE_F32 };
 
 struct args {
 	struct k_common common;
-	const char *out, *to, *spool, *part;
+	const char *out, *to, *spool, *part, *certificate;
 	uint64_t shard_size;
 	int dtype;
-	bool keep_fp8, dequant, plan, resume, seal;
+	bool keep_fp8, dequant, plan, resume, seal, require, lossy;
 };
 
 static const struct k_opt opts[] = {
 	K_OPT_STR('o', "output", struct args, out, "FILE", NULL, "write to FILE (a folder for hf) instead of standard output"),
-	K_OPT_STR(0, "to", struct args, to, "FORMAT", "kmf", "output format: kmf, hf, safetensors"),
-	K_OPT_SIZE(0, "shard-size", struct args, shard_size, "SIZE", "5GB", "for hf: largest size of a shard"),
+	K_OPT_STR(0, "to", struct args, to, "FORMAT", "kmf", "output format: kmf, hf, gguf, safetensors"),
+	K_OPT_SIZE(0, "shard-size", struct args, shard_size, "SIZE", NULL, "for hf and gguf: largest size of a file (hf: 5GB; gguf: one file)"),
 	K_OPT_WORD(0, "dtype", struct args, dtype, "keep|bf16|f16|f32", "keep", "type of the plain floating tensors; what a narrowing loses is counted and said"),
 	K_OPT_FLAG(0, "keep-fp8", struct args, keep_fp8, "block FP8 stays block FP8 (the default)"),
 	K_OPT_FLAG(0, "dequant", struct args, dequant, "expand INT4, FP8, MXFP4 and GGUF's block types to bf16"),
 	K_OPT_FLAG(0, "plan", struct args, plan, "read only heads; print what would be written, memory and disk; exit 6 if it cannot fit"),
+	K_OPT_STR(0, "certificate", struct args, certificate, "FILE", NULL, "JSON lines: digests of every tensor's source and output, and whether every value was kept"),
+	K_OPT_FLAG(0, "require-lossless", struct args, require, "exit 1 and write nothing when a value is not kept exactly"),
+	K_OPT_FLAG(0, "lossy", struct args, lossy, "allow a type that cannot hold every value exactly (otherwise refused, with the list)"),
 	K_OPT_FLAG(0, "resume", struct args, resume, "keep a journal beside OUT, and go on where an interrupted run of the same conversion ended"),
 	K_OPT_STR(0, "part", struct args, part, "K/N", NULL, "write part K of N of OUT, in any order and on any machine that sees OUT.parts"),
 	K_OPT_FLAG(0, "seal", struct args, seal, "complete OUT (the operand) when all its parts are there"),
@@ -41,6 +44,7 @@ static const char *const examples[] = {
 	"kconvert model.kmf --to hf -o out.hf && rm -r out.hf",
 	"kconvert --dtype f32 --to safetensors hf/ > out.safetensors",
 	"kconvert --plan hf/",
+	"kconvert hf/ --certificate out.jsonl --require-lossless -o out.kmf",
 	"kconvert hf/ --resume -o out.kmf",
 	"for k in 1 2 3; do kconvert hf/ --part $k/3 -o parts.kmf; done && kconvert --seal parts.kmf",
 	NULL
@@ -50,44 +54,16 @@ static const char *const examples[] = {
 
 static const char *const dtype_names[] = { NULL, "bf16", "f16", "f32" };
 
-/* --- what a narrowing loses --------------------------------------------------------------------------------------------- */
-
-struct loss { const struct k_ckpt *in; struct k_log *log; int entry; uint64_t lost, values, all_lost; int tensors; };
-
-static void say_loss(struct loss *l)
-{
-	if (l->lost) {
-		k_logf(l->log, K_LOG_INFO, "%s: %llu of %llu values are not exact in the new type", l->in->entries[l->entry].name,
-			(unsigned long long)l->lost, (unsigned long long)l->values);
-		l->tensors++;
-		l->all_lost += l->lost;
-	}
-	l->lost = l->values = 0;
-}
-
-static int see(void *arg, const struct k_block *b, struct k_err *err K_UNUSED)
-{
-	struct loss *l = arg;
-
-	if (b->entry != l->entry)
-		say_loss(l);
-	l->entry = b->entry;
-	l->values += (uint64_t)b->n_values;
-	for (int64_t i = 0; b->after && i < b->n_values; i++)
-		l->lost += b->before[i] != b->after[i];
-	return 0;
-}
-
 /* --- running ------------------------------------------------------------------------------------------------------------ */
 
-static int plan(const struct args *a, const struct k_stream *s, const struct k_entry *out, const struct k_ctx *ctx, struct k_err *err)
+static int plan(const struct args *a, const struct k_stream *s, const struct k_ctx *ctx, struct k_err *err)
 {
 	uint64_t bytes = 0, memory = k_stream_memory(s, ctx), limit = a->common.max_memory ? a->common.max_memory : 512u << 20;
 	struct k_buf b;
 	int r;
 
-	for (int i = 0; i < s->in->n_entries; i++)
-		bytes += out[i].bytes;
+	for (int i = 0; i < s->target->n_files; i++)
+		bytes += s->target->files[i].bytes;
 	k_buf_init(&b, 0);
 	k_buf_printf(&b, "{\"entries\": %d, \"bytes\": %llu, \"peak_memory\": %llu, \"max_memory\": %llu, \"fits\": %s}\n", s->in->n_entries,
 		(unsigned long long)bytes, (unsigned long long)memory, (unsigned long long)limit, memory <= limit ? "true" : "false");
@@ -116,26 +92,34 @@ static int note_choices(const struct args *a, int changed, struct k_json *histor
 	return k_history_add(history, row, err);
 }
 
-static int convert(const struct args *a, struct k_ckpt *in, struct k_entry *out, int changed, const struct k_json *history, const struct k_ctx *ctx, struct k_err *err)
+static int convert(const struct args *a, struct k_ckpt *in, struct k_target *target, bool folder, bool changes, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct k_kmf_spec spec = { .in = in, .out = out, .history = history };
-	struct loss loss = { .in = in, .log = ctx->log, .entry = -1 };
-	struct k_target *target;
-	struct k_job job = { .out = a->out, .resume = a->resume };
-	int r = k_kmf_target_new(&target, &spec, ctx, err);
+	struct k_job job = { .out = a->out, .folder = folder, .resume = a->resume, .watch_losses = changes || a->certificate,
+		.certificate = { a->certificate, a->require, a->lossy } };
+	int r = 0;
 
-	if (r < 0)
-		return r;
 	job.stream = (struct k_stream){ .in = in, .target = target, .what = "converting" };
-	if (changed)
-		job.stream.watch[job.stream.n_watch++] = (struct k_watch){ .values = true, .block = see, .arg = &loss };
 	if (a->part)
 		r = k_job_part(a->part, &job.stream.part, &job.stream.n_parts, err);
+	if (r == 0 && a->part && (a->certificate || target->n_files != 1))
+		r = k_err_set(err, K_EUSAGE, "--part makes a part of one file, and %s", a->certificate ? "a certificate is of the whole: run kconvert --certificate on the sealed file" : "this output is several");
 	if (r == 0)
-		r = a->plan ? plan(a, &job.stream, out, ctx, err) : k_job_run(&job, ctx, err);
-	say_loss(&loss);
-	if (r == 0 && loss.tensors)
-		k_logf(ctx->log, K_LOG_WARN, "%llu values in %d tensors are not exact in the new type", (unsigned long long)loss.all_lost, loss.tensors);
+		r = a->plan ? plan(a, &job.stream, ctx, err) : k_job_run(&job, ctx, err);
+	return r;
+}
+
+static int to_format(const struct args *a, const struct k_format *f, struct k_ckpt *in, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct k_write_opts o = { .shard_size = a->shard_size, .dequant = a->dequant, .dtype = dtype_names[a->dtype] };
+	struct k_target *target;
+	int r;
+
+	if (!f->target)
+		return f->write(in, a->out, &o, ctx, err);
+	r = f->target(&target, in, a->out && strcmp(a->out, "-") != 0 ? a->out : NULL, &o, ctx, err);
+	if (r < 0)
+		return r;
+	r = convert(a, in, target, f->folder, true, ctx, err);
 	k_target_free(target);
 	return r;
 }
@@ -144,6 +128,8 @@ static int to_container(const struct args *a, struct k_ckpt *in, const struct k_
 {
 	struct k_entry *out = k_calloc((size_t)in->n_entries + 1, sizeof(*out));
 	struct k_json *history = NULL;
+	struct k_kmf_spec spec = { .in = in, .out = out };
+	struct k_target *target = NULL;
 	int changed = 0, r = 0;
 
 	if (!out)
@@ -157,8 +143,12 @@ static int to_container(const struct args *a, struct k_ckpt *in, const struct k_
 		r = k_history_new(&history, in, err);
 	if (r == 0)
 		r = note_choices(a, changed, history, err);
+	spec.history = history;
 	if (r == 0)
-		r = convert(a, in, out, changed, history, ctx, err);
+		r = k_kmf_target_new(&target, &spec, ctx, err);
+	if (r == 0)
+		r = convert(a, in, target, false, changed, ctx, err);
+	k_target_free(target);
 	k_json_free(history);
 	k_free(out);
 	return r;
@@ -172,8 +162,8 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 	const char *path;
 	int r;
 
-	if (!f || (!f->write && strcmp(a->to, "kmf") != 0))
-		return k_err_set(err, K_EUSAGE, "--to '%s': wanted kmf, hf or safetensors", a->to);
+	if (!f || (!f->write && !f->target && strcmp(a->to, "kmf") != 0))
+		return k_err_set(err, K_EUSAGE, "--to '%s': wanted kmf, hf, gguf or safetensors", a->to);
 	if (a->keep_fp8 && a->dequant)
 		return k_err_set(err, K_EUSAGE, "--keep-fp8 and --dequant exclude each other");
 	if (strcmp(a->to, "hf") == 0 && (!a->out || strcmp(a->out, "-") == 0) && !a->plan)
@@ -189,13 +179,7 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 	r = k_format_open(&in, path, false, ctx, err);
 	if (r < 0)
 		return r;
-	if (f->write && !a->plan) {
-		struct k_write_opts o = { .shard_size = a->shard_size, .dequant = a->dequant, .dtype = dtype_names[a->dtype] };
-
-		r = f->write(in, a->out, &o, ctx, err);
-	} else {
-		r = to_container(a, in, ctx, err);
-	}
+	r = strcmp(a->to, "kmf") == 0 ? to_container(a, in, ctx, err) : to_format(a, f, in, ctx, err);
 	k_ckpt_close(in);
 	return r;
 }

@@ -15,7 +15,7 @@
 
 struct args {
 	struct k_common common;
-	const char *out, *type, *preset, *ledger, *spool;
+	const char *out, *type, *preset, *ledger, *spool, *certificate;
 	struct k_strs rules, fail_if, imatrix;
 	int scale, mx_rule;
 	uint64_t budget;
@@ -35,6 +35,7 @@ static const struct k_opt opts[] = {
 	K_OPT_LIST(0, "fail-if", struct args, fail_if, "EXPR", "exit 1 and write nothing when it holds for a tensor, e.g. rel_rms>0.12 or experts.rel_rms>0.1; repeatable"),
 	K_OPT_STR('o', "output", struct args, out, "FILE", NULL, "write to FILE instead of standard output"),
 	K_OPT_FLAG(0, "plan", struct args, plan, "read only heads; print what would be written, memory and disk; exit 6 if it cannot fit"),
+	K_OPT_STR(0, "certificate", struct args, certificate, "FILE", NULL, "JSON lines: digests of every tensor's source and output, and what quantising changed"),
 	K_OPT_FLAG(0, "resume", struct args, resume, "keep a journal beside OUT, and go on where an interrupted run of the same command ended"),
 	K_OPT_STR(0, "spool", struct args, spool, "DIR", NULL, "where an archive from a pipe that does not fit in memory may be held"),
 	K_OPT_COMMON(struct args, common),
@@ -231,7 +232,7 @@ static int quantise_as(const struct task *t, const struct k_json *history, struc
 {
 	const struct args *a = t->a;
 	struct k_kmf_spec spec = { .in = t->in, .out = t->out, .history = history, .quant = quant_of(a) };
-	struct k_job job = { .out = a->out, .resume = a->resume };
+	struct k_job job = { .out = a->out, .resume = a->resume, .watch_losses = a->certificate, .certificate = { .path = a->certificate, .lossy = true } };
 	struct k_target *target;
 	int r;
 

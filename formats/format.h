@@ -28,17 +28,26 @@ struct k_format_in {                    /* what is tasted and opened: one of the
 	bool map;                       /* the caller wants k_ckpt_map to work (a container file) */
 };
 
-struct k_write_opts;
+struct k_target;
+
+struct k_write_opts {
+	uint64_t shard_size;            /* 0: the format's default */
+	bool dequant;                   /* INT4, FP8, MXFP4 and GGUF's block types become dtype, or bf16 */
+	const char *dtype;              /* of plain floats: NULL keep, "bf16", "f16", "f32" */
+};
 
 struct k_format {
 	const char *name, *about;
 	/* 0: not mine; higher is more certain. head: the first n (<= 4096) bytes of a source; dir NULL or the folder. */
 	int (*taste)(const struct k_format_in *in, const void *head, size_t n);
 	int (*open)(struct k_ckpt **out, const struct k_format_in *in, struct k_err *err);
-	/* Writing: `--to NAME`. Streams the checkpoint to path ("-": standard output; a folder for hf). NULL: read only. */
+	/* `--to NAME`: what a stream makes of c. path: where the output will be, from which the files of a split one have their names (NULL:
+	 * standard output). c stays open until the target is freed. NULL: read only. folder: the output is one. */
+	int (*target)(struct k_target **out, struct k_ckpt *c, const char *path, const struct k_write_opts *o, const struct k_ctx *ctx, struct k_err *err);
+	bool folder;
+	/* The same by itself: formats that are no targets yet. */
 	int (*write)(struct k_ckpt *c, const char *path, const struct k_write_opts *o, const struct k_ctx *ctx, struct k_err *err);
 };
-struct k_write_opts { uint64_t shard_size; bool dequant; const char *dtype; /* NULL keep, "bf16", "f16", "f32" */ };
 
 /* Any model operand of cli.md: a path, "-" (standard input). Opened formats: containers; folders; safetensors; GGUF; archives of these
  * (plain, gzip, zstd, xz); a tokenizer file alone (tiktoken.model or tokenizer.json by content: a checkpoint without weights).

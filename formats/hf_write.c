@@ -193,7 +193,7 @@ int k_hf_write(struct k_ckpt *c, const char *path, const struct k_write_opts *o,
 
 	if (!path || !path[0] || strcmp(path, "-") == 0)
 		return k_err_set(err, K_EUSAGE, "a Hugging Face folder cannot be written to standard output");
-	r = k_st_plan_new(&p, c, o, o->shard_size, err);
+	r = k_st_plan_new(&p, c, o, o->shard_size ? o->shard_size : UINT64_C(5) * 1000 * 1000 * 1000, err);
 	if (r < 0)
 		return r;
 	k_arena_init(&f.arena);

@@ -14,6 +14,8 @@ int k_import(struct k_ckpt **out, struct k_rawset *set, struct k_log *log, struc
 /* The tensor that a file calls so (GGUF's names, single experts), as it lies there; NULL: no such name, or c was not imported. Its
  * row_order is what the checkpoint applies; a copy without one reads the file's own order. */
 const struct k_raw *k_import_find(const struct k_ckpt *c, const char *name);
+/* The raw tensor that entry i, or its expert `slice`, was made of; NULL: a side file, or c was not imported. */
+const struct k_raw *k_import_raw(const struct k_ckpt *c, int i, int64_t slice);
 /* Joins X.weight_packed + X.weight_scale (+ X.weight_shape), X.weight (F8_E4M3) + X.weight_scale_inv, in place; checks shapes, dtypes
  * and quantization_config. libcore/join.c. */
 int k_join_parts(struct k_rawset *set, const struct k_json *config, struct k_log *log, struct k_err *err) K_MUST_USE;

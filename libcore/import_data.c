@@ -186,3 +186,12 @@ const struct k_raw *k_import_find(const struct k_ckpt *c, const char *name)
 
 	return c->ops == &k_import_ops ? k_map_find(&im->names, name, strlen(name)) : NULL;
 }
+
+const struct k_raw *k_import_raw(const struct k_ckpt *c, int i, int64_t slice)
+{
+	const struct k_import *im = c->impl;
+
+	if (c->ops != &k_import_ops || !im->from[i].raw)
+		return NULL;
+	return im->from[i].raw[im->from[i].n_raw > 1 ? slice : 0];
+}

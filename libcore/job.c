@@ -51,7 +51,7 @@ static int check_memory(const struct k_job *job, const struct k_ctx *ctx, struct
 		ctx->max_memory ? "--max-memory" : "the ceiling (--max-memory)", (unsigned long long)limit);
 }
 
-int k_job_run(struct k_job *job, const struct k_ctx *ctx, struct k_err *err)
+static int run(struct k_job *job, const struct k_ctx *ctx, struct k_err *err)
 {
 	const struct k_target *t = job->stream.target;
 	struct k_out_opts o = { .path = job->out, .folder = job->folder, .resume = job->resume, .part = job->stream.part, .n_parts = job->stream.n_parts };
@@ -69,5 +69,26 @@ int k_job_run(struct k_job *job, const struct k_ctx *ctx, struct k_err *err)
 	if (r == 0)
 		r = k_out_commit(out, err);
 	k_out_close(out);
+	return r;
+}
+
+int k_job_run(struct k_job *job, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct k_certificate *c = NULL;
+	struct k_err late;
+	int r;
+
+	if (!job->watch_losses)
+		return run(job, ctx, err);
+	r = k_certificate_open(&c, &job->certificate, &job->stream, ctx, err);
+	if (r < 0)
+		return r;
+	job->stream.watch[job->stream.n_watch++] = k_certificate_watch(c);
+	r = run(job, ctx, err);
+	if ((r == 0 || r == K_ENO) && k_certificate_commit(c, &late) < 0) {
+		*err = late;
+		r = late.code;
+	}
+	k_certificate_free(c);
 	return r;
 }

@@ -62,6 +62,12 @@ struct k_target {
 	int (*note)(const struct k_target *t, const struct k_block *b, struct k_err *err);
 	/* After the last block, in the writer: what could not be known before (trailer). May be NULL. */
 	int (*end)(const struct k_target *t, struct k_out *out, struct k_err *err);
+	/* What the certificate says of entry i. name: of the output's tensor that plane holds (0 or 1) of slice, into buf; NULL: the slice's own
+	 * name, and one plane. must_hold: a type that is to hold every value exactly, so a loss is refused without --lossy; NULL: no entry.
+	 * derived: the formula of values that are computed anew and cannot be compared; NULL: none. */
+	void (*name)(const struct k_target *t, int entry, int64_t slice, int plane, char *buf, size_t n);
+	bool (*must_hold)(const struct k_target *t, int entry);
+	const char *(*derived)(const struct k_target *t, int entry);
 	void (*free)(struct k_target *t);
 	void *arg;
 };

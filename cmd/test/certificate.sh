@@ -1,0 +1,64 @@
+#!/bin/sh
+# certificate.sh: what kconvert --certificate says of every tensor: digests that a program which knows nothing of ours computes again from
+# the files, and losses that are there.
+. "$(dirname "$0")/lib.sh"
+data=${K_TESTDATA:-testdata}/tiny
+
+check 'INT4 passes' kconvert "$data/kimi-k2-tiny-int4" --certificate "$T/int4.jsonl" --require-lossless -o "$T/int4.kmf"
+check 'FP8 passes' kconvert "$data/kimi-k2-tiny-fp8" --certificate "$T/fp8.jsonl" --require-lossless -o "$T/fp8.kmf"
+check 'a narrowing is certified' kconvert "$data/kimi-k2-tiny" --dtype f16 --certificate "$T/f16.jsonl" -o "$T/f16.kmf"
+exits 'a narrowing is refused when nothing may be lost' 1 kconvert "$data/kimi-k2-tiny" --dtype f16 --certificate "$T/no.jsonl" --require-lossless -o "$T/no.kmf"
+check 'nothing is left' test ! -e "$T/no.kmf"
+kconvert "$data/kimi-k2-tiny" --dtype f16 --certificate "$T/no.jsonl" --require-lossless -o "$T/no.kmf" 2> "$T/said"
+check 'the sentence names tensor and place' grep -q 'q_a_proj.weight: the value .* at row [0-9]*, column [0-9]* becomes' "$T/said"
+same 'the certificate is complete when the answer is no' "$T/f16.jsonl" "$T/no.jsonl"
+check 'kquant certifies too' kquant "$data/kimi-k2-tiny" --certificate "$T/q.jsonl" -o "$T/q.kmf"
+kconvert "$data/kimi-k2-tiny" -o "$T/k2.kmf"
+check 'from a container' kconvert "$T/k2.kmf" --certificate "$T/kmf.jsonl" -o "$T/again.kmf"
+for n in 1 2 5; do kconvert -j $n "$data/kimi-k2-tiny" --dtype f16 --certificate "$T/f16.$n.jsonl" -o "$T/x.kmf"; same "$n threads" "$T/f16.jsonl" "$T/f16.$n.jsonl"; done
+
+if ! command -v python3 > /dev/null; then skip 'digests by another program' 'no python3'; finish; fi
+check 'digests by another program' python3 - "$data" "$T" << 'END'
+import glob, hashlib, json, struct, sys
+data, tmp = sys.argv[1:]
+
+def tensors(folder):
+    out = {}
+    for path in glob.glob(folder + "/*.safetensors"):
+        d = open(path, "rb").read()
+        n, = struct.unpack("<Q", d[:8])
+        for k, v in json.loads(d[8:8 + n]).items():
+            if k != "__metadata__":
+                a, b = v["data_offsets"]
+                out[k] = (v["dtype"], d[8 + n + a:8 + n + b])
+    return out
+
+def rows(name):
+    r = [json.loads(x) for x in open(f"{tmp}/{name}.jsonl")]
+    assert r[-1]["summary"] is True and r[-1]["tensors"] == len(r) - 1
+    return r[:-1]
+
+for model, name in (("kimi-k2-tiny-int4", "int4"), ("kimi-k2-tiny-fp8", "fp8"), ("kimi-k2-tiny", "f16"), ("kimi-k2-tiny", "q")):
+    have, seen = tensors(f"{data}/{model}"), set()
+    for r in rows(name):
+        for s in r["source"]:
+            assert hashlib.sha256(have[s["name"]][1]).hexdigest() == s["sha256"], s["name"]
+            seen.add(s["name"])
+    missing = {k for k in set(have) - seen if not k.endswith(".weight_shape")}
+    assert not missing, missing
+assert all(r["lossless"] for r in rows("int4") + rows("fp8") + rows("kmf"))
+
+# What F16 loses, counted here.
+have, lossy = tensors(f"{data}/kimi-k2-tiny"), 0
+for r in rows("f16"):
+    dtype, raw = have[r["source"][0]["name"]]
+    bits = [u << 16 for u, in struct.iter_unpack("<H", raw)] if dtype == "BF16" else [u for u, in struct.iter_unpack("<I", raw)]
+    lost = 0
+    for b in bits:
+        x, = struct.unpack("<f", struct.pack("<I", b))
+        lost += struct.unpack("<e", struct.pack("<e", x))[0] != x
+    assert r["lossless"] == (lost == 0) and r.get("lost", {}).get("values", 0) == lost, r
+    lossy += lost > 0
+assert lossy > 5
+END
+finish
