@@ -187,7 +187,7 @@ static int check_signature(const struct bundle *u, const struct k_key *key, stru
 	r = k_base64_get(payload, u->payload, strlen(u->payload), "the payload", err);
 	if (r == 0)
 		r = k_base64_get(&sig, u->sig, strlen(u->sig), "the signature", err);
-	if (r < 0)
+	if (r == K_EFORMAT)
 		r = k_err_set(err, K_EFORMAT, "'%s': the payload or the signature is not in base64; the bundle is damaged", what);
 	if (r == 0)
 		k_oms_pae(&pae, payload->data ? payload->data : "", payload->len);

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 FB=${K_FAULT_BIN:-build/oom/bin}
 ${MAKE:-make} -s -j2 B=build/oom K_VARIANT='-fsanitize=address -fno-omit-frame-pointer -DK_FAULTS -DK_ASAN' \
-	build/oom/bin/kconvert build/oom/bin/kquant build/oom/bin/keval > "$T/log" 2>&1 || { skip faults "no build: $(grep -m1 error "$T/log")"; finish; }
+	build/oom/bin/kconvert build/oom/bin/kquant build/oom/bin/keval build/oom/bin/kls > "$T/log" 2>&1 || { skip faults "no build: $(grep -m1 error "$T/log")"; finish; }
 step=${K_FAULT_STEP:-29}
 tiny=testdata/tiny/kimi-linear-tiny-int4
 printf 'the quick brown fox' > "$T/text"
@@ -39,4 +39,10 @@ try "kquant, I/O" io "0 5" "$FB/kquant" -j 1 --rule dense=i4g32 "$T/tiny.kmf" -o
 try "kquant --budget, a ledger" alloc "0 6" "$FB/kquant" -j 1 --budget 600K --fail-if 'outlier>1e9' --ledger "$T/out.l" testdata/tiny/kimi-linear-tiny -o "$T/out"
 try "keval, allocations" alloc "0 6" "$FB/keval" ppl -j 1 -m "$T/tiny.kmf" -f "$T/text" --report "$T/out"
 try "keval, I/O" io "0 5" "$FB/keval" ppl -j 1 -m "$T/tiny.kmf" -f "$T/text" --report "$T/out"
+openssl ecparam -name prime256v1 -genkey -noout -out "$T/key" && openssl ec -in "$T/key" -pubout -out "$T/pub" 2> /dev/null
+"$FB/kls" --sign "$T/key" -o "$T/sig" "$T/tiny.kmf"
+try "kls --sign, allocations" alloc "0 6" "$FB/kls" -j 1 --sign "$T/key" -o "$T/out" "$T/tiny.kmf"
+try "kls --sign, I/O" io "0 5" "$FB/kls" -j 1 --sign "$T/key" -o "$T/out" "$T/tiny.kmf"
+try "kls --check-sign, allocations" alloc "0 6" "$FB/kls" -j 1 --check-sign "$T/pub" --sig "$T/sig" --copy "$T/out" "$T/tiny.kmf"
+try "kls --check-sign, I/O" io "0 5" "$FB/kls" -j 1 --check-sign "$T/pub" --sig "$T/sig" --copy "$T/out" "$T/tiny.kmf"
 finish
