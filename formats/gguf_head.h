@@ -1,4 +1,4 @@
-/* gguf_head.h: the head of a GGUF file, and what is made of it. Only formats/gguf*.c and their tests include it.
+/* gguf_head.h: the head of a GGUF file, and what is made of it. Only formats/gguf*.c, places.c and tests include it.
  *
  *   gguf_head.c     bytes -> keys and tensors, every length checked against the bytes that are left
  *   gguf_keys.c     keys -> config.json, generation_config.json

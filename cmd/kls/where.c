@@ -1,11 +1,11 @@
 /* where.c: in which tensor a difference lies, and from which byte on.
  *
  * A signature knows shards. What lies in them is found in the model's own head: a container's entries and their digests, the tensors of
- * safetensors. The signer's list of entries is used where the head cannot be read any more. */
+ * safetensors and GGUF. The signer's list of entries is used where the head cannot be read any more. */
 #include "libcore/base.h"
 #include "cmd/kls/kls.h"
 #include "cmd/kls/sign.h"
-#include "formats/st.h"
+#include "formats/places.h"
 #include "libcore/kmf.h"
 #include <stdio.h>
 
@@ -109,29 +109,26 @@ static int by_container(const struct place *p, struct k_source *src)
 	return r;
 }
 
-/* --- safetensors ------------------------------------------------------------------------------------------------------------ */
+/* --- files of tensors -------------------------------------------------------------------------------------------------------- */
 
 /* Takes src. */
 static int by_tensors(const struct place *p, struct k_source *src)
 {
 	struct k_err why = { 0 };
-	struct k_rawset set;
-	uint64_t first = UINT64_MAX;
-	const struct k_raw *in = NULL;
-	int r;
+	const struct k_place *in = NULL;
+	struct k_places t;
+	int r = k_places_read(&t, src, &why);
 
-	k_rawset_init(&set, p->show);
-	r = k_st_read_head(&set, src, &why);
-	for (int64_t i = 0; r == 0 && i < set.n; i++) {
-		first = K_MIN(first, set.v[i].off);
-		if (!in && lies_in(p, set.v[i].off, set.v[i].bytes))
-			in = &set.v[i];
-	}
-	if (r < 0 || p->from < first)
-		r = say(p, in ? "the head or the first tensors" : "the head", p->from);
+	for (int64_t i = 0; i < t.n && !in; i++)
+		if (lies_in(p, t.v[i].off, t.v[i].bytes))
+			in = &t.v[i];
+	if (r < 0)
+		r = by_list(p);
+	else if (p->from < t.data)
+		r = say(p, in ? "the head or what follows it" : "the head", p->from);
 	else
-		r = say(p, in ? in->name : "no tensor", p->from);
-	k_rawset_fini(&set);
+		r = say(p, in ? in->name : "what lies between the tensors", in ? in->off : p->from);
+	k_places_fini(&t);
 	return r;
 }
 
@@ -145,12 +142,7 @@ int k_where(const struct k_oms *o, const char *path, const char *show, uint64_t 
 
 	if (!path || k_source_open(&src, path, &why) < 0)
 		return by_list(&p);
-	if (k_source_peek(src, &head, 4096, &n, &why) == 0) {
-		if (n >= 8 && memcmp(head, K_KMF_MAGIC, 8) == 0)
-			return by_container(&p, src);
-		if (k_st_taste(head, n))
-			return by_tensors(&p, src);
-	}
-	k_source_close(src);
-	return by_list(&p);
+	if (k_source_peek(src, &head, 8, &n, &why) == 0 && n == 8 && memcmp(head, K_KMF_MAGIC, 8) == 0)
+		return by_container(&p, src);
+	return by_tensors(&p, src);
 }

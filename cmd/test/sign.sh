@@ -174,6 +174,11 @@ ln -s "$T/m.kmf" "$T/d/link"; check "a link in a folder" kls --sign "$key" -o "$
 check "a link is checked" kls --check-sign "$pub" --sig "$T/l.sig" "$T/d"
 rm "$T/d/link"; mkfifo "$T/d/fifo"; exits "a fifo in a folder" 4 kls --sign "$key" -o "$T/l.sig" "$T/d"; rm "$T/d/fifo"
 mkdir "$T/none"; exits "an empty folder" 4 kls --sign "$key" "$T/none"
+# A GGUF file has the names of its head.
+g=testdata/tiny/llama-tiny-gguf/llama-tiny-Q4_0.gguf
+kls --sign "$key" -o "$T/g.sig" $g && cp $g "$T/g.gguf" && chmod u+w "$T/g.gguf" && flip "$T/g.gguf" $(($(stat -c %s $g) - 2000))
+exits "a bit in GGUF" 1 kls --check-sign "$pub" --sig "$T/g.sig" "$T/g.gguf"
+grep -Eq "differs from what was signed in (blk|output|token_embd)[a-z0-9_.]*, from byte" "$T/.err" || fail "a bit in GGUF" "$(cat "$T/.err")"
 # The package's own.
 for s in file file-shards; do check "by the package: $s" kls --check-sign testdata/sign/pub.pem --sig testdata/sign/$s.sig testdata/sign/file.bin; done
 for s in model model-shards; do check "by the package: $s" kls --check-sign testdata/sign/pub.pem --sig testdata/sign/$s.sig testdata/sign/model; done
