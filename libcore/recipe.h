@@ -9,7 +9,9 @@
  * is set. K_EUSAGE: no such type. */
 int k_recipe_retype(struct k_entry *e, const char *dtype, bool dequant, struct k_err *err) K_MUST_USE;
 /* One row of a history: sets type, form and bytes of out[i] for every entry of c (out: copies of c->entries), and how values are rounded.
- * K_EUNSUP: a step, a format of it or a choice that this build cannot follow. */
-int k_recipe_apply(const struct k_json *row, const struct k_ckpt *c, struct k_entry *out, struct k_quant_opts *q, struct k_err *err) K_MUST_USE;
+ * made: what the row has made, or NULL where later rows changed it; types that a budget chose are known from it alone. K_EUNSUP: a step, a
+ * format of it or a choice that this build cannot follow; activation statistics, which a history names but does not hold, are one. */
+int k_recipe_apply(const struct k_json *row, const struct k_ckpt *c, const struct k_ckpt *made, struct k_entry *out, struct k_quant_opts *q,
+	struct k_err *err) K_MUST_USE;
 
 #endif

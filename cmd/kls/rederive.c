@@ -1,4 +1,5 @@
-/* rederive.c: one tensor again: the rows of the model's history that come after the source's own, followed for this tensor alone, and the bytes compared.
+/* rederive.c: one tensor again: the rows of the model's history that come after the source's own, followed for this tensor alone, and the
+ * bytes compared.
  *
  *   source's bytes --step--> --step--> ... = the model's bytes?
  *
@@ -27,7 +28,7 @@ struct recipe {
 /* --- the steps ------------------------------------------------------------------------------------------------------------ */
 
 /* One step for all entries; the one that is looked for has its next type. now: the entries as they are, and then as they become. */
-static int follow(struct recipe *p, const struct k_json *row, struct k_entry *now, struct k_err *err)
+static int follow(struct recipe *p, const struct k_json *row, bool last, struct k_entry *now, struct k_err *err)
 {
 	struct k_ckpt c = *p->source;
 	size_t size = (size_t)c.n_entries * sizeof(*now);
@@ -40,7 +41,7 @@ static int follow(struct recipe *p, const struct k_json *row, struct k_entry *no
 	memcpy(out, now, size);
 	c.entries = now;
 	c.log = NULL;
-	r = k_recipe_apply(row, &c, out, &q, err);
+	r = k_recipe_apply(row, &c, last ? p->model : NULL, out, &q, err);
 	if (r == 0 && out[p->j].type != now[p->j].type) {
 		p->types[++p->n] = out[p->j].type;
 		p->quant[p->n] = q;
@@ -65,7 +66,8 @@ static int follow_all(struct recipe *p, const struct k_json *own, struct k_err *
 		const struct k_json *row = k_json_at(p->history, i);
 
 		if (i >= n_own)
-			r = p->n < MOST_STEPS ? follow(p, row, now, err) : k_err_set(err, K_EUNSUP, "'%s': more than %d steps", p->model->path, MOST_STEPS);
+			r = p->n < MOST_STEPS ? follow(p, row, i == n - 1, now, err) :
+				k_err_set(err, K_EUNSUP, "'%s': more than %d steps", p->model->path, MOST_STEPS);
 		else if (!k_json_equal(row, k_json_at(own, i)))
 			r = k_err_set(err, K_EUNSUP, "'%s' was not made of '%s': their histories part at row %zu", p->model->path, p->source->path, i + 1);
 	}
@@ -94,8 +96,8 @@ static int plan(struct recipe *p, struct k_err *err)
 		r = follow_all(p, own, err);
 	k_json_free(own);
 	if (r == 0 && p->types[p->n] != to->type)
-		r = k_err_set(err, K_ENO, "'%s': %s is %s %s; by its history, from '%s', it should be %s %s", p->model->path, to->name, to->type->name, to->type->layout,
-			p->source->path, p->types[p->n]->name, p->types[p->n]->layout);
+		r = k_err_set(err, K_ENO, "'%s': %s is %s %s; by its history, from '%s', it should be %s %s", p->model->path, to->name,
+			to->type->name, to->type->layout, p->source->path, p->types[p->n]->name, p->types[p->n]->layout);
 	return r;
 }
 
@@ -126,8 +128,9 @@ static int differs(const struct recipe *p, int64_t slice, int64_t row, int64_t r
 	const struct k_entry *e = &p->model->entries[p->i];
 	char name[1100];
 
-	return k_err_set(err, K_ENO, "'%s': %s is not what '%s' gives: it differs in rows %lld to %lld, from byte %llu of the entry on", p->model->path,
-		k_entry_slice_name(e, slice, name, sizeof(name)), p->source->path, (long long)row, (long long)(row + rows - 1), (unsigned long long)(off + at));
+	return k_err_set(err, K_ENO, "'%s': %s is not what '%s' gives: it differs in rows %lld to %lld, from byte %llu of the entry on",
+		p->model->path, k_entry_slice_name(e, slice, name, sizeof(name)), p->source->path, (long long)row, (long long)(row + rows - 1),
+		(unsigned long long)(off + at));
 }
 
 static int rows_again(struct recipe *p, struct work *w, int64_t slice, int64_t row, int64_t rows, struct k_err *err)

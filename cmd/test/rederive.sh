@@ -19,6 +19,12 @@ done
 check "from a step on the way" kls --rederive "$e.*.w2.weight" --from "$T/q.kmf" "$T/r.kmf"
 jq -e '.source_type == "i4g32" and .type == "i8row" and (.recipe | length == 3)' "$T/.out" > /dev/null && ok "the recipe" || fail "the recipe" "$(cat "$T/.out")"
 
+# How kquant may round; types that a budget chose.
+for how in "--scale mse" --from-qat "-t mxfp4 --mx-rule ocp" "-t mxfp4 --scale mse" "--budget 900K"; do
+	kquant -q $how "$T/m.kmf" -o "$T/h.kmf" || fail "kquant $how" "fails"
+	for t in "$e.*.w1.weight" "$e.*.w2.weight" lm_head.weight; do check "$t of $how" kls --rederive "$t" --from $hf "$T/h.kmf"; done
+done
+
 # Another source: the first difference is named.
 mkdir "$T/hf" && cp -r $hf/. "$T/hf"
 python3 - "$T/hf" "$e.5.w1.weight" <<'PY'
