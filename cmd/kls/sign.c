@@ -47,18 +47,33 @@ int k_kls_bundle(struct k_oms **o, const char *path, const struct k_key *key, st
 
 /* --- what is signed ------------------------------------------------------------------------------------------------------ */
 
+/* Magic, version, flags. A packed container's entries do not lie where their offsets say. */
+int k_kls_plain_container(struct k_source *src, bool *is, struct k_err *err)
+{
+	const char *head;
+	uint32_t flags = 1;
+	size_t n;
+	int r = k_source_peek(src, (const void **)&head, 16, &n, err);
+
+	if (r == 0 && n == 16 && memcmp(head, K_KMF_MAGIC, 8) == 0)
+		memcpy(&flags, head + 12, 4);
+	*is = flags == 0;
+	return r;
+}
+
 /* Of a container: what its own head and trailer say, so that a difference has a name and unchanged entries are known. */
 static int note_container(struct k_oms *o, const char *path, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct k_source *src;
+	struct k_source *src = NULL;
 	struct k_ckpt *c = NULL;
-	const void *head;
-	size_t n;
+	bool plain = false;
 	int r = k_source_open(&src, path, err);
 
-	if (r == 0 && (k_source_peek(src, &head, 8, &n, err) < 0 || n < 8 || memcmp(head, K_KMF_MAGIC, 8) != 0)) {
+	if (r == 0)
+		r = k_kls_plain_container(src, &plain, err);
+	if (!plain) {
 		k_source_close(src);
-		return n < 8 || err->code == 0 ? 0 : err->code;
+		return r;
 	}
 	if (r == 0)
 		r = k_kmf_open(&c, src, false, ctx->log, err);

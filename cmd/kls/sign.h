@@ -46,6 +46,8 @@ int k_pass_run(struct k_pass *p, const struct k_ctx *ctx, const char *what, stru
 /* --- sign.c -------------------------------------------------------------------------------------------------------------- */
 
 int k_kls_key(struct k_key **key, const char *path, bool private, struct k_err *err) K_MUST_USE;
+/* Is it a container whose entries lie where their offsets say? */
+int k_kls_plain_container(struct k_source *src, bool *is, struct k_err *err) K_MUST_USE;
 int k_kls_bundle(struct k_oms **o, const char *path, const struct k_key *key, struct k_err *err) K_MUST_USE;
 
 /* --- where.c ---------------------------------------------------------------------------------------------------------------- */

@@ -137,12 +137,11 @@ int k_where(const struct k_oms *o, const char *path, const char *show, uint64_t 
 	struct place p = { o, path, show, from, to, ctx, err };
 	struct k_err why = { 0 };
 	struct k_source *src;
-	const void *head;
-	size_t n;
+	bool container;
 
 	if (!path || k_source_open(&src, path, &why) < 0)
 		return by_list(&p);
-	if (k_source_peek(src, &head, 8, &n, &why) == 0 && n == 8 && memcmp(head, K_KMF_MAGIC, 8) == 0)
+	if (k_kls_plain_container(src, &container, &why) == 0 && container)
 		return by_container(&p, src);
 	return by_tensors(&p, src);
 }

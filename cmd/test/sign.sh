@@ -174,6 +174,11 @@ ln -s "$T/m.kmf" "$T/d/link"; check "a link in a folder" kls --sign "$key" -o "$
 check "a link is checked" kls --check-sign "$pub" --sig "$T/l.sig" "$T/d"
 rm "$T/d/link"; mkfifo "$T/d/fifo"; exits "a fifo in a folder" 4 kls --sign "$key" -o "$T/l.sig" "$T/d"; rm "$T/d/fifo"
 mkdir "$T/none"; exits "an empty folder" 4 kls --sign "$key" "$T/none"
+# A container of a kind that does not say where its entries lie (flags) is bytes.
+cp "$m" "$T/p.kmf" && printf '\001' | dd of="$T/p.kmf" bs=1 seek=12 conv=notrunc status=none
+check "flags: --sign" kls --sign "$key" -o "$T/p.sig" "$T/p.kmf" && check "flags: --check-sign" kls --check-sign "$pub" --sig "$T/p.sig" "$T/p.kmf"
+flip "$T/p.kmf" 100000; exits "flags: a bit" 1 kls --check-sign "$pub" --sig "$T/p.sig" "$T/p.kmf"
+exits "flags: --resign" 4 kls --sign "$key" --resign "$T/m.sig" "$T/p.kmf"
 # A GGUF file has the names of its head.
 g=testdata/tiny/llama-tiny-gguf/llama-tiny-Q4_0.gguf
 kls --sign "$key" -o "$T/g.sig" $g && cp $g "$T/g.gguf" && chmod u+w "$T/g.gguf" && flip "$T/g.gguf" $(($(stat -c %s $g) - 2000))
