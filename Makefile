@@ -201,14 +201,15 @@ check-asan: deps
 check-tsan: deps
 	@$(again) B=build/tsan check-run CHECK_PARTS='ktest kcheck' \
 		K_VARIANT='-fsanitize=thread -fno-omit-frame-pointer -DK_TSAN'
-# The bytes of a quantised model over compilers, flags, levels and threads (cmd/test/compilers.sh; check has a part of it).
-check-bytes: deps
-	@$(again) all
-	@K_BIN='$(B)/bin' K_BYTES=all MAKE='$(MAKE)' sh cmd/test/compilers.sh
 # Every allocation, read and write of a row of command lines fails once (cmd/test/faults.sh).
 check-oom: deps
 	@$(again) B=build/oom all K_VARIANT='-fsanitize=address -fno-omit-frame-pointer -DK_FAULTS -DK_ASAN'
 	@K_BIN=build/oom/bin K_FAULT_BIN=build/oom/bin K_FAULT_STEP=1 MAKE='$(MAKE)' sh cmd/test/faults.sh
+
+# Every output of every build, level and thread count (cmd/test/bytes.sh).
+check-bytes: deps
+	@$(again) all
+	@K_BYTES=all K_BIN='$(B)/bin' B='$(B)' MAKE='$(MAKE)' bash cmd/test/bytes.sh
 
 bench: $(bins) $(if $(kcheck_src),$(B)/kcheck)
 	@$(B)/kcheck --bench
@@ -218,9 +219,10 @@ FUZZ_SECONDS ?= 600
 fuzz:
 	@+set -e; if command -v clang >/dev/null 2>&1; then \
 		$(MAKE) --no-print-directory B=build/fuzz CC=clang fuzz_main= fuzz_flags=-fsanitize=fuzzer \
-			K_VARIANT='-fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -DK_ASAN' fuzzers && \
+			K_VARIANT='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DK_ASAN' fuzzers && \
 		for f in $(fuzzers); do mkdir -p build/fuzz/corpus/$$f; \
-			build/fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) build/fuzz/corpus/$$f $$(ls -d testdata/bad 2>/dev/null) || exit 1; \
+			build/fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
+				-artifact_prefix=build/fuzz/$$f- build/fuzz/corpus/$$f testdata/bad || exit 1; \
 		done; \
 	else \
 		echo 'ktools: clang is not installed: the readers get mutated files without coverage feedback'; \
@@ -252,7 +254,8 @@ install: all man
 		$(B)/bin/$$t --help=zsh > $(DESTDIR)$(prefix)/share/zsh/site-functions/_$$t && \
 		$(B)/bin/$$t --help=fish > $(DESTDIR)$(prefix)/share/fish/vendor_completions.d/$$t.fish || exit 1; \
 	done
-	$(if $(wildcard scripts/release.mk),install -m 644 scripts/release.mk $(DESTDIR)$(prefix)/share/ktools)
+	install -m 644 scripts/release.mk scripts/parts-make.mk $(DESTDIR)$(prefix)/share/ktools
+	install -m 755 scripts/parts-parallel.sh scripts/parts-slurm.sh $(DESTDIR)$(prefix)/share/ktools
 
 dist:
 	@mkdir -p $(B)
@@ -281,7 +284,7 @@ help:
 	@echo 'make demo       dependencies, build, convert, quantise, evaluate and serve the small model in testdata/'
 	@echo 'make smollm2    fetch a small pretrained model to build/models/'
 	@echo 'make check-asan check-tsan check-oom   the tests under sanitizers; with every allocation, read, write failing once'
-	@echo 'make check-bytes   quantised models, byte for byte, over compilers, -O0 to -O3, kernel levels and threads'
+	@echo 'make check-bytes the same output from {gcc, clang} x {-O0, -O2, -O3} x levels x threads'
 	@echo 'make check-headers layers              each header compiled alone; who may include whom'
 	@echo 'make fuzz       ten minutes a reader (FUZZ_SECONDS)'
 	@echo 'make bench      kernels and machine'
