@@ -218,7 +218,7 @@ bench: $(bins) $(if $(kcheck_src),$(B)/kcheck)
 FUZZ_SECONDS ?= 600
 fuzz:
 	@+set -e; if command -v clang >/dev/null 2>&1; then \
-		$(MAKE) --no-print-directory B=build/fuzz CC=clang fuzz_main= fuzz_flags=-fsanitize=fuzzer \
+		$(MAKE) --no-print-directory B=build/fuzz CC=clang levels=ref fuzz_main= fuzz_flags=-fsanitize=fuzzer \
 			K_VARIANT='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DK_ASAN' fuzzers && \
 		for f in $(fuzzers); do mkdir -p build/fuzz/corpus/$$f; \
 			build/fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1 \
