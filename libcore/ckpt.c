@@ -99,11 +99,32 @@ int k_ckpt_find(const struct k_ckpt *c, const char *name)
 	return -1;
 }
 
-int k_ckpt_read(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err)
+static int within(const struct k_ckpt *c, int i, uint64_t off, size_t n, struct k_err *err)
 {
 	if (i < 0 || i >= c->n_entries || off > c->entries[i].bytes || n > c->entries[i].bytes - off)
 		return k_err_set(err, K_EBUG, "'%s': a read beyond the end of an entry", c->path);
+	return 0;
+}
+
+int k_ckpt_read(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err)
+{
+	if (within(c, i, off, n, err) < 0)
+		return err->code;
 	return n ? c->ops->read(c, i, off, dst, n, err) : 0;
+}
+
+int k_ckpt_fetch(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err)
+{
+	if (!c->ops->fetch)
+		return k_ckpt_read(c, i, off, dst, n, err);
+	if (within(c, i, off, n, err) < 0)
+		return err->code;
+	return n ? c->ops->fetch(c, i, off, dst, n, err) : 0;
+}
+
+int k_ckpt_unpack(struct k_ckpt *c, int i, uint64_t off, void *p, size_t n, struct k_err *err)
+{
+	return n && c->ops->unpack ? c->ops->unpack(c, i, off, p, n, err) : 0;
 }
 
 int k_ckpt_seen(struct k_ckpt *c, int i, uint64_t off, const void *p, size_t n, struct k_err *err)

@@ -49,6 +49,9 @@ struct k_ckpt {
 struct k_ckpt_ops {
 	/* n bytes of entry i at off; off and n are whole granules (any bytes for plain types); may span slices. One thread at a time. */
 	int (*read)(struct k_ckpt *, int i, uint64_t off, void *dst, size_t n, struct k_err *);
+	/* read in two steps, for whole leaves: what one thread does, in order, and what any thread may do, in place. NULL: read, nothing. */
+	int (*fetch)(struct k_ckpt *, int i, uint64_t off, void *dst, size_t n, struct k_err *);
+	int (*unpack)(struct k_ckpt *, int i, uint64_t off, void *p, size_t n, struct k_err *);
 	/* After the last byte of the last entry was read in order: trailer, digests, end mark (a pipe), padding (a file). NULL: nothing
 	 * to check. */
 	int (*finish)(struct k_ckpt *, struct k_err *);
@@ -65,6 +68,9 @@ struct k_ckpt_ops {
 
 /* Only reads. */
 int k_ckpt_read(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err) K_MUST_USE;
+/* The same in two steps, for whole leaves: fetch in order by one thread, then unpack in place by any. */
+int k_ckpt_fetch(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err) K_MUST_USE;
+int k_ckpt_unpack(struct k_ckpt *c, int i, uint64_t off, void *p, size_t n, struct k_err *err) K_MUST_USE;
 /* Compares bytes [off, off + n) of entry i, which are whole leaves, with the digests: for many threads. K_ECHECK names tensor, expert
  * and rows. */
 int k_ckpt_seen(struct k_ckpt *c, int i, uint64_t off, const void *p, size_t n, struct k_err *err) K_MUST_USE;

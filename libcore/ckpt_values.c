@@ -101,7 +101,7 @@ static int read_block(void *arg, void *item, struct k_err *err)
 		b->data = data;
 		b->cap = b->n;
 	}
-	r = k_ckpt_read(k->c, k->entry, k->off, b->data, b->n, err);
+	r = k_ckpt_fetch(k->c, k->entry, k->off, b->data, b->n, err);
 	k->off += b->n;
 	return r < 0 ? r : 1;
 }
@@ -111,7 +111,7 @@ static int check_block(void *arg, void *item, struct k_err *err)
 	struct check *k = arg;
 	struct block *b = item;
 
-	if (k_ckpt_seen(k->c, b->entry, b->off, b->data, b->n, err) < 0)
+	if (k_ckpt_unpack(k->c, b->entry, b->off, b->data, b->n, err) < 0 || k_ckpt_seen(k->c, b->entry, b->off, b->data, b->n, err) < 0)
 		return err->code;
 	return k_ckpt_check_block(k->c, b->entry, b->off, b->data, b->n, err);
 }

@@ -32,6 +32,13 @@ uint64_t k_kmf_data(const struct k_ckpt *c);
 /* The file's identity: the sha256 over head and digests. */
 int k_kmf_identity(struct k_ckpt *c, uint8_t out[32], struct k_err *err) K_MUST_USE;
 
+/* Digest of a leaf, from the trailer of a file. Any thread. */
+int k_kmf_leaf_digest(struct k_ckpt *c, int i, uint64_t leaf, uint8_t out[32], struct k_err *err) K_MUST_USE;
+/* A delta (kmf.5) is read like any container once it has its base: K_ECHECK when that is another one. base: borrowed until the
+ * delta is closed; read from the same thread. */
+bool k_kmf_is_delta(const struct k_ckpt *c);
+int k_kmf_set_base(struct k_ckpt *delta, struct k_ckpt *base, struct k_err *err) K_MUST_USE;
+
 struct k_kmf_head { const char *arch, *config; size_t config_len; int n_entries; struct k_entry *entries; const struct k_json *history; };
 /* A container that is to be: what stands before and behind the data, and where everything is. */
 struct k_kmf_plan {

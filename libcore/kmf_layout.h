@@ -5,6 +5,11 @@
 #include "libcore/kmf.h"
 
 enum { KMF_FIXED = 64, KMF_DATA_ALIGN = 4096, KMF_ALIGN = 64, KMF_BIG_ALIGN = 4096, KMF_BIG = 65536, KMF_END = 16 };
+/* Flags of the fixed head; blocks in the place of the data, and what they hold. */
+enum { KMF_PACKED = 1, KMF_DELTA = 2 };
+enum kmf_method { KMF_STORED, KMF_PLANES, KMF_OF_BASE, KMF_OF_FILE };
+enum { KMF_BLOCK = 5, KMF_REFERENCE = 8 };      /* bytes: head of a block; a reference */
+#define KMF_INDEX "KMFINDX\n"
 #define KMF_DIGESTS "KMFDIGS\n"
 #define KMF_LAST "KMFEND\r\n"
 
@@ -19,6 +24,13 @@ static inline uint64_t kmf_leaves(const struct k_entry *e)
 
 	k_entry_leaves(e, &l);
 	return l.n > 1 ? l.n : 0;
+}
+static inline uint64_t kmf_all_leaves(const struct k_entry *e)
+{
+	struct k_leaves l;
+
+	k_entry_leaves(e, &l);
+	return l.n;
 }
 /* Bytes of the trailer of n entries with m leaf digests, end mark included. The part behind the leaf digests. */
 enum { KMF_TRAILER = 24 };

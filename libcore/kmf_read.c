@@ -8,33 +8,13 @@
 #include "libcore/io_ahead.h"
 #include "libcore/kmf_layout.h"
 #include "libcore/kmf_read.h"
-#include <pthread.h>
-
-struct kmf {
-	struct k_source *src;
-	const char *base;               /* the map; NULL: none */
-	uint64_t start, data_len;       /* of the data section */
-	uint64_t head_len;
-	uint8_t head_digest[32], identity[32];
-	uint8_t (*digests)[32];         /* of entries; NULL before the trailer was read */
-	uint64_t *first, n_leaves;      /* first[i]: the first of entry i among the leaf digests */
-	uint8_t (*leaves)[32];          /* a file: of the entries that `known` says; a pipe: those that came, cap_leaves of them have room */
-	uint64_t cap_leaves;
-	uint8_t (*single)[32];          /* a pipe: digests of entries that are one leaf */
-	uint8_t *known;                 /* a file: 1 where an entry's leaf digests were read and are right */
-	pthread_mutex_t lock;           /* of leaves and known */
-	int next; uint64_t next_off;    /* a pipe: what it is at */
-	struct k_ahead *ahead;          /* a file: NULL before the first read, and without memory */
-	uint64_t at, told;              /* of the data section: read last; asked for up to here */
-	int asked;                      /* entries that were asked for */
-};
 
 /* --- fixed head and head ------------------------------------------------------------------------------------------------ */
 
 static int read_fixed(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 {
 	uint8_t fixed[KMF_FIXED];
-	uint32_t version, flags;
+	uint32_t version;
 	int r = k_source_read(k->src, fixed, sizeof(fixed), err);
 
 	if (r < 0)
@@ -43,15 +23,15 @@ static int read_fixed(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 		return k_err_set(err, K_EFORMAT, "'%s': not a KMF container: the magic number is wrong%s", c->path,
 			memcmp(fixed, K_KMF_MAGIC, 4) == 0 ? "; line ends were changed by a transfer in text mode" : "");
 	memcpy(&version, fixed + 8, 4);
-	memcpy(&flags, fixed + 12, 4);
+	memcpy(&k->flags, fixed + 12, 4);
 	memcpy(&k->head_len, fixed + 16, 8);
 	memcpy(&k->data_len, fixed + 24, 8);
 	memcpy(k->head_digest, fixed + 32, 32);
 	if (version == 1)
 		return k_err_set(err, K_EUNSUP, "'%s': container version 1, written by ktools before 0.2: convert the source again", c->path);
-	if (version != K_KMF_VERSION || flags != 0)
-		return k_err_set(err, K_EUNSUP, "'%s': container version %u with flags %u; this build reads version %d with flags 0", c->path, version,
-			flags, K_KMF_VERSION);
+	if (version != K_KMF_VERSION || k->flags > KMF_DELTA)
+		return k_err_set(err, K_EUNSUP, "'%s': container version %u with flags %u; this build reads version %d with flags 0, 1 and 2", c->path,
+			version, k->flags, K_KMF_VERSION);
 	if (k->head_len == 0 || k->head_len > K_KMF_HEAD_MAX || k->data_len > (uint64_t)1 << 60)
 		return k_err_set(err, K_EFORMAT, "'%s': the head is said to have %llu bytes and the data %llu", c->path,
 			(unsigned long long)k->head_len, (unsigned long long)k->data_len);
@@ -59,6 +39,7 @@ static int read_fixed(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 		return k_err_set(err, K_ETRUNC, "'%s': the head is said to have %llu bytes, the file has %lld", c->path,
 			(unsigned long long)k->head_len, (long long)k_source_size(k->src));
 	k->start = kmf_data_start(k->head_len);
+	k->trailer_at = k->start + k_align_up(k->data_len, KMF_ALIGN);
 	return 0;
 }
 
@@ -140,7 +121,7 @@ static int wrong_leaf(const struct k_ckpt *c, int i, uint64_t leaf, struct k_err
 	in = off % slice;
 	return k_err_set(err, K_ECHECK, "'%s': %s has a wrong digest in its bytes %llu to %llu (rows from %llu on; byte %llu of the file); the container is damaged",
 		c->path, k_entry_slice_name(e, (int64_t)(off / slice), name, sizeof(name)), (unsigned long long)in, (unsigned long long)(in + n - 1),
-		(unsigned long long)(in / granule * (uint64_t)e->type->granule), (unsigned long long)(k->start + e->offset + off));
+		(unsigned long long)(in / granule * (uint64_t)e->type->granule), (unsigned long long)(k->packed ? kmf_packed_at(k->packed, i, leaf) : k->start + e->offset + off));
 }
 
 static int list_digest(const uint8_t (*list)[32], uint64_t n, uint8_t out[32], struct k_err *err)
@@ -177,12 +158,10 @@ static int count_leaves(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 
 /* --- trailer ------------------------------------------------------------------------------------------------------------ */
 
-static uint64_t trailer_at(const struct kmf *k) { return k->start + k_align_up(k->data_len, KMF_ALIGN); }
-
 /* The first bytes, and the last, which hold the entries' digests. */
 static int check_trailer(struct k_ckpt *c, struct kmf *k, const uint8_t *p, const uint8_t *last, struct k_err *err)
 {
-	uint64_t n = (uint64_t)c->n_entries, said[2], total, want = trailer_at(k) + kmf_trailer_len(c->n_entries, k->n_leaves);
+	uint64_t n = (uint64_t)c->n_entries, said[2], total, want = k->trailer_at + kmf_trailer_len(c->n_entries, k->n_leaves);
 	const uint8_t *end = last + 32 * n + 32;
 	struct k_sha256 *hash;
 
@@ -212,7 +191,7 @@ static int check_trailer(struct k_ckpt *c, struct kmf *k, const uint8_t *p, cons
 
 static int open_file(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 {
-	uint64_t want = trailer_at(k) + kmf_trailer_len(c->n_entries, k->n_leaves), size = (uint64_t)k_source_size(k->src);
+	uint64_t want = k->trailer_at + kmf_trailer_len(c->n_entries, k->n_leaves), size = (uint64_t)k_source_size(k->src);
 	size_t n = (size_t)kmf_trailer_end(c->n_entries);
 	uint8_t first[KMF_TRAILER], *last;
 	int r;
@@ -227,7 +206,7 @@ static int open_file(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 		k_free(last);
 		return k_err_nomem(err, n + (size_t)k->n_leaves * 32, "the digests");
 	}
-	r = k_source_pread(k->src, first, sizeof(first), trailer_at(k), err);
+	r = k_source_pread(k->src, first, sizeof(first), k->trailer_at, err);
 	if (r == 0)
 		r = k_source_pread(k->src, last, n, size - n, err);
 	if (r == 0)
@@ -278,7 +257,7 @@ static int know(struct k_ckpt *c, struct kmf *k, int i, struct k_err *err)
 
 	if (k->known[i])
 		return 0;
-	if (k_source_pread(k->src, k->leaves[k->first[i]], 32 * (size_t)n, trailer_at(k) + KMF_TRAILER + 32 * k->first[i], err) < 0 ||
+	if (k_source_pread(k->src, k->leaves[k->first[i]], 32 * (size_t)n, k->trailer_at + KMF_TRAILER + 32 * k->first[i], err) < 0 ||
 	    list_digest(k->leaves + k->first[i], n, digest, err) < 0)
 		return err->code;
 	if (memcmp(digest, k->digests[i], 32) != 0)
@@ -390,16 +369,24 @@ static int compare_entries(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 	return 0;
 }
 
+/* Up to the trailer. */
+static int end_pipe(struct k_ckpt *c, struct kmf *k, struct k_err *err)
+{
+	int r = skip_to(c, k, c->n_entries, err);
+
+	return r < 0 ? r : read_zeros(c, k, k->trailer_at - k_source_pos(k->src), err);
+}
+
 static int finish_pipe(struct k_ckpt *c, struct k_err *err)
 {
 	struct kmf *k = c->impl;
 	size_t n = (size_t)kmf_trailer_end(c->n_entries), more = 0;
 	uint8_t first[KMF_TRAILER], *last = k_alloc(n);
 	const void *p;
-	int r = last ? skip_to(c, k, c->n_entries, err) : k_err_nomem(err, n, "the digests");
+	int r = last ? 0 : k_err_nomem(err, n, "the digests");
 
 	if (r == 0)
-		r = read_zeros(c, k, trailer_at(k) - k_source_pos(k->src), err);
+		r = k->packed ? kmf_packed_end(c, k, err) : end_pipe(c, k, err);
 	if (r == 0)
 		r = k_source_read(k->src, first, sizeof(first), err);
 	if (r == 0)
@@ -471,6 +458,7 @@ static void close_kmf(struct k_ckpt *c)
 	k_free(k->leaves);
 	k_free(k->single);
 	k_free(k->known);
+	kmf_packed_free(k->packed);
 	pthread_mutex_destroy(&k->lock);
 	k_free(k);
 }
@@ -487,6 +475,10 @@ static const struct k_ckpt_ops file_ops = { .read = read_random, .leaf = leaf_of
 	.close = close_kmf };
 static const struct k_ckpt_ops unfinished_ops = { .read = read_random, .finish = finish_file, .close = close_kmf };
 static const struct k_ckpt_ops pipe_ops = { .read = read_pipe, .leaf = leaf_of_pipe, .finish = finish_pipe, .close = close_kmf };
+static const struct k_ckpt_ops packed_file_ops = { .read = kmf_packed_read, .fetch = kmf_packed_fetch, .unpack = kmf_packed_unpack,
+	.leaf = leaf_of_file, .stamp = stamp, .close = close_kmf };
+static const struct k_ckpt_ops packed_pipe_ops = { .read = kmf_packed_read, .fetch = kmf_packed_fetch, .unpack = kmf_packed_unpack,
+	.leaf = leaf_of_pipe, .finish = finish_pipe, .close = close_kmf };
 
 /* --- open --------------------------------------------------------------------------------------------------------------- */
 
@@ -535,15 +527,23 @@ static int open_head(struct k_ckpt **out, struct k_source *src, struct k_log *lo
 	return r < 0 ? r : count_leaves(c, c->impl, err);
 }
 
+static int open_packed(struct k_ckpt *c, struct kmf *k, struct k_err *err)
+{
+	c->ops = c->sequential ? &packed_pipe_ops : &packed_file_ops;
+	return kmf_packed_open(c, k, err);
+}
+
 int k_kmf_open(struct k_ckpt **out, struct k_source *src, bool map, struct k_log *log, struct k_err *err)
 {
 	struct k_ckpt *c;
 	int r = open_head(&c, src, log, err);
 	size_t size;
 
+	if (r == 0 && ((struct kmf *)c->impl)->flags)
+		r = open_packed(c, c->impl, err);
 	if (r == 0)
 		r = c->sequential ? open_pipe(c, c->impl, err) : open_file(c, c->impl, err);
-	if (r == 0 && map && !c->sequential)
+	if (r == 0 && map && c->ops->map)
 		r = k_source_map(src, (const void **)&((struct kmf *)c->impl)->base, &size, err);
 	if (r < 0) {
 		k_ckpt_close(c);
@@ -558,6 +558,8 @@ int k_kmf_open_unfinished(struct k_ckpt **out, struct k_source *src, struct k_er
 	struct k_ckpt *c;
 	int r = open_head(&c, src, NULL, err);
 
+	if (r == 0 && ((struct kmf *)c->impl)->flags)
+		r = k_err_set(err, K_EUNSUP, "'%s' is packed, and has no unfinished form", c->path);
 	if (r < 0) {
 		k_ckpt_close(c);
 		return r;
@@ -567,11 +569,34 @@ int k_kmf_open_unfinished(struct k_ckpt **out, struct k_source *src, struct k_er
 	return 0;
 }
 
+const struct kmf *kmf_of(const struct k_ckpt *c)
+{
+	return c->ops && c->ops->close == close_kmf ? c->impl : NULL;
+}
+
 const uint8_t *k_kmf_digests(struct k_ckpt *c)
 {
-	const struct kmf *k = c->impl;
+	const struct kmf *k = kmf_of(c);
 
-	return (c->ops == &file_ops || c->ops == &pipe_ops) && k->digests ? k->digests[0] : NULL;
+	return k && k->digests ? k->digests[0] : NULL;
+}
+
+int k_kmf_leaf_digest(struct k_ckpt *c, int i, uint64_t leaf, uint8_t out[32], struct k_err *err)
+{
+	struct kmf *k = c->impl;
+	int r = 0;
+
+	K_ASSERT(k_kmf_digests(c) && k->known);
+	if (kmf_leaves(&c->entries[i]) == 0) {
+		memcpy(out, k->digests[i], 32);
+		return 0;
+	}
+	pthread_mutex_lock(&k->lock);
+	r = know(c, k, i, err);
+	pthread_mutex_unlock(&k->lock);
+	if (r == 0)
+		memcpy(out, k->leaves[k->first[i] + leaf], 32);
+	return r;
 }
 
 uint64_t k_kmf_data(const struct k_ckpt *c)

@@ -190,6 +190,13 @@ static void free_target(struct k_target *t)
 	k_free(k);
 }
 
+struct k_kmf_plan *k_kmf_target_plan(const struct k_target *t)
+{
+	const struct kmf *k = t->arg;
+
+	return k->plan;
+}
+
 int k_kmf_target_new(struct k_target **out, const struct k_kmf_spec *spec, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct kmf *k = k_calloc(1, sizeof(*k));

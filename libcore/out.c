@@ -364,6 +364,8 @@ static int commit_stream(struct k_out *o, struct k_err *err)
 {
 	if (send_until(o, o->specs[0].bytes, err) < 0)
 		return err->code;
+	if (o->specs[0].grows)
+		return k_sink_commit(o->sink, err);
 	if (o->held || o->pos != o->specs[0].bytes)
 		return k_err_set(err, K_EBUG, "'%s': %llu bytes were written, the head says %llu", k_sink_name(o->sink), (unsigned long long)o->pos,
 			(unsigned long long)o->specs[0].bytes);

@@ -19,6 +19,7 @@ struct k_out_const { uint64_t at; const void *p; size_t n; };   /* sorted by at,
 struct k_out_file {
 	const char *name;               /* of a folder's file; of one of several files, its path; NULL: opts.path itself */
 	uint64_t bytes;
+	bool grows;                     /* bytes are only those of the constants: what follows them comes in order, and ends it */
 	const struct k_out_const *consts; int64_t n_consts;     /* borrowed until the end */
 };
 

@@ -186,7 +186,7 @@ static int read_source(struct run *r, struct slot *x, struct k_err *err)
 	const struct k_file *f;
 
 	if (strcmp(e->role, "file") != 0)
-		return k_ckpt_read(r->s->in, x->b.entry, x->b.off, x->src, x->b.n_src, err);
+		return k_ckpt_fetch(r->s->in, x->b.entry, x->b.off, x->src, x->b.n_src, err);
 	f = k_files_find(r->files, e->name);
 	K_ASSERT(f && x->b.off + x->b.n_src <= f->len);
 	memcpy(x->src, f->data + x->b.off, x->b.n_src);
@@ -332,7 +332,8 @@ static int work_block(void *arg, void *item, struct k_err *err)
 	const struct k_entry *e = &r->s->in->entries[b->entry];
 	bool has_source = !r->again || r->s->n_watch, is_file = strcmp(e->role, "file") == 0;
 
-	if (has_source && !is_file && k_ckpt_seen(r->s->in, b->entry, b->off, b->src, b->n_src, err) < 0)
+	if (has_source && !is_file && (k_ckpt_unpack(r->s->in, b->entry, b->off, x->src, b->n_src, err) < 0 ||
+	    k_ckpt_seen(r->s->in, b->entry, b->off, b->src, b->n_src, err) < 0))
 		return err->code;
 	if (!b->dst[0].n && !b->dst[1].n)
 		return 0;
@@ -377,6 +378,8 @@ static int write_block(void *arg, void *item, struct k_err *err)
 		r->first++;
 		return 0;
 	}
+	if (r->s->target->settle && r->s->target->settle(r->s->target, b, err) < 0)
+		return err->code;
 	for (int i = 0; i < 2; i++)
 		if (k_out_put(r->out, b->dst[i].file, b->dst[i].at, b->dst[i].p, b->dst[i].n, i == 1, err) < 0)
 			return err->code;
@@ -406,10 +409,11 @@ static uint64_t block_memory(const struct k_stream *s)
 			continue;
 		geometry_of(s, r.entry, &r.g);
 		shape(&r, &x);
-		n = x.b.n_src;
+		n = (s->in->ops->unpack ? 3 : 1) * (uint64_t)x.b.n_src;
 		if (r.g.cut.how != K_CUT_SKIP) {
 			s->target->place(s->target, &x.b);
 			n += r.g.cut.how == K_CUT_BYTES ? 0 : x.b.dst[0].n + x.b.dst[1].n;
+			n += (uint64_t)s->target->beside * x.b.dst[0].n;
 			if (has_values(&r, &x.b) && (r.g.cut.floats || r.wants_values))
 				n += (uint64_t)x.b.n_rows * (uint64_t)r.g.cols * (r.wants_values ? 8 : 4);
 		}

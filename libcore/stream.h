@@ -60,6 +60,9 @@ struct k_target {
 	void (*decode)(const struct k_target *t, struct k_block *b);
 	/* Worker: dst is there, made now or read back from an interrupted run: for digests. May be NULL. */
 	int (*note)(const struct k_target *t, const struct k_block *b, struct k_err *err);
+	/* Writer, in order, after the watchers: the last word on dst, where its length was not known before. May be NULL. */
+	int (*settle)(const struct k_target *t, struct k_block *b, struct k_err *err);
+	int beside;                     /* times dst that the target itself holds of a block, for the forecast of memory */
 	/* After the last block, in the writer: what could not be known before (trailer). May be NULL. */
 	int (*end)(const struct k_target *t, struct k_out *out, struct k_err *err);
 	/* What the certificate says of entry i. name: of the output's tensor that plane holds (0 or 1) of slice, into buf; NULL: the slice's own

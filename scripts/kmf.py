@@ -23,10 +23,12 @@ import re
 import signal
 import struct
 import sys
+import zlib
 from array import array
 
 MAGIC = b"\x89KMF\r\n\x1a\n"
 FIXED, HEAD_MAX, DATA_MAX, LEAF_MAX, PIECE = 64, 1 << 30, 1 << 60, 1 << 21, 1 << 20
+PACKED, DELTA = 1, 2
 ROLES = "experts shared router attn kda embed head dense norm file other".split()
 FORMS = (None, "ct.i64")
 BIG_ENDIAN = sys.byteorder == "big"
@@ -434,6 +436,78 @@ def check_entries(entries, data_bytes):
     want(end == data_bytes, "the entries have %d bytes, the fixed head says %d", end, data_bytes)
 
 
+# --- packed leaves -------------------------------------------------------------------------------------------------------------
+
+class Cursor:
+    def __init__(self, data, name):
+        self.data, self.name, self.at = data, name, 0
+
+    def take(self, n):
+        want(n <= len(self.data) - self.at, "the packed bytes of %s end early", self.name)
+        self.at += n
+        return self.data[self.at - n:self.at]
+
+
+def fields(c):
+    out, (n,) = [], c.take(1)
+    want(1 <= n <= 4, "%s is packed in %d fields", c.name, n)
+    for _ in range(n):
+        size, form = struct.unpack("<IB", c.take(5))
+        width, turned = form & 127, form > 127
+        want(width in (1, 2, 4, 8) and not (turned and width == 1) and size and size % width == 0, "%s has a field of %d bytes in form %d",
+             c.name, size, form)
+        out.append((size, width, turned))
+    want(sum(size for size, _, _ in out) < 1 << 31, "%s has a period of 2^31 bytes or more", c.name)
+    return out
+
+
+def plane(c, n):
+    how, size = struct.unpack("<BI", c.take(5))
+    p = c.take(size)
+    want(how < 2, "%s has a plane in way %d", c.name, how)
+    if how:
+        z = zlib.decompressobj(-15)
+        try:
+            p = z.decompress(p, n + 1)
+        except zlib.error as e:
+            raise Bad("%s cannot be unpacked: %s" % (c.name, e)) from None
+        want(z.eof and not z.unused_data and not z.unconsumed_tail, "%s has a deflated plane that does not end where it should", c.name)
+    want(len(p) == n, "%s has a plane of %d bytes, wanted %d", c.name, len(p), n)
+    return p
+
+
+HALF = bytes(b >> 1 for b in range(256))
+TOP = bytes((b & 1) << 7 for b in range(256))
+
+
+def turn_back(planes):
+    """Elements rotated right by one bit: each byte gets the lowest bit of the next one, the last that of the first."""
+    def joined(p, q):
+        return (int.from_bytes(p.translate(HALF), "little") | int.from_bytes(q.translate(TOP), "little")).to_bytes(len(p), "little")
+    return [joined(p, planes[(j + 1) % len(planes)]) for j, p in enumerate(planes)]
+
+
+def unpack(data, n, name):
+    c = Cursor(data, name)
+    form = fields(c)
+    period, out = sum(size for size, _, _ in form), bytearray(n)
+    begin = 0
+    for size, width, turned in form:
+        last = min(size, max(n % period - begin, 0))
+        want(last % width == 0, "%s ends within an element", name)
+        planes = [plane(c, (n // period * size + last) // width) for _ in range(width)]
+        flat = bytearray(width * len(planes[0]))
+        for j, p in enumerate(turn_back(planes) if turned else planes):
+            flat[j::width] = p
+        for i in range(n // period + 1) if size < period else ():
+            part = flat[i * size:(i + 1) * size]
+            out[i * period + begin:i * period + begin + len(part)] = part
+        out = flat if size == period else out
+        begin += size
+    want(c.at == len(data), "%s has bytes behind its last plane", name)
+    return bytes(out)
+
+
 # --- the container -------------------------------------------------------------------------------------------------------------
 
 class Container:
@@ -446,7 +520,7 @@ class Container:
         version, flags, head_bytes, self.data_bytes = struct.unpack_from("<IIQQ", fixed, 8)
         known(version != 1, "version 1 was written by ktools before 0.2; convert the source again")
         known(version == 2, "version %d, and only 2 is known here", version)
-        known(flags == 0, "unknown flags %#x", flags)
+        known(flags in (0, PACKED, DELTA), "unknown flags %#x", flags)
         want(head_bytes <= HEAD_MAX, "a head of %d bytes, at most %d are possible", head_bytes, HEAD_MAX)
         want(self.data_bytes <= DATA_MAX, "%d bytes of data are impossible", self.data_bytes)
         text = self.take(head_bytes, "the head")
@@ -456,6 +530,8 @@ class Container:
         self.data = self.pos
         self.head = parse_head(text)
         self.check_head()
+        self.packed, self.places = flags != 0, []
+        self.base = self.take(32, "the identity of the base") if flags == DELTA else None
 
     def check_head(self):
         h = self.head
@@ -493,22 +569,57 @@ class Container:
         """Reads all entries in order, then what stands behind them. wanted(entry): a function that gets the bytes, or None."""
         self.leaves, self.digests = [], []
         for e in self.entries:
-            self.zeros(self.data + e.offset, "before " + e.name)
             put = wanted(e)
+            if not self.packed:
+                self.zeros(self.data + e.offset, "before " + e.name)
             leaves = b"".join(self.leaf(n, e.name, put) for n in e.leaf_bytes())
             self.leaves.append(leaves if e.n_leaves > 1 else b"")
             self.digests.append(leaves if e.n_leaves == 1 else hashlib.sha256(leaves).digest())
-        self.zeros(self.data + align(self.data_bytes, 64), "behind the data")
+        if self.packed:
+            self.check_index()
+        else:
+            self.zeros(self.data + align(self.data_bytes, 64), "behind the data")
         self.check_trailer()
 
     def leaf(self, n, name, put):
         """The digest of the next n bytes."""
         digest = hashlib.sha256()
-        for p in self.pieces(n, name):
+        for p in [self.block(n, name)] if self.packed else self.pieces(n, name):
             digest.update(p)
             if put:
                 put(p)
         return digest.digest()
+
+    def block(self, n, name):
+        """The n bytes of the next leaf of a packed container."""
+        self.places.append((self.pos, n))
+        method, p = self.payload(n, name)
+        known(method != 2, "it is a delta: %s is in the base of identity %s", name, self.base and self.base.hex())
+        if method == 3:
+            known(self.stream.seekable(), "%s is stored once, further in front, and a pipe cannot go back: read it from a file", name)
+            at, = struct.unpack("<Q", p)
+            want(at < len(self.places) - 1 and self.places[at][1] == n, "%s refers to no earlier leaf of its size", name)
+            here, self.pos = self.pos, self.places[at][0]
+            self.stream.seek(self.pos)
+            method, p = self.payload(n, name)
+            want(method < 2, "%s refers to a reference", name)
+            self.pos = here
+            self.stream.seek(here)
+        return unpack(p, n, name) if method else p
+
+    def payload(self, n, name):
+        size, method = struct.unpack("<IB", self.take(5, name))
+        want(method < 4 and (method != 2 or self.base), "%s has a block in method %d", name, method)
+        want(size == n if method == 0 else size < n if method == 1 else size == 8, "%s has a block of %d bytes in method %d for a leaf of %d",
+             name, size, method, n)
+        return method, self.take(size, name)
+
+    def check_index(self):
+        at = self.pos
+        want(self.take(8, "the index") == b"KMFINDX\n", "no index stands behind the blocks")
+        n = self.number("the index")
+        want(n == len(self.places), "the index has %d blocks for %d leaves", n, len(self.places))
+        want(all(self.number("the index") == p for p, _ in self.places) and self.number("the index") == at, "the index is not that of the blocks")
 
     def number(self, what):
         return struct.unpack("<Q", self.take(8, what))[0]
