@@ -2,6 +2,7 @@
  * are the options, the types of the output's entries and what is said about it. */
 #include "libcore/base.h"
 #include "cmd/cli.h"
+#include "cmd/kconvert/transport.h"
 #include "formats/format.h"
 #include "libcore/history.h"
 #include "libcore/job.h"
@@ -17,6 +18,7 @@ struct args {
 	uint64_t shard_size;
 	int dtype;
 	bool keep_fp8, dequant, plan, resume, seal, require, lossy;
+	struct k_transport transport;
 };
 
 static const struct k_opt opts[] = {
@@ -33,6 +35,8 @@ static const struct k_opt opts[] = {
 	K_OPT_FLAG(0, "resume", struct args, resume, "keep a journal beside OUT, and go on where an interrupted run of the same conversion ended"),
 	K_OPT_STR(0, "part", struct args, part, "K/N", NULL, "write part K of N of OUT, in any order and on any machine that sees OUT.parts"),
 	K_OPT_FLAG(0, "seal", struct args, seal, "complete OUT (the operand) when all its parts are there"),
+	K_OPT_FLAG(0, "pack", struct args, transport.pack, "entries packed without loss for transport; every tool reads them as they are"),
+	K_OPT_STR(0, "since", struct args, transport.since, "BASE", NULL, "write only what container BASE does not have; kconvert BASE DELTA -o FULL restores it"),
 	K_OPT_STR(0, "spool", struct args, spool, "DIR", NULL, "where an archive from a pipe that does not fit in memory may be held"),
 	K_OPT_COMMON(struct args, common),
 	K_OPT_END
@@ -46,6 +50,8 @@ static const char *const examples[] = {
 	"kconvert --plan hf/",
 	"kconvert hf/ --certificate out.jsonl --require-lossless -o out.kmf",
 	"kconvert hf/ --resume -o out.kmf",
+	"kconvert --pack hf/ | ssh host 'cat > packed.kmf'",
+	"kconvert new/ --since old.kmf -o delta.kmf && kconvert old.kmf delta.kmf -o new.kmf",
 	"for k in 1 2 3; do kconvert hf/ --part $k/3 -o parts.kmf; done && kconvert --seal parts.kmf",
 	NULL
 };
@@ -145,7 +151,7 @@ static int to_container(const struct args *a, struct k_ckpt *in, const struct k_
 		r = note_choices(a, changed, history, err);
 	spec.history = history;
 	if (r == 0)
-		r = k_kmf_target_new(&target, &spec, ctx, err);
+		r = k_transport_target(&a->transport, &target, &spec, ctx, err);
 	if (r == 0)
 		r = convert(a, in, target, false, changed, ctx, err);
 	k_target_free(target);
@@ -159,7 +165,6 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 	struct args *a = args;
 	const struct k_format *f = k_format_find(a->to);
 	struct k_ckpt *in = NULL;
-	const char *path;
 	int r;
 
 	if (!f || (!f->write && !f->target && strcmp(a->to, "kmf") != 0))
@@ -170,27 +175,28 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 		return k_err_set(err, K_EUSAGE, "--to hf writes a folder: -o DIR is wanted");
 	if (a->seal)
 		return n_operands == 1 ? k_seal(operands[0], ctx, err) : k_err_set(err, K_EUSAGE, "--seal wants the name of the output, got %d operands", n_operands);
-	r = k_cli_model(n_operands, operands, &path, err);
-	if (r == 0 && strcmp(path, "-") == 0 && (a->resume || a->part))
-		r = k_err_set(err, K_EUSAGE, "--resume and --part want an input that can be read again: a file or a folder");
-	if (r < 0)
-		return r;
+	if ((a->resume || a->part) && (n_operands == 0 || strcmp(operands[n_operands - 1], "-") == 0))
+		return k_err_set(err, K_EUSAGE, "--resume and --part want an input that can be read again: a file or a folder");
+	if (k_transport_check(&a->transport, a->to, a->resume || a->part, err) < 0)
+		return err->code;
 	ctx->spool = a->spool;
-	r = k_format_open(&in, path, false, ctx, err);
-	if (r < 0)
-		return r;
-	r = strcmp(a->to, "kmf") == 0 ? to_container(a, in, ctx, err) : to_format(a, f, in, ctx, err);
+	r = k_transport_open(&a->transport, &in, n_operands, operands, ctx, err);
+	if (r == 0)
+		r = strcmp(a->to, "kmf") == 0 ? to_container(a, in, ctx, err) : to_format(a, f, in, ctx, err);
 	k_ckpt_close(in);
+	k_transport_close(&a->transport);
 	return r;
 }
 
 const struct k_tool k_tool = {
-	.name = "kconvert", .about = "convert a model checkpoint", .usage = "[options] [MODEL] [-o OUT]",
+	.name = "kconvert", .about = "convert a model checkpoint", .usage = "[options] [MODEL | BASE DELTA] [-o OUT]",
 	.text = "Reads a checkpoint - a Hugging Face folder, a safetensors or GGUF file, a tar archive of these, or a KMF container - and writes it as a KMF "
 		"container, a Hugging Face folder or a safetensors file. What the input is, is found by looking at its first bytes. MODEL may be '-': a KMF or tar "
 		"stream on standard input.\n\n"
 		"Every tensor's name and shape is checked against the architecture that config.json names, and every value for being a number. INT4 "
 		"(compressed-tensors), block FP8 and MXFP4 pass through without being decoded. Memory stays under 512 MiB whatever the model's size. The same input and "
-		"options give the same bytes on every machine.",
-	.opts = opts, .examples = examples, .args_size = sizeof(struct args), .max_operands = 1, .run = run,
+		"options give the same bytes on every machine.\n\n"
+		"For transport --pack makes a container smaller, and --since writes of a model only what another one has not. Both are containers: every tool reads a "
+		"packed one as it is, and a delta is read by kconvert together with its base.",
+	.opts = opts, .examples = examples, .args_size = sizeof(struct args), .max_operands = 2, .run = run,
 };

@@ -34,6 +34,11 @@ try() {         # try NAME KIND EXITS COMMAND...: KIND alloc or io
 # 0 is right where a failure has a fall-back (a log line that could not be written, memory that was not needed).
 try "kconvert, allocations" alloc "0 6" "$FB/kconvert" -j 1 "$tiny" -o "$T/out"
 try "kconvert, I/O" io "0 5" "$FB/kconvert" -j 1 "$tiny" -o "$T/out"
+"$FB/kconvert" --pack "$tiny" -o "$T/packed.kmf"
+try "kconvert --pack, allocations" alloc "0 6" "$FB/kconvert" -j 1 --pack "$tiny" -o "$T/out"
+try "kconvert --pack, I/O" io "0 5" "$FB/kconvert" -j 1 --pack "$tiny" -o "$T/out"
+try "kconvert of a packed one, allocations" alloc "0 6" "$FB/kconvert" -j 1 "$T/packed.kmf" -o "$T/out"
+try "kconvert --since, allocations" alloc "0 6" "$FB/kconvert" -j 1 --since "$T/packed.kmf" "$tiny" -o "$T/out"
 try "kquant, allocations" alloc "0 6" "$FB/kquant" -j 1 --rule dense=i4g32 "$T/tiny.kmf" -o "$T/out"
 try "kquant, I/O" io "0 5" "$FB/kquant" -j 1 --rule dense=i4g32 "$T/tiny.kmf" -o "$T/out"
 try "kquant --budget, a ledger" alloc "0 6" "$FB/kquant" -j 1 --budget 600K --fail-if 'outlier>1e9' --ledger "$T/out.l" testdata/tiny/kimi-linear-tiny -o "$T/out"
