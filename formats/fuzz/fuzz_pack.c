@@ -45,6 +45,26 @@ static void make(struct model *m)
 	m->head = (struct k_kmf_head){ .n_entries = N, .entries = m->entries, .history = m->history };
 }
 
+/* Are these the blocks of all leaves, by their own lengths? Then *n ends with them: what is left over, or is not there, a file finds in
+ * its index before it reads a block, and a pipe when its blocks are over. */
+static bool whole(const struct model *m, const uint8_t *blocks, size_t *n)
+{
+	uint64_t leaves = 0;
+	size_t at = 0;
+
+	for (int i = 0; i < N; i++)
+		leaves += kmf_all_leaves(&m->entries[i]);
+	for (uint32_t len; leaves > 0 && *n - at >= KMF_BLOCK; leaves--) {
+		memcpy(&len, blocks + at, 4);
+		if (len > *n - at - KMF_BLOCK)
+			return false;
+		at += KMF_BLOCK + len;
+	}
+	if (leaves == 0)
+		*n = at;
+	return leaves == 0;
+}
+
 static int open_pipe(struct k_ckpt **c, const struct k_buf *b, struct k_err *err)
 {
 	struct k_source *src;
@@ -109,9 +129,11 @@ static void try_blocks(const uint8_t *blocks, size_t n, bool delta)
 	struct k_ckpt *base;
 	struct model m;
 	uint8_t identity[32], *a, *b;
+	bool complete;
 	int r;
 
 	make(&m);
+	complete = whole(&m, blocks, &n);
 	a = k_calloc(1, (size_t)m.bytes);
 	b = k_calloc(1, (size_t)m.bytes);
 	if (!a || !b)
@@ -129,7 +151,7 @@ static void try_blocks(const uint8_t *blocks, size_t n, bool delta)
 	if (read_from(&file, false, base, b, 24) != r || (r == 0 && memcmp(a, b, (size_t)m.bytes) != 0))
 		abort();
 	/* What refers within the file is no pipe's. */
-	if (read_from(&file, true, base, b, 0) == 0 && (r < 0 || memcmp(a, b, (size_t)m.bytes) != 0))
+	if (read_from(&file, true, base, b, 0) == 0 && complete && (r < 0 || memcmp(a, b, (size_t)m.bytes) != 0))
 		abort();
 	k_ckpt_close(base);
 	k_buf_fini(&plain);
