@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include "formats/format.h"
 #include "formats/gguf_head.h"
+#include "formats/gguf_write.h"
 #include "libcore/import.h"
 
 enum { PARTS_MOST = 10000 };
@@ -191,4 +192,5 @@ static int open_gguf(struct k_ckpt **out, const struct k_format_in *in, struct k
 	return k_import(out, set, log, err);
 }
 
-const struct k_format k_format_gguf = { .name = "gguf", .about = "GGUF file", .taste = taste, .open = open_gguf };
+const struct k_format k_format_gguf = { .name = "gguf", .about = "GGUF file", .taste = taste, .open = open_gguf,
+	.target = k_gguf_target };

@@ -288,6 +288,8 @@ static int put_flags(struct vocab *v)
 		k_gguf_put_bool(v->keys, "tokenizer.ggml.add_bos_token", before);
 		if (after)
 			k_gguf_put_bool(v->keys, "tokenizer.ggml.add_eos_token", true);
+		if (!v->ranks)
+			k_gguf_put_bool(v->keys, "tokenizer.ggml.add_space_prefix", false);
 	}
 	k_ids_fini(&none);
 	k_ids_fini(&one);

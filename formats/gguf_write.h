@@ -46,7 +46,6 @@ struct k_gguf_plan {
 	struct k_gguf_from *from;       /* one an entry */
 	struct k_gguf_part *parts; int n_parts;
 	struct k_gguf_shard *shards; int n_shards;
-	bool lossy;
 };
 
 /* shard_size 0: one file. A config or entry that GGUF has no form for: K_EUNSUP; a weight that is missing: K_ENOENT. */
@@ -54,6 +53,10 @@ int k_gguf_plan_new(struct k_gguf_plan **out, struct k_ckpt *c, const struct k_w
 void k_gguf_plan_free(struct k_gguf_plan *p);           /* takes NULL */
 /* Fills the heads of all shards, padding included. The side files of c are read. */
 int k_gguf_put_heads(struct k_gguf_plan *p, struct k_err *err) K_MUST_USE;
+
+/* k_format.target. */
+int k_gguf_target(struct k_target **out, struct k_ckpt *c, const char *path, const struct k_write_opts *o, const struct k_ctx *ctx,
+	struct k_err *err) K_MUST_USE;
 
 /* --- the bytes of keys -------------------------------------------------------------------------------------------------- */
 
@@ -77,7 +80,7 @@ int k_gguf_put_vocab(struct k_gguf_keys *k, const struct k_files *files, const s
 enum k_gguf_cut { K_GGUF_BYTES, K_GGUF_ROWS, K_GGUF_SLICE };
 
 /* n_rows rows of a slice from `row` on, as the entry has them: src its bytes, values the same in f32 (where the way wants them). */
-struct k_gguf_rows { const struct k_gguf_plan *plan; int entry; int64_t slice, row, n_rows; const void *src; const float *values; };
+struct k_gguf_rows { const struct k_gguf_plan *plan; int entry; int64_t row, n_rows; const void *src; const float *values; };
 
 struct k_gguf_way {
 	const char *name;

@@ -509,7 +509,7 @@ static int index_name(struct job *j, const struct k_raw *t)
 	return 0;
 }
 
-/* By the names in the file: of a made tensor those of its parts. */
+/* By the names in the file: of a made tensor those of its parts, and its own, which no other may have. */
 static int index_names(struct job *j)
 {
 	int r = 0;
@@ -520,6 +520,8 @@ static int index_names(struct job *j)
 		r = index_name(j, t->make ? t->part[0] : t);
 		if (r == 0 && t->make && t->part[1])
 			r = index_name(j, t->part[1]);
+		if (r == 0 && t->make && strcmp(t->name, t->part[0]->name) != 0)
+			r = index_name(j, t);
 	}
 	return r;
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """gguf_make.py FOLDER OUT.gguf: a Hugging Face folder of Kimi-K2, Moonlight or Kimi-Linear as GGUF, by numpy and gguf-py and no code of
-ours. The tests read what this writes, and compare what kconvert writes with it."""
+ours. gguf_make.py --same OURS.gguf THEIRS.gguf [KEY...]: are tensors the same byte for byte, keys by type, value and order? Ours may have
+the KEYs besides."""
 import base64
 import json
 import pathlib
@@ -161,14 +162,18 @@ class Writer:
         w.add_token_list(tokens)
         w.add_token_types([1] * len(ranks) + [3] * (len(tokens) - len(ranks)))
         w.add_token_merges(merges)
-        w.add_bos_token_id(c['bos_token_id'])
-        w.add_eos_token_id(c['eos_token_id'])
-        w.add_unk_token_id(tokens.index('[UNK]'))
-        w.add_pad_token_id(c['pad_token_id'])
+        self.ids(tokens.index('[UNK]'))
         w.add_add_bos_token(False)
         template = self.folder / 'chat_template.jinja'
         if template.exists() or 'chat_template' in names:
             w.add_chat_template(template.read_text() if template.exists() else names['chat_template'])
+
+    def ids(self, unknown):
+        self.w.add_bos_token_id(self.config['bos_token_id'])
+        self.w.add_eos_token_id(self.config['eos_token_id'])
+        if unknown is not None:
+            self.w.add_unk_token_id(unknown)
+        self.w.add_pad_token_id(self.config['pad_token_id'])
 
     def put(self, name, t):
         if t[0] == 'FP8':
@@ -224,6 +229,9 @@ class Writer:
         self.keys()
         if (self.folder / 'tiktoken.model').exists():
             self.tokenizer()
+        else:
+            self.w.add_tokenizer_model('no_vocab')
+            self.ids(None)
         self.put('token_embd.weight', self.tensors['model.embed_tokens.weight'])
         for i in range(self.config['num_hidden_layers']):
             self.layer(i)
@@ -236,5 +244,26 @@ class Writer:
         self.w.close()
 
 
+def same(ours, theirs, besides):
+    a, b = gguf.GGUFReader(ours), gguf.GGUFReader(theirs)
+    keys = [[k for k in x.fields if not k.startswith('GGUF.')] for x in (a, b)]
+    only = [k for k in keys[0] if k not in keys[1] and k not in besides], [k for k in keys[1] if k not in keys[0]]
+    assert not only[0] and not only[1], f'keys only in ours {only[0]}, in theirs {only[1]}'
+    assert [k for k in keys[0] if k in keys[1]] == keys[1], 'keys in another order'
+    for k in keys[1]:
+        x, y = a.fields[k], b.fields[k]
+        assert x.types == y.types and x.contents() == y.contents(), f'key {k}: {x.contents()!s:.60}, wanted {y.contents()!s:.60}'
+    tensors = [{t.name: t for t in x.tensors} for x in (a, b)]
+    assert tensors[0].keys() == tensors[1].keys(), f'tensors {sorted(tensors[0].keys() ^ tensors[1].keys())[:4]}'
+    for name, y in tensors[1].items():
+        x = tensors[0][name]
+        assert x.tensor_type == y.tensor_type and list(x.shape) == list(y.shape), f'{name}: {x.tensor_type} {x.shape}'
+        assert x.data.tobytes() == y.data.tobytes(), f'{name}: other bytes'
+        assert np.isfinite(gguf.dequantize(x.data, x.tensor_type)).all(), f'{name}: not finite'
+
+
 if __name__ == '__main__':
+    if sys.argv[1] == '--same':
+        same(sys.argv[2], sys.argv[3], sys.argv[4:])
+        sys.exit()
     Writer(pathlib.Path(sys.argv[1]), sys.argv[2]).all()
