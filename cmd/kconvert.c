@@ -47,6 +47,7 @@ static const char *const examples[] = {
 	"tar c -C hf . | kconvert - | kls --verify -",
 	"kconvert model.kmf --to hf -o out.hf && rm -r out.hf",
 	"kconvert --dtype f32 --to safetensors hf/ > out.safetensors",
+	"kconvert hf/ --to gguf -o out.gguf",
 	"kconvert --plan hf/",
 	"kconvert hf/ --certificate out.jsonl --require-lossless -o out.kmf",
 	"kconvert hf/ --resume -o out.kmf",
@@ -191,11 +192,14 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 const struct k_tool k_tool = {
 	.name = "kconvert", .about = "convert a model checkpoint", .usage = "[options] [MODEL | BASE DELTA] [-o OUT]",
 	.text = "Reads a checkpoint - a Hugging Face folder, a safetensors or GGUF file, a tar archive of these, or a KMF container - and writes it as a KMF "
-		"container, a Hugging Face folder or a safetensors file. What the input is, is found by looking at its first bytes. MODEL may be '-': a KMF or tar "
+		"container, a Hugging Face folder, a GGUF or a safetensors file. What the input is, is found by looking at its first bytes. MODEL may be '-': a KMF or tar "
 		"stream on standard input.\n\n"
 		"Every tensor's name and shape is checked against the architecture that config.json names, and every value for being a number. INT4 "
 		"(compressed-tensors), block FP8 and MXFP4 pass through without being decoded. Memory stays under 512 MiB whatever the model's size. The same input and "
 		"options give the same bytes on every machine.\n\n"
+		"To GGUF go Llama, the Kimi-K2 family and Kimi-Linear; what is no part of the text model is left out. INT4 becomes Q4_0 by moving bits, where f16 holds "
+		"each group's scale; other values are refused without --lossy. MXFP4 stays, INT8 rows become Q8_0, block FP8 becomes bf16, GGUF's own types are as they "
+		"were; vectors, norms, routers and convolutions are f32. With --shard-size, -o m.gguf names the files m-00001-of-00004.gguf and so on.\n\n"
 		"For transport --pack makes a container smaller, and --since writes of a model only what another one has not. Both are containers: every tool reads a "
 		"packed one as it is, and a delta is read by kconvert together with its base.",
 	.opts = opts, .examples = examples, .args_size = sizeof(struct args), .max_operands = 2, .run = run,

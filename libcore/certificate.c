@@ -3,6 +3,7 @@
  * The source's tensors are not always what a block holds: INT4 lies in a file as codes and scales apart. Where granules can be taken
  * apart again the digests run along; else the tensors are read a second time. */
 #include "libcore/base.h"
+#include <stdio.h>
 #include <math.h>
 #include "libcore/certificate.h"
 #include "libcore/import.h"
@@ -225,14 +226,18 @@ static int put_line(struct k_certificate *c, const char *name, const char *deriv
 static void judge(struct k_certificate *c, const char *name)
 {
 	const struct k_target *t = c->s->target;
+	const struct k_qtype *type = c->s->in->entries[c->entry].type;
 	bool must = t->must_hold && t->must_hold(t, c->entry) && !c->o.lossy;
+	char group[40] = "";
 
 	k_logf(c->ctx->log, must ? K_LOG_WARN : K_LOG_DEBUG, "%s: %lld values are not exact in the new type", name, (long long)c->lost);
 	c->lossy++;
 	c->values_lost += c->lost;
+	if (type->group > 1)
+		snprintf(group, sizeof(group), " (group %lld)", (long long)(c->first_col / type->group));
 	if (!c->no.code && (must || c->o.require))
-		k_err_set(&c->no, K_ENO, "'%s': %s: the value %.9g at row %lld, column %lld becomes %.9g%s", c->s->in->path, name, c->first_value,
-			(long long)c->first_row, (long long)c->first_col, c->first_became, c->o.require ? "" : "; --lossy allows it");
+		k_err_set(&c->no, K_ENO, "'%s': %s: the value %.9g at row %lld, column %lld%s becomes %.9g%s", c->s->in->path, name, c->first_value,
+			(long long)c->first_row, (long long)c->first_col, group, c->first_became, c->o.require ? "" : "; --lossy allows it");
 }
 
 static int close_unit(struct k_certificate *c, bool two, struct k_err *err)
