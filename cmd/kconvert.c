@@ -4,6 +4,7 @@
 #include "cmd/cli.h"
 #include "cmd/kconvert/transport.h"
 #include "formats/format.h"
+#include "formats/verify.h"
 #include "libcore/history.h"
 #include "libcore/job.h"
 #include "libcore/kmf_target.h"
@@ -17,7 +18,7 @@ struct args {
 	const char *out, *to, *spool, *part, *certificate;
 	uint64_t shard_size;
 	int dtype;
-	bool keep_fp8, dequant, plan, resume, seal, require, lossy;
+	bool verify, keep_fp8, dequant, plan, resume, seal, require, lossy;
 	struct k_transport transport;
 };
 
@@ -32,6 +33,7 @@ static const struct k_opt opts[] = {
 	K_OPT_STR(0, "certificate", struct args, certificate, "FILE", NULL, "JSON lines: digests of every tensor's source and output, and whether every value was kept"),
 	K_OPT_FLAG(0, "require-lossless", struct args, require, "exit 1 and write nothing when a value is not kept exactly"),
 	K_OPT_FLAG(0, "lossy", struct args, lossy, "allow a type that cannot hold every value exactly (otherwise refused, with the list)"),
+	K_OPT_FLAG(0, "verify", struct args, verify, "read the output back and compare every value with the source, decoded by other code"),
 	K_OPT_FLAG(0, "resume", struct args, resume, "keep a journal beside OUT, and go on where an interrupted run of the same conversion ended"),
 	K_OPT_STR(0, "part", struct args, part, "K/N", NULL, "write part K of N of OUT, in any order and on any machine that sees OUT.parts"),
 	K_OPT_FLAG(0, "seal", struct args, seal, "complete OUT (the operand) when all its parts are there"),
@@ -101,7 +103,7 @@ static int note_choices(const struct args *a, int changed, struct k_json *histor
 
 static int convert(const struct args *a, struct k_ckpt *in, struct k_target *target, bool folder, bool changes, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct k_job job = { .out = a->out, .folder = folder, .resume = a->resume, .watch_losses = changes || a->certificate,
+	struct k_job job = { .out = a->out, .folder = folder, .resume = a->resume, .verify = a->verify ? k_verify_job : NULL, .watch_losses = changes || a->certificate,
 		.certificate = { a->certificate, a->require, a->lossy } };
 	int r = 0;
 

@@ -6,6 +6,7 @@
 #include "cmd/kquant/importance.h"
 #include "cmd/kquant/ledger.h"
 #include "formats/format.h"
+#include "formats/verify.h"
 #include "libcore/hash.h"
 #include "libcore/history.h"
 #include "libcore/job.h"
@@ -19,7 +20,7 @@ struct args {
 	struct k_strs rules, fail_if, imatrix;
 	int scale, mx_rule;
 	uint64_t budget;
-	bool plan, resume, from_qat;
+	bool plan, resume, from_qat, verify;
 };
 
 static const struct k_opt opts[] = {
@@ -36,6 +37,7 @@ static const struct k_opt opts[] = {
 	K_OPT_STR('o', "output", struct args, out, "FILE", NULL, "write to FILE instead of standard output"),
 	K_OPT_FLAG(0, "plan", struct args, plan, "read only heads; print what would be written, memory and disk; exit 6 if it cannot fit"),
 	K_OPT_STR(0, "certificate", struct args, certificate, "FILE", NULL, "JSON lines: digests of every tensor's source and output, and what quantising changed"),
+	K_OPT_FLAG(0, "verify", struct args, verify, "read the output back and compare every value with the source, decoded by other code"),
 	K_OPT_FLAG(0, "resume", struct args, resume, "keep a journal beside OUT, and go on where an interrupted run of the same command ended"),
 	K_OPT_STR(0, "spool", struct args, spool, "DIR", NULL, "where an archive from a pipe that does not fit in memory may be held"),
 	K_OPT_COMMON(struct args, common),
@@ -232,7 +234,7 @@ static int quantise_as(const struct task *t, const struct k_json *history, struc
 {
 	const struct args *a = t->a;
 	struct k_kmf_spec spec = { .in = t->in, .out = t->out, .history = history, .quant = quant_of(a) };
-	struct k_job job = { .out = a->out, .resume = a->resume, .watch_losses = a->certificate, .certificate = { .path = a->certificate, .lossy = true } };
+	struct k_job job = { .out = a->out, .resume = a->resume, .verify = a->verify ? k_verify_job : NULL, .watch_losses = a->certificate, .certificate = { .path = a->certificate, .lossy = true } };
 	struct k_target *target;
 	int r;
 

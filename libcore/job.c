@@ -1,6 +1,7 @@
 /* job.c: see job.h. */
 #include "libcore/base.h"
 #include <stdio.h>
+#include "libcore/io_place.h"
 #include "libcore/job.h"
 
 enum { CEILING = 512 << 20, MOST_PARTS = 10000 };
@@ -51,6 +52,30 @@ static int check_memory(const struct k_job *job, const struct k_ctx *ctx, struct
 		ctx->max_memory ? "--max-memory" : "the ceiling (--max-memory)", (unsigned long long)limit);
 }
 
+static int remove_output(const struct k_job *job, struct k_err *err)
+{
+	const struct k_target *t = job->stream.target;
+	int r = 0;
+
+	if (job->folder)
+		return k_path_remove_dir(job->out, err);
+	for (int i = 0; r == 0 && i < t->n_files; i++)
+		r = k_path_remove(t->files[i].name ? t->files[i].name : job->out, err);
+	return r;
+}
+
+static int verify(const struct k_job *job, const struct k_ctx *ctx, struct k_err *err)
+{
+	const struct k_target *t = job->stream.target;
+	const char *path = t->files[0].name && !job->folder ? t->files[0].name : job->out;
+	struct k_err late;
+	int r = job->verify(job, path, ctx, err);
+
+	if (r < 0 && remove_output(job, &late) < 0)
+		return k_err_add(err, "and it could not be removed: %s", late.msg);
+	return r;
+}
+
 static int run(struct k_job *job, const struct k_ctx *ctx, struct k_err *err)
 {
 	const struct k_target *t = job->stream.target;
@@ -58,6 +83,8 @@ static int run(struct k_job *job, const struct k_ctx *ctx, struct k_err *err)
 	struct k_out *out = NULL;
 	int r = check_memory(job, ctx, err);
 
+	if (r == 0 && job->verify && (job->stream.in->sequential || !job->out || strcmp(job->out, "-") == 0 || o.n_parts))
+		r = k_err_set(err, K_EUSAGE, "--verify reads both sides again: it wants an input that is no pipe, and -o FILE, and no --part");
 	if (r == 0 && (job->resume || o.n_parts))
 		r = make_key(job, o.key, err);
 	if (r == 0)
@@ -69,7 +96,7 @@ static int run(struct k_job *job, const struct k_ctx *ctx, struct k_err *err)
 	if (r == 0)
 		r = k_out_commit(out, err);
 	k_out_close(out);
-	return r;
+	return r < 0 || !job->verify ? r : verify(job, ctx, err);
 }
 
 int k_job_run(struct k_job *job, const struct k_ctx *ctx, struct k_err *err)

@@ -9,6 +9,8 @@ struct k_job {
 	const char *out;                /* path, NULL: standard output */
 	bool folder, resume;
 	const char *choices;            /* options that change the bytes and that no head shows; NULL: none */
+	/* Reads the finished output at path again; what it does not accept is removed. NULL: none. */
+	int (*verify)(const struct k_job *job, const char *path, const struct k_ctx *ctx, struct k_err *err);
 	bool watch_losses;              /* values may change where they should not, or a certificate is wanted: */
 	struct k_certificate_opts certificate;
 };

@@ -1,0 +1,267 @@
+/* verify.c: see verify.h. Rows of both sides are read side by side, in steps that are whole granules of both; threads compare them. */
+#include "libcore/base.h"
+#include <math.h>
+#include "formats/verify.h"
+#include "formats/verify_value.h"
+#include "libcore/log.h"
+#include "libcore/pool.h"
+
+enum { STEP_BYTES = 2 << 20 };
+
+struct verify {
+	struct k_ckpt *in, *out;
+	const struct k_ctx *ctx;
+	int *of;                        /* entry of in for each of out, -1: a side file */
+	int entry; int64_t slice, row;  /* of out: next to read */
+	struct k_progress progress;
+};
+
+struct slot {
+	int entry; int64_t slice, row, n;
+	uint8_t *a, *b; size_t cap_a, cap_b, n_b;
+	float *x, *y; size_t cap;       /* values of the rows */
+};
+
+/* --- which is which ------------------------------------------------------------------------------------------------------- */
+
+static bool is_left_out(const struct k_target *t, int i)
+{
+	struct k_cut cut;
+
+	t->cut(t, i, &cut);
+	return cut.how == K_CUT_SKIP || (t->derived && t->derived(t, i));
+}
+
+/* Every tensor that was to be written is there once, with the shape that it had. */
+static int match(struct verify *v, const struct k_target *t, struct k_err *err)
+{
+	for (int i = 0; i < v->out->n_entries; i++) {
+		const struct k_entry *o = &v->out->entries[i], *e;
+
+		v->of[i] = strcmp(o->role, "file") == 0 ? -1 : k_ckpt_find(v->in, o->name);
+		if (v->of[i] < 0 && strcmp(o->role, "file") != 0)
+			return k_err_set(err, K_ECHECK, "'%s': %s is no tensor of the source", v->out->path, o->name);
+		e = v->of[i] < 0 ? o : &v->in->entries[v->of[i]];
+		if (k_entry_slices(e) != k_entry_slices(o) || k_entry_rows(e) != k_entry_rows(o) || k_entry_cols(e) != k_entry_cols(o))
+			return k_err_set(err, K_ECHECK, "'%s': %s has another shape than in the source", v->out->path, o->name);
+		if (v->of[i] >= 0 && is_left_out(t, v->of[i]))
+			v->of[i] = -1;
+	}
+	for (int i = 0; i < v->in->n_entries; i++)
+		if (strcmp(v->in->entries[i].role, "file") != 0 && !is_left_out(t, i) && k_ckpt_find(v->out, v->in->entries[i].name) < 0)
+			return k_err_set(err, K_ECHECK, "'%s': %s is missing", v->out->path, v->in->entries[i].name);
+	return 0;
+}
+
+/* --- values --------------------------------------------------------------------------------------------------------------- */
+
+static size_t rows_bytes(const struct k_qtype *t, int64_t cols, int64_t n)
+{
+	size_t rest = (size_t)(n % t->granule);
+
+	return (size_t)(n / t->granule) * t->granule_bytes(cols, t->granule) + (rest ? t->granule_bytes(cols, (int)rest) : 0);
+}
+
+/* Types without a formula here (GGUF's that are read only) have one decoder in this program. */
+static void decode(const struct k_qtype *t, const uint8_t *p, int64_t cols, int64_t n, float *dst)
+{
+	size_t step = t->granule_bytes(cols, t->granule);
+
+	for (int64_t r = 0; r < n; r++, dst += cols) {
+		const uint8_t *granule = p + (size_t)(r / t->granule) * step;
+		int rows = (int)K_MIN((int64_t)t->granule, n - r / t->granule * t->granule), row = (int)(r % t->granule);
+
+		if (!k_verify_value(t, granule, cols, rows, row, 0, dst)) {
+			t->dequant(dst, granule, cols, rows, row);
+			continue;
+		}
+		for (int64_t c = 1; c < cols; c++)
+			k_verify_value(t, granule, cols, rows, row, c, &dst[c]);
+	}
+}
+
+static bool same(float a, float b) { return a == b || (isnan(a) && isnan(b)); }
+
+static float largest(const float *x, int64_t n)
+{
+	float top = 0;
+
+	for (int64_t i = 0; i < n; i++)
+		top = fmaxf(top, fabsf(x[i]));
+	return top;
+}
+
+/* May y stand for x in a type that quantises? top: the largest of the values that share a scale, which may be chosen for the sum of
+ * errors and not for the largest. */
+static bool fits(const struct k_qtype *t, float x, float y, float top)
+{
+	return t->quant && !t->plain && fabsf(x - y) <= 4 * (float)t->bound * top;
+}
+
+static int compare(const struct verify *v, const struct slot *s, struct k_err *err)
+{
+	const struct k_entry *e = &v->out->entries[s->entry];
+	int64_t cols = k_entry_cols(e), group = e->type->group > 1 ? e->type->group : cols, last = -1;
+	bool wide = e->type->granule > 16, exact = strcmp(e->type->name, v->in->entries[v->of[s->entry]].type->name) == 0;
+	/* A scale of 128 x 128 values belongs to rows that may not be here: all that is here is taken. */
+	float top = wide ? largest(s->x, s->n * cols) : 0;
+	char name[1100];
+
+	for (int64_t i = 0; i < s->n * cols; i++) {
+		int64_t c = i % cols, first = i - c % group;
+		float want;
+
+		if (same(s->x[i], s->y[i]))
+			continue;
+		if (k_verify_round(e->type, s->x[i], &want) && same(want, s->y[i]))
+			continue;
+		if (!wide && first != last)
+			top = largest(s->x + first, K_MIN(group, cols - c / group * group));
+		last = first;
+		if (exact || !fits(e->type, s->x[i], s->y[i], top))
+			return k_err_set(err, K_ECHECK, "'%s': %s: row %lld, column %lld is %.9g, the source has %.9g", v->out->path,
+				k_entry_slice_name(e, s->slice, name, sizeof(name)), (long long)(s->row + i / cols), (long long)c, s->y[i], s->x[i]);
+	}
+	return 0;
+}
+
+/* --- the walk ------------------------------------------------------------------------------------------------------------- */
+
+static int64_t step_of(const struct k_entry *a, const struct k_entry *b)
+{
+	int64_t step = K_MAX(a->type->granule, b->type->granule), cols = K_MAX(k_entry_cols(b), 1);
+
+	return step * K_MAX(STEP_BYTES / 4 / cols / step, 1);
+}
+
+static int room(void *pp, size_t *cap, size_t n, struct k_err *err)
+{
+	void **p = pp;
+
+	if (n <= *cap)
+		return 0;
+	k_free(*p);
+	*cap = 0;
+	*p = k_alloc(n);
+	if (!*p)
+		return k_err_nomem(err, n, "rows to compare");
+	*cap = n;
+	return 0;
+}
+
+static bool next(struct verify *v)
+{
+	for (; v->entry < v->out->n_entries; v->entry++, v->slice = v->row = 0) {
+		const struct k_entry *e = &v->out->entries[v->entry];
+
+		if (v->of[v->entry] < 0 || e->bytes == 0)
+			continue;
+		if (v->row == k_entry_rows(e)) {
+			v->slice++;
+			v->row = 0;
+		}
+		if (v->slice < k_entry_slices(e))
+			return true;
+	}
+	return false;
+}
+
+static int read_rows(void *arg, void *item, struct k_err *err)
+{
+	struct verify *v = arg;
+	struct slot *s = item;
+	const struct k_entry *a, *b;
+	size_t n_a;
+	int64_t cols;
+	int r = k_ctx_check(v->ctx, err);
+
+	if (r < 0 || !next(v))
+		return r;
+	b = &v->out->entries[v->entry];
+	a = &v->in->entries[v->of[v->entry]];
+	cols = k_entry_cols(b);
+	*s = (struct slot){ v->entry, v->slice, v->row, K_MIN(step_of(a, b), k_entry_rows(b) - v->row), s->a, s->b, s->cap_a, s->cap_b, 0, s->x, s->y, s->cap };
+	n_a = rows_bytes(a->type, cols, s->n);
+	s->n_b = rows_bytes(b->type, cols, s->n);
+	if (room(&s->a, &s->cap_a, n_a, err) < 0 || room(&s->b, &s->cap_b, s->n_b, err) < 0)
+		return err->code;
+	r = k_ckpt_read(v->in, v->of[v->entry], (uint64_t)s->slice * k_entry_slice_bytes(a) + rows_bytes(a->type, cols, s->row), s->a, n_a, err);
+	if (r == 0)
+		r = k_ckpt_take(v->out, v->entry, (uint64_t)s->slice * k_entry_slice_bytes(b) + rows_bytes(b->type, cols, s->row), s->b, s->n_b, err);
+	v->row += s->n;
+	return r < 0 ? r : 1;
+}
+
+static int work(void *arg, void *item, struct k_err *err)
+{
+	struct verify *v = arg;
+	struct slot *s = item;
+	const struct k_qtype *a = v->in->entries[v->of[s->entry]].type, *b = v->out->entries[s->entry].type;
+	int64_t cols = k_entry_cols(&v->out->entries[s->entry]);
+	size_t n = (size_t)s->n * (size_t)cols * sizeof(float);
+
+	if (!a->dequant || !b->dequant)
+		return a == b && memcmp(s->a, s->b, s->n_b) == 0 ? 0 : k_err_set(err, K_ECHECK, "'%s': %s differs from the source", v->out->path,
+			v->out->entries[s->entry].name);
+	if (n > s->cap) {
+		k_free(s->x);
+		k_free(s->y);
+		s->cap = 0;
+		s->x = k_alloc(n);
+		s->y = k_alloc(n);
+		if (!s->x || !s->y)
+			return k_err_nomem(err, 2 * n, "values to compare");
+		s->cap = n;
+	}
+	decode(a, s->a, cols, s->n, s->x);
+	decode(b, s->b, cols, s->n, s->y);
+	return compare(v, s, err);
+}
+
+static int count(void *arg, void *item, struct k_err *err K_UNUSED)
+{
+	struct verify *v = arg;
+	const struct slot *s = item;
+
+	k_progress_step(&v->progress, s->n_b);
+	return 0;
+}
+
+static void drop(void *arg K_UNUSED, void *item)
+{
+	struct slot *s = item;
+
+	k_free(s->a);
+	k_free(s->b);
+	k_free(s->x);
+	k_free(s->y);
+}
+
+int k_verify(struct k_ckpt *in, const struct k_target *target, const char *path, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct verify v = { .in = in, .ctx = ctx };
+	struct k_pipe pipe = { .item_bytes = sizeof(struct slot), .read = read_rows, .work = work, .write = count, .drop = drop, .arg = &v };
+	uint64_t total = 0;
+	int r = k_format_open(&v.out, path, false, ctx, err);
+
+	if (r < 0)
+		return r;
+	v.of = k_calloc((size_t)v.out->n_entries + 1, sizeof(*v.of));
+	r = v.of ? match(&v, target, err) : k_err_nomem(err, (size_t)v.out->n_entries * sizeof(*v.of), "the tensors");
+	for (int i = 0; r == 0 && i < v.out->n_entries; i++)
+		total += v.of[i] < 0 ? 0 : v.out->entries[i].bytes;
+	k_progress_begin(&v.progress, ctx->log, "verifying", total, "bytes");
+	if (r == 0)
+		r = k_pool_pipe(ctx->pool, &pipe, err);
+	k_progress_end(&v.progress);
+	if (r == 0)
+		r = k_ckpt_finish(v.out, err);
+	k_free(v.of);
+	k_ckpt_close(v.out);
+	return r;
+}
+
+int k_verify_job(const struct k_job *job, const char *path, const struct k_ctx *ctx, struct k_err *err)
+{
+	return k_verify(job->stream.in, job->stream.target, path, ctx, err);
+}

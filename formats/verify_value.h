@@ -1,0 +1,12 @@
+/* verify_value.h: private to verify*.c. */
+#ifndef K_VERIFY_VALUE_H
+#define K_VERIFY_VALUE_H
+
+#include "libcore/qtype.h"
+
+/* Value (row, col) of a granule of `rows` rows and cols columns; false: no formula of its own for this type. */
+bool k_verify_value(const struct k_qtype *t, const uint8_t *granule, int64_t cols, int rows, int row, int64_t col, float *out);
+/* x in the plain type t ("f32", "bf16", "f16"), rounded to the nearest, ties to even; false: another type. */
+bool k_verify_round(const struct k_qtype *t, float x, float *out);
+
+#endif
