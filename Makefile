@@ -75,7 +75,7 @@ all_src := $(sort $(lib_src) $(tool_src) $(cli_src) $(part_src) $(test_src) $(kc
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 bins := $(tools:%=$(B)/bin/%)
 
-.PHONY: all deps check check-run check-build check-headers layers check-asan check-tsan check-oom check-bytes bench man install dist clean \
+.PHONY: all deps check check-run check-build check-headers layers check-asan check-tsan check-oom check-big check-bytes bench man install dist clean \
 	help format demo smollm2 fuzz fuzzers FORCE
 all: $(bins)
 
@@ -210,6 +210,9 @@ check-oom: deps
 check-bytes: deps
 	@$(again) all
 	@K_BYTES=all K_BIN='$(B)/bin' B='$(B)' MAKE='$(MAKE)' bash cmd/test/bytes.sh
+# A checkpoint larger than memory, and throughput beside dd: K_BIG_GB, K_DENSE_GB, K_BIG_DIR.
+check-big: $(bins)
+	@K_BIN='$(B)/bin' bash scripts/check-big.sh
 
 bench: $(bins) $(if $(kcheck_src),$(B)/kcheck)
 	@$(B)/kcheck --bench
@@ -285,6 +288,7 @@ help:
 	@echo 'make smollm2    fetch a small pretrained model to build/models/'
 	@echo 'make check-asan check-tsan check-oom   the tests under sanitizers; with every allocation, read, write failing once'
 	@echo 'make check-bytes the same output from {gcc, clang} x {-O0, -O2, -O3} x levels x threads'
+	@echo 'make check-big  a checkpoint larger than memory through 512 MiB, throughput beside dd (K_BIG_GB=30 K_DENSE_GB=4 K_BIG_DIR=)'
 	@echo 'make check-headers layers              each header compiled alone; who may include whom'
 	@echo 'make fuzz       ten minutes a reader (FUZZ_SECONDS)'
 	@echo 'make bench      kernels and machine'

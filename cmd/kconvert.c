@@ -65,26 +65,6 @@ static const char *const dtype_names[] = { NULL, "bf16", "f16", "f32" };
 
 /* --- running ------------------------------------------------------------------------------------------------------------ */
 
-static int plan(const struct args *a, const struct k_stream *s, const struct k_ctx *ctx, struct k_err *err)
-{
-	uint64_t bytes = 0, memory = k_stream_memory(s, ctx), limit = a->common.max_memory ? a->common.max_memory : 512u << 20;
-	struct k_buf b;
-	int r;
-
-	for (int i = 0; i < s->target->n_files; i++)
-		bytes += s->target->files[i].bytes;
-	k_buf_init(&b, 0);
-	k_buf_printf(&b, "{\"entries\": %d, \"bytes\": %llu, \"peak_memory\": %llu, \"max_memory\": %llu, \"fits\": %s}\n", s->in->n_entries,
-		(unsigned long long)bytes, (unsigned long long)memory, (unsigned long long)limit, memory <= limit ? "true" : "false");
-	r = k_buf_ok(&b, "the plan", err);
-	if (r == 0)
-		r = k_cli_write(b.data, b.len, err);
-	k_buf_fini(&b);
-	if (r == 0 && memory > limit)
-		r = k_err_set(err, K_ENOMEM, "'%s': %llu bytes of memory are needed, --max-memory is %llu", s->in->path, (unsigned long long)memory, (unsigned long long)limit);
-	return r;
-}
-
 static int note_choices(const struct args *a, int changed, struct k_json *history, struct k_err *err)
 {
 	struct k_json *row;
@@ -103,7 +83,7 @@ static int note_choices(const struct args *a, int changed, struct k_json *histor
 
 static int convert(const struct args *a, struct k_ckpt *in, struct k_target *target, bool folder, bool changes, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct k_job job = { .out = a->out, .folder = folder, .resume = a->resume, .verify = a->verify ? k_verify_job : NULL, .watch_losses = changes || a->certificate,
+	struct k_job job = { .out = a->out, .folder = folder, .resume = a->resume, .plan = a->plan, .table = k_cli_wants_table(&a->common), .verify = a->verify ? k_verify_job : NULL, .watch_losses = changes || a->certificate,
 		.certificate = { a->certificate, a->require, a->lossy } };
 	int r = 0;
 
@@ -113,7 +93,7 @@ static int convert(const struct args *a, struct k_ckpt *in, struct k_target *tar
 	if (r == 0 && a->part && (a->certificate || target->n_files != 1))
 		r = k_err_set(err, K_EUSAGE, "--part makes a part of one file, and %s", a->certificate ? "a certificate is of the whole: run kconvert --certificate on the sealed file" : "this output is several");
 	if (r == 0)
-		r = a->plan ? plan(a, &job.stream, ctx, err) : k_job_run(&job, ctx, err);
+		r = k_job_run(&job, ctx, err);
 	return r;
 }
 

@@ -183,26 +183,6 @@ static int total(void *arg, struct k_entry *entries, uint64_t *bytes, struct k_e
 	return r;
 }
 
-static int print_plan(const struct k_stream *s, const struct k_entry *to, uint64_t limit, const struct k_ctx *ctx, struct k_err *err)
-{
-	uint64_t in = 0, out = 0, memory = k_stream_memory(s, ctx);
-	struct k_buf b;
-	int r;
-
-	for (int i = 0; i < s->in->n_entries; i++) {
-		in += s->in->entries[i].bytes;
-		out += to[i].bytes;
-	}
-	k_buf_init(&b, 0);
-	k_buf_printf(&b, "{\"entries\": %d, \"bytes_in\": %llu, \"bytes\": %llu, \"peak_memory\": %llu, \"max_memory\": %llu, \"fits\": %s}\n", s->in->n_entries,
-		(unsigned long long)in, (unsigned long long)out, (unsigned long long)memory, (unsigned long long)limit, memory <= limit ? "true" : "false");
-	r = k_buf_ok(&b, "the plan", err);
-	if (r == 0)
-		r = k_cli_write(b.data, b.len, err);
-	k_buf_fini(&b);
-	return r;
-}
-
 static int write_container(const struct task *t, struct k_job *job, struct k_err *err)
 {
 	struct k_ledger_spec spec = { t->a->ledger, &t->a->fail_if, t->in, t->out, t->a->from_qat };
@@ -217,7 +197,7 @@ static int write_container(const struct task *t, struct k_job *job, struct k_err
 		job->stream.watch[job->stream.n_watch++] = k_ledger_watch(ledger);
 	}
 	r = k_job_run(job, t->ctx, err);
-	if (ledger && (r == 0 || r == K_ENO) && k_ledger_commit(ledger, &late) < 0) {
+	if (ledger && !t->a->plan && (r == 0 || r == K_ENO) && k_ledger_commit(ledger, &late) < 0) {
 		*err = late;
 		r = late.code;
 	}
@@ -234,7 +214,7 @@ static int quantise_as(const struct task *t, const struct k_json *history, struc
 {
 	const struct args *a = t->a;
 	struct k_kmf_spec spec = { .in = t->in, .out = t->out, .history = history, .quant = quant_of(a) };
-	struct k_job job = { .out = a->out, .resume = a->resume, .verify = a->verify ? k_verify_job : NULL, .watch_losses = a->certificate, .certificate = { .path = a->certificate, .lossy = true } };
+	struct k_job job = { .out = a->out, .resume = a->resume, .plan = a->plan, .table = k_cli_wants_table(&a->common), .verify = a->verify ? k_verify_job : NULL, .watch_losses = a->certificate, .certificate = { .path = a->certificate, .lossy = true } };
 	struct k_target *target;
 	int r;
 
@@ -248,7 +228,7 @@ static int quantise_as(const struct task *t, const struct k_json *history, struc
 	job.stream = (struct k_stream){ .in = t->in, .target = target, .what = "quantising" };
 	if (!t->changed)
 		k_logf(t->ctx->log, K_LOG_INFO, "everything has its type already, nothing changes");
-	r = a->plan ? print_plan(&job.stream, t->out, t->ctx->max_memory ? t->ctx->max_memory : 512u << 20, t->ctx, err) : write_container(t, &job, err);
+	r = write_container(t, &job, err);
 	k_target_free(target);
 	return r;
 }

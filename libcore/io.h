@@ -79,6 +79,13 @@ bool k_path_exists(const char *path);
 int k_read_file(const char *path, struct k_buf *b, size_t max, struct k_err *err) K_MUST_USE;
 /* mkdir -p of one new folder that must not exist with content; used by `--to hf`. */
 int k_make_dir(const char *path, struct k_err *err) K_MUST_USE;
+/* Bytes that may still be written where path is, or will be; UINT64_MAX: nobody knows, or path is no file. */
+uint64_t k_disk_free(const char *path);
+/* Bytes of disk that the file takes; 0 where there is none. */
+uint64_t k_disk_taken(const char *path);
+/* Bytes a second at which the file, or the largest file of the folder, is read past the page cache: a look of a fifth of a second.
+ * 0: it cannot be read. */
+double k_disk_rate(const char *path);
 /* Called from signal handlers: unlinks temporary files that are open. Async-signal-safe. */
 void k_io_cleanup(void);
 /* Reading from a pipe gives up with K_ECANCEL when *stop is set; cmd/cli.c says which flag. NULL: none. */

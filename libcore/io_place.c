@@ -1,6 +1,7 @@
-/* io_place.c: see io_place.h. */
+/* io_place.c: see io_place.h. Large files are written past the page cache (io_direct.h). */
 #include "libcore/base.h"
 #include "libcore/fault.h"
+#include "libcore/io_direct.h"
 #include "libcore/io_place.h"
 #include "libcore/io_table.h"
 #include <dirent.h>
@@ -11,10 +12,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { DIRECT_FROM = 16 << 20 };        /* smaller files are written plainly */
+
 struct k_place {
 	char *path, *show;
 	int fd, temp_slot;
 	uint64_t bytes;
+	bool written;
+	struct k_direct *direct;        /* from the first write on, where it is large and can be */
 };
 
 static int open_fd(struct k_place *p, enum k_place_how how, struct k_err *err)
@@ -65,8 +70,24 @@ int k_place_open(struct k_place **out, const char *path, const char *show, enum 
 	return 0;
 }
 
+static int write_failed(const struct k_place *p, int why, struct k_err *err)
+{
+	errno = why;
+	return why == EINTR ? k_err_set(err, K_ECANCEL, "stopped by a signal while writing '%s'", p->show) : k_err_io(err, "cannot write '%s'", p->show);
+}
+
+/* What was written is seen by everybody. */
+static int flush(struct k_place *p, struct k_err *err)
+{
+	int why = p->direct ? k_direct_flush(p->direct) : 0;
+
+	return why ? write_failed(p, why, err) : 0;
+}
+
 int k_place_size(struct k_place *p, uint64_t n, struct k_err *err)
 {
+	if (flush(p, err) < 0)
+		return err->code;
 	if (n > INT64_MAX || ftruncate(p->fd, (off_t)n) < 0)
 		return k_err_io(err, "cannot make '%s' %llu bytes long", p->show, (unsigned long long)n);
 	p->bytes = n;
@@ -77,25 +98,35 @@ int k_place_size(struct k_place *p, uint64_t n, struct k_err *err)
 
 uint64_t k_place_bytes(const struct k_place *p) { return p->bytes; }
 
-int k_place_write(struct k_place *p, const void *data, size_t n, uint64_t off, struct k_err *err)
+static int write_plainly(struct k_place *p, const char *at, size_t n, uint64_t off)
 {
-	const char *at = data;
-
 	while (n > 0) {
 		ssize_t did = -1;
 
 		errno = EIO;
 		if (!k_fault_io())
 			did = pwrite(p->fd, at, K_MIN(n, (size_t)1 << 30), (off_t)off);
-		if (did < 0 && errno == EINTR && !k_io_stopped())
-			continue;
-		if (did < 0)
-			return errno == EINTR ? k_err_set(err, K_ECANCEL, "stopped by a signal while writing '%s'", p->show) : k_err_io(err, "cannot write '%s'", p->show);
+		if (did < 0 && (errno != EINTR || k_io_stopped()))
+			return errno;
+		did = K_MAX(did, 0);
 		at += did;
 		off += (uint64_t)did;
 		n -= (size_t)did;
 	}
-	p->bytes = K_MAX(p->bytes, off);
+	return 0;
+}
+
+int k_place_write(struct k_place *p, const void *data, size_t n, uint64_t off, struct k_err *err)
+{
+	int why;
+
+	if (!p->written && p->bytes >= DIRECT_FROM)
+		p->direct = k_direct_open(p->fd);
+	p->written = true;
+	why = p->direct ? k_direct_write(p->direct, data, n, off) : write_plainly(p, data, n, off);
+	if (why)
+		return write_failed(p, why, err);
+	p->bytes = K_MAX(p->bytes, off + n);
 	return 0;
 }
 
@@ -103,6 +134,8 @@ int k_place_read(struct k_place *p, void *data, size_t n, uint64_t off, struct k
 {
 	char *at = data;
 
+	if (flush(p, err) < 0)
+		return err->code;
 	while (n > 0) {
 		ssize_t did = -1;
 
@@ -124,6 +157,8 @@ int k_place_read(struct k_place *p, void *data, size_t n, uint64_t off, struct k
 
 int k_place_sync(struct k_place *p, struct k_err *err)
 {
+	if (flush(p, err) < 0)
+		return err->code;
 	if (k_fault_io()) {
 		errno = EIO;
 		return k_err_io(err, "cannot write '%s'", p->show);
@@ -142,6 +177,8 @@ int k_place_rename(struct k_place *p, const char *to, struct k_err *err)
 {
 	int r = k_place_sync(p, err), fd = p->fd;
 
+	k_direct_close(p->direct);
+	p->direct = NULL;
 	p->fd = -1;
 	/* Network file systems report at close. */
 	if (close(fd) < 0 && errno != EINTR && r == 0)
@@ -164,6 +201,7 @@ void k_place_close(struct k_place *p)
 		unlink(p->path);
 		k_io_temp_end(p->temp_slot);
 	}
+	k_direct_close(p->direct);
 	if (p->fd >= 0)
 		close(p->fd);
 	k_free(p->path);

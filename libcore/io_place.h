@@ -17,6 +17,7 @@ int k_place_open(struct k_place **out, const char *path, const char *show, enum 
  * too small. */
 int k_place_size(struct k_place *p, uint64_t n, struct k_err *err) K_MUST_USE;
 uint64_t k_place_bytes(const struct k_place *p);        /* length at open, or as set */
+/* What is wrong with it may be said by a later call, sync at the latest. */
 int k_place_write(struct k_place *p, const void *data, size_t n, uint64_t off, struct k_err *err) K_MUST_USE;
 /* Exactly n bytes, else K_ETRUNC. */
 int k_place_read(struct k_place *p, void *data, size_t n, uint64_t off, struct k_err *err) K_MUST_USE;

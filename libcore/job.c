@@ -2,7 +2,10 @@
 #include "libcore/base.h"
 #include <stdio.h>
 #include "libcore/io_place.h"
+#include "libcore/io.h"
 #include "libcore/job.h"
+#include "libcore/plan.h"
+#include <stdio.h>
 
 enum { CEILING = 512 << 20, MOST_PARTS = 10000 };
 
@@ -42,14 +45,53 @@ static int make_key(const struct k_job *job, uint8_t key[32], struct k_err *err)
 	return r;
 }
 
-static int check_memory(const struct k_job *job, const struct k_ctx *ctx, struct k_err *err)
+/* Bytes of disk that the unfinished file of an earlier run has. */
+static uint64_t taken(const struct k_job *job)
 {
-	uint64_t limit = ctx->max_memory ? ctx->max_memory : CEILING, need = k_stream_memory(&job->stream, ctx);
+	size_t n = job->out ? strlen(job->out) + 16 : 0;
+	char *name = n && (job->resume || job->stream.n_parts) ? k_alloc(n) : NULL;
+	uint64_t bytes;
 
-	if (need <= limit)
+	if (!name)
 		return 0;
-	return k_err_set(err, K_ENOMEM, "'%s': %llu bytes of memory are needed, %s is %llu", job->stream.in->path, (unsigned long long)need,
-		ctx->max_memory ? "--max-memory" : "the ceiling (--max-memory)", (unsigned long long)limit);
+	snprintf(name, n, "%s%s", job->out, job->stream.n_parts ? ".parts" : ".partial");
+	bytes = k_disk_taken(name);
+	k_free(name);
+	return bytes;
+}
+
+static struct k_plan plan_of(const struct k_job *job, const struct k_ctx *ctx)
+{
+	const struct k_target *t = job->stream.target;
+	const struct k_ckpt *in = job->stream.in;
+	struct k_plan p = { .in = in->path, .out = job->out, .entries = in->n_entries, .there = taken(job), .memory = k_stream_memory(&job->stream, ctx),
+		.max_memory = ctx->max_memory ? ctx->max_memory : CEILING, .ceiling_given = ctx->max_memory != 0 };
+
+	for (int i = 0; i < in->n_entries; i++)
+		p.bytes_in += in->entries[i].bytes;
+	for (int i = 0; i < t->n_files; i++)
+		p.bytes += t->files[i].bytes;
+	return p;
+}
+
+static int say_plan(const struct k_plan *p, bool table, struct k_err *err)
+{
+	struct k_sink *sink = NULL;
+	struct k_buf b;
+	int r;
+
+	k_buf_init(&b, 0);
+	k_plan_put(p, table, &b);
+	r = k_buf_ok(&b, "the plan", err);
+	if (r == 0)
+		r = k_sink_open(&sink, NULL, err);
+	if (r == 0)
+		r = k_sink_write(sink, b.data, b.len, err);
+	if (r == 0)
+		r = k_sink_commit(sink, err);
+	k_sink_close(sink);
+	k_buf_fini(&b);
+	return r;
 }
 
 static int remove_output(const struct k_job *job, struct k_err *err)
@@ -80,12 +122,17 @@ static int run(struct k_job *job, const struct k_ctx *ctx, struct k_err *err)
 {
 	const struct k_target *t = job->stream.target;
 	struct k_out_opts o = { .path = job->out, .folder = job->folder, .resume = job->resume, .part = job->stream.part, .n_parts = job->stream.n_parts };
+	struct k_plan plan = plan_of(job, ctx);
 	struct k_out *out = NULL;
-	int r = check_memory(job, ctx, err);
+	int r = job->plan ? say_plan(&plan, job->table, err) : 0;
 
-	if (r == 0 && job->verify && (job->stream.in->sequential || !job->out || strcmp(job->out, "-") == 0 || o.n_parts))
-		r = k_err_set(err, K_EUSAGE, "--verify reads both sides again: it wants an input that is no pipe, and -o FILE, and no --part");
-	if (r == 0 && (job->resume || o.n_parts))
+	if (r == 0)
+		r = k_plan_check(&plan, err);
+	if (r < 0 || job->plan)
+		return r;
+	if (job->verify && (job->stream.in->sequential || !job->out || strcmp(job->out, "-") == 0 || o.n_parts))
+		return k_err_set(err, K_EUSAGE, "--verify reads both sides again: it wants an input that is no pipe, and -o FILE, and no --part");
+	if (job->resume || o.n_parts)
 		r = make_key(job, o.key, err);
 	if (r == 0)
 		r = k_out_open(&out, &o, t->files, t->n_files, err);
@@ -105,7 +152,9 @@ int k_job_run(struct k_job *job, const struct k_ctx *ctx, struct k_err *err)
 	struct k_err late;
 	int r;
 
-	if (!job->watch_losses)
+	if (job->plan && job->watch_losses)
+		job->stream.watch[job->stream.n_watch++] = (struct k_watch){ .values = true };
+	if (job->plan || !job->watch_losses)
 		return run(job, ctx, err);
 	r = k_certificate_open(&c, &job->certificate, &job->stream, ctx, err);
 	if (r < 0)

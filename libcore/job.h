@@ -8,6 +8,7 @@ struct k_job {
 	struct k_stream stream;
 	const char *out;                /* path, NULL: standard output */
 	bool folder, resume;
+	bool plan, table;               /* only say what it takes, on standard output, as JSON or a table */
 	const char *choices;            /* options that change the bytes and that no head shows; NULL: none */
 	/* Reads the finished output at path again; what it does not accept is removed. NULL: none. */
 	int (*verify)(const struct k_job *job, const char *path, const struct k_ctx *ctx, struct k_err *err);
@@ -16,7 +17,7 @@ struct k_job {
 };
 /* Parses "K/N", 1 <= K <= N <= 10000. */
 int k_job_part(const char *text, int *part, int *n_parts, struct k_err *err) K_MUST_USE;
-/* Refuses before the first byte what does not fit in memory (K_ENOMEM); opens the output, streams, commits. A complete certificate is
+/* Refuses before the first byte what does not fit in memory or on the disk (K_ENOMEM); opens the output, streams, commits. A complete certificate is
  * left also when the answer is no. */
 int k_job_run(struct k_job *job, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 

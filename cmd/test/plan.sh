@@ -1,0 +1,44 @@
+#!/bin/sh
+# plan.sh: --plan forecasts, and what cannot fit is refused before the first byte, with and without it.
+. "$(dirname "$0")/lib.sh"
+nano=testdata/nano
+# member FILE EXPRESSION: about the plan p
+member() { python3 -c 'import json, os, sys; p = json.load(open(sys.argv[1])); assert eval(sys.argv[2]), p' "$1" "$2"; }
+check "kconvert --plan" sh -c "kconvert --plan $nano -o '$T/out.kmf' > '$T/plan'"
+check "nothing is written" test ! -e "$T/out.kmf"
+kconvert $nano -o "$T/nano.kmf"
+check "bytes are those of the file" member "$T/plan" "p['bytes'] == os.path.getsize('$T/nano.kmf') and p['fits'] and p['entries'] > 10"
+check "memory, disk, time" member "$T/plan" "0 < p['peak_memory'] <= p['max_memory'] == 512 << 20 and p['disk_free'] > 0 and p['seconds'] >= 0 and p['bytes_in'] > 0"
+kquant --plan --ledger "$T/ledger" "$T/nano.kmf" > "$T/plan"
+check "kquant --plan, to a stream" member "$T/plan" "p['bytes'] < p['bytes_in'] and p['disk_free'] is None"
+check "a plan writes no ledger" test ! -e "$T/ledger"
+check "as a table" sh -c "kquant --plan --table '$T/nano.kmf' | grep -q 'seconds at that rate'"
+for t in kconvert kquant; do
+	exits "$t: too little memory" 6 $t --max-memory 8M $nano -o "$T/out.kmf"
+	exits "$t --plan: too little memory" 6 $t --plan --max-memory 8M $nano
+	cp "$T/.out" "$T/plan"
+	check "$t: the plan is there all the same" member "$T/plan" "not p['fits']"
+done
+# A tensor of 8 TB, nearly all of it a hole.
+python3 - "$T/huge.safetensors" <<'PY'
+import json, struct, sys
+n = 8 << 40
+head = json.dumps({'x': {'dtype': 'BF16', 'shape': [n >> 13, 4096], 'data_offsets': [0, n]}}).encode()
+with open(sys.argv[1], 'wb') as f:
+	f.write(struct.pack('<Q', len(head)) + head)
+	f.truncate(8 + len(head) + n)
+PY
+if [ $? -ne 0 ] || [ "$(df -P -k "$T" | awk 'NR == 2 { print $4 }')" -gt $((8 << 30)) ]; then
+	skip "too little disk" "the disk is too large, or its files are not sparse"
+else
+	exits "too little disk" 6 kconvert "$T/huge.safetensors" -o "$T/out.kmf"
+	cp "$T/.err" "$T/why"
+	check "the sentence says what is free" grep -q "bytes of disk are needed, .* are free" "$T/why"
+	exits "--plan: too little disk" 6 kconvert --plan "$T/huge.safetensors" -o "$T/out.kmf"
+	exits "--plan: a stream needs no disk" 0 kconvert --plan "$T/huge.safetensors"
+fi
+check "nothing is left" sh -c "! ls '$T'/out.kmf* 2>/dev/null"
+# A limit on the size of files is an error like a full disk.
+exits "a file that may not grow" 5 sh -c "ulimit -f 100; exec kconvert $nano -o '$T/out.kmf'"
+check "nothing is left of it" sh -c "! ls '$T'/out.kmf* 2>/dev/null"
+finish
