@@ -14,7 +14,7 @@
 #include "libcore/log.h"
 #include "libcore/rx.h"
 
-enum { NAME_MAX_BYTES = 1024 };
+enum { NAME_MAX_BYTES = 1024, MOST_BIAS = 1 << 20 };
 
 /* Where a raw tensor goes. */
 struct place { const struct k_weight *row; int64_t layer, expert; };
@@ -116,11 +116,33 @@ static bool ends_with(const char *s, const char *end)
 	return a >= b && strcmp(s + a - b, end) == 0;
 }
 
-/* May a tensor that no row knows stay? Tables of rotation are computed here, and scales of a quantised cache are of no use here, where
- * it is not quantised; everything else in a layer would change the result. */
+/* A bias of zeros, which GPTQ's writers give every module, adds nothing. */
+static bool is_no_bias(const struct k_raw *t)
+{
+	uint8_t part[4096];
+	struct k_err ignored;
+
+	if (!ends_with(t->name, ".bias") || t->ndim != 1 || !t->type->plain || !t->type->dequant || !t->src || t->bytes > MOST_BIAS)
+		return false;
+	for (uint64_t at = 0; at < t->bytes; at += sizeof(part)) {
+		size_t n = (size_t)K_MIN(t->bytes - at, (uint64_t)sizeof(part));
+
+		if (k_source_pread(t->src, part, n, t->off + at, &ignored) < 0)
+			return false;
+		for (size_t i = 0; i < n; i++)
+			if (part[i])
+				return false;
+	}
+	return true;
+}
+
+/* May a tensor that no row knows stay? Tables of rotation are computed here, and scales of quantised activations or a quantised
+ * cache are of no use here, where they are not; everything else in a layer would change the result. */
 static int judge_unknown(const struct job *j, const struct k_raw *t, int64_t layer)
 {
-	static const char *const harmless[] = { "rotary_emb.inv_freq", "self_attn.k_scale", "self_attn.v_scale" };
+	static const char *const harmless[] = {
+		"rotary_emb.inv_freq", "self_attn.k_scale", "self_attn.v_scale", ".input_scale", ".input_zero_point", ".input_global_scale",
+	};
 	const char *bare = t->name + (strncmp(t->name, j->prefix, strlen(j->prefix)) == 0 ? strlen(j->prefix) : 0);
 
 	for (const char *const *g = j->arch->refuse; g && *g; g++)
@@ -131,6 +153,8 @@ static int judge_unknown(const struct job *j, const struct k_raw *t, int64_t lay
 	for (size_t i = 0; i < K_LEN(harmless); i++)
 		if (ends_with(t->name, harmless[i]))
 			return 0;
+	if (is_no_bias(t))
+		return 0;
 	return k_err_set(j->err, K_EUNSUP, "'%s': %s is no part of %s with this config, and ignoring it could change the result", t->file, t->name,
 		j->arch->name);
 }
@@ -517,10 +541,10 @@ static int index_names(struct job *j)
 	for (int64_t i = 0; r == 0 && i < j->set->n; i++) {
 		const struct k_raw *t = &j->set->v[i];
 
-		r = index_name(j, t->make ? t->part[0] : t);
-		if (r == 0 && t->make && t->part[1])
-			r = index_name(j, t->part[1]);
-		if (r == 0 && t->make && strcmp(t->name, t->part[0]->name) != 0)
+		for (int k = 0; r == 0 && t->parts && t->parts->made && k < K_PARTS; k++)
+			r = t->parts->of[k] ? index_name(j, t->parts->of[k]) : 0;
+		/* A part may have the name of the whole. */
+		if (r == 0 && (!t->parts || !t->parts->made || strcmp(t->name, t->parts->of[0]->name) != 0))
 			r = index_name(j, t);
 	}
 	return r;

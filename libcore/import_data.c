@@ -71,7 +71,7 @@ static int read_raw(const struct k_raw *t, int64_t slice, uint64_t slice_bytes, 
 
 	if (t->type->plain && t->src)
 		return read_plain(t, rows, (uint64_t)slice * slice_bytes, off, dst, n, err);
-	if (t->make)
+	if (t->parts && t->parts->made)
 		return read_made(t, slice, cols, off, dst, n, err);
 	return read_granules(t, slice, rows, cols, off, dst, n, err);
 }
@@ -93,8 +93,8 @@ static void ask_for(struct k_ckpt *c, struct k_import *im)
 	if (!t || t->row_order)
 		return;
 	k_ahead_step(im->ahead);
-	for (int k = 0; k < 2; k++) {
-		const struct k_raw *plane = t->part[0] ? t->part[k] : k == 0 ? t : NULL;
+	for (int k = 0; k < K_PARTS; k++) {
+		const struct k_raw *plane = t->parts ? t->parts->of[k] : k == 0 ? t : NULL;
 		uint64_t bytes = plane ? plane->bytes / (uint64_t)(stack ? 1 : n) : 0;
 
 		if (plane && plane->src)

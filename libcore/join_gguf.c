@@ -51,7 +51,7 @@ static int read_turned(const struct k_raw *k, const struct k_qtype *as, int64_t 
 
 static int make_kv_b(const struct k_raw *t, int64_t slice K_UNUSED, int64_t row, int64_t n, void *dst, struct k_err *err)
 {
-	const struct k_raw *k = t->part[0], *v = t->part[1];
+	const struct k_raw *k = t->parts->of[0], *v = t->parts->of[1];
 	int64_t nope = k_shape_cols(k->ndim, k->shape), head = nope + k_shape_rows(v->ndim, v->shape);
 	size_t row_bytes = (size_t)k_shape_cols(t->ndim, t->shape) * (size_t)t->type->elem_bytes;
 	uint8_t *to = dst;
@@ -77,7 +77,7 @@ static int make_a_log(const struct k_raw *t, int64_t slice, int64_t row, int64_t
 {
 	int64_t cols = k_shape_cols(t->ndim, t->shape);
 	float *to = dst;
-	int r = read_rows(t->part[0], t->type, slice, row, n, dst, err);
+	int r = read_rows(t->parts->of[0], t->type, slice, row, n, dst, err);
 
 	for (int64_t i = 0; r == 0 && i < n * cols; i++) {
 		if (!(to[i] < 0) || !isfinite(to[i]))
@@ -98,21 +98,24 @@ static bool ends_with(const char *name, const char *end, size_t *len)
 	return n > k && strcmp(name + n - k, end) == 0;
 }
 
-/* Puts a made tensor in the place of t: its parts are copies. */
-static int replace(struct k_rawset *set, struct k_raw *t, const struct k_raw *other, const char *name, struct k_err *err)
-{
-	struct k_raw *parts = k_arena_array(&set->arena, 2, sizeof(*parts));
+typedef int read_fn(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err);
 
-	if (!parts || !name)
-		return k_err_nomem(err, 2 * sizeof(*parts), "the list of tensors");
-	parts[0] = *t;
+/* Puts a made tensor in the place of t: its parts are copies. */
+static int replace(struct k_rawset *set, struct k_raw *t, const struct k_raw *other, const char *name, read_fn *read, struct k_err *err)
+{
+	struct k_raw *of = k_arena_array(&set->arena, 2, sizeof(*of));
+	struct k_raw_parts *parts = k_arena_alloc(&set->arena, sizeof(*parts));
+
+	if (!of || !parts || !name)
+		return k_err_nomem(err, 2 * sizeof(*of), "the list of tensors");
+	of[0] = *t;
 	if (other)
-		parts[1] = *other;
+		of[1] = *other;
+	*parts = (struct k_raw_parts){ .read = read, .of = { &of[0], other ? &of[1] : NULL }, .made = true };
 	t->name = name;
 	t->src = NULL;
 	t->type = k_qtype_find("f32", NULL);
-	t->part[0] = &parts[0];
-	t->part[1] = other ? &parts[1] : NULL;
+	t->parts = parts;
 	return 0;
 }
 
@@ -134,7 +137,7 @@ static int join_kv_b(struct k_rawset *set, struct k_raw *k, const struct k_raw *
 			(long long)lora);
 	if (!k_mul_i64(heads, nope + dv, &rows))
 		return k_err_set(err, K_ESHAPE, "'%s': %s is too large", k->file, k->name);
-	r = replace(set, k, v, k_arena_printf(&set->arena, "%.*s.attn_kv_b.weight", (int)stem, k->name), err);
+	r = replace(set, k, v, k_arena_printf(&set->arena, "%.*s.attn_kv_b.weight", (int)stem, k->name), make_kv_b, err);
 	if (r < 0)
 		return r;
 	if (same)
@@ -142,7 +145,6 @@ static int join_kv_b(struct k_rawset *set, struct k_raw *k, const struct k_raw *
 	k->ndim = 2;
 	k->shape[0] = rows;
 	k->shape[1] = lora;
-	k->make = make_kv_b;
 	if (!k_qtype_slice_bytes(k->type, rows, lora, &k->bytes))
 		return k_err_set(err, K_ESHAPE, "'%s': %s is too large", k->file, k->name);
 	return 0;
@@ -155,8 +157,7 @@ static int join_a_log(struct k_rawset *set, struct k_raw *t, struct k_err *err)
 
 	if (!t->type->dequant || !k_shape_count(t->ndim, t->shape, &count) || count > INT64_MAX / 4)
 		return k_err_set(err, K_EUNSUP, "'%s': %s has type %s, wanted f32", t->file, t->name, t->type->name);
-	r = replace(set, t, NULL, t->name, err);
-	t->make = make_a_log;
+	r = replace(set, t, NULL, t->name, make_a_log, err);
 	t->bytes = 4 * (uint64_t)count;
 	return r;
 }

@@ -2,8 +2,7 @@
  *
  *     plain, block   [off: slice 0: row 0, row 1, ...]                      a run of rows is one read
  *     row_order      row r of the tensor lies at row_order[r]               a span is read once, rows are picked from it
- *     made           by the tensor's own function, of tensors that are stored
- *     composite      values [rows x ..] and scales [rows / k x ..] apart    both are read, granules are put together
+ *     parts          by the function of the parts                           raw_planes.c, raw_codes.c, join_gguf.c
  *
  * Nothing here trusts a length: the maker of the set has checked off + bytes against the source. */
 #include "libcore/base.h"
@@ -110,76 +109,12 @@ static int read_ordered(const struct k_raw *t, int64_t slice, int64_t row, int64
 	return r;
 }
 
-/* One granule from its two planes. */
-static void join_i4g32(const struct k_qtype *t, void *granule, const void *values, const void *scales, int64_t cols, int rows)
-{
-	k_i4g32_from_ct(t, granule, values, scales, cols, rows);
-}
-
-static void join_fp8b128(const struct k_qtype *t, void *granule, const void *values, const void *scales, int64_t cols, int rows)
-{
-	(void)t;
-	k_fp8b128_from_planes(granule, values, scales, cols, rows);
-}
-
-static void join_mxfp4(const struct k_qtype *t, void *granule, const void *values, const void *scales, int64_t cols, int rows)
-{
-	(void)t, (void)rows;
-	k_mxfp4_from_planes(granule, values, scales, cols);
-}
-
-/* by: rows of the tensor to one row of the scales. */
-static const struct composite {
-	const char *name;
-	int by;
-	void (*join)(const struct k_qtype *, void *granule, const void *values, const void *scales, int64_t cols, int rows);
-} composites[] = {
-	{ "i4g32", 1, join_i4g32 },
-	{ "fp8b128", 128, join_fp8b128 },
-	{ "mxfp4", 1, join_mxfp4 },
-};
-
-static int read_composite(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err)
-{
-	int64_t cols = k_shape_cols(t->ndim, t->shape);
-	const struct k_raw *values = t->part[0], *scales = t->part[1];
-	size_t value_row = values->type->granule_bytes(k_shape_cols(values->ndim, values->shape), 1);
-	size_t scale_row = scales->type->granule_bytes(k_shape_cols(scales->ndim, scales->shape), 1);
-	const struct composite *k = composites;
-	uint8_t *v = NULL, *s = NULL, *to = dst;
-	int64_t first, n_scales;
-	int r = 0;
-
-	while (strcmp(k->name, t->type->name) != 0)
-		K_ASSERT(++k < composites + K_LEN(composites));
-	K_ASSERT(row % t->type->granule == 0 && t->type->granule % k->by == 0 && !t->row_order);
-	first = row / k->by;
-	n_scales = k_div_up(n, k->by);
-	v = k_aligned((size_t)n * value_row);
-	s = k_aligned((size_t)n_scales * scale_row);
-	if (!v || !s)
-		r = k_err_nomem(err, (size_t)n * value_row + (size_t)n_scales * scale_row, t->name);
-	if (r == 0)
-		r = read_run(values, slice, row, n, v, err);
-	if (r == 0)
-		r = read_run(scales, slice, first, n_scales, s, err);
-	for (int64_t i = 0; i < n && r == 0; i += t->type->granule) {
-		int rows = (int)K_MIN((int64_t)t->type->granule, n - i);
-
-		k->join(t->type, to, v + (size_t)i * value_row, s + (size_t)(i / k->by) * scale_row, cols, rows);
-		to += t->type->granule_bytes(cols, rows);
-	}
-	k_free(v);
-	k_free(s);
-	return r;
-}
-
 int k_raw_read(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err)
 {
-	if (t->make)
-		return t->make(t, slice, row, n, dst, err);
-	if (t->part[0])
-		return read_composite(t, slice, row, n, dst, err);
+	if (t->parts) {
+		K_ASSERT(row % t->type->granule == 0 && !t->row_order);
+		return t->parts->read(t, slice, row, n, dst, err);
+	}
 	if (t->row_order)
 		return read_ordered(t, slice, row, n, dst, err);
 	return read_run(t, slice, row, n, dst, err);

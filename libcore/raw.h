@@ -10,17 +10,31 @@
 #include "libcore/json.h"
 #include "libcore/tensor.h"
 
+struct k_raw;
+
+enum { K_PART_VALUES, K_PART_SCALES, K_PART_ZEROS, K_PART_DIVISOR, K_PARTS };
+
+/* What a tensor that has no bytes of its own is put together from, by join*.c: a quantised weight (2-D) from plain matrices of codes,
+ * scales, zero points; GGUF's split and computed tensors (made) from one or two that are stored. */
+struct k_raw_parts {
+	/* Rows [row, row + n) of a slice, whole granules, in the type's bytes. */
+	int (*read)(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err);
+	const struct k_raw *of[K_PARTS];        /* NULL where there is none */
+	bool made;                      /* plain; the file knows the parts, not the whole */
+	int bits;                       /* of a code */
+	int64_t group;                  /* columns to a scale and a zero point */
+	int zero_bias;                  /* added to the zero points that are stored */
+};
+
 struct k_raw {
 	const char *name;
 	const char *file;               /* which shard, for messages */
-	const struct k_qtype *type;     /* plain types by safetensors dtype; GGUF block types; composite types (i4g32, fp8b128, mxfp4) after joining */
+	const struct k_qtype *type;     /* plain types by safetensors dtype; GGUF block types; composite types (i4g32, fp8b128, ...) after joining */
 	int ndim;
 	int64_t shape[K_MAX_DIMS];      /* outermost first */
-	struct k_source *src;           /* seekable; owned by the set. NULL for composites */
+	struct k_source *src;           /* seekable; owned by the set. NULL where there are parts */
 	uint64_t off, bytes;            /* in src */
-	const struct k_raw *part[2];    /* composites: values, scales (both plain) */
-	/* NULL, or: the rows are made of parts, as k_raw_read is asked for them (join_gguf.c). Plain types only. */
-	int (*make)(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err);
+	const struct k_raw_parts *parts;        /* NULL: the bytes are at off */
 	const char *form;               /* see struct k_entry */
 	const int32_t *row_order;       /* NULL, or: row r of the tensor is row row_order[r] of the source (GGUF's permuted q and k) */
 };
@@ -44,5 +58,12 @@ const struct k_raw *k_rawset_find(const struct k_rawset *s, const char *name);  
 /* Rows [row, row + n) of slice `slice`, in the type's own bytes: n is whole granules (the last may be short). Plain, block and
  * composite types alike; row_order applied. */
 int k_raw_read(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err) K_MUST_USE;
+/* The readers of composites. raw_planes.c: values and scales in the same order as the type's own; raw_codes.c: integers that are
+ * packed in another order, along columns or along rows, with groups of any size. */
+int k_raw_read_planes(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err) K_MUST_USE;
+int k_raw_read_packed(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err) K_MUST_USE;
+int k_raw_read_int8(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err) K_MUST_USE;
+int k_raw_read_gptq(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err) K_MUST_USE;
+int k_raw_read_awq(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err) K_MUST_USE;
 
 #endif

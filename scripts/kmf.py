@@ -144,6 +144,36 @@ def i8row(p, cols, rows, row):
     return [signed(b) * scale for b in p[at + 4:at + 4 + cols]]
 
 
+def integers(zero, width):
+    """Codes of 4 bits (width 0) or bytes (1) with a scale and a zero point for 32 columns; zero: format of a zero point."""
+    def row_of(p, cols, rows, row):
+        n, groups = len(p) // rows, cols // 32
+        p = p[row * n:(row + 1) * n]
+        scale, zeros = little("f", p[:4 * groups]), little(zero, p[4 * groups:(5 + width) * groups])
+        code = list(p[(5 + width) * groups:]) if width else pairs(p[5 * groups:])
+        return [(code[c] - zeros[c // 32]) * scale[c // 32] for c in range(cols)]
+    return row_of
+
+
+def fp8row(p, cols, rows, row):
+    at = row * (4 + cols)
+    scale = struct.unpack_from("<f", p, at)[0]
+    return [E4M3[b] * scale for b in p[at + 4:at + 4 + cols]]
+
+
+def mxfp8(p, cols, rows, row):
+    at = row * (cols // 32 + cols)
+    return [E4M3[p[at + cols // 32 + c]] * E8M0[p[at + c // 32]] for c in range(cols)]
+
+
+def nvfp4(p, cols, rows, row):
+    at = row * (4 + cols // 16 + cols // 2)
+    divisor = struct.unpack_from("<f", p, at)[0]
+    scale = [struct.unpack("<f", struct.pack("<f", E4M3[b] / divisor))[0] for b in p[at + 4:at + 4 + cols // 16]]
+    code = pairs(p[at + 4 + cols // 16:at + 4 + cols // 16 + cols // 2])
+    return [E2M1[code[c]] * scale[c // 16] for c in range(cols)]
+
+
 def blocks_of(size, block):
     """A row of blocks of `size` bytes, each of which gives block(bytes) values."""
     def row_of(p, cols, rows, row):
@@ -266,6 +296,11 @@ TYPES = {
     ("fp8b128", "rows"): Type(1, 128, lambda cols, rows: 4 * ((cols + 127) // 128) + rows * cols, fp8b128),
     ("mxfp4", "rows"): Type(32, 1, lambda cols, rows: (cols // 32 + cols // 2) * rows, mxfp4_rows),
     ("mxfp4", "gguf"): block_type(32, 17, mxfp4_block),
+    ("i4z32", "rows"): Type(32, 1, lambda cols, rows: (cols // 32 * 5 + cols // 2) * rows, integers("B", 0)),
+    ("i8z32", "rows"): Type(32, 1, lambda cols, rows: (cols // 32 * 6 + cols) * rows, integers("H", 1)),
+    ("fp8row", "rows"): Type(1, 1, lambda cols, rows: (4 + cols) * rows, fp8row),
+    ("mxfp8", "rows"): Type(32, 1, lambda cols, rows: (cols // 32 + cols) * rows, mxfp8),
+    ("nvfp4", "rows"): Type(16, 1, lambda cols, rows: (4 + cols // 16 + cols // 2) * rows, nvfp4),
     ("i8row", "rows"): Type(1, 1, lambda cols, rows: (4 + cols) * rows, i8row),
 }
 for _name, _width, _convert in (

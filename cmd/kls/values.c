@@ -194,7 +194,7 @@ static int dump_raw_tensor(const struct k_raw *stored, bool raw, struct k_sink *
 {
 	struct k_raw t = *stored;
 	int64_t cols = k_shape_cols(t.ndim, t.shape), rows = k_shape_rows(t.ndim, t.shape), slices = k_shape_slices(t.ndim, t.shape);
-	size_t granule = t.bytes || t.part[0] ? t.type->granule_bytes(cols, t.type->granule) : 1;
+	size_t granule = t.bytes || t.parts ? t.type->granule_bytes(cols, t.type->granule) : 1;
 	uint8_t *buf = k_alloc(granule);
 	float *row = buf ? new_row(granule > 1, cols, err) : NULL;
 	int r = row ? 0 : buf ? err->code : k_err_nomem(err, granule, t.name);

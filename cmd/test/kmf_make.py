@@ -119,6 +119,11 @@ def types():
                 b"".join(f32(2) + e4m3(rows * 130) for _ in range(2) for rows in (128, 72)), role="experts")
     yield entry("x/mxfp4", "mxfp4", [3, 64], b"".join(bytes(R.randrange(253) for _ in range(2)) + raw(32) for _ in range(3)))
     yield entry("x/mxfp4.gguf", "mxfp4", [3, 64], b"".join(bytes((R.randrange(253),)) + raw(16) for _ in range(6)), layout="gguf")
+    yield entry("x/i4z32", "i4z32", [3, 64], b"".join(f32(2) + bytes(R.randrange(17) for _ in range(2)) + raw(32) for _ in range(3)))
+    yield entry("x/i8z32", "i8z32", [3, 64], b"".join(f32(2) + struct.pack("<2H", R.randrange(257), 256) + raw(64) for _ in range(3)))
+    yield entry("x/fp8row", "fp8row", [3, 7], b"".join(f32() + e4m3(7) for _ in range(3)))
+    yield entry("x/mxfp8", "mxfp8", [3, 64], b"".join(bytes(R.randrange(247) for _ in range(2)) + e4m3(64) for _ in range(3)))
+    yield entry("x/nvfp4", "nvfp4", [3, 48], b"".join(struct.pack("<f", 448.5) + e4m3(3) + raw(24) for _ in range(3)))
     yield entry("x/i8row", "i8row", [3, 7], b"".join(f32() + raw(7) for _ in range(3)))
     for name, group, parts in (
             ("q4_0", 32, ("d", 16)), ("q4_1", 32, ("d", "d", 16)), ("q5_0", 32, ("d", 20)), ("q5_1", 32, ("d", "d", 20)),

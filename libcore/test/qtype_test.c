@@ -241,6 +241,13 @@ static const struct poke { const char *type, *layout; int rows, cols, at, n; uin
 	{ "bf16", "rows", 2, 50, 2 * 99, 2, { 0x80, 0x7f }, 1, 49 }, { "f16", "rows", 2, 50, 2 * 33, 2, { 0, 0xfc }, 0, 33 },
 	{ "f64", "rows", 2, 50, 8 * 60, 8, { 0, 0, 0, 0, 0, 0, 0xf0, 0x7f }, 1, 10 }, { "f8_e4m3", "rows", 2, 50, 40, 1, { 0xff }, 0, 40 },
 	{ "f8_e5m2", "rows", 2, 50, 40, 1, { 0x7c }, 0, 40 }, { "f8_e8m0", "rows", 2, 50, 70, 1, { 0xff }, 1, 20 },
+	{ "i4z32", "rows", 2, 64, 42 + 4, 4, { 0, 0, 0x80, 0x7f }, 1, 32 }, { "i4z32", "rows", 2, 64, 8 + 1, 1, { 17 }, 0, 32 },
+	{ "i8z32", "rows", 2, 64, 76, 4, { 0, 0, 0xc0, 0x7f }, 1, 0 }, { "i8z32", "rows", 2, 64, 8 + 2, 2, { 1, 1 }, 0, 32 },
+	{ "fp8row", "rows", 2, 10, 14, 4, { 0, 0, 0x80, 0x7f }, 1, 0 }, { "fp8row", "rows", 2, 10, 14 + 4 + 7, 1, { 0xff }, 1, 7 },
+	{ "mxfp8", "rows", 2, 64, 1, 1, { 255 }, 0, 32 }, { "mxfp8", "rows", 2, 64, 66 + 2 + 40, 1, { 0x7f }, 1, 40 },
+	{ "mxfp8", "rows", 2, 64, 0, 1, { 247 }, 0, 0 },
+	{ "nvfp4", "rows", 2, 64, 40, 4, { 0, 0, 0x80, 0x7f }, 1, 0 }, { "nvfp4", "rows", 2, 64, 40, 4, { 0, 0, 0x80, 0xbf }, 1, 0 },
+	{ "nvfp4", "rows", 2, 64, 4 + 2, 1, { 0x7f }, 0, 32 },
 	/* Products that leave the range of f32. */
 	{ "i4g32", "rows", 1, 32, 0, 3, { 0x7f, 0x7f, 0 }, 0, 0 }, { "i4g32", "x16", 16, 64, 4 * 9, 2, { 0x7f, 0x7f }, 9, 0 },
 	{ "i8row", "rows", 1, 10, 0, 5, { 0, 0, 0x80, 0x7e, 100 }, 0, 0 }, { "fp8b128", "rows", 1, 100, 0, 5, { 0, 0, 0x80, 0x7e, 0x7e }, 0, 0 },
@@ -258,6 +265,9 @@ K_TEST(qtype_check_names_the_place)
 		K_CHECK_MSG(t, "no %s %s", k->type, k->layout);
 		size_t bytes = t->granule_bytes(k->cols, k->rows);
 		uint8_t *p = need(bytes);
+		/* Zeros are good values of every type but one, which divides. */
+		for (int r = 0; r < k->rows && !strcmp(t->name, "nvfp4"); r++)
+			memcpy(p + (size_t)r * t->granule_bytes(k->cols, 1), (uint8_t[]){ 0, 0, 0x80, 0x3f }, 4);
 		K_CHECK_MSG(t->check(p, k->cols, k->rows, &err) == 0, "%s: zeros: %s", t->name, err.msg);
 		K_CHECK((size_t)(k->at + k->n) <= bytes);
 		memcpy(p + k->at, k->bytes, (size_t)k->n);
