@@ -103,8 +103,6 @@ static int to_format(const struct args *a, const struct k_format *f, struct k_ck
 	struct k_target *target;
 	int r;
 
-	if (!f->target)
-		return f->write(in, a->out, &o, ctx, err);
 	r = f->target(&target, in, a->out && strcmp(a->out, "-") != 0 ? a->out : NULL, &o, ctx, err);
 	if (r < 0)
 		return r;
@@ -150,7 +148,7 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 	struct k_ckpt *in = NULL;
 	int r;
 
-	if (!f || (!f->write && !f->target && strcmp(a->to, "kmf") != 0))
+	if (!f || (!f->target && strcmp(a->to, "kmf") != 0))
 		return k_err_set(err, K_EUSAGE, "--to '%s': wanted kmf, hf, gguf or safetensors", a->to);
 	if (a->keep_fp8 && a->dequant)
 		return k_err_set(err, K_EUSAGE, "--keep-fp8 and --dequant exclude each other");

@@ -45,8 +45,6 @@ struct k_format {
 	 * standard output). c stays open until the target is freed. NULL: read only. folder: the output is one. */
 	int (*target)(struct k_target **out, struct k_ckpt *c, const char *path, const struct k_write_opts *o, const struct k_ctx *ctx, struct k_err *err);
 	bool folder;
-	/* The same by itself: formats that are no targets yet. */
-	int (*write)(struct k_ckpt *c, const char *path, const struct k_write_opts *o, const struct k_ctx *ctx, struct k_err *err);
 };
 
 /* Any model operand of cli.md: a path, "-" (standard input). Opened formats: containers; folders; safetensors; GGUF; archives of these

@@ -2,7 +2,7 @@
  * shards that model.safetensors.index.json names. Without weights it is a checkpoint too: a config, a tokenizer.
  *
  * The index is held against the shards both ways: every tensor lies where it says, and nothing lies there that it does not say.
- * The folder is written by hf_write.c. */
+ * The folder is written by st_target.c. */
 #include "libcore/base.h"
 #include "formats/format_int.h"
 #include "formats/st.h"
@@ -15,6 +15,7 @@
 #define INDEX "model.safetensors.index.json"
 #define SINGLE "model.safetensors"
 #define INDEX_MAX (256u << 20)
+#define SHARD_SIZE 5000000000u
 enum { MOST_SHARDS = 10000 };
 
 struct hf {
@@ -344,4 +345,14 @@ static int open_folder(struct k_ckpt **out, const struct k_format_in *in, struct
 	return r;
 }
 
-const struct k_format k_format_hf = { .name = "hf", .about = "Hugging Face folder", .taste = taste, .open = open_folder, .write = k_hf_write };
+static int target(struct k_target **out, struct k_ckpt *c, const char *path K_UNUSED, const struct k_write_opts *o, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct k_st_plan *p;
+	int r = k_st_plan_new(&p, c, o, o->shard_size ? o->shard_size : SHARD_SIZE, err);
+
+	return r < 0 ? r : k_st_target_new(out, p, true, o, ctx, err);
+}
+
+const struct k_format k_format_hf = {
+	.name = "hf", .about = "Hugging Face folder", .taste = taste, .open = open_folder, .target = target, .folder = true,
+};

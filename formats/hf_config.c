@@ -4,23 +4,25 @@
 #include "libcore/base.h"
 #include "formats/st.h"
 #include "libcore/rx.h"
+#include <stdio.h>
 
-#define GROUP(bits, type, more) \
-	"{\"input_activations\":null,\"output_activations\":null,\"targets\":[\"Linear\"],\"weights\":{\"actorder\":null," \
-	"\"block_structure\":null,\"dynamic\":false,\"group_size\":32,\"num_bits\":" bits ",\"observer\":\"minmax\",\"observer_kwargs\":{}," \
-	"\"strategy\":\"group\",\"symmetric\":true,\"type\":\"" type "\"" more "}}"
-#define PACKED(format, group) \
-	"{\"config_groups\":{\"group_0\":" group "},\"format\":\"" format "\",\"ignore\":[],\"kv_cache_scheme\":null," \
-	"\"quant_method\":\"compressed-tensors\",\"quantization_status\":\"compressed\"}"
+#define WEIGHTS(bits, type, strategy, group, block, more) \
+	"{\"actorder\":null,\"block_structure\":" block ",\"dynamic\":false,\"group_size\":" group ",\"num_bits\":" #bits ",\"observer\":\"minmax\"," \
+	"\"observer_kwargs\":{},\"strategy\":\"" strategy "\",\"symmetric\":true,\"type\":\"" type "\"" more "}"
 
-/* How each joined type is announced, in what order k_st_splits has them. */
-static const struct announced { const char *method, *format, *text; } announced[K_ST_N_SPLITS] = {
-	[K_ST_I4G32] = { "compressed-tensors", "pack-quantized", PACKED("pack-quantized", GROUP("4", "int", "")) },
-	[K_ST_FP8B128] = { "fp8", NULL,
-		"{\"activation_scheme\":\"dynamic\",\"fmt\":\"e4m3\",\"quant_method\":\"fp8\",\"weight_block_size\":[128,128]}" },
-	[K_ST_MXFP4] = { "compressed-tensors", "mxfp4-pack-quantized",
-		PACKED("mxfp4-pack-quantized", GROUP("4", "float", ",\"scale_dtype\":\"torch.uint8\",\"zp_dtype\":null")) },
+/* How each joined type is announced. */
+static const struct announced { const char *format, *type; int bits, group; const char *weights; } announced[K_ST_N_SPLITS] = {
+	[K_ST_I4G32] = { "pack-quantized", "int", 4, 32, WEIGHTS(4, "int", "group", "32", "null", "") },
+	[K_ST_Q4_0] = { "pack-quantized", "int", 4, 32, WEIGHTS(4, "int", "group", "32", "null", "") },
+	[K_ST_MXFP4] = { "mxfp4-pack-quantized", "float", 4, 32, WEIGHTS(4, "float", "group", "32", "null", ",\"scale_dtype\":\"torch.uint8\",\"zp_dtype\":null") },
+	[K_ST_I8ROW] = { "int-quantized", "int", 8, 0, WEIGHTS(8, "int", "channel", "null", "null", "") },
+	[K_ST_FP8ROW] = { "float-quantized", "float", 8, 0, WEIGHTS(8, "float", "channel", "null", "null", "") },
+	[K_ST_MXFP8] = { "mxfp8-quantized", "float", 8, 32, WEIGHTS(8, "float", "group", "32", "null", ",\"scale_dtype\":\"torch.uint8\",\"zp_dtype\":null") },
+	[K_ST_FP8B128] = { "float-quantized", "float", 8, 128, WEIGHTS(8, "float", "block", "null", "[128,128]", "") },
 };
+static const char deepseek[] = "{\"activation_scheme\":\"dynamic\",\"fmt\":\"e4m3\",\"quant_method\":\"fp8\",\"weight_block_size\":[128,128]}";
+static const char empty[] = "{\"config_groups\":{},\"format\":null,\"ignore\":[],\"kv_cache_scheme\":null,\"quant_method\":\"compressed-tensors\"," \
+	"\"quantization_status\":\"compressed\"}";
 
 static bool same_text(const struct k_json *v, const char *want)
 {
@@ -54,44 +56,68 @@ static bool listed(const struct k_json *list, const char *module, size_t len, bo
 	return false;
 }
 
-/* The first unit of every packed entry stands for the others, which differ by a number. */
-static bool lists_fit(const struct k_st_plan *p, const struct k_json *q, const struct k_json *group)
+static const struct announced *announced_of(const struct k_st_from *f) { return &announced[f->split - k_st_splits]; }
+static bool is_split(const struct k_st_from *f) { return f->units && f->how == K_ST_SPLIT; }
+
+/* The name of an entry's first module, which stands for the others, that differ by a number; its length. */
+static size_t module_of(const struct k_st_plan *p, const struct k_st_from *f, const char **name)
 {
-	int64_t part = 0;
-
-	for (int i = 0; i < p->c->n_entries; i++) {
-		const struct k_st_from *f = &p->from[i];
-		size_t len;
-
-		if (f->how != K_ST_SPLIT || !f->units) {
-			part += f->units;
-			continue;
-		}
-		len = strlen(p->parts[part + f->split->has_shape].name) - strlen(f->split->values);
-		if (listed(k_json_find(q, "ignore"), p->parts[part].name, len, false) || !listed(k_json_find(group, "targets"), p->parts[part].name, len, true))
-			return false;
-		part += f->units * (2 + f->split->has_shape);
-	}
-	return true;
+	*name = p->parts[f->part + f->split->has_shape].name;
+	return strlen(*name) - strlen(f->split->values);
 }
 
-static bool is_right(const struct k_st_plan *p, const struct k_json *q, const struct announced *want)
+/* The group that a module belongs to: names go before classes. */
+static const struct k_json *group_of(const struct k_json *groups, const char *module, size_t len)
 {
-	const struct k_json *groups = k_json_find(q, "config_groups"), *format;
 	struct k_json *group;
 	const char *key;
-	void *it = NULL;
+	void *it;
 
-	if (!want || is_null(q))
-		return !want && is_null(q);
-	if (!same_text(k_json_find(q, "quant_method"), want->method))
+	for (int linear = 0; linear < 2; linear++)
+		for (it = NULL; k_json_next(groups, &it, &key, &group); )
+			if (listed(k_json_find(group, "targets"), module, len, linear))
+				return group;
+	return NULL;
+}
+
+static bool group_fits(const struct k_json *q, const struct k_json *group, const struct announced *want)
+{
+	const struct k_json *w = k_json_find(group, "weights"), *format = k_json_find(group, "format"), *size = k_json_find(w, "group_size");
+	const struct k_json *symmetric = k_json_find(w, "symmetric"), *type = k_json_find(w, "type"), *bits = k_json_find(w, "num_bits");
+	bool by_group = want->group && want->group != 128;
+
+	format = is_null(format) ? k_json_find(q, "format") : format;
+	if (!same_text(format, want->format) && !(same_text(format, "naive-quantized") && strstr(want->format, "t-quantized")))
 		return false;
-	if (!want->format)
-		return true;
-	if (k_json_len(groups) != 1 || !k_json_next(groups, &it, &key, &group))
+	if (k_json_kind(w) != K_JSON_OBJECT || (is_null(bits) ? 8 : k_json_int(bits)) != want->bits || (!is_null(symmetric) && !k_json_bool(symmetric)))
 		return false;
-	format = k_json_find(group, "format");
-	return same_text(is_null(format) ? k_json_find(q, "format") : format, want->format) && lists_fit(p, q, group);
+	if (is_null(type) ? strcmp(want->type, "int") != 0 : !same_text(type, want->type))
+		return false;
+	if (by_group)
+		return k_json_int(size) == want->group;
+	return want->group ? !is_null(k_json_find(w, "block_structure")) : same_text(k_json_find(w, "strategy"), "channel") || k_json_int(size) == -1;
+}
+
+static bool is_right(const struct k_st_plan *p, const struct k_json *q, int n_kinds)
+{
+	if (is_null(q) || n_kinds == 0)
+		return is_null(q) && n_kinds == 0;
+	if (!p->mixed && p->has_split[K_ST_FP8B128])
+		return same_text(k_json_find(q, "quant_method"), "fp8") && !is_null(k_json_find(q, "weight_block_size"));
+	if (!same_text(k_json_find(q, "quant_method"), "compressed-tensors"))
+		return false;
+	for (int i = 0; i < p->c->n_entries; i++) {
+		const struct k_st_from *f = &p->from[i];
+		const char *module;
+		size_t len;
+
+		if (!is_split(f))
+			continue;
+		len = module_of(p, f, &module);
+		if (listed(k_json_find(q, "ignore"), module, len, false) || !group_fits(q, group_of(k_json_find(q, "config_groups"), module, len), announced_of(f)))
+			return false;
+	}
+	return true;
 }
 
 /* --- another one -------------------------------------------------------------------------------------------------------------- */
@@ -100,35 +126,98 @@ static bool is_right(const struct k_st_plan *p, const struct k_json *q, const st
 static int list_plain(const struct k_st_plan *p, struct k_json *q)
 {
 	struct k_json *list = k_json_array();
-	int64_t part = 0;
 	int r = list ? 0 : -1;
 
-	for (int i = 0; i < p->c->n_entries; i++) {
-		const struct k_st_from *f = &p->from[i];
-		int64_t n = f->units * (f->how == K_ST_SPLIT ? 2 + f->split->has_shape : 1);
-
-		for (int64_t k = part; r == 0 && f->how != K_ST_SPLIT && k < part + n; k++) {
+	for (int i = 0; i < p->c->n_entries; i++)
+		for (int64_t k = p->from[i].part; r == 0 && !is_split(&p->from[i]) && k < p->from[i].part + p->from[i].units; k++) {
 			const char *name = p->parts[k].name;
 			size_t len = strlen(name);
 
 			if (p->parts[k].ndim == 2 && len > 7 && strcmp(name + len - 7, ".weight") == 0)
 				r = k_json_push(list, k_json_new_string(name, len - 7));
 		}
-		part += n;
-	}
 	if (r == 0)
 		return k_json_set(q, "ignore", list);
 	k_json_free(list);
 	return r;
 }
 
-static int announce(const struct k_st_plan *p, const struct announced *want, struct k_json **out, struct k_err *err)
+/* The modules of an entry, as a target: a name, or a pattern for the experts of a stack. */
+static int add_target(struct k_json *list, const struct k_entry *e)
 {
-	int r = k_json_parse(out, want->text, strlen(want->text), K_JSON_STRICT, "quantization_config", err);
+	size_t len = strlen(e->name) - strlen(".weight");
+	bool stack = strchr(e->name, '*') != NULL;
+	struct k_buf b;
+	int r;
 
-	if (r == 0 && want->format && list_plain(p, *out) < 0) {
-		k_json_free(*out);
+	k_buf_init(&b, 0);
+	k_buf_puts(&b, stack ? "re:" : "");
+	for (size_t i = 0; i < len; i++) {
+		if (stack && e->name[i] == '.')
+			k_buf_puts(&b, "\\.");
+		else if (e->name[i] == '*')
+			k_buf_puts(&b, "[0-9]+");
+		else
+			k_buf_putc(&b, e->name[i]);
+	}
+	k_buf_puts(&b, stack ? "$" : "");
+	r = b.failed ? -1 : k_json_push(list, k_json_new_string(b.data, b.len));
+	k_buf_fini(&b);
+	return r;
+}
+
+/* A group for the types that are announced as kind is. Of several each names its modules. */
+static int add_group(const struct k_st_plan *p, struct k_json *groups, int kind, bool only, struct k_err *err)
+{
+	struct k_json *g = k_json_object(), *weights = NULL, *targets = k_json_array();
+	char name[32];
+	bool ok = g && targets && k_json_parse(&weights, announced[kind].weights, strlen(announced[kind].weights), K_JSON_STRICT, "weights", err) == 0;
+
+	if (ok && only)
+		ok = k_json_push(targets, k_json_new_string("Linear", 6)) == 0;
+	for (int i = 0; ok && !only && i < p->c->n_entries; i++)
+		if (is_split(&p->from[i]) && announced_of(&p->from[i])->weights == announced[kind].weights)
+			ok = add_target(targets, &p->c->entries[i]) == 0;
+	ok = ok && k_json_set(g, "format", k_json_new_string(announced[kind].format, strlen(announced[kind].format))) == 0;
+	ok = ok && k_json_set(g, "input_activations", k_json_new_null()) == 0 && k_json_set(g, "output_activations", k_json_new_null()) == 0;
+	ok = ok && k_json_set(g, "targets", k_json_keep(targets)) == 0 && k_json_set(g, "weights", k_json_keep(weights)) == 0;
+	snprintf(name, sizeof(name), "group_%zu", k_json_len(groups));
+	ok = ok && k_json_set(groups, name, k_json_keep(g)) == 0;
+	k_json_free(targets);
+	k_json_free(weights);
+	k_json_free(g);
+	return ok ? 0 : k_err_nomem(err, 4096, "the config");
+}
+
+/* The first type that is announced as this one is. */
+static int same_as(const struct k_st_plan *p, int kind)
+{
+	int i = 0;
+
+	while (!p->has_split[i] || strcmp(announced[i].weights, announced[kind].weights) != 0)
+		i++;
+	return i;
+}
+
+static int announce(const struct k_st_plan *p, int n_kinds, struct k_json **out, struct k_err *err)
+{
+	const char *text = !p->mixed && p->has_split[K_ST_FP8B128] ? deepseek : empty, *format = "mixed-precision";
+	struct k_json *groups = k_json_object();
+	int r = k_json_parse(out, text, strlen(text), K_JSON_STRICT, "quantization_config", err);
+
+	for (int i = 0; r == 0 && text == empty && i < K_ST_N_SPLITS; i++) {
+		if (!p->has_split[i] || same_as(p, i) != i)
+			continue;
+		r = groups ? add_group(p, groups, i, n_kinds == 1, err) : k_err_nomem(err, 64, "the config");
+		format = n_kinds == 1 ? announced[i].format : format;
+	}
+	if (r == 0 && text == empty && (k_json_set(*out, "config_groups", k_json_keep(groups)) < 0 ||
+	    k_json_set(*out, "format", k_json_new_string(format, strlen(format))) < 0 || list_plain(p, *out) < 0))
 		r = k_err_nomem(err, 4096, "the config");
+	k_json_free(groups);
+	if (r < 0) {
+		k_json_free(*out);
+		*out = NULL;
 	}
 	return r;
 }
@@ -201,44 +290,37 @@ static const char *torch_name(const char *dtype)
 	return NULL;
 }
 
-static int one_kind(const struct k_st_plan *p, const struct announced **want, struct k_err *err)
+/* Types that are announced differently. */
+static int count_kinds(const struct k_st_plan *p)
 {
-	int kind = -1;
+	int n = 0;
 
-	for (int i = 0; i < K_ST_N_SPLITS; i++) {
-		if (p->has_split[i] && kind >= 0)
-			return k_err_set(err, K_EUNSUP, "'%s' has weights in %s and in %s, which one config.json cannot say; --dequant expands them", p->c->path,
-				k_st_splits[kind].type, k_st_splits[i].type);
-		kind = p->has_split[i] ? i : kind;
-	}
-	*want = kind < 0 ? NULL : &announced[kind];
-	return 0;
+	for (int i = 0; i < K_ST_N_SPLITS; i++)
+		n += p->has_split[i] && same_as(p, i) == i;
+	return n;
 }
 
 int k_hf_config(const struct k_st_plan *p, const struct k_write_opts *o, struct k_buf *b, struct k_err *err)
 {
 	const char *dtype = torch_name(o->dtype);
-	const struct announced *want = NULL;
+	int n_kinds = count_kinds(p);
 	const struct k_json *q, *inner;
 	struct k_json *config = NULL, *made = NULL;
-	int r = one_kind(p, &want, err);
-
-	if (r == 0)
-		r = k_json_parse(&config, p->c->config, p->c->config_len, K_JSON_STRICT, "config.json", err);
+	int r = k_json_parse(&config, p->c->config, p->c->config_len, K_JSON_STRICT, "config.json", err);
 	if (r < 0)
 		return r;
 	q = k_json_find(config, "quantization_config");
 	inner = k_json_find(k_json_find(config, "text_config"), "quantization_config");
 	if (is_null(q))
 		q = inner;
-	if (is_right(p, q, want) && !names_other_dtype(config, dtype)) {
+	if (is_right(p, q, n_kinds) && !names_other_dtype(config, dtype)) {
 		k_buf_put(b, p->c->config, p->c->config_len);
 		r = k_buf_ok(b, "the config", err);
 	} else {
-		if (is_right(p, q, want))
+		if (is_right(p, q, n_kinds))
 			made = k_json_keep((struct k_json *)(uintptr_t)q);
-		else if (want)
-			r = announce(p, want, &made, err);
+		else if (n_kinds)
+			r = announce(p, n_kinds, &made, err);
 		if (r == 0)
 			r = rewrite_all(config, made, dtype, b, err);
 		k_json_free(made);

@@ -13,29 +13,6 @@
 enum { MOST_NAME = 1024 };
 #define HEAD_MAX 100000000u
 
-/* --- joined types --------------------------------------------------------------------------------------------------------- */
-
-static void split_i4g32(const struct k_qtype *t, const void *granule, void *values, void *scales, int64_t cols, int rows)
-{
-	k_i4g32_to_ct(t, granule, values, scales, cols, rows);
-}
-
-static void split_fp8b128(const struct k_qtype *t K_UNUSED, const void *granule, void *values, void *scales, int64_t cols, int rows)
-{
-	k_fp8b128_to_planes(granule, values, scales, cols, rows);
-}
-
-static void split_mxfp4(const struct k_qtype *t K_UNUSED, const void *granule, void *values, void *scales, int64_t cols, int rows K_UNUSED)
-{
-	k_mxfp4_to_planes(granule, values, scales, cols);
-}
-
-const struct k_st_split k_st_splits[K_ST_N_SPLITS] = {
-	[K_ST_I4G32] = { "i4g32", ".weight_packed", "I32", 8, 4, ".weight_scale", "BF16", 1, 32, 2, true, split_i4g32 },
-	[K_ST_FP8B128] = { "fp8b128", ".weight", "F8_E4M3", 1, 1, ".weight_scale_inv", "F32", 128, 128, 4, false, split_fp8b128 },
-	[K_ST_MXFP4] = { "mxfp4", ".weight_packed", "U8", 2, 1, ".weight_scale", "U8", 1, 32, 1, false, split_mxfp4 },
-};
-
 /* GGUF's layout of mxfp4 has other bytes. */
 static int split_of(const struct k_qtype *t)
 {
@@ -93,22 +70,23 @@ static int module_of(const struct k_entry *e, int64_t unit, char *name, size_t n
 }
 
 /* weight_shape, values, scales. */
-static int add_split(struct k_st_plan *p, const struct k_entry *e, int64_t unit, const struct k_st_split *s, struct k_err *err)
+static int add_split(struct k_st_plan *p, const struct k_entry *e, int64_t unit, const struct k_st_from *f, struct k_err *err)
 {
+	const struct k_st_split *s = f->split;
 	int64_t rows = k_entry_rows(e), cols = k_entry_cols(e);
 	bool wide = (e->form && strcmp(e->form, "ct.i64") == 0) || rows > INT32_MAX || cols > INT32_MAX;
 	struct k_st_part shape = { .dtype = wide ? "I64" : "I32", .ndim = 1, .shape = { 2 }, .bytes = wide ? 16 : 8 };
 	struct k_st_part values = { .dtype = s->value_dtype, .ndim = 2, .shape = { rows, cols / s->cols_per_value } };
-	struct k_st_part scales = { .dtype = s->scale_dtype, .ndim = 2, .shape = { k_div_up(rows, s->scale_rows), k_div_up(cols, s->scale_cols) } };
+	struct k_st_part scales = { .dtype = f->scale->st_dtype, .ndim = 2, .shape = { k_div_up(rows, s->scale_rows), k_st_scale_cols(s, cols) } };
 	char module[MOST_NAME + 32];
 
 	if (module_of(e, unit, module, sizeof(module), err) < 0)
 		return err->code;
 	values.bytes = (uint64_t)values.shape[0] * (uint64_t)values.shape[1] * (uint64_t)s->value_bytes;
-	scales.bytes = (uint64_t)scales.shape[0] * (uint64_t)scales.shape[1] * (uint64_t)s->scale_bytes;
+	scales.bytes = (uint64_t)scales.shape[0] * (uint64_t)scales.shape[1] * (uint64_t)f->scale->elem_bytes;
 	shape.name = k_arena_printf(&p->arena, "%s.weight_shape", module);
 	values.name = k_arena_printf(&p->arena, "%s%s", module, s->values);
-	scales.name = k_arena_printf(&p->arena, "%s%s", module, s->scales);
+	scales.name = k_arena_printf(&p->arena, "%s%s", module, p->mixed ? ".weight_scale" : s->scales);
 	if (!shape.name || !values.name || !scales.name)
 		return k_err_nomem(err, sizeof(module), "the names of tensors");
 	if (s->has_shape && add_part(p, &shape, err) < 0)
@@ -139,7 +117,27 @@ static int choose(const struct k_entry *e, const struct k_write_opts *o, struct 
 		return k_err_set(err, K_EUNSUP, "%.300s is %s, for which safetensors has no type; --dequant expands it", e->name, t->name);
 	f->how = K_ST_SPLIT;
 	f->split = &k_st_splits[split];
+	f->scale = k_qtype_by_dtype(f->split->scale_dtype);
+	if (strcmp(f->split->scale_dtype, "F32") == 0 && e->form && strncmp(e->form, "ct.", 3) == 0)
+		f->scale = k_qtype_find(e->form + 3, NULL);
 	return 0;
+}
+
+/* Several types: a folder's config says of each module which it has. */
+static bool is_mixed(const struct k_ckpt *c, const struct k_write_opts *o)
+{
+	bool has[K_ST_N_SPLITS] = { false };
+	int kinds = 0;
+
+	for (int i = 0; i < c->n_entries && !o->dequant; i++) {
+		int k = c->entries[i].type->plain ? -1 : split_of(c->entries[i].type);
+
+		if (k >= 0 && !has[k] && strcmp(c->entries[i].role, "file") != 0) {
+			has[k] = true;
+			kinds++;
+		}
+	}
+	return kinds > 1;
 }
 
 static int plan_entry(struct k_st_plan *p, int i, const struct k_write_opts *o, struct k_err *err)
@@ -158,9 +156,9 @@ static int plan_entry(struct k_st_plan *p, int i, const struct k_write_opts *o, 
 	if (f->how != K_ST_COPY && !e->type->plain && e->ndim != 2 + stack && (f->how == K_ST_SPLIT || stack))
 		return k_err_set(err, K_EUNSUP, "%.300s has %d dimensions, wanted %d", e->name, e->ndim, 2 + stack);
 	f->units = stack ? e->shape[0] : 1;
-	f->unit_bytes = f->units ? e->bytes / (uint64_t)f->units : 0;
+	f->part = p->n_parts;
 	for (int64_t u = 0; u < f->units; u++) {
-		r = f->how == K_ST_SPLIT ? add_split(p, e, u, f->split, err) : add_plain(p, e, u, f->to, err);
+		r = f->how == K_ST_SPLIT ? add_split(p, e, u, f, err) : add_plain(p, e, u, f->to, err);
 		if (r < 0)
 			return r;
 	}
@@ -208,8 +206,6 @@ static struct k_st_shard *new_shard(struct k_st_plan *p, int64_t first, struct k
 	return &p->shards[p->n_shards++];
 }
 
-static int parts_of(const struct k_st_from *f) { return f->how == K_ST_SPLIT ? 2 + f->split->has_shape : 1; }
-
 /* A unit goes into the shard that is open while it fits; one that is larger than a shard has one for itself. */
 static int cut(struct k_st_plan *p, uint64_t shard_size, struct k_err *err)
 {
@@ -218,7 +214,7 @@ static int cut(struct k_st_plan *p, uint64_t shard_size, struct k_err *err)
 
 	for (int i = 0; s && i < p->c->n_entries; i++)
 		for (int64_t u = 0; s && u < p->from[i].units; u++) {
-			int n = parts_of(&p->from[i]);
+			int n = k_st_parts_of(&p->from[i]);
 			uint64_t bytes = 0;
 
 			for (int k = 0; k < n; k++)
@@ -227,6 +223,7 @@ static int cut(struct k_st_plan *p, uint64_t shard_size, struct k_err *err)
 				s = new_shard(p, at, err);
 			for (int k = 0; s && k < n; k++, at++) {
 				p->parts[at].begin = s->bytes;
+				p->parts[at].shard = (int)p->n_shards - 1;
 				s->bytes += p->parts[at].bytes;
 				s->n++;
 			}
@@ -243,6 +240,7 @@ int k_st_plan_new(struct k_st_plan **out, struct k_ckpt *c, const struct k_write
 	if (!p)
 		return k_err_nomem(err, sizeof(*p), "a plan");
 	p->c = c;
+	p->mixed = shard_size && is_mixed(c, o);
 	k_arena_init(&p->arena);
 	p->from = k_calloc((size_t)c->n_entries + 1, sizeof(*p->from));
 	if (!p->from)

@@ -23,7 +23,7 @@ struct k_certificate {
 	const struct k_stream *s;
 	const struct k_ctx *ctx;
 	struct k_sink *sink;
-	struct k_sha256 *src[2], *dst[2];
+	struct k_sha256 *src[K_PARTS], *dst[2];
 	int entry;                      /* -1: no unit is open */
 	int64_t slice, lost;
 	double largest;
@@ -59,7 +59,8 @@ static const struct apart aparts[] = {
 static const struct apart *apart_of(const struct k_raw *raw)
 {
 	for (size_t i = 0; i < K_LEN(aparts); i++)
-		if (strcmp(raw->type->name, aparts[i].type) == 0 && strcmp(raw->type->layout, "gguf") != 0)
+		if (raw->parts->read == k_raw_read_planes && strcmp(raw->type->name, aparts[i].type) == 0 &&
+		    raw->parts->of[K_PART_SCALES]->type->elem_bytes == aparts[i].scale_bytes)
 			return &aparts[i];
 	return NULL;
 }
@@ -67,7 +68,7 @@ static const struct apart *apart_of(const struct k_raw *raw)
 /* Do the digests of the source run along with the blocks? raw NULL: a container, whose bytes are the blocks'. */
 static bool runs_along(const struct k_raw *raw)
 {
-	return !raw || (!raw->part[0] ? raw->row_order == NULL : apart_of(raw) != NULL);
+	return !raw || (!raw->parts ? raw->row_order == NULL : apart_of(raw) != NULL);
 }
 
 static int add_apart(struct k_certificate *c, const struct apart *a, const struct k_block *b, struct k_err *err)
@@ -135,8 +136,8 @@ static int put_sources(struct k_certificate *c, struct k_buf *b, const struct k_
 	bool along = runs_along(raw);
 
 	k_buf_puts(b, ", \"source\": [");
-	for (int i = 0; i < 2; i++) {
-		const struct k_raw *part = raw && raw->part[0] ? raw->part[i] : i ? NULL : raw;
+	for (int i = 0; i < K_PARTS; i++) {
+		const struct k_raw *part = raw && raw->parts ? raw->parts->of[i] : i ? NULL : raw;
 
 		if (!part && (i || raw))
 			continue;
@@ -263,10 +264,10 @@ static void open_unit(struct k_certificate *c, const struct k_block *b)
 	c->slice = b->slice;
 	c->lost = 0;
 	c->largest = 0;
-	for (int i = 0; c->sink && i < 2; i++) {
+	for (int i = 0; c->sink && i < K_PARTS; i++)
 		k_sha256_reset(c->src[i]);
+	for (int i = 0; c->sink && i < 2; i++)
 		k_sha256_reset(c->dst[i]);
-	}
 }
 
 static void compare(struct k_certificate *c, const struct k_block *b)
@@ -306,7 +307,7 @@ static int see(void *arg, const struct k_block *b, struct k_err *err)
 		compare(c, b);
 	if (c->sink) {
 		raw = k_import_raw(c->s->in, b->entry, stack ? b->slice : 0);
-		if (raw && raw->part[0] && apart_of(raw)) {
+		if (raw && raw->parts && apart_of(raw)) {
 			if (add_apart(c, apart_of(raw), b, err) < 0)
 				return err->code;
 		} else if (runs_along(raw)) {
@@ -341,11 +342,10 @@ int k_certificate_open(struct k_certificate **out, const struct k_certificate_op
 	c->s = s;
 	c->ctx = ctx;
 	c->entry = -1;
-	for (int i = 0; r == 0 && o->path && i < 2; i++) {
+	for (int i = 0; r == 0 && o->path && i < K_PARTS; i++)
 		r = k_sha256_new(&c->src[i], err);
-		if (r == 0)
-			r = k_sha256_new(&c->dst[i], err);
-	}
+	for (int i = 0; r == 0 && o->path && i < 2; i++)
+		r = k_sha256_new(&c->dst[i], err);
 	if (r == 0 && o->path)
 		r = k_sink_open(&c->sink, o->path, err);
 	if (r < 0) {
@@ -386,10 +386,10 @@ void k_certificate_free(struct k_certificate *c)
 {
 	if (!c)
 		return;
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < K_PARTS; i++)
 		k_sha256_free(c->src[i]);
+	for (int i = 0; i < 2; i++)
 		k_sha256_free(c->dst[i]);
-	}
 	k_sink_close(c->sink);
 	k_free(c->planes);
 	k_free(c);

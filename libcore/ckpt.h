@@ -24,7 +24,7 @@ struct k_entry {
 	int ndim;
 	int64_t shape[K_MAX_DIMS];
 	uint64_t offset, bytes;         /* offset: from the start of the data section (containers) */
-	const char *form;               /* how the source spelt it where a writer must know: "ct.i64" (weight_shape I64); NULL */
+	const char *form;               /* how the source spelt it where a writer must know: "ct.i64" (weight_shape I64), "ct.bf16", "ct.f16" (scales); NULL */
 };
 
 struct k_ckpt {

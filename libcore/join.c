@@ -70,6 +70,13 @@ int k_join_check_scales(const struct k_raw *scale, int64_t rows, int64_t cols, s
 	return k_join_wrong_shape(scale, rows, cols, err);
 }
 
+const char *k_join_scale_form(const struct k_raw *scale)
+{
+	if (scale->ndim != 2)
+		return NULL;
+	return k_join_is(scale, "BF16") ? "ct.bf16" : k_join_is(scale, "F16") ? "ct.f16" : NULL;
+}
+
 static int keep_parts(struct k_join *j, const struct k_raw *at, const struct k_raw_parts *from, struct k_raw_parts **out, struct k_err *err)
 {
 	struct k_arena *arena = &j->set->arena;

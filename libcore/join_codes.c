@@ -180,7 +180,7 @@ int k_join_int8(struct k_join *j, struct k_raw *t, size_t module, const struct k
 	if (r < 0)
 		return r;
 	return k_join_put(j, t, module, type, c.rows, c.cols, &(struct k_raw_parts){ .read = k_raw_read_int8, .of[K_PART_VALUES] = t, .of[K_PART_SCALES] = scales, .of[K_PART_ZEROS] = zeros,
-		.bits = 8, .group = c.group }, NULL, err);
+		.bits = 8, .group = c.group }, strcmp(type->name, "i8row") == 0 ? k_join_scale_form(scales) : NULL, err);
 }
 
 /* --- GPTQ, AWQ ---------------------------------------------------------------------------------------------------------------- */

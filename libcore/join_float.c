@@ -28,7 +28,7 @@ static int put(struct k_join *j, struct k_raw *t, size_t module, const char *typ
 {
 	struct k_raw_parts parts = { .read = k_raw_read_planes, .of[K_PART_VALUES] = t, .of[K_PART_SCALES] = scales, .of[K_PART_DIVISOR] = divisor };
 
-	return k_join_put(j, t, module, k_qtype_for(type, rows, cols), rows, cols, &parts, NULL, err);
+	return k_join_put(j, t, module, k_qtype_for(type, rows, cols), rows, cols, &parts, strcmp(type, "fp8row") == 0 ? k_join_scale_form(scales) : NULL, err);
 }
 
 /* --- FP8 -------------------------------------------------------------------------------------------------------------------- */

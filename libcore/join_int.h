@@ -72,6 +72,9 @@ int k_join_check_scales(const struct k_raw *scale, int64_t rows, int64_t cols, s
 int k_join_put(struct k_join *j, struct k_raw *at, size_t module, const struct k_qtype *type, int64_t rows, int64_t cols,
 	const struct k_raw_parts *parts, const char *form, struct k_err *err) K_MUST_USE;
 
+/* The form of f32 scales that were something else, one a row; NULL. */
+const char *k_join_scale_form(const struct k_raw *scale);
+
 /* t is the tensor of codes. */
 int k_join_packed(struct k_join *j, struct k_raw *t, size_t module, const struct k_scheme *s, struct k_err *err) K_MUST_USE;
 int k_join_int8(struct k_join *j, struct k_raw *t, size_t module, const struct k_scheme *s, struct k_err *err) K_MUST_USE;

@@ -6,7 +6,7 @@
 #include "libcore/map.h"
 
 static const char *const roles[] = { "experts", "shared", "router", "attn", "kda", "embed", "head", "dense", "norm", "file", "other" };
-static const char *const forms[] = { "ct.i64" };
+static const char *const forms[] = { "ct.i64", "ct.bf16", "ct.f16" };
 static const char *const entry_members[] = { "name", "role", "type", "layout", "shape", "offset", "bytes", "source", "form" };
 static const char *const head_members[] = { "kmf", "arch", "config", "entries", "history" };
 

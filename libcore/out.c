@@ -123,9 +123,7 @@ static int make_folder(struct k_out *o, struct k_err *err)
 		return k_err_nomem(err, 64, "a file name");
 	if (!o->opts.resume && k_path_remove_dir(o->unfinished, err) < 0)
 		return err->code;
-	if (mkdir(o->unfinished, 0777) < 0 && errno != EEXIST)
-		return k_err_io(err, "cannot write '%s'", o->path);
-	return 0;
+	return k_path_is_dir(o->unfinished) ? 0 : k_make_dir(o->unfinished, err);
 }
 
 static int open_journal(struct k_out *o, struct k_err *err)

@@ -30,7 +30,7 @@ MAGIC = b"\x89KMF\r\n\x1a\n"
 FIXED, HEAD_MAX, DATA_MAX, LEAF_MAX, PIECE = 64, 1 << 30, 1 << 60, 1 << 21, 1 << 20
 PACKED, DELTA = 1, 2
 ROLES = "experts shared router attn kda embed head dense norm file other".split()
-FORMS = (None, "ct.i64")
+FORMS = (None, "ct.i64", "ct.bf16", "ct.f16")
 BIG_ENDIAN = sys.byteorder == "big"
 
 

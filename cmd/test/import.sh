@@ -4,13 +4,26 @@
 . "$(dirname "$0")/lib.sh"
 make=cmd/test/import_make.py
 down=model.layers.0.mlp.down_proj.weight
-mkdir "$T/in" "$T/has" && python3 $make make "$T/in" || { fail setup "$make"; finish; }
+kept=()
+mkdir "$T/in" "$T/has" "$T/out" && python3 $make make "$T/in" || { fail setup "$make"; finish; }
 while read -r case type; do
 	kconvert "$T/in/$case" -o "$T/a.kmf" 2> "$T/.err" || { fail "$case" "$(tail -n 1 "$T/.err")"; continue; }
 	kls "$T/a.kmf" --json > "$T/list"
 	if [ "$(grep -c "\"type\": *\"$type\"" "$T/list")" -eq 1 ]; then ok "$case is $type"; else fail "$case" "no entry of type $type"; fi
 	kconvert "$T/a.kmf" --dequant --dtype f32 --to safetensors -o "$T/has/$case" || fail "$case" "does not expand"
 	kls "$T/a.kmf" --dump $down --raw > "$T/blocks" && kls "$T/in/$case" --dump $down --raw > "$T/rows" 2> "$T/.err" && same "$case: row by row" "$T/blocks" "$T/rows"
+	# A folder of what has a spelling in safetensors, and what that folder holds.
+	case $type in *z32|q8_0|nvfp4) continue ;; esac
+	kconvert "$T/a.kmf" --to hf -o "$T/out/$case" && kconvert "$T/out/$case" --dequant --dtype f32 --to safetensors -o "$T/out/$case.has" &&
+		same "$case: through a folder" "$T/has/$case" "$T/out/$case.has"
+	case $case in packed-32|int8|int8-f32|fp8-row|fp8-inv|mxfp*) kept+=("$T/in/$case" "$T/out/$case") ;; esac
 done < "$T/in/list"
+python3 $make equal "${kept[@]}" > "$T/wrong" && ok "the same tensors come out" || fail "other tensors come out" "$(head -n 3 "$T/wrong")"
+# Several types in one model: the config says which module has which, and it is read so.
+nano=testdata/nano
+kquant -t i4g32 --rule head=i8row --rule '*.shared_experts.*=fp8b128' --rule dense=mxfp4 $nano -o "$T/m.kmf" && kconvert "$T/m.kmf" --to hf -o "$T/mixed" &&
+	kconvert "$T/mixed" -o "$T/m2.kmf" || fail mixed "exit $?"
+kls --diff "$T/m.kmf" "$T/m2.kmf" 2>&1 | grep -q 'differ in config.json only' && ok "mixed: the same entries" || fail "mixed" "other entries"
+grep -q '"format": *"mixed-precision"' "$T/mixed/config.json" && ok "mixed: announced" || fail "mixed: announced" "no mixed-precision"
 python3 $make same "$T/in" "$T/has" > "$T/wrong" && ok values || fail values "$(head -n 3 "$T/wrong")"
 finish

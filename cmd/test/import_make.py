@@ -3,6 +3,7 @@
 
 import_make.py make DIR      DIR/NAME/ (a folder), DIR/NAME.expect (safetensors, F32), DIR/list: NAME TYPE, a line each
 import_make.py same DIR HAS  are the values of DIR/NAME.expect those of HAS/NAME, bit for bit?
+import_make.py equal A B ..  do the folders A and B hold the same tensors and config?
 import_make.py bad DIR       what must be refused, as testdata/bad has it; rows of EXPECT.tsv on standard output"""
 import json, os, random, struct, sys
 
@@ -347,5 +348,20 @@ def same(want, has):
     sys.exit(wrong > 0)
 
 
+def equal(*folders):
+    """Tensors and config.json of folders, in pairs."""
+    wrong = 0
+    for one, two in zip(folders[::2], folders[1::2]):
+        a, b = read(one + "/model.safetensors"), read(two + "/model.safetensors")
+        for k in set(a) | set(b):
+            if a.get(k) != b.get(k):
+                wrong += 1
+                print(two, k, [x and x[:2] for x in (a.get(k), b.get(k))])
+        if json.load(open(one + "/config.json")) != json.load(open(two + "/config.json")):
+            wrong += 1
+            print(two, "config.json")
+    sys.exit(wrong > 0)
+
+
 if __name__ == "__main__":
-    {"make": make, "bad": make_bad, "same": same}[sys.argv[1]](*sys.argv[2:])
+    {"make": make, "bad": make_bad, "same": same, "equal": equal}[sys.argv[1]](*sys.argv[2:])

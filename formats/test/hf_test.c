@@ -112,7 +112,7 @@ static void write_hf(struct k_ckpt *c, const char *path, const struct k_write_op
 {
 	struct k_err err;
 
-	K_CHECK_OK(k_format_find("hf")->write(c, path, o, &no_ctx, &err));
+	K_CHECK_OK(k_same_write("hf", c, path, o, &err));
 }
 
 K_TEST(folders_are_written_as_they_were)
@@ -220,19 +220,19 @@ K_TEST(folder_that_fails_leaves_nothing)
 		K_CHECK_OK(k_entry_size(&e[i], &err));
 	}
 	reads_left = 2;
-	K_CHECK(k_format_find("hf")->write(&c, in_dir("out"), &o, &no_ctx, &err) == K_ETRUNC);
+	K_CHECK(k_same_write("hf", &c, in_dir("out"), &o, &err) == K_ETRUNC);
 	K_CHECK(!k_path_exists(in_dir("out")));
 	K_CHECK(mkdir(in_dir("out"), 0700) == 0);
 	reads_left = 2;
-	K_CHECK(k_format_find("hf")->write(&c, in_dir("out"), &o, &no_ctx, &err) == K_ETRUNC);
+	K_CHECK(k_same_write("hf", &c, in_dir("out"), &o, &err) == K_ETRUNC);
 	K_CHECK(rmdir(in_dir("out")) == 0);
 	reads_left = 3;
-	K_CHECK_OK(k_format_find("hf")->write(&c, in_dir("out"), &o, &no_ctx, &err));
+	K_CHECK_OK(k_same_write("hf", &c, in_dir("out"), &o, &err));
 	K_CHECK(k_path_exists(in_dir("out/model-00003-of-00003.safetensors")));
 	reads_left = 3;
-	K_CHECK(k_format_find("hf")->write(&c, in_dir("out"), &o, &no_ctx, &err) == K_EUSAGE);
+	K_CHECK(k_same_write("hf", &c, in_dir("out"), &o, &err) == K_EUSAGE);
 	K_CHECK(k_path_exists(in_dir("out/config.json")));
-	K_CHECK(k_format_find("hf")->write(&c, "-", &o, &no_ctx, &err) == K_EUSAGE);
+	K_CHECK(k_same_write("hf", &c, "-", &o, &err) == K_EUSAGE);
 	k_files_fini(c.files);
 	k_free(c.files);
 }

@@ -89,7 +89,7 @@ K_TEST(safetensors_example_is_read_and_written)
 	K_CHECK(c->n_entries == 2 && !c->arch && !c->config && !strcmp(c->entries[0].name, "b") && c->entries[1].shape[1] == 2);
 	K_CHECK_OK(k_ckpt_read(c, 0, 0, v, 8, &err));
 	K_CHECK(v[0] == 1 && v[1] == -2);
-	K_CHECK_OK(k_format_find("safetensors")->write(c, in_dir("again"), &keep, &no_ctx, &err));
+	K_CHECK_OK(k_same_write("safetensors", c, in_dir("again"), &keep, &err));
 	k_ckpt_close(c);
 	sha_of(in_dir("again"), hex);
 	K_CHECK(!strcmp(hex, TWO_SHA));
@@ -182,10 +182,10 @@ K_TEST(dtype_that_is_too_small_is_an_error)
 	memcpy(file + 152, big, 8);
 	put(in_dir("big"), file, 168);
 	c = k_same_open(in_dir("big"));
-	K_CHECK(k_format_find("safetensors")->write(c, in_dir("out"), &f16, &no_ctx, &err) == K_EFORMAT);
-	K_CHECK_MSG(strstr(err.msg, " b as f16") && strstr(err.msg, "100000"), "%s", err.msg);
+	K_CHECK(k_same_write("safetensors", c, in_dir("out"), &f16, &err) == K_EFORMAT);
+	K_CHECK_MSG(strstr(err.msg, " b: as f16") && strstr(err.msg, "100000"), "%s", err.msg);
 	K_CHECK(!k_path_exists(in_dir("out")));
-	K_CHECK_OK(k_format_find("safetensors")->write(c, in_dir("out"), &bf16, &no_ctx, &err));
+	K_CHECK_OK(k_same_write("safetensors", c, in_dir("out"), &bf16, &err));
 	d = k_same_open(in_dir("out"));
 	K_CHECK(!strcmp(d->entries[0].type->name, "bf16"));
 	K_CHECK_OK(k_ckpt_read(d, 0, 0, v, 4, &err));
@@ -310,7 +310,7 @@ K_TEST(joined_types_are_split_in_one_pass)
 	char name[80];
 
 	fill_pipe(&p, w);
-	K_CHECK_OK(k_format_find("safetensors")->write(&p.c, in_dir("split"), &keep, &no_ctx, &err));
+	K_CHECK_OK(k_same_write("safetensors", &p.c, in_dir("split"), &keep, &err));
 	K_CHECK(p.at == 5 && p.off == 8);
 	free_pipe(&p);
 	k_rawset_init(&set, "split");
@@ -344,12 +344,12 @@ K_TEST(names_that_would_meet_are_refused)
 
 	fill_pipe(&p, w);
 	p.entries[5].name = "m.gate.weight_packed";
-	K_CHECK(k_format_find("safetensors")->write(&p.c, in_dir("meet"), &keep, &no_ctx, &err) == K_EFORMAT && strstr(err.msg, "m.gate.weight_packed"));
+	K_CHECK(k_same_write("safetensors", &p.c, in_dir("meet"), &keep, &err) == K_EFORMAT && strstr(err.msg, "m.gate.weight_packed"));
 	p.entries[5].name = "__metadata__";
-	K_CHECK(k_format_find("safetensors")->write(&p.c, in_dir("meet"), &keep, &no_ctx, &err) == K_EFORMAT);
+	K_CHECK(k_same_write("safetensors", &p.c, in_dir("meet"), &keep, &err) == K_EFORMAT);
 	p.entries[5].name = "fine";
 	p.entries[3].name = "m.gate";
-	K_CHECK(k_format_find("safetensors")->write(&p.c, in_dir("meet"), &keep, &no_ctx, &err) == K_EUNSUP && strstr(err.msg, "--dequant"));
+	K_CHECK(k_same_write("safetensors", &p.c, in_dir("meet"), &keep, &err) == K_EUNSUP && strstr(err.msg, "--dequant"));
 	K_CHECK(!k_path_exists(in_dir("meet")));
 	free_pipe(&p);
 	free(w);

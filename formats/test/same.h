@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "formats/format.h"
 #include "libcore/import.h"
+#include "libcore/job.h"
 #include "libcore/test.h"
 
 static inline struct k_ckpt *k_same_open(const char *path)
@@ -50,6 +51,23 @@ static inline int k_same_verify(const char *path, struct k_err *err)
 		r = k_ckpt_check_values(c, &ctx, err);
 		k_ckpt_close(c);
 	}
+	return r;
+}
+
+/* kconvert --to FORMAT -o PATH; the code. */
+static inline int k_same_write(const char *format, struct k_ckpt *c, const char *path, const struct k_write_opts *o, struct k_err *err)
+{
+	static const struct k_ctx ctx;
+	const struct k_format *f = k_format_find(format);
+	struct k_job job = { .out = path, .folder = f->folder };
+	struct k_target *t;
+	int r = f->target(&t, c, path, o, &ctx, err);
+
+	if (r < 0)
+		return r;
+	job.stream = (struct k_stream){ .in = c, .target = t, .what = "writing" };
+	r = k_job_run(&job, &ctx, err);
+	k_target_free(t);
 	return r;
 }
 
