@@ -9,16 +9,17 @@
 #include "libcore/job.h"
 #include "libcore/kmf_target.h"
 #include "libcore/recipe.h"
+#include "libcore/rename.h"
 #include "libcore/seal.h"
 
 enum { DTYPE_KEEP, DTYPE_BF16, DTYPE_F16, DTYPE_F32 };
 
 struct args {
 	struct k_common common;
-	const char *out, *to, *spool, *part, *certificate;
+	const char *out, *to, *spool, *part, *certificate, *name_map;
 	uint64_t shard_size;
 	int dtype;
-	bool verify, keep_fp8, dequant, plan, resume, seal, require, lossy;
+	bool verify, keep_fp8, dequant, text_only, plan, resume, seal, require, lossy;
 	struct k_transport transport;
 };
 
@@ -29,6 +30,8 @@ static const struct k_opt opts[] = {
 	K_OPT_WORD(0, "dtype", struct args, dtype, "keep|bf16|f16|f32", "keep", "type of the plain floating tensors; what a narrowing loses is counted and said"),
 	K_OPT_FLAG(0, "keep-fp8", struct args, keep_fp8, "block FP8 stays block FP8 (the default)"),
 	K_OPT_FLAG(0, "dequant", struct args, dequant, "expand INT4, FP8, MXFP4 and GGUF's block types to bf16"),
+	K_OPT_FLAG(0, "text-only", struct args, text_only, "leave out vision towers and projectors; the text model's config and names become the model's"),
+	K_OPT_STR(0, "name-map", struct args, name_map, "FILE", NULL, "rename tensors: lines of FROM TO; what pattern FROM finds in a name becomes TO"),
 	K_OPT_FLAG(0, "plan", struct args, plan, "read only heads; print what would be written, memory and disk; exit 6 if it cannot fit"),
 	K_OPT_STR(0, "certificate", struct args, certificate, "FILE", NULL, "JSON lines: digests of every tensor's source and output, and whether every value was kept"),
 	K_OPT_FLAG(0, "require-lossless", struct args, require, "exit 1 and write nothing when a value is not kept exactly"),
@@ -145,6 +148,7 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 {
 	struct args *a = args;
 	const struct k_format *f = k_format_find(a->to);
+	struct k_renames *renames = NULL;
 	struct k_ckpt *in = NULL;
 	int r;
 
@@ -161,7 +165,13 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 	if (k_transport_check(&a->transport, a->to, a->resume || a->part, err) < 0)
 		return err->code;
 	ctx->spool = a->spool;
-	r = k_transport_open(&a->transport, &in, n_operands, operands, ctx, err);
+	ctx->text_only = a->text_only;
+	r = a->name_map ? k_renames_read(&renames, a->name_map, err) : 0;
+	ctx->renames = renames;
+	if (r == 0)
+		r = k_transport_open(&a->transport, &in, n_operands, operands, ctx, err);
+	k_renames_free(renames);
+	ctx->renames = NULL;
 	if (r == 0)
 		r = strcmp(a->to, "kmf") == 0 ? to_container(a, in, ctx, err) : to_format(a, f, in, ctx, err);
 	k_ckpt_close(in);

@@ -9,6 +9,7 @@
 #include "libcore/import.h"
 #include "libcore/log.h"
 #include "libcore/map.h"
+#include "libcore/rename.h"
 #include "libcore/tokenizer.h"
 #include <stdio.h>
 
@@ -329,6 +330,8 @@ static int open_folder(struct k_ckpt **out, const struct k_format_in *in, struct
 	r = h.set ? read_files(&h) : err->code;
 	if (r == 0)
 		r = read_weights(&h);
+	if (r == 0)
+		r = k_rename(h.set, in->ctx->renames, in->ctx->text_only, err);
 	k_map_fini(&h.names);
 	k_free(h.shards);
 	k_dir_close(in->dir);

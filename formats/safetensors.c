@@ -4,6 +4,7 @@
 #include "formats/format_int.h"
 #include "formats/st.h"
 #include "libcore/import.h"
+#include "libcore/rename.h"
 
 static int taste(const struct k_format_in *in, const void *head, size_t n)
 {
@@ -18,7 +19,7 @@ static int open_file(struct k_ckpt **out, const struct k_format_in *in, struct k
 		k_source_close(in->src);
 		return err->code;
 	}
-	if (k_st_read_head(set, in->src, err) < 0) {
+	if (k_st_read_head(set, in->src, err) < 0 || k_rename(set, in->ctx->renames, in->ctx->text_only, err) < 0) {
 		k_format_free_set(set);
 		return err->code;
 	}

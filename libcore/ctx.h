@@ -11,6 +11,8 @@ struct k_pool;
 
 enum k_act { K_ACT_F32, K_ACT_BF16, K_ACT_INT8 };     /* precision of the activations that enter matrix products */
 
+struct k_renames;
+
 struct k_ctx {
 	struct k_log *log;                      /* never NULL in tools; tests may leave it NULL */
 	struct k_pool *pool;
@@ -20,6 +22,8 @@ struct k_ctx {
 	enum k_act act;
 	const struct k_codec *codec;            /* fast conversions (libcore/qtype.h); NULL: the types' own */
 	const char *spool;                      /* folder for spooled archives, NULL = none */
+	const struct k_renames *renames;        /* libcore/rename.h: for tensors of other people's files; NULL = none */
+	bool text_only;                         /* of a multimodal checkpoint */
 };
 
 /* 0, or K_ECANCEL with a sentence when a signal asked to stop. */

@@ -1,0 +1,63 @@
+#!/bin/bash
+# names.sh: the nested layout of multimodal checkpoints: everything is kept, or the text model alone comes out as it would lie in a
+# folder of its own; tensors with other names, and rules that bring them back.
+. "$(dirname "$0")/lib.sh"
+model=testdata/tiny/kimi-k2-tiny-int4
+cat > "$T/make.py" <<'PY'
+import glob, json, struct, sys
+src, dst, how = sys.argv[1:4]
+import os
+os.makedirs(dst)
+t = {}
+for f in sorted(glob.glob(src + "/*.safetensors")):
+    d = open(f, "rb").read()
+    n, = struct.unpack("<Q", d[:8])
+    for k, v in json.loads(d[8:8 + n]).items():
+        if k != "__metadata__":
+            a, b = v["data_offsets"]
+            t[k] = (v["dtype"], v["shape"], d[8 + n + a:8 + n + b])
+config = json.load(open(src + "/config.json"))
+if how == "nested":
+    t = {"language_model." + k: v for k, v in t.items()}
+    t["vision_tower.patch_embed.proj.weight"] = ("F32", [2, 3], bytes(24))
+    t["mm_projector.proj.0.weight"] = ("BF16", [4], bytes(8))
+    q = config.pop("quantization_config")
+    q["ignore"] = ["language_model.lm_head"] + q["ignore"][1:] + ["re:vision_tower.*", "re:mm_projector.*"]
+    config = dict(architectures=["KimiK25ForConditionalGeneration"], model_type="kimi_k25", text_config=config, vision_config={"depth": 1}, quantization_config=q)
+else:
+    t = {k.replace("model.layers.", "transformer.h."): v for k, v in t.items()}
+if how == "nested":
+    json.dump(config, open(dst + "/config.json", "w"), indent=1)
+for f in os.listdir(src):
+    if not f.startswith("model") and not (f == "config.json" and how == "nested"):
+        open(dst + "/" + f, "wb").write(open(src + "/" + f, "rb").read())
+head, data = {}, b""
+for k, (dt, sh, raw) in t.items():
+    head[k] = {"dtype": dt, "shape": sh, "data_offsets": [len(data), len(data) + len(raw)]}
+    data += raw
+text = json.dumps(head).encode()
+text += b" " * (-len(text) % 8)
+open(dst + "/model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + data)
+PY
+python3 "$T/make.py" $model "$T/nested" nested && python3 "$T/make.py" $model "$T/other" other || { fail setup make.py; finish; }
+kconvert $model -o "$T/want.kmf" || { fail setup "$model"; finish; }
+only_config() { if kls --diff "$2" "$3" > "$T/.out" 2>&1 || grep -q 'differ in config.json only' "$T/.out"; then ok "$1"; else fail "$1" "$(tail -n 1 "$T/.out")"; fi; }
+kconvert "$T/nested" -o "$T/all.kmf" 2> "$T/.err" && kls "$T/all.kmf" --json > "$T/list" || fail nested "$(tail -n 1 "$T/.err")"
+[ "$(grep -c '"role": *"other"' "$T/list")" -eq 2 ] && ok "tower and projector are kept" || fail "tower and projector" "not kept"
+kconvert "$T/all.kmf" --to hf -o "$T/back" && kconvert "$T/back" -o "$T/all2.kmf" 2> "$T/.err" && same "nested: through a folder" "$T/all.kmf" "$T/all2.kmf"
+kconvert --text-only "$T/nested" -o "$T/text.kmf" 2> "$T/.err" && only_config "--text-only" "$T/want.kmf" "$T/text.kmf" || fail "--text-only" "$(tail -n 1 "$T/.err")"
+kconvert --text-only "$T/nested" --to hf -o "$T/text" && python3 - "$T/text/config.json" $model/config.json <<'PY' && ok "its config" || fail "its config" "another one"
+import json, sys
+a, b = (json.load(open(f)) for f in sys.argv[1:])
+qa, qb = a.pop("quantization_config"), b.pop("quantization_config")
+qa["ignore"] = qa["ignore"][:len(qb["ignore"])]
+assert a == b and qa == qb, (qa, qb)
+PY
+exits "other names without rules" 3 kconvert "$T/other" -o "$T/x.kmf"
+printf '# where layers lie\n^transformer\\.h\\.\tmodel.layers.\n' > "$T/map"
+kconvert --name-map "$T/map" "$T/other" -o "$T/renamed.kmf" 2> "$T/.err" && same "--name-map" "$T/want.kmf" "$T/renamed.kmf"
+printf '(x y\n' > "$T/bad"; exits "a pattern that is none" 3 kconvert --name-map "$T/bad" "$T/other" -o "$T/x.kmf"
+printf 'a b c\n' > "$T/bad"; exits "three words" 3 kconvert --name-map "$T/bad" "$T/other" -o "$T/x.kmf"
+printf '.* same\n' > "$T/bad"; exits "one name for all" 3 kconvert --name-map "$T/bad" "$T/other" -o "$T/x.kmf"
+exits "no such file" 5 kconvert --name-map "$T/none" "$T/other" -o "$T/x.kmf"
+finish

@@ -1,0 +1,220 @@
+/* rename.c: see rename.h. */
+#include "libcore/base.h"
+#include "libcore/io.h"
+#include "libcore/rename.h"
+#include "libcore/rx.h"
+
+enum { MOST_RULES = 1000, NAME_BYTES = 1024, MAP_BYTES = 1 << 20 };
+#define INNER "language_model."
+
+struct rule { struct k_rx *rx; char *to; };
+struct k_renames { struct rule v[MOST_RULES]; int n; };
+
+/* --- rules ------------------------------------------------------------------------------------------------------------------ */
+
+void k_renames_free(struct k_renames *r)
+{
+	for (int i = 0; r && i < r->n; i++) {
+		k_rx_free(r->v[i].rx);
+		k_free(r->v[i].to);
+	}
+	k_free(r);
+}
+
+static int read_rule(struct k_renames *r, char *line, const char *path, int number, struct k_err *err)
+{
+	struct rule *one = &r->v[r->n];
+	char *from, *to, *rest;
+
+	from = line + strspn(line, " \t\r");
+	to = from + strcspn(from, " \t\r");
+	if (!*from || *from == '#')
+		return 0;
+	if (r->n == MOST_RULES)
+		return k_err_set(err, K_EUNSUP, "'%s' has more than %d rules", path, MOST_RULES);
+	if (*to)
+		*to++ = 0;
+	to += strspn(to, " \t\r");
+	rest = to + strcspn(to, " \t\r");
+	if (rest[strspn(rest, " \t\r")])
+		return k_err_set(err, K_EFORMAT, "'%s', line %d: wanted FROM TO, got a third word", path, number);
+	*rest = 0;
+	if (k_rx_new(&one->rx, from, 0, err) < 0)
+		return k_err_add(err, "in '%s', line %d", path, number);
+	one->to = k_strdup(to);
+	r->n++;
+	return one->to ? 0 : k_err_nomem(err, strlen(to), "a rule");
+}
+
+int k_renames_read(struct k_renames **out, const char *path, struct k_err *err)
+{
+	struct k_renames *r = k_calloc(1, sizeof(*r));
+	char *line, *next;
+	struct k_buf b;
+	int number = 1, rc;
+
+	*out = NULL;
+	if (!r)
+		return k_err_nomem(err, sizeof(*r), "rules");
+	k_buf_init(&b, 0);
+	rc = k_read_file(path, &b, MAP_BYTES, err);
+	if (rc == 0 && b.len && (memchr(b.data, 0, b.len) || !k_utf8_ok(b.data, b.len)))
+		rc = k_err_set(err, K_EFORMAT, "'%s' is no text, wanted lines of FROM TO", path);
+	k_buf_putc(&b, 0);
+	if (rc == 0)
+		rc = k_buf_ok(&b, path, err);
+	for (line = b.data; rc == 0 && line && *line; line = next, number++) {
+		next = line + strcspn(line, "\n");
+		if (*next)
+			*next++ = 0;
+		rc = read_rule(r, line, path, number, err);
+	}
+	k_buf_fini(&b);
+	if (rc < 0)
+		k_renames_free(r);
+	else
+		*out = r;
+	return rc;
+}
+
+static int apply(struct k_rawset *set, const struct rule *rule, struct k_raw *t, struct k_err *err)
+{
+	size_t len = strlen(t->name), a, b;
+	int r = k_rx_find(rule->rx, t->name, len, 0, &a, &b, err);
+
+	if (r <= 0)
+		return r;
+	if (len - (b - a) + strlen(rule->to) > NAME_BYTES || len - (b - a) + strlen(rule->to) == 0)
+		return k_err_set(err, K_EUNSUP, "'%s': a rule makes the name of %s empty or longer than %d bytes", t->file, t->name, NAME_BYTES);
+	t->name = k_arena_printf(&set->arena, "%.*s%s%s", (int)a, t->name, rule->to, t->name + b);
+	return t->name ? 0 : k_err_nomem(err, len, "a name");
+}
+
+/* --- the text model ----------------------------------------------------------------------------------------------------------- */
+
+static bool begins(const char *s, const char *with) { return strncmp(s, with, strlen(with)) == 0; }
+
+/* Module names in quantization_config lose the prefix, written plain or as a pattern. */
+static int strip_names(struct k_json *obj, const char *key)
+{
+	static const char *const prefixes[] = { "re:^language_model\\.", "re:language_model\\.", "re:^" INNER, "re:" INNER, INNER };
+	const struct k_json *list = k_json_find(obj, key);
+	struct k_json *made = k_json_array();
+	int r = made ? 0 : -1;
+
+	for (size_t i = 0; r == 0 && i < k_json_len(list); i++) {
+		const char *s = k_json_string(k_json_at(list, i));
+		char text[NAME_BYTES];
+		size_t k = 0;
+
+		while (s && k < K_LEN(prefixes) && !begins(s, prefixes[k]))
+			k++;
+		if (!s || k == K_LEN(prefixes) || strlen(s) >= sizeof(text)) {
+			r = k_json_push(made, k_json_keep(k_json_at(list, i)));
+			continue;
+		}
+		strcpy(text, k + 1 == K_LEN(prefixes) ? "" : "re:");
+		strcat(text, s + strlen(prefixes[k]));
+		r = k_json_push(made, k_json_new_string(text, strlen(text)));
+	}
+	if (r == 0 && k_json_kind(list) == K_JSON_ARRAY)
+		return k_json_set(obj, key, made);
+	k_json_free(made);
+	return r;
+}
+
+static int text_quantization(struct k_json *text, const struct k_json *config)
+{
+	const struct k_json *q = k_json_find(config, "quantization_config");
+	struct k_json *copy, *groups, *g;
+	const char *key;
+	void *it = NULL;
+	int r;
+
+	if (k_json_kind(q) == K_JSON_NULL)
+		q = k_json_find(text, "quantization_config");
+	if (k_json_kind(q) != K_JSON_OBJECT)
+		return 0;
+	copy = k_json_copy(q);
+	r = copy ? strip_names(copy, "ignore") : -1;
+	groups = k_json_find(copy, "config_groups");
+	while (r == 0 && k_json_next(groups, &it, &key, &g))
+		r = k_json_kind(g) == K_JSON_OBJECT ? strip_names(g, "targets") : 0;
+	if (r == 0)
+		return k_json_set(text, "quantization_config", copy);
+	k_json_free(copy);
+	return r;
+}
+
+/* Is there one? Then it takes the place of the whole. */
+static int text_config(struct k_rawset *set, bool *there, struct k_err *err)
+{
+	struct k_file *f = (struct k_file *)(uintptr_t)k_files_find(&set->files, "config.json");
+	struct k_json *config = NULL, *text;
+	struct k_buf b;
+	char *data;
+	size_t len;
+	int r = f ? k_json_parse(&config, f->data, f->len, K_JSON_STRICT, "config.json", err) : 0;
+
+	if (r < 0)
+		return k_err_add(err, "in '%s'", set->path);
+	text = k_json_copy(k_json_find(config, "text_config"));
+	*there = k_json_kind(text) == K_JSON_OBJECT;
+	if (!*there) {
+		k_json_free(text);
+		k_json_free(config);
+		return 0;
+	}
+	k_buf_init(&b, 0);
+	if (text_quantization(text, config) == 0) {
+		k_json_dump(&b, text, K_JSON_INDENT);
+		k_buf_putc(&b, '\n');
+	}
+	data = k_buf_take(&b, &len);
+	k_json_free(text);
+	k_json_free(config);
+	if (!data || !len) {
+		k_free(data);
+		return k_err_nomem(err, 4096, "the config");
+	}
+	k_free(f->data);
+	f->data = data;
+	f->len = len;
+	return 0;
+}
+
+static int keep_text(struct k_rawset *set, struct k_err *err)
+{
+	static const char *const others[] = { "vision_tower.", "mm_projector.", "vision_model.", "visual.", "multi_modal_projector." };
+	bool nested = false, inner = false;
+	int64_t kept = 0;
+	int r = text_config(set, &nested, err);
+
+	for (int64_t i = 0; i < set->n; i++)
+		inner = inner || begins(set->v[i].name, INNER);
+	for (int64_t i = 0; r == 0 && i < set->n; i++) {
+		struct k_raw *t = &set->v[i];
+		bool other = nested && inner && !begins(t->name, INNER);
+
+		for (size_t k = 0; k < K_LEN(others); k++)
+			other = other || begins(t->name, others[k]);
+		if (other)
+			continue;
+		if (nested && inner)
+			t->name += strlen(INNER);
+		set->v[kept++] = *t;
+	}
+	if (r == 0)
+		set->n = kept;
+	return r;
+}
+
+int k_rename(struct k_rawset *set, const struct k_renames *renames, bool text_only, struct k_err *err)
+{
+	int r = 0;
+
+	for (int k = 0; renames && k < renames->n; k++)
+		for (int64_t i = 0; r == 0 && i < set->n; i++)
+			r = apply(set, &renames->v[k], &set->v[i], err);
+	return r == 0 && text_only ? keep_text(set, err) : r;
+}
