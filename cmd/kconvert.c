@@ -6,6 +6,7 @@
 #include "formats/format.h"
 #include "formats/verify.h"
 #include "libcore/history.h"
+#include "libcore/import.h"
 #include "libcore/job.h"
 #include "libcore/kmf_target.h"
 #include "libcore/recipe.h"
@@ -144,6 +145,17 @@ static int to_container(const struct args *a, struct k_ckpt *in, const struct k_
 	return r;
 }
 
+/* Containers and GGUF have their names already. */
+static int check_names(const struct args *a, const struct k_ckpt *in, struct k_err *err)
+{
+	if (!a->text_only && !a->name_map)
+		return 0;
+	for (int i = 0; i < in->n_entries; i++)
+		if (k_import_raw(in, i, 0) && !in->entries[i].source)
+			return 0;
+	return k_err_set(err, K_EUSAGE, "'%s': --text-only and --name-map are for folders and safetensors files; a container's names were settled when it was made", in->path);
+}
+
 static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
 {
 	struct args *a = args;
@@ -172,6 +184,8 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 		r = k_transport_open(&a->transport, &in, n_operands, operands, ctx, err);
 	k_renames_free(renames);
 	ctx->renames = NULL;
+	if (r == 0)
+		r = check_names(a, in, err);
 	if (r == 0)
 		r = strcmp(a->to, "kmf") == 0 ? to_container(a, in, ctx, err) : to_format(a, f, in, ctx, err);
 	k_ckpt_close(in);

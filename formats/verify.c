@@ -55,13 +55,6 @@ static int match(struct verify *v, const struct k_target *t, struct k_err *err)
 
 /* --- values --------------------------------------------------------------------------------------------------------------- */
 
-static size_t rows_bytes(const struct k_qtype *t, int64_t cols, int64_t n)
-{
-	size_t rest = (size_t)(n % t->granule);
-
-	return (size_t)(n / t->granule) * t->granule_bytes(cols, t->granule) + (rest ? t->granule_bytes(cols, (int)rest) : 0);
-}
-
 /* Types without a formula here (GGUF's that are read only) have one decoder in this program. */
 static void decode(const struct k_qtype *t, const uint8_t *p, int64_t cols, int64_t n, float *dst)
 {
@@ -181,13 +174,13 @@ static int read_rows(void *arg, void *item, struct k_err *err)
 	a = &v->in->entries[v->of[v->entry]];
 	cols = k_entry_cols(b);
 	*s = (struct slot){ v->entry, v->slice, v->row, K_MIN(step_of(a, b), k_entry_rows(b) - v->row), s->a, s->b, s->cap_a, s->cap_b, 0, s->x, s->y, s->cap };
-	n_a = rows_bytes(a->type, cols, s->n);
-	s->n_b = rows_bytes(b->type, cols, s->n);
+	n_a = k_qtype_rows_bytes(a->type, cols, s->n);
+	s->n_b = k_qtype_rows_bytes(b->type, cols, s->n);
 	if (room(&s->a, &s->cap_a, n_a, err) < 0 || room(&s->b, &s->cap_b, s->n_b, err) < 0)
 		return err->code;
-	r = k_ckpt_read(v->in, v->of[v->entry], (uint64_t)s->slice * k_entry_slice_bytes(a) + rows_bytes(a->type, cols, s->row), s->a, n_a, err);
+	r = k_ckpt_read(v->in, v->of[v->entry], (uint64_t)s->slice * k_entry_slice_bytes(a) + k_qtype_rows_bytes(a->type, cols, s->row), s->a, n_a, err);
 	if (r == 0)
-		r = k_ckpt_take(v->out, v->entry, (uint64_t)s->slice * k_entry_slice_bytes(b) + rows_bytes(b->type, cols, s->row), s->b, s->n_b, err);
+		r = k_ckpt_take(v->out, v->entry, (uint64_t)s->slice * k_entry_slice_bytes(b) + k_qtype_rows_bytes(b->type, cols, s->row), s->b, s->n_b, err);
 	v->row += s->n;
 	return r < 0 ? r : 1;
 }

@@ -149,6 +149,16 @@ int k_ckpt_seen(struct k_ckpt *c, int i, uint64_t off, const void *p, size_t n, 
 	return 0;
 }
 
+int k_ckpt_leaf(struct k_ckpt *c, int i, uint64_t off, const uint8_t digest[32], struct k_err *err)
+{
+	struct k_leaves l;
+
+	if (!c->ops->leaf)
+		return 0;
+	k_entry_leaves(&c->entries[i], &l);
+	return c->ops->leaf(c, i, k_leaf_of(&l, off), digest, err);
+}
+
 /* Adds to the running digest what continues it; a leaf that is entered in its middle is left alone. */
 static int follow(struct k_ckpt *c, int i, uint64_t off, const char *p, size_t n, struct k_err *err)
 {

@@ -74,6 +74,8 @@ int k_ckpt_unpack(struct k_ckpt *c, int i, uint64_t off, void *p, size_t n, stru
 /* Compares bytes [off, off + n) of entry i, which are whole leaves, with the digests: for many threads. K_ECHECK names tensor, expert
  * and rows. */
 int k_ckpt_seen(struct k_ckpt *c, int i, uint64_t off, const void *p, size_t n, struct k_err *err) K_MUST_USE;
+/* The same where the digest of the leaf that begins at off is known. */
+int k_ckpt_leaf(struct k_ckpt *c, int i, uint64_t off, const uint8_t digest[32], struct k_err *err) K_MUST_USE;
 /* Reads, and compares each leaf that was read in order with its digest: for one thread and any cuts. */
 int k_ckpt_take(struct k_ckpt *c, int i, uint64_t off, void *dst, size_t n, struct k_err *err) K_MUST_USE;
 int k_ckpt_finish(struct k_ckpt *c, struct k_err *err) K_MUST_USE;

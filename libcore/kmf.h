@@ -53,6 +53,8 @@ int k_kmf_plan_new(struct k_kmf_plan **out, const struct k_kmf_head *head, struc
 void k_kmf_plan_free(struct k_kmf_plan *p);             /* takes NULL */
 /* Digests of bytes [off, off + n) of an entry, which are whole leaves. Any thread, any order. */
 int k_kmf_plan_note(struct k_kmf_plan *p, int entry, uint64_t off, const void *bytes, size_t n, struct k_err *err) K_MUST_USE;
+/* The same where the digest of the leaf that begins at off is known. */
+void k_kmf_plan_note_leaf(struct k_kmf_plan *p, int entry, uint64_t off, const uint8_t digest[32]);
 /* The digest of an entry all of whose leaves were noted. */
 int k_kmf_plan_digest(const struct k_kmf_plan *p, int entry, uint8_t out[32], struct k_err *err) K_MUST_USE;
 /* Appends the trailer and the end mark, for trailer_at; everything was noted. */

@@ -15,24 +15,6 @@ struct kmf {
 
 /* --- rows --------------------------------------------------------------------------------------------------------------- */
 
-static size_t rows_bytes(const struct k_qtype *t, int64_t cols, int64_t n)
-{
-	size_t rest = (size_t)(n % t->granule);
-
-	return (size_t)(n / t->granule) * t->granule_bytes(cols, t->granule) + (rest ? t->granule_bytes(cols, (int)rest) : 0);
-}
-
-static void unpack(const struct k_qtype *t, const uint8_t *src, float *dst, int64_t cols, int64_t rows)
-{
-	size_t step = t->granule_bytes(cols, t->granule);
-
-	for (int64_t r = 0; r < rows; r++, dst += cols) {
-		int64_t g = r / t->granule, in = rows - g * t->granule;
-
-		t->dequant(dst, src + (size_t)g * step, cols, (int)K_MIN(in, (int64_t)t->granule), (int)(r % t->granule));
-	}
-}
-
 static int pack(const struct k_qtype *t, uint8_t *dst, const float *src, int64_t cols, int64_t rows, const struct k_quant_opts *q, struct k_err *err)
 {
 	size_t step = t->granule_bytes(cols, t->granule);
@@ -62,8 +44,8 @@ int k_kmf_convert(const struct k_qtype *to, void *dst, const struct k_qtype *fro
 	for (int64_t row = 0; r == 0 && row < rows; row += step) {
 		int64_t n = K_MIN(step, rows - row);
 
-		unpack(from, (const uint8_t *)src + rows_bytes(from, cols, row), some, cols, n);
-		r = pack(to, (uint8_t *)dst + rows_bytes(to, cols, row), some, cols, n, q, err);
+		k_qtype_unpack(from, (const uint8_t *)src + k_qtype_rows_bytes(from, cols, row), some, cols, n);
+		r = pack(to, (uint8_t *)dst + k_qtype_rows_bytes(to, cols, row), some, cols, n, q, err);
 		if (r < 0 && row)
 			r = k_err_add(err, "counted from row %lld", (long long)row);
 	}
@@ -97,7 +79,7 @@ static uint64_t place_of(const struct k_entry *to, const struct k_block *b)
 {
 	if (b->n_rows == 0)
 		return b->off;
-	return (uint64_t)b->slice * k_entry_slice_bytes(to) + rows_bytes(to->type, k_entry_cols(to), b->row);
+	return (uint64_t)b->slice * k_entry_slice_bytes(to) + k_qtype_rows_bytes(to->type, k_entry_cols(to), b->row);
 }
 
 static void place(const struct k_target *t, struct k_block *b)
@@ -107,7 +89,7 @@ static void place(const struct k_target *t, struct k_block *b)
 
 	b->dst[0].file = 0;
 	b->dst[0].at = k->plan->start + to->offset + place_of(to, b);
-	b->dst[0].n = b->n_rows ? rows_bytes(to->type, k_entry_cols(to), b->n_rows) : b->n_src;
+	b->dst[0].n = b->n_rows ? k_qtype_rows_bytes(to->type, k_entry_cols(to), b->n_rows) : b->n_src;
 }
 
 /* Weights of the block's slice, where there are any; the caller frees them. */
@@ -158,13 +140,17 @@ static void decode(const struct k_target *t, struct k_block *b)
 	const struct kmf *k = t->arg;
 	const struct k_entry *to = &k->spec.out[b->entry];
 
-	unpack(to->type, b->dst[0].p, b->after, k_entry_cols(to), b->n_rows);
+	k_qtype_unpack(to->type, b->dst[0].p, b->after, k_entry_cols(to), b->n_rows);
 }
 
 static int note(const struct k_target *t, const struct k_block *b, struct k_err *err)
 {
 	const struct kmf *k = t->arg;
 
+	if (b->leaf) {
+		k_kmf_plan_note_leaf(k->plan, b->entry, b->off, b->leaf);
+		return 0;
+	}
 	return k_kmf_plan_note(k->plan, b->entry, place_of(&k->spec.out[b->entry], b), b->dst[0].p, b->dst[0].n, err);
 }
 

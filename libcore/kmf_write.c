@@ -170,6 +170,14 @@ int k_kmf_plan_note(struct k_kmf_plan *p, int entry, uint64_t off, const void *b
 	return 0;
 }
 
+void k_kmf_plan_note_leaf(struct k_kmf_plan *p, int entry, uint64_t off, const uint8_t digest[32])
+{
+	struct k_leaves l;
+
+	k_entry_leaves(&p->entries[entry], &l);
+	memcpy(p->leaves[p->first[entry] + k_leaf_of(&l, off)], digest, 32);
+}
+
 int k_kmf_plan_digest(const struct k_kmf_plan *p, int entry, uint8_t out[32], struct k_err *err)
 {
 	uint64_t n = p->first[entry + 1] - p->first[entry];

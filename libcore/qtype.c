@@ -126,3 +126,21 @@ int k_qtype_not_finite(const float *x, int64_t cols, int rows, struct k_err *err
 				return k_qtype_bad_value(x[r * cols + c], "value", r, c, err);
 	k_bug("all values are finite");
 }
+
+size_t k_qtype_rows_bytes(const struct k_qtype *t, int64_t cols, int64_t n)
+{
+	int rest = (int)(n % t->granule);
+
+	return (size_t)(n / t->granule) * t->granule_bytes(cols, t->granule) + (rest ? t->granule_bytes(cols, rest) : 0);
+}
+
+void k_qtype_unpack(const struct k_qtype *t, const void *src, float *dst, int64_t cols, int64_t n)
+{
+	size_t step = t->granule_bytes(cols, t->granule);
+
+	for (int64_t r = 0; r < n; r++, dst += cols) {
+		int64_t g = r / t->granule, left = n - g * t->granule;
+
+		t->dequant(dst, (const char *)src + (size_t)g * step, cols, (int)K_MIN(left, (int64_t)t->granule), (int)(r % t->granule));
+	}
+}

@@ -70,6 +70,11 @@ const struct k_qtype *k_qtype_for(const char *name, int64_t rows, int64_t cols);
 /* Bytes of a slice; false on overflow. */
 bool k_qtype_slice_bytes(const struct k_qtype *t, int64_t rows, int64_t cols, uint64_t *out);
 
+/* Bytes of n rows that begin at a granule and end at one, or at the end of the slice. */
+size_t k_qtype_rows_bytes(const struct k_qtype *t, int64_t cols, int64_t n);
+/* The values of such rows: n x cols floats. */
+void k_qtype_unpack(const struct k_qtype *t, const void *src, float *dst, int64_t cols, int64_t n);
+
 /* Bit movement between INT4 g32 layouts; exact. Checkpoint order ("ct"): packed = rows x cols/8 little-endian words, lowest
  * nibble = lowest column, offset binary; scales = rows x cols/32 bf16. rows here: those of one granule. */
 void k_i4g32_from_ct(const struct k_qtype *dst, void *granule, const uint8_t *packed, const uint16_t *scales, int64_t cols, int rows);

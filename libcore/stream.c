@@ -26,6 +26,7 @@ struct slot {
 	struct k_record record;
 	bool differs;                   /* again: not what the journal says */
 	bool copy;                      /* dst[0] is src */
+	uint8_t leaf[32];
 	void *src, *before, *after, *dst[2];
 	size_t cap_src, cap_before, cap_after, cap_dst[2];
 };
@@ -47,14 +48,6 @@ struct run {
 
 /* --- blocks ------------------------------------------------------------------------------------------------------------- */
 
-/* Bytes of n rows that begin at a granule and end at one, or at the end of the slice. */
-static size_t rows_bytes(const struct k_qtype *t, int64_t cols, int64_t n)
-{
-	size_t rest = (size_t)(n % t->granule);
-
-	return (size_t)(n / t->granule) * t->granule_bytes(cols, t->granule) + (rest ? t->granule_bytes(cols, (int)rest) : 0);
-}
-
 /* Rows of a block: whole leaves of the source, whole granules of both sides. All of these are powers of two. */
 static int64_t rows_of_block(const struct k_entry *e, const struct geometry *g)
 {
@@ -63,7 +56,7 @@ static int64_t rows_of_block(const struct k_entry *e, const struct geometry *g)
 
 	leaf = bytes && g->leaves.leaf >= bytes ? (int64_t)(g->leaves.leaf / bytes) * granule : granule;
 	rows = K_MAX(rows, leaf);
-	while (rows < g->rows && rows_bytes(e->type, g->cols, 2 * rows) <= K_BLOCK)
+	while (rows < g->rows && k_qtype_rows_bytes(e->type, g->cols, 2 * rows) <= K_BLOCK)
 		rows *= 2;
 	return rows;
 }
@@ -125,7 +118,7 @@ static void shape(struct run *r, struct slot *x)
 	} else {
 		b->row = (int64_t)(in_slice / e->type->granule_bytes(g->cols, e->type->granule)) * e->type->granule;
 		b->n_rows = K_MIN(g->step, g->rows - b->row);
-		b->n_src = rows_bytes(e->type, g->cols, b->n_rows);
+		b->n_src = k_qtype_rows_bytes(e->type, g->cols, b->n_rows);
 	}
 	b->ends_entry = r->off + b->n_src == e->bytes;
 	b->ends_slice = in_slice + b->n_src >= g->slice_bytes;
@@ -264,17 +257,6 @@ static int read_block(void *arg, void *item, struct k_err *err)
 
 /* --- work ----------------------------------------------------------------------------------------------------------------- */
 
-static void unpack(const struct k_qtype *t, const uint8_t *src, float *dst, int64_t cols, int64_t rows)
-{
-	size_t step = t->granule_bytes(cols, t->granule);
-
-	for (int64_t r = 0; r < rows; r++, dst += cols) {
-		int64_t g = r / t->granule, in = rows - g * t->granule;
-
-		t->dequant(dst, src + (size_t)g * step, cols, (int)K_MIN(in, (int64_t)t->granule), (int)(r % t->granule));
-	}
-}
-
 static int make(struct run *r, struct slot *x, struct k_err *err)
 {
 	const struct k_target *t = r->s->target;
@@ -295,6 +277,10 @@ static int digest(const struct k_block *b, uint8_t out[32], struct k_err *err)
 {
 	struct k_sha256 *h;
 
+	if (b->leaf) {
+		memcpy(out, b->leaf, 32);
+		return 0;
+	}
 	if (b->dst[1].n == 0)
 		return k_sha256_once(b->dst[0].p, b->dst[0].n, out, err);
 	if (k_sha256_new(&h, err) < 0)
@@ -323,6 +309,26 @@ static int judge_old(struct slot *x, struct k_err *err)
 	return 0;
 }
 
+/* Is the source what its digests say? A block that is copied is one leaf on both sides, so its digest is made once. */
+static int check_source(struct run *r, struct slot *x, struct k_err *err)
+{
+	struct k_block *b = &x->b;
+	struct k_ckpt *in = r->s->in;
+	/* Side files were compared when they were read. */
+	bool is_file = strcmp(in->entries[b->entry].role, "file") == 0;
+
+	if (!is_file && k_ckpt_unpack(in, b->entry, b->off, x->src, b->n_src, err) < 0)
+		return err->code;
+	if (!x->copy)
+		return is_file ? 0 : k_ckpt_seen(in, b->entry, b->off, b->src, b->n_src, err);
+	if (!in->ops->leaf && !r->s->target->note)
+		return 0;
+	if (k_sha256_once(b->src, b->n_src, x->leaf, err) < 0)
+		return err->code;
+	b->leaf = x->leaf;
+	return is_file ? 0 : k_ckpt_leaf(in, b->entry, b->off, x->leaf, err);
+}
+
 static int work_block(void *arg, void *item, struct k_err *err)
 {
 	struct run *r = arg;
@@ -330,15 +336,14 @@ static int work_block(void *arg, void *item, struct k_err *err)
 	struct k_block *b = &x->b;
 	const struct k_target *t = r->s->target;
 	const struct k_entry *e = &r->s->in->entries[b->entry];
-	bool has_source = !r->again || r->s->n_watch, is_file = strcmp(e->role, "file") == 0;
+	bool has_source = !r->again || r->s->n_watch;
 
-	if (has_source && !is_file && (k_ckpt_unpack(r->s->in, b->entry, b->off, x->src, b->n_src, err) < 0 ||
-	    k_ckpt_seen(r->s->in, b->entry, b->off, b->src, b->n_src, err) < 0))
+	if (has_source && check_source(r, x, err) < 0)
 		return err->code;
 	if (!b->dst[0].n && !b->dst[1].n)
 		return 0;
 	if (b->before && has_source)
-		unpack(e->type, b->src, b->before, b->n_values / K_MAX(b->n_rows, 1), b->n_rows);
+		k_qtype_unpack(e->type, b->src, b->before, b->n_values / K_MAX(b->n_rows, 1), b->n_rows);
 	if (r->again) {
 		if (x->differs || judge_old(x, err) < 0 || x->differs)
 			return x->differs ? 0 : err->code;

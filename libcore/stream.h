@@ -31,6 +31,7 @@ struct k_block {
 	float *before, *after; int64_t n_values;
 	struct k_plane dst[2];          /* dst[1].n == 0: one plane */
 	bool ends_slice, ends_entry;
+	const uint8_t *leaf;            /* K_CUT_BYTES: SHA-256 of src, which is one leaf; else NULL */
 };
 
 enum k_cut_how {

@@ -103,14 +103,6 @@ static int plan(struct recipe *p, struct k_err *err)
 
 /* --- the bytes ------------------------------------------------------------------------------------------------------------ */
 
-/* Bytes of n rows from a granule on, to the end of one or of the slice. */
-static size_t rows_bytes(const struct k_qtype *t, int64_t cols, int64_t n)
-{
-	int rest = (int)(n % t->granule);
-
-	return (size_t)(n / t->granule) * t->granule_bytes(cols, t->granule) + (rest ? t->granule_bytes(cols, rest) : 0);
-}
-
 static int64_t block_rows(const struct recipe *p, int64_t cols, int64_t rows)
 {
 	int64_t step = 1;
@@ -137,10 +129,10 @@ static int rows_again(struct recipe *p, struct work *w, int64_t slice, int64_t r
 {
 	const struct k_entry *from = &p->source->entries[p->j], *to = &p->model->entries[p->i];
 	int64_t cols = k_entry_cols(to);
-	size_t n = rows_bytes(from->type, cols, rows), m = rows_bytes(to->type, cols, rows);
-	uint64_t off = (uint64_t)slice * k_entry_slice_bytes(to) + rows_bytes(to->type, cols, row);
+	size_t n = k_qtype_rows_bytes(from->type, cols, rows), m = k_qtype_rows_bytes(to->type, cols, rows);
+	uint64_t off = (uint64_t)slice * k_entry_slice_bytes(to) + k_qtype_rows_bytes(to->type, cols, row);
 	uint8_t *have = w->a, *next = w->b, *t;
-	int r = k_ckpt_take(p->source, p->j, (uint64_t)slice * k_entry_slice_bytes(from) + rows_bytes(from->type, cols, row), have, n, err);
+	int r = k_ckpt_take(p->source, p->j, (uint64_t)slice * k_entry_slice_bytes(from) + k_qtype_rows_bytes(from->type, cols, row), have, n, err);
 
 	if (r == 0)
 		k_sha256_add(w->in, have, n);
@@ -169,7 +161,7 @@ static int again(struct recipe *p, struct work *w, const struct k_ctx *ctx, stru
 	int r;
 
 	for (int k = 0; k <= p->n; k++)
-		most = K_MAX(most, rows_bytes(p->types[k], cols, step));
+		most = K_MAX(most, k_qtype_rows_bytes(p->types[k], cols, step));
 	w->a = k_aligned(most + 1);
 	w->b = k_aligned(most + 1);
 	w->want = k_aligned(most + 1);

@@ -23,13 +23,6 @@ static void free_sample(struct sample *s)
 	k_free(s->dst);
 }
 
-static size_t rows_bytes(const struct k_qtype *t, int64_t cols, int64_t n)
-{
-	uint64_t bytes;
-
-	return k_qtype_slice_bytes(t, n, cols, &bytes) ? (size_t)bytes : 0;
-}
-
 /* Rows of a run: whole granules of every type that could be asked for. */
 static int64_t run_rows(const struct k_entry *e)
 {
@@ -42,7 +35,7 @@ static int new_sample(struct sample *s, const struct k_entry *e, struct k_err *e
 {
 	size_t cols = (size_t)k_entry_cols(e), rows = (size_t)run_rows(e), values = rows * cols;
 
-	s->src = k_alloc(rows_bytes(e->type, (int64_t)cols, (int64_t)rows));
+	s->src = k_alloc(k_qtype_rows_bytes(e->type, (int64_t)cols, (int64_t)rows));
 	s->x = k_alloc(values * sizeof(*s->x));
 	s->y = k_alloc(cols * sizeof(*s->y));
 	/* No type that is chosen has more bytes than floats have, but for a scale a row. */
@@ -57,7 +50,7 @@ static void unpack(const struct k_qtype *t, const void *p, int64_t cols, int64_t
 {
 	int64_t first = row - row % t->granule;
 
-	t->dequant(to, (const char *)p + rows_bytes(t, cols, first), cols, (int)K_MIN((int64_t)t->granule, rows - first), (int)(row - first));
+	t->dequant(to, (const char *)p + k_qtype_rows_bytes(t, cols, first), cols, (int)K_MIN((int64_t)t->granule, rows - first), (int)(row - first));
 }
 
 /* Squared error of n rows as type t. */
@@ -65,7 +58,7 @@ static int error_of(const struct k_qtype *t, struct sample *s, int64_t cols, int
 {
 	*out = 0;
 	for (int64_t r = 0; r < n; r += t->granule)
-		if (t->quant((char *)s->dst + rows_bytes(t, cols, r), s->x + r * cols, cols, (int)K_MIN((int64_t)t->granule, n - r), q, err) < 0)
+		if (t->quant((char *)s->dst + k_qtype_rows_bytes(t, cols, r), s->x + r * cols, cols, (int)K_MIN((int64_t)t->granule, n - r), q, err) < 0)
 			return err->code;
 	for (int64_t r = 0; r < n; r++) {
 		unpack(t, s->dst, cols, n, r, s->y);
@@ -83,12 +76,12 @@ static int add_run(const struct k_budget *b, int i, int64_t slice, struct item *
 {
 	const struct k_entry *e = &b->in->entries[i];
 	int64_t cols = k_entry_cols(e), n = run_rows(e), row = (k_entry_rows(e) - n) / 2 / 128 * 128;
-	uint64_t off = (uint64_t)slice * k_entry_slice_bytes(e) + rows_bytes(e->type, cols, row);
+	uint64_t off = (uint64_t)slice * k_entry_slice_bytes(e) + k_qtype_rows_bytes(e->type, cols, row);
 	double sum;
 
-	if (k_ckpt_read(b->in, i, off, s->src, rows_bytes(e->type, cols, n), err) < 0)
+	if (k_ckpt_read(b->in, i, off, s->src, k_qtype_rows_bytes(e->type, cols, n), err) < 0)
 		return err->code;
-	if (k_ckpt_check_block(b->in, i, off, s->src, rows_bytes(e->type, cols, n), err) < 0)
+	if (k_ckpt_check_block(b->in, i, off, s->src, k_qtype_rows_bytes(e->type, cols, n), err) < 0)
 		return err->code;
 	for (int64_t r = 0; r < n; r++)
 		unpack(e->type, s->src, cols, n, r, s->x + r * cols);
