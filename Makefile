@@ -17,7 +17,7 @@ B ?= build
 CC ?= cc
 AR ?= ar
 prefix ?= /usr/local
-release = 0.1.0
+release = 0.2.0
 
 K_VARIANT ?=
 K_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra -ffp-contract=off -fno-strict-aliasing -I. -I$(B)/gen -pthread $(K_VARIANT)

@@ -1,11 +1,12 @@
 #!/bin/sh
-# examples.sh: the examples of every manual page run. They name hf/ (a checkpoint), model.kmf, text.txt; here these are the small models.
+# examples.sh: the examples of every manual page run. They name hf/ and new/ (checkpoints), model.kmf, old.kmf, text.txt; here these are the small models.
 . "$(dirname "$0")/lib.sh"
 root=$(pwd)
 mkdir "$T/ex"
 cp -rL "$root/testdata/nano" "$T/ex/hf"
 head -c 3000 "$root/testdata/nano/eval/prose.txt" > "$T/ex/text.txt"
 "$BIN/kconvert" "$T/ex/hf" -o "$T/ex/model.kmf"
+cp -r "$T/ex/hf" "$T/ex/new" && cp "$T/ex/model.kmf" "$T/ex/old.kmf"
 cp -r "$root/testdata/golden/kimi-linear-tiny" "$T/ex/golden"
 "$BIN/kconvert" "$root/testdata/tiny/kimi-linear-tiny" -o "$T/ex/tiny.kmf"
 printf '{"messages":[{"role":"user","content":"Hello"}],"max_tokens":4}\n' > "$T/ex/requests.jsonl"
