@@ -42,7 +42,6 @@ static int new_sample(struct sample *s, const struct k_entry *e, struct k_err *e
 	s->dst = k_alloc(values * sizeof(float) + 64 * rows);
 	if (s->src && s->x && s->y && s->dst)
 		return 0;
-	free_sample(s);
 	return k_err_nomem(err, 3 * values * sizeof(float), "a sample of a tensor");
 }
 
