@@ -142,11 +142,11 @@ if unshare -m true 2> /dev/null && mkdir "$T/disk" && unshare -m sh -c "mount -t
 	cat > "$T/full" <<'SH'
 mount -t tmpfs -o size=6m none "$1/disk" || exit 77
 kconvert testdata/nano --resume -o "$1/disk/out" 2> "$1/.err"
-[ $? -eq 5 ] && [ ! -e "$1/disk/out" ] || { echo "full: $(tail -n 1 "$1/.err")"; exit 1; }
+case $? in 5|6) ;; *) false ;; esac && [ ! -e "$1/disk/out" ] || { echo "full: $(tail -n 1 "$1/.err")"; exit 1; }
 for size in 10 16 20 80; do
 	mount -o remount,size=${size}m "$1/disk"
 	kconvert testdata/nano --resume -o "$1/disk/out" 2> "$1/.err" && break
-	[ $? -eq 5 ] || { echo "$size MiB: $(tail -n 1 "$1/.err")"; exit 1; }
+	case $? in 5|6) ;; *) echo "$size MiB: $(tail -n 1 "$1/.err")"; exit 1 ;; esac
 done
 cmp "$1/disk/out" "$1/nano.kmf"
 SH
