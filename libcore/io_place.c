@@ -212,7 +212,7 @@ void k_place_close(struct k_place *p)
 /* --- names ---------------------------------------------------------------------------------------- */
 
 /* The folder's entry is data too. One that may be written but not read cannot be synced. */
-static int sync_folder_of(const char *path, struct k_err *err)
+int k_path_sync(const char *path, struct k_err *err)
 {
 	const char *slash = strrchr(path, '/');
 	char *folder = slash ? k_strndup(path, (size_t)(slash - path) + 1) : k_strdup(".");
@@ -233,7 +233,7 @@ int k_path_rename(const char *from, const char *to, struct k_err *err)
 {
 	if (rename(from, to) < 0)
 		return k_err_io(err, "cannot write '%s'", to);
-	return sync_folder_of(to, err);
+	return k_path_sync(to, err);
 }
 
 int k_path_remove(const char *path, struct k_err *err)
@@ -243,12 +243,18 @@ int k_path_remove(const char *path, struct k_err *err)
 
 int k_path_remove_dir(const char *path, struct k_err *err)
 {
-	DIR *d = opendir(path);
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r = 0;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
-	int r = 0;
 
-	if (!d)
-		return errno == ENOENT ? 0 : k_err_io(err, "cannot remove '%s'", path);
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (!d) {
+		r = k_err_io(err, "cannot remove '%s'", path);
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
 	while (r == 0 && (e = readdir(d)) != NULL)
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && unlinkat(dirfd(d), e->d_name, 0) < 0)
 			r = k_err_io(err, "cannot remove '%s/%.200s'", path, e->d_name);

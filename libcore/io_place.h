@@ -28,11 +28,13 @@ int k_place_lock(struct k_place *p, struct k_err *err) K_MUST_USE;
 int k_place_rename(struct k_place *p, const char *to, struct k_err *err) K_MUST_USE;
 void k_place_close(struct k_place *p);                  /* takes NULL */
 
+/* Syncs the folder that path is in: that files are there, and under which names. */
+int k_path_sync(const char *path, struct k_err *err) K_MUST_USE;
 /* Renames, and syncs the folder. */
 int k_path_rename(const char *from, const char *to, struct k_err *err) K_MUST_USE;
 /* Absent is fine. */
 int k_path_remove(const char *path, struct k_err *err) K_MUST_USE;
-/* A folder with files only, and the files. Absent is fine. */
+/* A folder with files only, and the files; no symbolic link to one. Absent is fine. */
 int k_path_remove_dir(const char *path, struct k_err *err) K_MUST_USE;
 
 #endif

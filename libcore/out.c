@@ -114,14 +114,13 @@ static int check_folder(const struct k_out *o, struct k_err *err)
 	return k_err_set(err, K_EUSAGE, "'%s' is there and is not empty: wanted a new folder", o->path);
 }
 
+/* What an earlier run left there is of use only where the journal has blocks of it: another layout has other files. */
 static int make_folder(struct k_out *o, struct k_err *err)
 {
-	if (check_folder(o, err) < 0)
-		return err->code;
 	o->unfinished = unfinished_name(o, o->path);
 	if (!o->unfinished)
 		return k_err_nomem(err, 64, "a file name");
-	if (!o->opts.resume && k_path_remove_dir(o->unfinished, err) < 0)
+	if (k_out_done(o) == 0 && k_path_remove_dir(o->unfinished, err) < 0)
 		return err->code;
 	return k_path_is_dir(o->unfinished) ? 0 : k_make_dir(o->unfinished, err);
 }
@@ -154,11 +153,14 @@ static int open_places(struct k_out *o, struct k_err *err)
 		return k_err_nomem(err, strlen(o->opts.path), "a file name");
 	if (!o->opts.folder && stat(o->path, &st) == 0 && S_ISDIR(st.st_mode))
 		return k_err_set(err, K_EUSAGE, "'%s' is a folder, wanted the name of a file to write", o->path);
+	if (o->opts.folder && check_folder(o, err) < 0)
+		return err->code;
+	/* First of all: what another process writes, or the journal of another conversion has, is not touched. */
+	if ((o->opts.resume || o->opts.n_parts) && open_journal(o, err) < 0)
+		return err->code;
 	if (o->opts.folder && make_folder(o, err) < 0)
 		return err->code;
-	if (name_files(o, err) < 0)
-		return err->code;
-	return o->opts.resume || o->opts.n_parts ? open_journal(o, err) : 0;
+	return name_files(o, err);
 }
 
 int k_out_open(struct k_out **out, const struct k_out_opts *opts, const struct k_out_file *files, int n_files, struct k_err *err)
@@ -238,17 +240,32 @@ static int enter_file(struct k_out *o, int i, struct k_err *err)
 	return 0;
 }
 
+/* Does file i have bytes that are kept? Files are filled in order. Those of parts belong to other processes too. */
+static int is_begun(struct k_out *o, int i, bool *begun, struct k_err *err)
+{
+	struct k_record last;
+
+	*begun = !o->journal || o->opts.n_parts;
+	if (*begun || k_out_done(o) == 0)
+		return 0;
+	if (k_out_get(o, k_out_done(o) - 1, &last, err) < 0)
+		return err->code;
+	*begun = last.file >= i;
+	return 0;
+}
+
 /* For writing: its length and its constants are there. What an earlier run left without a record is overwritten, but what lies
  * between the places that are written has to be zeros. */
 static int make_file(struct k_out *o, int i, struct k_err *err)
 {
 	struct file *f = &o->files[i];
+	bool begun;
 
 	if (enter_file(o, i, err) < 0)
 		return err->code;
 	if (f->made)
 		return 0;
-	if (o->journal && !o->opts.n_parts && k_journal_n(o->journal) == 0 && k_place_size(o->place, 0, err) < 0)
+	if (is_begun(o, i, &begun, err) < 0 || (!begun && k_place_size(o->place, 0, err) < 0))
 		return err->code;
 	if (k_place_size(o->place, o->specs[i].bytes, err) < 0 || write_consts(o, i, err) < 0)
 		return err->code;
@@ -378,6 +395,8 @@ static int rename_all(struct k_out *o, struct k_err *err)
 	if (o->opts.folder) {
 		k_place_close(o->place);
 		o->place = NULL;
+		if (o->n_files && k_path_sync(o->files[0].unfinished, err) < 0)
+			return err->code;
 		return k_path_rename(o->unfinished, o->path, err);
 	}
 	if (o->n_files == 1) {
@@ -406,7 +425,8 @@ int k_out_commit(struct k_out *o, struct k_err *err)
 	}
 	for (int i = 0; r == 0 && i < o->n_files; i++)
 		r = make_file(o, i, err);
-	if (r == 0)
+	/* A folder may have no file at all. */
+	if (r == 0 && o->place)
 		r = k_place_sync(o->place, err);
 	if (r == 0 && o->opts.n_parts)
 		r = k_journal_end(o->journal, err);
