@@ -204,6 +204,8 @@ int k_journal_read(struct k_journal **out, const char *path, struct k_journal_id
 		return err->code;
 	r = k_place_open(&j->file, path, path, K_PLACE_KEEP, err);
 	if (r == 0)
+		r = k_place_lock(j->file, err);
+	if (r == 0)
 		r = take_head(j, id, err);
 	if (r == 0)
 		r = count(j, err);

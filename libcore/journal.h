@@ -23,7 +23,7 @@ struct k_journal_id { uint8_t key[32]; uint32_t part, n_parts; };
 /* Opens for writing, locked against other processes. keep: takes what is there when it is of the same id (K_ECHECK when of another
  * one or damaged); else, and where nothing is there, it begins empty. */
 int k_journal_open(struct k_journal **out, const char *path, const struct k_journal_id *id, bool keep, struct k_err *err) K_MUST_USE;
-/* For reading only, whatever its id is. */
+/* For reading only, whatever its id is; locked too, so that nobody goes on with what is read. */
 int k_journal_read(struct k_journal **out, const char *path, struct k_journal_id *id, struct k_err *err) K_MUST_USE;
 int64_t k_journal_n(const struct k_journal *j);
 int k_journal_get(struct k_journal *j, int64_t i, struct k_record *out, struct k_err *err) K_MUST_USE;

@@ -560,6 +560,10 @@ int k_kmf_open_unfinished(struct k_ckpt **out, struct k_source *src, struct k_er
 
 	if (r == 0 && ((struct kmf *)c->impl)->flags)
 		r = k_err_set(err, K_EUNSUP, "'%s' is packed, and has no unfinished form", c->path);
+	/* Digests have room for what the head says: the file has to have it. */
+	if (r == 0 && (uint64_t)k_source_size(src) < ((struct kmf *)c->impl)->trailer_at)
+		r = k_err_set(err, K_ETRUNC, "'%s': the file has %lld bytes, its data ends at %llu", c->path, (long long)k_source_size(src),
+			(unsigned long long)((struct kmf *)c->impl)->trailer_at);
 	if (r < 0) {
 		k_ckpt_close(c);
 		return r;
