@@ -168,6 +168,12 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 		return k_err_set(err, K_EUSAGE, "--to '%s': wanted kmf, hf, gguf or safetensors", a->to);
 	if (a->keep_fp8 && a->dequant)
 		return k_err_set(err, K_EUSAGE, "--keep-fp8 and --dequant exclude each other");
+	if (a->require && a->lossy)
+		return k_err_set(err, K_EUSAGE, "--require-lossless and --lossy exclude each other");
+	if (a->shard_size && strcmp(a->to, "hf") != 0 && strcmp(a->to, "gguf") != 0)
+		return k_err_set(err, K_EUSAGE, "--shard-size is for hf and gguf: %s is one file", a->to);
+	if (a->seal && (a->out || a->part))
+		return k_err_set(err, K_EUSAGE, "--seal wants the name of the output as its operand, and neither -o nor --part");
 	if (strcmp(a->to, "hf") == 0 && (!a->out || strcmp(a->out, "-") == 0) && !a->plan)
 		return k_err_set(err, K_EUSAGE, "--to hf writes a folder: -o DIR is wanted");
 	if (a->seal)

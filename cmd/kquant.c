@@ -277,6 +277,8 @@ static int check_args(struct args *a, const char *path, struct k_err *err)
 		return k_err_set(err, K_EUSAGE, "--from-qat finds scales itself; it goes with --scale amax7, which is for groups that are on no grid");
 	if (a->ledger && strcmp(a->ledger, "-") == 0 && (!a->out || strcmp(a->out, "-") == 0))
 		return k_err_set(err, K_EUSAGE, "--ledger - and the container cannot both go to standard output; give one of them a file");
+	if (a->ledger && a->certificate && strcmp(a->ledger, "-") == 0 && strcmp(a->certificate, "-") == 0)
+		return k_err_set(err, K_EUSAGE, "--ledger - and --certificate - cannot both go to standard output; give one of them a file");
 	if (strcmp(path, "-") == 0 && (a->resume || a->budget))
 		return k_err_set(err, K_EUSAGE, "--%s wants an input that can be read again: a file or a folder", a->resume ? "resume" : "budget");
 	return 0;

@@ -1,17 +1,19 @@
 /* verify.c: see verify.h. Rows of both sides are read side by side, in steps that are whole granules of both; threads compare them. */
 #include "libcore/base.h"
-#include <math.h>
 #include "formats/verify.h"
 #include "formats/verify_value.h"
 #include "libcore/log.h"
 #include "libcore/pool.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 enum { STEP_BYTES = 2 << 20 };
 
 struct verify {
 	struct k_ckpt *in, *out;
 	const struct k_ctx *ctx;
-	int *of;                        /* entry of in for each of out, -1: a side file */
+	struct pair { int in; int64_t slice; } *of;     /* where in in each entry of out begins; in is -1 for a side file */
 	int entry; int64_t slice, row;  /* of out: next to read */
 	struct k_progress progress;
 };
@@ -32,23 +34,48 @@ static bool is_left_out(const struct k_target *t, int i)
 	return cut.how == K_CUT_SKIP || (t->derived && t->derived(t, i));
 }
 
-/* Every tensor that was to be written is there once, with the shape that it had. */
-static int match(struct verify *v, const struct k_target *t, struct k_err *err)
+/* A safetensors file has no config that would join its experts: there each is a tensor of its own. */
+static struct pair find(const struct k_ckpt *in, const char *name)
+{
+	struct pair p = { k_ckpt_find(in, name), 0 };
+	char stack[1100], unit[1100];
+
+	for (const char *s = name; p.in < 0 && *s; s++) {
+		char *end;
+		long long n = *s >= '0' && *s <= '9' && (s == name || s[-1] == '.') ? strtoll(s, &end, 10) : -1;
+
+		if (n < 0 || snprintf(stack, sizeof(stack), "%.*s*%s", (int)(s - name), name, end) >= (int)sizeof(stack))
+			continue;
+		p = (struct pair){ k_ckpt_find(in, stack), n };
+		if (p.in >= 0 && (n >= k_entry_slices(&in->entries[p.in]) ||
+		    strcmp(k_entry_slice_name(&in->entries[p.in], n, unit, sizeof(unit)), name) != 0))
+			p.in = -1;
+	}
+	return p;
+}
+
+/* Every tensor that was to be written is there once, with the shape that it had; seen counts the slices of each of the source. */
+static int match(struct verify *v, const struct k_target *t, int64_t *seen, struct k_err *err)
 {
 	for (int i = 0; i < v->out->n_entries; i++) {
 		const struct k_entry *o = &v->out->entries[i], *e;
+		bool file = strcmp(o->role, "file") == 0;
 
-		v->of[i] = strcmp(o->role, "file") == 0 ? -1 : k_ckpt_find(v->in, o->name);
-		if (v->of[i] < 0 && strcmp(o->role, "file") != 0)
+		v->of[i] = file ? (struct pair){ -1, 0 } : find(v->in, o->name);
+		if (file)
+			continue;
+		if (v->of[i].in < 0)
 			return k_err_set(err, K_ECHECK, "'%s': %s is no tensor of the source", v->out->path, o->name);
-		e = v->of[i] < 0 ? o : &v->in->entries[v->of[i]];
-		if (k_entry_slices(e) != k_entry_slices(o) || k_entry_rows(e) != k_entry_rows(o) || k_entry_cols(e) != k_entry_cols(o))
+		e = &v->in->entries[v->of[i].in];
+		if ((strcmp(e->name, o->name) == 0 ? k_entry_slices(e) : 1) != k_entry_slices(o) || k_entry_rows(e) != k_entry_rows(o) ||
+		    k_entry_cols(e) != k_entry_cols(o))
 			return k_err_set(err, K_ECHECK, "'%s': %s has another shape than in the source", v->out->path, o->name);
-		if (v->of[i] >= 0 && is_left_out(t, v->of[i]))
-			v->of[i] = -1;
+		seen[v->of[i].in] += k_entry_slices(o);
+		if (is_left_out(t, v->of[i].in))
+			v->of[i].in = -1;
 	}
 	for (int i = 0; i < v->in->n_entries; i++)
-		if (strcmp(v->in->entries[i].role, "file") != 0 && !is_left_out(t, i) && k_ckpt_find(v->out, v->in->entries[i].name) < 0)
+		if (strcmp(v->in->entries[i].role, "file") != 0 && !is_left_out(t, i) && seen[i] != k_entry_slices(&v->in->entries[i]))
 			return k_err_set(err, K_ECHECK, "'%s': %s is missing", v->out->path, v->in->entries[i].name);
 	return 0;
 }
@@ -95,7 +122,7 @@ static int compare(const struct verify *v, const struct slot *s, struct k_err *e
 {
 	const struct k_entry *e = &v->out->entries[s->entry];
 	int64_t cols = k_entry_cols(e), group = e->type->group > 1 ? e->type->group : cols, last = -1;
-	bool wide = e->type->granule > 16, exact = strcmp(e->type->name, v->in->entries[v->of[s->entry]].type->name) == 0;
+	bool wide = e->type->granule > 16, exact = strcmp(e->type->name, v->in->entries[v->of[s->entry].in].type->name) == 0;
 	/* A scale of 128 x 128 values belongs to rows that may not be here: all that is here is taken. */
 	float top = wide ? largest(s->x, s->n * cols) : 0;
 	char name[1100];
@@ -147,7 +174,7 @@ static bool next(struct verify *v)
 	for (; v->entry < v->out->n_entries; v->entry++, v->slice = v->row = 0) {
 		const struct k_entry *e = &v->out->entries[v->entry];
 
-		if (v->of[v->entry] < 0 || e->bytes == 0)
+		if (v->of[v->entry].in < 0 || e->bytes == 0)
 			continue;
 		if (v->row == k_entry_rows(e)) {
 			v->slice++;
@@ -164,6 +191,7 @@ static int read_rows(void *arg, void *item, struct k_err *err)
 	struct verify *v = arg;
 	struct slot *s = item;
 	const struct k_entry *a, *b;
+	struct pair at;
 	size_t n_a;
 	int64_t cols;
 	int r = k_ctx_check(v->ctx, err);
@@ -171,14 +199,15 @@ static int read_rows(void *arg, void *item, struct k_err *err)
 	if (r < 0 || !next(v))
 		return r;
 	b = &v->out->entries[v->entry];
-	a = &v->in->entries[v->of[v->entry]];
+	at = v->of[v->entry];
+	a = &v->in->entries[at.in];
 	cols = k_entry_cols(b);
 	*s = (struct slot){ v->entry, v->slice, v->row, K_MIN(step_of(a, b), k_entry_rows(b) - v->row), s->a, s->b, s->cap_a, s->cap_b, 0, s->x, s->y, s->cap };
 	n_a = k_qtype_rows_bytes(a->type, cols, s->n);
 	s->n_b = k_qtype_rows_bytes(b->type, cols, s->n);
 	if (room(&s->a, &s->cap_a, n_a, err) < 0 || room(&s->b, &s->cap_b, s->n_b, err) < 0)
 		return err->code;
-	r = k_ckpt_read(v->in, v->of[v->entry], (uint64_t)s->slice * k_entry_slice_bytes(a) + k_qtype_rows_bytes(a->type, cols, s->row), s->a, n_a, err);
+	r = k_ckpt_read(v->in, at.in, (uint64_t)(at.slice + s->slice) * k_entry_slice_bytes(a) + k_qtype_rows_bytes(a->type, cols, s->row), s->a, n_a, err);
 	if (r == 0)
 		r = k_ckpt_take(v->out, v->entry, (uint64_t)s->slice * k_entry_slice_bytes(b) + k_qtype_rows_bytes(b->type, cols, s->row), s->b, s->n_b, err);
 	v->row += s->n;
@@ -189,7 +218,7 @@ static int work(void *arg, void *item, struct k_err *err)
 {
 	struct verify *v = arg;
 	struct slot *s = item;
-	const struct k_qtype *a = v->in->entries[v->of[s->entry]].type, *b = v->out->entries[s->entry].type;
+	const struct k_qtype *a = v->in->entries[v->of[s->entry].in].type, *b = v->out->entries[s->entry].type;
 	int64_t cols = k_entry_cols(&v->out->entries[s->entry]);
 	size_t n = (size_t)s->n * (size_t)cols * sizeof(float);
 
@@ -235,14 +264,17 @@ int k_verify(struct k_ckpt *in, const struct k_target *target, const char *path,
 	struct verify v = { .in = in, .ctx = ctx };
 	struct k_pipe pipe = { .item_bytes = sizeof(struct slot), .read = read_rows, .work = work, .write = count, .drop = drop, .arg = &v };
 	uint64_t total = 0;
+	int64_t *seen;
 	int r = k_format_open(&v.out, path, false, ctx, err);
 
 	if (r < 0)
 		return r;
 	v.of = k_calloc((size_t)v.out->n_entries + 1, sizeof(*v.of));
-	r = v.of ? match(&v, target, err) : k_err_nomem(err, (size_t)v.out->n_entries * sizeof(*v.of), "the tensors");
+	seen = k_calloc((size_t)in->n_entries + 1, sizeof(*seen));
+	r = v.of && seen ? match(&v, target, seen, err) : k_err_nomem(err, (size_t)v.out->n_entries * sizeof(*v.of), "the tensors");
+	k_free(seen);
 	for (int i = 0; r == 0 && i < v.out->n_entries; i++)
-		total += v.of[i] < 0 ? 0 : v.out->entries[i].bytes;
+		total += v.of[i].in < 0 ? 0 : v.out->entries[i].bytes;
 	k_progress_begin(&v.progress, ctx->log, "verifying", total, "bytes");
 	if (r == 0)
 		r = k_pool_pipe(ctx->pool, &pipe, err);

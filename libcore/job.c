@@ -152,6 +152,8 @@ int k_job_run(struct k_job *job, const struct k_ctx *ctx, struct k_err *err)
 	struct k_err late;
 	int r;
 
+	if (job->certificate.path && strcmp(job->certificate.path, "-") == 0 && (!job->out || strcmp(job->out, "-") == 0) && !job->plan)
+		return k_err_set(err, K_EUSAGE, "--certificate - and the model cannot both go to standard output; give one of them a file");
 	if (job->plan && job->watch_losses)
 		job->stream.watch[job->stream.n_watch++] = (struct k_watch){ .values = true };
 	if (job->plan || !job->watch_losses)

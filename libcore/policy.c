@@ -71,7 +71,7 @@ static int parse_rule(struct rule *r, const char *text, struct k_err *err)
 /* Vectors and the small things beside the matrices: only a glob reaches them. */
 static bool is_small(const struct k_entry *e)
 {
-	return e->ndim < 2 || k_entry_rows(e) <= 1 || strcmp(e->role, "norm") == 0 || strcmp(e->role, "router") == 0 || strstr(e->name, "conv1d") != NULL;
+	return e->ndim < 2 || k_entry_rows(e) <= 1 || k_entry_cols(e) <= 1 || strcmp(e->role, "norm") == 0 || strcmp(e->role, "router") == 0 || strstr(e->name, "conv1d") != NULL;
 }
 
 static bool matches(const struct rule *r, const struct k_entry *e)

@@ -14,6 +14,8 @@ check 'the sentence names tensor and place' grep -q 'q_a_proj.weight: the value 
 same 'the certificate is complete when the answer is no' "$T/f16.jsonl" "$T/no.jsonl"
 check 'kquant certifies too' kquant "$data/kimi-k2-tiny" --certificate "$T/q.jsonl" -o "$T/q.kmf"
 kconvert "$data/kimi-k2-tiny" -o "$T/k2.kmf"
+exits 'certificate and model into one pipe' 2 kconvert "$data/kimi-k2-tiny" --certificate -
+exits 'certificate and ledger into one pipe' 2 kquant "$data/kimi-k2-tiny" --certificate - --ledger - -o "$T/x.kmf"
 check 'from a container' kconvert "$T/k2.kmf" --certificate "$T/kmf.jsonl" -o "$T/again.kmf"
 for n in 1 2 5; do kconvert -j $n "$data/kimi-k2-tiny" --dtype f16 --certificate "$T/f16.$n.jsonl" -o "$T/x.kmf"; same "$n threads" "$T/f16.jsonl" "$T/f16.$n.jsonl"; done
 

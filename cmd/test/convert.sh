@@ -53,6 +53,9 @@ done
 exits "no input" 5 kconvert /nonexistent/model -o "$T/x.kmf"
 exits "unknown format" 2 kconvert --to npz $nano -o "$T/x.kmf"
 exits "hf to standard output" 2 kconvert --to hf $nano
+exits "shards of a container" 2 kconvert --shard-size 1M $nano -o "$T/x.kmf"
+exits "lossless and lossy" 2 kconvert --require-lossless --lossy $nano -o "$T/x.kmf"
+exits "sealing under another name" 2 kconvert --seal "$T/x.kmf" -o "$T/y.kmf"
 bytes=$(wc -c < "$T/nano.kmf")
 for part in 10 5000 $((bytes / 2)) $((bytes - 1)); do
 	head -c $part "$T/nano.kmf" | kconvert - -o "$T/x.kmf" 2> "$T/.err"

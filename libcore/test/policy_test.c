@@ -9,14 +9,14 @@
 #include <unistd.h>
 
 /* A model in small: an entry of each role, shapes that types like and shapes that they do not. */
-static const struct { const char *name, *role, *type; int ndim; int64_t shape[3]; } model[] = {
+static const struct { const char *name, *role, *type; int ndim; int64_t shape[4]; } model[] = {
 	{ "tokenizer.json", "file", "u8", 1, { 100 } },
 	{ "model.embed_tokens.weight", "embed", "bf16", 2, { 128, 64 } },
 	{ "model.layers.0.input_layernorm.weight", "norm", "bf16", 1, { 64 } },
 	{ "model.layers.0.self_attn.q_proj.weight", "kda", "bf16", 2, { 64, 64 } },
 	{ "model.layers.0.self_attn.q_conv1d.weight", "kda", "bf16", 3, { 64, 1, 4 } },
 	{ "model.layers.0.self_attn.dt_bias", "kda", "f32", 1, { 64 } },
-	{ "model.layers.0.self_attn.A_log", "kda", "f32", 4, { 1 } },
+	{ "model.layers.0.self_attn.A_log", "kda", "f32", 4, { 1, 1, 2, 1 } },
 	{ "model.layers.1.self_attn.o_proj.weight", "attn", "fp8b128", 2, { 64, 200 } },
 	{ "model.layers.0.mlp.down_proj.weight", "dense", "bf16", 2, { 64, 200 } },
 	{ "model.layers.1.mlp.gate.weight", "router", "bf16", 2, { 8, 64 } },
@@ -37,7 +37,7 @@ static void make(struct box *x)
 		struct k_entry *e = &x->in[i];
 		*e = (struct k_entry){ .name = model[i].name, .role = model[i].role, .type = k_qtype_find(model[i].type, NULL), .ndim = model[i].ndim };
 		for (int d = 0; d < e->ndim; d++)
-			e->shape[d] = i == A_LOG ? 1 : model[i].shape[d];
+			e->shape[d] = model[i].shape[d];
 		K_CHECK(e->type && k_entry_size(e, &x->err) == 0);
 	}
 	x->c = (struct k_ckpt){ .path = "model", .arch = "kimi_linear", .n_entries = N, .entries = x->in };
