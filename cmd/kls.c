@@ -89,6 +89,8 @@ static int act(const struct args *a, struct k_ckpt *c, const struct k_ctx *ctx, 
 		return k_kls_tokens(c, &tokens, err);
 	if (a->render)
 		return k_kls_render(c, a->render, a->layout, err);
+	if (c->sequential && (a->dump || a->stats))
+		return k_err_set(err, K_EUSAGE, "--%s wants a file or a folder, not a pipe", a->dump ? "dump" : "stats");
 	if (a->dump)
 		return k_kls_dump(c, a->dump, a->raw, ctx, err);
 	if (a->head)

@@ -53,4 +53,5 @@ PY
 	cat "$T/bad.kmf" | kls --verify - > /dev/null 2> "$T/.err"
 	[ ${PIPESTATUS[1]} -eq 3 ] && ok "the same in a pipe" || fail "a wrong byte at $at in a pipe" "$(cat "$T/.err")"
 done
+for o in --stats '--dump lm_head.weight'; do exits "$o of a pipe" 2 sh -c "kconvert testdata/nano | kls $o -"; done
 finish
