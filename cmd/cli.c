@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MOST_THREADS = 1024 };
@@ -123,6 +124,18 @@ int k_cli_write(const void *p, size_t n, struct k_err *err)
 		rc = k_sink_commit(out, err);
 	k_sink_close(out);
 	return rc;
+}
+
+int k_cli_spares(const char *path, int n_operands, char **operands, struct k_err *err)
+{
+	struct stat out, in;
+
+	if (!path || strcmp(path, "-") == 0 || stat(path, &out) < 0 || !S_ISREG(out.st_mode))
+		return 0;
+	for (int i = 0; i < n_operands; i++)
+		if (stat(operands[i], &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+			return k_err_set(err, K_EUSAGE, "'%s' is the input: what is said about it would take its place", path);
+	return 0;
 }
 
 int k_cli_model(int n_operands, char **operands, const char **out, struct k_err *err)
@@ -291,8 +304,10 @@ static int run_tool(struct k_ctx *ctx, struct k_common *common, int n_operands, 
 {
 	struct k_sink *sink = NULL;
 	struct k_err late;
-	int rc = redirect(&sink, common, err);
+	int rc = k_cli_spares(common->output, n_operands, operands, err);
 
+	if (!rc)
+		rc = redirect(&sink, common, err);
 	if (!rc)
 		rc = k_tool.run(ctx, common, n_operands, operands, err);
 	/* Results are complete also when the answer is no. */

@@ -182,6 +182,8 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 		return k_err_set(err, K_EUSAGE, "--resume and --part want an input that can be read again: a file or a folder");
 	if (k_transport_check(&a->transport, a->to, a->resume || a->part, err) < 0)
 		return err->code;
+	if (k_cli_spares(a->certificate, n_operands, operands, err) < 0)
+		return err->code;
 	ctx->spool = a->spool;
 	ctx->text_only = a->text_only;
 	r = a->name_map ? k_renames_read(&renames, a->name_map, err) : 0;

@@ -301,6 +301,8 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 		r = check_args(a, path, err);
 	if (r < 0)
 		return r;
+	if (k_cli_spares(a->ledger, n_operands, operands, err) < 0 || k_cli_spares(a->certificate, n_operands, operands, err) < 0)
+		return err->code;
 	ctx->spool = a->spool;
 	r = k_format_open(&in, path, false, ctx, err);
 	if (r < 0)

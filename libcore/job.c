@@ -70,7 +70,7 @@ static struct k_plan plan_of(const struct k_job *job, const struct k_ctx *ctx)
 	for (int i = 0; i < in->n_entries; i++)
 		p.bytes_in += in->entries[i].bytes;
 	for (int i = 0; i < t->n_files; i++)
-		p.bytes += t->files[i].bytes;
+		p.bytes += t->files[i].grows ? p.bytes_in : t->files[i].bytes;       /* packed: no more than what it holds */
 	return p;
 }
 

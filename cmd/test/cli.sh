@@ -75,4 +75,10 @@ for t in kconvert kquant; do
 	last_line "$t says that it was stopped" "$t" "signal"
 	if ls "$T/out.$t"* > /dev/null 2>&1; then fail "$t leaves a file" "$(ls "$T")"; else ok "$t leaves no file"; fi
 done
+# What is said about a model must not take its place.
+kconvert testdata/tiny/llama-tiny -o "$T/kept.kmf" && cp "$T/kept.kmf" "$T/copy.kmf"
+exits 'kls -o onto its input' 2 kls "$T/kept.kmf" -o "$T/kept.kmf"
+exits 'a certificate onto the input' 2 kconvert --certificate "$T/kept.kmf" "$T/kept.kmf" -o "$T/x.kmf"
+exits 'a ledger onto the input' 2 kquant --rule dense=i8row --ledger "$T/kept.kmf" "$T/kept.kmf" -o "$T/x.kmf"
+same 'the input is as it was' "$T/kept.kmf" "$T/copy.kmf"
 finish
