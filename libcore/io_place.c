@@ -211,29 +211,51 @@ void k_place_close(struct k_place *p)
 
 /* --- names ---------------------------------------------------------------------------------------- */
 
-/* The folder's entry is data too. One that may be written but not read cannot be synced. */
-int k_path_sync(const char *path, struct k_err *err)
+/* The folder that path is in; *fd -1: one that may be written but not read. */
+static int open_folder_of(const char *path, int *fd, struct k_err *err)
 {
 	const char *slash = strrchr(path, '/');
 	char *folder = slash ? k_strndup(path, (size_t)(slash - path) + 1) : k_strdup(".");
-	int fd, r = 0;
 
 	if (!folder)
 		return k_err_nomem(err, strlen(path), "a file name");
-	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	*fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	k_free(folder);
+	return 0;
+}
+
+/* The folder's entry is data too. Closes fd. */
+static int sync_folder(int fd, const char *path, struct k_err *err)
+{
+	int r = 0;
+
 	if (fd >= 0 && fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP)
 		r = k_err_io(err, "cannot write the folder of '%s'", path);
 	if (fd >= 0)
 		close(fd);
-	k_free(folder);
 	return r;
 }
 
+int k_path_sync(const char *path, struct k_err *err)
+{
+	int fd;
+
+	return open_folder_of(path, &fd, err) < 0 ? err->code : sync_folder(fd, path, err);
+}
+
+/* Once the file has its name nothing may fail for want of memory. */
 int k_path_rename(const char *from, const char *to, struct k_err *err)
 {
-	if (rename(from, to) < 0)
-		return k_err_io(err, "cannot write '%s'", to);
-	return k_path_sync(to, err);
+	int fd, r = open_folder_of(to, &fd, err);
+
+	if (r < 0)
+		return r;
+	if (rename(from, to) == 0)
+		return sync_folder(fd, to, err);
+	r = k_err_io(err, "cannot write '%s'", to);
+	if (fd >= 0)
+		close(fd);
+	return r;
 }
 
 int k_path_remove(const char *path, struct k_err *err)
