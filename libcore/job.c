@@ -1,8 +1,7 @@
 /* job.c: see job.h. */
 #include "libcore/base.h"
-#include <stdio.h>
-#include "libcore/io_place.h"
 #include "libcore/io.h"
+#include "libcore/io_place.h"
 #include "libcore/job.h"
 #include "libcore/plan.h"
 #include <stdio.h>

@@ -159,62 +159,49 @@ static int continue_old(struct k_journal *j, const struct k_journal_id *id, stru
 	return count(j, err);
 }
 
-static struct k_journal *new_journal(const char *path, struct k_err *err)
+/* The file at path, locked against other processes; empty where there was none. */
+static int open_file(struct k_journal **out, const char *path, struct k_err *err)
 {
 	struct k_journal *j = k_calloc(1, sizeof(*j));
+	int r;
 
-	if (j)
-		j->path = k_strdup(path);
-	if (j && j->path)
-		return j;
-	k_free(j);
-	k_err_nomem(err, sizeof(*j), "a journal");
-	return NULL;
+	*out = j;
+	if (!j)
+		return k_err_nomem(err, sizeof(*j), "a journal");
+	j->path = k_strdup(path);
+	r = j->path ? k_place_open(&j->file, path, path, K_PLACE_KEEP, err) : k_err_nomem(err, strlen(path), "a journal");
+	return r < 0 ? r : k_place_lock(j->file, err);
+}
+
+static int opened(struct k_journal **out, struct k_journal *j, int r)
+{
+	*out = r < 0 ? NULL : j;
+	if (r < 0)
+		k_journal_close(j);
+	return r;
 }
 
 int k_journal_open(struct k_journal **out, const char *path, const struct k_journal_id *id, bool keep, struct k_err *err)
 {
-	struct k_journal *j = new_journal(path, err);
-	int r;
+	struct k_journal *j;
+	int r = open_file(&j, path, err);
 
-	*out = NULL;
-	if (!j)
-		return err->code;
-	r = k_place_open(&j->file, path, path, K_PLACE_KEEP, err);
-	if (r == 0)
-		r = k_place_lock(j->file, err);
 	/* A process that died before its first record was written left nothing. */
 	if (r == 0)
 		r = keep && k_place_bytes(j->file) > HEAD ? continue_old(j, id, err) : begin(j, id, err);
-	if (r < 0) {
-		k_journal_close(j);
-		return r;
-	}
-	*out = j;
-	return 0;
+	return opened(out, j, r);
 }
 
 int k_journal_read(struct k_journal **out, const char *path, struct k_journal_id *id, struct k_err *err)
 {
-	struct k_journal *j = new_journal(path, err);
-	int r;
+	struct k_journal *j;
+	int r = open_file(&j, path, err);
 
-	*out = NULL;
-	if (!j)
-		return err->code;
-	r = k_place_open(&j->file, path, path, K_PLACE_KEEP, err);
-	if (r == 0)
-		r = k_place_lock(j->file, err);
 	if (r == 0)
 		r = take_head(j, id, err);
 	if (r == 0)
 		r = count(j, err);
-	if (r < 0) {
-		k_journal_close(j);
-		return r;
-	}
-	*out = j;
-	return 0;
+	return opened(out, j, r);
 }
 
 void k_journal_close(struct k_journal *j)
