@@ -121,6 +121,25 @@ static int act_on_files(const struct args *a, const char *path, struct k_ctx *ct
 	return k_kls_check_sign(&check, path, ctx, err);
 }
 
+/* An option that belongs to an action is nothing without it. */
+static int check_company(const struct args *a, struct k_err *err)
+{
+	const struct { bool given, action; const char *name, *wants; } rows[] = {
+		{ a->raw, a->dump, "--raw", "--dump NAME" },
+		{ a->whole || a->specials || a->ids, a->tokens, a->whole ? "--whole" : a->specials ? "--specials" : "--ids", "--tokens FILE" },
+		{ a->layout, a->render, "--chat-layout", "--render FILE" },
+		{ a->from, a->rederive, "--from", "--rederive NAME" },
+		{ a->shards || a->resign, a->sign, a->shards ? "--shards" : "--resign", "--sign KEY" },
+		{ a->sig || a->copy, a->check_sign, a->sig ? "--sig" : "--copy", "--check-sign PUB" },
+	};
+
+	for (size_t i = 0; i < K_LEN(rows); i++) {
+		if (rows[i].given && !rows[i].action)
+			return k_err_set(err, K_EUSAGE, "%s does nothing without %s", rows[i].name, rows[i].wants);
+	}
+	return 0;
+}
+
 static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
 {
 	struct args *a = args;
@@ -134,6 +153,9 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 		return k_err_set(err, K_EUSAGE, "one of --head, --history, --verify, --stats, --budget, --diff, --dump, --tokens, --render, --rederive, --manifest, --sign, --check-sign at a time");
 	if (a->ctx < 0)
 		return k_err_set(err, K_EUSAGE, "--ctx %lld is negative", (long long)a->ctx);
+	r = check_company(a, err);
+	if (r < 0)
+		return r;
 	ctx->spool = a->spool;
 	if (a->diff)
 		return n_operands == 2 ? diff(a, operands, ctx, err) : k_err_set(err, K_EUSAGE, "--diff wants two models, got %d", n_operands);

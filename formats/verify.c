@@ -100,7 +100,8 @@ static void decode(const struct k_qtype *t, const uint8_t *p, int64_t cols, int6
 	}
 }
 
-static bool same(float a, float b) { return a == b || (isnan(a) && isnan(b)); }
+/* The same bits, so that a sign on a zero counts; any NaN is as good as another. */
+static bool same(float a, float b) { return memcmp(&a, &b, sizeof(a)) == 0 || (isnan(a) && isnan(b)); }
 
 static float largest(const float *x, int64_t n)
 {

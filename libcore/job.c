@@ -12,7 +12,9 @@ int k_job_part(const char *text, int *part, int *n_parts, struct k_err *err)
 {
 	char rest;
 
-	if (sscanf(text, "%5d/%5d%c", part, n_parts, &rest) == 2 && *part >= 1 && *n_parts >= 1 && *part <= *n_parts && *n_parts <= MOST_PARTS)
+	/* Digits alone: sscanf would take signs and blanks too. */
+	if (strspn(text, "0123456789/") == strlen(text) && sscanf(text, "%5d/%5d%c", part, n_parts, &rest) == 2 && *part >= 1 &&
+	    *part <= *n_parts && *n_parts <= MOST_PARTS)
 		return 0;
 	return k_err_set(err, K_EUSAGE, "--part '%s': wanted K/N with 1 <= K <= N <= %d", text, MOST_PARTS);
 }

@@ -86,9 +86,9 @@ static void judge(struct k_ledger *l, const char *name, const char *role, const 
 		if (!bar_is_for(bar, role) || isnan(v[k]) || !k_bar_holds(bar, v[k]))
 			continue;
 		if (k == K_F_OUTLIER)
-			k_err_set(&l->no, K_ENO, "%s: outlier is %.6g, in %s, which is %.6g; --fail-if %s", name, v[k], k_figure_names[out_in], v[out_in], bar->text);
+			k_err_set(&l->no, K_ENO, "%s: %s: outlier is %.6g, in %s, which is %.6g; --fail-if %s", l->in->path, name, v[k], k_figure_names[out_in], v[out_in], bar->text);
 		else
-			k_err_set(&l->no, K_ENO, "%s: %s is %.6g, --fail-if %s", name, k_figure_names[k], v[k], bar->text);
+			k_err_set(&l->no, K_ENO, "%s: %s: %s is %.6g, --fail-if %s", l->in->path, name, k_figure_names[k], v[k], bar->text);
 	}
 }
 

@@ -33,6 +33,7 @@ for f in glob.glob('testdata/nano/*.safetensors'):
 else:
     raise SystemExit('no model.norm.weight')
 PY
+exits "an option without its action" 2 kls --raw "$T/nano.kmf"
 exits "--dump of what is not there" 3 kls --dump nope "$T/nano.kmf" -o "$T/x.npy"
 exits "--diff of equal models" 0 kls --diff "$T/nano.kmf" $nano
 exits "--diff of other models" 1 kls --diff "$T/nano.kmf" "$T/i4.kmf"
