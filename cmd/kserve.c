@@ -15,6 +15,7 @@ struct args {
 	const char *listen, *port_file, *layout, *name, *key_file;
 	int64_t ctx, slots, batch, drain;
 	bool stdio, check, deterministic;
+	int reasoning;                  /* enum k_reasoning_field */
 };
 
 static const struct k_opt opts[] = {
@@ -25,6 +26,8 @@ static const struct k_opt opts[] = {
 	K_OPT_STR(0, "chat-layout", struct args, layout, "NAME", NULL,
 		"how turns are written, instead of what the model's template says: k2_instruct, k2_thinking, k25, kimi_linear, smollm2, chatml"),
 	K_OPT_STR(0, "name", struct args, name, "NAME", NULL, "served model name; default: the model's own"),
+	K_OPT_WORD(0, "reasoning-field", struct args, reasoning, "reasoning_content|reasoning|both", "reasoning_content",
+		"what the thoughts of a model are called in answers of the OpenAI shape"),
 	K_OPT_INT(0, "ctx", struct args, ctx, "N", NULL, "context of a sequence in tokens; default: the model's, as far as memory goes"),
 	K_OPT_INT(0, "slots", struct args, slots, "N", NULL, "sequences at once; default: 8"),
 	K_OPT_INT(0, "batch", struct args, batch, "N", NULL, "tokens computed in one step; default: 512"),
@@ -90,7 +93,8 @@ static int serve(struct k_model *m, struct k_device *dev, const struct args *a, 
 {
 	struct k_server s;
 	struct k_sched *sched = NULL;
-	const struct k_server_opts so = { a->name, a->layout, a->ctx, a->slots, a->batch, a->common.max_memory };
+	const struct k_server_opts so = { a->name, a->layout, a->ctx, a->slots, a->batch, a->common.max_memory,
+		(enum k_reasoning_field)a->reasoning };
 	const struct k_http_opts ho = { a->listen, a->port_file, a->key_file, a->drain };
 	int rc = k_server_init(&s, m, path, &so, ctx->log, err);
 	if (rc)

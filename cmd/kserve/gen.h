@@ -2,7 +2,7 @@
 #ifndef K_GEN_H
 #define K_GEN_H
 
-#include "cmd/kserve/openai_reply.h"
+#include "cmd/kserve/reply.h"
 
 struct k_gen;
 

@@ -55,7 +55,7 @@ struct call {
 	struct k_out out;               /* first */
 	struct http *h;
 	uint64_t ticket;
-	enum k_kind kind;
+	const struct k_dialect *dialect;
 	bool stream;
 
 	/* under h->lock */
@@ -143,12 +143,12 @@ static void send_json(struct http *h, struct evhttp_request *req, int status, co
 		evbuffer_free(b);
 }
 
-static void send_fault(struct http *h, struct evhttp_request *req, const struct k_fault *f)
+static void send_fault(struct http *h, struct evhttp_request *req, const struct k_dialect *d, const struct k_fault *f, const char *id)
 {
 	struct k_buf b;
 	char number[16];
 	k_buf_init(&b, 0);
-	k_fault_json(&b, f);
+	d->fault(&b, f, id);
 	if (f->retry_after) {
 		snprintf(number, sizeof(number), "%d", f->retry_after);
 		add_header(req, "Retry-After", number);
@@ -177,10 +177,12 @@ static void mark_dirty(struct call *c)
 		return;                 /* the counter is full: the thread will wake anyway */
 }
 
-static void call_event(struct k_out *o, const char *json, size_t n)
+static void call_event(struct k_out *o, const char *name, const char *json, size_t n)
 {
 	struct call *c = (struct call *)o;
 	pthread_mutex_lock(&c->h->lock);
+	if (name)
+		k_buf_printf(&c->pending, "event: %s\n", name);
 	k_buf_puts(&c->pending, "data: ");
 	k_buf_put(&c->pending, json, n);
 	k_buf_puts(&c->pending, "\n\n");
@@ -289,16 +291,21 @@ static void get_problem(const struct call *c, const char **p, size_t *n)
 
 static void end_stream(struct call *c)
 {
-	static const char done[] = "data: [DONE]\n\n";
+	const struct k_dialect *d = c->dialect;
 	const char *p;
 	size_t n;
 	if (c->status != 200) {
 		get_problem(c, &p, &n);
+		if (d->problem) {
+			send_bytes(c, "event: ", 7);
+			send_bytes(c, d->problem, strlen(d->problem));
+			send_bytes(c, "\n", 1);
+		}
 		send_bytes(c, "data: ", 6);
 		send_bytes(c, p, n);
 		send_bytes(c, "\n\n", 2);
 	}
-	send_bytes(c, done, sizeof(done) - 1);
+	send_bytes(c, d->last, strlen(d->last));
 	evhttp_send_reply_end(c->req);
 }
 
@@ -329,7 +336,7 @@ static void end_call(struct call *c)
 			send_json(h, c->req, c->status, p, n);
 		}
 	}
-	k_logf(h->s->log, K_LOG_INFO, "%s %d%s, %.0f ms, %s", c->kind == K_KIND_CHAT ? "chat" : "completion", c->status,
+	k_logf(h->s->log, K_LOG_INFO, "%s %d%s, %.0f ms, %s", c->dialect->name, c->status,
 		c->req ? "" : " (client gone)", (double)(k_now_ns() - c->t_start) / 1e6, c->id);
 	free_call(c);
 }
@@ -379,7 +386,7 @@ static void on_wake(evutil_socket_t fd, short what K_UNUSED, void *arg)
 
 /* --- generation -------------------------------------------------------------------------------------------------------------- */
 
-static int new_call(struct http *h, struct evhttp_request *req, enum k_kind kind, const char *id, struct call **out, struct k_fault *f)
+static int new_call(struct http *h, struct evhttp_request *req, const struct k_dialect *d, const char *id, struct call **out, struct k_fault *f)
 {
 	struct call *c = k_calloc(1, sizeof(*c));
 	if (c)
@@ -390,7 +397,7 @@ static int new_call(struct http *h, struct evhttp_request *req, enum k_kind kind
 	}
 	c->out = (struct k_out){ call_event, call_finish, call_full };
 	c->h = h;
-	c->kind = kind;
+	c->dialect = d;
 	c->req = req;
 	c->conn = evhttp_request_get_connection(req);
 	c->t_start = c->t_last = k_now_ns();
@@ -405,17 +412,18 @@ static int new_call(struct http *h, struct evhttp_request *req, enum k_kind kind
 	return 0;
 }
 
-static int generate(struct http *h, struct evhttp_request *req, enum k_kind kind, struct k_json *body, const char *id, struct k_fault *f)
+static int generate(struct http *h, struct evhttp_request *req, const struct k_dialect *d, struct k_json *body, const char *id, struct k_fault *f)
 {
 	struct k_request *rq;
 	struct call *c = NULL;
-	if (k_openai_parse(&rq, h->s, kind, body, f))
+	if (d->parse(&rq, h->s, body, f))
 		return -1;
-	if (new_call(h, req, kind, id, &c, f)) {
+	if (new_call(h, req, d, id, &c, f)) {
 		k_request_free(rq);
 		return -1;
 	}
 	c->stream = rq->stream;
+	snprintf(rq->trace, sizeof(rq->trace), "%s", id);
 	if (k_sched_submit(h->sched, rq, &c->out, &c->ticket, f)) {
 		free_call(c);
 		return -1;
@@ -565,8 +573,8 @@ static int serve(struct http *h, struct evhttp_request *req, const char *path, c
 		return -1;
 	if (r->post && read_body(req, &body, f))
 		return -1;
-	if (r->what == K_ROUTE_CHAT || r->what == K_ROUTE_TEXT)
-		return generate(h, req, r->what == K_ROUTE_CHAT ? K_KIND_CHAT : K_KIND_TEXT, body, id, f);
+	if (r->what == K_ROUTE_GENERATE)
+		return generate(h, req, r->dialect, body, id, f);
 	int rc = answer(h, req, r, body, rest, f);
 	k_json_free(body);
 	return rc;
@@ -617,7 +625,7 @@ static void on_request(struct evhttp_request *req, void *arg)
 	request_id(req, id);
 	char *memory = read_path(req, &path, &f);
 	if (!memory || serve(h, req, path, id, &f))
-		send_fault(h, req, &f);
+		send_fault(h, req, k_route_dialect(path), &f, id);
 	if (f.status)
 		k_logf(h->s->log, K_LOG_DEBUG, "%s %d: %s, %s", path ? path : "?", f.status, f.msg, id);
 	free(memory);
@@ -638,7 +646,7 @@ static void look_at_clients(struct http *h)
 		if (poll(&p, 1, 0) > 0 && p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL))
 			evhttp_connection_free(c->conn);        /* calls on_close */
 		else if (c->stream && now - c->t_last > PING_NS)
-			send_bytes(c, ": ping\n\n", 8);
+			send_bytes(c, c->dialect->ping, strlen(c->dialect->ping));
 	}
 }
 

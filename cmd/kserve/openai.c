@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "libcore/hash.h"
-#include "cmd/kserve/openai.h"
+#include "cmd/kserve/dialect.h"
 
 #define MAX_STOPS 64
 #define MAX_STOP_BYTES 1024
@@ -527,7 +527,7 @@ static int parse(const struct k_server *s, struct k_request *rq, struct k_fault 
 	return mask_stops(rq, f) || check_context(s, rq, f) ? -1 : 0;
 }
 
-static int make(struct k_request **out, const struct k_server *s, enum k_kind kind, struct k_json *body, bool prompt_only,
+static int make(struct k_request **out, const struct k_server *s, const struct k_dialect *d, struct k_json *body, bool prompt_only,
 	struct k_fault *f)
 {
 	struct k_err err = { 0 };
@@ -536,7 +536,8 @@ static int make(struct k_request **out, const struct k_server *s, enum k_kind ki
 		k_json_free(body);
 		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
 	}
-	rq->kind = kind;
+	rq->dialect = d;
+	rq->kind = d == &k_dialect_text ? K_KIND_TEXT : K_KIND_CHAT;
 	rq->body = body;
 	rq->n = 1;
 	rq->max_tokens = -1;
@@ -563,14 +564,14 @@ static int make(struct k_request **out, const struct k_server *s, enum k_kind ki
 	return 0;
 }
 
-int k_openai_parse(struct k_request **out, const struct k_server *s, enum k_kind kind, struct k_json *body, struct k_fault *f)
+int k_openai_parse(struct k_request **out, const struct k_server *s, const struct k_dialect *d, struct k_json *body, struct k_fault *f)
 {
-	return make(out, s, kind, body, false, f);
+	return make(out, s, d, body, false, f);
 }
 
 int k_openai_prompt(struct k_request **out, const struct k_server *s, struct k_json *body, struct k_fault *f)
 {
-	return make(out, s, K_KIND_CHAT, body, true, f);
+	return make(out, s, &k_dialect_chat, body, true, f);
 }
 
 void k_request_free(struct k_request *rq)

@@ -13,11 +13,14 @@
 
 enum k_kind { K_KIND_CHAT, K_KIND_TEXT };
 
+struct k_dialect;
 struct k_request {
 	enum k_kind kind;
+	const struct k_dialect *dialect;
 	struct k_json *body;            /* as received, with roles, tools and ids in one spelling; keeps tools alive */
 	const struct k_json *tools;     /* NULL: none */
 	const struct k_json *id;        /* what the reply is called; set by stdio.c, NULL: a random id */
+	char trace[129];                /* the id of the exchange, for errors; set by http.c */
 
 	struct k_ids *prompts;
 	int n_prompts;
@@ -59,8 +62,8 @@ void k_fault_json(struct k_buf *out, const struct k_fault *f);
 
 /* One JSON object, -1 with a fault otherwise. */
 int k_openai_body(struct k_json **out, const char *text, size_t len, struct k_fault *f) K_MUST_USE;
-/* Takes body, also on failure. */
-int k_openai_parse(struct k_request **out, const struct k_server *s, enum k_kind kind, struct k_json *body, struct k_fault *f)
+/* A chat request in the shape of OpenAI, or a text completion if d is k_dialect_text; answered in d. Takes body, also on failure. */
+int k_openai_parse(struct k_request **out, const struct k_server *s, const struct k_dialect *d, struct k_json *body, struct k_fault *f)
 	K_MUST_USE;
 /* Of a chat request only the prompt: prompts[0] and text; no limit is checked. Takes body, also on failure. */
 int k_openai_prompt(struct k_request **out, const struct k_server *s, struct k_json *body, struct k_fault *f) K_MUST_USE;

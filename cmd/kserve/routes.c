@@ -12,17 +12,17 @@ static int answer_live(const struct k_server *s K_UNUSED, struct k_json *body K_
 }
 
 static const struct k_route routes[] = {
-	{ "/chat/completions", true, false, K_ROUTE_CHAT, NULL },
-	{ "/completions", true, false, K_ROUTE_TEXT, NULL },
-	{ "/models", false, false, K_ROUTE_ANSWER, k_answer_models },
-	{ "/models/", false, false, K_ROUTE_ANSWER, k_answer_model },
-	{ "/tokenize", true, false, K_ROUTE_ANSWER, k_answer_tokenize },
-	{ "/detokenize", true, false, K_ROUTE_ANSWER, k_answer_detokenize },
-	{ "/tokenizer_info", false, false, K_ROUTE_ANSWER, k_answer_tokenizer_info },
-	{ "/apply-template", true, false, K_ROUTE_ANSWER, k_answer_template },
-	{ "/health", false, true, K_ROUTE_HEALTH, answer_live },
-	{ "/livez", false, true, K_ROUTE_ANSWER, answer_live },
-	{ "/version", false, true, K_ROUTE_ANSWER, k_answer_version },
+	{ "/chat/completions", true, false, K_ROUTE_GENERATE, NULL, &k_dialect_chat },
+	{ "/completions", true, false, K_ROUTE_GENERATE, NULL, &k_dialect_text },
+	{ "/models", false, false, K_ROUTE_ANSWER, k_answer_models, NULL },
+	{ "/models/", false, false, K_ROUTE_ANSWER, k_answer_model, NULL },
+	{ "/tokenize", true, false, K_ROUTE_ANSWER, k_answer_tokenize, NULL },
+	{ "/detokenize", true, false, K_ROUTE_ANSWER, k_answer_detokenize, NULL },
+	{ "/tokenizer_info", false, false, K_ROUTE_ANSWER, k_answer_tokenizer_info, NULL },
+	{ "/apply-template", true, false, K_ROUTE_ANSWER, k_answer_template, NULL },
+	{ "/health", false, true, K_ROUTE_HEALTH, answer_live, NULL },
+	{ "/livez", false, true, K_ROUTE_ANSWER, answer_live, NULL },
+	{ "/version", false, true, K_ROUTE_ANSWER, k_answer_version, NULL },
 };
 
 const struct k_route *k_route_find(const char *path, const char **rest)
@@ -35,4 +35,11 @@ const struct k_route *k_route_find(const char *path, const char **rest)
 			return r;
 	}
 	return NULL;
+}
+
+const struct k_dialect *k_route_dialect(const char *path)
+{
+	const char *rest;
+	const struct k_route *r = path ? k_route_find(path, &rest) : NULL;
+	return r && r->dialect ? r->dialect : &k_dialect_chat;
 }

@@ -3,7 +3,7 @@
 #ifndef K_SCHED_H
 #define K_SCHED_H
 
-#include "cmd/kserve/openai_reply.h"
+#include "cmd/kserve/reply.h"
 
 struct k_sched;
 

@@ -155,6 +155,7 @@ int k_server_init(struct k_server *s, struct k_model *m, const char *path, const
 	s->model = m;
 	s->hp = k_model_hp(m);
 	s->log = log;
+	s->reasoning = o->reasoning;
 	s->tok = k_model_tokenizer(m, &s->no_tok);
 	s->created = (int64_t)time(NULL);
 	k_ids_init(&s->stops);

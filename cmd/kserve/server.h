@@ -4,7 +4,8 @@
  *   openai.c          JSON -> struct k_request; what is wrong becomes a struct k_fault
  *   sched.c           queue and batching loop: one thread owns the model
  *   gen.c             one choice: sampler, stop strings, parser, log-probabilities
- *   openai_reply.c    what the choices said -> JSON, whole or as the events of a stream
+ *   reply.c           what the choices said, in order
+ *   dialect_*.c       that -> JSON, whole or as the events of a stream, in the shape of an API
  *
  * HTTP code knows no tensors, and what computes knows no HTTP. */
 #ifndef K_SERVER_H
@@ -13,11 +14,15 @@
 #include "libcore/chat.h"
 #include "libcore/model.h"
 
+/* The name of the thoughts in OpenAI messages. */
+enum k_reasoning_field { K_REASONING_CONTENT, K_REASONING_PLAIN, K_REASONING_BOTH };
+
 struct k_server_opts {
 	const char *name;               /* served name; NULL: the model's own */
 	const char *layout;             /* chat layout; NULL: by the template */
 	int64_t ctx, slots, batch;      /* 0: chosen */
 	uint64_t max_memory;
+	enum k_reasoning_field reasoning;
 };
 
 struct k_server {
@@ -36,6 +41,7 @@ struct k_server {
 	double temperature, top_p;      /* where a request says nothing */
 	double instant;                 /* temperature of an answer without thinking, of a model that can think */
 	int64_t top_k;
+	enum k_reasoning_field reasoning;
 	struct k_log *log;
 };
 

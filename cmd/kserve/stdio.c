@@ -11,6 +11,7 @@
 #include "libcore/ctx.h"
 #include "libcore/io.h"
 #include "cmd/cli.h"
+#include "cmd/kserve/dialect.h"
 #include "cmd/kserve/stdio.h"
 
 #define MAX_IN_FLIGHT 64
@@ -63,7 +64,7 @@ static void flush(struct io *io)
 	}
 }
 
-static void line_event(struct k_out *o, const char *json, size_t n)
+static void line_event(struct k_out *o, const char *name K_UNUSED, const char *json, size_t n)
 {
 	struct line *l = (struct line *)o;
 	pthread_mutex_lock(&l->io->lock);
@@ -137,7 +138,7 @@ static int submit(struct io *io, struct line *l, struct k_json *body, struct k_f
 		k_json_free(body);
 		return k_fault_set(f, 400, NULL, "messages", "the request has neither messages nor a prompt");
 	}
-	if (k_openai_parse(&rq, io->s, chat ? K_KIND_CHAT : K_KIND_TEXT, body, f))
+	if (k_openai_parse(&rq, io->s, chat ? &k_dialect_chat : &k_dialect_text, body, f))
 		return -1;
 	rq->id = l->id;
 	return k_sched_submit(io->sched, rq, &l->out, &ticket, f);

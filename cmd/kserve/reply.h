@@ -1,46 +1,55 @@
-/* openai_reply.h: what the choices of a request say -> the API's JSON, whole at the end or as the events of a stream.
+/* reply.h: what the choices of a request say, kept in order, and told in the request's dialect: whole at the end or as the events
+ * of a stream.
  *
- *   gen.c --text, calls, ends--> struct k_reply --JSON--> struct k_out (http.c, stdio.c)
+ *   gen.c --text, calls, ends--> struct k_reply --parts--> struct k_dialect --JSON--> struct k_out (http.c, stdio.c)
  *
  * All of it runs in the engine's thread. Joined, the deltas of a stream are what the whole reply holds: both come from the same
  * calls. */
-#ifndef K_OPENAI_REPLY_H
-#define K_OPENAI_REPLY_H
+#ifndef K_REPLY_H
+#define K_REPLY_H
 
 #include "cmd/kserve/openai.h"
 
 /* Where an answer goes. Called by the engine's thread; finish is the last call and comes exactly once. */
 struct k_out {
-	/* One event of a stream, one line of JSON. */
-	void (*event)(struct k_out *o, const char *json, size_t n);
+	/* One event of a stream, one line of JSON. name: of dialects that name their events, else NULL. */
+	void (*event)(struct k_out *o, const char *name, const char *json, size_t n);
 	/* status 200: the whole reply (n > 0), or the end of a stream (n == 0). Else an error body. */
 	void (*finish)(struct k_out *o, int status, const char *json, size_t n, const struct k_fault *f);
 	/* The client reads too slowly: compute nothing for it now. */
 	bool (*full)(struct k_out *o);
 };
 
-struct k_call { char *id, *name; struct k_buf args; };
+/* A stretch of an answer: thoughts, text, or one call. */
+struct k_part {
+	enum k_event_kind kind;         /* K_EVENT_REASONING, K_EVENT_CONTENT, K_EVENT_CALL */
+	struct k_buf text;              /* of a call: its arguments */
+	char *id, *name;                /* of a call */
+	int call;                       /* of a call: which one, from 0 */
+};
 struct k_choice {
-	struct k_buf text, reasoning;
-	struct k_call *calls;
-	int n_calls;
-	struct k_json *logprobs;        /* array of entries as gen.c makes them; NULL: not asked */
+	struct k_part *parts;
+	int n_parts, cap_parts, n_calls;
+	struct k_json *logprobs;        /* array of entries as gen.c makes them; NULL: not asked, or a stream */
 	struct k_json *ids;             /* generated ids; NULL: not asked */
-	const char *finish;
-	struct k_json *stop_reason;
+	const char *finish;             /* stop, length, tool_calls, abort; NULL: not yet */
+	struct k_json *stop_reason;     /* the stop string or id; NULL: none */
 	int64_t n_tokens, n_reasoning;
-	bool started, done;
+	bool started;
 };
 
 struct k_reply {
 	const struct k_server *server;
 	const struct k_request *rq;
 	struct k_out *out;
-	struct k_buf head;              /* what every event and reply begins with, up to "choices":[ */
-	struct k_buf line;              /* the one that is being made */
+	char key[33];                   /* random letters and digits: what the ids of this reply are made of */
+	int64_t created;                /* seconds since 1970 */
+	struct k_buf head;              /* the dialect's: what its events begin with */
+	struct k_buf line;              /* the event or reply that is being made */
 	struct k_choice *choices;
 	int n_choices, n_open;
 	int64_t n_cached;
+	int64_t n_sent;                 /* events so far */
 	uint64_t t_start, t_first;      /* when it was admitted; when the first token came */
 	bool over;                      /* finish was called */
 	bool broken;                    /* out of memory on the way */
@@ -63,5 +72,17 @@ void k_reply_token(struct k_reply *r, int choice, int32_t id, bool reasoning);
 void k_reply_end(struct k_reply *r, int choice, const char *finish, struct k_json *stop_reason, struct k_json *entries);
 /* The whole request fails; nothing when it is over already. */
 void k_reply_fail(struct k_reply *r, const struct k_fault *f);
+
+/* --- for the dialects ------------------------------------------------------------------------------------------------------- */
+
+struct k_usage { int64_t prompt, cached, made, thought; };
+/* only: the tokens of this choice, -1: of all. */
+struct k_usage k_reply_usage(const struct k_reply *r, int only);
+/* Sends r->line as one event. */
+void k_reply_send(struct k_reply *r, const char *name);
+/* The texts of all parts of a kind as one JSON string. */
+void k_reply_put_text(struct k_buf *b, const struct k_choice *c, enum k_event_kind kind);
+/* Bytes of them. */
+size_t k_reply_text_len(const struct k_choice *c, enum k_event_kind kind);
 
 #endif
