@@ -125,22 +125,36 @@ static const char *header(struct evhttp_request *req, const char *key)
 }
 
 /* The whole reply. Frees nothing of ours. */
-static void send_json(struct http *h, struct evhttp_request *req, int status, const char *json, size_t n)
+static void send_whole(struct http *h, struct evhttp_request *req, int status, const char *type, const void *p, size_t n)
 {
 	struct evbuffer *b = evbuffer_new();
 	char number[32];
 	bool head = evhttp_request_get_command(req) == EVHTTP_REQ_HEAD;
-	add_header(req, "Content-Type", "application/json");
+	add_header(req, "Content-Type", type);
 	snprintf(number, sizeof(number), "%zu", n);
 	if (h->draining)
 		add_header(req, "Connection", "close");
 	if (head)
 		add_header(req, "Content-Length", number);
-	else if (b && evbuffer_add(b, json, n))
+	else if (b && evbuffer_add(b, p, n))
 		status = 500;
 	evhttp_send_reply(req, status, reason(status), b);
 	if (b)
 		evbuffer_free(b);
+}
+
+static void send_json(struct http *h, struct evhttp_request *req, int status, const char *json, size_t n)
+{
+	send_whole(h, req, status, "application/json", json, n);
+}
+
+static void send_page(struct http *h, struct evhttp_request *req, const struct k_page *page)
+{
+	char name[64], value[1024];
+	int used;
+	for (const char *p = page->headers; sscanf(p, "%63[^:]: %1023[^\r]\r\n%n", name, value, &used) == 2; p += used)
+		add_header(req, name, value);
+	send_whole(h, req, 200, page->type, page->data, page->n);
 }
 
 static void send_fault(struct http *h, struct evhttp_request *req, const struct k_dialect *d, const struct k_fault *f, const char *id)
@@ -454,11 +468,12 @@ static char *read_path(struct evhttp_request *req, const char **path, struct k_f
 
 static int check_method(struct evhttp_request *req, const struct k_route *r, struct k_fault *f)
 {
+	static const char *const names[] = { [K_GET] = "GET, HEAD", [K_POST] = "POST", [K_GET | K_POST] = "GET, HEAD, POST" };
 	enum evhttp_cmd_type m = evhttp_request_get_command(req);
-	if (r->post ? m == EVHTTP_REQ_POST : m == EVHTTP_REQ_GET || m == EVHTTP_REQ_HEAD)
+	if (r->methods & (m == EVHTTP_REQ_POST ? K_POST : m == EVHTTP_REQ_GET || m == EVHTTP_REQ_HEAD ? K_GET : 0u))
 		return 0;
-	add_header(req, "Allow", r->post ? "POST" : "GET, HEAD");
-	return k_fault_set(f, 405, "method_not_allowed", NULL, "this route wants %s", r->post ? "POST" : "GET or HEAD");
+	add_header(req, "Allow", names[r->methods]);
+	return k_fault_set(f, 405, "method_not_allowed", NULL, "this route takes %s", names[r->methods]);
 }
 
 static int check_key(struct http *h, struct evhttp_request *req, struct k_fault *f)
@@ -565,14 +580,18 @@ static int serve(struct http *h, struct evhttp_request *req, const char *path, c
 	const struct k_route *r = k_route_find(path, &rest);
 	if (check_lines(req, f))
 		return -1;
-	if ((!r || !r->open) && check_key(h, req, f))
+	if ((!r || r->auth == K_AUTH_KEY) && check_key(h, req, f))
 		return -1;
 	if (!r)
 		return k_fault_set(f, 404, "unsupported_endpoint", NULL, "%.200s is not supported by this server", path);
 	if (check_method(req, r, f) || check_head(req, f) || (r->what == K_ROUTE_HEALTH && health(h, f)))
 		return -1;
-	if (r->post && read_body(req, &body, f))
+	if (r->need == K_NEED_JSON && read_body(req, &body, f))
 		return -1;
+	if (r->what == K_ROUTE_PAGE) {
+		send_page(h, req, r->page);
+		return 0;
+	}
 	if (r->what == K_ROUTE_GENERATE)
 		return generate(h, req, r->dialect, body, id, f);
 	int rc = answer(h, req, r, body, rest, f);

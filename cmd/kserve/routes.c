@@ -12,24 +12,24 @@ static int answer_live(const struct k_server *s K_UNUSED, struct k_json *body K_
 }
 
 static const struct k_route routes[] = {
-	{ "/chat/completions", true, false, K_ROUTE_GENERATE, NULL, &k_dialect_chat },
-	{ "/completions", true, false, K_ROUTE_GENERATE, NULL, &k_dialect_text },
-	{ "/models", false, false, K_ROUTE_ANSWER, k_answer_models, NULL },
-	{ "/models/", false, false, K_ROUTE_ANSWER, k_answer_model, NULL },
-	{ "/tokenize", true, false, K_ROUTE_ANSWER, k_answer_tokenize, NULL },
-	{ "/detokenize", true, false, K_ROUTE_ANSWER, k_answer_detokenize, NULL },
-	{ "/tokenizer_info", false, false, K_ROUTE_ANSWER, k_answer_tokenizer_info, NULL },
-	{ "/apply-template", true, false, K_ROUTE_ANSWER, k_answer_template, NULL },
-	{ "/health", false, true, K_ROUTE_HEALTH, answer_live, NULL },
-	{ "/livez", false, true, K_ROUTE_ANSWER, answer_live, NULL },
-	{ "/version", false, true, K_ROUTE_ANSWER, k_answer_version, NULL },
+	{ "/chat/completions", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_GENERATE, .dialect = &k_dialect_chat },
+	{ "/completions", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_GENERATE, .dialect = &k_dialect_text },
+	{ "/models", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, k_answer_models },
+	{ "/models/", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, k_answer_model },
+	{ "/tokenize", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, k_answer_tokenize },
+	{ "/detokenize", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, k_answer_detokenize },
+	{ "/tokenizer_info", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, k_answer_tokenizer_info },
+	{ "/apply-template", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, k_answer_template },
+	{ "/health", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_HEALTH, answer_live },
+	{ "/livez", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_ANSWER, answer_live },
+	{ "/version", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_ANSWER, k_answer_version },
 };
 
 const struct k_route *k_route_find(const char *path, const char **rest)
 {
 	for (const struct k_route *r = routes; r < routes + K_LEN(routes); r++) {
 		size_t n = strlen(r->path);
-		bool prefix = r->path[n - 1] == '/';
+		bool prefix = n > 1 && r->path[n - 1] == '/';
 		*rest = path + n;
 		if (prefix ? !strncmp(path, r->path, n) && path[n] : !strcmp(path, r->path))
 			return r;
