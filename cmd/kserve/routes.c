@@ -14,15 +14,15 @@ static int answer_live(const struct k_server *s K_UNUSED, struct k_json *body K_
 static const struct k_route routes[] = {
 	{ "/chat/completions", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_GENERATE, .dialect = &k_dialect_chat },
 	{ "/completions", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_GENERATE, .dialect = &k_dialect_text },
-	{ "/models", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, k_answer_models },
-	{ "/models/", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, k_answer_model },
-	{ "/tokenize", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, k_answer_tokenize },
-	{ "/detokenize", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, k_answer_detokenize },
-	{ "/tokenizer_info", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, k_answer_tokenizer_info },
-	{ "/apply-template", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, k_answer_template },
-	{ "/health", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_HEALTH, answer_live },
-	{ "/livez", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_ANSWER, answer_live },
-	{ "/version", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_ANSWER, k_answer_version },
+	{ "/models", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, .answer = k_answer_models },
+	{ "/models/", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, .answer = k_answer_model },
+	{ "/tokenize", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, .answer = k_answer_tokenize },
+	{ "/detokenize", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, .answer = k_answer_detokenize },
+	{ "/tokenizer_info", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, .answer = k_answer_tokenizer_info },
+	{ "/apply-template", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, .answer = k_answer_template },
+	{ "/health", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_HEALTH, .answer = answer_live },
+	{ "/livez", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_ANSWER, .answer = answer_live },
+	{ "/version", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_ANSWER, .answer = k_answer_version },
 };
 
 const struct k_route *k_route_find(const char *path, const char **rest)
