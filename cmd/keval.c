@@ -1,16 +1,18 @@
-/* keval.c: the tool around evals/: model, options, report; a task does the rest. */
+/* keval.c: the tool around evals/: model or server, options, report; a task does the rest. */
 #include "libcore/base.h"
 #include <stdio.h>
 #include <unistd.h>
 #include "cmd/cli.h"
+#include "evals/asker.h"
+#include "evals/client.h"
 #include "evals/report.h"
 #include "formats/format.h"
 
 struct args {
 	struct k_common common;
-	const char *model, *file, *bos, *report, *junit, *resume, *spool;
-	int64_t window, stride, batch, limit, seed;
-	double tol;
+	const char *model, *url, *name, *file, *bos, *report, *junit, *resume, *spool;
+	int64_t window, stride, batch, limit, seed, concurrency;
+	double tol, rate, timeout;
 	int profile;
 	bool tap;
 	struct k_strs bars;
@@ -18,7 +20,12 @@ struct args {
 
 static const struct k_opt opts[] = {
 	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "the model; - or none: standard input"),
-	K_OPT_STR('f', "file", struct args, file, "FILE", NULL, "what is asked: a text (ppl), a folder (parity), a golden.json (dump)"),
+	K_OPT_STR('u', "url", struct args, url, "URL", NULL, "ask an OpenAI-compatible server, http://host:port/v1; its key is OPENAI_API_KEY"),
+	K_OPT_STR(0, "name", struct args, name, "NAME", NULL, "name of the model to ask the server for; default: the first that it lists"),
+	K_OPT_INT(0, "concurrency", struct args, concurrency, "N", "8", "requests at once to a server"),
+	K_OPT_NUM(0, "rate", struct args, rate, "R", NULL, "requests a second to a server, at most"),
+	K_OPT_NUM(0, "timeout", struct args, timeout, "SECONDS", NULL, "how long a server may take for one answer; default 600"),
+	K_OPT_STR('f', "file", struct args, file, "FILE", NULL, "what is asked: a text (ppl), a folder (parity), a golden.json (dump), JSON lines (the rest)"),
 	K_OPT_OUTPUT(struct args, common),
 	K_OPT_INT(0, "window", struct args, window, "N", "512", "ppl: tokens of a window"),
 	K_OPT_INT(0, "stride", struct args, stride, "N", NULL, "ppl: distance of windows; default: the window"),
@@ -45,6 +52,7 @@ static const char *const examples[] = {
 	"keval dump -m tiny.kmf -f golden/golden.json -o out.safetensors",
 	"keval imatrix -m model.kmf -f text.txt -o model.imatrix.gguf",
 	"kconvert hf/ | keval ppl -m - -f text.txt --json",
+	"keval choice -m model.kmf -f questions.jsonl -b 4 --bar 'acc>=0.2'",
 	NULL
 };
 
@@ -76,6 +84,10 @@ static int check_args(const struct args *a, struct k_err *err)
 		return k_err_set(err, K_EUSAGE, "--window is %lld, wanted 2 or more", (long long)a->window);
 	if (a->limit < 0)
 		return k_err_set(err, K_EUSAGE, "--limit is %lld, wanted a count", (long long)a->limit);
+	if (a->concurrency < 1 || a->concurrency > 4096)
+		return k_err_set(err, K_EUSAGE, "--concurrency is %lld, wanted 1 to 4096", (long long)a->concurrency);
+	if (a->rate < 0 || a->timeout < 0)
+		return k_err_set(err, K_EUSAGE, "--rate and --timeout are %g and %g, wanted numbers above 0", a->rate, a->timeout);
 	if (a->tol < 0)
 		return k_err_set(err, K_EUSAGE, "--tol is %g, wanted a number above 0", a->tol);
 	return 0;
@@ -99,52 +111,114 @@ static int open_model(struct k_model **out, struct k_device **dev, const struct 
 	return r < 0 ? r : k_model_open(out, ck, *dev, &mo, ctx, err);
 }
 
-static int keval_run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
-{
-	const struct args *a = args;
+/* --- who answers ------------------------------------------------------------------------------------------------------- */
+
+enum answers { FROM_MODEL, FROM_URL, FROM_LINES, TO_LINES };
+
+struct run {
+	const struct args *a;
 	const struct k_eval *task;
-	struct k_model *m = NULL;
-	struct k_device *dev = NULL;
+	enum answers from;
+	int n_operands;                 /* from the task on */
+	char **operands;
+	struct k_model *m;
+	struct k_device *dev;
+	struct k_asker *asker;
+};
+
+/* "prompts TASK", "score TASK", "TASK -": lines; the rest: a model or a server. */
+static int choose(struct run *r, int n, char **operands, struct k_err *err)
+{
+	bool prompts = n && !strcmp(operands[0], "prompts"), score = n && !strcmp(operands[0], "score");
+	r->n_operands = n - (prompts || score);
+	r->operands = operands + (prompts || score);
+	int e = find_task(r->n_operands, r->operands, &r->task, err);
+	if (e < 0)
+		return e;
+	bool dash = r->task->ask && r->n_operands == 2 && !strcmp(r->operands[1], "-");
+	r->from = prompts ? TO_LINES : score || dash ? FROM_LINES : r->a->url ? FROM_URL : FROM_MODEL;
+	if (r->from == FROM_MODEL)
+		return 0;
+	if (!r->task->ask)
+		return k_err_set(err, K_EUSAGE, "'%s' looks into the model: it needs one in the process (-m)", r->task->name);
+	if (r->a->model || (r->from != FROM_URL && r->a->url))
+		return k_err_set(err, K_EUSAGE, "one of -m, -u, prompts, score and - says who answers, wanted no more than one");
+	if (r->n_operands > 1 && !dash)
+		return k_err_set(err, K_EUSAGE, "'%s' is one operand too many", r->operands[1]);
+	return 0;
+}
+
+static int open_asker(struct run *r, const struct k_eval_opts *eo, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct k_asker_server server = { .url = r->a->url, .name = r->a->name, .concurrency = r->a->concurrency, .rate = r->a->rate,
+		.timeout = r->a->timeout };
+	if (r->from == FROM_URL)
+		return k_asker_http(&r->asker, &server, ctx, err);
+	if (r->from == FROM_LINES)
+		return k_asker_lines(&r->asker, err);
+	if (r->from == TO_LINES)
+		return k_asker_print(&r->asker, k_cli_write, err);
+	int e = open_model(&r->m, &r->dev, r->a, r->n_operands, r->operands, ctx, err);
+	return e == 0 && r->task->ask ? k_asker_model(&r->asker, r->m, eo, ctx, err) : e;
+}
+
+static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
+{
+	const struct args *a = r->a;
 	struct k_report *rep = NULL;
 	char suite[64];
-	int r = find_task(n_operands, operands, &task, err);
-	if (r == 0)
-		r = check_args(a, err);
-	if (r < 0)
-		return r;
-	ctx->spool = a->spool;
-	snprintf(suite, sizeof(suite), "keval.%s", task->name);
-	bool table = k_cli_wants_table(&a->common);
-	struct k_report_opts ro = { .suite = suite, .fields = task->fields, .write = k_cli_write, .report = a->report,
+	bool silent = r->task->writes || r->from == TO_LINES;
+	snprintf(suite, sizeof(suite), "keval.%s", r->task->name);
+	struct k_report_opts ro = { .suite = suite, .fields = r->task->fields, .write = k_cli_write, .report = a->report,
 		.resume = a->resume, .junit = a->junit, .bars = a->bars.v, .n_bars = a->bars.n,
-		.form = task->writes ? K_REPORT_SILENT : a->tap ? K_REPORT_TAP : table ? K_REPORT_TABLE : K_REPORT_JSON };
+		.form = silent ? K_REPORT_SILENT : a->tap ? K_REPORT_TAP : k_cli_wants_table(&a->common) ? K_REPORT_TABLE : K_REPORT_JSON };
 	struct k_eval_opts eo = { .file = a->file, .window = a->window, .stride = a->stride, .batch = a->batch,
 		.limit = a->limit, .seed = a->seed, .bos = a->bos, .tol = a->tol, .hf_remote = a->profile == 1, .resume = a->resume };
-	r = k_report_open(&rep, &ro, err);
-	if (r == 0) {
-		r = open_model(&m, &dev, a, n_operands, operands, ctx, err);
-		if (r == 0)
-			r = task->run(m, &eo, rep, ctx, err);
-		r = k_report_end(rep, r, err);
+	if (r->from == TO_LINES && (a->report || a->resume || a->junit || a->bars.n))
+		return k_err_set(err, K_EUSAGE, "prompts only prints questions: there is nothing to report");
+	int e = k_report_open(&rep, &ro, err);
+	if (e == 0) {
+		e = open_asker(r, &eo, ctx, err);
+		if (e == 0)
+			e = r->asker ? r->task->ask(r->asker, &eo, rep, ctx, err) : r->task->run(r->m, &eo, rep, ctx, err);
+		e = k_report_end(rep, e, err);
 	}
 	k_report_close(rep);
-	k_model_close(m);
-	k_device_close(dev);
-	return r;
+	return e;
+}
+
+static int keval_run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
+{
+	struct run r = { .a = args };
+	int e = choose(&r, n_operands, operands, err);
+	if (e == 0)
+		e = check_args(r.a, err);
+	if (e < 0)
+		return e;
+	ctx->spool = r.a->spool;
+	e = run_task(&r, ctx, err);
+	if (r.asker)
+		r.asker->close(r.asker);
+	k_model_close(r.m);
+	k_device_close(r.dev);
+	return e;
 }
 
 const struct k_tool k_tool = {
 	.name = "keval",
 	.about = "evaluate a model and gate on the result",
-	.usage = "TASK [-m MODEL] [options]",
+	.usage = "[prompts | score] TASK [-m MODEL | -u URL | -] [options]",
 	.text = "keval asks a model and scores it. TASK is ppl (perplexity of a text), parity (comparison with golden tensors, layer by "
-		"layer), dump (logits, hidden rows, states and routing of given sequences, as safetensors) or imatrix (mean squares of what enters "
-		"each weight, by column and by expert, as a GGUF for kquant --scale imatrix). Items and a summary go to "
+		"layer), dump (logits, hidden rows, states and routing of given sequences, as safetensors), imatrix (mean squares of what enters "
+		"each weight, by column and by expert, as a GGUF for kquant --scale imatrix) or choice (multiple choice by log-likelihood). "
+		"choice asks a model in the process (-m), a server (-u), or lines: keval prompts TASK prints the requests, keval score TASK, or -, "
+		"reads the answers by their id, so that keval prompts T | kserve --stdio M | keval score T is a pipe. Items and a summary go to "
 		"standard output as JSON lines, or as a table on a terminal. A missed --bar, or an item that failed, is exit status 1. "
 		"In one process the digits are the same for every number of threads and every batch.",
 	.opts = opts,
 	.examples = examples,
 	.args_size = sizeof(struct args),
-	.max_operands = 2,
+	.max_operands = 3,
 	.run = keval_run,
+	.library = k_client_library,
 };

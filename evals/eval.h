@@ -16,6 +16,7 @@ struct k_eval_opts {
 	const char *resume;             /* report of an earlier run, continued; handled by struct k_report */
 };
 
+struct k_asker;
 struct k_report;
 /* Takes item; it is written at once. key tells the item's name for JUnit and resume ("window 3"); ok false: failed, why says so. */
 int k_report_item(struct k_report *r, const char *key, struct k_json *item, bool ok, const char *why, struct k_err *err) K_MUST_USE;
@@ -28,7 +29,8 @@ struct k_eval {
 	const char *name, *about;
 	const char *fields;             /* of the summary, space-separated: what --bar may name */
 	bool writes;                    /* standard output is the task's own, items and summary go to --report */
-	/* Runs on a model in the process. */
+	/* One of the two. run: on a model in the process. ask: asks questions (asker.h), wherever the answers come from. */
+	int (*ask)(struct k_asker *a, const struct k_eval_opts *o, struct k_report *r, const struct k_ctx *ctx, struct k_err *err);
 	int (*run)(struct k_model *m, const struct k_eval_opts *o, struct k_report *r, const struct k_ctx *ctx, struct k_err *err);
 };
 const struct k_eval *k_eval_find(const char *name);

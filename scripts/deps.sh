@@ -1,12 +1,12 @@
 #!/bin/sh
 # deps.sh: installs what the build and its tests need, where that is possible; says it otherwise. Called by make deps.
-packages='gcc make libc6-dev libjansson-dev libpcre2-dev libssl-dev libarchive-dev zlib1g-dev libevent-dev
+packages='gcc make libc6-dev libjansson-dev libpcre2-dev libssl-dev libarchive-dev zlib1g-dev libevent-dev libcurl4-openssl-dev
 	liburing-dev python3 python3-venv curl jq'
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
 	# Not a Debian system: the compiler itself is the test.
 	cc=${CC:-cc}
-	for h in jansson.h pcre2.h openssl/sha.h archive.h zlib.h event2/event.h; do
+	for h in jansson.h pcre2.h openssl/sha.h archive.h zlib.h event2/event.h curl/curl.h; do
 		echo "#define PCRE2_CODE_UNIT_WIDTH 8
 #include <stddef.h>
 #include <$h>" | $cc -x c -fsyntax-only - >/dev/null 2>&1 || missing="$missing <$h>"

@@ -35,6 +35,7 @@ zlib libcore/gz.c
 archive formats/archive.c
 event2/ cmd/kserve/http.c
 liburing libcore/io_uring.c
+curl/ evals/client.c
 END
 
 # A name in a stack trace is an address.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# examples.sh: the examples of every manual page run. They name hf/ and new/ (checkpoints), model.kmf, old.kmf, text.txt; here these are the small models.
+# examples.sh: the examples of every manual page run. They name hf/ and new/ (checkpoints), model.kmf, old.kmf, text.txt, questions.jsonl; here these are the small models.
 . "$(dirname "$0")/lib.sh"
 root=$(pwd)
 mkdir "$T/ex"
@@ -10,6 +10,7 @@ cp -r "$T/ex/hf" "$T/ex/new" && cp "$T/ex/model.kmf" "$T/ex/old.kmf"
 cp -r "$root/testdata/golden/kimi-linear-tiny" "$T/ex/golden"
 "$BIN/kconvert" "$root/testdata/tiny/kimi-linear-tiny" -o "$T/ex/tiny.kmf"
 printf '{"messages":[{"role":"user","content":"Hello"}],"max_tokens":4}\n' > "$T/ex/requests.jsonl"
+cp "$root/testdata/eval/choice.jsonl" "$T/ex/questions.jsonl"
 cd "$T/ex" || exit 1
 openssl ecparam -name prime256v1 -genkey -noout -out key.pem && openssl ec -in key.pem -pubout -out pub.pem 2> /dev/null
 for tool in kconvert kquant keval kbench kserve kls; do

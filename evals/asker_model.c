@@ -1,0 +1,512 @@
+/* asker_model.c: a model in this process answers, many questions at once.
+ *
+ *   SCORE   context + continuation -> ids --one step--> rows that predict the continuation -> sum of log-probabilities
+ *   CHAT    messages --layout--> ids \                     parser -> message, calls
+ *   TEXT    prompt -----------> ids --> steps, sampled --> decoder -> text
+ *
+ * Each question has a sequence of its own that begins empty, so neither its neighbours nor what was asked before change a digit. Only a
+ * session goes on with what its sequence holds. */
+#include "libcore/base.h"
+#include <stdio.h>
+#include "evals/asker.h"
+#include "evals/report.h"
+#include "libcore/chat.h"
+#include "libcore/ctx.h"
+#include "libcore/log.h"
+#include "libcore/sample.h"
+#include "libcore/seq.h"
+
+enum { LOGIT_ROWS = 32, MAX_STOPS = 16, DEFAULT_TOKENS = 1024 };
+
+struct slot {
+	struct k_ask *q;
+	struct k_seq *seq;              /* kept from question to question */
+	struct k_ids in, out;           /* tokens to compute next; tokens made */
+	int64_t n_prompt, n_in, cached, limit;
+	struct k_sampler sampler;
+	struct k_parser *parser;        /* CHAT */
+	struct k_decoder dec;           /* TEXT */
+	struct k_buf text, reasoning;
+	struct k_json *calls;
+	const char *stops[MAX_STOPS], *why;
+	int n_stops;
+	bool active, broken;            /* broken: memory gave out within a callback */
+};
+
+struct local {
+	struct k_asker base;
+	struct k_model *m;
+	const struct k_tokenizer *tok;
+	const struct k_layout *layout;  /* NULL: no chat */
+	const struct k_eval_opts *o;
+	const struct k_ctx *ctx;
+	struct k_ids stops;
+	struct slot *slot;
+	struct k_run *runs;
+	float *logits;                  /* LOGIT_ROWS x vocabulary */
+	void *scratch;
+};
+
+static int64_t vocab_of(const struct local *l) { return k_model_hp(l->m)->n_vocab; }
+
+/* --- scores --------------------------------------------------------------------------------------------------------------------- */
+
+/* ids of the whole; *first: where the continuation begins. */
+static int encode_score(const struct local *l, const struct k_ask *q, struct k_ids *ids, int64_t *first, struct k_err *err)
+{
+	struct k_buf whole;
+	struct k_ids context;
+	size_t n = k_ask_context_len(q);
+	k_buf_init(&whole, 0);
+	k_ids_init(&context);
+	k_buf_puts(&whole, q->context);
+	k_buf_puts(&whole, q->continuation);
+	int r = k_buf_ok(&whole, "a text", err);
+	if (r == 0)
+		r = k_tokenizer_encode(l->tok, whole.data, whole.len, K_ENC_SPECIALS, ids, err);
+	if (r == 0)
+		r = k_tokenizer_encode(l->tok, q->context, n, K_ENC_SPECIALS, &context, err);
+	*first = (int64_t)context.n;
+	if (r == 0 && (*first < 1 || *first >= (int64_t)ids->n))
+		r = k_err_set(err, K_EFORMAT, "a context of %lld and a text of %zu tokens, wanted one or more of context and of what follows",
+			(long long)*first, ids->n);
+	k_ids_fini(&context);
+	k_buf_fini(&whole);
+	return r;
+}
+
+/* hidden: the rows that predict in[first..). */
+static int score_rows(struct local *l, struct slot *s, const float *hidden, int64_t first, struct k_err *err)
+{
+	const struct k_hp *hp = k_model_hp(l->m);
+	struct k_ask *q = s->q;
+	q->greedy = true;
+	for (int64_t at = first, n; at < (int64_t)s->in.n; at += n, hidden += n * hp->n_embd) {
+		n = K_MIN((int64_t)s->in.n - at, LOGIT_ROWS);
+		int r = k_model_logits(l->m, hidden, n, l->logits, err);
+		if (r < 0)
+			return r;
+		for (int64_t k = 0; k < n; k++) {
+			struct k_top top;
+			const float *row = l->logits + k * hp->n_vocab;
+			q->logprob += (double)(float)k_logprob(row, (int32_t)hp->n_vocab, s->in.v[at + k]);
+			k_logprob_top(row, (int32_t)hp->n_vocab, &top, 1);
+			q->greedy &= row[top.id] <= row[s->in.v[at + k]];
+		}
+		q->tokens += n;
+	}
+	return 0;
+}
+
+static int score(struct local *l, struct k_ask *v, int64_t n, struct k_err *err)
+{
+	int64_t first[n], len;
+	const float *hidden;
+	int n_runs = 0, r = 0;
+	for (int64_t i = 0; i < n && r == 0; i++) {
+		struct slot *s = &l->slot[i];
+		s->q = &v[i];
+		s->in.n = 0;
+		if (encode_score(l, s->q, &s->in, &first[i], &s->q->err) < 0)
+			continue;
+		r = k_seq_rewind(s->seq, 0, &len, err);
+		l->runs[n_runs++] = (struct k_run){ s->seq, s->in.v, (int64_t)s->in.n - 1, (int64_t)s->in.n - first[i] };
+	}
+	if (r == 0 && n_runs)
+		r = k_model_step(l->m, l->runs, n_runs, &hidden, NULL, err);
+	for (int64_t i = 0; i < n && r == 0; i++) {
+		struct slot *s = &l->slot[i];
+		if (s->q->err.code)
+			continue;
+		r = score_rows(l, s, hidden, first[i], err);
+		hidden += ((int64_t)s->in.n - first[i]) * k_model_hp(l->m)->n_embd;
+	}
+	return r;
+}
+
+/* --- a request is read ------------------------------------------------------------------------------------------------------------ */
+
+static int on_event(void *arg, const struct k_event *ev)
+{
+	struct slot *s = arg;
+	struct k_json *call = NULL, *f = NULL, *list = s->calls;
+	struct k_buf b;
+	if (ev->kind == K_EVENT_CONTENT) {
+		k_buf_put(&s->text, ev->text, ev->len);
+	} else if (ev->kind == K_EVENT_REASONING) {
+		k_buf_put(&s->reasoning, ev->text, ev->len);
+	} else if (ev->kind == K_EVENT_CALL) {
+		call = k_json_object();
+		f = k_json_object();
+		s->broken |= !call || !f || (k_put_str(call, "id", ev->id) | k_put_str(call, "type", "function") | k_put_str(f, "name", ev->name) |
+			k_put_str(f, "arguments", "")) < 0;
+		if (!s->broken)
+			s->broken = (k_json_set(call, "function", f) | k_json_push(list, call)) < 0;
+	} else {
+		f = k_json_find(k_json_at(list, (size_t)ev->call), "function");
+		k_buf_init(&b, 0);
+		k_buf_puts(&b, k_json_string(k_json_find(f, "arguments")));
+		k_buf_put(&b, ev->text, ev->len);
+		s->broken |= b.failed || k_json_set(f, "arguments", k_json_new_string(b.data, b.len)) < 0;
+		k_buf_fini(&b);
+	}
+	return 0;
+}
+
+static int count_calls(const struct k_json *messages)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < k_json_len(messages); i++)
+		n += k_json_len(k_json_find(k_json_at(messages, i), "tool_calls"));
+	return (int)K_MIN(n, 1000000u);
+}
+
+static int check_choice(const struct k_json *request, struct k_err *err)
+{
+	const struct k_json *tc = k_json_find(request, "tool_choice"), *rf = k_json_find(request, "response_format");
+	const char *word = k_json_string(tc);
+	if (tc && k_json_kind(tc) != K_JSON_NULL && !(word && !strcmp(word, "auto")))
+		return k_err_set(err, K_EUNSUP, "tool_choice '%s': only a server (-u) can be made to choose", word ? word : "of one function");
+	if (rf && k_json_kind(rf) != K_JSON_NULL)
+		return k_err_set(err, K_EUNSUP, "response_format: only a server (-u) can be held to one");
+	return 0;
+}
+
+static int begin_chat(struct local *l, struct slot *s, struct k_err *err)
+{
+	struct k_json *rq = s->q->request, *messages = k_json_find(rq, "messages"), *tools = k_json_find(rq, "tools");
+	struct k_chat_options o;
+	struct k_prompt p;
+	if (!l->layout)
+		return k_err_set(err, K_EUNSUP, "the model's chat layout is not known");
+	int used = count_calls(messages), r = check_choice(rq, err);
+	k_prompt_init(&p);
+	if (r == 0)
+		r = k_chat_options(l->layout, rq, &o, err);
+	if (r == 0)
+		r = k_chat_render(l->layout, l->tok, rq, false, &p, err);
+	for (size_t i = 0; i < p.ids.n && r == 0; i++)
+		r = k_ids_put(&s->in, p.ids.v[i], err);
+	if (r == 0)
+		r = k_parser_new(&s->parser, l->layout, l->tok, k_json_len(tools) ? tools : NULL, used, &o, on_event, s, err);
+	if (r == 0 && used)
+		r = k_parser_history(s->parser, messages, err);
+	k_prompt_fini(&p);
+	return r;
+}
+
+static int begin_text(struct local *l, struct slot *s, struct k_err *err)
+{
+	const struct k_json *p = k_json_find(s->q->request, "prompt");
+	if (!k_json_string(p))
+		return k_err_set(err, K_EFORMAT, "prompt is %s, wanted a string", k_json_kind_name(p));
+	k_decoder_init(&s->dec, l->tok, false);
+	return k_tokenizer_encode(l->tok, k_json_string(p), k_json_len(p), K_ENC_SPECIALS | K_ENC_ADD, &s->in, err);
+}
+
+static int read_settings(struct local *l, struct slot *s, struct k_err *err)
+{
+	const struct k_json *rq = s->q->request, *stop = k_json_find(rq, "stop");
+	int64_t seed, top_k;
+	double temperature, top_p;
+	int r = k_json_int_or(rq, "max_tokens", 1, INT32_MAX, DEFAULT_TOKENS, &s->limit, "request", err);
+	if (r == 0)
+		r = k_json_int_or(rq, "max_completion_tokens", 1, INT32_MAX, s->limit, &s->limit, "request", err);
+	if (r == 0)
+		r = k_json_num_or(rq, "temperature", 0, 2, 0, &temperature, "request", err);
+	if (r == 0)
+		r = k_json_num_or(rq, "top_p", 0, 1, 1, &top_p, "request", err);
+	if (r == 0)
+		r = k_json_int_or(rq, "top_k", -1, INT32_MAX, 0, &top_k, "request", err);
+	if (r == 0)
+		r = k_json_int_or(rq, "seed", INT64_MIN, INT64_MAX, l->o->seed, &seed, "request", err);
+	if (r < 0)
+		return r;
+	k_sampler_init(&s->sampler);
+	s->sampler.temperature = (float)temperature;
+	s->sampler.top_p = (float)top_p;
+	s->sampler.top_k = (int)top_k;
+	s->sampler.seed = (uint64_t)seed;
+	s->n_stops = 0;
+	if (k_json_string(stop))
+		s->stops[s->n_stops++] = k_json_string(stop);
+	for (size_t i = 0; k_json_kind(stop) == K_JSON_ARRAY && i < k_json_len(stop) && s->n_stops < MAX_STOPS; i++)
+		if (k_json_string(k_json_at(stop, i)) && *k_json_string(k_json_at(stop, i)))
+			s->stops[s->n_stops++] = k_json_string(k_json_at(stop, i));
+	return 0;
+}
+
+static int begin(struct local *l, struct slot *s, struct k_ask *q, struct k_err *err)
+{
+	int64_t kept = 0;
+	s->q = q;
+	s->in.n = s->out.n = 0;
+	s->why = NULL;
+	s->broken = false;
+	k_buf_reset(&s->text);
+	k_buf_reset(&s->reasoning);
+	k_json_free(s->calls);
+	s->calls = k_json_array();
+	int r = s->calls ? read_settings(l, s, err) : k_err_nomem(err, 64, "an answer");
+	if (r == 0)
+		r = q->kind == K_ASK_CHAT ? begin_chat(l, s, err) : begin_text(l, s, err);
+	if (r == 0 && !s->in.n)
+		r = k_err_set(err, K_EFORMAT, "the prompt is empty");
+	if (r == 0)
+		r = q->session ? k_seq_sync(s->seq, s->in.v, (int64_t)s->in.n, &kept, err) : k_seq_rewind(s->seq, 0, &kept, err);
+	s->n_prompt = (int64_t)s->in.n;
+	s->cached = kept;
+	s->active = r == 0;
+	return r;
+}
+
+/* --- tokens ----------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_stop(const struct local *l, int32_t id)
+{
+	for (size_t i = 0; i < l->stops.n; i++)
+		if (l->stops.v[i] == id)
+			return true;
+	return false;
+}
+
+/* Cuts the text where the first stop string begins. */
+static bool cut_at_stop(struct slot *s)
+{
+	size_t at = s->text.len;
+	for (int i = 0; i < s->n_stops; i++) {
+		const char *p = s->text.len ? memmem(s->text.data, s->text.len, s->stops[i], strlen(s->stops[i])) : NULL;
+		if (p)
+			at = K_MIN(at, (size_t)(p - s->text.data));
+	}
+	if (at == s->text.len)
+		return false;
+	s->text.len = at;
+	s->text.data[at] = 0;
+	return true;
+}
+
+static int finish(struct slot *s, const char *why, struct k_err *err)
+{
+	int r = 0;
+	s->why = why;
+	s->active = false;
+	if (s->parser)
+		r = k_parser_end(s->parser, err);
+	else
+		k_decoder_end(&s->dec, &s->text);
+	if (s->parser && k_parser_calls(s->parser) && !strcmp(why, "stop"))
+		s->why = "tool_calls";
+	return r;
+}
+
+static int one_token(struct local *l, struct slot *s, const float *logits, struct k_err *err)
+{
+	s->sampler.out = s->out.v;
+	s->sampler.n_out = s->out.n;
+	int32_t id = k_sample(&s->sampler, logits, (int32_t)vocab_of(l), l->scratch, err);
+	int r = id < 0 ? id : k_ids_put(&s->out, id, err);
+	if (r < 0)
+		return r;
+	if (is_stop(l, id))
+		return finish(s, "stop", err);
+	if (s->parser)
+		r = k_parser_put(s->parser, id, err);
+	else
+		k_decoder_put(&s->dec, id, &s->text);
+	if (r < 0)
+		return r;
+	if (cut_at_stop(s)) {
+		s->active = false;
+		s->why = "stop";
+	} else if ((int64_t)s->out.n >= s->limit) {
+		return finish(s, "length", err);
+	}
+	return 0;
+}
+
+/* One step of all that are not done: the prompt at first, then a token each. */
+static int step(struct local *l, int64_t n, struct k_err *err)
+{
+	const struct k_hp *hp = k_model_hp(l->m);
+	struct slot *active[n];
+	const float *hidden;
+	int n_runs = 0;
+	for (int64_t i = 0; i < n; i++) {
+		struct slot *s = &l->slot[i];
+		if (!s->active)
+			continue;
+		int64_t have = k_seq_len(s->seq);
+		const int32_t *ids = s->out.n ? &s->out.v[s->out.n - 1] : s->in.v + have;
+		active[n_runs] = s;
+		l->runs[n_runs++] = (struct k_run){ s->seq, ids, s->out.n ? 1 : s->n_prompt - have, 1 };
+	}
+	int r = k_model_step(l->m, l->runs, n_runs, &hidden, NULL, err);
+	for (int i = 0; i < n_runs && r == 0; i++)
+		if (active[i]->q->session && !active[i]->out.n)
+			r = k_seq_mark(active[i]->seq, err);
+	for (int i = 0, k; i < n_runs && r == 0; i += k) {
+		k = K_MIN(n_runs - i, LOGIT_ROWS);
+		r = k_model_logits(l->m, hidden + i * hp->n_embd, k, l->logits, err);
+		for (int j = 0; j < k && r == 0; j++)
+			r = one_token(l, active[i + j], l->logits + j * hp->n_vocab, err);
+	}
+	return r;
+}
+
+/* --- answers ---------------------------------------------------------------------------------------------------------------------- */
+
+static struct k_json *text_of(const struct k_buf *b) { return k_json_new_string(b->len ? b->data : "", b->len); }
+
+static int put_message(struct slot *s, struct k_json *choice)
+{
+	struct k_json *m = k_json_object();
+	if (!m)
+		return -1;
+	int bad = k_put_str(m, "role", "assistant") | k_json_set(m, "content", text_of(&s->text));
+	if (s->reasoning.len)
+		bad |= k_json_set(m, "reasoning_content", text_of(&s->reasoning));
+	if (k_json_len(s->calls))
+		bad |= k_json_set(m, "tool_calls", k_json_keep(s->calls));
+	return k_json_set(choice, "message", m) | bad;
+}
+
+/* {"choices":[{"index","message" or "text","finish_reason"}],"usage"} */
+static int answer(struct slot *s, struct k_err *err)
+{
+	struct k_json *o = k_json_object(), *list = k_json_array(), *choice = k_json_object(), *usage = k_json_object(), *details = k_json_object();
+	int bad = s->broken || s->text.failed || s->reasoning.failed || !o || !list || !choice || !usage || !details;
+	if (!bad) {
+		bad = k_put_int(choice, "index", 0) | (s->parser ? put_message(s, choice) : k_json_set(choice, "text", text_of(&s->text))) |
+			k_put_str(choice, "finish_reason", s->why) | k_json_push(list, choice) | k_json_set(o, "choices", list) |
+			k_put_int(usage, "prompt_tokens", s->n_prompt) | k_put_int(usage, "completion_tokens", (int64_t)s->out.n) |
+			k_put_int(usage, "total_tokens", s->n_prompt + (int64_t)s->out.n) | k_put_int(details, "cached_tokens", s->cached) |
+			k_json_set(usage, "prompt_tokens_details", details) | k_json_set(o, "usage", usage);
+	} else {
+		k_json_free(list);
+		k_json_free(choice);
+		k_json_free(usage);
+		k_json_free(details);
+	}
+	if (bad) {
+		k_json_free(o);
+		return k_err_nomem(err, s->text.len, "an answer");
+	}
+	s->q->answer = o;
+	return 0;
+}
+
+static int generate(struct local *l, struct k_ask *v, int64_t n, struct k_err *err)
+{
+	uint64_t start = k_now_ns();
+	bool any = false;
+	int r = 0;
+	for (int64_t i = 0; i < n; i++)
+		any |= begin(l, &l->slot[i], &v[i], &v[i].err) == 0;
+	while (any && r == 0) {
+		r = k_ctx_check(l->ctx, err);
+		if (r == 0)
+			r = step(l, n, err);
+		any = false;
+		for (int64_t i = 0; i < n && r == 0; i++) {
+			struct slot *s = &l->slot[i];
+			any |= s->active;
+			if (s->active || s->q->answer || s->q->err.code)
+				continue;
+			r = answer(s, err);
+			s->q->seconds = (double)(k_now_ns() - start) * 1e-9;
+		}
+	}
+	for (int64_t i = 0; i < n; i++) {
+		k_parser_free(l->slot[i].parser);
+		l->slot[i].parser = NULL;
+	}
+	return r;
+}
+
+/* --- the asker -------------------------------------------------------------------------------------------------------------------- */
+
+static int local_ask(struct k_asker *a, struct k_ask *v, int64_t n, struct k_err *err)
+{
+	struct local *l = (struct local *)a;
+	int r = 0;
+	for (int64_t i = 0, k; i < n && r == 0; i += k) {
+		bool scores = v[i].kind == K_ASK_SCORE;
+		for (k = 1; i + k < n && k < a->width && (v[i + k].kind == K_ASK_SCORE) == scores; )
+			k++;
+		r = k_ctx_check(l->ctx, err);
+		if (r == 0)
+			r = scores ? score(l, v + i, k, err) : generate(l, v + i, k, err);
+	}
+	return r;
+}
+
+static int local_put_run(struct k_asker *a, struct k_json *o)
+{
+	struct local *l = (struct local *)a;
+	return k_put_run(o, l->m, l->o, l->ctx);
+}
+
+static void local_close(struct k_asker *a)
+{
+	struct local *l = (struct local *)a;
+	for (int64_t i = 0; l->slot && i < a->width; i++) {
+		struct slot *s = &l->slot[i];
+		k_seq_free(s->seq);
+		k_parser_free(s->parser);
+		k_ids_fini(&s->in);
+		k_ids_fini(&s->out);
+		k_buf_fini(&s->text);
+		k_buf_fini(&s->reasoning);
+		k_json_free(s->calls);
+	}
+	k_ids_fini(&l->stops);
+	k_free(l->slot);
+	k_free(l->runs);
+	k_free(l->logits);
+	k_free(l->scratch);
+	k_free(l);
+}
+
+static int set_up(struct local *l, struct k_err *err)
+{
+	const char *why;
+	size_t vocab = (size_t)vocab_of(l), width = (size_t)l->base.width;
+	l->tok = k_model_tokenizer(l->m, &why);
+	if (!l->tok)
+		return k_err_set(err, K_ENOENT, "questions need a tokenizer: %s", why);
+	l->layout = k_layout_match(k_model_files(l->m), err);
+	l->slot = k_calloc(width, sizeof(*l->slot));
+	l->runs = k_calloc(width, sizeof(*l->runs));
+	l->logits = k_calloc(LOGIT_ROWS * vocab, sizeof(*l->logits));
+	l->scratch = k_calloc(vocab, 16);
+	if (!l->slot || !l->runs || !l->logits || !l->scratch)
+		return k_err_nomem(err, LOGIT_ROWS * vocab * sizeof(float), "logits");
+	for (size_t i = 0; i < width; i++) {
+		k_buf_init(&l->slot[i].text, 0);
+		k_buf_init(&l->slot[i].reasoning, 0);
+		int r = k_seq_new(&l->slot[i].seq, l->m, err);
+		if (r < 0)
+			return r;
+	}
+	return k_chat_stops(l->tok, k_model_files(l->m), &l->stops, err);
+}
+
+int k_asker_model(struct k_asker **out, struct k_model *m, const struct k_eval_opts *o, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct local *l = k_calloc(1, sizeof(*l));
+	*out = NULL;
+	if (!l)
+		return k_err_nomem(err, sizeof(*l), "an asker");
+	l->base = (struct k_asker){ .width = K_MAX(o->batch, 1), .ask = local_ask, .put_run = local_put_run, .close = local_close };
+	l->m = m;
+	l->o = o;
+	l->ctx = ctx;
+	int r = set_up(l, err);
+	if (r < 0) {
+		local_close(&l->base);
+		return r;
+	}
+	*out = &l->base;
+	return 0;
+}
