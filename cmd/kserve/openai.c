@@ -214,6 +214,7 @@ static const struct flag flags[] = {
 	{ "include_reasoning", offsetof(struct k_request, include_reasoning) },
 	{ "parallel_tool_calls", offsetof(struct k_request, parallel_calls) },
 	{ "timings_per_token", offsetof(struct k_request, timings) },
+	{ "cache_prompt", offsetof(struct k_request, cache_prompt) },
 };
 
 static int read_wholes(struct k_request *rq, struct k_fault *f)
@@ -475,6 +476,21 @@ static int read_stream(struct k_request *rq, struct k_fault *f)
 	return k_field_bool(v, "stream_options.", "continuous_usage_stats", &rq->usage_each, f);
 }
 
+static int read_salt(struct k_request *rq, struct k_fault *f)
+{
+	const struct k_json *v = k_field(rq->body, "cache_salt");
+	struct k_err err = { 0 };
+	uint8_t sha[32];
+	if (!v)
+		return 0;
+	if (!k_json_string(v) || !k_json_len(v))
+		return k_fault_set(f, 400, NULL, "cache_salt", "cache_salt must be a string that is not empty");
+	if (k_sha256_once(k_json_string(v), k_json_len(v), sha, &err))
+		return k_fault_err(f, &err);
+	memcpy(&rq->salt, sha, sizeof(rq->salt));
+	return 0;
+}
+
 static int read_model(const struct k_server *s, const struct k_request *rq, struct k_fault *f)
 {
 	const struct k_json *v = k_field(rq->body, "model");
@@ -519,8 +535,8 @@ static int check_context(const struct k_server *s, struct k_request *rq, struct 
 
 static int parse(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
-	if (read_model(s, rq, f) || read_numbers(rq, f) || read_wholes(rq, f) || read_stream(rq, f) || refuse(rq, f) ||
-		read_stops(s, rq, f) || read_stop_ids(s, rq, f) || read_bias(s, rq, f))
+	if (read_model(s, rq, f) || read_numbers(rq, f) || read_wholes(rq, f) || read_stream(rq, f) || read_salt(rq, f) ||
+		refuse(rq, f) || read_stops(s, rq, f) || read_stop_ids(s, rq, f) || read_bias(s, rq, f))
 		return -1;
 	if (rq->kind == K_KIND_CHAT ? k_openai_chat(s, rq, f) : k_openai_text(s, rq, f))
 		return -1;
@@ -545,7 +561,7 @@ static int make(struct k_request **out, const struct k_server *s, const struct k
 	rq->top_p = s->top_p;
 	rq->top_k = s->top_k;
 	rq->repetition = 1;
-	rq->include_reasoning = rq->parallel_calls = true;
+	rq->include_reasoning = rq->parallel_calls = rq->cache_prompt = true;
 	rq->think_budget = -1;
 	rq->keep_text = prompt_only;
 	k_ids_init(&rq->stop_ids);

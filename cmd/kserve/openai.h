@@ -21,6 +21,7 @@ struct k_request {
 	const struct k_json *tools;     /* NULL: none */
 	const struct k_json *id;        /* what the reply is called; set by stdio.c, NULL: a random id */
 	char trace[129];                /* the id of the exchange, for errors; set by http.c */
+	uint64_t client;                /* who asks, as a hash of key or address: requests of clients take turns; set by http.c */
 
 	struct k_ids *prompts;
 	int n_prompts;
@@ -49,6 +50,8 @@ struct k_request {
 	int n_used;                     /* tool calls in the history */
 	struct k_chat_options chat;
 	bool timings;
+	bool cache_prompt;              /* false: nothing is taken from the prefix cache, and nothing left there */
+	uint64_t salt;                  /* hash of cache_salt: only requests with the same share prefixes; 0: none */
 	bool keep_text;                 /* the prompt as text is wanted, and nothing else */
 	struct k_buf text;
 };

@@ -35,6 +35,8 @@ struct task {
 	int64_t mark_at;                /* a mark is wanted when that many are done; 0: none */
 	bool generates, over;
 	int32_t next;                   /* the token to compute */
+	int64_t n_decoded;
+	uint64_t t_token;               /* when the last token came, 0: none yet */
 };
 struct job {
 	uint64_t ticket;
@@ -42,10 +44,11 @@ struct job {
 	struct k_reply *reply;
 	struct task *tasks;
 	int n_tasks, n_over;
-	bool cancelled, admitted;
+	bool cancelled, admitted, failed;
+	uint64_t t_arrived, t_admitted; /* ns */
 	struct job *next;
 };
-struct slot { struct k_seq *seq; struct task *task; uint64_t used; };
+struct slot { struct k_seq *seq; struct task *task; uint64_t used; struct k_slot_stats shown; };
 
 struct k_sched {
 	const struct k_server *s;
@@ -59,6 +62,8 @@ struct k_sched {
 	int n_jobs, n_waiting;
 	bool draining, aborting, closing, poked;
 	struct k_err failed;            /* code 0: all is well */
+	struct k_sched_stats shown;
+	struct k_slot_stats *slots_shown;
 
 	/* the engine's own */
 	struct job *jobs, **jobs_end;   /* in order of arrival */
@@ -68,6 +73,7 @@ struct k_sched {
 	float *logits;
 	void *scratch;
 	uint64_t clock;
+	struct k_sched_stats stats;
 };
 
 /* --- jobs ------------------------------------------------------------------------------------------------------------------- */
@@ -140,6 +146,7 @@ int k_sched_submit(struct k_sched *c, struct k_request *rq, struct k_out *out, u
 	if (new_job(&j, c->s, rq, out, f))
 		return -1;
 	pthread_mutex_lock(&c->lock);
+	j->t_arrived = k_now_ns();
 	*ticket = j->ticket = ++c->last_ticket;
 	*c->arrived_end = j;
 	c->arrived_end = &j->next;
@@ -208,6 +215,114 @@ int k_sched_failed(struct k_sched *c, struct k_err *err)
 	return code;
 }
 
+/* --- what is told ---------------------------------------------------------------------------------------------------------- */
+
+static void init_stats(struct k_sched_stats *s)
+{
+	struct k_histogram *const seconds[] = { &s->ttft, &s->e2e, &s->queue, &s->prefill, &s->decode };
+	struct k_histogram *const tokens[] = { &s->prompt, &s->generated, &s->max_tokens, &s->choices, &s->step };
+	for (size_t i = 0; i < K_LEN(seconds); i++)
+		k_histogram_init(seconds[i], K_EDGES_SECONDS);
+	for (size_t i = 0; i < K_LEN(tokens); i++)
+		k_histogram_init(tokens[i], K_EDGES_TOKENS);
+	k_histogram_init(&s->itl, K_EDGES_STEP);
+}
+
+static double since(uint64_t from, uint64_t to) { return to > from ? (double)(to - from) / 1e9 : 0; }
+
+static enum k_end end_of(const struct job *j)
+{
+	static const struct { const char *finish; enum k_end end; } ends[] = {
+		{ "stop", K_END_STOP }, { "length", K_END_LENGTH }, { "tool_calls", K_END_TOOL_CALLS }, { "abort", K_END_ABORT },
+	};
+	const char *finish = j->reply->n_choices ? j->reply->choices[0].finish : NULL;
+	if (j->cancelled)
+		return K_END_CANCEL;
+	for (size_t i = 0; finish && !j->failed && i < K_LEN(ends); i++)
+		if (!strcmp(ends[i].finish, finish))
+			return ends[i].end;
+	return K_END_ERROR;
+}
+
+/* A request is over: it is counted, once. */
+static void count_job(struct k_sched *c, const struct job *j)
+{
+	struct k_sched_stats *s = &c->stats;
+	const struct k_request *rq = j->rq;
+	uint64_t now = k_now_ns(), first = j->reply->t_first;
+	int64_t made = 0;
+	for (int i = 0; i < j->n_tasks; i++)
+		made += j->tasks[i].n_decoded;
+	s->ended[end_of(j)]++;
+	k_histogram_add(&s->e2e, since(j->t_arrived, now));
+	k_histogram_add(&s->queue, since(j->t_arrived, j->admitted ? j->t_admitted : now));
+	k_histogram_add(&s->prompt, (double)rq->n_prompt_tokens);
+	k_histogram_add(&s->generated, (double)made);
+	k_histogram_add(&s->choices, (double)rq->n);
+	if (rq->max_tokens >= 0)
+		k_histogram_add(&s->max_tokens, (double)rq->max_tokens);
+	if (!first)
+		return;
+	k_histogram_add(&s->ttft, since(j->t_arrived, first));
+	k_histogram_add(&s->prefill, since(j->t_admitted, first));
+	k_histogram_add(&s->decode, since(first, now));
+}
+
+static void count_token(struct k_sched *c, struct task *t)
+{
+	uint64_t now = k_now_ns();
+	if (t->t_token)
+		k_histogram_add(&c->stats.itl, since(t->t_token, now));
+	t->t_token = now;
+	t->n_decoded++;
+	c->stats.generated_tokens++;
+}
+
+static void show_slot(struct slot *sl)
+{
+	struct task *t = sl->task;
+	sl->shown.busy = t != NULL;
+	if (!t)
+		return;
+	sl->shown.ticket = t->job->ticket;
+	sl->shown.n_prompt = (int64_t)t->job->rq->prompts[t->prompt].n;
+	sl->shown.n_done = t->n_done;
+	sl->shown.n_decoded = t->n_decoded;
+}
+
+/* Puts what others may ask for where they find it. */
+static void show(struct k_sched *c)
+{
+	int running = 0;
+	for (struct job *j = c->jobs; j; j = j->next)
+		running += j->admitted;
+	for (int i = 0; i < c->s->n_slots; i++)
+		show_slot(&c->slots[i]);
+	pthread_mutex_lock(&c->lock);
+	c->shown = c->stats;
+	c->shown.running_now = running;
+	for (int i = 0; i < c->s->n_slots; i++)
+		c->slots_shown[i] = c->slots[i].shown;
+	pthread_mutex_unlock(&c->lock);
+}
+
+void k_sched_stats(struct k_sched *c, struct k_sched_stats *out)
+{
+	pthread_mutex_lock(&c->lock);
+	*out = c->shown;
+	out->waiting_now = c->n_waiting;
+	pthread_mutex_unlock(&c->lock);
+}
+
+int k_sched_slots(struct k_sched *c, struct k_slot_stats *out, int n)
+{
+	pthread_mutex_lock(&c->lock);
+	for (int i = 0; i < n && i < c->s->n_slots; i++)
+		out[i] = c->slots_shown[i];
+	pthread_mutex_unlock(&c->lock);
+	return c->s->n_slots;
+}
+
 /* --- slots ------------------------------------------------------------------------------------------------------------------ */
 
 static void drop_seq(struct slot *sl)
@@ -266,6 +381,7 @@ static void task_over(struct k_sched *c, struct task *t)
 
 static void fail_job(struct k_sched *c, struct job *j, const struct k_fault *f)
 {
+	j->failed = true;
 	k_reply_fail(j->reply, f);
 	for (int i = 0; i < j->n_tasks; i++)
 		task_over(c, &j->tasks[i]);
@@ -299,8 +415,12 @@ static int fill_slot(struct k_sched *c, struct slot *sl, struct task *t, struct 
 		return rc;
 	}
 	sl->task = t;
+	sl->shown.n_cached = reused;
 	t->slot = sl;
 	t->n_done = reused;
+	c->stats.cache_queries += ids->n;
+	c->stats.cache_hits += (uint64_t)reused;
+	c->stats.prompt_tokens += ids->n;
 	if (t->copy == 0)
 		t->job->reply->n_cached += reused;
 	int64_t n = (int64_t)ids->n;
@@ -328,6 +448,7 @@ static void admit(struct k_sched *c)
 				return;
 			if (!j->admitted) {
 				j->admitted = true;
+				j->t_admitted = k_now_ns();
 				pthread_mutex_lock(&c->lock);
 				c->n_waiting--;
 				pthread_mutex_unlock(&c->lock);
@@ -380,6 +501,8 @@ static void next_token(struct k_sched *c, struct task *t, const float *logits)
 {
 	struct k_err err = { 0 };
 	int rc = t->over ? 0 : k_gen_next(t->gen, logits, c->scratch, &t->next, &err);
+	if (!t->over)
+		count_token(c, t);
 	if (rc < 0)
 		fail_job_err(c, t->job, &err);
 	else if (rc == 0)
@@ -487,6 +610,12 @@ static void step(struct k_sched *c, int n)
 {
 	struct k_err err = { 0 };
 	const float *hidden = NULL;
+	int64_t rows = 0;
+	for (int i = 0; i < n; i++)
+		rows += c->runs[i].n;
+	c->stats.steps++;
+	c->stats.step_rows += (uint64_t)rows;
+	k_histogram_add(&c->stats.step, (double)rows);
 	int rc = k_model_step(c->s->model, c->runs, n, &hidden, NULL, &err);
 	for (int i = 0; i < n && !rc; i++) {
 		struct task *t = c->rows[i];
@@ -583,6 +712,7 @@ static void sweep(struct k_sched *c)
 		struct k_fault f;
 		k_fault_set(&f, 503, "overloaded", NULL, "out of memory");
 		k_reply_fail(j->reply, &f);
+		count_job(c, j);
 		*p = j->next;
 		pthread_mutex_lock(&c->lock);
 		c->n_jobs--;
@@ -605,6 +735,7 @@ static void *engine(void *arg)
 		if (n)
 			step(c, n);
 		sweep(c);
+		show(c);
 		idle = n == 0;
 	}
 	weed(c);
@@ -630,8 +761,13 @@ int k_sched_open(struct k_sched **out, const struct k_server *s, struct k_err *e
 	c->rows = k_calloc(slots, sizeof(*c->rows));
 	c->logits = k_calloc(LOGIT_ROWS * vocab, sizeof(float));
 	c->scratch = k_calloc(vocab, 16);
+	c->slots_shown = k_calloc(slots, sizeof(*c->slots_shown));
+	init_stats(&c->stats);
+	init_stats(&c->shown);
+	for (size_t i = 0; c->slots && c->slots_shown && i < slots; i++)
+		c->slots_shown[i] = c->slots[i].shown = (struct k_slot_stats){ .id = (int)i, .n_ctx = s->n_ctx };
 	int rc = 0;
-	if (!c->slots || !c->runs || !c->rows || !c->logits || !c->scratch)
+	if (!c->slots || !c->slots_shown || !c->runs || !c->rows || !c->logits || !c->scratch)
 		rc = k_err_nomem(err, vocab * (4 * LOGIT_ROWS + 16), "the scheduler");
 	else if (pthread_create(&c->thread, NULL, engine, c))
 		rc = k_err_set(err, K_ENOMEM, "no thread for the engine");
@@ -657,6 +793,7 @@ void k_sched_close(struct k_sched *c)
 	for (int i = 0; c->slots && i < c->s->n_slots; i++)
 		k_seq_free(c->slots[i].seq);
 	k_free(c->slots);
+	k_free(c->slots_shown);
 	k_free(c->runs);
 	k_free(c->rows);
 	k_free(c->logits);
