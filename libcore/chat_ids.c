@@ -27,17 +27,29 @@ struct ids {
 
 static int no_memory(struct k_err *err) { return k_err_nomem(err, sizeof(struct call), "the ids of calls"); }
 
-/* N of functions.NAME:N; -1: another shape. */
+/* Where the number of functions.NAME:N begins; of toolu_KEY_N as well, which is how an API that takes no such ids is told them.
+ * 0: another shape. */
+static size_t number_at(const char *s, size_t n, const struct k_json *name)
+{
+	static const char prefix[] = "functions.", other[] = "toolu_";
+	size_t skip = sizeof prefix - 1, len = k_json_len(name), also = sizeof other - 1;
+
+	if (n >= skip + len + 2 && !memcmp(s, prefix, skip) && !memcmp(s + skip, k_json_string(name), len) && s[skip + len] == ':')
+		return skip + len + 1;
+	const char *last = n > also && !memcmp(s, other, also) ? memrchr(s + also, '_', n - also) : NULL;
+	return last && last + 1 < s + n ? (size_t)(last - s) + 1 : 0;
+}
+
+/* -1: another shape. */
 static int64_t number_of(const struct k_json *id, const struct k_json *name)
 {
-	static const char prefix[] = "functions.";
 	const char *s = k_json_string(id);
-	size_t n = k_json_len(id), skip = sizeof prefix - 1, len = k_json_len(name);
+	size_t n = k_json_len(id), at = s ? number_at(s, n, name) : 0;
 	int64_t number = 0;
 
-	if (!s || n < skip + len + 2 || memcmp(s, prefix, skip) || memcmp(s + skip, k_json_string(name), len) || s[skip + len] != ':')
+	if (!at)
 		return -1;
-	for (size_t i = skip + len + 1; i < n; i++) {
+	for (size_t i = at; i < n; i++) {
 		if (s[i] < '0' || s[i] > '9')
 			return -1;
 		number = K_MIN(number * 10 + (s[i] - '0'), INT32_MAX);
@@ -60,7 +72,9 @@ static int choose(struct ids *ids, struct k_json *c, const struct k_json *name, 
 	int r = 0;
 
 	if (number >= 0) {
-		*out = k_arena_strndup(&ids->arena, k_json_string(id), k_json_len(id));
+		size_t at = number_at(k_json_string(id), k_json_len(id), name);
+
+		*out = k_arena_printf(&ids->arena, "functions.%s:%s", k_json_string(name), k_json_string(id) + at);
 		r = *out ? take(ids, *out, err) : no_memory(err);
 		if (r == 1)
 			ids->next = K_MAX(ids->next, number + 1);

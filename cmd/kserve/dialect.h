@@ -3,6 +3,7 @@
  *
  *   k_dialect_chat        dialect_chat.c        OpenAI chat completions
  *   k_dialect_text        dialect_text.c        OpenAI text completions
+ *   k_dialect_anthropic   dialect_anthropic.c   Anthropic messages; requests: anthropic.c
  *
  * The functions of a reply append JSON to r->line and send it (k_reply_send); where memory gives out reply.c sees it. */
 #ifndef K_DIALECT_H
@@ -35,7 +36,7 @@ struct k_dialect {
 	void (*whole)(struct k_reply *r);
 };
 
-extern const struct k_dialect k_dialect_chat, k_dialect_text;
+extern const struct k_dialect k_dialect_chat, k_dialect_text, k_dialect_anthropic;
 
 /* --- what the two of OpenAI share: dialect_chat.c ------------------------------------------------------------------------------ */
 

@@ -1,6 +1,7 @@
 /* routes.c: the table of routes. */
 #include "libcore/base.h"
 
+#include "cmd/kserve/anthropic.h"
 #include "cmd/kserve/routes.h"
 
 static k_answer answer_live;
@@ -14,6 +15,9 @@ static int answer_live(const struct k_server *s K_UNUSED, struct k_json *body K_
 static const struct k_route routes[] = {
 	{ "/chat/completions", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_GENERATE, .dialect = &k_dialect_chat },
 	{ "/completions", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_GENERATE, .dialect = &k_dialect_text },
+	{ "/messages", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_GENERATE, .dialect = &k_dialect_anthropic },
+	{ "/messages/count_tokens", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, .answer = k_answer_count_tokens,
+		.dialect = &k_dialect_anthropic },
 	{ "/models", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, .answer = k_answer_models },
 	{ "/models/", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, .answer = k_answer_model },
 	{ "/tokenize", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, .answer = k_answer_tokenize },

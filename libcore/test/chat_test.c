@@ -384,6 +384,11 @@ K_TEST(chat_ids_become_canonical)
 	/* An id with the wrong name is no better than a foreign one. */
 	becomes(__LINE__, "functions.f:0 g|functions.f:0", "functions.g:0 g|functions.g:0");
 	becomes(__LINE__, "functions.f:7 f|functions.f:7/x g|x", "functions.f:7 f|functions.f:7/functions.g:8 g|functions.g:8");
+	/* An id that was told to Anthropic's clients brings its number back; theirs have none. */
+	becomes(__LINE__, "toolu_abc00_7 f|toolu_abc00_7/toolu_01AbCd g|toolu_01AbCd",
+		"functions.f:7 f|functions.f:7/functions.g:8 g|functions.g:8");
+	becomes(__LINE__, "toolu_ f,toolu_a_ f,toolu_a_7x f|toolu_,toolu_a_,toolu_a_7x",
+		"functions.f:0 f,functions.f:1 f,functions.f:2 f|functions.f:0,functions.f:1,functions.f:2");
 	/* Models count from 0 in each turn. */
 	becomes(__LINE__, "functions.f:0 f|functions.f:0/functions.f:0 f|functions.f:0", "functions.f:0 f|functions.f:0/functions.f:1 f|functions.f:1");
 	/* What a client made of our id, and the one call that is open. */

@@ -1,0 +1,181 @@
+"""dialect_client.py WHERE MODEL-FOLDER [CHECK]...: the shapes of the APIs, raw, against a kserve that runs on nano; "ok NAME" or
+"FAIL NAME: why" a line. Only the standard library. CHECKs with "thoughts" in their names want the nano that thinks (dialect.sh)."""
+import json
+import sys
+import traceback
+
+from serve_client import LOOP, WISDOM, call, chat, connect, good, joined, stream, walk
+
+CHECKS = []
+
+
+def check(f):
+    CHECKS.append(f)
+    return f
+
+
+def named_events(path, body):
+    """The events of a stream that names them: [(name, object)]. It must not end with [DONE]."""
+    c = connect()
+    c.request('POST', path, json.dumps(dict(body, stream=True)), {'Content-Type': 'application/json'})
+    r = c.getresponse()
+    assert r.status == 200 and r.getheader('Content-Type').startswith('text/event-stream'), (r.status, r.read())
+    blocks = r.read().decode().split('\n\n')
+    c.close()
+    assert blocks[-1] == '', blocks[-1]
+    out = []
+    for b in blocks[:-1]:
+        name, data = b.split('\n')
+        assert name.startswith('event: ') and data.startswith('data: '), b
+        event = json.loads(data[6:])
+        assert event['type'] == name[7:], b
+        if event['type'] != 'ping':
+            out.append(event)
+    return out
+
+
+# --- Anthropic: /v1/messages -----------------------------------------------------------------------------------------------
+
+
+def message(text='Define wisdom.', **more):
+    return {'model': 'nano', 'max_tokens': 48, 'temperature': 0, 'messages': [{'role': 'user', 'content': text}], **more}
+
+
+A_TOOLS = [{'name': t['function']['name'], 'description': t['function']['description'], 'input_schema': t['function']['parameters']} for t in LOOP['tools']]
+
+
+def message_joined(events):
+    """The message that the events add up to; their order is checked on the way."""
+    first, *events = events
+    assert first['type'] == 'message_start', first
+    m, block, parts = first['message'], None, ''
+    assert m['content'] == [] and m['stop_reason'] is None and m['usage']['output_tokens'] == 0, m
+    assert events[-1] == {'type': 'message_stop'} and events[-2]['type'] == 'message_delta', events[-2:]
+    for e in events[:-2]:
+        if e['type'] == 'content_block_start':
+            assert block is None and e['index'] == len(m['content']), e
+            block, parts = e['content_block'], ''
+        elif e['type'] == 'content_block_delta':
+            d, kind = e['delta'], {'text': 'text_delta', 'thinking': 'thinking_delta', 'tool_use': 'input_json_delta'}[block['type']]
+            assert e['index'] == len(m['content']) and d['type'] in (kind, 'signature_delta'), (e, block)
+            if d['type'] == 'input_json_delta':
+                parts += d['partial_json']
+            elif d['type'] != 'signature_delta':
+                block[block['type']] += d[block['type']]
+        else:
+            assert e == {'type': 'content_block_stop', 'index': len(m['content'])}, e
+            if block['type'] == 'tool_use':
+                assert block['input'] == {}
+                block['input'] = json.loads(parts)
+            m['content'].append(block)
+            block = None
+    assert block is None
+    return dict(m, **events[-2]['delta'], usage=events[-2]['usage'])
+
+
+def without_ids(m):
+    return {k: [{x: y for x, y in b.items() if x != 'id'} for b in v] if k == 'content' else v for k, v in m.items() if k not in ('id', 'usage')}
+
+
+def both_messages(body):
+    """Whole and as a stream: the same."""
+    whole, streamed = good('POST', '/v1/messages', body), message_joined(named_events('/v1/messages', body))
+    assert without_ids(whole) == without_ids(streamed), (whole, streamed)
+    assert set(whole) == {'id', 'type', 'role', 'model', 'content', 'stop_reason', 'stop_sequence', 'usage'}, whole
+    return whole
+
+
+@check
+def messages():
+    m = both_messages(message())
+    assert m['content'] == [{'type': 'text', 'text': WISDOM}] and m['id'].startswith('msg_'), m
+    assert (m['type'], m['role'], m['model'], m['stop_reason'], m['stop_sequence']) == ('message', 'assistant', 'nano', 'end_turn', None), m
+    u = good('POST', '/v1/messages', message())['usage']
+    n = good('POST', '/v1/messages/count_tokens', {'messages': message()['messages']})['input_tokens']
+    assert u == {'input_tokens': 1, 'cache_creation_input_tokens': 0, 'cache_read_input_tokens': n - 1, 'output_tokens': 22}, (u, n)
+    m = both_messages(message(max_tokens=4))
+    assert m['stop_reason'] == 'max_tokens' and m['usage']['output_tokens'] == 4, m
+    m = both_messages(message(stop_sequences=['nothing', 'erudition']))
+    assert (m['stop_reason'], m['stop_sequence']) == ('stop_sequence', 'erudition') and WISDOM.startswith(m['content'][0]['text']), m
+
+
+@check
+def messages_prompt():
+    """The same prompt as the OpenAI request that says the same."""
+    def count(**body):
+        return good('POST', '/v1/messages/count_tokens', body)['input_tokens']
+
+    def tokens(**body):
+        return good('POST', '/tokenize', body)['count']
+    say = [{'role': 'user', 'content': 'Hello.'}]
+    text = [{'type': 'text', 'text': 'Be ', 'cache_control': {'type': 'ephemeral'}}, {'type': 'text', 'text': 'short.'}]
+    assert count(messages=say, system=text) == count(messages=say, system='Be short.') == tokens(messages=[{'role': 'system', 'content': 'Be short.'}] + say)
+    assert count(messages=[{'role': 'user', 'content': text}]) == tokens(messages=[{'role': 'user', 'content': 'Be short.'}])
+    assert count(messages=say, tools=A_TOOLS) == tokens(messages=say, tools=LOOP['tools'])
+    use = {'type': 'tool_use', 'id': 'toolu_xyz_4', 'name': 'next_page', 'input': {'cursor': 17}}
+    result = [{'type': 'text', 'text': 'And then?'}, {'type': 'tool_result', 'tool_use_id': 'toolu_xyz_4', 'content': [{'type': 'text', 'text': 'x'}], 'is_error': True}]
+    one = {'id': 'functions.next_page:4', 'type': 'function', 'function': {'name': 'next_page', 'arguments': '{"cursor":17}'}}
+    assert count(messages=say + [{'role': 'assistant', 'content': [{'type': 'text', 'text': 'I look.'}, use]}, {'role': 'user', 'content': result}]) == tokens(
+        messages=say + [{'role': 'assistant', 'content': 'I look.', 'tool_calls': [one]}, {'role': 'tool', 'tool_call_id': one['id'], 'content': 'Error: x'},
+                        {'role': 'user', 'content': 'And then?'}])
+    # The last message of the assistant is continued.
+    assert count(messages=say + [{'role': 'assistant', 'content': 'Wis'}]) == tokens(messages=say + [{'role': 'assistant', 'content': 'Wis', 'partial': True}])
+    m = both_messages(message(messages=message()['messages'] + [{'role': 'assistant', 'content': WISDOM[:13]}]))
+    assert m['content'] == [{'type': 'text', 'text': WISDOM[13:]}], m
+
+
+@check
+def messages_tools():
+    history = [{'role': 'user', 'content': LOOP['user']}]
+    for i, step in enumerate(LOOP['steps'][:4]):
+        m = both_messages(message(messages=history, tools=A_TOOLS, max_tokens=64))
+        use = m['content'][-1]
+        assert m['stop_reason'] == 'tool_use' and (use['type'], use['name'], use['input']) == ('tool_use', 'next_page', step['args']), m
+        assert use['id'].startswith('toolu_') and use['id'].endswith(f'_{i}') and len(use['id']) <= 64 and use['id'].replace('_', '').isalnum(), use
+        history += [{'role': 'assistant', 'content': m['content']}, {'role': 'user', 'content': [{'type': 'tool_result', 'tool_use_id': use['id'], 'content': step['result']}]}]
+    m = both_messages(message(messages=history[:1], tools=A_TOOLS, tool_choice={'type': 'none'}))
+    assert all(b['type'] == 'text' for b in m['content']), m
+    both_messages(message(messages=history[:1], tools=A_TOOLS, tool_choice={'type': 'auto', 'disable_parallel_tool_use': True}, max_tokens=64))
+
+
+@check
+def messages_errors():
+    say = [{'role': 'user', 'content': 'x'}]
+    wrong = []
+    for body, want, kind in ((b'{', 400, None), ({'max_tokens': None}, 400, None), ({'max_tokens': 0}, 400, None), ({'messages': None}, 400, None),
+                             ({'messages': []}, 400, None), ({'messages': [5]}, 400, None), ({'messages': [{'role': 'system', 'content': 'x'}]}, 400, None),
+                             ({'messages': [{'role': 'user', 'content': []}]}, 400, None), ({'messages': [{'role': 'user', 'content': 5}]}, 400, None),
+                             ({'messages': [{'role': 'user', 'content': [{'type': 'image', 'source': {}}]}]}, 400, None),
+                             ({'messages': [{'role': 'user', 'content': [{'type': 'tool_result', 'tool_use_id': 'toolu_no', 'content': 'x'}]}]}, 400, None),
+                             ({'messages': say + [{'role': 'assistant', 'content': [{'type': 'tool_use', 'id': 'a', 'name': 'b', 'input': 'c'}]}]}, 400, None),
+                             ({'system': 5}, 400, None), ({'temperature': 1.5}, 400, None), ({'stop_sequences': 'x'}, 400, None), ({'tools': [{'type': 'bash_20250124', 'name': 'bash'}]}, 400, None),
+                             ({'tools': [{'name': '1x', 'input_schema': {}}]}, 400, None), ({'tool_choice': {'type': 'maybe'}}, 400, None), ({'thinking': {'type': 'x'}}, 400, None),
+                             ({'output_config': {'format': {'type': 'x'}}}, 400, None), ({'model': 'nope'}, 404, 'not_found_error')):
+        for streamed in (False, True):
+            full = dict(message(messages=say), stream=streamed, **body) if isinstance(body, dict) and not set(body) & {'max_tokens', 'messages', 'temperature', 'model'} else \
+                {**message(messages=say), **body, 'stream': streamed} if isinstance(body, dict) else body
+            status, r, _ = call('POST', '/v1/messages', full)
+            if status != want or r.get('type') != 'error' or r['error']['type'] != (kind or 'invalid_request_error') or not r['error']['message'] or not r['request_id']:
+                wrong.append((body, status, r))
+    assert not wrong, wrong
+    status, r, raw = call('GET', '/v1/messages')
+    assert status == 405 and r['type'] == 'error' and raw.getheader('Allow') == 'POST', (status, r)
+    assert call('POST', '/v1/messages', b'{}', {'Content-Type': 'text/plain'})[1]['type'] == 'error'
+
+
+def main():
+    only = sys.argv[3:]
+    for f in CHECKS:
+        if only and f.__name__ not in only or not only and 'thoughts' in f.__name__:
+            continue
+        try:
+            f()
+            print('ok', f.__name__, flush=True)
+        except Exception:
+            lines = traceback.format_exc().strip().split('\n')
+            at = [x.strip() for x in lines if 'dialect_client.py' in x]
+            print(f'FAIL {f.__name__}: {at[-1].split(", ")[1] if at else "?"}: {lines[-1][:800]}', flush=True)
+
+
+if __name__ == '__main__':
+    main()
