@@ -10,7 +10,7 @@
 
 struct args {
 	struct k_common common;
-	const char *model, *url, *name, *file, *bos, *report, *junit, *resume, *spool;
+	const char *model, *url, *name, *file, *bos, *report, *junit, *resume, *spool, *save_ref, *ref;
 	int64_t window, stride, batch, limit, seed, concurrency;
 	double tol, rate, timeout;
 	int profile;
@@ -25,11 +25,13 @@ static const struct k_opt opts[] = {
 	K_OPT_INT(0, "concurrency", struct args, concurrency, "N", "8", "requests at once to a server"),
 	K_OPT_NUM(0, "rate", struct args, rate, "R", NULL, "requests a second to a server, at most"),
 	K_OPT_NUM(0, "timeout", struct args, timeout, "SECONDS", NULL, "how long a server may take for one answer; default 600"),
-	K_OPT_STR('f', "file", struct args, file, "FILE", NULL, "what is asked: a text (ppl), a folder (parity), a golden.json (dump), JSON lines (the rest)"),
+	K_OPT_STR('f', "file", struct args, file, "FILE", NULL, "what is asked: a text (ppl, kld, imatrix), a folder (parity), a golden.json (dump), JSON lines (the rest)"),
 	K_OPT_OUTPUT(struct args, common),
-	K_OPT_INT(0, "window", struct args, window, "N", "512", "ppl: tokens of a window"),
-	K_OPT_INT(0, "stride", struct args, stride, "N", NULL, "ppl: distance of windows; default: the window"),
-	K_OPT_STR(0, "bos", struct args, bos, "auto|yes|no", "auto", "ppl: put BOS before each window; auto: where the chat layout begins with it"),
+	K_OPT_STR(0, "save-ref", struct args, save_ref, "FILE", NULL, "kld: write the reference; an unfinished one, FILE.partial, is continued"),
+	K_OPT_STR(0, "ref", struct args, ref, "FILE", NULL, "kld: compare with the reference"),
+	K_OPT_INT(0, "window", struct args, window, "N", "512", "ppl, kld: tokens of a window"),
+	K_OPT_INT(0, "stride", struct args, stride, "N", NULL, "ppl, kld: distance of windows; default: the window"),
+	K_OPT_STR(0, "bos", struct args, bos, "auto|yes|no", "auto", "ppl, kld: put BOS before each window; auto: where the chat layout begins with it"),
 	K_OPT_INT('b', "batch", struct args, batch, "N", "1", "sequences computed at once; does not change a digit"),
 	K_OPT_INT(0, "limit", struct args, limit, "N", NULL, "at most N items"),
 	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "for tasks that draw items"),
@@ -48,6 +50,8 @@ static const struct k_opt opts[] = {
 
 static const char *const examples[] = {
 	"keval ppl -m model.kmf -f text.txt --bar 'ppl<100'",
+	"keval kld -m bf16.kmf -f text.txt --save-ref text.ref",
+	"keval kld -m i4.kmf -f text.txt --ref text.ref --bar 'kld_mean<0.01'",
 	"keval parity -m tiny.kmf -f golden/",
 	"keval dump -m tiny.kmf -f golden/golden.json -o out.safetensors",
 	"keval imatrix -m model.kmf -f text.txt -o model.imatrix.gguf",
@@ -173,7 +177,8 @@ static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 		.resume = a->resume, .junit = a->junit, .bars = a->bars.v, .n_bars = a->bars.n,
 		.form = silent ? K_REPORT_SILENT : a->tap ? K_REPORT_TAP : k_cli_wants_table(&a->common) ? K_REPORT_TABLE : K_REPORT_JSON };
 	struct k_eval_opts eo = { .file = a->file, .window = a->window, .stride = a->stride, .batch = a->batch,
-		.limit = a->limit, .seed = a->seed, .bos = a->bos, .tol = a->tol, .hf_remote = a->profile == 1, .resume = a->resume };
+		.limit = a->limit, .seed = a->seed, .bos = a->bos, .tol = a->tol, .save_ref = a->save_ref,
+		.ref = a->ref, .hf_remote = a->profile == 1, .resume = a->resume };
 	if (r->from == TO_LINES && (a->report || a->resume || a->junit || a->bars.n))
 		return k_err_set(err, K_EUSAGE, "prompts only prints questions: there is nothing to report");
 	int e = k_report_open(&rep, &ro, err);
@@ -208,7 +213,8 @@ const struct k_tool k_tool = {
 	.name = "keval",
 	.about = "evaluate a model and gate on the result",
 	.usage = "[prompts | score] TASK [-m MODEL | -u URL | -] [options]",
-	.text = "keval asks a model and scores it. TASK is ppl (perplexity of a text), parity (comparison with golden tensors, layer by "
+	.text = "keval asks a model and scores it. TASK is ppl (perplexity of a text), kld (divergence of one model from "
+		"another on a text, by a small file of the reference: an interval that holds the exact value), parity (comparison with golden tensors, layer by "
 		"layer), dump (logits, hidden rows, states and routing of given sequences, as safetensors), imatrix (mean squares of what enters "
 		"each weight, by column and by expert, as a GGUF for kquant --scale imatrix) or choice (multiple choice by log-likelihood). "
 		"choice asks a model in the process (-m), a server (-u), or lines: keval prompts TASK prints the requests, keval score TASK, or -, "

@@ -12,6 +12,7 @@ struct k_eval_opts {
 	int64_t window, stride, batch, limit, seed;
 	const char *bos;                /* auto yes no */
 	double tol;                     /* parity; 0: default */
+	const char *save_ref, *ref;     /* kld */
 	bool hf_remote;
 	const char *resume;             /* report of an earlier run, continued; handled by struct k_report */
 };
