@@ -80,6 +80,23 @@ int k_render_content(struct k_render *r, const struct k_json *msg, size_t i, k_r
 	return rc;
 }
 
+int k_render_recall(struct k_render *r, const struct k_json *msg, const char *const *opens, bool thoughts, struct k_err *err)
+{
+	struct k_ids *ids = &r->out->ids;
+	size_t before = ids->n;
+	int rc = 0;
+
+	if (!r->memory || !r->t)
+		return 0;
+	for (; *opens && !rc; opens++)
+		rc = k_ids_put(ids, k_tokenizer_special(r->t, *opens), err);
+	if (!rc)
+		rc = r->memory->recall(r->memory, msg, thoughts, ids, err);
+	if (!rc)
+		ids->n = before;
+	return rc;
+}
+
 /* --- layouts ---------------------------------------------------------------------------------------------------------- */
 
 #define X(name) extern const struct k_layout k_layout_##name;
@@ -249,9 +266,8 @@ int k_chat_options(const struct k_layout *l, const struct k_json *request, struc
 	return rc;
 }
 
-int k_chat_render(const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *request, bool parse_specials, struct k_prompt *out, struct k_err *err)
+static int render(const struct k_layout *l, const struct k_json *request, struct k_render r, struct k_err *err)
 {
-	struct k_render r = { .t = t, .out = out, .run = out->text.len, .flags = parse_specials ? K_ENC_SPECIALS : 0 };
 	struct k_chat_options o;
 	int rc = k_chat_check(l, request, err);
 
@@ -260,6 +276,20 @@ int k_chat_render(const struct k_layout *l, const struct k_tokenizer *t, const s
 	if (!rc)
 		rc = l->render(&r, k_json_find(request, "messages"), k_chat_field(request, "tools"), &o, err);
 	return rc ? rc : end_run(&r, err);
+}
+
+int k_chat_render(const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *request, bool parse_specials, struct k_prompt *out, struct k_err *err)
+{
+	struct k_render r = { .t = t, .out = out, .run = out->text.len, .flags = parse_specials ? K_ENC_SPECIALS : 0 };
+
+	return render(l, request, r, err);
+}
+
+int k_chat_render_recall(const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *request, struct k_chat_memory *m, struct k_prompt *out, struct k_err *err)
+{
+	struct k_render r = { .t = t, .out = out, .run = out->text.len, .memory = m };
+
+	return render(l, request, r, err);
 }
 
 /* --- stops ------------------------------------------------------------------------------------------------------------ */

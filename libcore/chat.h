@@ -42,6 +42,12 @@ const struct k_layout *k_layout_match(const struct k_files *files, struct k_err 
  * "messages[3].role is 'x', wanted system, user, assistant or tool"), normalises nothing (ids verbatim), renders. parse_specials:
  * text runs are encoded with specials on (strict parity with the reference). t may be NULL: text only, ids stay empty. */
 int k_chat_render(const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *request, bool parse_specials, struct k_prompt *out, struct k_err *err) K_MUST_USE;
+/* Who remembers the tokens of earlier answers. Asked for each turn of the assistant that is over, with the prompt up to where the
+ * answer was asked for: 1: the turn's own tokens were appended to ids; 0: not known, and ids is as it was. thoughts: the layout
+ * shows the reasoning of this turn. */
+struct k_chat_memory { int (*recall)(struct k_chat_memory *m, const struct k_json *msg, bool thoughts, struct k_ids *ids, struct k_err *err); };
+/* As k_chat_render, for the ids alone: out->text lacks the turns that were recalled. */
+int k_chat_render_recall(const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *request, struct k_chat_memory *m, struct k_prompt *out, struct k_err *err) K_MUST_USE;
 /* The options of a request as they were understood (thinking etc.). */
 int k_chat_options(const struct k_layout *l, const struct k_json *request, struct k_chat_options *o, struct k_err *err) K_MUST_USE;
 /* Rewrites tool-call ids of the history to functions.NAME:N where they are not (and the tool messages that refer to them);

@@ -16,11 +16,16 @@ struct k_render {
 	struct k_prompt *out;
 	size_t run;                     /* what of out->text is encoded already */
 	int flags;                      /* of k_tokenizer_encode, for runs */
+	struct k_chat_memory *memory;   /* NULL: nothing is remembered */
 };
 void k_render_json(struct k_render *r, const struct k_json *v, int flags);
 /* Content of a message: strings and text parts. Other parts go to media, which may be NULL: K_EUNSUP. */
 typedef int k_render_media(struct k_render *r, const char *type, struct k_err *err);
 int k_render_content(struct k_render *r, const struct k_json *msg, size_t i, k_render_media *media, struct k_err *err) K_MUST_USE;
+
+/* Behind the header of a turn of the assistant. opens: what else a prompt would have before its answer, specials up to NULL. 1: the
+ * turn is there, as it was sampled; 0: it must be rendered. */
+int k_render_recall(struct k_render *r, const struct k_json *msg, const char *const *opens, bool thoughts, struct k_err *err) K_MUST_USE;
 
 /* A member, NULL when absent or null. */
 struct k_json *k_chat_field(const struct k_json *obj, const char *key);

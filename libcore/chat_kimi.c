@@ -74,13 +74,25 @@ static int think(struct k_render *r, const struct k_json *thought, struct k_err 
 /* Where the generation prompt opens the block, a request without thinking closes it, in what is already said as well. */
 static bool shows_thought(const struct turn *t) { return !t->history && (t->o->thinking || !t->k->opens); }
 
+/* What stands between the header of an answer and the answer. */
+static const char *const *opens(const struct k_kimi *k, const struct k_chat_options *o)
+{
+	static const char *const thinks[] = { "<think>", NULL }, *const not[] = { "<think>", "</think>", NULL };
+
+	return !k->opens ? &thinks[1] : o->thinking ? thinks : not;
+}
+
 static int message(const struct turn *t, struct k_render *r, const struct k_json *msg, size_t i, bool open_end, struct k_err *err)
 {
 	const char *role = k_chat_role(msg);
 	bool assistant = !strcmp(role, "assistant");
 	int rc = header(r, role, t->k->names ? k_chat_field(msg, "name") : NULL, err);
 
-	if (!rc && assistant && t->k->thinks)
+	if (!rc && assistant && !open_end)
+		rc = k_render_recall(r, msg, opens(t->k, t->o), t->k->thinks && shows_thought(t), err);
+	if (rc)
+		return rc < 0 ? rc : k_render_special(r, "<|im_end|>", err);
+	if (assistant && t->k->thinks)
 		rc = think(r, shows_thought(t) ? k_chat_field(msg, "reasoning_content") : NULL, err);
 	if (!rc && !strcmp(role, "tool")) {
 		const struct k_json *id = k_json_find(msg, "tool_call_id");
@@ -120,10 +132,8 @@ static int invite(const struct k_kimi *k, struct k_render *r, const struct k_cha
 {
 	int rc = header(r, "assistant", NULL, err);
 
-	if (!rc && k->opens)
-		rc = k_render_special(r, "<think>", err);
-	if (!rc && k->opens && !o->thinking)
-		rc = k_render_special(r, "</think>", err);
+	for (const char *const *p = opens(k, o); *p && !rc; p++)
+		rc = k_render_special(r, *p, err);
 	return rc;
 }
 

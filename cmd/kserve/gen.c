@@ -12,6 +12,7 @@
 
 #include "libcore/log.h"
 #include "cmd/kserve/gen.h"
+#include "cmd/kserve/replay.h"
 
 #define LEAST_LOGPROB -9999.0
 
@@ -34,6 +35,7 @@ struct k_gen {
 	size_t n_entries, cap_entries;
 	int64_t thought;                /* tokens of reasoning */
 	const char *hit;                /* the stop string that ended it */
+	bool complete;                  /* the model ended the turn itself */
 	bool failed;                    /* memory gave out within a callback */
 };
 
@@ -417,6 +419,14 @@ static int64_t stop_index(const struct k_gen *g, int32_t id)
 	return -1;
 }
 
+/* A turn that the client can send back: its tokens, without the one that ended it. */
+static void remember(const struct k_gen *g)
+{
+	const struct k_request *rq = g->rq;
+	if (g->s->replay && g->parser && !rq->chat.continue_final && g->out.n > 1 && (rq->include_reasoning || !g->thought))
+		k_replay_put(g->s->replay, &rq->prompts[g->prompt], g->out.v, g->out.n - 1, &g->reply->choices[g->choice]);
+}
+
 /* Ends the choice: what is held goes out, unless a stop string cut it. */
 static int finish(struct k_gen *g, const char *why, int32_t stop_id, struct k_err *err)
 {
@@ -435,6 +445,8 @@ static int finish(struct k_gen *g, const char *why, int32_t stop_id, struct k_er
 		why = "tool_calls";
 	if (g->parser)
 		drop_entries(g);
+	if (g->complete && !g->hit)
+		remember(g);
 	k_reply_end(g->reply, g->choice, why, reason, take_entries(g, g->hit ? g->sent : SIZE_MAX));
 	return rc ? rc : failure(g, err);
 }
@@ -495,7 +507,8 @@ int k_gen_next(struct k_gen *g, const float *logits, void *scratch, int32_t *id,
 	if (stop >= 0) {
 		if (!g->parser && g->rq->logprobs && (rc = add_entry(g, *id, logits, g->seen, err)))
 			return rc;
-		return finish(g, "stop", stop < (int64_t)g->rq->n_eos ? -1 : *id, err);
+		g->complete = stop < (int64_t)g->rq->n_eos;
+		return finish(g, "stop", g->complete ? -1 : *id, err);
 	}
 	rc = say(g, *id, logits, err);
 	if (!rc)

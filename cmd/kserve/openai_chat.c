@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "cmd/kserve/openai.h"
+#include "cmd/kserve/replay.h"
 
 #define MAX_MESSAGES 16384
 #define MAX_TOOLS 1024
@@ -257,7 +257,11 @@ static int render(const struct k_server *s, struct k_request *rq, struct k_fault
 	if (!rq->prompts)
 		return no_memory(f);
 	k_prompt_init(&p);
-	int rc = k_chat_render(s->layout, s->tok, rq->body, false, &p, &err);
+	struct k_recall recall;
+	bool known = s->replay && !rq->keep_text;
+	k_recall_init(&recall, s->replay);
+	int rc = known ? k_chat_render_recall(s->layout, s->tok, rq->body, &recall.memory, &p, &err)
+		: k_chat_render(s->layout, s->tok, rq->body, false, &p, &err);
 	rq->prompts[0] = p.ids;
 	rq->n_prompts = 1;
 	k_ids_init(&p.ids);

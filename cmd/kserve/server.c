@@ -13,12 +13,13 @@
 #include "libcore/hash.h"
 #include "libcore/log.h"
 #include "version.h"
-#include "cmd/kserve/server.h"
+#include "cmd/kserve/replay.h"
 
 #define DEFAULT_SLOTS 8
 #define DEFAULT_BATCH 512
 #define UNKNOWN_CTX 8192
 #define LEAST_CTX 512
+#define REPLAY_BYTES (32u << 20)
 
 /* Bytes that one token of one sequence keeps. */
 static uint64_t token_bytes(const struct k_hp *hp)
@@ -172,6 +173,8 @@ int k_server_init(struct k_server *s, struct k_model *m, const char *path, const
 	snprintf(s->fingerprint, sizeof(s->fingerprint), "kserve-%.64s-%.8s", K_DESCRIBE, hex);
 	sizes(s, o);
 	int rc = chat(s, o->layout, err);
+	if (!rc && s->kimi && s->tok)
+		rc = k_replay_new(&s->replay, s->tok, REPLAY_BYTES, err);
 	if (!rc)
 		rc = sampling(s, err);
 	if (rc)
@@ -179,4 +182,8 @@ int k_server_init(struct k_server *s, struct k_model *m, const char *path, const
 	return rc;
 }
 
-void k_server_fini(struct k_server *s) { k_ids_fini(&s->stops); }
+void k_server_fini(struct k_server *s)
+{
+	k_ids_fini(&s->stops);
+	k_replay_free(s->replay);
+}

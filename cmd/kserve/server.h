@@ -42,6 +42,7 @@ struct k_server {
 	double instant;                 /* temperature of an answer without thinking, of a model that can think */
 	int64_t top_k;
 	enum k_reasoning_field reasoning;
+	struct k_replay *replay;        /* sampled tokens of earlier answers, replay.h; NULL: none are kept */
 	struct k_log *log;
 };
 

@@ -34,6 +34,41 @@ def named_events(path, body):
     return out
 
 
+# --- OpenAI: what comes back --------------------------------------------------------------------------------------------------
+
+
+def respaced(text):
+    """The same JSON, written another way."""
+    return json.dumps(json.loads(text), indent=3, sort_keys=True)
+
+
+@check
+def replay():
+    """A turn that a client sends back in other bytes is the tokens that were sampled; one that says something else is not."""
+    body = walk(return_token_ids=True)
+    said = good('POST', '/v1/chat/completions', body)
+    prompt, made, m = said['prompt_token_ids'], said['choices'][0]['token_ids'], said['choices'][0]['message']
+    one = m['tool_calls'][0]
+    for args, id, content, same in ((respaced(one['function']['arguments']), one['id'], None, True), (json.loads(one['function']['arguments']), one['id'], [], True),
+                                    ('{ "cursor":17}', 'call_abc', '', True), ('{"cursor": 18}', one['id'], None, False), ('{"cursor": 17', one['id'], None, False),
+                                    (one['function']['arguments'], one['id'], 'Well.', False), ('{"cursor": 17, "more": 1}', one['id'], None, False)):
+        back = {'role': 'assistant', 'content': content, 'tool_calls': [{'id': id, 'type': 'function', 'function': {'name': 'next_page', 'arguments': args}}]}
+        history = dict(body, messages=body['messages'] + [back, {'role': 'tool', 'tool_call_id': id, 'content': LOOP['steps'][0]['result']}])
+        r = good('POST', '/v1/chat/completions', history)
+        begins = r['prompt_token_ids'][:len(prompt) + len(made) - 1] == prompt + made[:-1]
+        assert begins == same, (args, r['prompt_token_ids'], prompt + made)
+        if not same:
+            assert r['prompt_token_ids'] == good('POST', '/tokenize', {k: v for k, v in history.items()})['tokens'], args
+        elif id == one['id'] and content is None:
+            assert r['usage']['cached_tokens'] >= len(prompt) + len(made) - 1, (r['usage'], len(prompt), len(made))
+    # Another prompt before it: rendered as usual.
+    other = dict(history, messages=[{'role': 'user', 'content': LOOP['user'] + ' '}] + history['messages'][1:])
+    other['messages'][1]['tool_calls'][0]['function']['arguments'] = '{"cursor":  17}'
+    other['messages'][1]['content'] = None
+    r = good('POST', '/v1/chat/completions', other)
+    assert r['prompt_token_ids'] == good('POST', '/tokenize', other)['tokens']
+
+
 # --- Anthropic: /v1/messages -----------------------------------------------------------------------------------------------
 
 
@@ -133,6 +168,9 @@ def messages_tools():
         assert m['stop_reason'] == 'tool_use' and (use['type'], use['name'], use['input']) == ('tool_use', 'next_page', step['args']), m
         assert use['id'].startswith('toolu_') and use['id'].endswith(f'_{i}') and len(use['id']) <= 64 and use['id'].replace('_', '').isalnum(), use
         history += [{'role': 'assistant', 'content': m['content']}, {'role': 'user', 'content': [{'type': 'tool_result', 'tool_use_id': use['id'], 'content': step['result']}]}]
+        if i:
+            assert m['usage']['cache_read_input_tokens'] > seen, (m['usage'], seen)
+        seen = m['usage']['cache_read_input_tokens'] + m['usage']['input_tokens']
     m = both_messages(message(messages=history[:1], tools=A_TOOLS, tool_choice={'type': 'none'}))
     assert all(b['type'] == 'text' for b in m['content']), m
     both_messages(message(messages=history[:1], tools=A_TOOLS, tool_choice={'type': 'auto', 'disable_parallel_tool_use': True}, max_tokens=64))
