@@ -52,6 +52,7 @@ static const char *const examples[] = {
 	"keval ppl -m model.kmf -f text.txt --bar 'ppl<100'",
 	"keval kld -m bf16.kmf -f text.txt --save-ref text.ref",
 	"keval kld -m i4.kmf -f text.txt --ref text.ref --bar 'kld_mean<0.01'",
+	"keval diff before.jsonl after.jsonl",
 	"keval parity -m tiny.kmf -f golden/",
 	"keval dump -m tiny.kmf -f golden/golden.json -o out.safetensors",
 	"keval imatrix -m model.kmf -f text.txt -o model.imatrix.gguf",
@@ -117,7 +118,7 @@ static int open_model(struct k_model **out, struct k_device **dev, const struct 
 
 /* --- who answers ------------------------------------------------------------------------------------------------------- */
 
-enum answers { FROM_MODEL, FROM_URL, FROM_LINES, TO_LINES };
+enum answers { FROM_MODEL, FROM_URL, FROM_LINES, TO_LINES, FROM_FILES };
 
 struct run {
 	const struct args *a;
@@ -139,6 +140,10 @@ static int choose(struct run *r, int n, char **operands, struct k_err *err)
 	int e = find_task(r->n_operands, r->operands, &r->task, err);
 	if (e < 0)
 		return e;
+	if (r->task->files) {
+		r->from = FROM_FILES;
+		return prompts || score || r->a->model || r->a->url ? k_err_set(err, K_EUSAGE, "'%s' wants reports, and nobody who answers", r->task->name) : 0;
+	}
 	bool dash = r->task->ask && r->n_operands == 2 && !strcmp(r->operands[1], "-");
 	r->from = prompts ? TO_LINES : score || dash ? FROM_LINES : r->a->url ? FROM_URL : FROM_MODEL;
 	if (r->from == FROM_MODEL)
@@ -162,6 +167,8 @@ static int open_asker(struct run *r, const struct k_eval_opts *eo, const struct 
 		return k_asker_lines(&r->asker, err);
 	if (r->from == TO_LINES)
 		return k_asker_print(&r->asker, k_cli_write, err);
+	if (r->from == FROM_FILES)
+		return 0;
 	int e = open_model(&r->m, &r->dev, r->a, r->n_operands, r->operands, ctx, err);
 	return e == 0 && r->task->ask ? k_asker_model(&r->asker, r->m, eo, ctx, err) : e;
 }
@@ -185,7 +192,8 @@ static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 	if (e == 0) {
 		e = open_asker(r, &eo, ctx, err);
 		if (e == 0)
-			e = r->asker ? r->task->ask(r->asker, &eo, rep, ctx, err) : r->task->run(r->m, &eo, rep, ctx, err);
+			e = r->from == FROM_FILES ? r->task->files((const char *const *)r->operands + 1, r->n_operands - 1, &eo, rep, ctx, err)
+				: r->asker ? r->task->ask(r->asker, &eo, rep, ctx, err) : r->task->run(r->m, &eo, rep, ctx, err);
 		e = k_report_end(rep, e, err);
 	}
 	k_report_close(rep);

@@ -30,9 +30,12 @@ struct k_eval {
 	const char *name, *about;
 	const char *fields;             /* of the summary, space-separated: what --bar may name */
 	bool writes;                    /* standard output is the task's own, items and summary go to --report */
-	/* One of the two. run: on a model in the process. ask: asks questions (asker.h), wherever the answers come from. */
+	/* One of the three. run: on a model in the process. ask: asks questions (asker.h), wherever the answers come from. files: on n
+	 * files, without a model. */
 	int (*ask)(struct k_asker *a, const struct k_eval_opts *o, struct k_report *r, const struct k_ctx *ctx, struct k_err *err);
 	int (*run)(struct k_model *m, const struct k_eval_opts *o, struct k_report *r, const struct k_ctx *ctx, struct k_err *err);
+	int (*files)(const char *const *paths, int n, const struct k_eval_opts *o, struct k_report *r, const struct k_ctx *ctx,
+		struct k_err *err);
 };
 const struct k_eval *k_eval_find(const char *name);
 const struct k_eval *k_eval_at(int i);

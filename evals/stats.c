@@ -1,6 +1,7 @@
 /* stats.c: see stats.h. */
 #include "libcore/base.h"
 #include <math.h>
+#include <stdlib.h>
 #include "evals/stats.h"
 
 double k_stats_stderr(double sum, double squares, int64_t n)
@@ -9,4 +10,77 @@ double k_stats_stderr(double sum, double squares, int64_t n)
 		return 0;
 	double mean = sum / (double)n;
 	return sqrt(fmax(squares - (double)n * mean * mean, 0) / (double)(n - 1) / (double)n);
+}
+
+double k_stats_mcnemar(int64_t b, int64_t c)
+{
+	int64_t n = b + c, m = K_MIN(b, c);
+	double log_first = -(double)n * log(2), term = 1, sum = 1;
+	if (b == c)
+		return 1;
+	/* The largest term, C(n, m) / 2^n, by its logarithm; the others as shares of it. */
+	for (int64_t k = 1; k <= m; k++)
+		log_first += log((double)(n - m + k)) - log((double)k);
+	for (int64_t k = m; k > 0 && term > 1e-18; k--) {
+		term *= (double)k / (double)(n - k + 1);
+		sum += term;
+	}
+	return fmin(1, 2 * sum * exp(log_first));
+}
+
+/* splitmix64 of a counter. */
+static uint64_t random_at(uint64_t seed, uint64_t i)
+{
+	uint64_t x = seed + (i + 1) * 0x9e3779b97f4a7c15u;
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+static double draw(const struct k_pair *v, int64_t n, uint64_t seed, uint64_t first)
+{
+	double sum = 0, weight = 0;
+	for (int64_t i = 0; i < n; i++) {
+		const struct k_pair *p = &v[(uint64_t)(((unsigned __int128)random_at(seed, first + (uint64_t)i) * (uint64_t)n) >> 64)];
+		sum += p->b - p->a;
+		weight += p->weight;
+	}
+	return sum / weight;
+}
+
+static int ascending(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+int k_stats_paired(struct k_paired *out, const struct k_pair *v, int64_t n, bool yes_no, uint64_t seed, int draws, struct k_err *err)
+{
+	double a = 0, b = 0, weight = 0, *d = k_calloc((size_t)draws, sizeof(*d));
+	int64_t only_a = 0, only_b = 0;
+	int below = 0, above = 0;
+	if (!d)
+		return k_err_nomem(err, (size_t)draws * sizeof(*d), "the bootstrap");
+	for (int64_t i = 0; i < n; i++) {
+		a += v[i].a;
+		b += v[i].b;
+		weight += v[i].weight;
+		only_a += v[i].a > v[i].b;
+		only_b += v[i].b > v[i].a;
+	}
+	*out = (struct k_paired){ .mean_a = a / weight, .mean_b = b / weight, .differ = only_a + only_b };
+	out->delta = out->mean_b - out->mean_a;
+	for (int i = 0; i < draws && out->differ; i++) {
+		d[i] = draw(v, n, seed, (uint64_t)i * (uint64_t)n);
+		below += d[i] <= 0;
+		above += d[i] >= 0;
+	}
+	qsort(d, (size_t)draws, sizeof(*d), ascending);
+	out->lo = d[(int)(0.025 * draws)];
+	out->hi = d[(int)(0.975 * draws)];
+	/* One draw is the data's own, so that chance is never said to be nothing. */
+	out->p_value = !out->differ ? 1 : yes_no ? k_stats_mcnemar(only_a, only_b)
+		: fmin(1, 2 * (double)(K_MIN(below, above) + 1) / (double)(draws + 1));
+	k_free(d);
+	return 0;
 }

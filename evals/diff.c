@@ -1,0 +1,233 @@
+/* diff.c: two reports of one task, item by item: is B another than A, and how sure is that?
+ *
+ *   items of A and B with the same names -> pairs (a, b) of what an item scores, with a weight -> delta = mean(b) - mean(a)
+ *   right or wrong   McNemar's exact test on the items on which they differ
+ *   numbers          paired bootstrap: the pairs are drawn anew 10,000 times; the same numbers for the same --seed
+ *
+ * The verdict is of B: "better" or "worse" where chance would give such a difference in less than 1 of 100 runs; "same" where the
+ * 95 % interval of delta lies within 1 % of A's value; else "undecided": more items would tell. */
+#include "libcore/base.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "evals/report.h"
+#include "evals/stats.h"
+#include "libcore/io.h"
+#include "libcore/map.h"
+
+enum { REPORT_MOST = 1 << 30, DRAWS = 10000 };
+
+/* What an item of a task scores. weight: what value is a sum over; NULL: each item counts alike. */
+struct score { const char *task, *value, *weight, *field; bool yes_no, more_is_better; };
+static const struct score scores[] = {
+	{ "ppl", "nll", "tokens", "nll", false, false },
+	{ "kld", "kld", "tokens", "kld_mean", false, false },
+	{ "choice", "right", NULL, "acc", true, true },
+	{ "gen", "right", NULL, "acc", true, true },
+	{ "needle", "right", NULL, "acc", true, true },
+	{ "toolcall", "right", NULL, "acc", true, true },
+};
+
+struct side { const char *path; struct k_json *items, *summary; };
+struct diff {
+	const struct k_eval_opts *o;
+	struct side a, b;
+	const struct score *score;
+	struct k_pair *pairs;
+	int64_t n;
+};
+
+/* --- reading ----------------------------------------------------------------------------------------------------------------- */
+
+static int read_line(struct side *s, const char *line, size_t n, struct k_err *err)
+{
+	struct k_json *v;
+	int r = k_json_parse(&v, line, n, K_JSON_STRICT, s->path, err);
+	if (r < 0)
+		return r;
+	if (k_json_bool(k_json_find(v, "summary")) && !s->summary) {
+		s->summary = v;
+		return 0;
+	}
+	if (!k_json_string(k_json_find(v, "item"))) {
+		k_json_free(v);
+		return k_err_set(err, K_EFORMAT, "'%s' is no report of keval: line %zu has no item", s->path, k_json_len(s->items) + 1);
+	}
+	return k_json_push(s->items, v) < 0 ? k_err_nomem(err, n, "a report") : 0;
+}
+
+static int read_side(struct side *s, const char *path, struct k_err *err)
+{
+	struct k_buf b;
+	int r;
+	s->path = path;
+	s->items = k_json_array();
+	k_buf_init(&b, REPORT_MOST);
+	r = s->items ? k_read_file(path, &b, REPORT_MOST, err) : k_err_nomem(err, 64, "a report");
+	for (size_t at = 0; r == 0 && at < b.len; ) {
+		const char *end = memchr(b.data + at, '\n', b.len - at);
+		size_t n = end ? (size_t)(end - b.data) - at : b.len - at;
+		r = read_line(s, b.data + at, n, err);
+		at += n + 1;
+	}
+	k_buf_fini(&b);
+	if (r == 0 && !s->summary)
+		r = k_err_set(err, K_EFORMAT, "'%s' has no summary: the run did not end, or it is no report of keval", path);
+	return r;
+}
+
+static const char *task_of(const struct side *s)
+{
+	const char *t = k_json_string(k_json_find(s->summary, "task"));
+	return t ? t : "";
+}
+
+static int find_score(struct diff *d, struct k_err *err)
+{
+	if (strcmp(task_of(&d->a), task_of(&d->b)))
+		return k_err_set(err, K_EUSAGE, "'%s' is of task '%s', '%s' of '%s'", d->a.path, task_of(&d->a), d->b.path, task_of(&d->b));
+	for (size_t i = 0; i < K_LEN(scores); i++)
+		if (!strcmp(scores[i].task, task_of(&d->a)))
+			d->score = &scores[i];
+	return d->score ? 0 : k_err_set(err, K_EUSAGE, "reports of task '%s' have no items to compare", task_of(&d->a));
+}
+
+/* --- pairs ------------------------------------------------------------------------------------------------------------------- */
+
+static int value_of(const struct diff *d, const struct side *s, const struct k_json *item, double *value, double *weight, struct k_err *err)
+{
+	const struct k_json *v = k_json_find(item, d->score->value), *w = d->score->weight ? k_json_find(item, d->score->weight) : NULL;
+	enum k_json_kind kind = v ? k_json_kind(v) : K_JSON_NULL;
+	if (k_json_find(item, "why") && kind == K_JSON_NULL)
+		return k_err_set(err, K_EUSAGE, "'%s': %s failed and has nothing to compare", s->path, k_json_string(k_json_find(item, "item")));
+	if (!(kind == K_JSON_BOOL && d->score->yes_no) && !((kind == K_JSON_INT || kind == K_JSON_REAL) && !d->score->yes_no))
+		return k_err_set(err, K_EFORMAT, "'%s': %s has no %s", s->path, k_json_string(k_json_find(item, "item")), d->score->value);
+	*value = kind == K_JSON_BOOL ? (double)k_json_bool(v) : k_json_number(v);
+	*weight = w ? k_json_number(w) : 1;
+	if (!(*weight > 0) || !isfinite(*value))
+		return k_err_set(err, K_EFORMAT, "'%s': %s counts %g times", s->path, k_json_string(k_json_find(item, "item")), *weight);
+	return 0;
+}
+
+static int add_pair(struct diff *d, const struct k_json *x, const struct k_json *y, struct k_err *err)
+{
+	struct k_pair *p = &d->pairs[d->n];
+	double wa, wb;
+	int r = value_of(d, &d->a, x, &p->a, &wa, err);
+	if (r == 0)
+		r = value_of(d, &d->b, y, &p->b, &wb, err);
+	if (r < 0)
+		return r;
+	if (wa != wb)
+		return k_err_set(err, K_EUSAGE, "%s counts %g in '%s' and %g in '%s': they scored different things",
+			k_json_string(k_json_find(x, "item")), wa, d->a.path, wb, d->b.path);
+	p->weight = wa;
+	d->n++;
+	return 0;
+}
+
+static bool is_head(const struct k_json *item) { return !strcmp(k_json_string(k_json_find(item, "item")), "run"); }
+
+/* B's items by name; each of A's must have its own. */
+static int make_pairs(struct diff *d, struct k_err *err)
+{
+	struct k_map by_name;
+	size_t n_a = k_json_len(d->a.items), n_b = k_json_len(d->b.items);
+	int r = 0;
+	if (n_a != n_b)
+		return k_err_set(err, K_EUSAGE, "'%s' has %zu items, '%s' has %zu: they scored different things", d->a.path, n_a, d->b.path, n_b);
+	d->pairs = k_calloc(n_a + 1, sizeof(*d->pairs));
+	if (!d->pairs)
+		return k_err_nomem(err, (n_a + 1) * sizeof(*d->pairs), "the pairs");
+	k_map_init(&by_name);
+	for (size_t i = 0; i < n_b && r == 0; i++) {
+		struct k_json *v = k_json_at(d->b.items, i);
+		const char *name = k_json_string(k_json_find(v, "item"));
+		int put = k_map_put(&by_name, name, strlen(name), v);
+		if (put < 1)
+			r = put < 0 ? k_err_nomem(err, 64, "the items") : k_err_set(err, K_EFORMAT, "'%s' has %s twice", d->b.path, name);
+	}
+	for (size_t i = 0; i < n_a && r == 0; i++) {
+		const struct k_json *x = k_json_at(d->a.items, i), *y;
+		const char *name = k_json_string(k_json_find(x, "item"));
+		if (is_head(x))
+			continue;
+		y = k_map_find(&by_name, name, strlen(name));
+		r = y ? add_pair(d, x, y, err) : k_err_set(err, K_EUSAGE, "'%s' has no %s, which '%s' has", d->b.path, name, d->a.path);
+	}
+	k_map_fini(&by_name);
+	if (r == 0 && !d->n)
+		r = k_err_set(err, K_EUSAGE, "'%s' has no items", d->a.path);
+	return r;
+}
+
+/* --- the answer -------------------------------------------------------------------------------------------------------------- */
+
+static const char *verdict(const struct diff *d, const struct k_paired *p)
+{
+	double most = 0.01 * fabs(p->mean_a);
+	if (p->p_value < 0.01)
+		return (p->delta > 0) == d->score->more_is_better ? "better" : "worse";
+	return p->lo >= -most && p->hi <= most ? "same" : "undecided";
+}
+
+static int answer(struct diff *d, struct k_report *rep, struct k_err *err)
+{
+	struct k_paired p;
+	int r = k_stats_paired(&p, d->pairs, d->n, d->score->yes_no, (uint64_t)d->o->seed, DRAWS, err);
+	if (r < 0)
+		return r;
+	const char *what = verdict(d, &p);
+	char why[600];
+	struct k_json *s = k_json_object();
+	int bad = !s || k_put_str(s, "task", "diff") | k_put_str(s, "of", d->score->task) | k_put_str(s, "field", d->score->field) |
+		k_put_str(s, "a", d->a.path) | k_put_str(s, "b", d->b.path) | k_put_int(s, "n", d->n) | k_put_int(s, "differ", p.differ) |
+		k_put_num(s, "value_a", p.mean_a) | k_put_num(s, "value_b", p.mean_b) | k_put_num(s, "delta", p.delta) |
+		k_put_num(s, "ci95_low", p.lo) | k_put_num(s, "ci95_high", p.hi) | k_put_num(s, "p_value", p.p_value) |
+		k_put_str(s, "test", d->score->yes_no ? "mcnemar" : "bootstrap") | k_put_str(s, "verdict", what);
+	if (bad) {
+		k_json_free(s);
+		s = NULL;
+	}
+	struct k_json *item = k_json_object();
+	if (item && k_put_str(item, "verdict", what)) {
+		k_json_free(item);
+		item = NULL;
+	}
+	snprintf(why, sizeof(why), "'%.200s' is worse than '%.200s': %s is %.6g, was %.6g (p %.2g)", d->b.path, d->a.path, d->score->field,
+		p.mean_b, p.mean_a, p.p_value);
+	r = k_report_item(rep, d->score->field, item, strcmp(what, "worse") != 0, why, err);
+	if (r < 0)
+		k_json_free(s);
+	return r < 0 ? r : k_report_summary(rep, s, err);
+}
+
+static int diff_files(const char *const *paths, int n, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx K_UNUSED,
+	struct k_err *err)
+{
+	struct diff d = { .o = o };
+	if (n != 2)
+		return k_err_set(err, K_EUSAGE, "diff wants two reports, got %d", n);
+	int r = read_side(&d.a, paths[0], err);
+	if (r == 0)
+		r = read_side(&d.b, paths[1], err);
+	if (r == 0)
+		r = find_score(&d, err);
+	if (r == 0)
+		r = make_pairs(&d, err);
+	if (r == 0)
+		r = answer(&d, rep, err);
+	k_json_free(d.a.items);
+	k_json_free(d.a.summary);
+	k_json_free(d.b.items);
+	k_json_free(d.b.summary);
+	k_free(d.pairs);
+	return r;
+}
+
+const struct k_eval k_eval_diff = {
+	.name = "diff",
+	.about = "is report B worse than report A? Exit 1 when it is",
+	.fields = "delta ci95_low ci95_high p_value value_a value_b n differ",
+	.files = diff_files,
+};
