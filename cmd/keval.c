@@ -11,7 +11,7 @@
 struct args {
 	struct k_common common;
 	const char *model, *url, *name, *file, *bos, *report, *junit, *resume, *spool, *save_ref, *ref;
-	int64_t window, stride, batch, limit, seed, concurrency;
+	int64_t window, stride, batch, limit, seed, concurrency, steps, tools;
 	double tol, rate, timeout;
 	int profile;
 	bool tap;
@@ -35,6 +35,8 @@ static const struct k_opt opts[] = {
 	K_OPT_INT('b', "batch", struct args, batch, "N", "1", "sequences computed at once; does not change a digit"),
 	K_OPT_INT(0, "limit", struct args, limit, "N", NULL, "at most N items"),
 	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "for tasks that draw items"),
+	K_OPT_INT(0, "steps", struct args, steps, "N", NULL, "agent: calls; default: all of FILE, or 300"),
+	K_OPT_INT(0, "tools", struct args, tools, "N", "20", "agent: tools that are declared, where no FILE says which"),
 	K_OPT_NUM(0, "tol", struct args, tol, "X", NULL, "parity: tolerance in standard deviations of the golden logits; default 1e-4"),
 	K_OPT_WORD(0, "profile", struct args, profile, "engine|hf_remote", "engine", "where engines and Moonshot's remote code disagree: whose rule"),
 	K_OPT_LIST(0, "bar", struct args, bars, "EXPR", "exit 1 unless EXPR holds for the summary, e.g. 'ppl<25'; repeatable"),
@@ -93,6 +95,9 @@ static int check_args(const struct args *a, struct k_err *err)
 		return k_err_set(err, K_EUSAGE, "--concurrency is %lld, wanted 1 to 4096", (long long)a->concurrency);
 	if (a->rate < 0 || a->timeout < 0)
 		return k_err_set(err, K_EUSAGE, "--rate and --timeout are %g and %g, wanted numbers above 0", a->rate, a->timeout);
+	if (a->steps < 0 || a->steps > 1000000 || a->tools < 1 || a->tools > 1000)
+		return k_err_set(err, K_EUSAGE, "--steps and --tools are %lld and %lld, wanted up to 1000000 and 1 to 1000", (long long)a->steps,
+			(long long)a->tools);
 	if (a->tol < 0)
 		return k_err_set(err, K_EUSAGE, "--tol is %g, wanted a number above 0", a->tol);
 	return 0;
@@ -185,7 +190,7 @@ static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 		.form = silent ? K_REPORT_SILENT : a->tap ? K_REPORT_TAP : k_cli_wants_table(&a->common) ? K_REPORT_TABLE : K_REPORT_JSON };
 	struct k_eval_opts eo = { .file = a->file, .window = a->window, .stride = a->stride, .batch = a->batch,
 		.limit = a->limit, .seed = a->seed, .bos = a->bos, .tol = a->tol, .save_ref = a->save_ref,
-		.ref = a->ref, .hf_remote = a->profile == 1, .resume = a->resume };
+		.ref = a->ref, .hf_remote = a->profile == 1, .resume = a->resume, .steps = a->steps, .tools = a->tools };
 	if (r->from == TO_LINES && (a->report || a->resume || a->junit || a->bars.n))
 		return k_err_set(err, K_EUSAGE, "prompts only prints questions: there is nothing to report");
 	int e = k_report_open(&rep, &ro, err);
@@ -224,8 +229,10 @@ const struct k_tool k_tool = {
 	.text = "keval asks a model and scores it. TASK is ppl (perplexity of a text), kld (divergence of one model from "
 		"another on a text, by a small file of the reference: an interval that holds the exact value), parity (comparison with golden tensors, layer by "
 		"layer), dump (logits, hidden rows, states and routing of given sequences, as safetensors), imatrix (mean squares of what enters "
-		"each weight, by column and by expert, as a GGUF for kquant --scale imatrix) or choice (multiple choice by log-likelihood). "
-		"choice asks a model in the process (-m), a server (-u), or lines: keval prompts TASK prints the requests, keval score TASK, or -, "
+		"each weight, by column and by expert, as a GGUF for kquant --scale imatrix), choice (multiple choice by log-likelihood), gen "
+		"(generated answers that must match), toolcall (tool calls as Kimi's vendor verifier judges them) or agent (a loop of tool calls "
+		"against scripted or made-up tools). The last four ask a model in the process (-m), a server (-u), or, but for agent, lines: "
+		"keval prompts TASK prints the requests, keval score TASK, or -, "
 		"reads the answers by their id, so that keval prompts T | kserve --stdio M | keval score T is a pipe. Items and a summary go to "
 		"standard output as JSON lines, or as a table on a terminal. A missed --bar, or an item that failed, is exit status 1. "
 		"In one process the digits are the same for every number of threads and every batch.",

@@ -32,6 +32,8 @@ void k_ask_fini(struct k_ask *q);                       /* leaves it empty */
 struct k_asker {
 	int64_t width;                  /* questions that are worth asking at once */
 	bool prints;                    /* questions only: there are no answers to judge */
+	bool talks;                     /* a question may depend on an answer */
+	bool served;                    /* by a server: what it says of its cache and how long it takes are facts about it */
 	/* Answers all n, in whatever order. An error: this asker can answer no more. */
 	int (*ask)(struct k_asker *a, struct k_ask *v, int64_t n, struct k_err *err);
 	/* The facts that change answers, for the report. 0 or -1. */

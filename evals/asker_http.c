@@ -255,7 +255,7 @@ int k_asker_http(struct k_asker **out, const struct k_asker_server *o, const str
 	*out = NULL;
 	if (!h)
 		return k_err_nomem(err, sizeof(*h), "an asker");
-	h->base = (struct k_asker){ .width = 4 * K_MAX(o->concurrency, 1), .ask = remote_ask, .put_run = put_run, .close = remote_close };
+	h->base = (struct k_asker){ .width = 4 * K_MAX(o->concurrency, 1), .talks = true, .served = true, .ask = remote_ask, .put_run = put_run, .close = remote_close };
 	int r = k_client_new(&h->client, &co, err);
 	if (r == 0 && o->name) {
 		h->name = k_strdup(o->name);

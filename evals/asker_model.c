@@ -498,7 +498,7 @@ int k_asker_model(struct k_asker **out, struct k_model *m, const struct k_eval_o
 	*out = NULL;
 	if (!l)
 		return k_err_nomem(err, sizeof(*l), "an asker");
-	l->base = (struct k_asker){ .width = K_MAX(o->batch, 1), .ask = local_ask, .put_run = local_put_run, .close = local_close };
+	l->base = (struct k_asker){ .width = K_MAX(o->batch, 1), .talks = true, .ask = local_ask, .put_run = local_put_run, .close = local_close };
 	l->m = m;
 	l->o = o;
 	l->ctx = ctx;

@@ -13,6 +13,7 @@
 #define ANSWER_MAX (256u << 20)
 #define EVENT_MAX (16u << 20)
 #define RETRY_MOST 120.0
+#define LATE_NS 20000000u         /* by so much a call may be late without the next ones being so too */
 enum { TRIES = 6, TIMEOUT = 600, CONNECT_SECONDS = 30 };
 
 struct k_call_state {
@@ -263,7 +264,7 @@ static int start_some(struct k_client *c, uint64_t *wait, struct k_err *err)
 		take(&c->waiting, s);
 		put_last(&c->flying, s);
 		if (c->o.rate > 0)
-			c->next_ns = K_MAX(c->next_ns, now - K_MIN(now, 1000000000u)) + (uint64_t)(1e9 / c->o.rate);
+			c->next_ns = K_MAX(c->next_ns, now - K_MIN(now, LATE_NS)) + (uint64_t)(1e9 / c->o.rate);
 	}
 	return 0;
 }

@@ -1,0 +1,55 @@
+#!/bin/bash
+# client.sh: keval -u against a server that misbehaves (client_server.py): what is tried again and when, what is not, streams cut anywhere, bytes that
+# come one by one, answers that are none, keys, rates, timeouts, signals.
+. "$(dirname "$0")/lib.sh"
+command -v python3 > /dev/null || { echo "skipped: no python3"; exit 77; }
+python3 "$(dirname "$0")/client_server.py" "$T/port" 2> "$T/server.err" &
+pid=$!
+trap 'kill $pid 2> /dev/null; rm -rf "$T"' EXIT
+for i in $(seq 100); do [ -s "$T/port" ] && break; sleep 0.1; done
+host=http://127.0.0.1:$(cat "$T/port")
+for i in 1 2 3 4; do
+	echo "{\"messages\": [{\"role\": \"user\", \"content\": \"$i\"}], \"answer\": \"It rains — in Tromsø.\"}"
+done > "$T/plain.jsonl"
+jq -c '. + {stream: true}' "$T/plain.jsonl" > "$T/stream.jsonl"
+# These two take their time: they are waited for at the end.
+head -n 1 "$T/plain.jsonl" > "$T/one.jsonl"
+timeout 60 keval gen -u http://127.0.0.1:9/v1 --name m -f "$T/one.jsonl" > /dev/null 2> "$T/nobody.err" & nobody=$!
+timeout 60 keval gen -u "$host/hangs/v1" -f "$T/one.jsonl" --timeout 0.2 > /dev/null 2> "$T/late.err" & late=$!
+now() { date +%s%N; }
+# right NAME KIND FILE: all four answers are right in the end
+right() {
+	keval gen -u "$host/$2/v1" -f "$T/$3.jsonl" --json --bar 'acc==1' > "$T/out" 2> "$T/.err"
+	local status=$?
+	if [ $status -eq 0 ]; then ok "$1, $3"; else fail "$1, $3" "exit $status: $(tail -n 1 "$T/.err")"; fi
+}
+for form in plain stream; do
+	right "a good server" good $form
+	before=$(now); right "429 with Retry-After" busy $form
+	if [ $((($(now) - before) / 1000000)) -ge 1000 ]; then ok "Retry-After is honoured, $form"; else fail "Retry-After" "asked again too soon"; fi
+	right "500, then 503" broken $form
+	right "connections cut before and within the answer" cut $form
+	right "byte by byte" bytes $form
+done
+right "slow bytes" slow stream
+# says NAME STATUS KIND FILE WORDS
+says() {
+	exits "$1" $2 keval gen -u "$host/$3/v1" -f "$T/$4.jsonl"
+	if grep -q "$5" "$T/.err" "$T/.out"; then ok "$1: says so"; else fail "$1: says so" "$(tail -n 1 "$T/.err")"; fi
+}
+says "503 for ever" 5 dead plain 'dead/v1/chat/completions: status 503: still loading'
+says "a request that is refused" 1 refuses plain 'refuses/v1/chat/completions: status 400: messages\[0\] is odd'
+says "a wrong key" 5 key plain 'status 401: wrong key'
+says "an answer that is no JSON" 1 garbage plain 'the answer is no JSON'
+says "an error within a stream" 1 bad_stream stream 'the engine is gone'
+if [ "$(grep -c ' refuses ' "$T/port.log")" = 4 ] && [ "$(grep -c ' dead 6 ' "$T/port.log")" -ge 1 ]; then ok "what is tried again"; else fail "what is tried again" "$(grep -c ' refuses ' "$T/port.log")"; fi
+OPENAI_API_KEY=sesame keval gen -u "$host/good/v1" --name m2 -f "$T/one.jsonl" > /dev/null
+if tail -n 1 "$T/port.log" | grep -q 'good . m2 Bearer sesame$'; then ok "key and name"; else fail "key and name" "$(tail -n 1 "$T/port.log")"; fi
+before=$(now); keval gen -u "$host/rate/v1" -f "$T/plain.jsonl" --rate 4 > /dev/null; took=$((($(now) - before) / 1000000))
+if [ $took -ge 740 ] && [ $took -lt 4000 ]; then ok "--rate"; else fail "--rate" "four requests at 4 a second took $took ms"; fi
+keval gen -u "$host/hangs/v1" -f "$T/plain.jsonl" > /dev/null 2> "$T/.err" & k=$!
+sleep 0.5; before=$(now); kill -TERM $k; wait $k; status=$?
+if [ $status -eq 143 ] && [ $((($(now) - before) / 1000000)) -lt 2000 ]; then ok "a signal ends it at once"; else fail "a signal" "exit $status"; fi
+wait $nobody; [ $? -eq 5 ] && ok "nobody listens" || fail "nobody listens" "$(tail -n 1 "$T/nobody.err")"
+wait $late; [ $? -eq 5 ] && grep -qi 'timeout' "$T/late.err" && ok "--timeout" || fail "--timeout" "$(tail -n 1 "$T/late.err")"
+finish

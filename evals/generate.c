@@ -1,0 +1,204 @@
+/* generate.c: keval gen: generate an answer and match it.
+ *
+ *   {"prompt" | "messages", "answer", "match"?}       match: exact (white space at the ends aside; the default of a text), numeric (the last number
+ *                                                     that is said; the default of a number), regex (answer is searched for)
+ *   {"question", "answer": "... #### 18"}             GSM8K: numeric
+ *
+ * Members that a request has (max_tokens, temperature, stop, tools ...) go along. Without them the answer is greedy, of at most 256 tokens. */
+#include "libcore/base.h"
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "evals/quiz.h"
+#include "evals/report.h"
+#include "evals/stats.h"
+#include "libcore/rx.h"
+
+struct gen { const struct k_eval_opts *o; int64_t n, right, tokens; };
+
+/* --- questions ------------------------------------------------------------------------------------------------------------------------- */
+
+static const char *const along[] = {
+	"max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "stream", "tools", "tool_choice",
+	"response_format", "thinking", "chat_template_kwargs", "reasoning_effort",
+};
+
+static int put_along(struct k_json *rq, const struct k_json *line, int64_t seed)
+{
+	int bad = 0;
+	for (size_t i = 0; i < K_LEN(along) && !bad; i++)
+		if (k_json_find(line, along[i]))
+			bad = k_json_set(rq, along[i], k_json_keep(k_json_find(line, along[i])));
+	if (!k_json_find(rq, "max_tokens") && !k_json_find(rq, "max_completion_tokens"))
+		bad |= k_put_int(rq, "max_tokens", 256);
+	if (!k_json_find(rq, "temperature"))
+		bad |= k_put_int(rq, "temperature", 0);
+	if (!k_json_find(rq, "seed"))
+		bad |= k_put_int(rq, "seed", seed);
+	return bad;
+}
+
+static int put_gsm8k(struct k_json *rq, const char *question)
+{
+	static const char *const stops[] = { "Question:", "</s>", "<|im_end|>" };
+	struct k_json *stop = k_json_array();
+	struct k_buf b;
+	k_buf_init(&b, 0);
+	k_buf_printf(&b, "Question: %s\nAnswer:", question);
+	int bad = !stop || b.failed || k_put_str(rq, "prompt", b.data) < 0;
+	for (size_t i = 0; i < K_LEN(stops) && !bad; i++)
+		bad = k_json_push(stop, k_json_new_string(stops[i], strlen(stops[i])));
+	k_buf_fini(&b);
+	if (!bad)
+		return k_json_set(rq, "stop", stop);
+	k_json_free(stop);
+	return -1;
+}
+
+static int plan(void *arg, struct k_quiz_item *q, struct k_err *err)
+{
+	const struct gen *g = arg;
+	struct k_json *messages = k_json_find(q->json, "messages"), *prompt = k_json_find(q->json, "prompt"), *rq = k_json_object();
+	const char *question = k_json_string(k_json_find(q->json, "question"));
+	if (!messages && !k_json_string(prompt) && !question) {
+		k_json_free(rq);
+		return k_err_set(err, K_EFORMAT, "a line without messages, a prompt or a question");
+	}
+	if (!k_json_find(q->json, "answer")) {
+		k_json_free(rq);
+		return k_err_set(err, K_EFORMAT, "a line without an answer");
+	}
+	int bad = !rq || (messages ? k_json_set(rq, "messages", k_json_keep(messages)) : prompt ? k_json_set(rq, "prompt", k_json_keep(prompt)) :
+		put_gsm8k(rq, question)) < 0 || put_along(rq, q->json, g->o->seed) < 0;
+	if (bad) {
+		k_json_free(rq);
+		return k_err_nomem(err, 256, "a request");
+	}
+	return k_quiz_request(q, messages ? K_ASK_CHAT : K_ASK_TEXT, rq, err);
+}
+
+/* --- matching ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* The last number of a text: 1,234.5 counts as one. */
+static bool last_number(const char *s, double *out)
+{
+	bool any = false;
+	while (*s) {
+		char text[64];
+		size_t n = 0;
+		const char *p = s;
+		if (!isdigit((unsigned char)*p) && !((*p == '-' || *p == '.') && isdigit((unsigned char)p[1]))) {
+			s++;
+			continue;
+		}
+		for (; *p && n + 1 < sizeof(text); p++) {
+			bool digit = isdigit((unsigned char)*p), next = isdigit((unsigned char)p[1]);
+			if (digit || (p == s && *p == '-') || (*p == '.' && next && !memchr(text, '.', n)))
+				text[n++] = *p;
+			else if (!(*p == ',' && next))
+				break;
+		}
+		text[n] = 0;
+		*out = strtod(text, NULL);
+		any = true;
+		s = p > s ? p : s + 1;
+	}
+	return any;
+}
+
+static bool same_number(const struct k_json *want, const char *got)
+{
+	double a, b;
+	const char *s = k_json_string(want), *mark = s ? strstr(s, "####") : NULL;
+	if (s ? !last_number(mark ? mark : s, &a) : (a = k_json_number(want), false))
+		return false;
+	return last_number(got, &b) && fabs(a - b) <= 1e-6 * fmax(1, fabs(a));
+}
+
+static bool same_text(const char *want, const char *got)
+{
+	size_t n = strlen(want), m = strlen(got);
+	while (n && isspace((unsigned char)want[n - 1]))
+		n--;
+	while (m && isspace((unsigned char)got[m - 1]))
+		m--;
+	for (; n && isspace((unsigned char)*want); n--)
+		want++;
+	for (; m && isspace((unsigned char)*got); m--)
+		got++;
+	return n == m && !memcmp(want, got, n);
+}
+
+/* 1, 0, or an error: the pattern is none. */
+static int matches(const struct k_json *line, const char *got, struct k_err *err)
+{
+	const struct k_json *want = k_json_find(line, "answer");
+	const char *how = k_json_string(k_json_find(line, "match")), *s = k_json_string(want);
+	struct k_rx *rx;
+	size_t a, b;
+	if (how && !strcmp(how, "regex") && s) {
+		int r = k_rx_new(&rx, s, 0, err);
+		if (r < 0)
+			return r;
+		r = k_rx_find(rx, got, strlen(got), 0, &a, &b, err);
+		k_rx_free(rx);
+		return r;
+	}
+	if (!s || (how && !strcmp(how, "numeric")) || (!how && !k_json_find(line, "prompt") && !k_json_find(line, "messages")))
+		return same_number(want, got);
+	return same_text(s, got);
+}
+
+static struct k_json *judge(void *arg, const struct k_quiz_item *q)
+{
+	const struct k_json *choice = k_json_at(k_json_find(q->ask[0].answer, "choices"), 0), *text = k_json_find(choice, "text");
+	const char *got, *finish = k_json_string(k_json_find(choice, "finish_reason"));
+	struct k_err err;
+	(void)arg;
+	if (!text)
+		text = k_json_find(k_json_find(choice, "message"), "content");
+	got = k_json_string(text) ? k_json_string(text) : "";
+	int right = matches(q->json, got, &err);
+	struct k_json *o = k_json_object();
+	if (o && (k_put_bool(o, "right", right > 0) | k_put_str(o, "answer", got) | k_put_str(o, "finish_reason", finish ? finish : "") |
+		k_put_int(o, "tokens", k_json_int(k_json_find(k_json_find(q->ask[0].answer, "usage"), "completion_tokens"))) |
+		(right < 0 ? k_put_str(o, "error", err.msg) : 0)) == 0)
+		return o;
+	k_json_free(o);
+	return NULL;
+}
+
+static void tally(void *arg, const struct k_json *item)
+{
+	struct gen *g = arg;
+	g->n++;
+	g->right += k_json_bool(k_json_find(item, "right"));
+	g->tokens += k_json_int(k_json_find(item, "tokens"));
+}
+
+static int gen_run(struct k_asker *a, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct gen g = { .o = o };
+	struct k_quiz z = { .name = "gen", .plan = plan, .judge = judge, .tally = tally, .arg = &g };
+	int64_t n;
+	int r = k_quiz_run(&z, a, o, rep, ctx, &n, err);
+	if (r < 0 || a->prints)
+		return r;
+	struct k_json *s = k_json_object();
+	double right = (double)g.right;
+	if (s && (k_put_str(s, "task", "gen") | a->put_run(a, s) | (g.n ? k_put_num(s, "acc", right / (double)g.n) : k_put_null(s, "acc")) |
+		k_put_num(s, "acc_stderr", k_stats_stderr(right, right, g.n)) | k_put_int(s, "n", g.n) | k_put_int(s, "tokens", g.tokens) |
+		k_put_int(s, "failed", n - g.n)) < 0) {
+		k_json_free(s);
+		s = NULL;
+	}
+	return k_report_summary(rep, s, err);
+}
+
+const struct k_eval k_eval_gen = {
+	.name = "gen",
+	.about = "generated answers that must match (-f, JSON lines)",
+	.fields = "acc acc_stderr n tokens failed",
+	.ask = gen_run,
+};
