@@ -8,8 +8,9 @@
 
 struct args {
 	struct k_common common;
-	const char *model, *depth, *batch, *report, *junit, *spool;
-	int64_t reps, tokens;
+	const char *model, *depth, *batch, *report, *junit, *spool, *url, *name, *file, *concurrency;
+	int64_t reps, tokens, slow, seed;
+	double rate, seconds, abandon;
 	bool tap;
 	struct k_strs bars;
 };
@@ -18,7 +19,16 @@ static const struct k_opt opts[] = {
 	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "decode, prefill, load: the model"),
 	K_OPT_STR(0, "depth", struct args, depth, "N,...", "0", "decode, prefill: tokens that are there before"),
 	K_OPT_STR('b', "batch", struct args, batch, "N,...", "1", "decode, prefill: sequences at once"),
-	K_OPT_INT(0, "tokens", struct args, tokens, "N", NULL, "tokens a repetition; default: 32 for decode, 512 for prefill"),
+	K_OPT_INT(0, "tokens", struct args, tokens, "N", NULL, "tokens a repetition or answer; default: 32, 512 for prefill"),
+	K_OPT_STR('u', "url", struct args, url, "URL", NULL, "serve: the server, http://host:port/v1; its key is OPENAI_API_KEY"),
+	K_OPT_STR(0, "name", struct args, name, "NAME", NULL, "serve: name of the model; default: the first that the server lists"),
+	K_OPT_STR('f', "file", struct args, file, "FILE", NULL, "serve: chat requests as JSON lines, asked in turn; default: made up"),
+	K_OPT_STR(0, "concurrency", struct args, concurrency, "N,...", "8", "serve: streams at once, each of which asks again when it has its answer"),
+	K_OPT_NUM(0, "rate", struct args, rate, "R", NULL, "serve: R requests a second at random distances instead, whatever is in flight"),
+	K_OPT_NUM(0, "seconds", struct args, seconds, "S", "10", "serve: how long"),
+	K_OPT_INT(0, "slow", struct args, slow, "N", NULL, "serve: N of the streams read slowly"),
+	K_OPT_NUM(0, "abandon", struct args, abandon, "P", NULL, "serve: share of the streams that are dropped on the way, 0 to 1"),
+	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "serve: of arrivals and drops"),
 	K_OPT_INT(0, "reps", struct args, reps, "N", NULL, "repetitions; default: 5, for compare 15 blocks of A B B A"),
 	K_OPT_LIST(0, "bar", struct args, bars, "EXPR", "exit 1 unless EXPR holds for the summary, e.g. 'tok_s>=20'; repeatable"),
 	K_OPT_STR(0, "report", struct args, report, "FILE", NULL, "items and summary as JSON lines into FILE"),
@@ -50,6 +60,8 @@ static const struct what {
 	{ "decode", "tok_s bytes_per_token limit_frac peak_rss spread", k_bench_decode, true, 5 },
 	{ "prefill", "tok_s bytes_per_token limit_frac peak_rss spread", k_bench_prefill, true, 5 },
 	{ "load", "ms ms_cold peak_rss spread", k_bench_load, true, 5 },
+	{ "serve", "req_s tok_s ttft_ms_p50 ttft_ms_p99 tpot_ms_p50 tpot_ms_p99 itl_ms_p50 itl_ms_p99 itl_ratio requests refused abandoned errors "
+		"late mismatches", k_bench_serve, false, 1 },
 	{ "compare", "ratio noise_floor", k_bench_compare, false, 15 },
 };
 
@@ -60,7 +72,7 @@ static int find_what(int n_operands, char **operands, const struct what **out, s
 			*out = &whats[i];
 			return 0;
 		}
-	return k_err_set(err, K_EUSAGE, "%s%s%swanted one of machine, decode, prefill, load, compare", n_operands ? "'" : "",
+	return k_err_set(err, K_EUSAGE, "%s%s%swanted one of machine, decode, prefill, load, serve, compare", n_operands ? "'" : "",
 		n_operands ? operands[0] : "", n_operands ? "' cannot be measured; " : "");
 }
 
@@ -88,6 +100,16 @@ static int fill(struct k_bench *b, const struct args *a, const struct what *w, i
 	b->reps = a->reps ? a->reps : w->reps;
 	b->commands = operands + 1;
 	b->n_commands = n_operands - 1;
+	b->url = a->url;
+	b->name = a->name;
+	b->file = a->file;
+	b->rate = a->rate;
+	b->seconds = a->seconds;
+	b->slow = a->slow;
+	b->abandon = a->abandon;
+	b->seed = a->seed;
+	if (b->rate < 0 || b->rate > 1e6 || b->seconds <= 0 || b->seconds > 1e6 || b->slow < 0 || b->abandon < 0 || b->abandon > 1)
+		return k_err_set(err, K_EUSAGE, "--rate, --seconds, --slow, --abandon: wanted numbers above 0, and a share of at most 1");
 	if (b->reps < 1 || b->reps > 1000)
 		return k_err_set(err, K_EUSAGE, "--reps is %lld, wanted 1 to 1000", (long long)b->reps);
 	if (b->tokens < 0 || b->tokens > 1 << 20)
@@ -95,6 +117,8 @@ static int fill(struct k_bench *b, const struct args *a, const struct what *w, i
 	int r = parse_list(a->depth, "--depth", 0, b->depth, &b->n_depth, err);
 	if (r == 0)
 		r = parse_list(a->batch, "--batch", 1, b->batch, &b->n_batch, err);
+	if (r == 0)
+		r = parse_list(a->concurrency, "--concurrency", 1, b->concurrency, &b->n_concurrency, err);
 	if (r == 0 && w->run != k_bench_compare && n_operands > (w->wants_model && !b->model ? 2 : 1))
 		r = k_err_set(err, K_EUSAGE, "'%s' is one operand too many; see kbench --help", operands[n_operands - 1]);
 	if (r == 0 && w->wants_model && !b->model)
@@ -135,9 +159,10 @@ out:
 const struct k_tool k_tool = {
 	.name = "kbench",
 	.about = "measure speed, with a verdict",
-	.usage = "WHAT [-m MODEL] [options] | compare [options] -- A... -- B...",
+	.usage = "WHAT [-m MODEL | -u URL] [options] | compare [options] -- A... -- B...",
 	.text = "kbench measures what WHAT names: machine (raw read bandwidth), decode and prefill (tokens a second of a model), load "
-		"(until a first token can be computed) or compare (two commands in turns). A record carries the machine, the kernel "
+		"(until a first token can be computed), serve (requests and tokens a second of a server, and its latencies, under a load) or compare (two "
+		"commands in turns). A record carries the machine, the kernel "
 		"level, the threads, the spread of the repetitions and a digest of what was computed. limit_frac is the share of the "
 		"machine's read bandwidth, timed in the same run, that decoding used. compare says faster, slower, same or undecided of B "
 		"against A; slower is exit status 1.",

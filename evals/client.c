@@ -23,7 +23,6 @@ struct k_call_state {
 	struct k_buf answer;
 	struct k_sse sse;
 	uint64_t not_before;            /* ns */
-	double retry_after;             /* seconds; negative: nothing was said */
 	bool stopped, full, done;       /* the caller has enough; too large; [DONE] was there */
 };
 
@@ -95,12 +94,22 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
 		text[n - sizeof(name) + 1] = 0;
 		double x = strtod(text, &end);
 		if (end != text && x >= 0)
-			s->retry_after = K_MIN(x, RETRY_MOST);
+			s->call->retry_after = K_MIN(x, RETRY_MOST);
 	}
 	return n;
 }
 
 /* --- one try --------------------------------------------------------------------------------------------------------------- */
+
+/* A slow reader takes little at a time, so that the server feels it. */
+static int small_window(void *arg, curl_socket_t fd, curlsocktype type)
+{
+	int n = 4096;
+	(void)arg;
+	(void)type;
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &n, sizeof(n));
+	return CURL_SOCKOPT_OK;
+}
 
 static int make_url(const struct k_client *c, const struct k_call *call, struct k_buf *b, struct k_err *err)
 {
@@ -129,8 +138,11 @@ static int set_up(struct k_client *c, struct k_call_state *s, struct k_err *err)
 	bad |= curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)(c->o.timeout * 1000));
 	bad |= curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
 	bad |= curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 16384L);
-	if (call->read_rate)
+	if (call->read_rate) {
 		bad |= curl_easy_setopt(e, CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t)call->read_rate);
+		bad |= curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, small_window);
+		bad |= curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
+	}
 	if (call->body) {
 		bad |= curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->n_body);
 		bad |= curl_easy_setopt(e, CURLOPT_POSTFIELDS, call->body);
@@ -146,7 +158,7 @@ static int start(struct k_client *c, struct k_call_state *s, struct k_err *err)
 	k_buf_reset(&s->answer);
 	k_sse_reset(&s->sse);
 	s->stopped = s->full = s->done = false;
-	s->retry_after = -1;
+	s->call->retry_after = -1;
 	if (s->call->tries && s->call->again)
 		s->call->again(s->call);
 	s->call->tries++;
@@ -237,7 +249,7 @@ static void ended(struct k_client *c, struct k_call_state *s, CURLcode code)
 		put_last(&c->back, s);
 		return;
 	}
-	double wait = s->retry_after;
+	double wait = s->call->retry_after;
 	if (wait < 0)
 		wait = K_MIN(0.5 * (double)(1 << K_MIN(s->call->tries - 1, 8)), 8);
 	s->not_before = k_now_ns() + (uint64_t)(wait * 1e9);
@@ -323,6 +335,7 @@ int k_client_send(struct k_client *c, struct k_call *call, struct k_err *err)
 	k_sse_init(&s->sse, EVENT_MAX, on_event, s);
 	s->call = call;
 	call->state = s;
+	s->not_before = call->after > 0 ? k_now_ns() + (uint64_t)(call->after * 1e9) : 0;
 	call->tries = 0;
 	call->json = NULL;
 	put_last(&c->waiting, s);

@@ -30,7 +30,8 @@ struct k_call {
 	const char *body;               /* JSON; NULL: GET */
 	size_t n_body;
 	bool once;                      /* no second try */
-	int64_t read_rate;              /* bytes a second that are read at most; 0: no limit */
+	double after;                   /* seconds to wait before the first try */
+	int64_t read_rate;              /* bytes a second that are read at most, through a small window; 0: no limit */
 	/* A stream: called with each event of an answer with status 200, [DONE] among them; non-zero: enough, the call fails with
 	 * K_ECANCEL. again: an earlier try broke off, what it said does not count. NULL: the whole answer goes to json. */
 	int (*event)(struct k_call *c, const char *data, size_t n);
@@ -40,6 +41,7 @@ struct k_call {
 	struct k_err err;               /* code 0: answered with 200 */
 	int status;                     /* HTTP; 0: no answer */
 	int tries;
+	double retry_after;             /* seconds that the last try's answer asks to wait; negative: it does not */
 	struct k_json *json;            /* the caller's: k_json_free; also of an error, where it was JSON */
 	uint64_t sent_ns, done_ns;      /* of the last try */
 	struct k_call_state *state;

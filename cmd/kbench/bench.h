@@ -13,6 +13,10 @@ struct k_bench {
 	int64_t depth[32], batch[32];
 	int n_depth, n_batch;
 	int64_t reps, tokens;
+	const char *url, *name, *file;  /* serve */
+	int64_t concurrency[32], slow, seed;
+	int n_concurrency;
+	double rate, seconds, abandon;
 	char **commands;                /* compare: A... -- B... */
 	int n_commands;
 };
@@ -33,6 +37,7 @@ int k_bench_machine(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_decode(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_prefill(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_load(struct k_bench *b, struct k_err *err) K_MUST_USE;
+int k_bench_serve(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_compare(struct k_bench *b, struct k_err *err) K_MUST_USE;
 
 #endif

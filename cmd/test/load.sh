@@ -1,0 +1,36 @@
+#!/bin/bash
+# load.sh: kbench serve: closed and open loops, sweeps, slow readers and dropped streams against kserve; its counts against those of a server that
+# misbehaves (client_server.py).
+. "$(dirname "$0")/lib.sh"
+command -v python3 > /dev/null || { echo "skipped: no python3"; exit 77; }
+trap 'kill $pid $other 2> /dev/null; rm -rf "$T"' EXIT
+python3 "$(dirname "$0")/client_server.py" "$T/other" 2> "$T/other.err" &
+other=$!
+kconvert testdata/nano -o "$T/nano.kmf" || { fail setup "nano does not convert"; finish; }
+kserve --listen 127.0.0.1:0 --port-file "$T/port" --ctx 1024 -q "$T/nano.kmf" 2> "$T/server.err" &
+pid=$!
+for i in $(seq 300); do [ -s "$T/port" ] && [ -s "$T/other" ] && break; sleep 0.1; done
+url=http://127.0.0.1:$(cat "$T/port")/v1 host=http://127.0.0.1:$(cat "$T/other")
+# is NAME JQ-CONDITION: of the summary in $T/out
+is() { if tail -n 1 "$T/out" | jq -e "$2" > /dev/null; then ok "$1"; else fail "$1" "$2: $(tail -n 1 "$T/out" | cut -c 1-400)"; fi; }
+kbench serve -u "$url" --seconds 2 --concurrency 1,4 --tokens 12 --json --bar 'errors==0' --bar 'refused==0' --bar 'mismatches==0' > "$T/out" 2> "$T/.err" \
+	&& ok "a sweep" || fail "a sweep" "exit $?: $(tail -n 1 "$T/.err")"
+[ "$(grep -c '"item"' "$T/out")" = 2 ] && ok "an item a point" || fail "an item a point" "$(wc -l < "$T/out")"
+is "every token is counted" '.requests > 0 and .tok_s * .seconds >= 12 * .req_s * .seconds - 0.5 and .tok_s * .seconds <= 12 * (.requests + 4)'
+is "percentiles" '.ttft_ms.p50 <= .ttft_ms.p99 and .tpot_ms.p50 > 0 and .itl_ms.p50 <= .itl_ms.max and .itl_ratio >= 1 and .ttft_ms_p99 == .ttft_ms.p99'
+kbench serve -u "$url" --seconds 2 --rate 6 --tokens 4 --json > "$T/out"; is "an open loop" '.rate == 6 and .requests >= 4 and .requests <= 30 and .errors == 0 and .late == 0'
+kbench serve -u "$url" --seconds 3 --concurrency 6 --slow 1 --abandon 0.5 --tokens 16 --json > "$T/out"
+is "slow readers and dropped streams" '.abandoned > 0 and .requests > 0 and .errors == 0 and .mismatches == 0'
+jq -c '{messages: [{role: "user", content: .user}], tools, max_tokens: 40, temperature: 0}' testdata/nano/eval/toolloop.json > "$T/trace.jsonl"
+kbench serve -u "$url" --seconds 1 --concurrency 2 -f "$T/trace.jsonl" --json > "$T/out"; is "requests of a file, calls counted as tokens" '.requests > 0 and .errors == 0 and .tpot_ms.p50 > 0'
+exits "a missed bar" 1 kbench serve -u "$url" --seconds 0.3 --bar 'tok_s>1e9'
+exits "no URL" 2 kbench serve
+kbench serve -u "$host/good/v1" --seconds 1 --concurrency 2 --json > "$T/out"
+n=$(grep -c ' good ' "$T/other.log")
+is "every request is counted" ".requests == $n and .errors == 0"
+kbench serve -u "$host/busy/v1" --seconds 2 --concurrency 4 --json > "$T/out"; is "refusals are no errors" '.refused >= 4 and .errors == 0 and .requests + .refused <= 12'
+kbench serve -u "$host/cut/v1" --seconds 1 --concurrency 1 -f "$T/trace.jsonl" --json > "$T/out"; is "connections that break" '.errors_by.cut > 0 and .requests > 0'
+kbench serve -u "$host/refuses/v1" --seconds 0.3 --concurrency 1 --json > "$T/out"; is "requests that are refused" '.requests == 0 and .errors == .errors_by.rejected and .errors > 0 and (.error | test("is odd"))'
+kbench serve -u "$host/dead/v1" --seconds 0.3 --concurrency 1 --json > "$T/out"; is "503" '.requests == 0 and .refused > 0 and .errors == 0'
+kill $pid; wait $pid || fail "the server ends well" "exit $?: $(tail -n 1 "$T/server.err")"
+finish
