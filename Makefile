@@ -69,7 +69,8 @@ fuzz_src := $(wildcard formats/fuzz/*.c)
 fuzzers := $(filter-out fuzz_replay,$(call stems,$(wildcard formats/fuzz/fuzz_*.c)))
 headers := $(wildcard libcore/*.h libcore/*/*.h formats/*.h formats/*/*.h evals/*.h cmd/*.h cmd/*/*.h kernels/*.h kernels/cpu/*.h \
 	kernels/check/*.h) $(foreach l,$(filter-out cpu,$(levels)),$(wildcard kernels/$(l)/*.h))
-web := $(wildcard cmd/*/web/*)
+# Pictures there are for the docs.
+web := $(filter-out %.png,$(wildcard cmd/*/web/*))
 
 all_src := $(sort $(lib_src) $(tool_src) $(cli_src) $(part_src) $(test_src) $(kcheck_src) $(fuzz_src))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))

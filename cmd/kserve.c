@@ -14,7 +14,7 @@ struct args {
 	struct k_common common;
 	const char *listen, *port_file, *layout, *name, *key_file;
 	int64_t ctx, slots, batch, drain;
-	bool stdio, check, deterministic;
+	bool stdio, check, deterministic, web, no_web;
 	int reasoning;                  /* enum k_reasoning_field */
 };
 
@@ -35,6 +35,8 @@ static const struct k_opt opts[] = {
 	K_OPT_FLAG(0, "deterministic", struct args, deterministic,
 		"same request, same bytes, whatever else is computed; always so, the option only says that it is meant"),
 	K_OPT_FLAG(0, "check", struct args, check, "verify every digest of the model before serving"),
+	K_OPT_FLAG(0, "web", struct args, web, "the chat page at / (the default)"),
+	K_OPT_FLAG(0, "no-web", struct args, no_web, "no chat page"),
 	K_OPT_INT(0, "drain", struct args, drain, "SECONDS", "30", "time that running requests get after SIGTERM"),
 	K_OPT_OUTPUT(struct args, common),
 	K_OPT_COMMON(struct args, common),
@@ -95,7 +97,7 @@ static int serve(struct k_model *m, struct k_device *dev, const struct args *a, 
 	struct k_sched *sched = NULL;
 	const struct k_server_opts so = { a->name, a->layout, a->ctx, a->slots, a->batch, a->common.max_memory,
 		(enum k_reasoning_field)a->reasoning };
-	const struct k_http_opts ho = { a->listen, a->port_file, a->key_file, a->drain };
+	const struct k_http_opts ho = { a->listen, a->port_file, a->key_file, a->web || !a->no_web, a->drain };
 	int rc = k_server_init(&s, m, path, &so, ctx->log, err);
 	if (rc)
 		return rc;

@@ -40,6 +40,7 @@
 #include "cmd/kserve/http.h"
 #include "cmd/kserve/keys.h"
 #include "cmd/kserve/listener.h"
+#include "cmd/kserve/page.h"
 #include "cmd/kserve/routes.h"
 
 #define MAX_HEADERS (40 << 10)
@@ -103,7 +104,7 @@ struct http {
 static const char *reason(int status)
 {
 	static const struct { int status; const char *text; } reasons[] = {
-		{ 200, "OK" }, { 400, "Bad Request" }, { 401, "Unauthorized" }, { 404, "Not Found" }, { 405, "Method Not Allowed" },
+		{ 200, "OK" }, { 304, "Not Modified" }, { 400, "Bad Request" }, { 401, "Unauthorized" }, { 404, "Not Found" }, { 405, "Method Not Allowed" },
 		{ 413, "Content Too Large" }, { 415, "Unsupported Media Type" }, { 429, "Too Many Requests" },
 		{ 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" }, { 503, "Service Unavailable" },
 	};
@@ -150,11 +151,16 @@ static void send_json(struct http *h, struct evhttp_request *req, int status, co
 
 static void send_page(struct http *h, struct evhttp_request *req, const struct k_page *page)
 {
-	char name[64], value[1024];
+	char name[64], value[1024], etag[24];
 	int used;
 	for (const char *p = page->headers; sscanf(p, "%63[^:]: %1023[^\r]\r\n%n", name, value, &used) == 2; p += used)
 		add_header(req, name, value);
-	send_whole(h, req, 200, page->type, page->data, page->n);
+	k_page_etag(page, etag);
+	add_header(req, "ETag", etag);
+	if (k_page_unchanged(header(req, "If-None-Match"), etag))
+		evhttp_send_reply(req, 304, reason(304), NULL);
+	else
+		send_whole(h, req, 200, page->type, page->data, page->n);
 }
 
 static void send_fault(struct http *h, struct evhttp_request *req, const struct k_dialect *d, const struct k_fault *f, const char *id)
@@ -578,6 +584,8 @@ static int serve(struct http *h, struct evhttp_request *req, const char *path, c
 	const char *rest;
 	struct k_json *body = NULL;
 	const struct k_route *r = k_route_find(path, &rest);
+	if (!r && h->o->web)
+		r = k_page_find(path);
 	if (check_lines(req, f))
 		return -1;
 	if ((!r || r->auth == K_AUTH_KEY) && check_key(h, req, f))

@@ -9,6 +9,7 @@ struct k_http_opts {
 	const char *listen;             /* listener.h */
 	const char *port_file;          /* NULL: none */
 	const char *key_file;           /* NULL: no keys */
+	bool web;                       /* the chat page at / */
 	int64_t drain;                  /* seconds that running requests get after SIGTERM */
 };
 

@@ -366,7 +366,7 @@ def too_long():
 @check
 def wrong_routes():
     for method, path, want in (('GET', '/nope', 404), ('GET', '/v1/chat/completions', 405), ('POST', '/v1/models', 405), ('DELETE', '/health', 405),
-                               ('PUT', '/v1/completions', 405), ('POST', '/v1/embeddings', 404), ('GET', '/', 404), ('GET', '/v1', 404),
+                               ('PUT', '/v1/completions', 405), ('POST', '/v1/embeddings', 404), ('POST', '/', 405), ('GET', '/v1', 404),
                                ('GET', '/a/../health', 400), ('GET', '/%00', 400), ('GET', '/health/%2e%2e/x', 400)):
         status, r, raw = call(method, path, b'{}' if method in ('POST', 'PUT') else None)
         assert status == want and r['error']['message'], (method, path, status, r)
