@@ -10,7 +10,7 @@
 
 struct args {
 	struct k_common common;
-	const char *model, *url, *name, *file, *bos, *report, *junit, *resume, *spool, *save_ref, *ref;
+	const char *model, *url, *name, *file, *bos, *report, *junit, *resume, *spool, *save_ref, *ref, *lengths, *depths;
 	int64_t window, stride, batch, limit, seed, concurrency, steps, tools;
 	double tol, rate, timeout;
 	int profile;
@@ -37,6 +37,8 @@ static const struct k_opt opts[] = {
 	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "for tasks that draw items"),
 	K_OPT_INT(0, "steps", struct args, steps, "N", NULL, "agent: calls; default: all of FILE, or 300"),
 	K_OPT_INT(0, "tools", struct args, tools, "N", "20", "agent: tools that are declared, where no FILE says which"),
+	K_OPT_STR(0, "lengths", struct args, lengths, "N,...", "512,1024,2048", "needle: tokens of the text"),
+	K_OPT_STR(0, "depths", struct args, depths, "P,...", "0,25,50,75,100", "needle: where the needle is, in percent of the text"),
 	K_OPT_NUM(0, "tol", struct args, tol, "X", NULL, "parity: tolerance in standard deviations of the golden logits; default 1e-4"),
 	K_OPT_WORD(0, "profile", struct args, profile, "engine|hf_remote", "engine", "where engines and Moonshot's remote code disagree: whose rule"),
 	K_OPT_LIST(0, "bar", struct args, bars, "EXPR", "exit 1 unless EXPR holds for the summary, e.g. 'ppl<25'; repeatable"),
@@ -190,7 +192,8 @@ static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 		.form = silent ? K_REPORT_SILENT : a->tap ? K_REPORT_TAP : k_cli_wants_table(&a->common) ? K_REPORT_TABLE : K_REPORT_JSON };
 	struct k_eval_opts eo = { .file = a->file, .window = a->window, .stride = a->stride, .batch = a->batch,
 		.limit = a->limit, .seed = a->seed, .bos = a->bos, .tol = a->tol, .save_ref = a->save_ref,
-		.ref = a->ref, .hf_remote = a->profile == 1, .resume = a->resume, .steps = a->steps, .tools = a->tools };
+		.ref = a->ref, .hf_remote = a->profile == 1, .resume = a->resume, .steps = a->steps, .tools = a->tools,
+		.lengths = a->lengths, .depths = a->depths };
 	if (r->from == TO_LINES && (a->report || a->resume || a->junit || a->bars.n))
 		return k_err_set(err, K_EUSAGE, "prompts only prints questions: there is nothing to report");
 	int e = k_report_open(&rep, &ro, err);
@@ -230,8 +233,9 @@ const struct k_tool k_tool = {
 		"another on a text, by a small file of the reference: an interval that holds the exact value), parity (comparison with golden tensors, layer by "
 		"layer), dump (logits, hidden rows, states and routing of given sequences, as safetensors), imatrix (mean squares of what enters "
 		"each weight, by column and by expert, as a GGUF for kquant --scale imatrix), choice (multiple choice by log-likelihood), gen "
-		"(generated answers that must match), toolcall (tool calls as Kimi's vendor verifier judges them) or agent (a loop of tool calls "
-		"against scripted or made-up tools). The last four ask a model in the process (-m), a server (-u), or, but for agent, lines: "
+		"(generated answers that must match), needle (a sentence to be found in a long text), toolcall (tool calls as Kimi's vendor verifier "
+		"judges them) or agent (a loop of tool calls "
+		"against scripted or made-up tools). The last five ask a model in the process (-m), a server (-u), or, but for agent, lines: "
 		"keval prompts TASK prints the requests, keval score TASK, or -, "
 		"reads the answers by their id, so that keval prompts T | kserve --stdio M | keval score T is a pipe. Items and a summary go to "
 		"standard output as JSON lines, or as a table on a terminal. A missed --bar, or an item that failed, is exit status 1. "

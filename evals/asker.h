@@ -36,6 +36,8 @@ struct k_asker {
 	bool served;                    /* by a server: what it says of its cache and how long it takes are facts about it */
 	/* Answers all n, in whatever order. An error: this asker can answer no more. */
 	int (*ask)(struct k_asker *a, struct k_ask *v, int64_t n, struct k_err *err);
+	/* Tokens of a text; NULL: cannot be told, *tokens 0: the same. */
+	int (*count)(struct k_asker *a, const char *text, size_t n, int64_t *tokens, struct k_err *err);
 	/* The facts that change answers, for the report. 0 or -1. */
 	int (*put_run)(struct k_asker *a, struct k_json *o);
 	void (*close)(struct k_asker *a);

@@ -221,6 +221,31 @@ static int remote_ask(struct k_asker *a, struct k_ask *v, int64_t n, struct k_er
 
 /* --- the asker ----------------------------------------------------------------------------------------------------------------------- */
 
+/* A server that has no tokenizer route does not tell. */
+static int remote_count(struct k_asker *a, const char *text, size_t n, int64_t *tokens, struct k_err *err)
+{
+	struct remote *h = (struct remote *)a;
+	struct k_call c = { .path = "//tokenize" };
+	struct k_json *o = k_json_object();
+	struct k_buf b;
+	k_buf_init(&b, 0);
+	int r = !o || k_json_set(o, "prompt", k_json_new_string(text, n)) < 0 ? k_err_nomem(err, n, "a request") : 0;
+	o = named(h, o);
+	if (r == 0 && o)
+		k_json_dump(&b, o, K_JSON_COMPACT);
+	k_json_free(o);
+	if (r == 0 && (b.failed || !b.len))
+		r = k_err_nomem(err, n, "a request");
+	c.body = b.data;
+	c.n_body = b.len;
+	if (r == 0)
+		r = k_client_ask(h->client, &c, err);
+	*tokens = (int64_t)k_json_len(k_json_find(c.json, "tokens"));
+	k_json_free(c.json);
+	k_buf_fini(&b);
+	return r == K_EIO && c.status >= 400 && c.status < 500 ? 0 : r;
+}
+
 static int put_run(struct k_asker *a, struct k_json *o)
 {
 	return k_put_str(o, "model", ((struct remote *)a)->name);
@@ -255,7 +280,7 @@ int k_asker_http(struct k_asker **out, const struct k_asker_server *o, const str
 	*out = NULL;
 	if (!h)
 		return k_err_nomem(err, sizeof(*h), "an asker");
-	h->base = (struct k_asker){ .width = 4 * K_MAX(o->concurrency, 1), .talks = true, .served = true, .ask = remote_ask, .put_run = put_run, .close = remote_close };
+	h->base = (struct k_asker){ .width = 4 * K_MAX(o->concurrency, 1), .talks = true, .served = true, .ask = remote_ask, .count = remote_count, .put_run = put_run, .close = remote_close };
 	int r = k_client_new(&h->client, &co, err);
 	if (r == 0 && o->name) {
 		h->name = k_strdup(o->name);

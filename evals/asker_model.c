@@ -47,6 +47,9 @@ struct local {
 	void *scratch;
 };
 
+/* Is it the question's own fault? Everything else ends the run. */
+static bool is_its_own(int code) { return code == K_EFORMAT || code == K_EUSAGE || code == K_EUNSUP; }
+
 static int64_t vocab_of(const struct local *l) { return k_model_hp(l->m)->n_vocab; }
 
 /* --- scores --------------------------------------------------------------------------------------------------------------------- */
@@ -107,8 +110,14 @@ static int score(struct local *l, struct k_ask *v, int64_t n, struct k_err *err)
 		struct slot *s = &l->slot[i];
 		s->q = &v[i];
 		s->in.n = 0;
-		if (encode_score(l, s->q, &s->in, &first[i], &s->q->err) < 0)
+		r = encode_score(l, s->q, &s->in, &first[i], err);
+		if (is_its_own(r)) {
+			s->q->err = *err;
+			r = 0;
 			continue;
+		}
+		if (r < 0)
+			return r;
 		r = k_seq_rewind(s->seq, 0, &len, err);
 		l->runs[n_runs++] = (struct k_run){ s->seq, s->in.v, (int64_t)s->in.n - 1, (int64_t)s->in.n - first[i] };
 	}
@@ -401,8 +410,14 @@ static int generate(struct local *l, struct k_ask *v, int64_t n, struct k_err *e
 	uint64_t start = k_now_ns();
 	bool any = false;
 	int r = 0;
-	for (int64_t i = 0; i < n; i++)
-		any |= begin(l, &l->slot[i], &v[i], &v[i].err) == 0;
+	for (int64_t i = 0; i < n && r == 0; i++) {
+		r = begin(l, &l->slot[i], &v[i], err);
+		any |= r == 0;
+		if (is_its_own(r)) {
+			v[i].err = *err;
+			r = 0;
+		}
+	}
 	while (any && r == 0) {
 		r = k_ctx_check(l->ctx, err);
 		if (r == 0)
@@ -438,6 +453,16 @@ static int local_ask(struct k_asker *a, struct k_ask *v, int64_t n, struct k_err
 		if (r == 0)
 			r = scores ? score(l, v + i, k, err) : generate(l, v + i, k, err);
 	}
+	return r;
+}
+
+static int local_count(struct k_asker *a, const char *text, size_t n, int64_t *tokens, struct k_err *err)
+{
+	struct k_ids ids;
+	k_ids_init(&ids);
+	int r = k_tokenizer_encode(((struct local *)a)->tok, text, n, 0, &ids, err);
+	*tokens = (int64_t)ids.n;
+	k_ids_fini(&ids);
 	return r;
 }
 
@@ -498,7 +523,7 @@ int k_asker_model(struct k_asker **out, struct k_model *m, const struct k_eval_o
 	*out = NULL;
 	if (!l)
 		return k_err_nomem(err, sizeof(*l), "an asker");
-	l->base = (struct k_asker){ .width = K_MAX(o->batch, 1), .talks = true, .ask = local_ask, .put_run = local_put_run, .close = local_close };
+	l->base = (struct k_asker){ .width = K_MAX(o->batch, 1), .talks = true, .ask = local_ask, .count = local_count, .put_run = local_put_run, .close = local_close };
 	l->m = m;
 	l->o = o;
 	l->ctx = ctx;

@@ -10,6 +10,7 @@
 struct k_eval_opts {
 	const char *file;               /* -f */
 	int64_t window, stride, batch, limit, seed;
+	const char *lengths, *depths;   /* needle: numbers with commas */
 	int64_t steps, tools;           /* agent; steps 0: default */
 	const char *bos;                /* auto yes no */
 	double tol;                     /* parity; 0: default */

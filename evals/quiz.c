@@ -17,7 +17,7 @@ struct quiz {
 	struct k_report *rep;
 	const struct k_ctx *ctx;
 	struct k_buf text;
-	size_t at;                      /* of the text: the next line */
+	size_t at, first;               /* of the text: the next line, the first one */
 	int64_t line, n_lines, left;    /* lines come past; with something in them; items still to draw */
 	uint64_t random;
 	struct k_quiz_item *item;       /* of the window */
@@ -68,6 +68,12 @@ static int load(struct quiz *q, char digest[65], struct k_err *err)
 	int r = k_source_open(&src, q->o->file, err);
 	if (r == 0)
 		r = k_source_slurp(src, &q->text, FILE_MAX, err);
+	if (r == 0 && q->z->lines) {            /* the file is what they are made of */
+		k_buf_put(&q->text, q->z->lines->data, q->z->lines->len);
+		q->at = q->text.len - q->z->lines->len;
+		r = k_buf_ok(&q->text, "questions", err);
+	}
+	q->first = q->at;
 	if (r == 0)
 		r = k_sha256_once(q->text.len ? q->text.data : "", q->text.len, raw, err);
 	k_source_close(src);
@@ -78,7 +84,7 @@ static int load(struct quiz *q, char digest[65], struct k_err *err)
 		q->n_lines++;
 	if (!q->n_lines)
 		return k_err_set(err, K_EFORMAT, "'%s' has no items", q->o->file);
-	q->at = 0;
+	q->at = q->first;
 	q->line = 0;
 	q->left = q->o->limit && q->o->limit < q->n_lines ? q->o->limit : q->n_lines;
 	q->random = (uint64_t)q->o->seed;

@@ -19,6 +19,7 @@ struct k_quiz_item {
 
 struct k_quiz {
 	const char *name;               /* of the task */
+	const struct k_buf *lines;      /* made by the task; NULL: those of the file (-f) */
 	/* Fills q->ask and q->n. K_EFORMAT: the line is none of this task's. */
 	int (*plan)(void *arg, struct k_quiz_item *q, struct k_err *err);
 	/* What is reported about the item; NULL without memory. All its questions were answered. */

@@ -41,7 +41,7 @@ static int plan(void *arg, struct k_quiz_item *q, struct k_err *err)
 	return k_quiz_request(q, K_ASK_CHAT, rq, err);
 }
 
-/* 0, or K_ENO with the reason. */
+/* 0, K_ENO with the reason, or K_ENOMEM. */
 static int check_call(const struct k_json *call, const struct k_json *tools, struct k_err *err)
 {
 	const struct k_json *f = k_json_find(call, "function"), *text = k_json_find(f, "arguments");
@@ -62,7 +62,7 @@ static int check_call(const struct k_json *call, const struct k_json *tools, str
 	if (r == 1)
 		return 0;
 	k_err_add(err, "in a call of '%.60s'", name);
-	return K_ENO;
+	return r == K_ENOMEM ? r : K_ENO;
 }
 
 /* functions.NAME:N */
@@ -87,6 +87,8 @@ static struct k_json *judge(void *arg, const struct k_quiz_item *q)
 		bad_ids += !good_id(k_json_at(calls, i));
 		if (fits)
 			fits = check_call(k_json_at(calls, i), tools, &why) == 0;
+		if (why.code == K_ENOMEM)
+			return NULL;
 	}
 	struct k_json *o = k_json_object();
 	int bad = !o || k_put_str(o, "finish_reason", finish ? finish : "") | (called ? k_put_bool(o, "valid", fits) : k_put_null(o, "valid")) |

@@ -44,6 +44,9 @@ try "kquant, I/O" io "0 5" "$FB/kquant" -j 1 --rule dense=i4g32 "$T/tiny.kmf" -o
 try "kquant --budget, a ledger" alloc "0 6" "$FB/kquant" -j 1 --budget 600K --fail-if 'outlier>1e9' --ledger "$T/out.l" testdata/tiny/kimi-linear-tiny -o "$T/out"
 try "keval, allocations" alloc "0 6" "$FB/keval" ppl -j 1 -m "$T/tiny.kmf" -f "$T/text" --report "$T/out"
 try "keval, I/O" io "0 5" "$FB/keval" ppl -j 1 -m "$T/tiny.kmf" -f "$T/text" --report "$T/out"
+head -n 2 testdata/eval/choice.jsonl > "$T/q"
+try "keval choice, allocations" alloc "0 6" "$FB/keval" choice -j 1 -m "$T/tiny.kmf" -f "$T/q" --report "$T/out"
+try "keval prompts" alloc "0 6" "$FB/keval" prompts choice -f "$T/q" -o "$T/out"
 openssl ecparam -name prime256v1 -genkey -noout -out "$T/key" && openssl ec -in "$T/key" -pubout -out "$T/pub" 2> /dev/null
 "$FB/kls" --sign "$T/key" -o "$T/sig" "$T/tiny.kmf"
 try "kls --sign, allocations" alloc "0 6" "$FB/kls" -j 1 --sign "$T/key" -o "$T/out" "$T/tiny.kmf"

@@ -1,0 +1,267 @@
+/* needle.c: does the model find a sentence in a long text? One question for each length and depth:
+ *
+ *   text of -f, again and again, cut to the length --(needle at the depth, where a sentence ends)--> "what is ...?" --> the number?
+ *
+ * Lengths are tokens of the text as this model counts them on average; prompt_tokens of an item is what it was. */
+#include "libcore/base.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "evals/quiz.h"
+#include "evals/report.h"
+#include "evals/stats.h"
+#include "libcore/io.h"
+
+#define FILE_MAX (256u << 20)
+enum { MAX_POINTS = 64, ANSWER_TOKENS = 64, SAMPLE_BYTES = 65536 };
+
+struct needle {
+	const struct k_eval_opts *o;
+	struct k_buf text;
+	double bytes_per_token;
+	int64_t lengths[MAX_POINTS], depths[MAX_POINTS];
+	int n_lengths, n_depths;
+	int64_t right[MAX_POINTS][MAX_POINTS], asked[MAX_POINTS][MAX_POINTS], n_right, n;
+};
+
+static int parse_list(const char *text, const char *option, int64_t lo, int64_t hi, int64_t *v, int *n, struct k_err *err)
+{
+	for (const char *p = text; ; p++) {
+		char *end;
+		long long x = strtoll(p, &end, 10);
+		if (end == p || x < lo || x > hi || (*end && *end != ',') || *n == MAX_POINTS)
+			return k_err_set(err, K_EUSAGE, "%s is '%s', wanted up to %d numbers from %" PRId64 " to %" PRId64 " with commas", option, text,
+				MAX_POINTS, lo, hi);
+		v[(*n)++] = x;
+		p = end;
+		if (!*p)
+			return 0;
+	}
+}
+
+static int read_text(struct needle *d, struct k_asker *a, struct k_err *err)
+{
+	struct k_source *src = NULL;
+	int64_t tokens = 0;
+	int r = k_source_open(&src, d->o->file, err);
+	if (r == 0)
+		r = k_source_slurp(src, &d->text, FILE_MAX, err);
+	k_source_close(src);
+	if (r == 0 && (d->text.len < 100 || !k_utf8_ok(d->text.data, d->text.len)))
+		r = k_err_set(err, K_EFORMAT, "'%s' is no text of 100 bytes or more in UTF-8", d->o->file);
+	size_t n = K_MIN(d->text.len, (size_t)SAMPLE_BYTES);
+	while (n < d->text.len && (d->text.data[n] & 0xc0) == 0x80)
+		n++;
+	if (r == 0 && a->count)
+		r = a->count(a, d->text.data, n, &tokens, err);
+	d->bytes_per_token = tokens ? (double)n / (double)tokens : 4;
+	return r;
+}
+
+/* --- a question ------------------------------------------------------------------------------------------------------------------------ */
+
+/* The secret of a question: a city and five digits, by seed and place. */
+static const char *secret(const struct needle *d, int64_t length, int64_t depth, int *number)
+{
+	static const char *const cities[] = { "Oslo", "Lima", "Quito", "Cairo", "Delhi", "Minsk", "Tunis", "Seoul" };
+	uint64_t x = ((uint64_t)d->o->seed * 1000003u + (uint64_t)length) * 1009u + (uint64_t)depth + 1;
+	x *= 0x9e3779b97f4a7c15u;
+	x ^= x >> 29;
+	*number = (int)(10000 + (x >> 8) % 90000);
+	return cities[(x >> 50) % K_LEN(cities)];
+}
+
+/* The text from 0 to n bytes, again and again; n is moved to where a character begins. */
+static void put_text(const struct needle *d, struct k_buf *b, size_t n)
+{
+	while (n && !b->failed) {
+		size_t k = K_MIN(n, d->text.len);
+		while (k < d->text.len && k && (d->text.data[k] & 0xc0) == 0x80)
+			k--;
+		k_buf_put(b, d->text.data, k);
+		n = n > d->text.len ? n - d->text.len : 0;
+	}
+}
+
+static bool ends_sentence(const struct k_buf *b, size_t at) { return at >= 2 && strchr(" \n", b->data[at - 1]) && strchr(".!?", b->data[at - 2]); }
+
+/* Where a sentence ends, before a place or else behind it; 0: nowhere, or the place is 0. */
+static size_t sentence_end(const struct k_buf *b, size_t place)
+{
+	for (size_t at = place; at; at--)
+		if (ends_sentence(b, at))
+			return at;
+	for (size_t at = place; at && at < b->len; at++)
+		if (ends_sentence(b, at))
+			return at;
+	return 0;
+}
+
+static int put_prompt(const struct needle *d, int64_t length, int64_t depth, struct k_buf *out, struct k_err *err)
+{
+	struct k_buf text;
+	int number;
+	const char *city = secret(d, length, depth, &number);
+	k_buf_init(&text, 0);
+	put_text(d, &text, (size_t)((double)length * d->bytes_per_token));
+	if (text.len) {
+		size_t at = depth == 100 ? text.len : sentence_end(&text, (size_t)((double)text.len * (double)depth / 100));
+		k_buf_put(out, text.data, at);
+		k_buf_printf(out, "%sThe secret number of %s is %d. ", at && !strchr(" \n", text.data[at - 1]) ? " " : "", city, number);
+		k_buf_put(out, text.data + at, text.len - at);
+	}
+	k_buf_printf(out, "\n\nWhat is the secret number of %s? Answer with the number.", city);
+	out->failed |= text.failed;
+	k_buf_fini(&text);
+	return k_buf_ok(out, "a prompt", err);
+}
+
+static int plan(void *arg, struct k_quiz_item *q, struct k_err *err)
+{
+	const struct needle *d = arg;
+	struct k_buf b;
+	k_buf_init(&b, 0);
+	int r = put_prompt(d, d->lengths[k_json_int(k_json_find(q->json, "length"))], d->depths[k_json_int(k_json_find(q->json, "depth"))], &b, err);
+	struct k_json *rq = k_json_object(), *list = k_json_array(), *m = k_json_object();
+	int bad = r < 0 || !rq || !list || !m;
+	if (!bad) {
+		bad = k_put_str(m, "role", "user") | k_json_set(m, "content", k_json_new_string(b.data, b.len)) | k_json_push(list, m) |
+			k_json_set(rq, "messages", list) | k_put_int(rq, "temperature", 0) | k_put_int(rq, "max_tokens", ANSWER_TOKENS);
+	} else {
+		k_json_free(list);
+		k_json_free(m);
+	}
+	k_buf_fini(&b);
+	if (!bad)
+		return k_quiz_request(q, K_ASK_CHAT, rq, err);
+	k_json_free(rq);
+	return r < 0 ? r : k_err_nomem(err, 1024, "a request");
+}
+
+static struct k_json *judge(void *arg, const struct k_quiz_item *q)
+{
+	const struct needle *d = arg;
+	int64_t length = d->lengths[k_json_int(k_json_find(q->json, "length"))], depth = d->depths[k_json_int(k_json_find(q->json, "depth"))];
+	const char *got = k_json_string(k_json_find(k_json_find(k_json_at(k_json_find(q->ask[0].answer, "choices"), 0), "message"), "content"));
+	struct k_json *o = k_json_object();
+	char want[16];
+	int number;
+	secret(d, length, depth, &number);
+	snprintf(want, sizeof(want), "%d", number);
+	if (o && (k_put_int(o, "length", length) | k_put_int(o, "depth", depth) | k_put_bool(o, "right", got && strstr(got, want)) |
+		k_put_str(o, "answer", got ? got : "") |
+		k_put_int(o, "prompt_tokens", k_json_int(k_json_find(k_json_find(q->ask[0].answer, "usage"), "prompt_tokens")))) == 0)
+		return o;
+	k_json_free(o);
+	return NULL;
+}
+
+static int find(const int64_t *v, int n, int64_t x)
+{
+	for (int i = 0; i < n; i++)
+		if (v[i] == x)
+			return i;
+	return 0;
+}
+
+static void tally(void *arg, const struct k_json *item)
+{
+	struct needle *d = arg;
+	int l = find(d->lengths, d->n_lengths, k_json_int(k_json_find(item, "length")));
+	int p = find(d->depths, d->n_depths, k_json_int(k_json_find(item, "depth")));
+	bool right = k_json_bool(k_json_find(item, "right"));
+	d->n++;
+	d->n_right += right;
+	d->asked[l][p]++;
+	d->right[l][p] += right;
+}
+
+static int put_run(void *arg, struct k_json *o)
+{
+	const struct needle *d = arg;
+	return k_put_str(o, "lengths", d->o->lengths) | k_put_str(o, "depths", d->o->depths);
+}
+
+/* --- the run ------------------------------------------------------------------------------------------------------------------------------ */
+
+/* {"1024": {"0": 1.0, "50": 0.0}}; what was not asked is null. */
+static struct k_json *table(const struct needle *d)
+{
+	struct k_json *t = k_json_object();
+	int bad = !t;
+	for (int l = 0; l < d->n_lengths && !bad; l++) {
+		struct k_json *row = k_json_object();
+		char key[32];
+		bad = !row;
+		for (int p = 0; p < d->n_depths && !bad; p++) {
+			snprintf(key, sizeof(key), "%" PRId64, d->depths[p]);
+			bad = d->asked[l][p] ? k_put_num(row, key, (double)d->right[l][p] / (double)d->asked[l][p]) : k_put_null(row, key);
+		}
+		snprintf(key, sizeof(key), "%" PRId64, d->lengths[l]);
+		bad |= k_json_set(t, key, row);
+	}
+	if (!bad)
+		return t;
+	k_json_free(t);
+	return NULL;
+}
+
+static int make_lines(const struct needle *d, struct k_buf *b, struct k_err *err)
+{
+	for (int l = 0; l < d->n_lengths; l++)
+		for (int p = 0; p < d->n_depths; p++)
+			k_buf_printf(b, "{\"length\":%d,\"depth\":%d}\n", l, p);
+	return k_buf_ok(b, "questions", err);
+}
+
+static int ask_all(struct needle *d, struct k_asker *a, struct k_report *rep, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct k_quiz z = { .name = "needle", .plan = plan, .judge = judge, .tally = tally, .put_run = put_run, .arg = d };
+	struct k_buf lines;
+	int64_t n;
+	k_buf_init(&lines, 0);
+	int r = make_lines(d, &lines, err);
+	z.lines = &lines;
+	if (r == 0)
+		r = k_quiz_run(&z, a, d->o, rep, ctx, &n, err);
+	k_buf_fini(&lines);
+	if (r < 0 || a->prints)
+		return r;
+	struct k_json *s = k_json_object();
+	double right = (double)d->n_right;
+	if (s && (k_put_str(s, "task", "needle") | a->put_run(a, s) | (d->n ? k_put_num(s, "acc", right / (double)d->n) : k_put_null(s, "acc")) |
+		k_put_num(s, "acc_stderr", k_stats_stderr(right, right, d->n)) | k_put_int(s, "n", d->n) | k_put_int(s, "failed", n - d->n) |
+		k_json_set(s, "table", table(d))) < 0) {
+		k_json_free(s);
+		s = NULL;
+	}
+	return k_report_summary(rep, s, err);
+}
+
+static int needle_run(struct k_asker *a, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct needle *d = k_calloc(1, sizeof(*d));
+	if (!d)
+		return k_err_nomem(err, sizeof(*d), "needles");
+	d->o = o;
+	k_buf_init(&d->text, FILE_MAX);
+	int r = o->file ? 0 : k_err_set(err, K_EUSAGE, "needle wants -f FILE, a text");
+	if (r == 0)
+		r = parse_list(o->lengths, "--lengths", 16, 1 << 24, d->lengths, &d->n_lengths, err);
+	if (r == 0)
+		r = parse_list(o->depths, "--depths", 0, 100, d->depths, &d->n_depths, err);
+	if (r == 0)
+		r = read_text(d, a, err);
+	if (r == 0)
+		r = ask_all(d, a, rep, ctx, err);
+	k_buf_fini(&d->text);
+	k_free(d);
+	return r;
+}
+
+const struct k_eval k_eval_needle = {
+	.name = "needle",
+	.about = "a sentence is to be found in a long text (-f), by length and depth",
+	.fields = "acc acc_stderr n failed",
+	.ask = needle_run,
+};
