@@ -118,6 +118,8 @@ static int open_layers(struct k_model *m, struct k_err *err)
 			return r;
 		if (l->mixer->keeps)
 			l->mixer->keeps(&m->hp, &l->page_width, &l->n_state, &l->n_conv);
+		l->page_at = m->n_page;
+		m->n_page += l->page_width * K_PAGE;
 		l->state_at = m->n_kda;
 		m->n_kda += (int64_t)k_align_up((uint64_t)(l->n_state + l->n_conv), 16);
 	}

@@ -3,7 +3,8 @@
  *   struct k_model -- layers[n_layer] -- mixer, ffn: block + its own resolved weights
  *                  -- scratch: x[rows][D] (residual), h (normed), y (block output), then what a block asks for
  *   struct k_seq   -- layer[n_layer] (struct k_seq_layer: pages, or a slice of the one KDA block)
- *                  -- marks: copies of the KDA block at a length
+ *                  -- page[]: 64 tokens of all attention layers each, shared with other sequences and the prefix cache
+ *                  -- marks: copies of the KDA block at a length, shared too
  *
  * Rows: a step is cut into chunks of at most K_ROWS rows. Operations work on rows independently and on a sequence's tokens in
  * order, so the cuts do not change a bit. */
@@ -15,7 +16,6 @@
 #include "libcore/seq.h"
 
 #define K_ROWS 512
-#define K_MARKS 8
 /* Rows of the head that are computed at once; bounds the memory of logits. */
 #define K_HEAD_ROWS 32
 
@@ -24,6 +24,7 @@ struct k_layer {
 	void *mixer_self, *ffn_self;
 	const float *mixer_norm, *ffn_norm;
 	int64_t page_width;             /* floats a token in pages; 0: none */
+	int64_t page_at;                /* where its rows begin in a page */
 	int64_t n_state, n_conv;        /* floats in the sequence's KDA block */
 	int64_t state_at;               /* where they begin there: state, then conv */
 };
@@ -55,6 +56,7 @@ struct k_model {
 	const float *norm;
 	struct k_layer *layers;
 	int64_t n_kda;                  /* floats of a sequence's KDA block */
+	int64_t n_page;                 /* floats of a page: K_PAGE tokens of all attention layers */
 	uint64_t token_bytes;
 
 	double *inv;                    /* rope; NULL: none */
@@ -71,7 +73,16 @@ struct k_model {
 	float *probe_rows;              /* host copy for k_probe.hidden */
 };
 
-struct k_mark { int64_t len; float *kda; };
+/* Counted; whoever lets go last frees. A page that is held more than once is not written to: seq.c copies it first. The counts may
+ * be changed by several threads; kept is the prefix cache's own: how many of its nodes hold it. */
+struct k_page { struct k_device *dev; float *mem; int refs, kept; };
+struct k_state { float *kda; int refs, kept; };         /* a KDA block at some length, on the host; never changes */
+struct k_page *k_page_hold(struct k_page *p);
+void k_page_drop(struct k_page *p);                     /* takes NULL */
+struct k_state *k_state_hold(struct k_state *s);
+void k_state_drop(struct k_state *s);                   /* takes NULL */
+
+struct k_mark { int64_t len; struct k_state *state; };
 
 struct k_seq {
 	struct k_model *m;
@@ -79,9 +90,10 @@ struct k_seq {
 	int32_t *ids;
 	int64_t cap_ids;
 	struct k_seq_layer *layer;
-	int64_t cap_page;               /* room in each layer's list of pages */
+	struct k_page **page;
+	int64_t n_page, cap_page;       /* cap_page: room in page and in each layer's list of pages */
 	float *kda;                     /* device: states and tails of all KDA layers */
-	struct k_mark mark[K_MARKS];    /* ascending lengths; kda on the host */
+	struct k_mark mark[K_MARKS];    /* ascending lengths */
 	int n_mark;
 };
 
@@ -108,9 +120,16 @@ static inline void k_gemm_exact(struct k_device *d, float *y, const float *x, co
 		.exact = true });
 }
 
-/* seq.c: room for the sequence to become n tokens long. */
+/* seq.c: room for the sequence to become n tokens long: pages that are its own from its end on. */
 int k_seq_room(struct k_seq *s, int64_t n, struct k_err *err) K_MUST_USE;
-
+/* Room for n tokens in the lists, without pages. */
+int k_seq_lists(struct k_seq *s, int64_t n, struct k_err *err) K_MUST_USE;
+/* Page i (at most one behind the last) becomes p, which is held; the lists have room. */
+void k_seq_set_page(struct k_seq *s, int64_t i, struct k_page *p);
+/* The KDA block becomes state's. */
+int k_seq_set_state(struct k_seq *s, const struct k_state *state, struct k_err *err) K_MUST_USE;
+/* A mark behind the others; state is held. */
+void k_seq_add_mark(struct k_seq *s, int64_t len, struct k_state *state);
 
 /* Blocks. A missing weight was refused by k_bind_check; a vector can still run out of memory, then w->err says so. */
 #define K_WANT(x) do { if (!(x)) return w->err->code ? w->err->code : k_err_set(w->err, K_ENOENT, "layer %ld has no %s", \

@@ -1,8 +1,10 @@
 /* seq.c: one timeline of tokens, see seq.h and the picture in model_int.h.
  *
- *   layer[i].page[p]  64 tokens of an attention layer, made when the sequence reaches them, kept when it is cut back
+ *   page[p]           64 tokens of all attention layers, made when the sequence reaches them, kept when it is cut back; counted, and
+ *                     copied before the first write where somebody else holds it too
+ *   layer[i].page[p]  the rows of one layer in it, for the operations
  *   kda               one block of device memory with the states and convolution tails of all KDA layers
- *   mark[]            copies of that block at earlier lengths; only models with KDA layers have any */
+ *   mark[]            copies of that block at earlier lengths, counted; only models with KDA layers have any */
 #include "libcore/base.h"
 #include "libcore/model_int.h"
 
@@ -11,9 +13,9 @@ static int64_t pages(int64_t n)
 	return k_div_up(n, K_PAGE);
 }
 
-static size_t page_bytes(const struct k_layer *l)
+static size_t page_bytes(const struct k_model *m)
 {
-	return (size_t)(l->page_width * K_PAGE) * sizeof(float);
+	return (size_t)m->n_page * sizeof(float);
 }
 
 static size_t kda_bytes(const struct k_model *m)
@@ -36,11 +38,16 @@ static int room_ids(struct k_seq *s, int64_t n, struct k_err *err)
 }
 
 /* The lists of pages grow for all layers at once. */
-static int room_lists(struct k_seq *s, int64_t n, struct k_err *err)
+int k_seq_lists(struct k_seq *s, int64_t n, struct k_err *err)
 {
-	if (n <= s->cap_page)
-		return 0;
-	int64_t cap = K_MAX(n, K_MAX(2 * s->cap_page, 8));
+	int r = room_ids(s, n, err);
+	if (r < 0 || pages(n) <= s->cap_page)
+		return r;
+	int64_t cap = K_MAX(pages(n), K_MAX(2 * s->cap_page, 8));
+	struct k_page **all = k_realloc(s->page, (size_t)cap * sizeof(*all));
+	if (!all)
+		return k_err_nomem(err, (size_t)cap * sizeof(*all), "the pages of a sequence");
+	s->page = all;
 	for (int64_t i = 0; i < s->m->hp.n_layer; i++) {
 		if (!s->m->layers[i].page_width)
 			continue;
@@ -53,25 +60,101 @@ static int room_lists(struct k_seq *s, int64_t n, struct k_err *err)
 	return 0;
 }
 
-int k_seq_room(struct k_seq *s, int64_t n, struct k_err *err)
+/* --- what is shared ---------------------------------------------------------------------------------------------------- */
+
+static struct k_page *new_page(const struct k_model *m)
+{
+	struct k_page *p = k_calloc(1, sizeof(*p));
+	if (!p)
+		return NULL;
+	*p = (struct k_page){ .dev = m->dev, .mem = m->dev->alloc(m->dev, page_bytes(m)), .refs = 1 };
+	if (p->mem)
+		return p;
+	k_free(p);
+	return NULL;
+}
+
+struct k_page *k_page_hold(struct k_page *p)
+{
+	__atomic_add_fetch(&p->refs, 1, __ATOMIC_RELAXED);
+	return p;
+}
+
+void k_page_drop(struct k_page *p)
+{
+	if (!p || __atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	p->dev->free(p->dev, p->mem);
+	k_free(p);
+}
+
+struct k_state *k_state_hold(struct k_state *s)
+{
+	__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+	return s;
+}
+
+void k_state_drop(struct k_state *s)
+{
+	if (!s || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	k_free(s->kda);
+	k_free(s);
+}
+
+/* Page i becomes p; the reference goes to the sequence. */
+static void put_page(struct k_seq *s, int64_t i, struct k_page *p)
+{
+	K_ASSERT(i <= s->n_page && i < s->cap_page);
+	if (i < s->n_page)
+		k_page_drop(s->page[i]);
+	s->page[i] = p;
+	s->n_page = K_MAX(s->n_page, i + 1);
+	for (int64_t k = 0; k < s->m->hp.n_layer; k++) {
+		const struct k_layer *l = &s->m->layers[k];
+		if (!l->page_width)
+			continue;
+		s->layer[k].page[i] = p->mem + l->page_at;
+		s->layer[k].n_page = s->n_page;
+	}
+}
+
+void k_seq_set_page(struct k_seq *s, int64_t i, struct k_page *p)
+{
+	put_page(s, i, k_page_hold(p));
+}
+
+/* A page of the sequence's own at i, with the rows of the one that is there below its end. */
+static int own_page(struct k_seq *s, int64_t i, struct k_err *err)
 {
 	struct k_device *d = s->m->dev;
-	int r = room_ids(s, n, err);
-	if (r == 0)
-		r = room_lists(s, pages(n), err);
-	if (r < 0)
-		return r;
-	for (int64_t i = 0; i < s->m->hp.n_layer; i++) {
-		const struct k_layer *l = &s->m->layers[i];
-		struct k_seq_layer *sl = &s->layer[i];
-		while (l->page_width && sl->n_page < pages(n)) {
-			float *p = d->alloc(d, page_bytes(l));
-			if (!p)
-				return k_err_nomem(err, page_bytes(l), "a page of a sequence");
-			sl->page[sl->n_page++] = p;
+	const struct k_page *old = i < s->n_page ? s->page[i] : NULL;
+	if (old && __atomic_load_n(&old->refs, __ATOMIC_ACQUIRE) == 1)
+		return 0;
+	struct k_page *p = new_page(s->m);
+	if (!p)
+		return k_err_nomem(err, page_bytes(s->m), "a page of a sequence");
+	if (old && i * K_PAGE < s->len) {
+		float *host = k_alloc(page_bytes(s->m));
+		int r = host ? d->get(d, host, old->mem, page_bytes(s->m), err) : k_err_nomem(err, page_bytes(s->m), "a page");
+		if (r == 0)
+			r = d->put(d, p->mem, host, page_bytes(s->m), err);
+		k_free(host);
+		if (r < 0) {
+			k_page_drop(p);
+			return r;
 		}
 	}
+	put_page(s, i, p);
 	return 0;
+}
+
+int k_seq_room(struct k_seq *s, int64_t n, struct k_err *err)
+{
+	int r = k_seq_lists(s, n, err);
+	for (int64_t i = s->len / K_PAGE; r == 0 && s->m->n_page && i < pages(n); i++)
+		r = own_page(s, i, err);
+	return r;
 }
 
 int k_seq_new(struct k_seq **out, struct k_model *m, struct k_err *err)
@@ -102,16 +185,15 @@ void k_seq_free(struct k_seq *s)
 	if (!s)
 		return;
 	struct k_device *d = s->m->dev;
-	for (int64_t i = 0; s->layer && i < s->m->hp.n_layer; i++) {
-		for (int64_t p = 0; p < s->layer[i].n_page; p++)
-			d->free(d, s->layer[i].page[p]);
+	for (int64_t p = 0; p < s->n_page; p++)
+		k_page_drop(s->page[p]);
+	for (int64_t i = 0; s->layer && i < s->m->hp.n_layer; i++)
 		k_free(s->layer[i].page);
-	}
-	for (int i = 0; i < s->n_mark; i++)
-		k_free(s->mark[i].kda);
+	k_seq_unmark(s);
 	if (s->kda)
 		d->free(d, s->kda);
 	k_free(s->layer);
+	k_free(s->page);
 	k_free(s->ids);
 	k_free(s);
 }
@@ -122,19 +204,32 @@ const int32_t *k_seq_ids(const struct k_seq *s) { return s->ids; }
 uint64_t k_seq_bytes(const struct k_seq *s)
 {
 	uint64_t n = (uint64_t)s->cap_ids * sizeof(*s->ids) + (uint64_t)(1 + s->n_mark) * kda_bytes(s->m);
-	for (int64_t i = 0; i < s->m->hp.n_layer; i++)
-		n += (uint64_t)s->layer[i].n_page * page_bytes(&s->m->layers[i]);
-	return n;
+	return n + (uint64_t)s->n_page * page_bytes(s->m);
 }
+
+uint64_t k_seq_page_bytes(const struct k_model *m) { return page_bytes(m); }
+uint64_t k_seq_state_bytes(const struct k_model *m) { return kda_bytes(m); }
 
 /* --- marks ------------------------------------------------------------------------------------------------------------ */
 
 static void drop_marks(struct k_seq *s, int from, int n)
 {
 	for (int i = from; i < from + n; i++)
-		k_free(s->mark[i].kda);
+		k_state_drop(s->mark[i].state);
 	memmove(s->mark + from, s->mark + from + n, (size_t)(s->n_mark - from - n) * sizeof(*s->mark));
 	s->n_mark -= n;
+}
+
+void k_seq_unmark(struct k_seq *s)
+{
+	drop_marks(s, 0, s->n_mark);
+}
+
+void k_seq_add_mark(struct k_seq *s, int64_t len, struct k_state *state)
+{
+	if (s->n_mark == K_MARKS)
+		drop_marks(s, 0, 1);
+	s->mark[s->n_mark++] = (struct k_mark){ len, k_state_hold(state) };
 }
 
 int k_seq_mark(struct k_seq *s, struct k_err *err)
@@ -142,18 +237,20 @@ int k_seq_mark(struct k_seq *s, struct k_err *err)
 	struct k_device *d = s->m->dev;
 	if (!s->kda || !s->len || (s->n_mark && s->mark[s->n_mark - 1].len == s->len))
 		return 0;
-	float *copy = k_alloc(kda_bytes(s->m));
-	if (!copy)
-		return k_err_nomem(err, kda_bytes(s->m), "a mark of a sequence");
-	int r = d->get(d, copy, s->kda, kda_bytes(s->m), err);
-	if (r < 0) {
-		k_free(copy);
-		return r;
-	}
-	if (s->n_mark == K_MARKS)
-		drop_marks(s, 0, 1);
-	s->mark[s->n_mark++] = (struct k_mark){ s->len, copy };
-	return 0;
+	struct k_state *copy = k_calloc(1, sizeof(*copy));
+	if (copy)
+		*copy = (struct k_state){ .kda = k_alloc(kda_bytes(s->m)), .refs = 1 };
+	int r = copy && copy->kda ? d->get(d, copy->kda, s->kda, kda_bytes(s->m), err)
+		: k_err_nomem(err, kda_bytes(s->m), "a mark of a sequence");
+	if (r == 0)
+		k_seq_add_mark(s, s->len, copy);
+	k_state_drop(copy);
+	return r;
+}
+
+int k_seq_set_state(struct k_seq *s, const struct k_state *state, struct k_err *err)
+{
+	return s->m->dev->put(s->m->dev, s->kda, state->kda, kda_bytes(s->m), err);
 }
 
 static int clear_kda(struct k_seq *s, struct k_err *err)
@@ -171,7 +268,6 @@ static int clear_kda(struct k_seq *s, struct k_err *err)
 
 int k_seq_rewind(struct k_seq *s, int64_t n, int64_t *len, struct k_err *err)
 {
-	struct k_device *d = s->m->dev;
 	int r = 0;
 	*len = s->len;
 	if (n >= s->len)
@@ -182,7 +278,7 @@ int k_seq_rewind(struct k_seq *s, int64_t n, int64_t *len, struct k_err *err)
 			i--;
 		drop_marks(s, i, s->n_mark - i);
 		n = i ? s->mark[i - 1].len : 0;
-		r = i ? d->put(d, s->kda, s->mark[i - 1].kda, kda_bytes(s->m), err) : clear_kda(s, err);
+		r = i ? k_seq_set_state(s, s->mark[i - 1].state, err) : clear_kda(s, err);
 	}
 	s->len = n = K_MAX(n, 0);
 	*len = n;
@@ -199,49 +295,36 @@ int k_seq_sync(struct k_seq *s, const int32_t *ids, int64_t n, int64_t *reused, 
 
 /* --- copies ----------------------------------------------------------------------------------------------------------- */
 
-static int copy_device(struct k_device *d, float *dst, const float *src, float *host, size_t n, struct k_err *err)
+static int copy_kda(struct k_seq *f, const struct k_seq *s, struct k_err *err)
 {
-	int r = d->get(d, host, src, n, err);
-	return r < 0 ? r : d->put(d, dst, host, n, err);
-}
-
-static int copy_marks(struct k_seq *dst, const struct k_seq *s, struct k_err *err)
-{
-	for (int i = 0; i < s->n_mark; i++) {
-		float *p = k_alloc(kda_bytes(s->m));
-		if (!p)
-			return k_err_nomem(err, kda_bytes(s->m), "a mark of a sequence");
-		memcpy(p, s->mark[i].kda, kda_bytes(s->m));
-		dst->mark[dst->n_mark++] = (struct k_mark){ s->mark[i].len, p };
-	}
-	return 0;
+	struct k_device *d = s->m->dev;
+	float *host = k_alloc(kda_bytes(s->m));
+	if (!host)
+		return k_err_nomem(err, kda_bytes(s->m), "a copy of a sequence");
+	int r = d->get(d, host, s->kda, kda_bytes(s->m), err);
+	if (r == 0)
+		r = d->put(d, f->kda, host, kda_bytes(s->m), err);
+	k_free(host);
+	return r;
 }
 
 int k_seq_fork(struct k_seq **out, const struct k_seq *s, struct k_err *err)
 {
 	struct k_seq *f;
-	struct k_device *d = s->m->dev;
 	int r = k_seq_new(&f, s->m, err);
 	*out = NULL;
-	if (r < 0)
-		return r;
-	size_t most = kda_bytes(s->m);
-	for (int64_t i = 0; i < s->m->hp.n_layer; i++)
-		most = K_MAX(most, page_bytes(&s->m->layers[i]));
-	float *host = k_alloc(most);
-	r = host ? k_seq_room(f, s->len, err) : k_err_nomem(err, most, "a copy of a sequence");
-	for (int64_t i = 0; r == 0 && i < s->m->hp.n_layer; i++)
-		for (int64_t p = 0; r == 0 && s->m->layers[i].page_width && p < pages(s->len); p++)
-			r = copy_device(d, f->layer[i].page[p], s->layer[i].page[p], host, page_bytes(&s->m->layers[i]), err);
-	if (r == 0 && s->kda)
-		r = copy_device(d, f->kda, s->kda, host, kda_bytes(s->m), err);
 	if (r == 0)
-		r = copy_marks(f, s, err);
-	k_free(host);
+		r = k_seq_lists(f, s->len, err);
+	if (r == 0 && s->kda)
+		r = copy_kda(f, s, err);
 	if (r < 0) {
 		k_seq_free(f);
 		return r;
 	}
+	for (int64_t p = 0; s->m->n_page && p < pages(s->len); p++)
+		k_seq_set_page(f, p, s->page[p]);
+	for (int i = 0; i < s->n_mark; i++)
+		k_seq_add_mark(f, s->mark[i].len, s->mark[i].state);
 	if (s->len)
 		memcpy(f->ids, s->ids, (size_t)s->len * sizeof(*s->ids));
 	f->len = s->len;

@@ -1,23 +1,28 @@
 /* seq_save.c: a timeline as bytes, little-endian.
  *
- *   head    "KSEQ\r\n\x1a\n", u32 version 1, u32 profile (1: hf_remote), model digest (32), i64 tokens, u32 marks, u32 0
- *   pages   for every 64 tokens: their ids (i32), then for each attention layer their rows (f32)
+ *   head    "KSEQ\r\n\x1a\n", u32 version 2, u32 marks, model digest (32), how it was computed (64: device, level, activations,
+ *           profile; text, filled with zeros), u64 tag of the owner, i64 tokens
+ *   marks   i64 length of each, ascending
+ *   ids     i32 of each token
+ *   sha256  of all so far: what a list of files is made from before the rest is read
+ *   pages   for every 64 tokens: for each attention layer their rows (f32)
  *   kda     the block of states and tails, if the model has KDA layers
- *   marks   i64 length, the block; ascending
- *   end     sha256 of all before
+ *   marks   the block of each
+ *   sha256  of all before
  *
  * Loading grows page by page as bytes arrive: a wrong length ends in K_ETRUNC, not in memory. */
 #include "libcore/base.h"
+#include <stdio.h>
 #include "libcore/hash.h"
 #include "libcore/io.h"
 #include "libcore/model_int.h"
 
 #define MAGIC "KSEQ\r\n\x1a\n"
 
-struct head { char magic[8]; uint32_t version, profile; uint8_t model[32]; int64_t len; uint32_t n_mark, zero; };
+struct head { char magic[8]; uint32_t version, n_mark; uint8_t model[32]; char how[64]; uint64_t tag; int64_t len; };
 
 /* A sink or a source with a hash in passing, and a host buffer as large as the largest piece. */
-struct pass { struct k_sink *to; struct k_source *from; struct k_sha256 *sha; struct k_device *dev; char *host; };
+struct pass { struct k_sink *to; struct k_source *from; struct k_sha256 *sha; struct k_device *dev; char *host; const char *name; };
 
 static int put(struct pass *p, const void *v, size_t n, struct k_err *err)
 {
@@ -60,11 +65,48 @@ static void pass_end(struct pass *p)
 	k_sha256_free(p->sha);
 }
 
-/* Tokens [t, t + n) of all attention layers; the pages are there. */
-static int pass_page(struct pass *p, struct k_seq *s, int64_t t, int64_t n, struct k_err *err)
+/* What the bits of a state depend on, besides the weights. */
+static void computed_how(const struct k_model *m, char out[64])
 {
-	size_t bytes = (size_t)n * sizeof(*s->ids);
-	int r = p->to ? put(p, s->ids + t, bytes, err) : get(p, s->ids + t, bytes, err);
+	static const char *const acts[] = { "f32", "bf16", "int8" };
+	memset(out, 0, 64);
+	snprintf(out, 64, "%s %s, act %s%s", m->dev->backend->name, m->dev->level(m->dev), acts[m->ctx->act],
+		m->opts.hf_remote ? ", hf_remote" : "");
+}
+
+/* Writes the digest of all so far, or reads one and compares. */
+static int pass_digest(struct pass *p, struct k_err *err)
+{
+	uint8_t sha[32], have[32];
+	k_sha256_end(p->sha, sha);
+	int r = p->to ? k_sink_write(p->to, sha, sizeof(sha), err) : k_source_read(p->from, have, sizeof(have), err);
+	if (r == 0 && p->from && memcmp(sha, have, sizeof(sha)))
+		r = k_err_set(err, K_ECHECK, "'%s' is damaged: its digest is wrong", p->name);
+	/* The second digest goes on from the first. */
+	if (r == 0)
+		k_sha256_add(p->sha, sha, sizeof(sha));
+	return r;
+}
+
+/* --- save ------------------------------------------------------------------------------------------------------------- */
+
+static int save_head(struct pass *p, const struct k_seq *s, uint64_t tag, struct k_err *err)
+{
+	struct head h = { .magic = MAGIC, .version = 2, .n_mark = (uint32_t)s->n_mark, .tag = tag, .len = s->len };
+	k_model_digest(s->m, h.model);
+	computed_how(s->m, h.how);
+	int r = put(p, &h, sizeof(h), err);
+	for (int i = 0; r == 0 && i < s->n_mark; i++)
+		r = put(p, &s->mark[i].len, sizeof(s->mark[i].len), err);
+	if (r == 0 && s->len)
+		r = put(p, s->ids, (size_t)s->len * sizeof(*s->ids), err);
+	return r < 0 ? r : pass_digest(p, err);
+}
+
+/* Tokens [t, t + n) of all attention layers; the page is there. */
+static int pass_page(struct pass *p, const struct k_seq *s, int64_t t, int64_t n, struct k_err *err)
+{
+	int r = 0;
 	for (int64_t i = 0; r == 0 && i < s->m->hp.n_layer; i++) {
 		int64_t w = s->m->layers[i].page_width;
 		if (w)
@@ -73,120 +115,154 @@ static int pass_page(struct pass *p, struct k_seq *s, int64_t t, int64_t n, stru
 	return r;
 }
 
-int k_seq_save(const struct k_seq *s, struct k_sink *sink, struct k_err *err)
+int k_seq_save(const struct k_seq *s, uint64_t tag, struct k_sink *sink, struct k_err *err)
 {
-	struct pass p = { .to = sink };
-	struct head h = { .magic = MAGIC, .version = 1, .profile = s->m->opts.hf_remote, .len = s->len,
-		.n_mark = (uint32_t)s->n_mark };
+	struct pass p = { .to = sink, .name = k_sink_name(sink) };
 	size_t kda = (size_t)s->m->n_kda * sizeof(float);
-	uint8_t sha[32];
 	int r = pass_begin(&p, s->m, err);
-	if (r < 0)
-		goto out;
-	k_model_digest(s->m, h.model);
-	r = put(&p, &h, sizeof(h), err);
-	/* pass_page writes through the same pointers that loading fills. */
+	if (r == 0)
+		r = save_head(&p, s, tag, err);
 	for (int64_t t = 0; r == 0 && t < s->len; t += K_PAGE)
-		r = pass_page(&p, (struct k_seq *)s, t, K_MIN(K_PAGE, s->len - t), err);
+		r = pass_page(&p, s, t, K_MIN(K_PAGE, s->len - t), err);
 	if (r == 0 && s->kda)
 		r = pass_device(&p, s->kda, kda, err);
-	for (int i = 0; r == 0 && i < s->n_mark; i++) {
-		r = put(&p, &s->mark[i].len, sizeof(s->mark[i].len), err);
-		if (r == 0)
-			r = put(&p, s->mark[i].kda, kda, err);
-	}
-	if (r == 0) {
-		k_sha256_end(p.sha, sha);
-		r = k_sink_write(sink, sha, sizeof(sha), err);
-	}
-out:
+	for (int i = 0; r == 0 && i < s->n_mark; i++)
+		r = put(&p, s->mark[i].state->kda, kda, err);
+	if (r == 0)
+		r = pass_digest(&p, err);
 	pass_end(&p);
 	return r;
 }
+
+/* --- load ------------------------------------------------------------------------------------------------------------- */
 
 static int check_head(const struct head *h, const struct k_model *m, const char *name, struct k_err *err)
 {
 	uint8_t digest[32];
+	char how[64];
 	k_model_digest(m, digest);
+	computed_how(m, how);
 	if (memcmp(h->magic, MAGIC, sizeof(h->magic)))
 		return k_err_set(err, K_EFORMAT, "'%s' is not a saved sequence", name);
-	if (h->version != 1)
-		return k_err_set(err, K_EUNSUP, "'%s' is a saved sequence of version %u, this program knows 1", name, h->version);
-	if (memcmp(h->model, digest, sizeof(digest)) || h->profile != m->opts.hf_remote)
-		return k_err_set(err, K_ECHECK, "'%s' was saved from another model or profile", name);
-	if (h->len < 0 || h->n_mark > K_MARKS || h->zero || (h->n_mark && !m->n_kda))
+	if (h->version != 2)
+		return k_err_set(err, K_EUNSUP, "'%s' is a saved sequence of version %u, this program knows 2", name, h->version);
+	if (memcmp(h->model, digest, sizeof(digest)))
+		return k_err_set(err, K_ECHECK, "'%s' was saved from another model", name);
+	if (memcmp(h->how, how, sizeof(how)))
+		return k_err_set(err, K_ECHECK, "'%s' was computed in another way: '%.63s', this is '%s'", name, h->how, how);
+	if (h->len < 0 || h->n_mark > K_MARKS || (h->n_mark && !m->n_kda))
 		return k_err_set(err, K_EFORMAT, "'%s' has %ld tokens and %u marks, which cannot be", name, (long)h->len, h->n_mark);
 	return 0;
 }
 
-static int load_marks(struct pass *p, struct k_seq *s, uint32_t n, int64_t len, const char *name, struct k_err *err)
+static int load_marks(struct pass *p, const struct head *h, int64_t *marks, struct k_err *err)
 {
-	size_t kda = (size_t)s->m->n_kda * sizeof(float);
 	int64_t last = 0;
-	for (uint32_t i = 0; i < n; i++) {
-		int64_t at;
-		int r = get(p, &at, sizeof(at), err);
+	for (uint32_t i = 0; i < h->n_mark; i++) {
+		int r = get(p, &marks[i], sizeof(marks[i]), err);
 		if (r < 0)
 			return r;
-		if (at <= last || at > len)
-			return k_err_set(err, K_EFORMAT, "'%s' has a mark at %ld of %ld tokens", name, (long)at, (long)len);
-		last = at;
-		float *copy = k_alloc(kda);
-		if (!copy)
-			return k_err_nomem(err, kda, "a mark of a sequence");
-		s->mark[s->n_mark++] = (struct k_mark){ at, copy };
-		if ((r = get(p, copy, kda, err)) < 0)
-			return r;
+		if (marks[i] <= last || marks[i] > h->len)
+			return k_err_set(err, K_EFORMAT, "'%s' has a mark at %ld of %ld tokens", p->name, (long)marks[i], (long)h->len);
+		last = marks[i];
 	}
 	return 0;
 }
 
-static int load_body(struct pass *p, struct k_seq *s, const char *name, struct k_err *err)
+/* Everything up to the first digest. */
+static int load_head(struct pass *p, struct k_seq *s, struct head *h, int64_t *marks, struct k_err *err)
 {
-	struct head h;
-	uint8_t sha[32], want[32];
-	int r = get(p, &h, sizeof(h), err);
+	int r = get(p, h, sizeof(*h), err);
 	if (r == 0)
-		r = check_head(&h, s->m, name, err);
-	for (int64_t t = 0; r == 0 && t < h.len; t += K_PAGE) {
-		int64_t n = K_MIN(K_PAGE, h.len - t);
-		r = k_seq_room(s, t + n, err);
+		r = check_head(h, s->m, p->name, err);
+	if (r == 0)
+		r = load_marks(p, h, marks, err);
+	for (int64_t t = 0; r == 0 && t < h->len; t += K_PAGE) {
+		int64_t n = K_MIN(K_PAGE, h->len - t);
+		r = k_seq_lists(s, t + n, err);
 		if (r == 0)
-			r = pass_page(p, s, t, n, err);
+			r = get(p, s->ids + t, (size_t)n * sizeof(*s->ids), err);
 		for (int64_t i = t; r == 0 && i < t + n; i++)
 			if (s->ids[i] < 0 || s->ids[i] >= s->m->hp.n_vocab)
-				r = k_err_set(err, K_EFORMAT, "'%s' has token id %d, the model has %ld", name, s->ids[i],
+				r = k_err_set(err, K_EFORMAT, "'%s' has token id %d, the model has %ld", p->name, s->ids[i],
 					(long)s->m->hp.n_vocab);
 	}
-	if (r == 0 && s->kda)
-		r = pass_device(p, s->kda, (size_t)s->m->n_kda * sizeof(float), err);
+	return r < 0 ? r : pass_digest(p, err);
+}
+
+static int load_mark(struct pass *p, struct k_seq *s, int64_t len, struct k_err *err)
+{
+	size_t kda = (size_t)s->m->n_kda * sizeof(float);
+	struct k_state *state = k_calloc(1, sizeof(*state));
+	if (state)
+		*state = (struct k_state){ .kda = k_alloc(kda), .refs = 1 };
+	int r = state && state->kda ? get(p, state->kda, kda, err) : k_err_nomem(err, kda, "a mark of a sequence");
 	if (r == 0)
-		r = load_marks(p, s, h.n_mark, h.len, name, err);
-	if (r < 0)
-		return r;
-	k_sha256_end(p->sha, sha);
-	r = k_source_read(p->from, want, sizeof(want), err);
-	if (r == 0 && memcmp(sha, want, sizeof(sha)))
-		r = k_err_set(err, K_ECHECK, "'%s' is damaged: its digest is wrong", name);
-	if (r == 0)
-		s->len = h.len;
+		k_seq_add_mark(s, len, state);
+	k_state_drop(state);
 	return r;
 }
 
-int k_seq_load(struct k_seq **out, struct k_model *m, struct k_source *src, struct k_err *err)
+static int load_body(struct pass *p, struct k_seq *s, const struct head *h, const int64_t *marks, struct k_err *err)
 {
-	struct pass p = { .from = src };
+	int r = 0;
+	for (int64_t t = 0; r == 0 && t < h->len; t += K_PAGE) {
+		int64_t n = K_MIN(K_PAGE, h->len - t);
+		r = k_seq_room(s, t + n, err);
+		if (r == 0)
+			r = pass_page(p, s, t, n, err);
+		s->len = t + n;
+	}
+	if (r == 0 && s->kda)
+		r = pass_device(p, s->kda, (size_t)s->m->n_kda * sizeof(float), err);
+	for (uint32_t i = 0; r == 0 && i < h->n_mark; i++)
+		r = load_mark(p, s, marks[i], err);
+	return r < 0 ? r : pass_digest(p, err);
+}
+
+static int load(struct k_seq **out, struct k_model *m, struct k_source *src, uint64_t *tag, bool all, int64_t *marks, int *n_marks,
+	struct k_err *err)
+{
+	struct pass p = { .from = src, .name = k_source_name(src) };
 	struct k_seq *s = NULL;
+	struct head h = { .tag = 0 };
 	int r = pass_begin(&p, m, err);
 	if (r == 0)
 		r = k_seq_new(&s, m, err);
 	if (r == 0)
-		r = load_body(&p, s, k_source_name(src), err);
+		r = load_head(&p, s, &h, marks, err);
+	if (r == 0 && all)
+		r = load_body(&p, s, &h, marks, err);
 	pass_end(&p);
 	if (r < 0) {
 		k_seq_free(s);
 		s = NULL;
+	} else {
+		s->len = h.len;
+		*tag = h.tag;
+		*n_marks = (int)h.n_mark;
 	}
 	*out = s;
 	return r;
+}
+
+int k_seq_load(struct k_seq **out, struct k_model *m, struct k_source *src, uint64_t *tag, struct k_err *err)
+{
+	int64_t marks[K_MARKS];
+	int n;
+	return load(out, m, src, tag, true, marks, &n, err);
+}
+
+int k_seq_peek(struct k_seq_head *out, struct k_model *m, struct k_source *src, struct k_err *err)
+{
+	struct k_seq *s;
+	int r = load(&s, m, src, &out->tag, false, out->mark, &out->n_mark, err);
+	if (r < 0)
+		return r;
+	out->n = s->len;
+	out->ids = s->ids;
+	s->ids = NULL;
+	s->len = 0;
+	k_seq_free(s);
+	return 0;
 }

@@ -177,6 +177,7 @@ K_TEST(engine_fork_and_saved_state_go_on)
 		struct k_seq *s, *t;
 		struct k_source *src;
 		struct k_sink *sink;
+		uint64_t tag;
 		struct k_buf file;
 		struct bench b;
 		struct k_err err;
@@ -188,27 +189,28 @@ K_TEST(engine_fork_and_saved_state_go_on)
 		K_CHECK_OK(k_seq_fork(&t, s, &err));
 		k_buf_init(&file, 0);
 		K_CHECK_OK(k_sink_mem(&sink, &file, &err));
-		K_CHECK_OK(k_seq_save(s, sink, &err));
+		K_CHECK_OK(k_seq_save(s, 7, sink, &err));
 		K_CHECK_OK(k_sink_commit(sink, &err));
 		k_sink_close(sink);
 		want = run(&b, s, 70, LEN, 64);
 		same(&b, "fork", run(&b, t, 70, LEN, 64), want);
 		k_seq_free(t);
 		K_CHECK_OK(k_source_mem(&src, file.data, file.len, false, "state", &err));
-		K_CHECK_OK(k_seq_load(&t, b.m, src, &err));
+		K_CHECK_OK(k_seq_load(&t, b.m, src, &tag, &err));
+		K_CHECK(tag == 7);
 		k_source_close(src);
 		same(&b, "saved", run(&b, t, 70, LEN, 64), want);
 		k_seq_free(t);
 		for (size_t at = 0; at < file.len; at += 1 + file.len / 23) {
 			file.data[at] ^= 4;
 			K_CHECK_OK(k_source_mem(&src, file.data, file.len, false, "state", &err));
-			K_CHECK_MSG(k_seq_load(&t, b.m, src, &err) < 0, "byte %zu is wrong and nobody says so", at);
+			K_CHECK_MSG(k_seq_load(&t, b.m, src, &tag, &err) < 0, "byte %zu is wrong and nobody says so", at);
 			k_source_close(src);
 			file.data[at] ^= 4;
 		}
 		for (size_t n = 0; n < file.len; n += 1 + file.len / 7) {
 			K_CHECK_OK(k_source_mem(&src, file.data, n, false, "state", &err));
-			K_CHECK(k_seq_load(&t, b.m, src, &err) < 0);
+			K_CHECK(k_seq_load(&t, b.m, src, &tag, &err) < 0);
 			k_source_close(src);
 		}
 		free(want);
