@@ -23,7 +23,7 @@ K_VARIANT ?=
 K_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra -ffp-contract=off -fno-strict-aliasing -I. -I$(B)/gen -pthread $(K_VARIANT)
 K_LDFLAGS = -pthread -Wl,--as-needed $(K_VARIANT)
 K_LIBS = -ljansson -lpcre2-8 -lcrypto -larchive -lcurl -lz -lm -ldl
-libs_kserve = -levent_core -levent_extra -levent_pthreads -levent_openssl -lssl
+libs_kserve = -levent_openssl -levent_core -lssl
 
 stems = $(basename $(notdir $(1)))
 

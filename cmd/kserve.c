@@ -3,6 +3,7 @@
 #include "libcore/base.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "formats/format.h"
 #include "libcore/cpu.h"
@@ -12,9 +13,10 @@
 
 struct args {
 	struct k_common common;
-	const char *listen, *port_file, *layout, *name, *key_file;
-	int64_t ctx, slots, batch, drain;
-	bool stdio, check, deterministic, web, no_web;
+	const char *listen, *port_file, *layout, *name, *key_file, *cert, *tls_key, *cors, *access;
+	int64_t ctx, slots, batch, drain, timeout, max_conns;
+	uint64_t max_body;
+	bool stdio, check, deterministic, web, no_web, insecure, slots_route;
 	int reasoning;                  /* enum k_reasoning_field */
 };
 
@@ -31,7 +33,19 @@ static const struct k_opt opts[] = {
 	K_OPT_INT(0, "ctx", struct args, ctx, "N", NULL, "context of a sequence in tokens; default: the model's, as far as memory goes"),
 	K_OPT_INT(0, "slots", struct args, slots, "N", NULL, "sequences at once; default: 8"),
 	K_OPT_INT(0, "batch", struct args, batch, "N", NULL, "tokens computed in one step; default: 512"),
-	K_OPT_STR(0, "api-key-file", struct args, key_file, "FILE", NULL, "API keys, one a line; read again on SIGHUP"),
+	K_OPT_STR(0, "api-key-file", struct args, key_file, "FILE", NULL, "API keys, one a line, each with an optional label for the log; read again on SIGHUP; KSERVE_API_KEY may hold more, with commas"),
+	K_OPT_FLAG(0, "insecure", struct args, insecure, "let other machines in without keys"),
+	K_OPT_STR(0, "tls-cert", struct args, cert, "FILE", NULL, "certificate and its chain, PEM: HTTPS with TLS 1.2 or later; read again on SIGHUP"),
+	K_OPT_STR(0, "tls-key", struct args, tls_key, "FILE", NULL, "the certificate's key, PEM without a passphrase"),
+	K_OPT_STR(0, "cors-origins", struct args, cors, "LIST", NULL,
+		"origins whose pages may ask, with commas: https://chat.example.org, localhost for this machine's, * for all"),
+	K_OPT_STR(0, "access-log", struct args, access, "FILE", NULL,
+		"one line of JSON a request, without its text; - for standard output; opened again on SIGHUP"),
+	K_OPT_FLAG(0, "slots-route", struct args, slots_route, "open /slots: what each slot computes, without text"),
+	K_OPT_INT(0, "timeout", struct args, timeout, "SECONDS", "60",
+		"time that a client may keep a connection idle, a body coming or an answer unread; the head of a request gets a sixth"),
+	K_OPT_INT(0, "max-connections", struct args, max_conns, "N", "1024", "connections at once; one address may have a quarter"),
+	K_OPT_SIZE(0, "max-body", struct args, max_body, "SIZE", "64M", "largest request"),
 	K_OPT_FLAG(0, "deterministic", struct args, deterministic,
 		"same request, same bytes, whatever else is computed; always so, the option only says that it is meant"),
 	K_OPT_FLAG(0, "check", struct args, check, "verify every digest of the model before serving"),
@@ -48,13 +62,17 @@ static int check_args(const struct args *a, struct k_err *err)
 {
 	static const int64_t most = 1 << 30;
 	const struct { const char *name; int64_t value, hi; } numbers[] = {
-		{ "ctx", a->ctx, most }, { "slots", a->slots, 4096 }, { "batch", a->batch, 1 << 20 }, { "drain", a->drain, 1 << 20 },
+		{ "ctx", a->ctx, most }, { "slots", a->slots, 4096 }, { "batch", a->batch, 1 << 20 }, { "drain", a->drain, 1 << 20 }, { "timeout", a->timeout, 1 << 20 }, { "max-connections", a->max_conns, 1 << 20 },
 	};
 	for (size_t i = 0; i < K_LEN(numbers); i++) {
 		if (numbers[i].value < 0 || numbers[i].value > numbers[i].hi)
 			return k_err_set(err, K_EUSAGE, "--%s is %" PRId64 ", wanted 0 to %" PRId64, numbers[i].name, numbers[i].value,
 				numbers[i].hi);
 	}
+	if (!a->cert != !a->tls_key)
+		return k_err_set(err, K_EUSAGE, "--tls-cert and --tls-key want each other");
+	if (a->timeout < 1 || a->max_conns < 1 || a->max_body < 1024 || a->max_body > 1u << 30)
+		return k_err_set(err, K_EUSAGE, "--timeout and --max-connections must be at least 1, --max-body 1K to 1G");
 	if (a->name && (!*a->name || strlen(a->name) > 255 || !k_utf8_ok(a->name, strlen(a->name))))
 		return k_err_set(err, K_EUSAGE, "--name must have 1 to 255 bytes of UTF-8");
 	if (a->layout && !k_layout_find(a->layout)) {
@@ -97,7 +115,12 @@ static int serve(struct k_model *m, struct k_device *dev, const struct args *a, 
 	struct k_sched *sched = NULL;
 	const struct k_server_opts so = { a->name, a->layout, a->ctx, a->slots, a->batch, a->common.max_memory,
 		(enum k_reasoning_field)a->reasoning };
-	const struct k_http_opts ho = { a->listen, a->port_file, a->key_file, a->web || !a->no_web, a->drain };
+	const struct k_http_opts ho = {
+		.listen = a->listen, .port_file = a->port_file, .key_file = a->key_file, .keys = getenv("KSERVE_API_KEY"), .insecure = a->insecure,
+		.cert = a->cert, .tls_key = a->tls_key, .cors = a->cors, .access = a->access,
+		.model = a->check || !strcmp(path, "-") ? NULL : path, .slots_route = a->slots_route, .web = a->web || !a->no_web,
+		.drain = a->drain, .timeout = a->timeout, .max_conns = a->max_conns, .max_body = a->max_body,
+	};
 	int rc = k_server_init(&s, m, path, &so, ctx->log, err);
 	if (rc)
 		return rc;

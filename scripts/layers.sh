@@ -28,12 +28,12 @@ while read -r header owners; do
 		esac
 	done
 done <<END
-openssl/ libcore/hash.c cmd/kserve/http.c
+openssl/ libcore/hash.c cmd/kserve/tls.c
 jansson libcore/json.c
 pcre2 libcore/rx.c
 zlib libcore/gz.c
 archive formats/archive.c
-event2/ cmd/kserve/http.c
+event2/ cmd/kserve/net.c
 liburing libcore/io_uring.c
 curl/ evals/client.c
 END

@@ -1,9 +1,25 @@
 /* keys.c: reading and comparing API keys, as SHA-256 digests. */
 #include "libcore/base.h"
 
+#include <stdio.h>
+
 #include "libcore/hash.h"
 #include "libcore/io.h"
 #include "cmd/kserve/keys.h"
+
+static int add_key(struct k_keys *k, const char *key, size_t n, const char *label, size_t n_label, struct k_err *err)
+{
+	void *v = k_realloc(k->key, (size_t)(k->n + 1) * sizeof(*k->key));
+	if (!v)
+		return k_err_nomem(err, sizeof(*k->key), "keys");
+	k->key = v;
+	struct k_key_entry *e = &k->key[k->n++];
+	if (n_label)
+		snprintf(e->label, sizeof(e->label), "%.*s", (int)K_MIN(n_label, sizeof(e->label) - 1), label);
+	else
+		snprintf(e->label, sizeof(e->label), "key-%d", k->n);
+	return k_sha256_once(key, n, e->digest, err);
+}
 
 static int add_line(struct k_keys *k, const char *line, size_t n, struct k_err *err)
 {
@@ -15,28 +31,43 @@ static int add_line(struct k_keys *k, const char *line, size_t n, struct k_err *
 	}
 	if (!n || *line == '#')
 		return 0;
-	void *v = k_realloc(k->digest, (size_t)(k->n + 1) * sizeof(*k->digest));
-	if (!v)
-		return k_err_nomem(err, 32, "keys");
-	k->digest = v;
-	return k_sha256_once(line, n, k->digest[k->n++], err);
+	size_t len = 0, label;
+	while (len < n && !memchr(" \t", line[len], 2))
+		len++;
+	for (label = len; label < n && memchr(" \t", line[label], 2); label++)
+		;
+	return add_key(k, line, len, line + label, n - label, err);
 }
 
-int k_keys_load(struct k_keys *k, const char *path, struct k_err *err)
+static int add_file(struct k_keys *k, const char *path, struct k_err *err)
 {
-	struct k_keys fresh = { 0 };
 	struct k_buf b;
 	k_buf_init(&b, 0);
 	int rc = k_read_file(path, &b, 1 << 20, err);
 	for (char *p = b.data, *end = b.data ? b.data + b.len : NULL; !rc && p < end; ) {
 		char *nl = memchr(p, '\n', (size_t)(end - p));
 		size_t n = (size_t)((nl ? nl : end) - p);
-		rc = add_line(&fresh, p, n, err);
+		rc = add_line(k, p, n, err);
 		p += n + 1;
 	}
-	if (!rc && !fresh.n)
+	if (!rc && !k->n)
 		rc = k_err_set(err, K_EUSAGE, "'%s' holds no key", path);
+	if (b.data)
+		explicit_bzero(b.data, b.len);
 	k_buf_fini(&b);
+	return rc;
+}
+
+int k_keys_load(struct k_keys *k, const char *path, const char *list, struct k_err *err)
+{
+	struct k_keys fresh = { 0 };
+	int rc = path ? add_file(&fresh, path, err) : 0;
+	while (!rc && list && *list) {
+		size_t n = strcspn(list, ",");
+		if (n)
+			rc = add_key(&fresh, list, n, NULL, 0, err);
+		list += n + (list[n] == ',');
+	}
 	if (rc) {
 		k_keys_fini(&fresh);
 		return rc;
@@ -48,22 +79,22 @@ int k_keys_load(struct k_keys *k, const char *path, struct k_err *err)
 
 void k_keys_fini(struct k_keys *k)
 {
-	k_free(k->digest);
+	k_free(k->key);
 	memset(k, 0, sizeof(*k));
 }
 
-bool k_keys_has(const struct k_keys *k, const char *key)
+const char *k_keys_find(const struct k_keys *k, const char *key)
 {
 	uint8_t digest[32];
 	struct k_err err = { 0 };
-	int found = 0;
+	const char *found = NULL;
 	if (k_sha256_once(key, strlen(key), digest, &err))
-		return false;
+		return NULL;
 	for (int i = 0; i < k->n; i++) {
 		unsigned diff = 0;
 		for (int j = 0; j < 32; j++)
-			diff |= (unsigned)(digest[j] ^ k->digest[i][j]);
-		found |= diff == 0;
+			diff |= (unsigned)(digest[j] ^ k->key[i].digest[j]);
+		found = diff == 0 ? k->key[i].label : found;
 	}
 	return found;
 }

@@ -26,7 +26,7 @@ static bool is_loopback(const struct sockaddr *a)
 }
 
 /* The address as it is, with the port that the system chose. */
-static int say_where(struct k_listener *l, struct k_err *err)
+static int say_where(struct k_listener *l, bool tls, struct k_err *err)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
@@ -34,7 +34,8 @@ static int say_where(struct k_listener *l, struct k_err *err)
 	if (getsockname(l->fd, (struct sockaddr *)&ss, &len))
 		return k_err_io(err, "getsockname");
 	if (ss.ss_family == AF_UNIX) {
-		snprintf(l->url, sizeof(l->url), "unix:%s", l->path);
+		const struct sockaddr_un *un = (const struct sockaddr_un *)&ss;
+		snprintf(l->url, sizeof(l->url), "unix:%s", un->sun_path);
 		return 0;
 	}
 	l->open_to_others = !is_loopback((struct sockaddr *)&ss);
@@ -42,7 +43,7 @@ static int say_where(struct k_listener *l, struct k_err *err)
 		return k_err_set(err, K_EIO, "the address of the socket has no name");
 	l->port = atoi(port);
 	bool six = ss.ss_family == AF_INET6;
-	snprintf(l->url, sizeof(l->url), "http://%s%s%s:%s", six ? "[" : "", host, six ? "]" : "", port);
+	snprintf(l->url, sizeof(l->url), "http%s://%s%s%s:%s", tls ? "s" : "", six ? "[" : "", host, six ? "]" : "", port);
 	return 0;
 }
 
@@ -98,6 +99,19 @@ static int open_unix(struct k_listener *l, const char *spec, const char *path, s
 	return rc;
 }
 
+/* A service manager says to whom it has given descriptors, and how many: 3 and on. Others that have put a socket there need say nothing. */
+static int check_activation(const char *spec, long fd, struct k_err *err)
+{
+	const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
+	if (!n)
+		return 0;
+	if (pid && strtol(pid, NULL, 10) != (long)getpid())
+		return k_err_set(err, K_EUSAGE, "--listen '%s': the sockets of LISTEN_FDS are for another process", spec);
+	if (fd >= 3 + strtol(n, NULL, 10))
+		return k_err_set(err, K_EUSAGE, "--listen '%s': LISTEN_FDS says that %s were handed over, from 3 on", spec, n);
+	return 0;
+}
+
 static int open_fd(struct k_listener *l, const char *spec, const char *number, struct k_err *err)
 {
 	char *end;
@@ -106,6 +120,9 @@ static int open_fd(struct k_listener *l, const char *spec, const char *number, s
 	long fd = strtol(number, &end, 10);
 	if (!*number || *end || fd < 0 || fd > 1 << 20 || getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) || !on)
 		return k_err_set(err, K_EUSAGE, "--listen '%s' is not a descriptor of a listening socket", spec);
+	int rc = check_activation(spec, fd, err);
+	if (rc)
+		return rc;
 	l->fd = (int)fd;
 	if (fcntl(l->fd, F_SETFL, fcntl(l->fd, F_GETFL) | O_NONBLOCK))
 		return k_err_io(err, "--listen '%s'", spec);
@@ -122,7 +139,7 @@ static void more_descriptors(void)
 		return;                 /* it works with those there are */
 }
 
-int k_listener_open(struct k_listener *l, const char *spec, struct k_err *err)
+int k_listener_open(struct k_listener *l, const char *spec, bool tls, struct k_err *err)
 {
 	memset(l, 0, sizeof(*l));
 	l->fd = -1;
@@ -135,7 +152,7 @@ int k_listener_open(struct k_listener *l, const char *spec, struct k_err *err)
 	else
 		rc = open_tcp(l, spec, err);
 	if (!rc)
-		rc = say_where(l, err);
+		rc = say_where(l, tls, err);
 	if (rc && l->fd >= 0) {
 		close(l->fd);
 		l->fd = -1;

@@ -8,11 +8,12 @@ struct k_listener {
 	int fd;                         /* -1: none; non-blocking, listening */
 	int port;                       /* 0: not TCP */
 	bool open_to_others;            /* reachable from other machines */
-	char url[300];                  /* "http://127.0.0.1:8080", "unix:/run/kserve" */
+	char url[300];                  /* "http://127.0.0.1:8080", "https://..", "unix:/run/kserve" */
 	char path[256];                 /* of a unix socket, removed at the end; "" for none */
 };
 
-int k_listener_open(struct k_listener *l, const char *spec, struct k_err *err) K_MUST_USE;
+/* tls: for the URL. */
+int k_listener_open(struct k_listener *l, const char *spec, bool tls, struct k_err *err) K_MUST_USE;
 /* fd stays open: whoever accepts on it closes it. */
 void k_listener_fini(struct k_listener *l);
 

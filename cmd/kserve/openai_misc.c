@@ -180,22 +180,43 @@ static void put_special(const struct k_server *s, const char *key, int32_t id, s
 		put_lossy(s, id, out);
 }
 
-int k_answer_tokenizer_info(const struct k_server *s, struct k_json *body K_UNUSED, const char *rest K_UNUSED, struct k_buf *out,
-	struct k_fault *f)
+static void put_chat_template(const struct k_server *s, struct k_buf *out)
 {
-	if (k_openai_need_text(s, NULL, f))
-		return -1;
 	const struct k_file *t = k_files_find(k_model_files(s->model), "chat_template.jinja");
-	k_buf_puts(out, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\"");
-	put_special(s, "bos_token", k_tokenizer_bos(s->tok), out);
-	put_special(s, "eos_token", k_tokenizer_eos(s->tok), out);
-	put_special(s, "pad_token", k_tokenizer_special(s->tok, "[PAD]"), out);
 	k_buf_puts(out, ",\"chat_template\":");
 	if (t && k_utf8_ok(t->data, t->len))
 		k_json_quote(out, t->data, t->len);
 	else
 		k_buf_puts(out, "null");
+}
+
+int k_answer_tokenizer_info(const struct k_server *s, struct k_json *body K_UNUSED, const char *rest K_UNUSED, struct k_buf *out,
+	struct k_fault *f)
+{
+	if (k_openai_need_text(s, NULL, f))
+		return -1;
+	k_buf_puts(out, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\"");
+	put_special(s, "bos_token", k_tokenizer_bos(s->tok), out);
+	put_special(s, "eos_token", k_tokenizer_eos(s->tok), out);
+	put_special(s, "pad_token", k_tokenizer_special(s->tok, "[PAD]"), out);
+	put_chat_template(s, out);
 	k_buf_putc(out, '}');
+	return 0;
+}
+
+int k_answer_props(const struct k_server *s, struct k_json *body K_UNUSED, const char *rest K_UNUSED, struct k_buf *out,
+	struct k_fault *f K_UNUSED)
+{
+	k_buf_printf(out, "{\"default_generation_settings\":{\"n_ctx\":%" PRId64 ",\"temperature\":", s->n_ctx);
+	k_json_put_double(out, s->temperature);
+	k_buf_puts(out, ",\"top_p\":");
+	k_json_put_double(out, s->top_p);
+	k_buf_printf(out, ",\"top_k\":%" PRId64 "},\"total_slots\":%d,\"model_path\":", s->top_k, s->n_slots);
+	k_json_quote(out, s->name, strlen(s->name));
+	put_chat_template(s, out);
+	put_special(s, "bos_token", s->tok ? k_tokenizer_bos(s->tok) : -1, out);
+	put_special(s, "eos_token", s->tok ? k_tokenizer_eos(s->tok) : -1, out);
+	k_buf_puts(out, ",\"modalities\":{\"vision\":false,\"audio\":false},\"build_info\":\"" K_DESCRIBE "\",\"is_sleeping\":false}");
 	return 0;
 }
 

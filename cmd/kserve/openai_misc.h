@@ -9,6 +9,6 @@
 typedef int k_answer(const struct k_server *s, struct k_json *body, const char *rest, struct k_buf *out, struct k_fault *f);
 
 k_answer k_answer_models, k_answer_model, k_answer_tokenize, k_answer_detokenize, k_answer_tokenizer_info, k_answer_template,
-	k_answer_version;
+	k_answer_version, k_answer_props;
 
 #endif

@@ -187,6 +187,17 @@ void k_reply_token(struct k_reply *r, int choice, int32_t id, bool reasoning)
 
 /* --- ends ------------------------------------------------------------------------------------------------------------------- */
 
+static void tell_spent(struct k_reply *r)
+{
+	struct k_usage u = k_reply_usage(r, -1);
+	struct k_spent *s = &r->out->spent;
+	s->prompt = u.prompt;
+	s->cached = u.cached;
+	s->made = u.made;
+	s->t_first = r->t_first;
+	s->finish = r->n_choices ? r->choices[0].finish : NULL;
+}
+
 static void all_done(struct k_reply *r)
 {
 	const struct k_dialect *d = r->rq->dialect;
@@ -200,6 +211,7 @@ static void all_done(struct k_reply *r)
 	if (r->broken || r->over)
 		return;
 	r->over = true;
+	tell_spent(r);
 	r->out->finish(r->out, 200, r->rq->stream ? "" : b->data, r->rq->stream ? 0 : b->len, NULL);
 }
 
@@ -226,6 +238,7 @@ void k_reply_fail(struct k_reply *r, const struct k_fault *f)
 	if (r->over)
 		return;
 	r->over = true;
+	tell_spent(r);
 	struct k_buf b;
 	k_buf_init(&b, 0);
 	r->rq->dialect->fault(&b, f, r->rq->trace);

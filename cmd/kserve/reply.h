@@ -10,6 +10,13 @@
 
 #include "cmd/kserve/openai.h"
 
+/* What an answer took, for the log. */
+struct k_spent {
+	int64_t prompt, cached, made;   /* tokens */
+	uint64_t t_admitted, t_first;   /* monotonic ns; 0: never */
+	const char *finish;             /* of its first choice; NULL: none */
+};
+
 /* Where an answer goes. Called by the engine's thread; finish is the last call and comes exactly once. */
 struct k_out {
 	/* One event of a stream, one line of JSON. name: of dialects that name their events, else NULL. */
@@ -18,6 +25,7 @@ struct k_out {
 	void (*finish)(struct k_out *o, int status, const char *json, size_t n, const struct k_fault *f);
 	/* The client reads too slowly: compute nothing for it now. */
 	bool (*full)(struct k_out *o);
+	struct k_spent spent;           /* filled in before finish */
 };
 
 /* A stretch of an answer: thoughts, text, or one call. */

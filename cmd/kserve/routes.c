@@ -26,6 +26,10 @@ static const struct k_route routes[] = {
 	{ "/apply-template", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, .answer = k_answer_template },
 	{ "/health", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_HEALTH, .answer = answer_live },
 	{ "/livez", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_ANSWER, .answer = answer_live },
+	{ "/metrics", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_METRICS, .answer = NULL },
+	{ "/props", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, .answer = k_answer_props },
+	{ "/slots", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_SLOTS, .answer = NULL },
+	{ "/slots/", K_POST, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_SLOTS, .answer = NULL },
 	{ "/version", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_ANSWER, .answer = k_answer_version },
 };
 

@@ -14,6 +14,7 @@ enum k_route_what {
 	K_ROUTE_HEALTH,                 /* the same, while requests are accepted */
 	K_ROUTE_GENERATE,               /* the dialect's, by the engine */
 	K_ROUTE_PAGE,                   /* bytes that the program carries */
+	K_ROUTE_METRICS, K_ROUTE_SLOTS, /* the server's own (metrics.c) */
 };
 struct k_page {
 	const char *type;               /* Content-Type */

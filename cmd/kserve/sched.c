@@ -448,7 +448,7 @@ static void admit(struct k_sched *c)
 				return;
 			if (!j->admitted) {
 				j->admitted = true;
-				j->t_admitted = k_now_ns();
+				j->t_admitted = j->reply->out->spent.t_admitted = k_now_ns();
 				pthread_mutex_lock(&c->lock);
 				c->n_waiting--;
 				pthread_mutex_unlock(&c->lock);

@@ -110,7 +110,7 @@ static int new_line(struct io *io, struct line **out, struct k_err *err)
 	struct line *l = *out = k_calloc(1, sizeof(*l));
 	if (!l)
 		return k_err_nomem(err, sizeof(*l), "a line");
-	l->out = (struct k_out){ line_event, line_finish, line_full };
+	l->out = (struct k_out){ .event = line_event, .finish = line_finish, .full = line_full };
 	l->io = io;
 	k_buf_init(&l->said, 0);
 	pthread_mutex_lock(&io->lock);
