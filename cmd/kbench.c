@@ -46,6 +46,7 @@ static const char *const examples[] = {
 	"kbench prefill -m model.kmf --tokens 64 --reps 2",
 	"kbench load -m model.kmf --reps 2",
 	"kbench machine --reps 1",
+	"kserve model.kmf & kbench serve -u http://127.0.0.1:8080/v1 --concurrency 1,8,64 --bar 'errors==0'",
 	"kbench compare --reps 3 -- sleep 0.02 -- sleep 0.01",
 	NULL
 };

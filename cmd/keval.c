@@ -62,6 +62,8 @@ static const char *const examples[] = {
 	"keval imatrix -m model.kmf -f text.txt -o model.imatrix.gguf",
 	"kconvert hf/ | keval ppl -m - -f text.txt --json",
 	"keval choice -m model.kmf -f questions.jsonl -b 4 --bar 'acc>=0.2'",
+	"keval prompts choice -f questions.jsonl | kserve --stdio model.kmf | keval score choice -f questions.jsonl",
+	"kserve model.kmf & keval agent -u http://127.0.0.1:8080/v1 --steps 300 --tools 20 --bar 'invalid_calls==0'",
 	NULL
 };
 

@@ -1,6 +1,6 @@
 #!/bin/bash
-# lm-eval.sh [MODEL]: lm-eval's local-completions against kserve, and keval choice over HTTP and in the process, on testdata/eval/choice.jsonl:
-# the log-likelihood of every choice and the scores must agree. Run from the root of the tree after make. LM_EVAL: a Python that has the package
+# lm-eval.sh [MODEL]: lm-eval's local-completions against kserve, and keval over HTTP and in the process. On testdata/eval/choice.jsonl the
+# log-likelihood of every choice and the scores must agree, on testdata/eval/gen.jsonl what is generated. Run from the root of the tree after make. LM_EVAL: a Python that has the package
 # lm-eval[api]; without it a virtual environment is made in build/lm-eval. MODEL: default testdata/nano.
 set -eo pipefail
 model=${1:-testdata/nano}
@@ -17,20 +17,24 @@ kserve --listen 127.0.0.1:0 --port-file "$T/port" --name tested --act f32 -q "$T
 pid=$!
 for i in $(seq 300); do [ -s "$T/port" ] && break; kill -0 $pid; sleep 0.1; done
 url=http://127.0.0.1:$(cat "$T/port")/v1
-keval choice -m "$T/model.kmf" -f testdata/eval/choice.jsonl --json > "$T/process.jsonl"
-keval choice -u "$url" -f testdata/eval/choice.jsonl --json > "$T/http.jsonl"
+for task in choice gen; do
+	keval $task -m "$T/model.kmf" -f testdata/eval/$task.jsonl --json > "$T/process.$task"
+	keval $task -u "$url" -f testdata/eval/$task.jsonl --json > "$T/http.$task"
+done
 HF_HOME=$T/hf HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 "$python" -m lm_eval run --model local-completions \
-	--model_args "model=tested,base_url=$url/completions,tokenizer_backend=remote,num_concurrent=4" --tasks ktools_choice \
+	--model_args "model=tested,base_url=$url/completions,tokenizer_backend=remote,num_concurrent=4" --tasks ktools_choice,ktools_gen \
 	--include_path testdata/eval/lm-eval --batch_size 4 --log_samples --output_path "$T/lm" > "$T/lm.out" 2>&1 || { tail -n 30 "$T/lm.out" >&2; exit 1; }
 "$python" - "$T" <<'PY'
 import glob, json, sys
 t = sys.argv[1]
-samples = [json.loads(l) for l in open(glob.glob(f'{t}/lm/**/samples_*.jsonl', recursive=True)[0])]
-samples.sort(key=lambda s: s['doc_id'])
+def samples_of(task):
+    lines = [json.loads(l) for l in open(glob.glob(f'{t}/lm/**/samples_{task}_*.jsonl', recursive=True)[0])]
+    return sorted(lines, key=lambda s: s['doc_id'])
+samples, texts = samples_of('ktools_choice'), [s['resps'][0][0] for s in samples_of('ktools_gen')]
 results = json.load(open(glob.glob(f'{t}/lm/**/results_*.json', recursive=True)[0]))['results']['ktools_choice']
 bad = 0
 for name in 'process', 'http':
-    rows = [json.loads(l) for l in open(f'{t}/{name}.jsonl') if l.startswith('{')]
+    rows = [json.loads(l) for l in open(f'{t}/{name}.choice') if l.startswith('{')]
     summary, rows = rows[-1], [r for r in rows if r.get('item', '').startswith('item ')]
     assert len(rows) == len(samples), (len(rows), len(samples))
     most = 0
@@ -41,6 +45,10 @@ for name in 'process', 'http':
     for f in 'acc', 'acc_stderr', 'acc_norm', 'acc_norm_stderr', 'acc_bytes', 'acc_bytes_stderr':
         bad += abs(summary[f] - results[f + ',none']) > 1e-12
     bad += most > 1e-9
+    mine = [r['answer'] for r in map(json.loads, open(f'{t}/{name}.gen')) if r.get('item', '').startswith('item ')]
+    same = sum(a == b for a, b in zip(mine, texts))
+    bad += same != len(texts) or len(mine) != len(texts)
+    print(f'{name}: {same} of {len(texts)} generated texts are the same')
     print(f'{name}: {len(rows)} items, largest difference of a log-likelihood {most:.3g}, acc {summary["acc"]} acc_norm {summary["acc_norm"]}; '
           f'lm-eval: acc {results["acc,none"]} acc_norm {results["acc_norm,none"]}')
 sys.exit(bad > 0)

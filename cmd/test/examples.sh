@@ -11,6 +11,8 @@ cp -r "$root/testdata/golden/kimi-linear-tiny" "$T/ex/golden"
 "$BIN/kconvert" "$root/testdata/tiny/kimi-linear-tiny" -o "$T/ex/tiny.kmf"
 printf '{"messages":[{"role":"user","content":"Hello"}],"max_tokens":4}\n' > "$T/ex/requests.jsonl"
 cp "$root/testdata/eval/choice.jsonl" "$T/ex/questions.jsonl"
+cp "$T/ex/model.kmf" "$T/ex/bf16.kmf" && "$BIN/kquant" "$T/ex/bf16.kmf" -o "$T/ex/i4.kmf"
+for name in before after; do "$BIN/keval" ppl -m "$T/ex/model.kmf" -f "$T/ex/text.txt" --limit 4 --report "$T/ex/$name.jsonl" > "$T/.out"; done
 cd "$T/ex" || exit 1
 openssl ecparam -name prime256v1 -genkey -noout -out key.pem && openssl ec -in key.pem -pubout -out pub.pem 2> /dev/null
 for tool in kconvert kquant keval kbench kserve kls; do
