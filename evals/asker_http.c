@@ -211,6 +211,7 @@ static int remote_ask(struct k_asker *a, struct k_ask *v, int64_t n, struct k_er
 	int r = fly(h, f, n, err);
 	for (int64_t i = 0; i < n; i++) {
 		k_client_drop(h->client, &f[i].call);
+		k_json_free(f[i].call.json);
 		k_buf_fini(&f[i].body);
 		k_json_free(f[i].ids);
 		k_json_free(f[i].stream);

@@ -319,6 +319,7 @@ static int pump(struct load *l, struct k_err *err)
 		if (s) {
 			r = finished(l, s, err);
 			k_json_free(s->call.json);
+			s->call.json = NULL;
 			if (r == 0 && !open && k_now_ns() < l->end_ns)
 				r = begin(l, s, s->call.err.code && s->call.status ? K_MAX(s->call.retry_after, 0) : s->call.status ? 0 : 0.1, err);
 		}
@@ -330,6 +331,8 @@ static int pump(struct load *l, struct k_err *err)
 	}
 	for (int64_t i = 0; i < l->n_streams; i++) {
 		k_client_drop(l->client, &l->stream[i].call);
+		k_json_free(l->stream[i].call.json);
+		l->stream[i].call.json = NULL;
 		l->stream[i].busy = false;
 	}
 	return r;
