@@ -79,6 +79,8 @@ static void flushed(struct conn *c)
 		return;
 	k_link_finish(c->link);
 	set_state(c, CONN_LINGER);
+	if (c->ended)
+		k_conn_close(c);
 }
 
 /* --- requests ----------------------------------------------------------------------------------------------------------------- */
@@ -110,12 +112,11 @@ static void choose_id(struct conn *c)
 	snprintf(c->x.id, sizeof(c->x.id), "%.32s", hex);
 }
 
-/* Refused before, or while, it came: its body is not waited for. */
+/* Refused before, or while, it came: a body is not waited for. */
 static void fail(struct conn *c, const struct k_fault *f)
 {
 	if (!*c->x.id)
 		choose_id(c);
-	c->keep = false;
 	k_send_fault(c, f);
 	k_conn_answered(c);
 }
@@ -123,6 +124,7 @@ static void fail(struct conn *c, const struct k_fault *f)
 static bool fail_early(struct conn *c, const struct k_fault *f)
 {
 	begin_exchange(c);
+	c->keep = false;
 	fail(c, f);
 	return true;
 }
@@ -132,9 +134,13 @@ static int whole_head(struct conn *c, const char *p, size_t n, struct k_fault *f
 	int rc = k_head_parse(&c->head, p, n, f);
 	snprintf(c->x.method, sizeof(c->x.method), "%s", c->head.method);
 	choose_id(c);
-	c->keep = c->head.keep;
 	k_link_took(c->link, n);
-	return rc ? rc : k_route_head(c, f);
+	c->keep = !rc && c->head.keep;
+	if (!rc)
+		rc = k_route_head(c, f);
+	if (rc)
+		c->keep &= c->head.length <= 0 && !c->head.chunked;
+	return rc;
 }
 
 static bool read_head(struct conn *c)
@@ -180,6 +186,7 @@ static bool read_body(struct conn *c)
 		int64_t took = n ? k_frame_take(&c->frame, p, n, c->route->need == K_NEED_JSON ? &c->body : NULL, &f) : 0;
 		c->h->n_body += c->body.cap - before;
 		if (took < 0) {
+			c->keep = false;
 			fail(c, &f);
 			return true;
 		}
@@ -243,7 +250,8 @@ static void on_gone(void *arg, bool broken)
 	struct conn *c = arg;
 	if (broken || c->state == CONN_LINGER || c->call || !k_link_unsent(c->link))
 		k_conn_close(c);
-	else if (c->state != CONN_FLUSH)
+	c->ended = true;
+	if (c->state != CONN_FLUSH && c->state != CONN_DEAD)
 		set_state(c, CONN_FLUSH);
 }
 
@@ -319,6 +327,7 @@ static void time_out(struct conn *c, const char *what)
 	k_fault_set(&f, 408, "request_timeout", NULL, "%s", what);
 	if (c->state == CONN_HEAD)
 		begin_exchange(c);
+	c->keep = false;
 	fail(c, &f);
 }
 

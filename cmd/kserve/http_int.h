@@ -68,6 +68,7 @@ struct conn {
 	uint64_t t_state;               /* when the state began; of HEAD: when the first byte came, or the last answer ended */
 	char address[64];               /* "unix" */
 	bool counted;                   /* is one of h->n_conns */
+	bool ended;                     /* the other side writes nothing more */
 	bool working;                   /* k_conn_work is at it */
 
 	/* the request at hand */
