@@ -1,0 +1,33 @@
+/* grammar.h: which tokens may come next so that the text becomes a JSON value of a schema.
+ *
+ *   struct k_grammar   what values there are: a graph of nodes made by schema.h; immutable, shared by threads, counted
+ *   struct k_matcher   where one text is in it; of one thread
+ *
+ * Text is compact JSON with at most one space behind ':' and ','; members come in the order of the schema. */
+#ifndef K_GRAMMAR_H
+#define K_GRAMMAR_H
+
+#include "libcore/vocab.h"
+
+struct k_grammar;
+void k_grammar_free(struct k_grammar *g);               /* drops a reference; takes NULL */
+struct k_grammar *k_grammar_keep(struct k_grammar *g);
+
+struct k_matcher;
+/* Keeps the grammar; v is borrowed and may be NULL: then only bytes are taken. */
+int k_matcher_new(struct k_matcher **out, struct k_grammar *g, const struct k_vocab *v, struct k_err *err) K_MUST_USE;
+void k_matcher_free(struct k_matcher *m);               /* takes NULL */
+
+/* Back to the begin. */
+int k_matcher_reset(struct k_matcher *m, struct k_err *err) K_MUST_USE;
+/* false: the text cannot go on like this; the matcher is as it was. */
+bool k_matcher_put_bytes(struct k_matcher *m, const char *s, size_t n);
+bool k_matcher_put(struct k_matcher *m, int32_t id);
+/* The text is a whole value. */
+bool k_matcher_done(const struct k_matcher *m);
+/* Something may follow. */
+bool k_matcher_more(const struct k_matcher *m);
+/* Bits of the tokens that may follow, vocabulary / 64 + 1 words, until the next call; NULL without memory. */
+const uint64_t *k_matcher_mask(struct k_matcher *m);
+
+#endif
