@@ -16,7 +16,7 @@ struct args {
 	const char *listen, *port_file, *layout, *name, *key_file, *cert, *tls_key, *cors, *access;
 	int64_t ctx, slots, batch, drain, timeout, max_conns;
 	uint64_t max_body;
-	bool stdio, check, deterministic, web, no_web, insecure, slots_route;
+	bool enforce, no_enforce, stdio, check, deterministic, web, no_web, insecure, slots_route;
 	int reasoning;                  /* enum k_reasoning_field */
 };
 
@@ -46,6 +46,8 @@ static const struct k_opt opts[] = {
 		"time that a client may keep a connection idle, a body coming or an answer unread; the head of a request gets a sixth"),
 	K_OPT_INT(0, "max-connections", struct args, max_conns, "N", "1024", "connections at once; one address may have a quarter"),
 	K_OPT_SIZE(0, "max-body", struct args, max_body, "SIZE", "64M", "largest request"),
+	K_OPT_FLAG(0, "enforce", struct args, enforce, "arguments of tool calls fit the schemas that are declared (the default)"),
+	K_OPT_FLAG(0, "no-enforce", struct args, no_enforce, "calls as the model writes them; a call or a format that a request insists on is enforced all the same"),
 	K_OPT_FLAG(0, "deterministic", struct args, deterministic,
 		"same request, same bytes, whatever else is computed; always so, the option only says that it is meant"),
 	K_OPT_FLAG(0, "check", struct args, check, "verify every digest of the model before serving"),
@@ -114,7 +116,7 @@ static int serve(struct k_model *m, struct k_device *dev, const struct args *a, 
 	struct k_server s;
 	struct k_sched *sched = NULL;
 	const struct k_server_opts so = { a->name, a->layout, a->ctx, a->slots, a->batch, a->common.max_memory,
-		(enum k_reasoning_field)a->reasoning };
+		(enum k_reasoning_field)a->reasoning, a->enforce || !a->no_enforce };
 	const struct k_http_opts ho = {
 		.listen = a->listen, .port_file = a->port_file, .key_file = a->key_file, .keys = getenv("KSERVE_API_KEY"), .insecure = a->insecure,
 		.cert = a->cert, .tls_key = a->tls_key, .cors = a->cors, .access = a->access,
@@ -180,6 +182,9 @@ const struct k_tool k_tool = {
 	.text = "Loads MODEL and answers requests over HTTP in the shapes of the OpenAI API: /v1/chat/completions and /v1/completions, "
 		"whole or as streams of server-sent events, with tool calls, log-probabilities and several choices; /v1/models, /tokenize, "
 		"/detokenize, /apply-template, /health.\n\n"
+		"Calls of tools fit the schemas that the request declares, and a response_format is kept to, token by token: what does not fit cannot be "
+		"sampled. tool_choice and parallel_tool_calls are meant literally. A schema that nothing fits is refused, and with strict one that holds "
+		"a keyword that is not known here.\n\n"
 		"Requests that come together are computed together, each a token a step; an answer does not depend on what else is "
 		"computed. The beginning of a prompt that a slot has computed before is not computed again.\n\n"
 		"Without keys only addresses of this machine are served. On SIGTERM and SIGINT nothing new is accepted, what runs is "

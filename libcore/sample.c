@@ -38,6 +38,13 @@ static int fill(struct row *rows, const float *logits, int32_t vocab, struct k_e
 	return 0;
 }
 
+static void apply_mask(struct row *rows, int32_t vocab, const struct k_sampler *s)
+{
+	for (int32_t i = 0; s->mask && i < vocab; i++)
+		if (i >= s->n_mask || !(s->mask[i / 64] >> (i % 64) & 1))
+			rows[i].x = -INFINITY;
+}
+
 static void add_bias(struct row *rows, int32_t vocab, const struct k_sampler *s)
 {
 	for (int i = 0; i < s->n_bias; i++) {
@@ -188,6 +195,7 @@ int32_t k_sample(const struct k_sampler *s, const float *logits, int32_t vocab, 
 
 	if (rc < 0)
 		return rc;
+	apply_mask(rows, vocab, s);
 	add_bias(rows, vocab, s);
 	add_penalties(rows, vocab, s);
 	best = largest(rows, vocab);

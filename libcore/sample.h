@@ -1,4 +1,4 @@
-/* sample.h: logits -> token. Order: bias and masks, repetition, frequency and presence penalties, temperature, top-k, top-p,
+/* sample.h: logits -> token. Order: mask, bias, repetition, frequency and presence penalties, temperature, top-k, top-p,
  * min-p, draw. Temperature 0: argmax, lowest id on ties. The random numbers are counter-based, keyed by (seed, choice, position),
  * so that results do not depend on batch mates. Log-probabilities are of the raw logits (log-softmax, summed in double). */
 #ifndef K_SAMPLE_H
@@ -12,6 +12,7 @@ struct k_sampler {
 	int top_k;                      /* <= 0: off */
 	uint64_t seed;
 	uint32_t choice;
+	const uint64_t *mask; int32_t n_mask;           /* bits of the ids that may come, the rest of the vocabulary may not; NULL: all may */
 	const struct k_bias *bias; int n_bias;          /* additive; -INFINITY masks */
 	const int32_t *prompt; size_t n_prompt;         /* for repetition only */
 	const int32_t *out; size_t n_out;               /* generated so far: all penalties */

@@ -12,6 +12,7 @@
 
 #include "libcore/log.h"
 #include "cmd/kserve/gen.h"
+#include "cmd/kserve/constraint.h"
 #include "cmd/kserve/replay.h"
 
 #define LEAST_LOGPROB -9999.0
@@ -27,6 +28,7 @@ struct k_gen {
 	struct k_sampler sampler;
 	struct k_ids out;
 	struct k_parser *parser;        /* chat */
+	struct k_course *course;        /* where the answer is in its constraint; NULL: free */
 	struct k_decoder dec;           /* text; NULL tokenizer: no text */
 	struct k_buf hold, text;        /* text: what one token said; the prompt's with echo */
 	size_t seen, sent;
@@ -329,6 +331,13 @@ int k_gen_new(struct k_gen **out, const struct k_server *s, const struct k_reque
 			return rc;
 		}
 	}
+	if (rq->constraint) {
+		int rc = k_course_new(&g->course, s, rq, g->parser ? k_parser_state(g->parser) : K_PARSE_CONTENT, err);
+		if (rc) {
+			k_gen_free(g);
+			return rc;
+		}
+	}
 	*out = g;
 	return 0;
 }
@@ -341,6 +350,7 @@ void k_gen_free(struct k_gen *g)
 		k_json_free(g->entries[i].json);
 	k_free(g->entries);
 	k_parser_free(g->parser);
+	k_course_free(g->course);
 	k_ids_fini(&g->out);
 	k_buf_fini(&g->hold);
 	k_buf_fini(&g->text);
@@ -460,6 +470,8 @@ static int choose(struct k_gen *g, const float *logits, void *scratch, int32_t *
 		if (*id >= 0)
 			return 0;
 	}
+	if (g->course && !(s->mask = k_course_mask(g->course, &s->n_mask)))
+		return k_err_nomem(err, 1 << 16, "the mask of an answer");
 	s->out = g->out.v;
 	s->n_out = g->out.n;
 	s->n_bias = (int64_t)g->out.n < g->rq->min_tokens ? g->rq->n_bias_min : g->rq->n_bias;
@@ -510,7 +522,10 @@ int k_gen_next(struct k_gen *g, const float *logits, void *scratch, int32_t *id,
 		g->complete = stop < (int64_t)g->rq->n_eos;
 		return finish(g, "stop", g->complete ? -1 : *id, err);
 	}
-	rc = say(g, *id, logits, err);
+	if (g->course)
+		rc = k_course_put(g->course, *id, err);
+	if (!rc)
+		rc = say(g, *id, logits, err);
 	if (!rc)
 		rc = failure(g, err);
 	if (rc)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "libcore/hash.h"
+#include "cmd/kserve/constraint.h"
 #include "cmd/kserve/dialect.h"
 
 #define MAX_STOPS 64
@@ -240,8 +241,8 @@ static int read_wholes(struct k_request *rq, struct k_fault *f)
 static const struct { const char *name; double neutral; } refused[] = {
 	{ "typical_p", 1 }, { "mirostat", 0 }, { "dynatemp_range", 0 }, { "xtc_probability", 0 }, { "dry_multiplier", 0 },
 	{ "prompt_logprobs", 0 }, { "allowed_token_ids", NAN }, { "bad_words", NAN }, { "functions", NAN },
-	{ "function_call", NAN }, { "structured_outputs", NAN }, { "guided_json", NAN }, { "guided_regex", NAN },
-	{ "guided_choice", NAN }, { "guided_grammar", NAN }, { "grammar", NAN }, { "json_schema", NAN },
+	{ "function_call", NAN }, { "guided_regex", NAN },
+	{ "guided_grammar", NAN }, { "grammar", NAN }, { "json_schema", NAN },
 	{ "chat_template", NAN }, { "truncate_prompt_tokens", NAN }, { "truncation_side", NAN }, { "audio", NAN },
 	{ "web_search_options", NAN }, { "moderation", NAN }, { "suffix", NAN },
 };
@@ -270,18 +271,7 @@ static int refuse(const struct k_request *rq, struct k_fault *f)
 	const char *only = k_json_len(v) == 1 ? k_word(k_json_at(v, 0)) : NULL;
 	if (v && (!only || strcmp(only, "text")))
 		return k_fault_set(f, 400, "unsupported_parameter", "modalities", "modalities other than [\"text\"] are not supported");
-	v = k_field(rq->body, "response_format");
-	if (!v)
-		return 0;
-	const char *type = k_word(k_field(v, "type"));
-	if (!type)
-		return k_fault_set(f, 400, NULL, "response_format.type", "response_format.type must be a string");
-	if (!strcmp(type, "text"))
-		return 0;
-	if (!strcmp(type, "json_object") || !strcmp(type, "json_schema"))
-		return k_fault_set(f, 400, "unsupported_parameter", "response_format",
-			"response_format '%s' is not supported by this server", type);
-	return k_fault_set(f, 400, NULL, "response_format.type", "response_format.type is not text, json_object or json_schema");
+	return 0;
 }
 
 /* --- lists ---------------------------------------------------------------------------------------------------------------- */
@@ -540,7 +530,7 @@ static int parse(const struct k_server *s, struct k_request *rq, struct k_fault 
 		return -1;
 	if (rq->kind == K_KIND_CHAT ? k_openai_chat(s, rq, f) : k_openai_text(s, rq, f))
 		return -1;
-	return mask_stops(rq, f) || check_context(s, rq, f) ? -1 : 0;
+	return k_constraint_read(s, rq, f) || mask_stops(rq, f) || check_context(s, rq, f) ? -1 : 0;
 }
 
 static int make(struct k_request **out, const struct k_server *s, const struct k_dialect *d, struct k_json *body, bool prompt_only,
@@ -602,6 +592,7 @@ void k_request_free(struct k_request *rq)
 	k_free(rq->stops);
 	k_free(rq->bias);
 	k_ids_fini(&rq->stop_ids);
+	k_constraint_free(rq->constraint);
 	k_buf_fini(&rq->text);
 	k_json_free(rq->body);
 	k_free(rq);

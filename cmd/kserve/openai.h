@@ -48,6 +48,7 @@ struct k_request {
 	bool include_reasoning, parallel_calls;
 	int64_t think_budget;           /* reasoning tokens, -1: any number */
 	int n_used;                     /* tool calls in the history */
+	struct k_constraint *constraint;        /* constraint.h; NULL: free text */
 	struct k_chat_options chat;
 	bool timings;
 	bool cache_prompt;              /* false: nothing is taken from the prefix cache, and nothing left there */

@@ -171,32 +171,6 @@ static int read_tools(const struct k_server *s, struct k_request *rq, struct k_f
 	return 0;
 }
 
-/* Texts that open a call: masked where none is wanted. Only where a layout has them as tokens of their own. */
-static const char *const call_markers[] = {
-	"<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "<|tool_call_begin|>", "<|tool_call_argument_begin|>",
-	"<|tool_call_end|>",
-};
-
-static int read_choice(const struct k_server *s, struct k_request *rq, struct k_fault *f)
-{
-	const struct k_json *v = k_field(rq->body, "tool_choice");
-	const char *word = k_word(v);
-	bool none = word && !strcmp(word, "none");
-	if (k_json_kind(v) == K_JSON_OBJECT || (word && !strcmp(word, "required")))
-		return k_fault_set(f, 400, "unsupported_parameter", "tool_choice", "tool_choice other than none and auto is not supported "
-			"by this server");
-	if (v && !none && (!word || strcmp(word, "auto")))
-		return k_fault_set(f, 400, NULL, "tool_choice", "tool_choice is neither none nor auto");
-	if (!s->layout->tools || (rq->tools && !none))
-		return 0;
-	for (size_t i = 0; i < K_LEN(call_markers); i++) {
-		int32_t id = k_tokenizer_special(s->tok, call_markers[i]);
-		if (id >= 0 && k_request_bias(rq, id, -INFINITY, f))
-			return -1;
-	}
-	return 0;
-}
-
 /* --- the rest ------------------------------------------------------------------------------------------------------------- */
 
 /* reasoning_effort speaks only where neither thinking nor chat_template_kwargs does. */
@@ -284,7 +258,7 @@ int k_openai_chat(const struct k_server *s, struct k_request *rq, struct k_fault
 	if (!s->layout)
 		return k_fault_set(f, 400, NULL, "messages", "this model has no chat template that is known here: start the server with "
 			"--chat-layout NAME to say how its turns are written");
-	if (read_limits(rq, f) || read_messages(rq, f) || read_tools(s, rq, f) || read_choice(s, rq, f) || read_effort(rq, f))
+	if (read_limits(rq, f) || read_messages(rq, f) || read_tools(s, rq, f) || read_effort(rq, f))
 		return -1;
 	return render(s, rq, f);
 }

@@ -13,6 +13,7 @@
 #include "libcore/hash.h"
 #include "libcore/log.h"
 #include "version.h"
+#include "cmd/kserve/grammars.h"
 #include "cmd/kserve/replay.h"
 
 #define DEFAULT_SLOTS 8
@@ -175,6 +176,9 @@ int k_server_init(struct k_server *s, struct k_model *m, const char *path, const
 	int rc = chat(s, o->layout, err);
 	if (!rc && s->kimi && s->tok)
 		rc = k_replay_new(&s->replay, s->tok, REPLAY_BYTES, err);
+	if (!rc && s->tok)
+		rc = k_grammars_new(&s->grammars, s->tok, log, err);
+	s->enforce = o->enforce;
 	if (!rc)
 		rc = sampling(s, err);
 	if (rc)
@@ -186,4 +190,5 @@ void k_server_fini(struct k_server *s)
 {
 	k_ids_fini(&s->stops);
 	k_replay_free(s->replay);
+	k_grammars_free(s->grammars);
 }

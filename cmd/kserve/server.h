@@ -23,6 +23,7 @@ struct k_server_opts {
 	int64_t ctx, slots, batch;      /* 0: chosen */
 	uint64_t max_memory;
 	enum k_reasoning_field reasoning;
+	bool enforce;
 };
 
 struct k_server {
@@ -42,6 +43,8 @@ struct k_server {
 	double instant;                 /* temperature of an answer without thinking, of a model that can think */
 	int64_t top_k;
 	enum k_reasoning_field reasoning;
+	struct k_grammars *grammars;    /* compiled schemas, grammars.h; NULL: no tokenizer */
+	bool enforce;                   /* arguments of calls fit the schemas of their tools */
 	struct k_replay *replay;        /* sampled tokens of earlier answers, replay.h; NULL: none are kept */
 	struct k_log *log;
 };

@@ -1,0 +1,20 @@
+/* constraint_int.h: what constraint.c and course.c share. */
+#ifndef K_CONSTRAINT_INT_H
+#define K_CONSTRAINT_INT_H
+
+#include "cmd/kserve/constraint.h"
+#include "cmd/kserve/grammars.h"
+
+enum k_mark_id { K_MARK_SECTION, K_MARK_SECTION_END, K_MARK_CALL, K_MARK_ARGS, K_MARK_CALL_END, K_MARK_THINK, K_MARK_UNTHINK, K_N_MARKS };
+extern const char *const k_mark_texts[K_N_MARKS];
+
+struct k_ruled_tool { const char *name; bool allowed; struct k_grammar *grammar; };    /* name lies in the request's body */
+struct k_constraint {
+	struct k_ruled_tool *tools;
+	int n_tools;                    /* 0: no calls */
+	bool required;                  /* a call, and nothing but calls */
+	bool one;                       /* not more than one call */
+	struct k_grammar *format;       /* of the content; NULL: free text */
+};
+
+#endif

@@ -1,0 +1,344 @@
+/* course.c: one answer on its way through its constraint, see the picture in constraint.h.
+ *
+ * The table `allows` says what each state lets through, `led_to` where a marker leads. Text is free (ordinary tokens), spelled (the
+ * header of a call, along the trie of the vocabulary) or ruled (a matcher's mask). */
+#include "libcore/base.h"
+
+#include <stdio.h>
+
+#include "cmd/kserve/constraint_int.h"
+
+const char *const k_mark_texts[K_N_MARKS] = {
+	"<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>",
+	"<think>", "</think>",
+};
+
+enum state { BEGIN, THINK, FREE, MUST, FORMAT, SECTION, HEADER, ARGS, CALLED, END };
+
+struct k_course {
+	const struct k_request *rq;
+	const struct k_constraint *c;
+	const struct k_vocab *vocab;
+	int32_t mark[K_N_MARKS];
+	enum state state;
+	int calls;
+	bool said;                      /* FORMAT: the JSON has begun */
+	struct k_buf header;            /* spelled so far */
+	char **ids;                     /* HEADER: what may be spelled, by tool; NULL: not this one */
+	const struct k_ruled_tool *tool;
+	struct k_matcher *matcher;      /* of the arguments, or of the format */
+	uint64_t *ordinary, *bits;      /* tokens of text; what the mask was made in */
+	size_t words;
+};
+
+static void set(struct k_course *x, int32_t id)
+{
+	if (id >= 0 && id < x->vocab->n)
+		x->bits[id / 64] |= (uint64_t)1 << (id % 64);
+}
+
+/* --- the header of a call --------------------------------------------------------------------------------------------------------------- */
+
+static bool id_is_used(const struct k_request *rq, const char *id)
+{
+	const struct k_json *messages = k_field(rq->body, "messages");
+	for (size_t i = 0; i < k_json_len(messages); i++) {
+		const struct k_json *calls = k_field(k_json_at(messages, i), "tool_calls");
+		for (size_t k = 0; k_json_kind(calls) == K_JSON_ARRAY && k < k_json_len(calls); k++) {
+			const char *used = k_json_string(k_field(k_json_at(calls, k), "id"));
+			if (used && !strcmp(used, id))
+				return true;
+		}
+	}
+	return false;
+}
+
+static char *next_id(const struct k_course *x, const char *name)
+{
+	size_t size = strlen(name) + 40;
+	char *id = k_alloc(size);
+	int64_t n = (int64_t)x->rq->n_used + x->calls;
+	do {
+		if (id)
+			snprintf(id, size, "functions.%s:%lld", name, (long long)n++);
+	} while (id && id_is_used(x->rq, id));
+	return id;
+}
+
+static void drop_ids(struct k_course *x)
+{
+	for (int i = 0; x->ids && i < x->c->n_tools; i++) {
+		k_free(x->ids[i]);
+		x->ids[i] = NULL;
+	}
+}
+
+static int open_header(struct k_course *x, struct k_err *err)
+{
+	k_buf_reset(&x->header);
+	drop_ids(x);
+	for (int i = 0; i < x->c->n_tools; i++) {
+		if (!x->c->tools[i].allowed)
+			continue;
+		x->ids[i] = next_id(x, x->c->tools[i].name);
+		if (!x->ids[i])
+			return k_err_nomem(err, 300, "the ids of calls");
+	}
+	return 0;
+}
+
+/* The tokens that spell the begin of a text. */
+static void allow_spelling(struct k_course *x, const char *s)
+{
+	const struct k_trie *t = &x->vocab->plain;
+	uint32_t at = 0, end = t->n_nodes;
+	for (; *s; s++) {
+		while (at < end && t->nodes[at].byte != (unsigned char)*s)
+			at = t->nodes[at].end;
+		if (at >= end)
+			return;
+		const struct k_trie_node *n = &t->nodes[at];
+		for (uint32_t i = 0; i < n->n; i++)
+			set(x, t->ids[n->first + i]);
+		end = n->end;
+		at++;
+	}
+}
+
+static void allow_header(struct k_course *x)
+{
+	size_t n = x->header.len;
+	for (int i = 0; i < x->c->n_tools; i++) {
+		if (!x->ids[i] || strncmp(x->ids[i], n ? x->header.data : "", n))
+			continue;
+		allow_spelling(x, x->ids[i] + n);
+		if (!x->ids[i][n])
+			set(x, x->mark[K_MARK_ARGS]);
+	}
+}
+
+static int spell(struct k_course *x, int32_t id, struct k_err *err)
+{
+	size_t n;
+	const char *s = k_tokenizer_bytes(x->vocab->t, id, &n);
+	if (s)
+		k_buf_put(&x->header, s, n);
+	return k_buf_ok(&x->header, "the header of a call", err);
+}
+
+static int open_args(struct k_course *x, struct k_err *err)
+{
+	for (int i = 0; i < x->c->n_tools; i++) {
+		if (x->ids[i] && x->header.len == strlen(x->ids[i]) && !memcmp(x->ids[i], x->header.data, x->header.len))
+			x->tool = &x->c->tools[i];
+	}
+	k_matcher_free(x->matcher);
+	x->matcher = NULL;
+	x->calls++;
+	return k_matcher_new(&x->matcher, x->tool->grammar, x->vocab, err);
+}
+
+/* --- the mask --------------------------------------------------------------------------------------------------------------------------- */
+
+/* What must come is a call or JSON: the answer cannot end, or turn to something else, in its reasoning. */
+static bool is_bound(const struct k_course *x) { return x->c->required || x->c->format; }
+
+static void allow_stops(struct k_course *x)
+{
+	for (size_t i = 0; i < x->rq->n_eos; i++)
+		set(x, x->rq->stop_ids.v[i]);
+}
+
+static bool allow_ruled(struct k_course *x)
+{
+	const uint64_t *mask = k_matcher_mask(x->matcher);
+	for (size_t i = 0; mask && i < x->words; i++)
+		x->bits[i] |= mask[i];
+	return mask;
+}
+
+static void allow_ordinary(struct k_course *x)
+{
+	for (size_t i = 0; i < x->words; i++)
+		x->bits[i] |= x->ordinary[i];
+}
+
+static void allow_section(struct k_course *x)
+{
+	if (x->c->n_tools)
+		set(x, x->mark[K_MARK_SECTION]);
+}
+
+static bool in_free(struct k_course *x)
+{
+	allow_ordinary(x);
+	allow_stops(x);
+	allow_section(x);
+	return true;
+}
+
+static bool in_think(struct k_course *x)
+{
+	set(x, x->mark[K_MARK_UNTHINK]);
+	if (!is_bound(x))
+		return in_free(x);
+	allow_ordinary(x);
+	return true;
+}
+
+static bool in_must(struct k_course *x)
+{
+	allow_section(x);
+	return true;
+}
+
+static bool in_format(struct k_course *x)
+{
+	if (!x->said)
+		allow_section(x);
+	if (k_matcher_done(x->matcher))
+		allow_stops(x);
+	return allow_ruled(x);
+}
+
+static bool in_section(struct k_course *x)
+{
+	set(x, x->mark[K_MARK_CALL]);
+	return true;
+}
+
+static bool in_header(struct k_course *x)
+{
+	allow_header(x);
+	return true;
+}
+
+static bool in_args(struct k_course *x)
+{
+	if (k_matcher_done(x->matcher))
+		set(x, x->mark[K_MARK_CALL_END]);
+	return allow_ruled(x);
+}
+
+static bool in_called(struct k_course *x)
+{
+	set(x, x->mark[K_MARK_SECTION_END]);
+	return x->c->one || in_section(x);
+}
+
+static bool at_end(struct k_course *x)
+{
+	allow_stops(x);
+	return true;
+}
+
+static enum state behind_thoughts(const struct k_course *x) { return x->c->required ? MUST : x->c->format ? FORMAT : FREE; }
+static bool at_begin(struct k_course *x);
+/* What each state lets through; false: without memory. */
+static bool (*const allows[])(struct k_course *x) = {
+	[BEGIN] = at_begin, [THINK] = in_think, [FREE] = in_free, [MUST] = in_must, [FORMAT] = in_format, [SECTION] = in_section,
+	[HEADER] = in_header, [ARGS] = in_args, [CALLED] = in_called, [END] = at_end,
+};
+
+static bool at_begin(struct k_course *x)
+{
+	set(x, x->mark[K_MARK_THINK]);
+	return allows[behind_thoughts(x)](x);
+}
+
+const uint64_t *k_course_mask(struct k_course *x, int32_t *n)
+{
+	memset(x->bits, 0, x->words * sizeof(*x->bits));
+	*n = x->vocab->n;
+	return allows[x->state](x) ? x->bits : NULL;
+}
+
+/* --- steps ------------------------------------------------------------------------------------------------------------------------------ */
+
+static int enter(struct k_course *x, enum state state, struct k_err *err)
+{
+	x->state = state;
+	return state == HEADER ? open_header(x, err) : state == ARGS ? open_args(x, err) : 0;
+}
+
+/* Where a marker leads; -1: it is text. */
+static int led_to(const struct k_course *x, int32_t id)
+{
+	const struct { enum k_mark_id mark; enum state to; } leads[] = {
+		{ K_MARK_SECTION, SECTION }, { K_MARK_SECTION_END, END }, { K_MARK_CALL, HEADER }, { K_MARK_ARGS, ARGS }, { K_MARK_CALL_END, CALLED },
+		{ K_MARK_THINK, THINK }, { K_MARK_UNTHINK, behind_thoughts(x) },
+	};
+	for (size_t i = 0; i < K_LEN(leads); i++) {
+		if (x->mark[leads[i].mark] == id)
+			return (int)leads[i].to;
+	}
+	return -1;
+}
+
+int k_course_put(struct k_course *x, int32_t id, struct k_err *err)
+{
+	int to = id >= 0 ? led_to(x, id) : -1;
+	if (to >= 0)
+		return enter(x, (enum state)to, err);
+	if (x->state == BEGIN)
+		x->state = behind_thoughts(x);
+	if (x->state == HEADER)
+		return spell(x, id, err);
+	if (x->state != ARGS && x->state != FORMAT)
+		return 0;
+	x->said = true;
+	return k_matcher_put(x->matcher, id) ? 0 : k_err_set(err, K_EBUG, "token %d does not fit the constraint that let it through", (int)id);
+}
+
+/* --- life ------------------------------------------------------------------------------------------------------------------------------- */
+
+static int set_up(struct k_course *x, const struct k_server *s, int state, struct k_err *err)
+{
+	for (int i = 0; i < K_N_MARKS; i++)
+		x->mark[i] = k_tokenizer_special(s->tok, k_mark_texts[i]);
+	x->words = (size_t)x->vocab->n / 64 + 1;
+	x->ordinary = k_calloc(x->words, sizeof(*x->ordinary));
+	x->bits = k_calloc(x->words, sizeof(*x->bits));
+	x->ids = k_calloc((size_t)x->c->n_tools + 1, sizeof(*x->ids));
+	if (!x->ordinary || !x->bits || !x->ids)
+		return k_err_nomem(err, x->words * 16, "the mask of an answer");
+	memcpy(x->ordinary, x->vocab->all_plain, x->words * sizeof(*x->ordinary));
+	for (uint32_t i = 0; i < x->vocab->other.n_ids; i++) {
+		int32_t id = x->vocab->other.ids[i];
+		x->ordinary[id / 64] |= (uint64_t)1 << (id % 64);
+	}
+	x->state = state == K_PARSE_REASON ? THINK : state == K_PARSE_START ? BEGIN : behind_thoughts(x);
+	return x->c->format ? k_matcher_new(&x->matcher, x->c->format, x->vocab, err) : 0;
+}
+
+int k_course_new(struct k_course **out, const struct k_server *s, const struct k_request *rq, int state, struct k_err *err)
+{
+	const struct k_vocab *v = k_grammars_vocab(s->grammars);
+	struct k_course *x = v ? k_calloc(1, sizeof(*x)) : NULL;
+	if (!x)
+		return k_err_nomem(err, sizeof(*x), "the constraint of an answer");
+	x->rq = rq;
+	x->c = rq->constraint;
+	x->vocab = v;
+	k_buf_init(&x->header, 1024);
+	int rc = set_up(x, s, state, err);
+	if (rc) {
+		k_course_free(x);
+		return rc;
+	}
+	*out = x;
+	return 0;
+}
+
+void k_course_free(struct k_course *x)
+{
+	if (!x)
+		return;
+	drop_ids(x);
+	k_free(x->ids);
+	k_buf_fini(&x->header);
+	k_matcher_free(x->matcher);
+	k_free(x->ordinary);
+	k_free(x->bits);
+	k_free(x);
+}

@@ -1,0 +1,145 @@
+"""choose_client.py PORT: tool_choice in all its forms, asked of a kserve that runs on nano; says "ok NAME" or "FAIL NAME: why" a line."""
+import http.client
+import json
+import sys
+
+PORT = int(sys.argv[1])
+
+
+def call(**body):
+    c = http.client.HTTPConnection('127.0.0.1', PORT, timeout=300)
+    c.request('POST', '/v1/chat/completions', json.dumps({'messages': [{'role': 'user', 'content': 'Weather in Paris for 3 days?'}], 'max_tokens': 400, **body}),
+              {'Content-Type': 'application/json'})
+    r = c.getresponse()
+    data = r.read()
+    c.close()
+    if not body.get('stream'):
+        return r.status, json.loads(data)
+    return r.status, [json.loads(line[6:]) for line in data.decode().splitlines() if line.startswith('data: {')]
+
+
+def tool(name, **props):
+    return {'type': 'function', 'function': {'name': name, 'parameters': {'type': 'object', 'properties': props, 'required': list(props), 'additionalProperties': False}}}
+
+
+TOOLS = [tool('get_weather', city={'type': 'string', 'maxLength': 12}, days={'type': 'integer', 'minimum': 1, 'maximum': 7}),
+         tool('get_weather_now', city={'enum': ['Paris', 'Rome']}), tool('next.page-2', cursor={'type': 'integer', 'minimum': 0, 'maximum': 999}),
+         {'type': 'function', 'function': {'name': 'nothing'}}]
+KEYS = {'get_weather': {'city', 'days'}, 'get_weather_now': {'city'}, 'next.page-2': {'cursor'}, 'nothing': set()}
+NAMED = lambda n: {'type': 'function', 'function': {'name': n}}
+ALLOWED = lambda mode, *names: {'type': 'allowed_tools', 'allowed_tools': {'mode': mode, 'tools': [NAMED(n) for n in names]}}
+
+
+def calls_of(r):
+    if isinstance(r, dict):
+        return [(c['id'], c['function']['name'], c['function']['arguments']) for c in r['choices'][0]['message'].get('tool_calls') or []], r['choices'][0]['finish_reason']
+    calls, finish = {}, None
+    for e in r:
+        for ch in e['choices']:
+            finish = ch['finish_reason'] or finish
+            for c in ch['delta'].get('tool_calls') or []:
+                d = calls.setdefault(c['index'], ['', '', ''])
+                d[0] += c.get('id') or ''
+                d[1] += c['function'].get('name') or ''
+                d[2] += c['function'].get('arguments') or ''
+    return [tuple(c) for c in calls.values()], finish
+
+
+def good(calls, first=0):
+    for k, (id_, name, args) in enumerate(calls):
+        assert id_ == f'functions.{name}:{first + k}', (id_, name, k)
+        assert set(json.loads(args)) == KEYS[name], (name, args)
+
+
+def required():
+    for seed in range(6):
+        both = []
+        for stream in (False, True):
+            status, r = call(tools=TOOLS, tool_choice='required', temperature=1.2, seed=seed, stream=stream)
+            assert status == 200, r
+            calls, finish = calls_of(r)
+            assert calls and finish in ('tool_calls', 'length'), (calls, finish)
+            good(calls if finish == 'tool_calls' else calls[:-1])
+            both.append(calls)
+        assert both[0] == both[1], both
+
+
+def named():
+    for name in KEYS:
+        for seed in range(3):
+            status, r = call(tools=TOOLS, tool_choice=NAMED(name), temperature=1.2, seed=seed)
+            calls, finish = calls_of(r)
+            assert status == 200 and len(calls) == 1 and calls[0][1] == name and finish == 'tool_calls', r
+            good(calls)
+
+
+def allowed():
+    for seed in range(4):
+        status, r = call(tools=TOOLS, tool_choice=ALLOWED('required', 'nothing', 'get_weather_now'), temperature=1.5, seed=seed, parallel_tool_calls=False)
+        calls, _ = calls_of(r)
+        assert status == 200 and len(calls) == 1 and calls[0][1] in ('nothing', 'get_weather_now'), r
+        good(calls)
+
+
+def none():
+    status, r = call(tools=TOOLS, tool_choice='none', max_tokens=30)
+    assert status == 200 and not calls_of(r)[0], r
+
+
+def not_parallel():
+    for seed in range(4):
+        status, r = call(tools=TOOLS, tool_choice='required', parallel_tool_calls=False, temperature=1.5, seed=seed)
+        assert status == 200 and len(calls_of(r)[0]) == 1, r
+
+
+def history():
+    """Ids go on where the history ends, and pass over those that are taken."""
+    past = [{'role': 'user', 'content': 'x'}, {'role': 'assistant', 'content': None, 'tool_calls': [
+        {'id': 'functions.nothing:0', 'type': 'function', 'function': {'name': 'nothing', 'arguments': '{}'}},
+        {'id': 'functions.nothing:2', 'type': 'function', 'function': {'name': 'nothing', 'arguments': '{}'}}]},
+        {'role': 'tool', 'tool_call_id': 'functions.nothing:0', 'content': 'a'}, {'role': 'tool', 'tool_call_id': 'functions.nothing:2', 'content': 'b'}]
+    status, r = call(messages=past, tools=TOOLS, tool_choice=NAMED('nothing'), temperature=0)
+    calls, _ = calls_of(r)
+    assert status == 200 and [c[0] for c in calls] == ['functions.nothing:3'], r
+
+
+def several():
+    status, r = call(tools=TOOLS, tool_choice='required', n=3, temperature=1.5, seed=9, parallel_tool_calls=False)
+    assert status == 200 and len(r['choices']) == 3, r
+    for c in r['choices']:
+        t, = c['message']['tool_calls']
+        good([(t['id'], t['function']['name'], t['function']['arguments'])])
+
+
+def with_format():
+    """A tool or JSON, and never anything else."""
+    for seed in range(5):
+        status, r = call(tools=TOOLS, temperature=1.5, seed=seed, response_format={'type': 'json_schema', 'json_schema': {'name': 'f', 'schema': {'type': 'boolean'}}})
+        calls, finish = calls_of(r)
+        assert status == 200 and (calls or finish == 'length' or json.loads(r['choices'][0]['message']['content']) in (True, False)), r
+
+
+def refused():
+    bad = []
+    for body in ({'tools': TOOLS, 'tool_choice': 'maybe'}, {'tools': TOOLS, 'tool_choice': 5}, {'tools': TOOLS, 'tool_choice': NAMED('other')}, {'tool_choice': 'required'},
+                 {'tools': [], 'tool_choice': 'required'}, {'tool_choice': NAMED('nothing')}, {'tools': TOOLS, 'tool_choice': {'type': 'function'}},
+                 {'tools': TOOLS, 'tool_choice': {'type': 'x', 'function': {'name': 'nothing'}}}, {'tools': TOOLS, 'tool_choice': ALLOWED('some', 'nothing')},
+                 {'tools': TOOLS, 'tool_choice': ALLOWED('auto', 'other')}, {'tools': TOOLS, 'tool_choice': {'type': 'allowed_tools', 'allowed_tools': {'mode': 'auto', 'tools': []}}},
+                 {'tools': [{'type': 'function', 'function': {'name': 'f', 'parameters': {'type': 'object', 'properties': {'a': {'type': 'nope'}}}}}]},
+                 {'tools': [{'type': 'function', 'function': {'name': 'f', 'strict': True, 'parameters': {'type': 'object', 'not': {}}}}]},
+                 {'tools': [{'type': 'function', 'function': {'name': 'f', 'strict': 'x', 'parameters': {'type': 'object'}}}]}):
+        status, r = call(**body)
+        if status != 400 or not r['error']['message']:
+            bad.append((body, status, r))
+    assert not bad, bad
+    for body in ({'tool_choice': 'none'}, {'tool_choice': 'auto'}, {'tools': [], 'tool_choice': 'auto'}, {'tools': TOOLS, 'tool_choice': None}):
+        status, r = call(max_tokens=2, **body)
+        assert status == 200, (body, r)
+
+
+for f in (required, named, allowed, none, not_parallel, history, several, with_format, refused):
+    try:
+        f()
+        print('ok', f.__name__)
+    except Exception as e:
+        print(f'FAIL {f.__name__}: {type(e).__name__} {str(e)[:1500]}')
