@@ -200,7 +200,7 @@ check-asan: deps
 	@$(again) B=build/asan check-run CHECK_PARTS='ktest kcheck tools fuzz' \
 		K_VARIANT='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DK_ASAN'
 check-tsan: deps
-	@$(again) B=build/tsan check-run CHECK_PARTS='ktest kcheck' \
+	@$(again) B=build/tsan check-run CHECK_PARTS='ktest kcheck serve' \
 		K_VARIANT='-fsanitize=thread -fno-omit-frame-pointer -DK_TSAN'
 # Every allocation, read and write of a row of command lines fails once (cmd/test/faults.sh).
 check-oom: deps
@@ -258,7 +258,7 @@ install: all man
 		$(B)/bin/$$t --help=zsh > $(DESTDIR)$(prefix)/share/zsh/site-functions/_$$t && \
 		$(B)/bin/$$t --help=fish > $(DESTDIR)$(prefix)/share/fish/vendor_completions.d/$$t.fish || exit 1; \
 	done
-	install -m 644 scripts/release.mk scripts/parts-make.mk $(DESTDIR)$(prefix)/share/ktools
+	install -m 644 scripts/release.mk scripts/parts-make.mk scripts/serve/* $(DESTDIR)$(prefix)/share/ktools
 	install -m 755 scripts/parts-parallel.sh scripts/parts-slurm.sh $(DESTDIR)$(prefix)/share/ktools
 
 dist:

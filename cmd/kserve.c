@@ -171,6 +171,7 @@ static const char *const examples[] = {
 	"kserve model.kmf",
 	"kserve --listen 127.0.0.1:0 --port-file port model.kmf",
 	"kserve --listen unix:/run/kserve.sock --name kimi model.kmf",
+	"kserve --listen 0.0.0.0:8443 --api-key-file keys --tls-cert chain.pem --tls-key key.pem --access-log access.jsonl model.kmf",
 	"kserve --stdio model.kmf < requests.jsonl > out.jsonl",
 	NULL
 };
@@ -187,8 +188,16 @@ const struct k_tool k_tool = {
 		"a keyword that is not known here.\n\n"
 		"Requests that come together are computed together, each a token a step; an answer does not depend on what else is "
 		"computed. The beginning of a prompt that a slot has computed before is not computed again.\n\n"
-		"Without keys only addresses of this machine are served. On SIGTERM and SIGINT nothing new is accepted, what runs is "
-		"finished within the time of --drain, and the exit status is 0.",
+		"Without keys only addresses of this machine are served. A key comes as Authorization: Bearer KEY or X-Api-Key: KEY; "
+		"/health, /livez, /version and /metrics (Prometheus) want none. A unix socket is for its owner alone; fd:3 is a socket that a "
+		"service manager hands over. With --tls-cert and --tls-key the port speaks TLS 1.2 and 1.3 only.\n\n"
+		"Requests are read strictly: what another reader of HTTP could understand otherwise is refused with 400. Over a limit come 413, "
+		"414, 431, and 503 with Retry-After; who takes too long gets 408. Every error is JSON. A client that leaves is noticed, and its "
+		"request is not computed any further.\n\n"
+		"The digests of the model are read in the background, at low priority, after the start: of a damaged one the log names the "
+		"tensor, and /health says 503. With --check they are read before.\n\n"
+		"On SIGHUP keys and certificates are read again, and the access log is opened again; connections go on. On SIGTERM and SIGINT "
+		"new requests get 503, what runs is finished within the time of --drain, and the exit status is 0; a second signal ends at once.",
 	.opts = opts,
 	.examples = examples,
 	.args_size = sizeof(struct args),

@@ -1,5 +1,5 @@
 #!/bin/sh
-# check.sh [ktest|kcheck|tools|fuzz|headers|layers]...: runs the tests of $B (default: all) from the root of the tree.
+# check.sh [ktest|kcheck|tools|serve|fuzz|headers|layers]...: runs the tests of $B (default: all) from the root of the tree.
 #
 # Each part either ends with a line "N passed, N failed, N skipped", which is added up, or counts as one test by its exit
 # status (77: skipped). The last line is the sum; the exit status is 1 when something failed.
@@ -58,6 +58,11 @@ for part in $parts; do
 		for t in cmd/test/*.sh; do
 			case $t in */lib.sh|'cmd/test/*.sh') continue ;; esac
 			case $(head -n 1 "$t") in *bash) run "$t" bash "$t" ;; *) run "$t" sh "$t" ;; esac
+		done ;;
+	serve)
+		# Of the tools' tests those of the server, where threads meet.
+		for t in cmd/test/serve.sh cmd/test/http.sh cmd/test/dialect.sh cmd/test/openai.sh; do
+			test ! -f "$t" || run "$t" bash "$t"
 		done ;;
 	*) echo "check.sh: no part '$part'" >&2; exit 2 ;;
 	esac

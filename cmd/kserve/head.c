@@ -202,7 +202,7 @@ static int parse_length(struct k_head *h, const char *v, struct k_fault *f)
 
 static bool is_host(const char *v) { return !v[strspn(v, "!$%&'()*+,-.:;=[]_~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")]; }
 
-struct counts { int hosts, encodings; };
+struct counts { int hosts, encodings; bool closes; };
 
 static int note_field(struct k_head *h, const struct k_field_line *l, struct counts *c, struct k_fault *f)
 {
@@ -220,7 +220,8 @@ static int note_field(struct k_head *h, const struct k_field_line *l, struct cou
 			return k_fault_set(f, 417, NULL, NULL, "Expect must be 100-continue");
 		h->expects = !h->old;
 	} else if (!strcasecmp(l->name, "Connection")) {
-		h->keep = has_word(l->value, "close") ? false : h->keep || has_word(l->value, "keep-alive");
+		c->closes |= has_word(l->value, "close");
+		h->keep = !c->closes && (h->keep || has_word(l->value, "keep-alive"));
 	}
 	return 0;
 }

@@ -55,6 +55,7 @@ void k_conn_close(struct conn *c)
 	k_link_free(c->link);
 	c->link = NULL;
 	c->h->n_conns -= c->counted;
+	c->counted = false;
 	c->h->metrics.connections = (uint64_t)c->h->n_conns;
 	set_state(c, CONN_DEAD);
 }

@@ -192,5 +192,12 @@ if start damaged; then
 	if [ "$code" = 503 ] && grep -q 'the model is damaged: .*[a-z_]*\.' "$T/damaged.err"; then ok "a damaged model"; else fail "a damaged model" "$code: $(tail -n 1 "$T/damaged.err")"; fi
 	stop damaged
 fi
+# The files of scripts/serve/, where what reads them is there. The unit names a program that need not be installed here.
+if command -v systemd-analyze > /dev/null; then
+	systemd-analyze verify scripts/serve/kserve.socket scripts/serve/kserve.service > "$T/.out" 2>&1
+	if grep -v 'is not executable\|man kserve' "$T/.out" | grep -q kserve; then fail units "$(head -n 1 "$T/.out")"; else ok units; fi
+else skip units "skipped: no systemd-analyze"; fi
+if command -v nginx > /dev/null && [ "$(id -u)" = 0 ]; then check nginx nginx -t -q -c "$PWD/scripts/serve/nginx.conf"; else skip nginx "skipped: no nginx"; fi
+if command -v haproxy > /dev/null; then check haproxy haproxy -c -q -f scripts/serve/haproxy.cfg; else skip haproxy "skipped: no haproxy"; fi
 exits "--check" 3 kserve --check "$T/nano.kmf"
 finish

@@ -302,7 +302,7 @@ def slow():
         s.sendall(chat(stream=True, max_tokens=3000, min_tokens=3000, logprobs=True, top_logprobs=20))
         t = time.monotonic()
         while 'kserve_cancelled_total{model_name="nano",reason="stall"} 0' in ask(b'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n')[2].decode():
-            assert time.monotonic() - t < 40, 'a reader that reads nothing is never sent away'
+            assert time.monotonic() - t < 200, 'a reader that reads nothing is never sent away'
             time.sleep(0.3)
         s.close()
 
@@ -460,7 +460,7 @@ def mutations():
             w.send(bytes(b))
             w.s.shutdown(socket.SHUT_WR) if R.random() < 0.7 and not A.tls else None
             w.s.settimeout(30 if R.random() < 0.9 else 0.01)
-            first = w.s.recv(64)
+            first = w.s.recv(600)
         except (OSError, TimeoutError):
             first = b''
         w.s.close()
