@@ -13,8 +13,8 @@
 
 struct args {
 	struct k_common common;
-	const char *listen, *port_file, *layout, *name, *key_file, *cert, *tls_key, *cors, *access;
-	int64_t ctx, slots, batch, drain, timeout, max_conns;
+	const char *listen, *port_file, *layout, *name, *key_file, *cert, *tls_key, *cors, *access, *state_dir;
+	int64_t ctx, slots, batch, max_queue, drain, timeout, max_conns;
 	uint64_t max_body;
 	bool enforce, no_enforce, stdio, check, deterministic, web, no_web, insecure, slots_route;
 	int reasoning;                  /* enum k_reasoning_field */
@@ -48,8 +48,11 @@ static const struct k_opt opts[] = {
 	K_OPT_SIZE(0, "max-body", struct args, max_body, "SIZE", "64M", "largest request"),
 	K_OPT_FLAG(0, "enforce", struct args, enforce, "arguments of tool calls fit the schemas that are declared (the default)"),
 	K_OPT_FLAG(0, "no-enforce", struct args, no_enforce, "calls as the model writes them; a call or a format that a request insists on is enforced all the same"),
+	K_OPT_INT(0, "max-queue", struct args, max_queue, "N", NULL, "requests that may wait; more are refused with 503; default: 512"),
+	K_OPT_STR(0, "state-dir", struct args, state_dir, "DIR", NULL,
+		"keep what prompts begin with in DIR across restarts; a file that is damaged or of another model is set aside, and said"),
 	K_OPT_FLAG(0, "deterministic", struct args, deterministic,
-		"same request, same bytes, whatever else is computed; always so, the option only says that it is meant"),
+		"same request, same bytes, whatever else is computed; always so, with this prompts are also cut and reused on one fixed grid"),
 	K_OPT_FLAG(0, "check", struct args, check, "verify every digest of the model before serving"),
 	K_OPT_FLAG(0, "web", struct args, web, "the chat page at / (the default)"),
 	K_OPT_FLAG(0, "no-web", struct args, no_web, "no chat page"),
@@ -64,7 +67,8 @@ static int check_args(const struct args *a, struct k_err *err)
 {
 	static const int64_t most = 1 << 30;
 	const struct { const char *name; int64_t value, hi; } numbers[] = {
-		{ "ctx", a->ctx, most }, { "slots", a->slots, 4096 }, { "batch", a->batch, 1 << 20 }, { "drain", a->drain, 1 << 20 }, { "timeout", a->timeout, 1 << 20 }, { "max-connections", a->max_conns, 1 << 20 },
+		{ "ctx", a->ctx, most }, { "slots", a->slots, 4096 }, { "batch", a->batch, 1 << 20 }, { "drain", a->drain, 1 << 20 },
+		{ "max-queue", a->max_queue, 1 << 20 }, { "timeout", a->timeout, 1 << 20 }, { "max-connections", a->max_conns, 1 << 20 },
 	};
 	for (size_t i = 0; i < K_LEN(numbers); i++) {
 		if (numbers[i].value < 0 || numbers[i].value > numbers[i].hi)
@@ -116,7 +120,8 @@ static int serve(struct k_model *m, struct k_device *dev, const struct args *a, 
 	struct k_server s;
 	struct k_sched *sched = NULL;
 	const struct k_server_opts so = { a->name, a->layout, a->ctx, a->slots, a->batch, a->common.max_memory,
-		(enum k_reasoning_field)a->reasoning, a->enforce || !a->no_enforce };
+		(enum k_reasoning_field)a->reasoning, a->enforce || !a->no_enforce,
+		a->state_dir, a->max_queue, a->deterministic };
 	const struct k_http_opts ho = {
 		.listen = a->listen, .port_file = a->port_file, .key_file = a->key_file, .keys = getenv("KSERVE_API_KEY"), .insecure = a->insecure,
 		.cert = a->cert, .tls_key = a->tls_key, .cors = a->cors, .access = a->access,
@@ -187,7 +192,7 @@ const struct k_tool k_tool = {
 		"sampled. tool_choice and parallel_tool_calls are meant literally. A schema that nothing fits is refused, and with strict one that holds "
 		"a keyword that is not known here.\n\n"
 		"Requests that come together are computed together, each a token a step; an answer does not depend on what else is "
-		"computed. The beginning of a prompt that a slot has computed before is not computed again.\n\n"
+		"computed. What a prompt begins with is not computed again if it was computed before.\n\n"
 		"Without keys only addresses of this machine are served. A key comes as Authorization: Bearer KEY or X-Api-Key: KEY; "
 		"/health, /livez, /version and /metrics (Prometheus) want none. A unix socket is for its owner alone; fd:3 is a socket that a "
 		"service manager hands over. With --tls-cert and --tls-key the port speaks TLS 1.2 and 1.3 only.\n\n"

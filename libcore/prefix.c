@@ -586,6 +586,14 @@ int k_prefix_unsaved(struct k_prefix *p, uint64_t before, struct k_seq **s, uint
 	return 0;
 }
 
+bool k_prefix_dirty(const struct k_prefix *p)
+{
+	for (const struct node *n = p->newest; n; n = n->older)
+		if (!n->child && n->dirty)
+			return true;
+	return false;
+}
+
 static void evict(struct k_prefix *p, k_prefix_lose *lose, void *arg)
 {
 	struct node *n = p->oldest, *parent = n->parent;

@@ -35,6 +35,8 @@ void k_prefix_limit(struct k_prefix *p, uint64_t bytes, k_prefix_lose *lose, voi
  * on, and it counts as saved. */
 int k_prefix_unsaved(struct k_prefix *p, uint64_t before, struct k_seq **s, uint64_t *salt, uint64_t *id, struct k_err *err) K_MUST_USE;
 
+bool k_prefix_dirty(const struct k_prefix *p);          /* is there one that is not saved, however young? */
+
 void k_prefix_stats(const struct k_prefix *p, struct k_prefix_stats *out);
 /* For tests: every invariant of the tree; false with a sentence when one is broken. */
 bool k_prefix_sound(const struct k_prefix *p, struct k_err *err);

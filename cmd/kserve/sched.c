@@ -2,79 +2,24 @@
  *
  *   queue of jobs -> tasks (one a choice) -> slots (one sequence each) -> one k_model_step
  *
- * A step holds one token of every task that generates, then chunks of prompts in the order of arrival, up to the batch. A task
- * that ends leaves its sequence in the slot: the next prompt that begins like it starts from there. Of n choices of one prompt the
- * first computes it; the others fork its sequence where there are slots, else they wait and find it as a prefix.
- *
- * Sequences with recurrent layers cannot be cut back freely, so a mark is set one token before the end of each prompt: what the
- * same prompt, or a longer one, goes back to.
+ * A step holds one token of every task that generates, then chunks of prompts up to the batch, clients by turns. What a task
+ * computed stays in the prefix cache (sched_slot.c). Of n choices of one prompt the first computes it; the others fork its sequence
+ * where there are slots, else they wait and find it as a prefix.
  *
  * c->lock guards what other threads touch (jobs that arrive, tickets that are cancelled, the flags); slots and tasks belong to the
  * engine's thread alone, and nothing is computed or said with the lock held. */
 #include "libcore/base.h"
 
+#include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
+#include <time.h>
 
 #include "libcore/log.h"
-#include "libcore/seq.h"
-#include "cmd/kserve/gen.h"
-#include "cmd/kserve/sched.h"
+#include "cmd/kserve/sched_int.h"
 
-#define MAX_QUEUE 512
 #define LOGIT_ROWS 8                    /* rows of logits in memory at once */
-#define LEAST_MARK 16                   /* shorter prompts are computed again rather than marked */
-
-struct job;
-struct task {
-	struct job *job;
-	struct k_gen *gen;
-	int prompt, copy;               /* the copy-th choice of this prompt */
-	struct slot *slot;              /* NULL: waits */
-	int64_t n_done;                 /* tokens of the prompt in the sequence */
-	int64_t mark_at;                /* a mark is wanted when that many are done; 0: none */
-	bool generates, over;
-	int32_t next;                   /* the token to compute */
-	int64_t n_decoded;
-	uint64_t t_token;               /* when the last token came, 0: none yet */
-};
-struct job {
-	uint64_t ticket;
-	struct k_request *rq;
-	struct k_reply *reply;
-	struct task *tasks;
-	int n_tasks, n_over;
-	bool cancelled, admitted, failed;
-	uint64_t t_arrived, t_admitted; /* ns */
-	struct job *next;
-};
-struct slot { struct k_seq *seq; struct task *task; uint64_t used; struct k_slot_stats shown; };
-
-struct k_sched {
-	const struct k_server *s;
-	pthread_t thread;
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	struct job *arrived, **arrived_end;
-	uint64_t last_ticket;
-	uint64_t *cancelled;            /* tickets */
-	int n_cancelled, cap_cancelled;
-	int n_jobs, n_waiting;
-	bool draining, aborting, closing, poked;
-	struct k_err failed;            /* code 0: all is well */
-	struct k_sched_stats shown;
-	struct k_slot_stats *slots_shown;
-
-	/* the engine's own */
-	struct job *jobs, **jobs_end;   /* in order of arrival */
-	struct slot *slots;
-	struct k_run *runs;
-	struct task **rows;             /* the task of each run */
-	float *logits;
-	void *scratch;
-	uint64_t clock;
-	struct k_sched_stats stats;
-};
+#define QUEUE_CONTEXTS 64               /* full contexts that the prompts which wait may add up to */
+#define QUEUE_SECONDS 600.0             /* time that a request may wait */
 
 /* --- jobs ------------------------------------------------------------------------------------------------------------------- */
 
@@ -119,41 +64,100 @@ static int new_job(struct job **out, const struct k_server *s, struct k_request 
 	return 0;
 }
 
-static int refuse(struct k_sched *c, struct k_fault *f)
+/* Seconds after which a place should be free, from how fast requests ended of late. */
+static int retry_after(const struct k_sched *c)
+{
+	double s = c->pace * (c->n_waiting + 1);
+	return s > 60 ? 60 : s < 1 ? (c->pace > 0 ? 1 : 5) : (int)s;
+}
+
+/* Lock held. */
+static int refuse(struct k_sched *c, const struct k_request *rq, const struct client *who, struct k_fault *f)
 {
 	if (c->failed.code)
 		return k_fault_set(f, 500, "internal_error", NULL, "the engine has failed");
 	if (c->draining || c->closing)
 		k_fault_set(f, 503, "shutting_down", NULL, "the server is shutting down");
-	else if (c->n_waiting >= MAX_QUEUE)
+	else if (c->n_waiting >= c->s->max_queue)
 		k_fault_set(f, 503, "overloaded", NULL, "%d requests wait already", c->n_waiting);
+	else if (c->n_waiting && c->waiting_tokens + rq->n_prompt_tokens > QUEUE_CONTEXTS * c->s->n_ctx)
+		k_fault_set(f, 503, "overloaded", NULL, "prompts of %" PRId64 " tokens wait already", c->waiting_tokens);
+	else if (who && c->s->max_queue > 1 && who->n_waiting > c->s->max_queue / 2)
+		k_fault_set(f, 429, "rate_limit_exceeded", NULL, "%d requests of this client wait already", who->n_waiting);
 	else
 		return 0;
-	f->retry_after = 5;
+	f->retry_after = retry_after(c);
 	return -1;
+}
+
+static struct client *find_client(struct k_sched *c, uint64_t id)
+{
+	struct client *p = c->clients;
+	while (p && p->id != id)
+		p = p->next;
+	return p;
+}
+
+/* The request has its client, which knows of it. Lock held. */
+static void enter_client(struct k_sched *c, struct job *j, struct client *fresh)
+{
+	j->client = find_client(c, j->rq->client);
+	if (!j->client) {
+		j->client = fresh;
+		fresh->id = j->rq->client;
+		fresh->next = c->clients;
+		c->clients = fresh;
+	}
+	j->client->n_jobs++;
+	j->client->n_waiting++;
+}
+
+/* Lock held. */
+static void leave_client(struct k_sched *c, struct job *j)
+{
+	struct client **p = &c->clients, *who = j->client;
+	who->n_waiting -= !j->admitted;
+	if (--who->n_jobs)
+		return;
+	while (*p != who)
+		p = &(*p)->next;
+	*p = who->next;
+	k_free(who);
 }
 
 int k_sched_submit(struct k_sched *c, struct k_request *rq, struct k_out *out, uint64_t *ticket, struct k_fault *f)
 {
 	struct job *j;
 	pthread_mutex_lock(&c->lock);
-	int rc = refuse(c, f);
+	int rc = refuse(c, rq, find_client(c, rq->client), f);
 	pthread_mutex_unlock(&c->lock);
 	if (rc) {
 		k_request_free(rq);
 		return rc;
 	}
-	if (new_job(&j, c->s, rq, out, f))
+	struct client *fresh = k_calloc(1, sizeof(*fresh));
+	if (!fresh) {
+		k_request_free(rq);
+		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+	}
+	if (new_job(&j, c->s, rq, out, f)) {
+		k_free(fresh);
 		return -1;
+	}
 	pthread_mutex_lock(&c->lock);
 	j->t_arrived = k_now_ns();
+	enter_client(c, j, fresh);
+	if (j->client == fresh)
+		fresh = NULL;
 	*ticket = j->ticket = ++c->last_ticket;
 	*c->arrived_end = j;
 	c->arrived_end = &j->next;
 	c->n_jobs++;
 	c->n_waiting++;
+	c->waiting_tokens += rq->n_prompt_tokens;
 	pthread_cond_signal(&c->wake);
 	pthread_mutex_unlock(&c->lock);
+	k_free(fresh);
 	return 0;
 }
 
@@ -215,160 +219,7 @@ int k_sched_failed(struct k_sched *c, struct k_err *err)
 	return code;
 }
 
-/* --- what is told ---------------------------------------------------------------------------------------------------------- */
-
-static void init_stats(struct k_sched_stats *s)
-{
-	struct k_histogram *const seconds[] = { &s->ttft, &s->e2e, &s->queue, &s->prefill, &s->decode };
-	struct k_histogram *const tokens[] = { &s->prompt, &s->generated, &s->max_tokens, &s->choices, &s->step };
-	for (size_t i = 0; i < K_LEN(seconds); i++)
-		k_histogram_init(seconds[i], K_EDGES_SECONDS);
-	for (size_t i = 0; i < K_LEN(tokens); i++)
-		k_histogram_init(tokens[i], K_EDGES_TOKENS);
-	k_histogram_init(&s->itl, K_EDGES_STEP);
-}
-
-static double since(uint64_t from, uint64_t to) { return to > from ? (double)(to - from) / 1e9 : 0; }
-
-static enum k_end end_of(const struct job *j)
-{
-	static const struct { const char *finish; enum k_end end; } ends[] = {
-		{ "stop", K_END_STOP }, { "length", K_END_LENGTH }, { "tool_calls", K_END_TOOL_CALLS }, { "abort", K_END_ABORT },
-	};
-	const char *finish = j->reply->n_choices ? j->reply->choices[0].finish : NULL;
-	if (j->cancelled)
-		return K_END_CANCEL;
-	for (size_t i = 0; finish && !j->failed && i < K_LEN(ends); i++)
-		if (!strcmp(ends[i].finish, finish))
-			return ends[i].end;
-	return K_END_ERROR;
-}
-
-/* A request is over: it is counted, once. */
-static void count_job(struct k_sched *c, const struct job *j)
-{
-	struct k_sched_stats *s = &c->stats;
-	const struct k_request *rq = j->rq;
-	uint64_t now = k_now_ns(), first = j->reply->t_first;
-	int64_t made = 0;
-	for (int i = 0; i < j->n_tasks; i++)
-		made += j->tasks[i].n_decoded;
-	s->ended[end_of(j)]++;
-	k_histogram_add(&s->e2e, since(j->t_arrived, now));
-	k_histogram_add(&s->queue, since(j->t_arrived, j->admitted ? j->t_admitted : now));
-	k_histogram_add(&s->prompt, (double)rq->n_prompt_tokens);
-	k_histogram_add(&s->generated, (double)made);
-	k_histogram_add(&s->choices, (double)rq->n);
-	if (rq->max_tokens >= 0)
-		k_histogram_add(&s->max_tokens, (double)rq->max_tokens);
-	if (!first)
-		return;
-	k_histogram_add(&s->ttft, since(j->t_arrived, first));
-	k_histogram_add(&s->prefill, since(j->t_admitted, first));
-	k_histogram_add(&s->decode, since(first, now));
-}
-
-static void count_token(struct k_sched *c, struct task *t)
-{
-	uint64_t now = k_now_ns();
-	if (t->t_token)
-		k_histogram_add(&c->stats.itl, since(t->t_token, now));
-	t->t_token = now;
-	t->n_decoded++;
-	c->stats.generated_tokens++;
-}
-
-static void show_slot(struct slot *sl)
-{
-	struct task *t = sl->task;
-	sl->shown.busy = t != NULL;
-	if (!t)
-		return;
-	sl->shown.ticket = t->job->ticket;
-	sl->shown.n_prompt = (int64_t)t->job->rq->prompts[t->prompt].n;
-	sl->shown.n_done = t->n_done;
-	sl->shown.n_decoded = t->n_decoded;
-}
-
-/* Puts what others may ask for where they find it. */
-static void show(struct k_sched *c)
-{
-	int running = 0;
-	for (struct job *j = c->jobs; j; j = j->next)
-		running += j->admitted;
-	for (int i = 0; i < c->s->n_slots; i++)
-		show_slot(&c->slots[i]);
-	pthread_mutex_lock(&c->lock);
-	c->shown = c->stats;
-	c->shown.running_now = running;
-	for (int i = 0; i < c->s->n_slots; i++)
-		c->slots_shown[i] = c->slots[i].shown;
-	pthread_mutex_unlock(&c->lock);
-}
-
-void k_sched_stats(struct k_sched *c, struct k_sched_stats *out)
-{
-	pthread_mutex_lock(&c->lock);
-	*out = c->shown;
-	out->waiting_now = c->n_waiting;
-	pthread_mutex_unlock(&c->lock);
-}
-
-int k_sched_slots(struct k_sched *c, struct k_slot_stats *out, int n)
-{
-	pthread_mutex_lock(&c->lock);
-	for (int i = 0; i < n && i < c->s->n_slots; i++)
-		out[i] = c->slots_shown[i];
-	pthread_mutex_unlock(&c->lock);
-	return c->s->n_slots;
-}
-
-/* --- slots ------------------------------------------------------------------------------------------------------------------ */
-
-static void drop_seq(struct slot *sl)
-{
-	k_seq_free(sl->seq);
-	sl->seq = NULL;
-}
-
-/* Tokens that the slot's sequence and ids begin with in common; 0 where it is the lesser part of both, which is more likely a
- * system prompt than a conversation that goes on. */
-static int64_t common(const struct slot *sl, const struct k_ids *ids)
-{
-	if (!sl->seq)
-		return 0;
-	const int32_t *have = k_seq_ids(sl->seq);
-	int64_t n = K_MIN(k_seq_len(sl->seq), (int64_t)ids->n), i = 0;
-	while (i < n && have[i] == ids->v[i])
-		i++;
-	return 2 * i >= n ? i : 0;
-}
-
-/* The free slot that begins most like ids; among equals an empty one, then the one that was used longest ago. */
-static struct slot *find_slot(struct k_sched *c, const struct k_ids *ids)
-{
-	struct slot *best = NULL;
-	int64_t best_n = 0;
-	for (struct slot *sl = c->slots; sl < c->slots + c->s->n_slots; sl++) {
-		if (sl->task)
-			continue;
-		int64_t n = ids ? common(sl, ids) : 0;
-		if (!best || n > best_n || (n == best_n && sl->used < best->used)) {
-			best = sl;
-			best_n = n;
-		}
-	}
-	return best;
-}
-
-static void release(struct k_sched *c, struct task *t)
-{
-	if (!t->slot)
-		return;
-	t->slot->used = ++c->clock;
-	t->slot->task = NULL;
-	t->slot = NULL;
-}
+/* --- ends ------------------------------------------------------------------------------------------------------------------- */
 
 static void task_over(struct k_sched *c, struct task *t)
 {
@@ -376,7 +227,7 @@ static void task_over(struct k_sched *c, struct task *t)
 		return;
 	t->over = true;
 	t->job->n_over++;
-	release(c, t);
+	k_slots_release(c, t);
 }
 
 static void fail_job(struct k_sched *c, struct job *j, const struct k_fault *f)
@@ -398,67 +249,6 @@ static void fail_job_err(struct k_sched *c, struct job *j, const struct k_err *e
 	fail_job(c, j, &f);
 }
 
-/* Prepares the slot's sequence for the prompt of t. */
-static int fill_slot(struct k_sched *c, struct slot *sl, struct task *t, struct k_err *err)
-{
-	const struct k_ids *ids = &t->job->rq->prompts[t->prompt];
-	int64_t reused = 0;
-	int rc = 0;
-	if (sl->seq && (k_gen_wants_prompt(t->gen) || common(sl, ids) == 0))
-		drop_seq(sl);           /* every position is wanted, or nothing fits */
-	if (!sl->seq)
-		rc = k_seq_new(&sl->seq, c->s->model, err);
-	else
-		rc = k_seq_sync(sl->seq, ids->v, (int64_t)ids->n, &reused, err);
-	if (rc) {
-		drop_seq(sl);
-		return rc;
-	}
-	sl->task = t;
-	sl->shown.n_cached = reused;
-	t->slot = sl;
-	t->n_done = reused;
-	c->stats.cache_queries += ids->n;
-	c->stats.cache_hits += (uint64_t)reused;
-	c->stats.prompt_tokens += ids->n;
-	if (t->copy == 0)
-		t->job->reply->n_cached += reused;
-	int64_t n = (int64_t)ids->n;
-	t->mark_at = c->s->hybrid && n >= LEAST_MARK && reused < n - 1 ? n - 1 : 0;
-	return 0;
-}
-
-/* A copy of a prompt that another choice is computing waits for it. */
-static bool waits_for_sibling(const struct task *t)
-{
-	const struct task *first = t - t->copy;
-	return t->copy > 0 && !first->over && !first->generates;
-}
-
-static void admit(struct k_sched *c)
-{
-	for (struct job *j = c->jobs; j; j = j->next) {
-		for (int i = 0; i < j->n_tasks; i++) {
-			struct task *t = &j->tasks[i];
-			struct k_err err = { 0 };
-			if (t->over || t->slot || waits_for_sibling(t))
-				continue;
-			struct slot *sl = find_slot(c, &j->rq->prompts[t->prompt]);
-			if (!sl)
-				return;
-			if (!j->admitted) {
-				j->admitted = true;
-				j->t_admitted = j->reply->out->spent.t_admitted = k_now_ns();
-				pthread_mutex_lock(&c->lock);
-				c->n_waiting--;
-				pthread_mutex_unlock(&c->lock);
-			}
-			if (fill_slot(c, sl, t, &err))
-				fail_job_err(c, j, &err);
-		}
-	}
-}
-
 /* --- a step ------------------------------------------------------------------------------------------------------------------ */
 
 static bool paused(const struct task *t) { return t->job->reply->out->full(t->job->reply->out); }
@@ -469,29 +259,52 @@ static void add_run(struct k_sched *c, int *n, struct task *t, const int32_t *id
 	c->rows[(*n)++] = t;
 }
 
+/* Of the tasks whose prompts are not computed: the one whose client was fed longest ago, then the one that came first. Those fed
+ * since now have had their part of this step. */
+static struct task *hungriest(struct k_sched *c, uint64_t now)
+{
+	struct task *best = NULL;
+	for (struct slot *sl = c->slots; sl < c->slots + c->s->n_slots; sl++) {
+		struct task *t = sl->task;
+		if (!t || t->generates || t->planned > now)
+			continue;
+		uint64_t a = t->job->client->fed, b = best ? best->job->client->fed : 0;
+		if (!best || a < b || (a == b && t->job->ticket < best->job->ticket))
+			best = t;
+	}
+	return best;
+}
+
+/* Tokens of the prompt of t for this step. */
+static int64_t chunk_of(const struct k_sched *c, const struct task *t, int64_t left)
+{
+	int64_t n = (int64_t)t->job->rq->prompts[t->prompt].n, end = t->mark_at > t->n_done ? t->mark_at : n;
+	int64_t to = K_MIN(end, t->n_done + left);
+	if (c->s->deterministic && to < n)
+		to = K_MAX(to - to % K_PAGE, t->n_done - t->n_done % K_PAGE + K_PAGE);
+	return K_MIN(to, end) - t->n_done;
+}
+
 static int plan(struct k_sched *c)
 {
 	int n = 0;
 	int64_t left = c->s->n_batch;
+	uint64_t now = c->clock;
+	struct task *t;
 	for (struct slot *sl = c->slots; sl < c->slots + c->s->n_slots; sl++) {
-		struct task *t = sl->task;
+		t = sl->task;
 		if (!t || !t->generates || paused(t))
 			continue;
 		add_run(c, &n, t, &t->next, 1, 1);
 		left--;
 	}
-	for (struct job *j = c->jobs; j; j = j->next) {
-		for (int i = 0; i < j->n_tasks && left > 0; i++) {
-			struct task *t = &j->tasks[i];
-			if (!t->slot || t->generates)
-				continue;
-			const struct k_ids *ids = &j->rq->prompts[t->prompt];
-			int64_t end = t->mark_at > t->n_done ? t->mark_at : (int64_t)ids->n;
-			int64_t chunk = K_MIN(end - t->n_done, left);
-			bool last = t->n_done + chunk == (int64_t)ids->n;
-			add_run(c, &n, t, ids->v + t->n_done, chunk, k_gen_wants_prompt(t->gen) ? chunk : last);
-			left -= chunk;
-		}
+	while (left > 0 && (t = hungriest(c, now))) {
+		const struct k_ids *ids = &t->job->rq->prompts[t->prompt];
+		int64_t chunk = chunk_of(c, t, left);
+		bool last = t->n_done + chunk == (int64_t)ids->n;
+		add_run(c, &n, t, ids->v + t->n_done, chunk, k_gen_wants_prompt(t->gen) ? chunk : last);
+		t->planned = t->job->client->fed = ++c->clock;
+		left -= chunk;
 	}
 	return n;
 }
@@ -502,7 +315,7 @@ static void next_token(struct k_sched *c, struct task *t, const float *logits)
 	struct k_err err = { 0 };
 	int rc = t->over ? 0 : k_gen_next(t->gen, logits, c->scratch, &t->next, &err);
 	if (!t->over)
-		count_token(c, t);
+		k_count_token(c, t);
 	if (rc < 0)
 		fail_job_err(c, t->job, &err);
 	else if (rc == 0)
@@ -528,17 +341,8 @@ static void fork_copies(struct k_sched *c, struct task *t, const float *logits)
 	const struct k_request *rq = t->job->rq;
 	for (int i = 1; t->copy == 0 && i < rq->n && !t->over; i++) {
 		struct task *o = t + i;
-		struct slot *sl = o->over || o->slot || k_gen_wants_prompt(o->gen) ? NULL : find_slot(c, NULL);
-		struct k_err err = { 0 };
-		if (!sl)
-			continue;
-		drop_seq(sl);
-		if (k_seq_fork(&sl->seq, t->slot->seq, &err))
-			continue;       /* it waits, and computes the prompt itself */
-		sl->task = o;
-		o->slot = sl;
-		o->n_done = t->n_done;
-		begin(c, o, logits);
+		if (!o->over && !o->slot && !k_gen_wants_prompt(o->gen) && k_slots_fork(c, t, o))
+			begin(c, o, logits);
 	}
 }
 
@@ -592,7 +396,7 @@ static void step_failed(struct k_sched *c, int n, const struct k_err *err)
 	/* First all sequences: a job that fails lets go of the slots of all its choices. */
 	for (int i = 0; i < n; i++) {
 		if (c->rows[i]->slot)
-			drop_seq(c->rows[i]->slot);
+			k_slots_drop_seq(c->rows[i]->slot);
 	}
 	for (int i = 0; i < n; i++) {
 		if (!c->rows[i]->over)
@@ -622,8 +426,8 @@ static void step(struct k_sched *c, int n)
 		if (t->generates)
 			continue;
 		t->n_done += c->runs[i].n;
-		if (t->mark_at == t->n_done && k_seq_mark(t->slot->seq, &err))
-			k_logf(c->s->log, K_LOG_WARN, "no mark: %s", err.msg);
+		if (t->mark_at == t->n_done)
+			k_slots_mark(c, t);
 	}
 	if (!rc)
 		rc = deliver(c, n, hidden, &err);
@@ -642,12 +446,23 @@ static void cancel_some(struct k_sched *c)
 	c->n_cancelled = 0;
 }
 
+/* Waits for a second at most when time alone can change something. Lock held. */
+static bool wait_for_work(struct k_sched *c, bool watch)
+{
+	struct timespec until;
+	if (!watch)
+		return pthread_cond_wait(&c->wake, &c->lock) == 0;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	return pthread_cond_timedwait(&c->wake, &c->lock, &until) != ETIMEDOUT;
+}
+
 /* Takes what arrived; with nothing to do, waits. false: the end. */
-static bool take_work(struct k_sched *c, bool idle)
+static bool take_work(struct k_sched *c, bool idle, bool watch)
 {
 	pthread_mutex_lock(&c->lock);
 	while (idle && !c->arrived && !c->poked && !c->closing)
-		pthread_cond_wait(&c->wake, &c->lock);
+		idle = wait_for_work(c, watch);
 	c->poked = false;
 	if (c->arrived) {
 		*c->jobs_end = c->arrived;
@@ -693,10 +508,24 @@ static void weed(struct k_sched *c)
 			k_fault_set(&f, 503, "shutting_down", NULL, "the server is shutting down");
 			f.retry_after = 5;
 			fail_job(c, j, &f);
+		} else if (!j->admitted && (double)(k_now_ns() - j->t_arrived) / 1e9 > QUEUE_SECONDS) {
+			k_fault_set(&f, 503, "overloaded", NULL, "no place was free for %.0f seconds", QUEUE_SECONDS);
+			f.retry_after = 60;
+			fail_job(c, j, &f);
 		} else if (end_all) {
 			abort_job(c, j);
 		}
 	}
+}
+
+/* A request ended: the time since the last that did, a moving mean of about twenty. Lock held. */
+static void keep_pace(struct k_sched *c)
+{
+	uint64_t now = k_now_ns();
+	double gap = (double)(now - c->t_ended) / 1e9;
+	if (c->t_ended && c->n_jobs)
+		c->pace = c->pace > 0 ? 0.95 * c->pace + 0.05 * gap : gap;
+	c->t_ended = now;
 }
 
 static void sweep(struct k_sched *c)
@@ -712,11 +541,16 @@ static void sweep(struct k_sched *c)
 		struct k_fault f;
 		k_fault_set(&f, 503, "overloaded", NULL, "out of memory");
 		k_reply_fail(j->reply, &f);
-		count_job(c, j);
+		k_count_job(c, j);
 		*p = j->next;
 		pthread_mutex_lock(&c->lock);
 		c->n_jobs--;
-		c->n_waiting -= !j->admitted;
+		if (!j->admitted) {
+			c->n_waiting--;
+			c->waiting_tokens -= j->rq->n_prompt_tokens;
+		}
+		leave_client(c, j);
+		keep_pace(c);
 		pthread_mutex_unlock(&c->lock);
 		free_job(j);
 	}
@@ -726,16 +560,17 @@ static void sweep(struct k_sched *c)
 static void *engine(void *arg)
 {
 	struct k_sched *c = arg;
-	bool idle = true;
-	while (take_work(c, idle)) {
+	bool idle = true, unsaved = false;
+	while (take_work(c, idle, unsaved || c->jobs)) {
 		weed(c);
 		sweep(c);
-		admit(c);
+		k_slots_admit(c, fail_job_err);
 		int n = plan(c);
 		if (n)
 			step(c, n);
 		sweep(c);
-		show(c);
+		unsaved = k_slots_save(c, n == 0);
+		k_count_show(c);
 		idle = n == 0;
 	}
 	weed(c);
@@ -762,14 +597,16 @@ int k_sched_open(struct k_sched **out, const struct k_server *s, struct k_err *e
 	c->logits = k_calloc(LOGIT_ROWS * vocab, sizeof(float));
 	c->scratch = k_calloc(vocab, 16);
 	c->slots_shown = k_calloc(slots, sizeof(*c->slots_shown));
-	init_stats(&c->stats);
-	init_stats(&c->shown);
+	k_count_init(&c->stats);
+	k_count_init(&c->shown);
 	for (size_t i = 0; c->slots && c->slots_shown && i < slots; i++)
 		c->slots_shown[i] = c->slots[i].shown = (struct k_slot_stats){ .id = (int)i, .n_ctx = s->n_ctx };
 	int rc = 0;
 	if (!c->slots || !c->slots_shown || !c->runs || !c->rows || !c->logits || !c->scratch)
 		rc = k_err_nomem(err, vocab * (4 * LOGIT_ROWS + 16), "the scheduler");
-	else if (pthread_create(&c->thread, NULL, engine, c))
+	if (!rc)
+		rc = k_slots_open(c, err);
+	if (!rc && pthread_create(&c->thread, NULL, engine, c))
 		rc = k_err_set(err, K_ENOMEM, "no thread for the engine");
 	if (rc) {
 		c->closing = true;
@@ -792,6 +629,8 @@ void k_sched_close(struct k_sched *c)
 	}
 	for (int i = 0; c->slots && i < c->s->n_slots; i++)
 		k_seq_free(c->slots[i].seq);
+	if (c->prefix)
+		k_slots_close(c);
 	k_free(c->slots);
 	k_free(c->slots_shown);
 	k_free(c->runs);

@@ -1,8 +1,9 @@
 /* server.c: the facts of a loaded model, and the sizes that were not given.
  *
- *   memory for sequences = ceiling (or what is free) - weights that are not mapped;  ctx = that / slots / bytes a token
+ *   room = 3/4 of the ceiling (or of what is free);  sequences: 3/4 of room;  ctx = that / slots / bytes a token
+ *   prefix cache: what sequences have not been promised, at least 1/4 of room
  *
- * Pages of a sequence are allocated as it grows, so ctx is a limit, not a reservation. */
+ * Pages of a sequence are allocated as it grows; what it may come to need is promised when it is admitted. */
 #include "libcore/base.h"
 
 #include <inttypes.h>
@@ -12,6 +13,7 @@
 
 #include "libcore/hash.h"
 #include "libcore/log.h"
+#include "libcore/seq.h"
 #include "version.h"
 #include "cmd/kserve/grammars.h"
 #include "cmd/kserve/replay.h"
@@ -20,44 +22,41 @@
 #define DEFAULT_BATCH 512
 #define UNKNOWN_CTX 8192
 #define LEAST_CTX 512
+#define DEFAULT_QUEUE 512
 #define REPLAY_BYTES (32u << 20)
 
-/* Bytes that one token of one sequence keeps. */
-static uint64_t token_bytes(const struct k_hp *hp)
+uint64_t k_server_need(const struct k_server *s, int64_t tokens)
 {
-	uint64_t bytes = 0;
-	for (int64_t i = 0; i < hp->n_layer; i++) {
-		if (!k_hp_is_kda(hp, i))
-			bytes += 4 * (uint64_t)(hp->kv_lora ? hp->kv_lora + hp->d_rope : 2 * hp->n_head_kv * hp->head_dim);
-	}
-	return K_MAX(bytes, 1);
+	uint64_t pages = (uint64_t)k_div_up(tokens, K_PAGE) + 1;       /* a shared one is copied before it is written to */
+	return pages * k_seq_page_bytes(s->model) + 3 * k_seq_state_bytes(s->model);
 }
 
-/* What a sequence keeps whatever its length: KDA states, with room for a few marks. */
-static uint64_t state_bytes(const struct k_hp *hp)
-{
-	uint64_t n = 0;
-	for (int64_t i = 0; i < hp->n_layer; i++)
-		n += k_hp_is_kda(hp, i);
-	return 3 * n * 4 * (uint64_t)(hp->kda_head * hp->kda_dim * (hp->kda_dim + 3 * hp->kda_conv));
-}
-
-static void sizes(struct k_server *s, const struct k_server_opts *o)
+static int sizes(struct k_server *s, const struct k_server_opts *o, struct k_err *err)
 {
 	s->n_slots = (int)(o->slots ? o->slots : DEFAULT_SLOTS);
 	s->n_batch = (int)K_MAX(o->batch ? o->batch : DEFAULT_BATCH, s->n_slots);
+	s->max_queue = (int)(o->max_queue ? o->max_queue : DEFAULT_QUEUE);
+	s->deterministic = o->deterministic;
+	s->state_dir = o->state_dir;
 	int64_t known = s->hp->n_ctx > 0 ? s->hp->n_ctx : UNKNOWN_CTX;
-	if (o->ctx) {
-		s->n_ctx = o->ctx;
-		return;
-	}
 	/* A quarter is left to the batch's scratch and to everybody else. */
-	uint64_t room = o->max_memory ? o->max_memory
-		: (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-	room = room / 4 * 3 / (uint64_t)s->n_slots;
-	uint64_t fixed = state_bytes(s->hp);
-	uint64_t fits = room > fixed ? (room - fixed) / token_bytes(s->hp) : 0;
-	s->n_ctx = fits < (uint64_t)known ? K_MAX((int64_t)fits, K_MIN(known, LEAST_CTX)) : known;
+	s->room = o->max_memory ? o->max_memory : (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	s->room = s->room / 4 * 3;
+	s->seq_room = s->room / 4 * 3;
+	s->n_ctx = o->ctx;
+	if (!o->ctx) {
+		uint64_t room = s->seq_room / (uint64_t)s->n_slots, fixed = k_server_need(s, 0);
+		uint64_t fits = room > fixed ? (room - fixed) / K_MAX(k_seq_page_bytes(s->model) / K_PAGE, 1) : 0;
+		s->n_ctx = fits < (uint64_t)known ? K_MAX((int64_t)fits, K_MIN(known, LEAST_CTX)) : known;
+	}
+	uint64_t one = k_server_need(s, s->n_ctx);
+	if (one > s->seq_room && o->max_memory)
+		return k_err_set(err, K_ENOMEM, "a context of %" PRId64 " tokens takes %" PRIu64 " MiB, --max-memory leaves %" PRIu64
+			" MiB to sequences", s->n_ctx, one >> 20, s->seq_room >> 20);
+	/* What was asked for, and one sequence in any case, even where memory looks short. */
+	s->seq_room = K_MAX(s->seq_room, one);
+	s->room = K_MAX(s->room, s->seq_room);
+	return 0;
 }
 
 /* The file's or folder's name without what says that it is a model. */
@@ -172,8 +171,9 @@ int k_server_init(struct k_server *s, struct k_model *m, const char *path, const
 	k_model_digest(m, digest);
 	k_hex(hex, digest);
 	snprintf(s->fingerprint, sizeof(s->fingerprint), "kserve-%.64s-%.8s", K_DESCRIBE, hex);
-	sizes(s, o);
-	int rc = chat(s, o->layout, err);
+	int rc = sizes(s, o, err);
+	if (!rc)
+		rc = chat(s, o->layout, err);
 	if (!rc && s->kimi && s->tok)
 		rc = k_replay_new(&s->replay, s->tok, REPLAY_BYTES, err);
 	if (!rc && s->tok)

@@ -24,6 +24,9 @@ struct k_server_opts {
 	uint64_t max_memory;
 	enum k_reasoning_field reasoning;
 	bool enforce;
+	const char *state_dir;          /* NULL: states are not kept on disk */
+	int64_t max_queue;              /* 0: chosen */
+	bool deterministic;
 };
 
 struct k_server {
@@ -39,6 +42,11 @@ struct k_server {
 	int64_t created;                /* seconds since 1970 */
 	int64_t n_ctx;                  /* tokens a sequence may have */
 	int n_slots, n_batch;           /* sequences at once; tokens a step */
+	uint64_t room;                  /* bytes for sequences and the prefix cache together */
+	uint64_t seq_room;              /* what sequences may promise themselves of it */
+	int max_queue;                  /* requests that wait */
+	bool deterministic;             /* prompts are cut, and reused, at multiples of K_PAGE only */
+	const char *state_dir;          /* NULL: none */
 	double temperature, top_p;      /* where a request says nothing */
 	double instant;                 /* temperature of an answer without thinking, of a model that can think */
 	int64_t top_k;
@@ -53,6 +61,8 @@ struct k_server {
 int k_server_init(struct k_server *s, struct k_model *m, const char *path, const struct k_server_opts *o, struct k_log *log,
 	struct k_err *err) K_MUST_USE;
 void k_server_fini(struct k_server *s);
+/* Bytes that a sequence of so many tokens may come to need: pages, states, marks on their way to the prefix cache. */
+uint64_t k_server_need(const struct k_server *s, int64_t tokens);
 
 /* What is wrong with a request, in the words of the API. */
 struct k_fault {

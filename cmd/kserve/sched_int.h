@@ -1,0 +1,107 @@
+/* sched_int.h: what the parts of the scheduler share.
+ *
+ *   sched.c         queue, steps, the thread
+ *   sched_slot.c    who gets a slot; what prompts have in common with what was computed before; memory
+ *   sched_stats.c   what is told */
+#ifndef K_SCHED_INT_H
+#define K_SCHED_INT_H
+
+#include <pthread.h>
+
+#include "libcore/prefix.h"
+#include "cmd/kserve/gen.h"
+#include "cmd/kserve/sched.h"
+#include "cmd/kserve/store.h"
+
+struct job;
+struct task {
+	struct job *job;
+	struct k_gen *gen;
+	int prompt, copy;               /* the copy-th choice of this prompt */
+	struct slot *slot;              /* NULL: waits */
+	int64_t n_done;                 /* tokens of the prompt in the sequence */
+	int64_t mark_at;                /* a mark is wanted when that many are done; 0: none */
+	bool firm;                      /* it is where many conversations part */
+	uint64_t reserved;              /* bytes that were promised */
+	bool generates, over;
+	uint64_t planned;               /* when it had its last part of a step */
+	int32_t next;                   /* the token to compute */
+	int64_t n_decoded;
+	uint64_t t_token;               /* when the last token came, 0: none yet */
+};
+struct job {
+	uint64_t ticket;
+	struct client *client;
+	struct k_request *rq;
+	struct k_reply *reply;
+	struct task *tasks;
+	int n_tasks, n_over;
+	bool cancelled, admitted, failed;
+	uint64_t t_arrived, t_admitted; /* ns */
+	struct job *next;
+};
+/* Who asks. Those that have requests are in a list; all is guarded by the lock but the turns, which are the engine's. */
+struct client {
+	uint64_t id;
+	int n_jobs, n_waiting;
+	uint64_t admitted, fed;         /* when it was its turn to get a slot; a part of the step */
+	struct client *next;
+};
+struct slot { struct k_seq *seq; struct task *task; struct k_slot_stats shown; };
+
+struct k_sched {
+	const struct k_server *s;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct job *arrived, **arrived_end;
+	uint64_t last_ticket;
+	uint64_t *cancelled;            /* tickets */
+	int n_cancelled, cap_cancelled;
+	int n_jobs, n_waiting;
+	int64_t waiting_tokens;         /* of the prompts that wait */
+	struct client *clients;
+	double pace;                    /* seconds between ends of requests of late, 0: unknown */
+	bool draining, aborting, closing, poked;
+	struct k_err failed;            /* code 0: all is well */
+	struct k_sched_stats shown;
+	struct k_slot_stats *slots_shown;
+
+	/* the engine's own */
+	struct job *jobs, **jobs_end;   /* in order of arrival */
+	struct slot *slots;
+	struct k_run *runs;
+	struct task **rows;             /* the task of each run */
+	float *logits;
+	void *scratch;
+	uint64_t clock, t_ended;
+	uint64_t reserved;              /* bytes promised to tasks with a slot */
+	struct k_prefix *prefix;
+	struct k_store *store;          /* NULL: no --state-dir */
+	struct k_sched_stats stats;
+};
+
+/* sched_stats.c */
+void k_count_init(struct k_sched_stats *s);
+void k_count_job(struct k_sched *c, const struct job *j);
+void k_count_token(struct k_sched *c, struct task *t);
+/* Puts what others may ask for where they find it. */
+void k_count_show(struct k_sched *c);
+
+/* sched_slot.c */
+int k_slots_open(struct k_sched *c, struct k_err *err) K_MUST_USE;
+/* Saves what is not on disk yet, frees all. */
+void k_slots_close(struct k_sched *c);
+/* Slots for those that wait, client by client. A job that fails here is handed to fail. */
+void k_slots_admit(struct k_sched *c, void (*fail)(struct k_sched *, struct job *, const struct k_err *));
+/* What t computed stays behind in the prefix cache, and its slot is free. */
+void k_slots_release(struct k_sched *c, struct task *t);
+/* t has reached mark_at. */
+void k_slots_mark(struct k_sched *c, struct task *t);
+/* o goes on from a copy of t's sequence. false: there is no slot, or no memory; it has to wait. */
+bool k_slots_fork(struct k_sched *c, struct task *t, struct task *o);
+void k_slots_drop_seq(struct slot *sl);
+/* Hands a conversation that is not on disk yet to the store, now and then. true: more wait. */
+bool k_slots_save(struct k_sched *c, bool idle);
+
+#endif

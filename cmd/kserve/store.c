@@ -1,0 +1,404 @@
+/* store.c: states on disk, see store.h.
+ *
+ *   DIR/<16 hex digits>.kseq      one conversation: a sequence as libcore/seq_save.c writes it, its tag the cache salt; written under
+ *                                 a temporary name, synced, renamed
+ *   DIR/<...>.kseq.refused        one that was wrong: for a look, removed at the next start
+ *
+ * A file is believed twice: its head when it enters the list (model, way of computing, digest over the tokens), all of it (digest over
+ * everything) before it is used. What fails either is set aside, and the prompt is computed.
+ *
+ *   engine: k_store_save -> queue -> writer's thread -> file -> list -> oldest files removed until the rest fits
+ *   engine: k_store_find <- list
+ *
+ * The lock guards queue and list; files are read and written without it. */
+#include "libcore/base.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "libcore/io.h"
+#include "libcore/log.h"
+#include "cmd/kserve/store.h"
+
+#define MOST_BYTES (UINT64_C(16) << 30)
+#define MOST_WAITING 8                  /* sequences that wait to be written hold memory */
+
+struct entry { uint64_t id, bytes, used; struct k_seq_head head; struct entry *next; };
+struct save { struct k_seq *seq; uint64_t salt, id; struct save *next; };
+
+struct k_store {
+	const struct k_server *s;
+	const char *dir;
+	uint64_t limit;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct entry *entries;
+	struct save *first, **last;
+	int n_waiting;                  /* with the one that is being written */
+	bool closing, started;
+	uint64_t clock;
+	struct k_store_stats stats;
+};
+
+static void path_of(const struct k_store *st, uint64_t id, char *out, size_t n)
+{
+	snprintf(out, n, "%s/%016" PRIx64 ".kseq", st->dir, id);
+}
+
+static void free_entry(struct entry *e)
+{
+	k_free(e->head.ids);
+	k_free(e);
+}
+
+/* The entry of that name leaves the list; NULL: there is none. Lock held. */
+static struct entry *take_entry(struct k_store *st, uint64_t id)
+{
+	for (struct entry **p = &st->entries; *p; p = &(*p)->next) {
+		struct entry *e = *p;
+		if (e->id != id)
+			continue;
+		*p = e->next;
+		return e;
+	}
+	return NULL;
+}
+
+static void set_aside(struct k_store *st, const char *path, const struct k_err *why)
+{
+	char to[4200];
+	snprintf(to, sizeof(to), "%s.refused", path);
+	k_logf(st->s->log, K_LOG_WARN, "state refused, it will be computed again: %s", why->msg);
+	if (rename(path, to))
+		unlink(path);
+	st->stats.refused++;
+}
+
+/* --- the list ------------------------------------------------------------------------------------------------------------------ */
+
+static void trim(struct k_store *st)
+{
+	for (;;) {
+		uint64_t sum = 0;
+		struct entry *old = NULL;
+		pthread_mutex_lock(&st->lock);
+		for (struct entry *e = st->entries; e; e = e->next) {
+			sum += e->bytes;
+			if (!old || e->used < old->used)
+				old = e;
+		}
+		bool over = sum > st->limit && st->entries->next;
+		if (over)
+			old = take_entry(st, old->id);
+		pthread_mutex_unlock(&st->lock);
+		if (!over)
+			return;
+		char path[4200];
+		path_of(st, old->id, path, sizeof(path));
+		unlink(path);
+		free_entry(old);
+	}
+}
+
+/* Reads the head of a file into the list, in place of an entry of that name. */
+static int list_file(struct k_store *st, uint64_t id, const char *path, struct k_err *err)
+{
+	struct k_source *src;
+	struct stat info;
+	struct entry *e = k_calloc(1, sizeof(*e)), *old;
+	int rc = e ? k_source_open(&src, path, err) : k_err_nomem(err, sizeof(*e), "the list of states");
+	if (!rc) {
+		rc = k_seq_peek(&e->head, st->s->model, src, err);
+		k_source_close(src);
+	}
+	if (rc) {
+		k_free(e);
+		return rc;
+	}
+	e->id = id;
+	if (stat(path, &info) == 0) {
+		e->bytes = (uint64_t)info.st_size;
+		e->used = (uint64_t)info.st_mtim.tv_sec * 1000 + (uint64_t)info.st_mtim.tv_nsec / 1000000;
+	}
+	pthread_mutex_lock(&st->lock);
+	old = take_entry(st, id);
+	st->clock = K_MAX(st->clock, e->used);
+	e->next = st->entries;
+	st->entries = e;
+	pthread_mutex_unlock(&st->lock);
+	if (old)
+		free_entry(old);
+	return 0;
+}
+
+/* A name of ours: 16 hex digits and the ending; what follows is *rest. */
+static bool own_name(const char *name, uint64_t *id, const char **rest)
+{
+	*id = 0;
+	for (int i = 0; i < 16; i++) {
+		const char *digit = name[i] ? strchr("0123456789abcdef", name[i]) : NULL;
+		if (!digit)
+			return false;
+		*id = *id << 4 | (uint64_t)(digit - "0123456789abcdef");
+	}
+	*rest = name + 21;
+	return !strncmp(name + 16, ".kseq", 5);
+}
+
+static int scan(struct k_store *st, struct k_err *err)
+{
+	DIR *d = opendir(st->dir);
+	struct dirent *e;
+	if (!d)
+		return k_err_set(err, K_EIO, "--state-dir '%s': %s", st->dir, strerror(errno));
+	while ((e = readdir(d))) {
+		char path[4200];
+		const char *rest;
+		uint64_t id;
+		struct k_err why = { 0 };
+		snprintf(path, sizeof(path), "%s/%s", st->dir, e->d_name);
+		if (!own_name(e->d_name, &id, &rest))
+			continue;
+		if (*rest)
+			unlink(path);           /* refused, or never finished */
+		else if (list_file(st, id, path, &why))
+			set_aside(st, path, &why);
+	}
+	closedir(d);
+	return 0;
+}
+
+/* Tokens of ids[0..n) that a saved sequence can give. */
+static int64_t offers(const struct k_store *st, const struct k_seq_head *h, const int32_t *ids, int64_t n)
+{
+	int64_t same = 0, best = 0;
+	while (same < h->n && same < n - 1 && h->ids[same] == ids[same])
+		same++;
+	if (!st->s->hybrid)
+		return same;
+	for (int i = 0; i < h->n_mark; i++)
+		if (h->mark[i] <= same)
+			best = h->mark[i];
+	return best;
+}
+
+/* --- reading ------------------------------------------------------------------------------------------------------------------- */
+
+static bool find_best(struct k_store *st, uint64_t salt, const int32_t *ids, int64_t n, int64_t have, uint64_t *id)
+{
+	bool found = false;
+	pthread_mutex_lock(&st->lock);
+	for (struct entry *e = st->entries; e; e = e->next) {
+		int64_t more = e->head.tag == salt ? offers(st, &e->head, ids, n) : 0;
+		if (more <= have)
+			continue;
+		have = more;
+		*id = e->id;
+		found = true;
+	}
+	for (struct entry *e = st->entries; found && e; e = e->next)
+		if (e->id == *id)
+			e->used = ++st->clock;
+	pthread_mutex_unlock(&st->lock);
+	return found;
+}
+
+/* The tokens are those that the list knows: a file may have been exchanged since. */
+static bool as_listed(struct k_store *st, uint64_t id, uint64_t tag, const struct k_seq *s)
+{
+	bool same = false;
+	pthread_mutex_lock(&st->lock);
+	for (struct entry *e = st->entries; e; e = e->next)
+		if (e->id == id)
+			same = e->head.tag == tag && e->head.n == k_seq_len(s) &&
+				!memcmp(e->head.ids, k_seq_ids(s), (size_t)e->head.n * sizeof(int32_t));
+	pthread_mutex_unlock(&st->lock);
+	return same;
+}
+
+static int load(struct k_store *st, uint64_t id, const char *path, struct k_seq **seq, struct k_err *err)
+{
+	struct k_source *src;
+	uint64_t tag;
+	int rc = k_source_open(&src, path, err);
+	*seq = NULL;
+	if (rc)
+		return rc;
+	rc = k_seq_load(seq, st->s->model, src, &tag, err);
+	k_source_close(src);
+	if (rc || as_listed(st, id, tag, *seq))
+		return rc;
+	k_seq_free(*seq);
+	*seq = NULL;
+	return k_err_set(err, K_ECHECK, "'%s' holds other tokens than it did", path);
+}
+
+void k_store_find(struct k_store *st, uint64_t salt, const int32_t *ids, int64_t n, int64_t have, struct k_seq **seq, uint64_t *id)
+{
+	*seq = NULL;
+	while (find_best(st, salt, ids, n, have, id)) {
+		char path[4200];
+		struct k_err err = { 0 };
+		path_of(st, *id, path, sizeof(path));
+		if (!load(st, *id, path, seq, &err)) {
+			st->stats.read++;
+			return;
+		}
+		if (err.code == K_ENOMEM)
+			return;
+		set_aside(st, path, &err);
+		pthread_mutex_lock(&st->lock);
+		struct entry *e = take_entry(st, *id);
+		pthread_mutex_unlock(&st->lock);
+		if (e)
+			free_entry(e);
+	}
+}
+
+/* --- writing ------------------------------------------------------------------------------------------------------------------- */
+
+static int write_file(struct k_store *st, const struct save *w, const char *path, struct k_err *err)
+{
+	struct k_sink *sink;
+	int rc = k_sink_open(&sink, path, err);
+	if (rc)
+		return rc;
+	rc = k_seq_save(w->seq, w->salt, sink, err);
+	if (!rc)
+		rc = k_sink_commit(sink, err);
+	k_sink_close(sink);
+	return rc ? rc : list_file(st, w->id, path, err);
+}
+
+static void write_one(struct k_store *st, struct save *w)
+{
+	char path[4200];
+	struct k_err err = { 0 };
+	path_of(st, w->id, path, sizeof(path));
+	if (write_file(st, w, path, &err)) {
+		k_logf(st->s->log, K_LOG_WARN, "state not saved: %s", err.msg);
+		return;
+	}
+	k_logf(st->s->log, K_LOG_DEBUG, "state saved: '%s', %" PRId64 " tokens", path, k_seq_len(w->seq));
+	__atomic_add_fetch(&st->stats.written, 1, __ATOMIC_RELAXED);
+	trim(st);
+}
+
+static void *writer(void *arg)
+{
+	struct k_store *st = arg;
+	pthread_mutex_lock(&st->lock);
+	for (;;) {
+		struct save *w = st->first;
+		if (!w && st->closing)
+			break;
+		if (!w) {
+			pthread_cond_wait(&st->wake, &st->lock);
+			continue;
+		}
+		st->first = w->next;
+		if (!st->first)
+			st->last = &st->first;
+		pthread_mutex_unlock(&st->lock);
+		write_one(st, w);
+		k_seq_free(w->seq);
+		k_free(w);
+		pthread_mutex_lock(&st->lock);
+		st->n_waiting--;
+	}
+	pthread_mutex_unlock(&st->lock);
+	return NULL;
+}
+
+bool k_store_busy(struct k_store *st)
+{
+	pthread_mutex_lock(&st->lock);
+	bool busy = st->n_waiting > 0;
+	pthread_mutex_unlock(&st->lock);
+	return busy;
+}
+
+void k_store_save(struct k_store *st, struct k_seq *seq, uint64_t salt, uint64_t id)
+{
+	struct save *w = k_calloc(1, sizeof(*w));
+	pthread_mutex_lock(&st->lock);
+	bool room = w && st->n_waiting < MOST_WAITING;
+	if (room) {
+		*w = (struct save){ seq, salt, id, NULL };
+		*st->last = w;
+		st->last = &w->next;
+		st->n_waiting++;
+		pthread_cond_signal(&st->wake);
+	}
+	pthread_mutex_unlock(&st->lock);
+	if (room)
+		return;
+	k_logf(st->s->log, K_LOG_WARN, "a state is lost: more come than can be written");
+	k_seq_free(seq);
+	k_free(w);
+}
+
+void k_store_stats(struct k_store *st, struct k_store_stats *out)
+{
+	*out = st->stats;
+	out->written = __atomic_load_n(&st->stats.written, __ATOMIC_RELAXED);
+}
+
+/* --- life ---------------------------------------------------------------------------------------------------------------------- */
+
+int k_store_open(struct k_store **out, const struct k_server *s, struct k_err *err)
+{
+	struct k_store *st = k_calloc(1, sizeof(*st));
+	if (!st)
+		return k_err_nomem(err, sizeof(*st), "the states");
+	st->s = s;
+	st->dir = s->state_dir;
+	st->last = &st->first;
+	pthread_mutex_init(&st->lock, NULL);
+	pthread_cond_init(&st->wake, NULL);
+	int rc = 0;
+	if (strlen(st->dir) > 4000)
+		rc = k_err_set(err, K_EUSAGE, "--state-dir: the name is too long");
+	else if (mkdir(st->dir, 0700) && errno != EEXIST)
+		rc = k_err_set(err, K_EIO, "--state-dir '%s': %s", st->dir, strerror(errno));
+	if (!rc)
+		rc = scan(st, err);
+	if (!rc) {
+		st->limit = K_MIN(MOST_BYTES, k_disk_free(st->dir) / 2);
+		st->started = pthread_create(&st->thread, NULL, writer, st) == 0;
+		if (!st->started)
+			rc = k_err_set(err, K_ENOMEM, "no thread for the states");
+	}
+	if (rc) {
+		k_store_close(st);
+		return rc;
+	}
+	*out = st;
+	return 0;
+}
+
+void k_store_close(struct k_store *st)
+{
+	if (!st)
+		return;
+	pthread_mutex_lock(&st->lock);
+	st->closing = true;
+	pthread_cond_signal(&st->wake);
+	pthread_mutex_unlock(&st->lock);
+	if (st->started)
+		pthread_join(st->thread, NULL);
+	while (st->entries) {
+		struct entry *e = st->entries;
+		st->entries = e->next;
+		free_entry(e);
+	}
+	pthread_cond_destroy(&st->wake);
+	pthread_mutex_destroy(&st->lock);
+	k_free(st);
+}
