@@ -244,6 +244,15 @@ static int new_call(struct conn *conn, const struct k_dialect *d, struct call **
 	return 0;
 }
 
+/* Whose turn a request takes: the key's, else the address's. */
+static uint64_t who(const struct conn *conn)
+{
+	uint64_t h = UINT64_C(14695981039346656037);
+	for (const char *p = *conn->x.label ? conn->x.label : conn->address; *p; p++)
+		h = (h ^ (unsigned char)*p) * UINT64_C(1099511628211);
+	return h;
+}
+
 int k_call_begin(struct conn *conn, struct k_json *body, struct k_fault *f)
 {
 	const struct k_dialect *d = conn->route->dialect;
@@ -257,6 +266,7 @@ int k_call_begin(struct conn *conn, struct k_json *body, struct k_fault *f)
 	}
 	c->stream = rq->stream;
 	snprintf(rq->trace, sizeof(rq->trace), "%s", conn->x.id);
+	rq->client = who(conn);
 	if (k_sched_submit(conn->h->sched, rq, &c->out, &c->ticket, f)) {
 		free_call(c);
 		return -1;
