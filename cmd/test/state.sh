@@ -1,0 +1,15 @@
+#!/bin/bash
+# state.sh: --state-dir: what was computed is there after a restart and after a crash; a state that is wrong in any way is refused, said
+# and computed again, with the same answer; what the prefix cache holds, batch mates and threads do not change a byte.
+# What is asked over a connection stands in state_client.py.
+. "$(dirname "$0")/lib.sh"
+here=$(dirname "$0") nano=testdata/nano
+command -v python3 > /dev/null || { echo "skipped: no python3"; exit 77; }
+kconvert $nano -o "$T/nano.kmf" && kquant -q -t i4g32 $nano -o "$T/int4.kmf" || { fail setup "nano does not convert"; finish; }
+while read -r line; do
+	case $line in
+	"ok "*) ok "${line#ok }" ;;
+	*) fail state "$line" ;;
+	esac
+done < <(python3 "$here/state_client.py" "$T" 2>&1)
+finish

@@ -1,0 +1,236 @@
+"""state_client.py FOLDER: starts servers on FOLDER/nano.kmf and asks them; prints "ok NAME" for what holds, else what is wrong."""
+import glob, http.client, json, os, random, shutil, signal, subprocess, sys, threading, time, traceback
+
+T = sys.argv[1]
+loop = json.load(open('testdata/nano/eval/toolloop.json'))
+SYSTEM = 'You are a careful helper. ' * 30
+
+
+class Server:
+    def __init__(self, *args, model='nano.kmf'):
+        self.port_file, self.err = f'{T}/port', f'{T}/err'
+        if os.path.exists(self.port_file):
+            os.remove(self.port_file)
+        self.p = subprocess.Popen(['kserve', '--listen', '127.0.0.1:0', '--port-file', self.port_file, '--act', 'f32', '--ctx', '32768', '-v',
+                                   *args, f'{T}/{model}'], stderr=open(self.err, 'w'))
+        while not (os.path.exists(self.port_file) and open(self.port_file).read().strip()):
+            assert self.p.poll() is None, open(self.err).read()[-300:]
+            time.sleep(0.02)
+        self.port = int(open(self.port_file).read())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *a):
+        self.end(signal.SIGTERM)
+        assert a[0] or self.p.returncode == 0, (self.p.returncode, self.log()[-300:])
+
+    def end(self, how):
+        self.p.send_signal(how)
+        self.p.wait(60)
+
+    def log(self):
+        return open(self.err).read()
+
+    def post(self, path, body, timeout=120):
+        c = http.client.HTTPConnection('127.0.0.1', self.port, timeout=timeout)
+        c.request('POST', path, json.dumps(body), {'Content-Type': 'application/json'})
+        r = c.getresponse()
+        data = json.loads(r.read())
+        c.close()
+        return r.status, data, r.headers
+
+    def ask(self, messages, **more):
+        status, r, _ = self.post('/v1/chat/completions', {'messages': messages, 'temperature': 0, 'max_tokens': 12, **more})
+        assert status == 200, r
+        return r['choices'][0]['message'], r['usage']['prompt_tokens'], r['usage']['prompt_tokens_details']['cached_tokens']
+
+
+def text(prompt, **more):
+    return {'prompt': prompt, 'temperature': 0, 'max_tokens': 8, **more}
+
+
+def user(s):
+    return {'role': 'user', 'content': s}
+
+
+def states(folder):
+    return sorted(glob.glob(f'{folder}/*.kseq'))
+
+
+def cached_tokens_are_true():
+    with Server() as s:
+        ids = [(i * 37) % 3000 + 20 for i in range(77)]
+        seen = []
+        for p in (ids, ids, ids[:60] + [7, 8, 9], ids + [5] * 10):
+            status, r, _ = s.post('/v1/completions', text(p))
+            assert status == 200, r
+            seen.append(r['usage']['prompt_tokens_details']['cached_tokens'])
+        assert seen[:2] == [0, 76], seen
+        assert seen[3] >= 76, seen
+        hello = [{'role': 'system', 'content': SYSTEM}, user('Hello')]
+        first, n, cached = s.ask(hello)
+        assert cached == 0
+        again, n, cached = s.ask(hello)
+        assert again == first and cached == n - 1, (n, cached)
+        other, n, cached = s.ask([hello[0], user('Define wisdom.')])
+        assert cached > 0.8 * n, (n, cached)
+        for more in ({'cache_prompt': False}, {'cache_salt': 'a'}):
+            got, n, cached = s.ask(hello, **more)
+            assert got == first and cached == 0, (more, cached)
+        got, n, cached = s.ask(hello, cache_salt='a')
+        assert got == first and cached == n - 1, (n, cached)
+        got, n, cached = s.ask(hello, cache_salt='b')
+        assert cached == 0
+        status, r, _ = s.post('/v1/completions', text(ids, echo=True, logprobs=2))
+        assert status == 200 and r['usage']['prompt_tokens_details']['cached_tokens'] == 0, r
+
+
+def cache_does_not_change_an_answer():
+    """Logprobs too: cold, warm at every length, in company, with other threads, on a fixed grid."""
+    ids = [(i * 53) % 3000 + 20 for i in range(400)]
+    cuts = (17, 63, 64, 65, 127, 128, 129, 200, 256, 399, 400)
+    def answers(s, warm, company):
+        out = []
+        threads = [threading.Thread(target=s.post, args=('/v1/completions', text(ids[i:i + 90], max_tokens=40))) for i in range(company)]
+        for t in threads:
+            t.start()
+        for n in cuts if warm else cuts[::-1]:
+            status, r, _ = s.post('/v1/completions', text(ids[:n], logprobs=3, cache_prompt=warm))
+            assert status == 200, r
+            out.append((n, json.dumps(r['choices'][0])))
+        for t in threads:
+            t.join()
+        return dict(out)
+    seen = []
+    for args in (('-j', '1'), ('-j', '2'), ('-j', '2', '--deterministic', '--batch', '96')):
+        with Server(*args) as s:
+            seen += [answers(s, False, 0), answers(s, True, 0), answers(s, True, 5)]
+            if '--deterministic' in args:
+                _, r, _ = s.post('/v1/completions', text(ids[:300]))
+                assert r['usage']['prompt_tokens_details']['cached_tokens'] % 64 == 0, r['usage']
+    assert all(a == seen[0] for a in seen), [n for a in seen for n in a if a[n] != seen[0][n]]
+
+
+def tool_loop_with_a_restart_and_a_crash():
+    folder = f'{T}/loop'
+    messages, cached, steps = [user(loop['user'])], [], loop['steps'][:60]
+    s = Server('--state-dir', folder)
+    for i, step in enumerate(steps):
+        if i == 30:
+            s.end(signal.SIGTERM)
+            assert s.p.returncode == 0 and len(states(folder)) == 1, states(folder)
+            s = Server('--state-dir', folder)
+        if i == 45:
+            time.sleep(2.5)             # an idle server writes what is new
+            s.end(signal.SIGKILL)
+            s = Server('--state-dir', folder)
+        m, n, c = s.ask(messages, tools=loop['tools'], max_tokens=64)
+        assert json.loads(m['tool_calls'][0]['function']['arguments']) == step['args'] and m['tool_calls'][0]['id'] == f'functions.next_page:{i}', (i, m)
+        cached.append(c / n)
+        messages += [{'role': 'assistant', 'content': m.get('content'), 'tool_calls': m['tool_calls']},
+                     {'role': 'tool', 'tool_call_id': m['tool_calls'][0]['id'], 'content': step['result']}]
+    s.end(signal.SIGTERM)
+    assert min(cached[10:]) > 0.7, cached
+
+
+def wrong_states_are_refused():
+    folder, talk = f'{T}/wrong', [{'role': 'system', 'content': SYSTEM}, user('Define wisdom.')]
+    with Server('--state-dir', folder) as s:
+        want, n, _ = s.ask(talk)
+    good, = states(folder)
+    data = open(good, 'rb').read()
+    with Server('--state-dir', folder) as s:
+        got, n, cached = s.ask(talk)
+        assert got == want and cached == n - 1, (cached, n)
+    R = random.Random(4)
+    flips = [9, 40, 130, 143] + [R.randrange(len(data)) for _ in range(6)]
+    tests = [('bit %d' % at, data[:at] + bytes([data[at] ^ 1 << R.randrange(8)]) + data[at + 1:]) for at in flips]
+    tests += [('cut', data[:len(data) // 2]), ('empty', b''), ('foreign', b'hello' * 1000), ('cut at the end', data[:-1])]
+    for name, d in tests:
+        for f in glob.glob(f'{folder}/*'):
+            os.remove(f)
+        open(good, 'wb').write(d)
+        with Server('--state-dir', folder) as s:
+            got, n, cached = s.ask(talk)
+            assert got == want and cached == 0, (name, cached)
+            assert 'state refused' in s.log() and good in s.log(), (name, s.log()[-400:])
+            assert os.path.exists(good + '.refused') and not os.path.exists(good), name
+    for f in glob.glob(f'{folder}/*'):
+        os.remove(f)
+    open(good, 'wb').write(data)
+    with Server('--state-dir', folder, model='int4.kmf') as s:
+        got, n, cached = s.ask(talk)
+        assert cached == 0 and 'another model' in s.log(), s.log()[-400:]
+    for f in glob.glob(f'{folder}/*'):
+        os.remove(f)
+    open(good, 'wb').write(data)
+    with Server('--state-dir', folder, '--act', 'int8') as s:
+        got, n, cached = s.ask(talk)
+        assert cached == 0 and 'another way' in s.log(), s.log()[-400:]
+
+
+def clients_that_go_leave_nothing():
+    """Gone while waiting, while the prompt is computed, while it answers; then a load with random ends, in flat memory."""
+    def rss(s):
+        return int(open(f'/proc/{s.p.pid}/statm').read().split()[1]) * 4096
+    with Server('--slots', '4', '--max-memory', '96M', '--ctx', '4096') as s:
+        def one(i, R):
+            n = R.choice((5, 40, 200))
+            body = json.dumps(text([(i * 7 + k * R.choice((1, 3))) % 3000 + 20 for k in range(n)], max_tokens=R.choice((1, 5, 20)), stream=R.random() < 0.7))
+            c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=100)
+            try:
+                c.request('POST', '/v1/completions', body, {'Content-Type': 'application/json'})
+                if R.random() < 0.6:
+                    time.sleep(R.random() * 0.5)
+                    return
+                r = c.getresponse()
+                assert r.status in (200, 429, 503), r.status
+                r.read()
+            finally:
+                c.close()
+        def many(k, seconds):
+            R, end = random.Random(k), time.time() + seconds
+            i = 0
+            while time.time() < end:
+                one(k * 1000 + i, R)
+                i += 1
+        def load(seconds):
+            threads = [threading.Thread(target=many, args=(k, seconds)) for k in range(100)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+        load(3)
+        before = rss(s)
+        load(6)
+        after = rss(s)
+        assert after < before + (24 << 20), (before >> 20, after >> 20)
+        t = time.time()
+        status, r, _ = s.post('/v1/completions', text([5, 6, 7]))
+        assert status == 200 and time.time() - t < 20, r
+
+
+def too_many_wait():
+    with Server('--slots', '1', '--max-queue', '2') as s:
+        seen = []
+        def one():
+            status, r, h = s.post('/v1/completions', text([9] * 500, max_tokens=200, min_tokens=200))
+            seen.append((status, h.get('Retry-After')))
+        threads = [threading.Thread(target=one) for _ in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert sum(a == 200 for a, _ in seen) >= 2 and all(a == 200 or a in (429, 503) and 1 <= int(b) <= 60 for a, b in seen), seen
+        assert any(a != 200 for a, _ in seen), seen
+
+
+for test in (cached_tokens_are_true, cache_does_not_change_an_answer, tool_loop_with_a_restart_and_a_crash, wrong_states_are_refused,
+             clients_that_go_leave_nothing, too_many_wait):
+    try:
+        test()
+        print('ok', test.__name__, flush=True)
+    except Exception as e:
+        where = traceback.extract_tb(e.__traceback__)[-1]
+        print(f'{test.__name__}, line {where.lineno}: {type(e).__name__} {str(e)[:500]}'.replace('\n', ' '), flush=True)
