@@ -23,7 +23,7 @@ K_VARIANT ?=
 K_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra -ffp-contract=off -fno-strict-aliasing -I. -I$(B)/gen -pthread $(K_VARIANT)
 K_LDFLAGS = -pthread -Wl,--as-needed $(K_VARIANT)
 K_LIBS = -ljansson -lpcre2-8 -lcrypto -larchive -lcurl -lz -lm -ldl
-libs_kserve = -levent_openssl -levent_core -lssl
+libs_kserve = $(if $(libedit),-ledit) -levent_openssl -levent_core -lssl
 
 stems = $(basename $(notdir $(1)))
 
@@ -51,6 +51,8 @@ has_header = $(shell echo '$(hash)include <$(1)>' | $(CC) $(CPPFLAGS) $(CFLAGS) 
 ifneq ($(working),)
 uring := $(call has_header,liburing.h)
 $(if $(uring),,$(info ktools: liburing.h is missing: io_uring is left out))
+libedit := $(call has_header,histedit.h)
+$(if $(libedit),,$(info ktools: histedit.h is missing: kserve --chat has no line editing))
 endif
 K_LIBS += $(if $(uring),-luring)
 
@@ -62,7 +64,8 @@ lib_src := $(filter-out $(if $(uring),,libcore/io_uring.c),$(lib_src))
 tool_src := $(wildcard cmd/k*.c)
 tools := $(call stems,$(tool_src))
 cli_src := $(wildcard cmd/cli.c)
-part_src := $(foreach t,$(tools),$(wildcard cmd/$(t)/*.c))
+parts_of = $(filter-out $(if $(libedit),,cmd/kserve/lines_edit.c),$(wildcard cmd/$(1)/*.c))
+part_src := $(foreach t,$(tools),$(call parts_of,$(t)))
 test_src := $(wildcard */test/*_test.c */*/test/*_test.c libcore/test/ktest.c)
 kcheck_src := $(wildcard kernels/check/*.c)
 fuzz_src := $(wildcard formats/fuzz/*.c)
@@ -88,7 +91,7 @@ update = @mkdir -p $(@D); { $(1); } > $@.new; if cmp -s $@.new $@; then rm -f $@
 defines = $(if $(2),sed -n 's/^const struct k_$(1) k_$(1)_\([A-Za-z0-9_]*\).*/X(\1)/p' $(2),:)
 names = $(if $(strip $(1)),printf 'X(%s)\n' $(1),:)
 gen_names = version.h flags qtypes.list archs.list formats.list evals.list blocks.list backends.list levels.list \
-	layouts.list objects.list ioways.list
+	layouts.list objects.list ioways.list lineways.list
 gen := $(addprefix $(B)/gen/,$(gen_names)) $(foreach w,$(web),$(B)/gen/web/$(notdir $(w)).inc)
 
 describe = $$( { test -e .git && git describe --tags --always --dirty 2>/dev/null; } || cat .version 2>/dev/null || echo $(release))
@@ -115,6 +118,8 @@ $(B)/gen/backends.list: FORCE
 # Best first.
 $(B)/gen/ioways.list: FORCE
 	$(call update,$(call names,$(if $(uring),uring) threads))
+$(B)/gen/lineways.list: FORCE
+	$(call update,$(call names,$(if $(libedit),edit)))
 # Levels, lowest first: X(name) and XL(name, "features it needs"); define whichever is wanted.
 $(B)/gen/levels.list: FORCE
 	$(call update,echo '#ifdef X'; $(call names,$(levels)); echo '#endif'; echo '#ifdef XL'; \
@@ -147,7 +152,7 @@ $(B)/libcore.a: $(call obj,$(lib_src)) $(B)/gen/objects.list
 
 link = $(call say,LD,$@) $(CC) $(K_LDFLAGS) $(CFLAGS) $(LDFLAGS) -o $@
 define tool_rule
-$(B)/bin/$(1): $(call obj,cmd/$(1).c $(cli_src) $(wildcard cmd/$(1)/*.c)) $(B)/libcore.a
+$(B)/bin/$(1): $(call obj,cmd/$(1).c $(cli_src) $(call parts_of,$(1))) $(B)/libcore.a
 	@mkdir -p $$(@D)
 	$$(link) $$^ $$(libs_$(1)) $$(K_LIBS)
 endef

@@ -1,5 +1,5 @@
-/* kserve.c: serves a model over HTTP, or as JSON lines. Loads the model, starts the engine, hands both to kserve/http.c or
- * kserve/stdio.c. */
+/* kserve.c: serves a model over HTTP, as JSON lines, or in the terminal. Loads the model, starts the engine, hands both to kserve/http.c,
+ * kserve/stdio.c or kserve/terminal.c. */
 #include "libcore/base.h"
 
 #include <inttypes.h>
@@ -10,13 +10,14 @@
 #include "cmd/cli.h"
 #include "cmd/kserve/http.h"
 #include "cmd/kserve/stdio.h"
+#include "cmd/kserve/terminal.h"
 
 struct args {
 	struct k_common common;
 	const char *listen, *port_file, *layout, *name, *key_file, *cert, *tls_key, *cors, *access, *state_dir;
 	int64_t ctx, slots, batch, max_queue, drain, timeout, max_conns;
 	uint64_t max_body;
-	bool enforce, no_enforce, stdio, check, deterministic, web, no_web, insecure, slots_route;
+	bool enforce, no_enforce, stdio, talk, check, deterministic, web, no_web, insecure, slots_route;
 	int reasoning;                  /* enum k_reasoning_field */
 };
 
@@ -25,6 +26,7 @@ static const struct k_opt opts[] = {
 		"where to listen: ADDR:PORT (port 0 picks one), unix:PATH or fd:N"),
 	K_OPT_STR(0, "port-file", struct args, port_file, "FILE", NULL, "write the port into FILE once connections are accepted"),
 	K_OPT_FLAG(0, "stdio", struct args, stdio, "requests as JSON lines on standard input, answers on standard output, in order"),
+	K_OPT_FLAG(0, "chat", struct args, talk, "a conversation in the terminal, or a message a line from a pipe; /help lists its commands"),
 	K_OPT_STR(0, "chat-layout", struct args, layout, "NAME", NULL,
 		"how turns are written, instead of what the model's template says: k2_instruct, k2_thinking, k25, kimi_linear, smollm2, chatml"),
 	K_OPT_STR(0, "name", struct args, name, "NAME", NULL, "served model name; default: the model's own"),
@@ -134,7 +136,7 @@ static int serve(struct k_model *m, struct k_device *dev, const struct args *a, 
 	say_what(&s, dev, ctx);
 	rc = k_sched_open(&sched, &s, err);
 	if (!rc)
-		rc = a->stdio ? k_stdio_run(&s, sched, ctx, err) : k_http_run(&s, sched, &ho, ctx, err);
+		rc = a->talk ? k_terminal_run(&s, sched, ctx, err) : a->stdio ? k_stdio_run(&s, sched, ctx, err) : k_http_run(&s, sched, &ho, ctx, err);
 	k_sched_close(sched);
 	k_server_fini(&s);
 	return rc;
@@ -149,8 +151,10 @@ static int run(struct k_ctx *given, void *p, int n_operands, char **operands, st
 	struct k_device *dev = NULL;
 	struct k_model *m = NULL;
 	int rc = check_args(a, err);
-	if (!rc && a->stdio && !n_operands)
-		rc = k_err_set(err, K_EUSAGE, "--stdio reads requests from standard input, so the model must be named");
+	if (!rc && (a->stdio || a->talk) && !n_operands)
+		rc = k_err_set(err, K_EUSAGE, "--%s reads standard input, so the model must be named", a->stdio ? "stdio" : "chat");
+	if (!rc && a->stdio && a->talk)
+		rc = k_err_set(err, K_EUSAGE, "--stdio and --chat both read standard input: choose one");
 	if (!rc)
 		rc = k_cli_model(n_operands, operands, &path, err);
 	if (rc)
@@ -177,6 +181,7 @@ static const char *const examples[] = {
 	"kserve --listen 127.0.0.1:0 --port-file port model.kmf",
 	"kserve --listen unix:/run/kserve.sock --name kimi model.kmf",
 	"kserve --listen 0.0.0.0:8443 --api-key-file keys --tls-cert chain.pem --tls-key key.pem --access-log access.jsonl model.kmf",
+	"kserve --chat model.kmf",
 	"kserve --stdio model.kmf < requests.jsonl > out.jsonl",
 	NULL
 };

@@ -1,7 +1,7 @@
 #!/bin/sh
 # deps.sh: installs what the build and its tests need, where that is possible; says it otherwise. Called by make deps.
 packages='gcc make libc6-dev libjansson-dev libpcre2-dev libssl-dev libarchive-dev zlib1g-dev libevent-dev libcurl4-openssl-dev
-	liburing-dev python3 python3-venv curl jq'
+	liburing-dev libedit-dev python3 python3-venv curl jq'
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
 	# Not a Debian system: the compiler itself is the test.
@@ -32,7 +32,7 @@ else
 	echo "ktools: these packages are missing and this user may not install them: apt-get install$missing" >&2
 	# What only the tests want, and what a build may lack, is no reason to stop it.
 	for p in $missing; do
-		case $p in liburing-dev) ;; gcc|make|*-dev) exit 1 ;; esac
+		case $p in liburing-dev|libedit-dev) ;; gcc|make|*-dev) exit 1 ;; esac
 	done
 	exit 0
 fi

@@ -35,6 +35,7 @@ zlib libcore/gz.c
 archive formats/archive.c
 event2/ cmd/kserve/net.c
 liburing libcore/io_uring.c
+histedit cmd/kserve/lines_edit.c
 curl/ evals/client.c
 END
 
