@@ -50,7 +50,7 @@ void k_schema_why(struct k_compiler *c, const char *path, const char *text)
 int k_schema_unsupported(struct k_compiler *c, const char *path, const char *keyword, const char *why)
 {
 	if (!(c->flags & K_SCHEMA_LAX))
-		return k_err_set(c->err, K_EUNSUP, "%s.%s%s%s is not supported", path, keyword, why ? ": " : "", why ? why : "");
+		return k_err_set(c->err, K_EUNSUP, "%s.%s is not supported%s%s", path, keyword, why ? ": " : "", why ? why : "");
 	if (c->ignored && c->ignored->len < 400)
 		k_buf_printf(c->ignored, "%s%s.%s", c->ignored->len ? ", " : "", path, keyword);
 	return 0;
@@ -556,6 +556,12 @@ static int object_node(struct k_compiler *c, const struct k_conj *x, const struc
 	}
 	if (!rc)
 		rc = add_extras(c, x, &o, *out);
+	/* Names that are not declared may come twice. */
+	int64_t sure = rc ? 0 : (int64_t)o.n + 1;
+	if (!rc && c->g->nodes[*out].n_extras && f->min_props > sure) {
+		rc = k_schema_unsupported(c, f->path, "minProperties", "more than one member that is not declared");
+		c->g->nodes[*out].min = sure;
+	}
 	for (uint32_t i = 0; i < o.n_regexes; i++)
 		k_pattern_free(patterns[i]);
 	k_map_fini(&o.by_name);

@@ -1,0 +1,249 @@
+/* schema_test.c: what a schema's grammar takes and what not, values of small sets in full, refusals by name, hostile schemas, and
+ * masks against byte-wise matching. */
+#include "libcore/base.h"
+#include "libcore/schema.h"
+#include "libcore/test.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+static int compile(struct k_grammar **g, const char *text, int flags, struct k_err *err)
+{
+	struct k_json *j = NULL;
+	*g = NULL;
+	int rc = k_json_parse(&j, text, strlen(text), K_JSON_LAST_WINS, "schema", err);
+	if (!rc)
+		rc = k_schema_compile(g, j, "schema", flags, NULL, err);
+	k_json_free(j);
+	return rc;
+}
+
+static bool takes(const char *schema, const char *text)
+{
+	struct k_grammar *g;
+	struct k_matcher *m;
+	struct k_err err = { 0 };
+	K_CHECK_MSG(!compile(&g, schema, 0, &err), "%s: %s", schema, err.msg);
+	K_CHECK_OK(k_matcher_new(&m, g, NULL, &err));
+	bool yes = k_matcher_put_bytes(m, text, strlen(text)) && k_matcher_done(m);
+	k_matcher_free(m);
+	k_grammar_free(g);
+	return yes;
+}
+
+/* NULL-terminated: what is taken, then what is not. */
+struct row { const char *schema, *yes[8], *no[8]; };
+
+K_TEST(schema_takes_what_is_valid)
+{
+	static const struct row rows[] = {
+		{ "{\"type\":\"integer\",\"minimum\":-3,\"exclusiveMaximum\":12}", { "-3", "-1", "0", "9", "11" }, { "-4", "12", "-0", "01", "1.0", "" } },
+		{ "{\"type\":\"integer\",\"multipleOf\":7,\"minimum\":10}", { "14", "700", "777" }, { "7", "15", "-14", "1" } },
+		{ "{\"type\":\"number\",\"exclusiveMinimum\":0,\"maximum\":0.3}", { "0.3", "0.299", "0.00000000000001" }, { "0", "0.0", "0.31", "1", "-0.1", "." } },
+		{ "{\"type\":\"number\"}", { "0", "-1.5", "1e10", "2.50E-07" }, { "+1", "1.", ".5", "1e999", "NaN" } },
+		{ "{\"type\":\"string\",\"minLength\":2,\"maxLength\":3}", { "\"ab\"", "\"\xc3\xa9\\n\\u00e9\"", "\"\\ud83d\\ude00x\"" },
+			{ "\"a\"", "\"abcd\"", "\"\\ud83d\"", "\"\\ud83d\\n\"", "\"a\nb\"", "\"\xc0\x80z\"", "\"\xed\xa0\x80z\"" } },
+		{ "{\"type\":\"string\",\"pattern\":\"^[a-c]{2}-\\\\d+$\",\"maxLength\":5}", { "\"ab-1\"", "\"cc-42\"", "\"a\\u0062-0\"" }, { "\"ab-\"", "\"ad-1\"", "\"ab-123\"" } },
+		{ "{\"type\":\"string\",\"pattern\":\"b\"}", { "\"b\"", "\"abc\"" }, { "\"\"", "\"ac\"" } },
+		{ "{\"type\":\"string\",\"format\":\"date\"}", { "\"2024-02-29\"", "\"1900-12-31\"" }, { "\"2023-02-29\"", "\"1900-02-29\"", "\"2024-04-31\"", "\"0000-01-01\"" } },
+		{ "{\"enum\":[7,77,\"a\",null,{\"b\":[1]}]}", { "7", "77", "\"a\"", "null", "{\"b\":[1]}" }, { "777", "\"7\"", "true" } },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2}},\"required\":[\"b\"],\"additionalProperties\":false}",
+			{ "{\"a\":1,\"b\":2}", "{\"b\": 2}", "{\"a\": 1, \"b\": 2}" }, { "{}", "{\"a\":1}", "{\"b\":2,\"a\":1}", "{\"b\":  2}", "{\"b\":2,}", "{\"b\":2,\"c\":1}" } },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"const\":1}},\"additionalProperties\":{\"type\":\"null\"}}",
+			{ "{}", "{\"a\":1}", "{\"ab\":null}", "{\"a\":1,\"\":null,\"b\":null}" }, { "{\"a\":null}", "{\"\\u0061\":null}", "{\"b\":1}" } },
+		{ "{\"type\":\"object\",\"patternProperties\":{\"^x\":{\"const\":1}},\"additionalProperties\":false}", { "{}", "{\"x\":1,\"xy\":1}" }, { "{\"y\":1}", "{\"x\":2}" } },
+		{ "{\"type\":\"array\",\"prefixItems\":[{\"const\":0}],\"items\":{\"const\":1},\"minItems\":2,\"maxItems\":3}", { "[0,1]", "[0, 1,1]" }, { "[0]", "[1,1]", "[0,1,1,1]", "[ 0,1]" } },
+		{ "{\"type\":\"array\",\"items\":{\"enum\":[1,2]},\"uniqueItems\":true}", { "[]", "[2,1]" }, { "[1,1]", "[1,2,1]" } },
+		{ "{\"anyOf\":[{\"type\":\"null\"},{\"type\":\"string\",\"maxLength\":1}]}", { "null", "\"a\"" }, { "\"ab\"", "0" } },
+		{ "{\"oneOf\":[{\"type\":\"integer\",\"maximum\":0},{\"type\":\"integer\",\"minimum\":1}]}", { "0", "1" }, { "null" } },
+		{ "{\"allOf\":[{\"type\":\"integer\"},{\"minimum\":2},{\"maximum\":3}]}", { "2", "3" }, { "1", "4" } },
+		{ "{\"$defs\":{\"t\":{\"anyOf\":[{\"type\":\"null\"},{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/t\"},\"maxItems\":2}]}},\"$ref\":\"#/$defs/t\"}",
+			{ "null", "[]", "[[],[null,[]]]" }, { "[0]", "[[[],[],[]]]" } },
+		{ "true", { "null", "[1,{\"a\":\"b\"}]", "{}" }, { "[", "nul" } },
+	};
+	for (size_t i = 0; i < K_LEN(rows); i++) {
+		for (int k = 0; k < 8 && rows[i].yes[k]; k++)
+			K_CHECK_MSG(takes(rows[i].schema, rows[i].yes[k]), "%s does not take %s", rows[i].schema, rows[i].yes[k]);
+		for (int k = 0; k < 8 && rows[i].no[k]; k++)
+			K_CHECK_MSG(!takes(rows[i].schema, rows[i].no[k]), "%s takes %s", rows[i].schema, rows[i].no[k]);
+	}
+}
+
+/* Every integer of a range, every text of two letters: taken exactly if plain arithmetic says so. */
+K_TEST(schema_small_sets_in_full)
+{
+	static const int bounds[][3] = { { -12, 12, 1 }, { 3, 17, 1 }, { -100, 105, 1 }, { 0, 130, 3 }, { -99, -9, 4 }, { 5, 5, 1 }, { -1, 0, 1 } };
+	for (size_t i = 0; i < K_LEN(bounds); i++) {
+		char schema[128], text[16];
+		snprintf(schema, sizeof(schema), "{\"type\":\"integer\",\"minimum\":%d,\"maximum\":%d,\"multipleOf\":%d}", bounds[i][0], bounds[i][1], bounds[i][2]);
+		for (int x = -150; x <= 150; x++) {
+			snprintf(text, sizeof(text), "%d", x);
+			K_CHECK_MSG(takes(schema, text) == (x >= bounds[i][0] && x <= bounds[i][1] && x % bounds[i][2] == 0), "%s and %d", schema, x);
+		}
+		snprintf(schema, sizeof(schema), "{\"type\":\"number\",\"minimum\":%d.5,\"exclusiveMaximum\":%d.25}", bounds[i][0], bounds[i][1] + 1);
+		double lo = bounds[i][0] < 0 ? bounds[i][0] - 0.5 : bounds[i][0] + 0.5, hi = bounds[i][1] + 1 < 0 ? bounds[i][1] + 0.75 : bounds[i][1] + 1.25;
+		for (int x = -1500; x <= 1500; x += 7) {
+			snprintf(text, sizeof(text), "%.2f", x / 8.0);
+			double v = strtod(text, NULL);
+			K_CHECK_MSG(takes(schema, text) == (v >= lo && v < hi), "%s and %s", schema, text);
+		}
+	}
+	for (int n = 0; n < 4 * 4 * 4 * 4; n++) {
+		char text[8] = "\"", *p = text + 1;
+		int as = 0, len = 0;
+		for (int k = n; k; k /= 4) {
+			if (k % 4 == 3)
+				continue;
+			*p++ = (char)('a' + k % 4);
+			as += k % 4 == 0;
+			len++;
+		}
+		*p++ = '"';
+		*p = 0;
+		bool want = as > 0 && len >= 2 && len <= 3;
+		K_CHECK_MSG(takes("{\"type\":\"string\",\"pattern\":\"a\",\"minLength\":2,\"maxLength\":3}", text) == want, "%s", text);
+	}
+}
+
+K_TEST(schema_refuses)
+{
+	static const struct { const char *schema; int code; const char *says; } rows[] = {
+		{ "{\"type\":\"integer\",\"minimum\":5,\"maximum\":4}", K_EFORMAT, "minimum" },
+		{ "{\"type\":\"nonsense\"}", K_EFORMAT, "schema.type" },
+		{ "{\"$ref\":\"#/$defs/none\"}", K_EFORMAT, "$ref" },
+		{ "{\"enum\":[]}", K_EFORMAT, "enum" },
+		{ "{\"type\":\"string\",\"minLength\":3,\"maxLength\":2}", K_EFORMAT, "cannot be satisfied" },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":false},\"required\":[\"a\"]}", K_EFORMAT, "false" },
+		{ "{\"anyOf\":[{\"$ref\":\"#\"},{\"type\":\"null\"}]}", K_EFORMAT, "leads back" },
+		{ "{\"allOf\":[{\"$ref\":\"#\"}]}", K_EFORMAT, "leads back" },
+		{ "{\"type\":\"object\",\"properties\":{\"a\":{\"$ref\":\"#\"}},\"required\":[\"a\"]}", K_EFORMAT, "endless" },
+		{ "{\"allOf\":[{\"type\":\"string\"},{\"type\":\"integer\"}]}", K_EFORMAT, "exclude" },
+		{ "{\"type\":\"integer\",\"enum\":[\"a\"]}", K_EFORMAT, "enum" },
+		{ "{\"properties\":{\"a\":{\"not\":{}}}}", K_EUNSUP, "schema.a.not" },
+		{ "{\"if\":{},\"then\":{}}", K_EUNSUP, "schema.if" },
+		{ "{\"propertyNames\":{}}", K_EUNSUP, "propertyNames" },
+		{ "{\"oneOf\":[{\"type\":\"string\"},{\"maxLength\":3}]}", K_EUNSUP, "oneOf" },
+		{ "{\"type\":\"string\",\"pattern\":\"(?=a)\"}", K_EUNSUP, "lookaround" },
+		{ "{\"type\":\"string\",\"pattern\":\"(a)\\\\1\"}", K_EUNSUP, "\\1" },
+		{ "{\"type\":\"string\",\"pattern\":\"(\"}", K_EFORMAT, "pattern" },
+		{ "{\"type\":\"array\",\"uniqueItems\":true}", K_EUNSUP, "uniqueItems" },
+		{ "{\"type\":\"object\",\"minProperties\":3}", K_EUNSUP, "minProperties" },
+		{ "{\"multipleOf\":0.01}", K_EUNSUP, "multipleOf" },
+		{ "{\"multipleOf\":0}", K_EFORMAT, "multipleOf" },
+		{ "{\"type\":\"integer\",\"minimum\":1e30}", K_EUNSUP, "18 digits" },
+		{ "{\"type\":\"string\",\"format\":\"color\"}", K_EUNSUP, "color" },
+		{ "[]", K_EFORMAT, "an array" },
+	};
+	for (size_t i = 0; i < K_LEN(rows); i++) {
+		struct k_err err = { 0 };
+		struct k_grammar *g;
+		int rc = compile(&g, rows[i].schema, 0, &err);
+		K_CHECK_MSG(rc == rows[i].code && strstr(err.msg, rows[i].says), "%s: %d, %s", rows[i].schema, rc, rc ? err.msg : "taken");
+	}
+	struct k_err err = { 0 };
+	struct k_grammar *g;
+	K_CHECK_OK(compile(&g, "{\"type\":\"integer\",\"not\":{\"const\":1}}", K_SCHEMA_LAX, &err));
+	k_grammar_free(g);
+}
+
+/* Small texts that ask for much. Each is refused or compiled soon, and what was compiled takes a step. */
+K_TEST(schema_hostile)
+{
+	static const char *const rows[] = {
+		"{\"type\":\"string\",\"pattern\":\"((((((((((((((((((((((((a*)*)*)*)*)*)*)*)*)*)*)*)*)*)*)*)*)*)*)*)*)*)*)*)*\"}",
+		"{\"type\":\"string\",\"pattern\":\"(a|aa|aaa){1,2000}b\"}", "{\"type\":\"string\",\"pattern\":\"^(.*a.{20})$\"}",
+		"{\"type\":\"string\",\"pattern\":\"(.*a){20}\"}", "{\"type\":\"string\",\"pattern\":\"a{1,1000000}\"}",
+		"{\"type\":\"string\",\"maxLength\":1e30}", "{\"type\":\"array\",\"items\":{\"const\":0},\"minItems\":1000000000}",
+		"{\"$defs\":{\"a\":{\"anyOf\":[{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/a\"}},{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/a\"},\"maxItems\":9}]}},\"$ref\":\"#/$defs/a\"}",
+		"{\"allOf\":[{\"anyOf\":[{\"minimum\":1},{\"minimum\":2},{\"minimum\":3},{\"minimum\":4}]},{\"anyOf\":[{\"minimum\":1},{\"minimum\":2},{\"minimum\":3},{\"minimum\":4}]},"
+		"{\"anyOf\":[{\"maximum\":1},{\"maximum\":2},{\"maximum\":3},{\"maximum\":4}]},{\"anyOf\":[{\"minLength\":1},{\"minLength\":2},{\"minLength\":3},{\"minLength\":4}]}]}",
+	};
+	for (size_t i = 0; i < K_LEN(rows); i++) {
+		struct k_err err = { 0 };
+		struct k_grammar *g;
+		struct k_matcher *m;
+		if (compile(&g, rows[i], 0, &err))
+			continue;
+		K_CHECK_OK(k_matcher_new(&m, g, NULL, &err));
+		for (int k = 0; k < 30; k++)
+			(void)(k_matcher_put_bytes(m, "[", 1) || k_matcher_put_bytes(m, "\"", 1) || k_matcher_put_bytes(m, "a", 1));
+		k_matcher_free(m);
+		k_grammar_free(g);
+	}
+}
+
+static void add_file(struct k_files *files, const char *name)
+{
+	struct k_err err = { 0 };
+	char rel[64];
+	snprintf(rel, sizeof(rel), "nano/%s", name);
+	FILE *f = fopen(k_test_data(rel), "rb");
+	if (!f)
+		k_test_skip("there is no %s", rel);
+	size_t cap = 1 << 20;
+	char *data = k_calloc(1, cap);
+	K_CHECK(data);
+	size_t n = fread(data, 1, cap - 1, f);
+	fclose(f);
+	K_CHECK_OK(k_files_add(files, name, data, n, &err));
+}
+
+/* Walks at random; on the way the mask must be what trying each token says, and the end must be reached. */
+K_TEST(schema_masks_are_exact)
+{
+	static const char *const schemas[] = {
+		"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"maxLength\":5},\"b\":{\"type\":\"integer\"}},\"required\":[\"a\",\"b\"]}",
+		"{\"type\":\"string\",\"pattern\":\"^(ab|[x-z\xc3\xa9]+)$\",\"maxLength\":9}",
+		"{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":\"number\",\"minimum\":0},{\"type\":\"string\",\"minLength\":2,\"maxLength\":12}]},\"maxItems\":4}",
+		"{\"type\":\"object\",\"maxProperties\":3,\"additionalProperties\":{\"enum\":[\"one\",\"two\",3]}}",
+	};
+	struct k_files files;
+	struct k_tokenizer *t;
+	struct k_vocab *v;
+	struct k_err err = { 0 };
+	uint64_t x = 7;
+	k_files_init(&files, "nano");
+	add_file(&files, "tiktoken.model");
+	add_file(&files, "tokenizer_config.json");
+	K_CHECK_OK(k_tokenizer_open(&t, &files, 0, &err));
+	K_CHECK_OK(k_vocab_new(&v, t, &err));
+	for (size_t i = 0; i < K_LEN(schemas) * 4; i++) {
+		struct k_grammar *g;
+		struct k_matcher *m, *probe;
+		struct k_buf said;
+		k_buf_init(&said, 0);
+		K_CHECK_OK(compile(&g, schemas[i / 4], 0, &err));
+		K_CHECK_OK(k_matcher_new(&m, g, v, &err));
+		K_CHECK_OK(k_matcher_new(&probe, g, v, &err));
+		for (int step = 0; step < 24; step++) {
+			const uint64_t *mask = k_matcher_mask(m);
+			int32_t allowed = 0, pick = -1;
+			K_CHECK(mask);
+			for (int32_t id = 0; id < v->n; id++) {
+				bool yes = mask[id / 64] >> (id % 64) & 1;
+				allowed += yes;
+				x = x * 6364136223846793005u + 1442695040888963407u;
+				if (yes && (x >> 33) % (uint64_t)allowed == 0)
+					pick = id;
+				if (step % 6 == 0) {
+					K_CHECK_OK(k_matcher_reset(probe, &err));
+					K_CHECK(!said.len || k_matcher_put_bytes(probe, said.data, said.len));
+					K_CHECK_MSG(k_matcher_put(probe, id) == yes, "token %d behind %s", (int)id, said.len ? said.data : "nothing");
+				}
+			}
+			K_CHECK_MSG(allowed || k_matcher_done(m), "a dead end behind %s", said.data);
+			if (!allowed)
+				break;
+			K_CHECK(k_matcher_put(m, pick));
+			size_t len;
+			const char *s = k_tokenizer_bytes(t, pick, &len);
+			k_buf_put(&said, s, len);
+		}
+		k_matcher_free(m);
+		k_matcher_free(probe);
+		k_grammar_free(g);
+		k_buf_fini(&said);
+	}
+	k_vocab_free(v);
+	k_tokenizer_free(t);
+	k_files_fini(&files);
+}
