@@ -276,15 +276,22 @@ const struct k_tokenizer *k_model_tokenizer(const struct k_model *m, const char 
 	return m->tok;
 }
 
-/* Names, types and shapes stand for the values where the source has no digests of its own. */
-static void digest_table(const struct k_ckpt *ck, struct k_sha256 *h)
+/* Where the source has no digests of its own: names, types, shapes, and a few values from the middle of each entry, which another
+ * training of the same shape does not share. */
+static void digest_table(const struct k_model *m, struct k_sha256 *h)
 {
+	const struct k_ckpt *ck = m->ck;
+	char some[256];
 	k_sha256_add(h, ck->config, ck->config_len);
 	for (int i = 0; i < ck->n_entries; i++) {
 		const struct k_entry *e = &ck->entries[i];
 		k_sha256_add(h, e->name, strlen(e->name) + 1);
 		k_sha256_add(h, e->type->name, strlen(e->type->name) + 1);
 		k_sha256_add(h, e->shape, (size_t)e->ndim * sizeof(e->shape[0]));
+		uint64_t n = K_MIN(e->bytes, sizeof(some));
+		struct k_err err;
+		if (m->data[i] && m->dev->get(m->dev, some, (const char *)m->data[i] + (e->bytes - n) / 2, (size_t)n, &err) == 0)
+			k_sha256_add(h, some, (size_t)n);
 	}
 }
 
@@ -297,7 +304,7 @@ void k_model_digest(const struct k_model *m, uint8_t out[32])
 		return;
 	if (k_sha256_new(&h, &err) < 0)
 		return;
-	digest_table(m->ck, h);
+	digest_table(m, h);
 	k_sha256_end(h, out);
 	k_sha256_free(h);
 }

@@ -26,7 +26,7 @@ struct k_device *k_model_device(const struct k_model *m);
 const struct k_tokenizer *k_model_tokenizer(const struct k_model *m, const char **why);
 /* Bytes of weights that one decoded token reads: routed experts counted n_used / n_expert; embedding: one row. */
 uint64_t k_model_bytes_per_token(const struct k_model *m);
-/* sha256 of what was loaded (the container's identity; for other sources over config and entry table): for state files and reports. */
+/* sha256 of what was loaded (the container's identity; for other sources over config, entry table and samples of the values): for state files and reports. */
 void k_model_digest(const struct k_model *m, uint8_t out[32]);
 
 /* Looks into a step; any pointer may be NULL. Values are on the host, valid during the call; row counts in the batch's order. */

@@ -165,6 +165,25 @@ def wrong_states_are_refused():
     for f in glob.glob(f'{folder}/*'):
         os.remove(f)
     open(good, 'wb').write(data)
+    # Folders have no digests: another training of the same shape is told by samples of its values.
+    for name in ('a', 'b'):
+        shutil.copytree('testdata/nano', f'{T}/{name}')
+    first = glob.glob(f'{T}/b/model-00001*')[0]
+    os.chmod(first, 0o644)
+    shards = bytearray(open(first, 'rb').read())
+    for at in range(100001, len(shards), 2):
+        shards[at - 1] ^= 1
+    open(first, 'wb').write(shards)
+    for f in glob.glob(f'{folder}/*'):
+        os.remove(f)
+    with Server('--state-dir', folder, model='a') as s:
+        s.ask(talk)
+    with Server('--state-dir', folder, model='b') as s:
+        got, n, cached = s.ask(talk)
+        assert cached == 0 and 'another model' in s.log(), s.log()[-400:]
+    for f in glob.glob(f'{folder}/*'):
+        os.remove(f)
+    open(good, 'wb').write(data)
     with Server('--state-dir', folder, '--act', 'int8') as s:
         got, n, cached = s.ask(talk)
         assert cached == 0 and 'another way' in s.log(), s.log()[-400:]
