@@ -99,7 +99,8 @@ int k_err_nomem(struct k_err *err, size_t n, const char *what)
 
 int k_ctx_check(const struct k_ctx *ctx, struct k_err *err)
 {
-	if (ctx && ctx->stop && *ctx->stop)
+	/* A thread may have set it, not only a signal. */
+	if (ctx && ctx->stop && __atomic_load_n(ctx->stop, __ATOMIC_RELAXED))
 		return k_err_set(err, K_ECANCEL, "stopped by a signal");
 	return 0;
 }

@@ -25,6 +25,8 @@ struct k_selftest {
 	atomic_int state;
 };
 
+static bool stopped(const struct k_selftest *t) { return __atomic_load_n(&t->stop, __ATOMIC_RELAXED) != 0; }
+
 static int check(struct k_selftest *t, struct k_err *err)
 {
 	struct k_ckpt *ck;
@@ -47,13 +49,13 @@ static void *run(void *arg)
 		rc = check(t, &err);
 		k_pool_free(t->ctx.pool);
 	}
-	if (rc && !t->stop && rc != K_ENOMEM)
+	if (rc && !stopped(t) && rc != K_ENOMEM)
 		k_logf(t->ctx.log, K_LOG_ERROR, "the model is damaged: %s", err.msg);
-	else if (rc && !t->stop)
+	else if (rc && !stopped(t))
 		k_logf(t->ctx.log, K_LOG_WARN, "the model was not verified: %s", err.msg);
 	else if (!rc)
 		k_logf(t->ctx.log, K_LOG_INFO, "the model is verified: every digest is right");
-	atomic_store(&t->state, !rc ? K_SELFTEST_OK : t->stop || rc == K_ENOMEM ? K_SELFTEST_NONE : K_SELFTEST_BAD);
+	atomic_store(&t->state, !rc ? K_SELFTEST_OK : stopped(t) || rc == K_ENOMEM ? K_SELFTEST_NONE : K_SELFTEST_BAD);
 	return NULL;
 }
 
@@ -85,7 +87,7 @@ void k_selftest_end(struct k_selftest *t)
 {
 	if (!t)
 		return;
-	t->stop = 1;
+	__atomic_store_n(&t->stop, 1, __ATOMIC_RELAXED);
 	pthread_join(t->thread, NULL);
 	k_free(t->path);
 	k_free(t);

@@ -78,7 +78,7 @@ PY
 fi
 
 # SIGTERM while a request waits, its body comes, its connection idles; a second signal ends at once.
-if start term --slots 1; then
+if start term --slots 1 --drain 300; then
 	check "SIGTERM in each state" python3 - $port $pid <<'PY'
 import json, os, signal, socket, sys, time
 port, pid = int(sys.argv[1]), int(sys.argv[2])

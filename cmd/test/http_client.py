@@ -27,7 +27,7 @@ def check(f):
     return f
 
 
-def dial(timeout=20):
+def dial(timeout=120):
     s = socket.create_connection(('127.0.0.1', A.port), timeout)
     if A.tls:
         c = ssl.create_default_context(cafile=A.tls)
@@ -38,7 +38,7 @@ def dial(timeout=20):
 class Wire:
     """A connection and what was read of it."""
 
-    def __init__(self, timeout=20):
+    def __init__(self, timeout=120):
         self.s, self.got = dial(timeout), b''
 
     def send(self, data):
@@ -98,7 +98,7 @@ class Wire:
             return False
 
 
-def ask(data, head=False, timeout=20):
+def ask(data, head=False, timeout=120):
     w = Wire(timeout)
     try:
         w.send(data)
@@ -339,7 +339,7 @@ def metric(name):
     raise AssertionError(f'no metric {name}')
 
 
-def wait_for(what, seconds=10):
+def wait_for(what, seconds=60):
     t = time.monotonic()
     while not what():
         assert time.monotonic() - t < seconds, 'it does not come to that'
