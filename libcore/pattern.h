@@ -1,6 +1,6 @@
 /* pattern.h: regular expressions over characters as automata: what a JSON string may hold.
  *
- * A pattern is the intersection of parts, each a regular expression (searched for, as JSON Schema says) or a literal, each possibly
+ * A pattern is the intersection of parts, each a regular expression (searched for, as JSON Schema says) or a literal, possibly
  * negated, and of a range of lengths in characters. Everything is decided when it is compiled: a step is possible only where the
  * string can still be finished. */
 #ifndef K_PATTERN_H
@@ -15,7 +15,7 @@ struct k_pattern_part {
 	bool negate;
 };
 
-/* min, max: characters; max < 0: any number. n 0: any string of that length. ECMA syntax without lookaround, backreferences, \b and
+/* min, max: characters; max < 0: any number. n 0: any string of that length. ECMA syntax without lookaround, backreferences, \b,
  * \p: K_EUNSUP by name; what is no expression: K_EFORMAT. Classes whose members depend on the reader (\d, \w, \s, .) hold the
  * characters that all readers agree on. Too large to be decided: K_EUNSUP. */
 int k_pattern_new(struct k_pattern **out, const struct k_pattern_part *parts, int n, int64_t min, int64_t max, struct k_err *err)

@@ -12,10 +12,9 @@
 
 #include "libcore/schema_int.h"
 
-enum { ANY_DEPTH = 8, MAX_CONJ = 4000, MAX_BRANCHES = 4000, MAX_ONE = 100, MAX_PROPS = 4000, MAX_UNIQUE = 60, MAX_WORK = 20 << 20,
-	DEPTH_ROOM = 24, MAX_HEIGHT = 400 };
+enum { ANY_DEPTH = 8, MAX_CONJ = 4000, MAX_BRANCHES = 4000, MAX_ONE = 100, DEPTH_ROOM = 24 };
 
-/* --- small things ------------------------------------------------------------------------------------------------------------- */
+/* --- small things ----------------------------------------------------------------------------------------------------------- */
 
 int k_schema_nomem(struct k_compiler *c) { return k_err_nomem(c->err, sizeof(struct k_node), "a grammar"); }
 
@@ -61,15 +60,15 @@ int k_schema_wrong(struct k_compiler *c, const char *path, const char *keyword, 
 	return k_err_set(c->err, K_EFORMAT, "%s.%s is %s, wanted %s", path, keyword, k_json_kind_name(v), wanted);
 }
 
-static int fail(const struct k_compiler *c) { return c->err->code ? c->err->code : K_ENOMEM; }
+int k_schema_fail(const struct k_compiler *c) { return c->err->code ? c->err->code : K_ENOMEM; }
 
-static const char *sub_path(struct k_compiler *c, const char *path, const char *name)
+const char *k_schema_sub_path(struct k_compiler *c, const char *path, const char *name)
 {
 	const char *p = strlen(path) < 300 ? k_arena_printf(&c->arena, "%s.%.60s", path, name) : path;
 	return p ? p : path;
 }
 
-static int conj_add(struct k_compiler *c, struct k_conj *x, const struct k_json *s, const char *path, int used)
+int k_schema_add(struct k_compiler *c, struct k_conj *x, const struct k_json *s, const char *path, int used)
 {
 	for (uint32_t i = 0; i < x->n; i++) {
 		if (x->v[i].schema == s) {
@@ -77,7 +76,7 @@ static int conj_add(struct k_compiler *c, struct k_conj *x, const struct k_json 
 			return 0;
 		}
 	}
-	if (x->n == MAX_CONJ || c->work++ > MAX_WORK)
+	if (x->n == MAX_CONJ || c->work++ > K_MAX_WORK)
 		return k_err_set(c->err, K_EUNSUP, "%s is too large", c->where);
 	if (x->n == x->cap) {
 		uint32_t cap = 2 * x->cap + 4;
@@ -97,7 +96,7 @@ static int conj_add(struct k_compiler *c, struct k_conj *x, const struct k_json 
 static int conj_lead(struct k_compiler *c, struct k_conj *x, uint32_t from, const struct k_json *s, const char *path)
 {
 	uint32_t n = x->n;
-	int rc = conj_add(c, x, s, path, 0);
+	int rc = k_schema_add(c, x, s, path, 0);
 	if (rc || x->n > n) {
 		if (!rc)
 			x->v[n].parent = (int32_t)from;
@@ -115,13 +114,13 @@ static int conj_copy(struct k_compiler *c, struct k_conj *to, const struct k_con
 	int rc = 0;
 	*to = (struct k_conj){ 0 };
 	for (uint32_t i = 0; i < from->n && !rc; i++)
-		rc = conj_add(c, to, from->v[i].schema, from->v[i].path, from->v[i].used);
+		rc = k_schema_add(c, to, from->v[i].schema, from->v[i].path, from->v[i].used);
 	for (uint32_t i = 0; i < from->n && !rc; i++)
 		to->v[i].parent = from->v[i].parent;
 	return rc;
 }
 
-/* --- references and allOf ----------------------------------------------------------------------------------------------------- */
+/* --- references and allOf --------------------------------------------------------------------------------------------------- */
 
 static int hex_digit(char ch)
 {
@@ -162,10 +161,10 @@ static const struct k_json *resolve(const struct k_compiler *c, const char *ref)
 	return v;
 }
 
-static bool is_schema(const struct k_json *v) { return k_json_kind(v) == K_JSON_OBJECT || k_json_kind(v) == K_JSON_BOOL; }
+bool k_schema_is(const struct k_json *v) { return k_json_kind(v) == K_JSON_OBJECT || k_json_kind(v) == K_JSON_BOOL; }
 
 /* Adds what a schema refers to and its allOf, to the same set, until nothing is new. */
-static int flatten(struct k_compiler *c, struct k_conj *x)
+int k_schema_flatten(struct k_compiler *c, struct k_conj *x)
 {
 	for (uint32_t i = 0; i < x->n; i++) {
 		const struct k_item it = x->v[i];
@@ -173,7 +172,7 @@ static int flatten(struct k_compiler *c, struct k_conj *x)
 		int rc = 0;
 		if (ref) {
 			const struct k_json *to = k_json_string(ref) ? resolve(c, k_json_string(ref)) : NULL;
-			if (!to || !is_schema(to))
+			if (!to || !k_schema_is(to))
 				return k_err_set(c->err, K_EFORMAT, "%s.$ref: there is no schema at '%.100s'", it.path,
 					k_json_string(ref) ? k_json_string(ref) : k_json_kind_name(ref));
 			rc = conj_lead(c, x, i, to, it.path);
@@ -181,10 +180,10 @@ static int flatten(struct k_compiler *c, struct k_conj *x)
 		if (!rc && all && (k_json_kind(all) != K_JSON_ARRAY || !k_json_len(all)))
 			rc = k_schema_wrong(c, it.path, "allOf", all, "an array that is not empty");
 		for (size_t k = 0; k < k_json_len(all) && !rc; k++) {
-			if (!is_schema(k_json_at(all, k)))
+			if (!k_schema_is(k_json_at(all, k)))
 				rc = k_schema_wrong(c, it.path, "allOf", k_json_at(all, k), "schemas");
 			else
-				rc = conj_lead(c, x, i, k_json_at(all, k), sub_path(c, it.path, "allOf"));
+				rc = conj_lead(c, x, i, k_json_at(all, k), k_schema_sub_path(c, it.path, "allOf"));
 		}
 		if (rc)
 			return rc;
@@ -192,7 +191,7 @@ static int flatten(struct k_compiler *c, struct k_conj *x)
 	return 0;
 }
 
-/* --- sets that were met before ------------------------------------------------------------------------------------------------ */
+/* --- sets that were met before ---------------------------------------------------------------------------------------------- */
 
 static int by_schema(const void *a, const void *b)
 {
@@ -201,7 +200,7 @@ static int by_schema(const void *a, const void *b)
 }
 
 /* The node of a set: a new one waits in the queue. */
-static uint32_t node_of(struct k_compiler *c, const struct k_conj *x)
+uint32_t k_schema_node_of(struct k_compiler *c, const struct k_conj *x)
 {
 	struct k_item sorted[64];
 	struct { const struct k_json *s; intptr_t used; } key[64];
@@ -251,7 +250,7 @@ static uint32_t node_of(struct k_compiler *c, const struct k_conj *x)
 	return node;
 }
 
-/* --- anyOf and oneOf ----------------------------------------------------------------------------------------------------------- */
+/* --- anyOf and oneOf -------------------------------------------------------------------------------------------------------- */
 
 static int add_pair(struct k_compiler *c, uint32_t node, const char *path, int a, int b)
 {
@@ -279,12 +278,12 @@ static int pairs(struct k_compiler *c, const struct k_conj *x, const struct k_js
 			rc = conj_copy(c, &both, x);
 			/* The same schema twice never excludes itself, however it is spelled. */
 			if (!rc)
-				rc = conj_add(c, &both, k_json_at(list, (size_t)i), path, 0);
+				rc = k_schema_add(c, &both, k_json_at(list, (size_t)i), path, 0);
 			if (!rc)
-				rc = conj_add(c, &both, k_json_at(list, (size_t)k), path, 0);
-			uint32_t node = rc ? K_NODE_NONE : node_of(c, &both);
+				rc = k_schema_add(c, &both, k_json_at(list, (size_t)k), path, 0);
+			uint32_t node = rc ? K_NODE_NONE : k_schema_node_of(c, &both);
 			if (node == K_NODE_NONE)
-				return fail(c);
+				return k_schema_fail(c);
 			rc = add_pair(c, node, path, i, k);
 		}
 	}
@@ -310,19 +309,19 @@ static int branches(struct k_compiler *c, struct k_conj *x, uint32_t node)
 		uint32_t n = (uint32_t)k_json_len(list), *kids = k_arena_array(&c->g->arena, n, sizeof(*kids));
 		if (!kids)
 			return k_schema_nomem(c);
-		const char *path = sub_path(c, it.path, word);
+		const char *path = k_schema_sub_path(c, it.path, word);
 		for (uint32_t k = 0; k < n; k++) {
 			struct k_conj with;
-			if (!is_schema(k_json_at(list, k)))
+			if (!k_schema_is(k_json_at(list, k)))
 				return k_schema_wrong(c, it.path, word, k_json_at(list, k), "schemas");
 			if (conj_copy(c, &with, x) || conj_lead(c, &with, i, k_json_at(list, k), path))
-				return fail(c);
-			kids[k] = node_of(c, &with);
+				return k_schema_fail(c);
+			kids[k] = k_schema_node_of(c, &with);
 			if (kids[k] == K_NODE_NONE)
-				return fail(c);
+				return k_schema_fail(c);
 		}
 		if (one && pairs(c, x, list, path))
-			return fail(c);
+			return k_schema_fail(c);
 		c->g->nodes[node].kind = K_NODE_UNION;
 		c->g->nodes[node].kids = kids;
 		c->g->nodes[node].n_kids = n;
@@ -331,349 +330,7 @@ static int branches(struct k_compiler *c, struct k_conj *x, uint32_t node)
 	return 0;
 }
 
-/* --- objects -------------------------------------------------------------------------------------------------------------------- */
-
-struct object {
-	const char **names; size_t *lens; uint32_t n, cap;      /* declared, in order */
-	bool *required;
-	struct k_map by_name;           /* -> index + 1, as a pointer into ones */
-	const char **regexes; uint32_t n_regexes;
-	struct k_pattern **patterns;
-};
-
-static int object_name(struct k_compiler *c, struct object *o, const char *name, uint32_t *index)
-{
-	uint32_t *known = k_map_find(&o->by_name, name, strlen(name));
-	if (known) {
-		*index = *known;
-		return 0;
-	}
-	if (o->n == MAX_PROPS)
-		return k_err_set(c->err, K_EUNSUP, "%s has objects with more than %d properties", c->where, MAX_PROPS);
-	if (o->n == o->cap) {
-		uint32_t cap = 2 * o->cap + 8;
-		const char **names = k_arena_array(&c->arena, cap, sizeof(*names));
-		bool *required = k_arena_array(&c->arena, cap, sizeof(*required));
-		if (!names || !required)
-			return k_schema_nomem(c);
-		if (o->n) {
-			memcpy(names, o->names, o->n * sizeof(*names));
-			memcpy(required, o->required, o->n * sizeof(*required));
-		}
-		o->names = names;
-		o->required = required;
-		o->cap = cap;
-	}
-	uint32_t *at = k_arena_alloc(&c->arena, sizeof(*at));
-	if (!at || k_map_put(&o->by_name, name, strlen(name), at) < 0)
-		return k_schema_nomem(c);
-	*at = *index = o->n;
-	o->names[o->n++] = name;
-	return 0;
-}
-
-static int object_regex(struct k_compiler *c, struct object *o, const char *regex, const char *path)
-{
-	for (uint32_t i = 0; i < o->n_regexes; i++) {
-		if (!strcmp(o->regexes[i], regex))
-			return 0;
-	}
-	if (o->n_regexes == 16)
-		return k_err_set(c->err, K_EUNSUP, "%s.patternProperties has more than 16 patterns", path);
-	struct k_pattern_part part = { regex, strlen(regex), false, false };
-	int rc = k_pattern_new(&o->patterns[o->n_regexes], &part, 1, 0, -1, c->err);
-	if (rc)
-		return k_err_add(c->err, "in %s.patternProperties", path), rc;
-	o->regexes[o->n_regexes++] = regex;
-	return 0;
-}
-
-static int read_object(struct k_compiler *c, const struct k_conj *x, struct object *o)
-{
-	for (uint32_t i = 0; i < x->n; i++) {
-		const struct k_json *s = x->v[i].schema, *props = k_json_find(s, "properties"), *pats = k_json_find(s, "patternProperties");
-		const struct k_json *extra = k_json_find(s, "additionalProperties");
-		const char *path = x->v[i].path, *key;
-		struct k_json *v;
-		uint32_t at;
-		void *it = NULL;
-		if (props && k_json_kind(props) != K_JSON_OBJECT)
-			return k_schema_wrong(c, path, "properties", props, "an object");
-		if (pats && k_json_kind(pats) != K_JSON_OBJECT)
-			return k_schema_wrong(c, path, "patternProperties", pats, "an object");
-		if (extra && !is_schema(extra))
-			return k_schema_wrong(c, path, "additionalProperties", extra, "a schema");
-		while (props && k_json_next(props, &it, &key, &v)) {
-			if (!is_schema(v))
-				return k_schema_wrong(c, sub_path(c, path, "properties"), key, v, "a schema");
-			if (object_name(c, o, key, &at))
-				return fail(c);
-		}
-		it = NULL;
-		while (pats && k_json_next(pats, &it, &key, &v)) {
-			if (!is_schema(v))
-				return k_schema_wrong(c, sub_path(c, path, "patternProperties"), key, v, "a schema");
-			if (object_regex(c, o, key, path))
-				return fail(c);
-		}
-	}
-	for (uint32_t i = 0; i < x->n; i++) {
-		const struct k_json *req = k_json_find(x->v[i].schema, "required");
-		if (req && k_json_kind(req) != K_JSON_ARRAY)
-			return k_schema_wrong(c, x->v[i].path, "required", req, "an array of strings");
-		for (size_t k = 0; k < k_json_len(req); k++) {
-			const char *name = k_json_string(k_json_at(req, k));
-			uint32_t at;
-			if (!name)
-				return k_schema_wrong(c, x->v[i].path, "required", k_json_at(req, k), "an array of strings");
-			if (object_name(c, o, name, &at))
-				return fail(c);
-			o->required[at] = true;
-		}
-	}
-	return 0;
-}
-
-/* What every schema of the set says of one name (name NULL: of the names that match regex r and no other; r < 0: none). */
-static int member_conj(struct k_compiler *c, const struct k_conj *x, const struct object *o, const char *name, int r, struct k_conj *out)
-{
-	int rc = 0;
-	*out = (struct k_conj){ 0 };
-	for (uint32_t i = 0; i < x->n && !rc; i++) {
-		const struct k_json *s = x->v[i].schema, *own = name ? k_json_find(k_json_find(s, "properties"), name) : NULL;
-		const struct k_json *pats = k_json_find(s, "patternProperties"), *extra = k_json_find(s, "additionalProperties");
-		const char *path = sub_path(c, x->v[i].path, name ? name : "additionalProperties");
-		bool said = own != NULL;
-		if (own)
-			rc = conj_add(c, out, own, path, 0);
-		for (uint32_t k = 0; k < o->n_regexes && !rc; k++) {
-			const struct k_json *v = k_json_find(pats, o->regexes[k]);
-			if (!v || !(name ? k_pattern_fits(o->patterns[k], name, strlen(name)) : (int)k == r))
-				continue;
-			said = true;
-			rc = conj_add(c, out, v, path, 0);
-		}
-		if (!rc && !said && extra)
-			rc = conj_add(c, out, extra, path, 0);
-	}
-	return rc;
-}
-
-/* Names that are not declared: those of one regular expression each, and the others. Where names cannot be told from the declared
- * ones with little effort there are none of them. */
-static int add_extras(struct k_compiler *c, const struct k_conj *x, const struct object *o, uint32_t node)
-{
-	uint32_t most = o->n_regexes + 1, n_parts = o->n + o->n_regexes;
-	struct k_extra *extras = k_arena_array(&c->g->arena, most, sizeof(*extras));
-	struct k_pattern_part *parts = k_arena_array(&c->arena, n_parts + 1, sizeof(*parts));
-	uint32_t n = 0;
-	if (!extras || !parts)
-		return k_schema_nomem(c);
-	for (uint32_t i = 0; i < o->n; i++)
-		parts[i] = (struct k_pattern_part){ o->names[i], strlen(o->names[i]), true, true };
-	for (int r = -1; r < (int)o->n_regexes; r++) {
-		struct k_conj value;
-		struct k_pattern *p = NULL;
-		struct k_err err = { 0 };
-		if (member_conj(c, x, o, NULL, r, &value))
-			return fail(c);
-		bool never = false;
-		for (uint32_t i = 0; i < value.n; i++)
-			never |= k_json_kind(value.v[i].schema) == K_JSON_BOOL && !k_json_bool(value.v[i].schema);
-		if (never)
-			continue;
-		for (uint32_t k = 0; k < o->n_regexes; k++)
-			parts[o->n + k] = (struct k_pattern_part){ o->regexes[k], strlen(o->regexes[k]), false, (int)k != r };
-		int rc = k_pattern_new(&p, parts, (int)n_parts, 0, -1, &err);
-		if (rc == K_EUNSUP)
-			continue;
-		if (rc)
-			return k_err_set(c->err, rc, "%s", err.msg);
-		uint32_t key = k_schema_string(c, p), to = key == K_NODE_NONE ? key : node_of(c, &value);
-		if (to == K_NODE_NONE)
-			return fail(c);
-		extras[n++] = (struct k_extra){ key, to };
-	}
-	c->g->nodes[node].extras = extras;
-	c->g->nodes[node].n_extras = n;
-	return 0;
-}
-
-static int add_props(struct k_compiler *c, const struct k_conj *x, const struct object *o, uint32_t node)
-{
-	uint32_t n = o->n;
-	struct k_prop *props = k_arena_array(&c->g->arena, n + 1, sizeof(*props));
-	struct k_word *words = k_arena_array(&c->g->arena, n + 1, sizeof(*words));
-	uint32_t *next = k_arena_array(&c->g->arena, n + 2, sizeof(*next)), *from = k_arena_array(&c->g->arena, n + 2, sizeof(*from));
-	if (!props || !words || !next || !from)
-		return k_schema_nomem(c);
-	next[n] = n;
-	for (uint32_t i = n; i-- > 0; ) {
-		next[i] = o->required[i] ? i : next[i + 1];
-		from[i] = from[i + 1] + o->required[i];
-	}
-	for (uint32_t i = 0; i < n; i++) {
-		struct k_conj value;
-		struct k_buf b;
-		if (member_conj(c, x, o, o->names[i], -1, &value))
-			return fail(c);
-		props[i].required = o->required[i];
-		props[i].value = node_of(c, &value);
-		if (props[i].value == K_NODE_NONE)
-			return fail(c);
-		k_buf_init(&b, 0);
-		k_json_quote(&b, o->names[i], strlen(o->names[i]));
-		words[i].index = i;
-		words[i].len = b.failed ? 0 : (uint32_t)b.len - 1;
-		words[i].s = b.failed ? NULL : k_arena_strndup(&c->g->arena, b.data + 1, b.len - 1);
-		k_buf_fini(&b);
-		if (!words[i].s)
-			return k_schema_nomem(c);
-	}
-	k_schema_sort_words(words, n);
-	struct k_node *nd = &c->g->nodes[node];
-	nd->props = props;
-	nd->n_props = n;
-	nd->words = words;
-	nd->n_words = n;
-	nd->next_required = next;
-	nd->required_from = from;
-	return 0;
-}
-
-static int object_node(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t *out)
-{
-	struct k_pattern *patterns[16] = { 0 };
-	const char *regexes[16];
-	struct object o = { .patterns = patterns, .regexes = regexes };
-	k_map_init(&o.by_name);
-	*out = k_schema_node(c, K_NODE_OBJECT);
-	int rc = *out == K_NODE_NONE ? fail(c) : read_object(c, x, &o);
-	if (!rc) {
-		c->g->nodes[*out].min = f->min_props;
-		c->g->nodes[*out].max = f->max_props;
-		rc = add_props(c, x, &o, *out);
-	}
-	if (!rc)
-		rc = add_extras(c, x, &o, *out);
-	/* Names that are not declared may come twice. */
-	int64_t sure = rc ? 0 : (int64_t)o.n + 1;
-	if (!rc && c->g->nodes[*out].n_extras && f->min_props > sure) {
-		rc = k_schema_unsupported(c, f->path, "minProperties", "more than one member that is not declared");
-		c->g->nodes[*out].min = sure;
-	}
-	for (uint32_t i = 0; i < o.n_regexes; i++)
-		k_pattern_free(patterns[i]);
-	k_map_fini(&o.by_name);
-	return rc;
-}
-
-/* --- arrays --------------------------------------------------------------------------------------------------------------------- */
-
-static int item_conj(struct k_compiler *c, const struct k_conj *x, size_t at, bool rest, struct k_conj *out, bool *none)
-{
-	*out = (struct k_conj){ 0 };
-	*none = false;
-	for (uint32_t i = 0; i < x->n; i++) {
-		const struct k_json *first = k_json_find(x->v[i].schema, "prefixItems"), *items = k_json_find(x->v[i].schema, "items");
-		const struct k_json *v = !rest && at < k_json_len(first) ? k_json_at(first, at) : items;
-		if (v && !is_schema(v))
-			return k_schema_wrong(c, x->v[i].path, v == items ? "items" : "prefixItems", v, "a schema");
-		*none |= v && k_json_kind(v) == K_JSON_BOOL && !k_json_bool(v);
-		if (v && conj_add(c, out, v, sub_path(c, x->v[i].path, "items"), 0))
-			return fail(c);
-	}
-	return 0;
-}
-
-/* uniqueItems: of at most one item it says nothing; else the items must be a few words, to be used once each. */
-static int unique_array(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t node, uint32_t n_first)
-{
-	struct k_conj item;
-	struct k_facts g = { .types = K_T_ALL, .high = (__int128)1 << 126, .low = -((__int128)1 << 126), .step = 1, .max_chars = K_MANY,
-		.max_items = K_MANY, .max_props = K_MANY };
-	bool none;
-	int rc = item_conj(c, x, 0, true, &item, &none);
-	if (!rc)
-		rc = flatten(c, &item);
-	for (uint32_t i = 0; i < item.n && !rc; i++) {
-		if (k_json_find(item.v[i].schema, "anyOf") || k_json_find(item.v[i].schema, "oneOf"))
-			return k_schema_unsupported(c, f->path, "uniqueItems", "but of items with enum");
-		rc = k_schema_facts(c, &item.v[i], &g);
-	}
-	if (rc)
-		return rc;
-	uint32_t words = k_schema_node(c, K_NODE_WORDS);
-	if (words == K_NODE_NONE)
-		return fail(c);
-	if (!n_first && !g.n_enums && g.types == K_T_BOOL) {
-		static const struct k_word both[] = { { "false", 5, 0 }, { "true", 4, 0 } };
-		c->g->nodes[words].words = (struct k_word *)both;
-		c->g->nodes[words].n_words = 2;
-	} else if (n_first || !g.n_enums) {
-		return k_schema_unsupported(c, f->path, "uniqueItems", "but of items with enum");
-	} else if (k_schema_words(c, &g, words)) {
-		return fail(c);
-	}
-	uint32_t n = c->g->nodes[words].n_words;
-	if (n > MAX_UNIQUE)
-		return k_schema_unsupported(c, f->path, "uniqueItems", "of more than 60 values");
-	uint32_t *kids = k_arena_array(&c->g->arena, n + 1, sizeof(*kids));
-	if (!kids)
-		return k_schema_nomem(c);
-	for (uint32_t i = 0; i < n; i++) {
-		kids[i] = k_schema_node(c, K_NODE_WORDS);
-		if (kids[i] == K_NODE_NONE)
-			return fail(c);
-		c->g->nodes[kids[i]].words = &c->g->nodes[words].words[i];
-		c->g->nodes[kids[i]].n_words = 1;
-	}
-	struct k_node *nd = &c->g->nodes[node];
-	nd->unique = true;
-	nd->kids = kids;
-	nd->n_kids = n;
-	return 0;
-}
-
-static int array_node(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t *out)
-{
-	size_t n = 0;
-	struct k_conj item;
-	bool none;
-	*out = k_schema_node(c, K_NODE_ARRAY);
-	if (*out == K_NODE_NONE)
-		return fail(c);
-	for (uint32_t i = 0; i < x->n; i++) {
-		const struct k_json *first = k_json_find(x->v[i].schema, "prefixItems");
-		if (first && k_json_kind(first) != K_JSON_ARRAY)
-			return k_schema_wrong(c, x->v[i].path, "prefixItems", first, "an array");
-		n = K_MAX(n, k_json_len(first));
-	}
-	c->g->nodes[*out].min = f->min_items;
-	c->g->nodes[*out].max = f->max_items;
-	if (f->unique && f->max_items > 1) {
-		int rc = unique_array(c, x, f, *out, (uint32_t)n);
-		if (rc || c->g->nodes[*out].unique)
-			return rc;
-	}
-	uint32_t *kids = k_arena_array(&c->g->arena, n + 1, sizeof(*kids));
-	if (!kids)
-		return k_schema_nomem(c);
-	for (size_t i = 0; i <= n; i++) {
-		if (item_conj(c, x, i, i == n, &item, &none))
-			return fail(c);
-		kids[i] = node_of(c, &item);
-		if (kids[i] == K_NODE_NONE)
-			return fail(c);
-	}
-	struct k_node *nd = &c->g->nodes[*out];
-	nd->kids = kids;
-	nd->n_kids = (uint32_t)n;
-	nd->rest = none ? K_NODE_NONE : kids[n];
-	return 0;
-}
-
-/* --- one set -------------------------------------------------------------------------------------------------------------------- */
+/* --- one set ---------------------------------------------------------------------------------------------------------------- */
 
 static const char *const refused[] = {
 	"not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies", "contains", "minContains", "maxContains",
@@ -695,7 +352,7 @@ static int build(struct k_compiler *c, struct k_conj *x, uint32_t node)
 	struct k_facts f = { .types = K_T_ALL, .low = -((__int128)1 << 126), .high = (__int128)1 << 126, .step = 1, .max_chars = K_MANY,
 		.max_items = K_MANY, .max_props = K_MANY };
 	uint32_t kids[8], n = 0;
-	int rc = flatten(c, x);
+	int rc = k_schema_flatten(c, x);
 	for (uint32_t i = 0; i < x->n && !rc; i++) {
 		if (k_json_kind(x->v[i].schema) == K_JSON_BOOL) {
 			if (!k_json_bool(x->v[i].schema)) {
@@ -723,9 +380,9 @@ static int build(struct k_compiler *c, struct k_conj *x, uint32_t node)
 		return k_schema_words(c, &f, node);
 	rc = k_schema_scalars(c, &f, kids, &n);
 	if (!rc && f.types & K_T_ARRAY)
-		rc = array_node(c, x, &f, &kids[n++]);
+		rc = k_schema_array(c, x, &f, &kids[n++]);
 	if (!rc && f.types & K_T_OBJECT)
-		rc = object_node(c, x, &f, &kids[n++]);
+		rc = k_schema_object(c, x, &f, &kids[n++]);
 	if (rc)
 		return rc;
 	struct k_node *nd = &c->g->nodes[node];
@@ -751,7 +408,7 @@ static int make_any(struct k_compiler *c)
 	base[1] = k_schema_node(c, K_NODE_WORDS);
 	base[2] = k_schema_node(c, K_NODE_NUMBER);
 	if (base[0] == K_NODE_NONE || base[1] == K_NODE_NONE || base[2] == K_NODE_NONE)
-		return fail(c);
+		return k_schema_fail(c);
 	c->g->nodes[base[1]].words = (struct k_word *)words;
 	c->g->nodes[base[1]].n_words = K_LEN(words);
 	c->g->nodes[base[2]].free = true;
@@ -764,7 +421,7 @@ static int make_any(struct k_compiler *c)
 		if (d) {
 			uint32_t arr = k_schema_node(c, K_NODE_ARRAY), obj = k_schema_node(c, K_NODE_OBJECT);
 			if (arr == K_NODE_NONE || obj == K_NODE_NONE)
-				return fail(c);
+				return k_schema_fail(c);
 			c->g->nodes[arr].rest = c->any[d - 1];
 			*extra = (struct k_extra){ base[0], c->any[d - 1] };
 			c->g->nodes[obj].extras = extra;
@@ -776,134 +433,14 @@ static int make_any(struct k_compiler *c)
 		}
 		c->any[d] = k_schema_node(c, K_NODE_UNION);
 		if (c->any[d] == K_NODE_NONE)
-			return fail(c);
+			return k_schema_fail(c);
 		c->g->nodes[c->any[d]].kids = kids;
 		c->g->nodes[c->any[d]].n_kids = n;
 	}
 	return 0;
 }
 
-/* --- heights --------------------------------------------------------------------------------------------------------------------- */
-
-static uint32_t above(uint32_t height) { return height == K_HEIGHT_NONE ? height : height + 1; }
-
-/* Enough optional members to reach the least number: the lowest of them. */
-static uint32_t optional_height(const struct k_grammar *g, const struct k_node *x, int64_t wanted, uint32_t highest)
-{
-	for (uint32_t h = 0; h <= MAX_HEIGHT; h++) {
-		int64_t n = 0;
-		bool extra = false;
-		for (uint32_t i = 0; i < x->n_props; i++)
-			n += !x->props[i].required && g->nodes[x->props[i].value].height <= h;
-		for (uint32_t i = 0; i < x->n_extras; i++)
-			extra |= g->nodes[x->extras[i].value].height <= h && g->nodes[x->extras[i].key].height != K_HEIGHT_NONE;
-		if (n + extra >= wanted)
-			return K_MAX(h, highest);
-	}
-	return K_HEIGHT_NONE;
-}
-
-static uint32_t object_height(const struct k_grammar *g, const struct k_node *x)
-{
-	uint32_t h = 0;
-	int64_t required = x->required_from[0];
-	if (required > x->max || x->min > x->max)
-		return K_HEIGHT_NONE;
-	for (uint32_t i = 0; i < x->n_props; i++) {
-		if (x->props[i].required)
-			h = K_MAX(h, g->nodes[x->props[i].value].height);
-	}
-	if (h != K_HEIGHT_NONE && required < x->min)
-		h = optional_height(g, x, x->min - required, h);
-	return above(h);
-}
-
-static uint32_t array_height(const struct k_grammar *g, const struct k_node *x)
-{
-	uint32_t h = 0;
-	if (x->min > x->max || (x->unique && x->min > (int64_t)x->n_kids))
-		return K_HEIGHT_NONE;
-	for (int64_t i = 0; i < x->min && !x->unique && i <= (int64_t)x->n_kids; i++) {
-		uint32_t item = i < (int64_t)x->n_kids ? x->kids[i] : x->rest;
-		h = K_MAX(h, item == K_NODE_NONE ? K_HEIGHT_NONE : g->nodes[item].height);
-	}
-	return above(h);
-}
-
-static uint32_t height_of(const struct k_grammar *g, const struct k_node *x)
-{
-	uint32_t h = K_HEIGHT_NONE;
-	switch (x->kind) {
-	case K_NODE_NEVER:
-		return K_HEIGHT_NONE;
-	case K_NODE_UNION:
-		for (uint32_t i = 0; i < x->n_kids; i++)
-			h = K_MIN(h, g->nodes[x->kids[i]].height);
-		return h;
-	case K_NODE_ARRAY:
-		return array_height(g, x);
-	case K_NODE_OBJECT:
-		return object_height(g, x);
-	}
-	return 0;
-}
-
-void k_grammar_settle(struct k_grammar *g)
-{
-	for (bool more = true; more; ) {
-		more = false;
-		for (uint32_t i = g->n_nodes; i-- > 0; ) {
-			uint32_t h = height_of(g, &g->nodes[i]);
-			more |= h != g->nodes[i].height;
-			g->nodes[i].height = h;
-		}
-	}
-}
-
-/* Unions of unions become one, without what has no value. */
-static int flatten_unions(struct k_compiler *c)
-{
-	struct k_grammar *g = c->g;
-	uint32_t *mark = k_calloc(g->n_nodes, sizeof(*mark)), *stack = k_alloc((size_t)g->n_nodes * sizeof(*stack));
-	uint32_t *list = k_alloc((size_t)g->n_nodes * sizeof(*list));
-	int rc = mark && stack && list ? 0 : k_schema_nomem(c);
-	for (uint32_t i = 0; i < g->n_nodes && !rc; i++) {
-		uint32_t n = 0, m = 0;
-		if (g->nodes[i].kind != K_NODE_UNION)
-			continue;
-		stack[n++] = i;
-		mark[i] = i + 1;
-		while (n) {
-			const struct k_node *x = &g->nodes[stack[--n]];
-			c->work += x->n_kids;
-			for (uint32_t k = x->n_kids; k-- > 0; ) {
-				uint32_t kid = x->kids[k];
-				if (mark[kid] == i + 1 || g->nodes[kid].height == K_HEIGHT_NONE)
-					continue;
-				mark[kid] = i + 1;
-				if (g->nodes[kid].kind == K_NODE_UNION)
-					stack[n++] = kid;
-				else
-					list[m++] = kid;
-			}
-		}
-		if (c->work > MAX_WORK)
-			rc = k_err_set(c->err, K_EUNSUP, "%s is too large", c->where);
-		uint32_t *kids = rc ? NULL : k_arena_array(&g->arena, m + 1, sizeof(*kids));
-		if (kids)
-			memcpy(kids, list, m * sizeof(*kids));
-		else if (!rc)
-			rc = k_schema_nomem(c);
-		g->nodes[i].kids = kids;
-		g->nodes[i].n_kids = kids ? m : 0;
-	}
-	k_free(mark);
-	k_free(stack);
-	k_free(list);
-	return rc;
-}
-
-/* --- the whole -------------------------------------------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------------------------------------- */
 
 static int check_pairs(struct k_compiler *c)
 {
@@ -925,11 +462,11 @@ static int finish(struct k_compiler *c)
 	uint32_t height = g->nodes[g->root].height;
 	if (height == K_HEIGHT_NONE)
 		return k_err_set(c->err, K_EFORMAT, "%s cannot be satisfied: %s", c->where, c->why ? c->why : "values would have to be endless");
-	if (height > MAX_HEIGHT)
+	if (height > K_MAX_HEIGHT)
 		return k_err_set(c->err, K_EUNSUP, "%s is nested too deeply", c->where);
 	g->limit = height + DEPTH_ROOM;
 	int rc = check_pairs(c);
-	return rc ? rc : flatten_unions(c);
+	return rc ? rc : k_schema_flatten_unions(c);
 }
 
 static int compile(struct k_compiler *c, const struct k_json *schema)
@@ -941,13 +478,13 @@ static int compile(struct k_compiler *c, const struct k_json *schema)
 	if (!rc && c->flags & K_SCHEMA_OBJECT)
 		rc = k_json_parse(&object, only, sizeof(only) - 1, 0, "schema", c->err);
 	if (!rc && object)
-		rc = conj_add(c, &root, object, c->where, 0);
-	if (!rc && schema && !is_schema(schema))
+		rc = k_schema_add(c, &root, object, c->where, 0);
+	if (!rc && schema && !k_schema_is(schema))
 		rc = k_err_set(c->err, K_EFORMAT, "%s is %s, wanted a schema", c->where, k_json_kind_name(schema));
 	if (!rc && schema)
-		rc = conj_add(c, &root, schema, c->where, 0);
-	if (!rc && (c->g->root = node_of(c, &root)) == K_NODE_NONE)
-		rc = fail(c);
+		rc = k_schema_add(c, &root, schema, c->where, 0);
+	if (!rc && (c->g->root = k_schema_node_of(c, &root)) == K_NODE_NONE)
+		rc = k_schema_fail(c);
 	for (; c->done < c->n_queue && !rc; c->done++) {
 		struct k_conj x = c->queue[c->done].conj;
 		rc = build(c, &x, c->queue[c->done].node);

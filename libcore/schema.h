@@ -1,4 +1,5 @@
-/* schema.h: JSON Schema (2020-12) -> grammar. Every text of the grammar is valid under the schema; what cannot be promised is refused. */
+/* schema.h: JSON Schema (2020-12) -> grammar. Every text of the grammar is valid under the schema; what cannot be promised is
+ * refused. */
 #ifndef K_SCHEMA_H
 #define K_SCHEMA_H
 

@@ -1,6 +1,8 @@
 /* schema_int.h: what the parts of the schema compiler share.
  *
  *   schema.c        a set of schemas that must all hold -> a node; references, anyOf, oneOf, allOf
+ *   schema_members.c  objects and arrays
+ *   schema_height.c which nodes have a value
  *   schema_value.c  what the keywords of such a set say of scalars, and the nodes of scalars
  *   schema_format.c formats */
 #ifndef K_SCHEMA_INT_H
@@ -11,7 +13,7 @@
 #include "libcore/schema.h"
 
 enum { K_T_NULL = 1, K_T_BOOL = 2, K_T_INT = 4, K_T_REAL = 8, K_T_STRING = 16, K_T_ARRAY = 32, K_T_OBJECT = 64, K_T_ALL = 127 };
-enum { K_MAX_NODES = 60000 };
+enum { K_MAX_NODES = 60000, K_MAX_HEIGHT = 400, K_MAX_WORK = 20 << 20 };
 
 struct k_item { const struct k_json *schema; const char *path; int used; int32_t parent; };
 /* used: K_USED_...; parent: the item of the set that led to it, -1: none */
@@ -64,5 +66,20 @@ int k_schema_scalars(struct k_compiler *c, struct k_facts *f, uint32_t *kids, ui
 int k_schema_words(struct k_compiler *c, struct k_facts *f, uint32_t node);
 int k_schema_sort_words(struct k_word *w, uint32_t n);
 uint32_t k_schema_string(struct k_compiler *c, struct k_pattern *p);
+
+/* The code that is set, K_ENOMEM when none is. */
+int k_schema_fail(const struct k_compiler *c);
+const char *k_schema_sub_path(struct k_compiler *c, const char *path, const char *name);
+bool k_schema_is(const struct k_json *v);       /* an object or a boolean */
+/* Adds a schema to a set, once. */
+int k_schema_add(struct k_compiler *c, struct k_conj *x, const struct k_json *s, const char *path, int used);
+/* Adds what the schemas of a set refer to, and their allOf. */
+int k_schema_flatten(struct k_compiler *c, struct k_conj *x);
+/* The node of a set, which is built later; K_NODE_NONE: error. */
+uint32_t k_schema_node_of(struct k_compiler *c, const struct k_conj *x);
+int k_schema_object(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t *out);
+int k_schema_array(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t *out);
+/* After k_grammar_settle: unions of unions become one, without what has no value. */
+int k_schema_flatten_unions(struct k_compiler *c);
 
 #endif

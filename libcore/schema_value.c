@@ -133,7 +133,8 @@ static int read_bounds(struct k_compiler *c, const struct k_item *it, struct k_f
 
 struct size_row { const char *name; size_t offset; bool upper; bool structured; };
 static const struct size_row size_rows[] = {
-	{ "minLength", offsetof(struct k_facts, min_chars), false, false }, { "maxLength", offsetof(struct k_facts, max_chars), true, false },
+	{ "minLength", offsetof(struct k_facts, min_chars), false, false },
+	{ "maxLength", offsetof(struct k_facts, max_chars), true, false },
 	{ "minItems", offsetof(struct k_facts, min_items), false, true }, { "maxItems", offsetof(struct k_facts, max_items), true, true },
 	{ "minProperties", offsetof(struct k_facts, min_props), false, true },
 	{ "maxProperties", offsetof(struct k_facts, max_props), true, true },
@@ -252,7 +253,7 @@ int k_schema_facts(struct k_compiler *c, const struct k_item *it, struct k_facts
 	return rc;
 }
 
-/* --- values ------------------------------------------------------------------------------------------------------------------ */
+/* --- values ----------------------------------------------------------------------------------------------------------------- */
 
 static int spell(struct k_compiler *c, const struct k_json *v, const char **out, size_t *len)
 {
@@ -387,7 +388,7 @@ int k_schema_words(struct k_compiler *c, struct k_facts *f, uint32_t node)
 	return 0;
 }
 
-/* --- nodes ------------------------------------------------------------------------------------------------------------------- */
+/* --- nodes ------------------------------------------------------------------------------------------------------------------ */
 
 static int fixed_words(struct k_compiler *c, int types, uint32_t *out)
 {

@@ -1,0 +1,197 @@
+/* grammar_container.c: the bytes of arrays and objects that are not of their values: brackets, commas, names. */
+#include "libcore/base.h"
+
+#include "libcore/matcher_int.h"
+
+/* --- arrays ----------------------------------------------------------------------------------------------------------------- */
+
+static uint32_t item_at(const struct k_node *x, uint64_t i) { return i < x->n_kids ? x->kids[i] : x->rest; }
+
+static bool item_fits(const struct k_matcher *m, const struct k_frame *f, const struct k_node *x, uint64_t i)
+{
+	uint32_t item = item_at(x, i);
+	return item != K_NODE_NONE && k_frame_has_room(m, f->depth, item);
+}
+
+/* Counting ends where it makes no difference any more. */
+static uint64_t count_item(const struct k_node *x, uint64_t n)
+{
+	uint64_t top = x->max != K_MANY ? (uint64_t)x->max : K_MAX((uint64_t)x->min, (uint64_t)x->n_kids);
+	return K_MIN(n + 1, top);
+}
+
+static void enter_item(struct k_matcher *m, const struct k_frame *f, const struct k_node *x)
+{
+	if (x->unique) {
+		for (uint32_t i = 0; i < x->n_kids; i++) {
+			uint64_t bit = (uint64_t)1 << i;
+			if (f->n & bit)
+				continue;
+			uint32_t after = k_frame_of(m, f->parent, f->node, f->depth, ARRAY_AFTER, 0, f->n | bit);
+			if (after)
+				k_node_enter(m, x->kids[i], after);
+		}
+		return;
+	}
+	uint32_t after = k_frame_of(m, f->parent, f->node, f->depth, ARRAY_AFTER, 0, count_item(x, f->n));
+	if (after && item_fits(m, f, x, f->n))
+		k_node_enter(m, item_at(x, f->n), after);
+}
+
+void k_step_array(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c)
+{
+	int64_t n = x->unique ? __builtin_popcountll(f->n) : (int64_t)f->n;
+	bool more = n < x->max && (x->unique ? n < (int64_t)x->n_kids : item_fits(m, f, x, f->n)), end = n >= x->min;
+	switch (f->a) {
+	case ARRAY_OPEN:
+		if (c == '[') {
+			if (end)
+				k_frame_go_on(m, f, ARRAY_FIRST, 0, 0);
+			if (more)
+				enter_item(m, f, x);
+		}
+		return;
+	case ARRAY_FIRST:
+	case ARRAY_NEXT:
+		if (c == ']' && end)
+			k_node_leave(m, f->parent);
+		if (c == ',' && more && f->a == ARRAY_NEXT) {
+			k_frame_go_on(m, f, ARRAY_SPACE, 0, f->n);
+			enter_item(m, f, x);
+		}
+		return;
+	case ARRAY_SPACE:
+		if (c == ' ')
+			enter_item(m, f, x);
+	}
+}
+
+/* --- objects ---------------------------------------------------------------------------------------------------------------- */
+
+/* Where an object is: the next declared member, how many of the declared and of the others it has. */
+struct where { uint32_t i, declared, others; };
+
+static struct where where_of(const struct k_frame *f) { return (struct where){ f->a >> 4, f->b & 0xffff, f->b >> 16 }; }
+
+static bool can_take(const struct k_matcher *m, const struct k_frame *f, const struct k_node *x, struct where w, uint32_t j)
+{
+	if (j < w.i || j >= x->n_props || j > x->next_required[w.i] || !k_frame_has_room(m, f->depth, x->props[j].value))
+		return false;
+	int64_t after = (int64_t)w.declared + w.others + 1 + x->required_from[j + 1];
+	int64_t most = (int64_t)w.declared + 1 + (x->n_props - j - 1) + (x->n_extras > 0);
+	return after <= x->max && most >= x->min;
+}
+
+/* Names of the others may come twice, so all of them together count as one where there must be some. */
+static bool can_add(const struct k_matcher *m, const struct k_frame *f, const struct k_node *x, struct where w, uint32_t extra)
+{
+	return x->next_required[w.i] == x->n_props && (int64_t)w.declared + w.others + 1 <= x->max &&
+		(int64_t)w.declared + 1 >= x->min && k_frame_has_room(m, f->depth, x->extras[extra].value) &&
+		k_frame_has_room(m, f->depth, x->extras[extra].key);
+}
+
+static bool can_end(const struct k_node *x, struct where w)
+{
+	return x->next_required[w.i] == x->n_props && (int64_t)w.declared + (w.others > 0) >= x->min;
+}
+
+static bool can_go_on(const struct k_matcher *m, const struct k_frame *f, const struct k_node *x)
+{
+	struct where w = where_of(f);
+	for (uint32_t j = w.i; j < x->n_props && j <= x->next_required[w.i]; j++) {
+		if (can_take(m, f, x, w, j))
+			return true;
+	}
+	for (uint32_t i = 0; i < x->n_extras; i++) {
+		if (can_add(m, f, x, w, i))
+			return true;
+	}
+	return false;
+}
+
+static bool any_key(const struct k_matcher *m, const struct k_frame *f, const struct k_node *x, uint32_t lo, uint32_t depth)
+{
+	for (uint32_t k = lo; k < x->n_words && k_word_same_begin(&x->words[lo], &x->words[k], depth); k++) {
+		if (can_take(m, f, x, where_of(f), x->words[k].index))
+			return true;
+	}
+	return false;
+}
+
+/* The quote of a key was read. */
+static void begin_key(struct k_matcher *m, const struct k_frame *f, const struct k_node *x)
+{
+	struct where w = where_of(f);
+	if (x->n_words && any_key(m, f, x, 0, 0))
+		k_frame_go_on(m, f, OBJ_KEY | w.i << 4, f->b, 0);
+	for (uint32_t i = 0; i < x->n_extras; i++) {
+		if (!can_add(m, f, x, w, i))
+			continue;
+		uint32_t others = x->max == K_MANY ? 1 : K_MIN(w.others + 1, 0xffffu);
+		uint32_t parent = k_frame_of(m, f->parent, f->node, f->depth, OBJ_EXTRA | x->n_props << 4, w.declared | others << 16,
+			x->extras[i].value);
+		if (parent)
+			k_frame_emit(m, parent, x->extras[i].key, f->depth, STR_BODY, 0, 0);
+	}
+}
+
+static void step_key(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c)
+{
+	uint32_t depth = (uint32_t)(f->n >> 32), lo = k_word_step(x->words, x->n_words, (uint32_t)f->n, depth, c);
+	if (lo == x->n_words)
+		return;
+	if (x->words[lo].len == depth + 1) {
+		uint32_t j = x->words[lo].index;
+		if (can_take(m, f, x, where_of(f), j))
+			k_frame_go_on(m, f, OBJ_COLON | (j + 1) << 4, f->b + 1, x->props[j].value);
+	} else if (any_key(m, f, x, lo, depth + 1)) {
+		k_frame_go_on(m, f, f->a, f->b, lo | (uint64_t)(depth + 1) << 32);
+	}
+}
+
+static void enter_value(struct k_matcher *m, const struct k_frame *f)
+{
+	uint32_t after = k_frame_of(m, f->parent, f->node, f->depth, OBJ_AFTER | (f->a & ~15u), f->b, 0);
+	if (after)
+		k_node_enter(m, (uint32_t)f->n, after);
+}
+
+void k_step_object(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c)
+{
+	uint32_t i = f->a & ~15u;
+	switch (f->a & 15) {
+	case OBJ_OPEN:
+		if (c == '{')
+			k_frame_go_on(m, f, OBJ_FIRST, 0, 0);
+		return;
+	case OBJ_FIRST:
+	case OBJ_WANT:
+	case OBJ_GAP:
+		if (c == '"')
+			begin_key(m, f, x);
+		if (c == ' ' && (f->a & 15) == OBJ_GAP)
+			k_frame_go_on(m, f, OBJ_WANT | i, f->b, 0);
+		if (c == '}' && (f->a & 15) == OBJ_FIRST && can_end(x, where_of(f)))
+			k_node_leave(m, f->parent);
+		return;
+	case OBJ_KEY:
+		step_key(m, f, x, c);
+		return;
+	case OBJ_COLON:
+		if (c == ':') {
+			k_frame_go_on(m, f, OBJ_SPACE | i, f->b, f->n);
+			enter_value(m, f);
+		}
+		return;
+	case OBJ_SPACE:
+		if (c == ' ')
+			enter_value(m, f);
+		return;
+	case OBJ_NEXT:
+		if (c == '}' && can_end(x, where_of(f)))
+			k_node_leave(m, f->parent);
+		if (c == ',' && can_go_on(m, f, x))
+			k_frame_go_on(m, f, OBJ_GAP | i, f->b, 0);
+	}
+}
+

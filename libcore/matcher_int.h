@@ -1,0 +1,53 @@
+/* matcher_int.h: what the parts of the matcher share.
+ *
+ *   grammar.c             frames, states, masks
+ *   grammar_scalar.c      a byte within words, strings, numbers
+ *   grammar_container.c   a byte of an array or object outside its values */
+#ifndef K_MATCHER_INT_H
+#define K_MATCHER_INT_H
+
+#include "libcore/grammar_int.h"
+
+enum { K_MAX_THREADS = 256 };
+
+/* Where one node is: inside which frame (0: none), how far (a, b, n: as the node likes), within how many containers. */
+struct k_frame { uint32_t parent, node, a, b; uint64_t n; uint32_t depth, hash; };
+struct k_state { uint32_t *threads; uint32_t n, hash; bool accept; uint32_t *next; uint64_t *mask; };
+
+struct k_table { uint32_t *slots; size_t cap; };
+struct k_matcher {
+	struct k_grammar *g;
+	const struct k_vocab *v;
+	struct k_frame *frames; uint32_t n_frames, cap_frames; struct k_table by_frame;
+	struct k_state *states; uint32_t n_states, cap_states; struct k_table by_state;
+	uint32_t now;
+	uint32_t n_masks;
+	uint32_t out[K_MAX_THREADS], n_out;       /* of the step that is taken */
+	bool out_accept, full;          /* full: memory or room gave out */
+};
+
+/* a of a frame. */
+enum { ARRAY_OPEN, ARRAY_FIRST, ARRAY_AFTER, ARRAY_NEXT, ARRAY_SPACE };
+enum { OBJ_OPEN, OBJ_FIRST, OBJ_KEY, OBJ_EXTRA, OBJ_COLON, OBJ_SPACE, OBJ_AFTER, OBJ_NEXT, OBJ_WANT, OBJ_GAP };
+enum { STR_BODY, STR_UTF8, STR_ESCAPE, STR_HEX, STR_LOW_SLASH, STR_LOW_U, STR_LOW, STR_OPEN };
+
+/* The frame with this content; 0 without memory. */
+uint32_t k_frame_of(struct k_matcher *m, uint32_t parent, uint32_t node, uint32_t depth, uint32_t a, uint32_t b, uint64_t n);
+/* One of the stacks that the step leads to. */
+void k_frame_emit(struct k_matcher *m, uint32_t parent, uint32_t node, uint32_t depth, uint32_t a, uint32_t b, uint64_t n);
+/* The same frame, further on. */
+void k_frame_go_on(struct k_matcher *m, const struct k_frame *f, uint32_t a, uint32_t b, uint64_t n);
+bool k_frame_has_room(const struct k_matcher *m, uint32_t depth, uint32_t node);
+/* A value of the node may come now; the value within parent is whole. */
+void k_node_enter(struct k_matcher *m, uint32_t node, uint32_t parent);
+void k_node_leave(struct k_matcher *m, uint32_t parent);
+
+/* Of the sorted words that begin as words[lo] does up to depth: the first that goes on with c; n: none. */
+uint32_t k_word_step(const struct k_word *words, uint32_t n, uint32_t lo, uint32_t depth, unsigned char c);
+bool k_word_same_begin(const struct k_word *a, const struct k_word *b, uint32_t n);
+
+/* What one more byte makes of a frame: any number of k_frame_emit and k_node_leave. f is a copy. */
+typedef void k_step(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c);
+k_step k_step_words, k_step_string, k_step_integer, k_step_number, k_step_array, k_step_object;
+
+#endif

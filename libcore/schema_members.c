@@ -1,0 +1,350 @@
+/* schema_members.c: the members of objects and the items of arrays, each what all schemas of a set say of it together. */
+#include "libcore/base.h"
+
+#include "libcore/schema_int.h"
+
+enum { MAX_PROPS = 4000, MAX_UNIQUE = 60 };
+
+/* --- objects ---------------------------------------------------------------------------------------------------------------- */
+
+struct object {
+	const char **names; size_t *lens; uint32_t n, cap;      /* declared, in order */
+	bool *required;
+	struct k_map by_name;           /* -> index + 1, as a pointer into ones */
+	const char **regexes; uint32_t n_regexes;
+	struct k_pattern **patterns;
+};
+
+static int object_name(struct k_compiler *c, struct object *o, const char *name, uint32_t *index)
+{
+	uint32_t *known = k_map_find(&o->by_name, name, strlen(name));
+	if (known) {
+		*index = *known;
+		return 0;
+	}
+	if (o->n == MAX_PROPS)
+		return k_err_set(c->err, K_EUNSUP, "%s has objects with more than %d properties", c->where, MAX_PROPS);
+	if (o->n == o->cap) {
+		uint32_t cap = 2 * o->cap + 8;
+		const char **names = k_arena_array(&c->arena, cap, sizeof(*names));
+		bool *required = k_arena_array(&c->arena, cap, sizeof(*required));
+		if (!names || !required)
+			return k_schema_nomem(c);
+		if (o->n) {
+			memcpy(names, o->names, o->n * sizeof(*names));
+			memcpy(required, o->required, o->n * sizeof(*required));
+		}
+		o->names = names;
+		o->required = required;
+		o->cap = cap;
+	}
+	uint32_t *at = k_arena_alloc(&c->arena, sizeof(*at));
+	if (!at || k_map_put(&o->by_name, name, strlen(name), at) < 0)
+		return k_schema_nomem(c);
+	*at = *index = o->n;
+	o->names[o->n++] = name;
+	return 0;
+}
+
+static int object_regex(struct k_compiler *c, struct object *o, const char *regex, const char *path)
+{
+	for (uint32_t i = 0; i < o->n_regexes; i++) {
+		if (!strcmp(o->regexes[i], regex))
+			return 0;
+	}
+	if (o->n_regexes == 16)
+		return k_err_set(c->err, K_EUNSUP, "%s.patternProperties has more than 16 patterns", path);
+	struct k_pattern_part part = { regex, strlen(regex), false, false };
+	int rc = k_pattern_new(&o->patterns[o->n_regexes], &part, 1, 0, -1, c->err);
+	if (rc)
+		return k_err_add(c->err, "in %s.patternProperties", path), rc;
+	o->regexes[o->n_regexes++] = regex;
+	return 0;
+}
+
+static int read_object(struct k_compiler *c, const struct k_conj *x, struct object *o)
+{
+	for (uint32_t i = 0; i < x->n; i++) {
+		const struct k_json *s = x->v[i].schema, *props = k_json_find(s, "properties"), *pats = k_json_find(s, "patternProperties");
+		const struct k_json *extra = k_json_find(s, "additionalProperties");
+		const char *path = x->v[i].path, *key;
+		struct k_json *v;
+		uint32_t at;
+		void *it = NULL;
+		if (props && k_json_kind(props) != K_JSON_OBJECT)
+			return k_schema_wrong(c, path, "properties", props, "an object");
+		if (pats && k_json_kind(pats) != K_JSON_OBJECT)
+			return k_schema_wrong(c, path, "patternProperties", pats, "an object");
+		if (extra && !k_schema_is(extra))
+			return k_schema_wrong(c, path, "additionalProperties", extra, "a schema");
+		while (props && k_json_next(props, &it, &key, &v)) {
+			if (!k_schema_is(v))
+				return k_schema_wrong(c, k_schema_sub_path(c, path, "properties"), key, v, "a schema");
+			if (object_name(c, o, key, &at))
+				return k_schema_fail(c);
+		}
+		it = NULL;
+		while (pats && k_json_next(pats, &it, &key, &v)) {
+			if (!k_schema_is(v))
+				return k_schema_wrong(c, k_schema_sub_path(c, path, "patternProperties"), key, v, "a schema");
+			if (object_regex(c, o, key, path))
+				return k_schema_fail(c);
+		}
+	}
+	for (uint32_t i = 0; i < x->n; i++) {
+		const struct k_json *req = k_json_find(x->v[i].schema, "required");
+		if (req && k_json_kind(req) != K_JSON_ARRAY)
+			return k_schema_wrong(c, x->v[i].path, "required", req, "an array of strings");
+		for (size_t k = 0; k < k_json_len(req); k++) {
+			const char *name = k_json_string(k_json_at(req, k));
+			uint32_t at;
+			if (!name)
+				return k_schema_wrong(c, x->v[i].path, "required", k_json_at(req, k), "an array of strings");
+			if (object_name(c, o, name, &at))
+				return k_schema_fail(c);
+			o->required[at] = true;
+		}
+	}
+	return 0;
+}
+
+/* What every schema of the set says of one name (name NULL: of the names that match regex r and no other; r < 0: none). */
+static int member_conj(struct k_compiler *c, const struct k_conj *x, const struct object *o, const char *name, int r,
+	struct k_conj *out)
+{
+	int rc = 0;
+	*out = (struct k_conj){ 0 };
+	for (uint32_t i = 0; i < x->n && !rc; i++) {
+		const struct k_json *s = x->v[i].schema, *own = name ? k_json_find(k_json_find(s, "properties"), name) : NULL;
+		const struct k_json *pats = k_json_find(s, "patternProperties"), *extra = k_json_find(s, "additionalProperties");
+		const char *path = k_schema_sub_path(c, x->v[i].path, name ? name : "additionalProperties");
+		bool said = own != NULL;
+		if (own)
+			rc = k_schema_add(c, out, own, path, 0);
+		for (uint32_t k = 0; k < o->n_regexes && !rc; k++) {
+			const struct k_json *v = k_json_find(pats, o->regexes[k]);
+			if (!v || !(name ? k_pattern_fits(o->patterns[k], name, strlen(name)) : (int)k == r))
+				continue;
+			said = true;
+			rc = k_schema_add(c, out, v, path, 0);
+		}
+		if (!rc && !said && extra)
+			rc = k_schema_add(c, out, extra, path, 0);
+	}
+	return rc;
+}
+
+/* Names that are not declared: those of one regular expression each, and the others. Where names cannot be told from the declared
+ * ones with little effort there are none of them. */
+static int add_extras(struct k_compiler *c, const struct k_conj *x, const struct object *o, uint32_t node)
+{
+	uint32_t most = o->n_regexes + 1, n_parts = o->n + o->n_regexes;
+	struct k_extra *extras = k_arena_array(&c->g->arena, most, sizeof(*extras));
+	struct k_pattern_part *parts = k_arena_array(&c->arena, n_parts + 1, sizeof(*parts));
+	uint32_t n = 0;
+	if (!extras || !parts)
+		return k_schema_nomem(c);
+	for (uint32_t i = 0; i < o->n; i++)
+		parts[i] = (struct k_pattern_part){ o->names[i], strlen(o->names[i]), true, true };
+	for (int r = -1; r < (int)o->n_regexes; r++) {
+		struct k_conj value;
+		struct k_pattern *p = NULL;
+		struct k_err err = { 0 };
+		if (member_conj(c, x, o, NULL, r, &value))
+			return k_schema_fail(c);
+		bool never = false;
+		for (uint32_t i = 0; i < value.n; i++)
+			never |= k_json_kind(value.v[i].schema) == K_JSON_BOOL && !k_json_bool(value.v[i].schema);
+		if (never)
+			continue;
+		for (uint32_t k = 0; k < o->n_regexes; k++)
+			parts[o->n + k] = (struct k_pattern_part){ o->regexes[k], strlen(o->regexes[k]), false, (int)k != r };
+		int rc = k_pattern_new(&p, parts, (int)n_parts, 0, -1, &err);
+		if (rc == K_EUNSUP)
+			continue;
+		if (rc)
+			return k_err_set(c->err, rc, "%s", err.msg);
+		uint32_t key = k_schema_string(c, p), to = key == K_NODE_NONE ? key : k_schema_node_of(c, &value);
+		if (to == K_NODE_NONE)
+			return k_schema_fail(c);
+		extras[n++] = (struct k_extra){ key, to };
+	}
+	c->g->nodes[node].extras = extras;
+	c->g->nodes[node].n_extras = n;
+	return 0;
+}
+
+static int add_props(struct k_compiler *c, const struct k_conj *x, const struct object *o, uint32_t node)
+{
+	uint32_t n = o->n;
+	struct k_prop *props = k_arena_array(&c->g->arena, n + 1, sizeof(*props));
+	struct k_word *words = k_arena_array(&c->g->arena, n + 1, sizeof(*words));
+	uint32_t *next = k_arena_array(&c->g->arena, n + 2, sizeof(*next)), *from = k_arena_array(&c->g->arena, n + 2, sizeof(*from));
+	if (!props || !words || !next || !from)
+		return k_schema_nomem(c);
+	next[n] = n;
+	for (uint32_t i = n; i-- > 0; ) {
+		next[i] = o->required[i] ? i : next[i + 1];
+		from[i] = from[i + 1] + o->required[i];
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		struct k_conj value;
+		struct k_buf b;
+		if (member_conj(c, x, o, o->names[i], -1, &value))
+			return k_schema_fail(c);
+		props[i].required = o->required[i];
+		props[i].value = k_schema_node_of(c, &value);
+		if (props[i].value == K_NODE_NONE)
+			return k_schema_fail(c);
+		k_buf_init(&b, 0);
+		k_json_quote(&b, o->names[i], strlen(o->names[i]));
+		words[i].index = i;
+		words[i].len = b.failed ? 0 : (uint32_t)b.len - 1;
+		words[i].s = b.failed ? NULL : k_arena_strndup(&c->g->arena, b.data + 1, b.len - 1);
+		k_buf_fini(&b);
+		if (!words[i].s)
+			return k_schema_nomem(c);
+	}
+	k_schema_sort_words(words, n);
+	struct k_node *nd = &c->g->nodes[node];
+	nd->props = props;
+	nd->n_props = n;
+	nd->words = words;
+	nd->n_words = n;
+	nd->next_required = next;
+	nd->required_from = from;
+	return 0;
+}
+
+int k_schema_object(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t *out)
+{
+	struct k_pattern *patterns[16] = { 0 };
+	const char *regexes[16];
+	struct object o = { .patterns = patterns, .regexes = regexes };
+	k_map_init(&o.by_name);
+	*out = k_schema_node(c, K_NODE_OBJECT);
+	int rc = *out == K_NODE_NONE ? k_schema_fail(c) : read_object(c, x, &o);
+	if (!rc) {
+		c->g->nodes[*out].min = f->min_props;
+		c->g->nodes[*out].max = f->max_props;
+		rc = add_props(c, x, &o, *out);
+	}
+	if (!rc)
+		rc = add_extras(c, x, &o, *out);
+	/* Names that are not declared may come twice. */
+	int64_t sure = rc ? 0 : (int64_t)o.n + 1;
+	if (!rc && c->g->nodes[*out].n_extras && f->min_props > sure) {
+		rc = k_schema_unsupported(c, f->path, "minProperties", "more than one member that is not declared");
+		c->g->nodes[*out].min = sure;
+	}
+	for (uint32_t i = 0; i < o.n_regexes; i++)
+		k_pattern_free(patterns[i]);
+	k_map_fini(&o.by_name);
+	return rc;
+}
+
+/* --- arrays ----------------------------------------------------------------------------------------------------------------- */
+
+static int item_conj(struct k_compiler *c, const struct k_conj *x, size_t at, bool rest, struct k_conj *out, bool *none)
+{
+	*out = (struct k_conj){ 0 };
+	*none = false;
+	for (uint32_t i = 0; i < x->n; i++) {
+		const struct k_json *first = k_json_find(x->v[i].schema, "prefixItems"), *items = k_json_find(x->v[i].schema, "items");
+		const struct k_json *v = !rest && at < k_json_len(first) ? k_json_at(first, at) : items;
+		if (v && !k_schema_is(v))
+			return k_schema_wrong(c, x->v[i].path, v == items ? "items" : "prefixItems", v, "a schema");
+		*none |= v && k_json_kind(v) == K_JSON_BOOL && !k_json_bool(v);
+		if (v && k_schema_add(c, out, v, k_schema_sub_path(c, x->v[i].path, "items"), 0))
+			return k_schema_fail(c);
+	}
+	return 0;
+}
+
+/* uniqueItems: of at most one item it says nothing; else the items must be a few words, to be used once each. */
+static int unique_array(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t node, uint32_t n_first)
+{
+	struct k_conj item;
+	struct k_facts g = { .types = K_T_ALL, .high = (__int128)1 << 126, .low = -((__int128)1 << 126), .step = 1, .max_chars = K_MANY,
+		.max_items = K_MANY, .max_props = K_MANY };
+	bool none;
+	int rc = item_conj(c, x, 0, true, &item, &none);
+	if (!rc)
+		rc = k_schema_flatten(c, &item);
+	for (uint32_t i = 0; i < item.n && !rc; i++) {
+		if (k_json_find(item.v[i].schema, "anyOf") || k_json_find(item.v[i].schema, "oneOf"))
+			return k_schema_unsupported(c, f->path, "uniqueItems", "but of items with enum");
+		rc = k_schema_facts(c, &item.v[i], &g);
+	}
+	if (rc)
+		return rc;
+	uint32_t words = k_schema_node(c, K_NODE_WORDS);
+	if (words == K_NODE_NONE)
+		return k_schema_fail(c);
+	if (!n_first && !g.n_enums && g.types == K_T_BOOL) {
+		static const struct k_word both[] = { { "false", 5, 0 }, { "true", 4, 0 } };
+		c->g->nodes[words].words = (struct k_word *)both;
+		c->g->nodes[words].n_words = 2;
+	} else if (n_first || !g.n_enums) {
+		return k_schema_unsupported(c, f->path, "uniqueItems", "but of items with enum");
+	} else if (k_schema_words(c, &g, words)) {
+		return k_schema_fail(c);
+	}
+	uint32_t n = c->g->nodes[words].n_words;
+	if (n > MAX_UNIQUE)
+		return k_schema_unsupported(c, f->path, "uniqueItems", "of more than 60 values");
+	uint32_t *kids = k_arena_array(&c->g->arena, n + 1, sizeof(*kids));
+	if (!kids)
+		return k_schema_nomem(c);
+	for (uint32_t i = 0; i < n; i++) {
+		kids[i] = k_schema_node(c, K_NODE_WORDS);
+		if (kids[i] == K_NODE_NONE)
+			return k_schema_fail(c);
+		c->g->nodes[kids[i]].words = &c->g->nodes[words].words[i];
+		c->g->nodes[kids[i]].n_words = 1;
+	}
+	struct k_node *nd = &c->g->nodes[node];
+	nd->unique = true;
+	nd->kids = kids;
+	nd->n_kids = n;
+	return 0;
+}
+
+int k_schema_array(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t *out)
+{
+	size_t n = 0;
+	struct k_conj item;
+	bool none;
+	*out = k_schema_node(c, K_NODE_ARRAY);
+	if (*out == K_NODE_NONE)
+		return k_schema_fail(c);
+	for (uint32_t i = 0; i < x->n; i++) {
+		const struct k_json *first = k_json_find(x->v[i].schema, "prefixItems");
+		if (first && k_json_kind(first) != K_JSON_ARRAY)
+			return k_schema_wrong(c, x->v[i].path, "prefixItems", first, "an array");
+		n = K_MAX(n, k_json_len(first));
+	}
+	c->g->nodes[*out].min = f->min_items;
+	c->g->nodes[*out].max = f->max_items;
+	if (f->unique && f->max_items > 1) {
+		int rc = unique_array(c, x, f, *out, (uint32_t)n);
+		if (rc || c->g->nodes[*out].unique)
+			return rc;
+	}
+	uint32_t *kids = k_arena_array(&c->g->arena, n + 1, sizeof(*kids));
+	if (!kids)
+		return k_schema_nomem(c);
+	for (size_t i = 0; i <= n; i++) {
+		if (item_conj(c, x, i, i == n, &item, &none))
+			return k_schema_fail(c);
+		kids[i] = k_schema_node_of(c, &item);
+		if (kids[i] == K_NODE_NONE)
+			return k_schema_fail(c);
+	}
+	struct k_node *nd = &c->g->nodes[*out];
+	nd->kids = kids;
+	nd->n_kids = (uint32_t)n;
+	nd->rest = none ? K_NODE_NONE : kids[n];
+	return 0;
+}
+
