@@ -18,6 +18,7 @@
 #include "cmd/kserve/sched_int.h"
 
 #define LOGIT_ROWS 8                    /* rows of logits in memory at once */
+#define LEAST_CHUNK 16                  /* tokens of prompts that a step has at least, where there are any */
 #define QUEUE_CONTEXTS 64               /* full contexts that the prompts which wait may add up to */
 #define QUEUE_SECONDS 600.0             /* time that a request may wait */
 
@@ -285,10 +286,40 @@ static int64_t chunk_of(const struct k_sched *c, const struct task *t, int64_t l
 	return K_MIN(to, end) - t->n_done;
 }
 
+/* Tokens of prompts for a step in which n_decoding tokens of answers come: where these would wait, about as many as make the step twice
+ * as long, so that nobody's answer stutters because others begin. What is computed does not depend on it. */
+static int64_t prompt_tokens(const struct k_sched *c, int n_decoding)
+{
+	int64_t left = c->s->n_batch - n_decoding;
+	if (!n_decoding || !(c->prompt_s > 0) || !(c->decode_s > 0))
+		return left;
+	double fits = c->decode_s / c->prompt_s;
+	return fits < (double)left ? K_MIN(K_MAX((int64_t)fits, LEAST_CHUNK), left) : left;
+}
+
+static void learn(double *mean, double seconds)
+{
+	*mean = *mean > 0 ? *mean + (seconds - *mean) / 8 : seconds;
+}
+
+/* A step took so long. */
+static void learn_pace(struct k_sched *c, int n, double seconds)
+{
+	int64_t prompt = 0;
+	int decoding = 0;
+	for (int i = 0; i < n; i++) {
+		prompt += c->was_prompt[i];
+		decoding += !c->was_prompt[i];
+	}
+	if (!prompt)
+		learn(&c->decode_s, seconds);
+	else if (!decoding || c->decode_s > 0)
+		learn(&c->prompt_s, K_MAX(seconds - (decoding ? c->decode_s : 0), 1e-9) / (double)prompt);
+}
+
 static int plan(struct k_sched *c)
 {
 	int n = 0;
-	int64_t left = c->s->n_batch;
 	uint64_t now = c->clock;
 	struct task *t;
 	for (struct slot *sl = c->slots; sl < c->slots + c->s->n_slots; sl++) {
@@ -296,8 +327,8 @@ static int plan(struct k_sched *c)
 		if (!t || !t->generates || paused(t))
 			continue;
 		add_run(c, &n, t, &t->next, 1, 1);
-		left--;
 	}
+	int64_t left = prompt_tokens(c, n);
 	while (left > 0 && (t = hungriest(c, now))) {
 		const struct k_ids *ids = &t->job->rq->prompts[t->prompt];
 		int64_t chunk = chunk_of(c, t, left);
@@ -415,8 +446,11 @@ static void step(struct k_sched *c, int n)
 	struct k_err err = { 0 };
 	const float *hidden = NULL;
 	int64_t rows = 0;
-	for (int i = 0; i < n; i++)
+	uint64_t began = k_now_ns();
+	for (int i = 0; i < n; i++) {
 		rows += c->runs[i].n;
+		c->was_prompt[i] = c->rows[i]->generates ? 0 : c->runs[i].n;
+	}
 	c->stats.steps++;
 	c->stats.step_rows += (uint64_t)rows;
 	k_histogram_add(&c->stats.step, (double)rows);
@@ -433,6 +467,8 @@ static void step(struct k_sched *c, int n)
 		rc = deliver(c, n, hidden, &err);
 	if (rc)
 		step_failed(c, n, &err);
+	else
+		learn_pace(c, n, (double)(k_now_ns() - began) / 1e9);
 }
 
 /* --- the thread ------------------------------------------------------------------------------------------------------------- */
@@ -594,6 +630,7 @@ int k_sched_open(struct k_sched **out, const struct k_server *s, struct k_err *e
 	c->slots = k_calloc(slots, sizeof(*c->slots));
 	c->runs = k_calloc(slots, sizeof(*c->runs));
 	c->rows = k_calloc(slots, sizeof(*c->rows));
+	c->was_prompt = k_calloc(slots, sizeof(*c->was_prompt));
 	c->logits = k_calloc(LOGIT_ROWS * vocab, sizeof(float));
 	c->scratch = k_calloc(vocab, 16);
 	c->slots_shown = k_calloc(slots, sizeof(*c->slots_shown));
@@ -602,7 +639,7 @@ int k_sched_open(struct k_sched **out, const struct k_server *s, struct k_err *e
 	for (size_t i = 0; c->slots && c->slots_shown && i < slots; i++)
 		c->slots_shown[i] = c->slots[i].shown = (struct k_slot_stats){ .id = (int)i, .n_ctx = s->n_ctx };
 	int rc = 0;
-	if (!c->slots || !c->slots_shown || !c->runs || !c->rows || !c->logits || !c->scratch)
+	if (!c->slots || !c->slots_shown || !c->runs || !c->rows || !c->was_prompt || !c->logits || !c->scratch)
 		rc = k_err_nomem(err, vocab * (4 * LOGIT_ROWS + 16), "the scheduler");
 	if (!rc)
 		rc = k_slots_open(c, err);
@@ -635,6 +672,7 @@ void k_sched_close(struct k_sched *c)
 	k_free(c->slots_shown);
 	k_free(c->runs);
 	k_free(c->rows);
+	k_free(c->was_prompt);
 	k_free(c->logits);
 	k_free(c->scratch);
 	k_free(c->cancelled);

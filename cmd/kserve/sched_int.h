@@ -72,9 +72,11 @@ struct k_sched {
 	struct slot *slots;
 	struct k_run *runs;
 	struct task **rows;             /* the task of each run */
+	int64_t *was_prompt;            /* tokens of a prompt in each run, 0 for one that decodes */
 	float *logits;
 	void *scratch;
 	uint64_t clock, t_ended;
+	double decode_s, prompt_s;      /* of late: seconds of a step without prompts; what a token of a prompt adds. 0: unknown */
 	uint64_t reserved;              /* bytes promised to tasks with a slot */
 	struct k_prefix *prefix;
 	struct k_store *store;          /* NULL: no --state-dir */
