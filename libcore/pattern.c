@@ -38,7 +38,7 @@ struct builder {
 	int cap_states;
 	int32_t *table; size_t cap_table;       /* hash of sets -> state + 1 */
 	uint32_t *mark, stamp;          /* nodes in the set that is made */
-	int32_t *set; int n_set;
+	int32_t *set, *kept; int n_set;
 	int32_t *stack;
 	size_t work;
 };
@@ -98,20 +98,16 @@ static bool accepting(struct builder *b)
 {
 	/* With the end reached. */
 	int n = b->n_set;
-	int32_t *kept = k_alloc((size_t)K_MAX(n, 1) * sizeof(*kept));
-	bool yes = kept != NULL;
-	if (!kept)
-		return false;
-	memcpy(kept, b->set, (size_t)n * sizeof(*kept));
+	bool yes = true;
+	memcpy(b->kept, b->set, (size_t)n * sizeof(*b->kept));
 	b->stamp++;
 	b->n_set = 0;
 	for (int i = 0; i < n; i++)
-		close_over(b, kept[i], false, true);
+		close_over(b, b->kept[i], false, true);
 	for (int k = 0; k < b->n_parts; k++)
 		yes &= (b->mark[b->accept[k]] == b->stamp) != b->parts[k].negate;
-	memcpy(b->set, kept, (size_t)n * sizeof(*kept));
+	memcpy(b->set, b->kept, (size_t)n * sizeof(*b->kept));
 	b->n_set = n;
-	k_free(kept);
 	return yes;
 }
 
@@ -241,8 +237,9 @@ static int determine(struct builder *b)
 	size_t n = (size_t)b->a.n;
 	b->mark = k_calloc(n, sizeof(*b->mark));
 	b->set = k_alloc(n * sizeof(*b->set));
+	b->kept = k_alloc(n * sizeof(*b->kept));
 	b->stack = k_alloc((2 * n + 2) * sizeof(*b->stack));
-	if (!b->mark || !b->set || !b->stack)
+	if (!b->mark || !b->set || !b->kept || !b->stack)
 		return no_memory(b);
 	b->stamp++;
 	for (int k = 0; k < b->n_parts; k++)
@@ -460,6 +457,7 @@ int k_pattern_new(struct k_pattern **out, const struct k_pattern_part *parts, in
 	k_free(b.table);
 	k_free(b.mark);
 	k_free(b.set);
+	k_free(b.kept);
 	k_free(b.stack);
 	if (rc) {
 		k_pattern_free(p);

@@ -207,7 +207,8 @@ uint32_t k_schema_node_of(struct k_compiler *c, const struct k_conj *x)
 	bool keyed = x->n <= K_LEN(sorted);
 	size_t n = 0;
 	if (keyed) {
-		memcpy(sorted, x->v, x->n * sizeof(*sorted));
+		if (x->n)
+			memcpy(sorted, x->v, x->n * sizeof(*sorted));
 		if (x->n > 1)
 			qsort(sorted, x->n, sizeof(*sorted), by_schema);
 		for (uint32_t i = 0; i < x->n; i++) {

@@ -1,10 +1,10 @@
 /* schema_int.h: what the parts of the schema compiler share.
  *
- *   schema.c        a set of schemas that must all hold -> a node; references, anyOf, oneOf, allOf
- *   schema_members.c  objects and arrays
- *   schema_height.c which nodes have a value
- *   schema_value.c  what the keywords of such a set say of scalars, and the nodes of scalars
- *   schema_format.c formats */
+ *   schema.c           a set of schemas that must all hold -> a node; references, anyOf, oneOf, allOf
+ *   schema_members.c   objects and arrays
+ *   schema_value.c     what the keywords of such a set say of scalars, and the nodes of scalars
+ *   schema_format.c    formats
+ *   schema_height.c    which nodes have a value */
 #ifndef K_SCHEMA_INT_H
 #define K_SCHEMA_INT_H
 
