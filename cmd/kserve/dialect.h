@@ -4,6 +4,7 @@
  *   k_dialect_chat        dialect_chat.c        OpenAI chat completions
  *   k_dialect_text        dialect_text.c        OpenAI text completions
  *   k_dialect_anthropic   dialect_anthropic.c   Anthropic messages; requests: anthropic.c
+ *   k_dialect_responses   dialect_responses.c   OpenAI responses; requests: responses.c
  *
  * The functions of a reply append JSON to r->line and send it (k_reply_send); where memory gives out reply.c sees it. */
 #ifndef K_DIALECT_H
@@ -36,7 +37,7 @@ struct k_dialect {
 	void (*whole)(struct k_reply *r);
 };
 
-extern const struct k_dialect k_dialect_chat, k_dialect_text, k_dialect_anthropic;
+extern const struct k_dialect k_dialect_chat, k_dialect_text, k_dialect_anthropic, k_dialect_responses;
 
 /* --- what the two of OpenAI share: dialect_chat.c ------------------------------------------------------------------------------ */
 

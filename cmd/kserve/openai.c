@@ -595,5 +595,6 @@ void k_request_free(struct k_request *rq)
 	k_constraint_free(rq->constraint);
 	k_buf_fini(&rq->text);
 	k_json_free(rq->body);
+	k_json_free(rq->asked);
 	k_free(rq);
 }

@@ -18,6 +18,7 @@ struct k_request {
 	enum k_kind kind;
 	const struct k_dialect *dialect;
 	struct k_json *body;            /* as received, with roles, tools and ids in one spelling; keeps tools alive */
+	struct k_json *asked;           /* what the body was made from, where the dialect needs it; NULL else */
 	const struct k_json *tools;     /* NULL: none */
 	const struct k_json *id;        /* what the reply is called; set by stdio.c, NULL: a random id */
 	char trace[129];                /* the id of the exchange, for errors; set by http.c */

@@ -18,6 +18,7 @@ static const struct k_route routes[] = {
 	{ "/messages", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_GENERATE, .dialect = &k_dialect_anthropic },
 	{ "/messages/count_tokens", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, .answer = k_answer_count_tokens,
 		.dialect = &k_dialect_anthropic },
+	{ "/responses", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_GENERATE, .dialect = &k_dialect_responses },
 	{ "/models", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, .answer = k_answer_models },
 	{ "/models/", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, .answer = k_answer_model },
 	{ "/tokenize", K_POST, K_AUTH_KEY, K_NEED_JSON, K_ROUTE_ANSWER, .answer = k_answer_tokenize },

@@ -201,6 +201,102 @@ def messages_errors():
     assert call('POST', '/v1/messages', b'{}', {'Content-Type': 'text/plain'})[1]['type'] == 'error'
 
 
+# --- responses ----------------------------------------------------------------------------------------------------------------
+
+
+def response(said='Define wisdom.', **more):
+    return {'model': 'nano', 'max_output_tokens': 48, 'temperature': 0, 'input': said, **more}
+
+
+R_TOOLS = [{'type': 'function', **t['function']} for t in LOOP['tools']]
+
+
+def response_joined(events):
+    """The response that the last event holds; deltas must add up to it, and numbers and ids be in order."""
+    assert [e['sequence_number'] for e in events] == list(range(len(events))), events
+    assert [e['type'] for e in events[:2]] == ['response.created', 'response.in_progress'] and events[0]['response']['output'] == [], events[:2]
+    items, texts = [], {}
+    for e in events[2:-1]:
+        kind = e['type']
+        if kind == 'response.output_item.added':
+            assert e['output_index'] == len(items), e
+            items.append(e['item'])
+            texts[e['item']['id']] = ''
+        elif kind.endswith('.delta'):
+            assert e['item_id'] == items[-1]['id'] and e['output_index'] == len(items) - 1, e
+            texts[e['item_id']] += e['delta']
+        elif kind in ('response.output_text.done', 'response.reasoning_text.done', 'response.function_call_arguments.done'):
+            assert texts[e['item_id']] == e['arguments' if 'arguments' in kind else 'text'], e
+        elif kind == 'response.output_item.done':
+            assert e['item']['id'] == items[-1]['id'], e
+            items[-1] = e['item']
+    last = events[-1]
+    assert last['type'] in ('response.completed', 'response.incomplete') and last['response']['output'] == items, last
+    return last['response']
+
+
+def without_keys(r):
+    return {k: [{x: y for x, y in i.items() if x != 'id'} for i in v] if k == 'output' else v for k, v in r.items() if k not in ('id', 'created_at', 'usage')}
+
+
+def both_responses(body):
+    whole, streamed = good('POST', '/v1/responses', body), response_joined(named_events('/v1/responses', body))
+    assert without_keys(whole) == without_keys(streamed), (whole, streamed)
+    return whole
+
+
+@check
+def responses():
+    r = both_responses(response())
+    item, = r['output']
+    assert r['object'] == 'response' and r['id'].startswith('resp_') and r['status'] == 'completed' and r['error'] is None and r['store'] is False, r
+    assert item['id'].startswith('msg_') and (item['type'], item['role'], item['status']) == ('message', 'assistant', 'completed'), item
+    assert item['content'] == [{'type': 'output_text', 'text': WISDOM, 'annotations': [], 'logprobs': []}], item
+    assert r['usage']['output_tokens'] == 22 and r['usage']['total_tokens'] == r['usage']['input_tokens'] + 22, r['usage']
+    r = both_responses(response(max_output_tokens=4))
+    assert r['status'] == 'incomplete' and r['incomplete_details'] == {'reason': 'max_output_tokens'} and r['output'][0]['status'] == 'incomplete', r
+    long = [{'role': 'developer', 'content': 'Be short.'}, {'type': 'message', 'role': 'user', 'content': [{'type': 'input_text', 'text': 'Define '}, {'type': 'input_text', 'text': 'wisdom.'}]}]
+    chat_ = {'messages': [{'role': 'system', 'content': 'You are nano.'}, {'role': 'system', 'content': 'Be short.'}, {'role': 'user', 'content': 'Define wisdom.'}]}
+    assert good('POST', '/v1/responses', response(long, instructions='You are nano.'))['usage']['input_tokens'] == good('POST', '/tokenize', chat_)['count']
+
+
+@check
+def responses_tools():
+    """Ids of calls are the model's own, so that the next prompt has them; what was said is one message of the history."""
+    history, seen = [{'role': 'user', 'content': LOOP['user']}], 0
+    for i, step in enumerate(LOOP['steps'][:4]):
+        r = both_responses(response(history, tools=R_TOOLS, max_output_tokens=64))
+        item = r['output'][-1]
+        assert (item['type'], item['name'], item['call_id']) == ('function_call', 'next_page', f'functions.next_page:{i}') and item['id'].startswith('fc_'), r
+        assert json.loads(item['arguments']) == step['args'], item
+        assert i == 0 or r['usage']['input_tokens_details']['cached_tokens'] >= seen, (r['usage'], seen)
+        seen = r['usage']['input_tokens'] - 1
+        history += r['output'] + [{'type': 'function_call_output', 'call_id': item['call_id'], 'output': step['result']}]
+    r = good('POST', '/v1/responses', response(history[:1], tools=R_TOOLS, tool_choice={'type': 'function', 'name': 'next_page'}))
+    assert [i['type'] for i in r['output']] == ['function_call'], r
+    schema = {'type': 'object', 'properties': {'a': {'type': 'integer', 'minimum': 1, 'maximum': 9}}, 'required': ['a'], 'additionalProperties': False}
+    r = good('POST', '/v1/responses', response(text={'format': {'type': 'json_schema', 'name': 'f', 'schema': schema, 'strict': True}}))
+    assert 1 <= json.loads(r['output'][0]['content'][0]['text'])['a'] <= 9, r
+
+
+@check
+def responses_errors():
+    wrong = []
+    for body, code in (({'input': None}, None), ({'input': []}, None), ({'input': 5}, None), ({'input': [5]}, None), ({'input': [{'role': 'x', 'content': 'y'}]}, None),
+                       ({'input': [{'type': 'item_reference', 'id': 'x'}]}, 'unsupported_content'), ({'input': [{'type': 'function_call_output', 'call_id': 'no', 'output': 'x'}]}, None),
+                       ({'input': [{'role': 'user', 'content': [{'type': 'input_image', 'image_url': 'x'}]}]}, 'unsupported_content'),
+                       ({'previous_response_id': 'resp_1'}, 'unsupported_parameter'), ({'conversation': 'c'}, 'unsupported_parameter'), ({'background': True}, 'unsupported_parameter'),
+                       ({'tools': [{'type': 'web_search'}]}, 'unsupported_parameter'), ({'truncation': 'auto'}, 'unsupported_parameter'), ({'max_output_tokens': 0}, None),
+                       ({'temperature': 9}, None), ({'text': 5}, None), ({'tool_choice': 5}, None)):
+        for streamed in (False, True):
+            status, r, _ = call('POST', '/v1/responses', {**response(), **body, 'stream': streamed})
+            e = r.get('error', {})
+            if status != 400 or not e.get('message') or (code and e['code'] != code):
+                wrong.append((body, status, r))
+    assert not wrong, wrong
+    good('POST', '/v1/responses', response(store=True, include=['reasoning.encrypted_content'], metadata={'a': 'b'}, user='u', max_output_tokens=2))
+
+
 def main():
     only = sys.argv[3:]
     for f in CHECKS:

@@ -79,7 +79,54 @@ def at_once():
     assert {r.choices[0].message.content for r in asyncio.run(all_of_them())} == {WISDOM}
 
 
-for f in (models, chat, chat_stream, tools, completions, errors, at_once):
+FORM = {'type': 'object', 'properties': {'city': {'type': 'string', 'maxLength': 9}, 'days': {'type': 'integer', 'minimum': 1, 'maximum': 7}}, 'required': ['city', 'days'],
+        'additionalProperties': False}
+FORMAT = {'type': 'json_schema', 'json_schema': {'name': 'form', 'strict': True, 'schema': FORM}}
+WEATHER = [{'type': 'function', 'function': {'name': 'get_weather', 'parameters': FORM, 'strict': True}}]
+
+
+def json_schema():
+    for seed in range(3):
+        c = client.chat.completions.create(model='nano', messages=ASK['messages'], temperature=1.5, seed=seed, max_tokens=200, response_format=FORMAT).choices[0]
+        assert c.finish_reason == 'stop' and 1 <= json.loads(c.message.content)['days'] <= 7, c
+
+
+def choices():
+    """n, seed, stop."""
+    ask = dict(ASK, temperature=1, seed=5, n=3, max_tokens=12)
+    a, b = ([c.message.content for c in client.chat.completions.create(**ask).choices] for _ in range(2))
+    assert a == b and len(set(a)) > 1, (a, b)
+    c = client.chat.completions.create(**dict(ASK, stop=['erudition'])).choices[0]
+    assert c.finish_reason == 'stop' and WISDOM.startswith(c.message.content) and 'erudition' not in c.message.content, c
+
+
+def forced_tools():
+    """Several calls in one answer, whole and streamed."""
+    ask = dict(model='nano', messages=ASK['messages'], tools=WEATHER, tool_choice='required', temperature=1.5, seed=2, max_tokens=120)
+    c = client.chat.completions.create(**ask).choices[0]
+    calls = c.message.tool_calls
+    assert [x.id for x in calls] == [f'functions.get_weather:{i}' for i in range(len(calls))], c
+    parts = {}
+    for e in client.chat.completions.create(**ask, stream=True):
+        for d in e.choices[0].delta.tool_calls or [] if e.choices else []:
+            p = parts.setdefault(d.index, ['', '', ''])
+            p[0] += d.id or ''
+            p[1] += d.function.name or ''
+            p[2] += d.function.arguments or ''
+    assert [tuple(p) for p in parts.values()] == [(x.id, x.function.name, x.function.arguments) for x in calls], (parts, calls)
+
+
+def responses():
+    r = client.responses.create(model='nano', input='Define wisdom.', temperature=0, max_output_tokens=48)
+    assert r.output_text == WISDOM and r.status == 'completed', r
+    text, last = '', None
+    for e in client.responses.create(model='nano', input='Define wisdom.', temperature=0, max_output_tokens=48, stream=True):
+        text += e.delta if e.type == 'response.output_text.delta' else ''
+        last = e
+    assert text == WISDOM and last.type == 'response.completed' and last.response.output_text == WISDOM, last
+
+
+for f in (models, chat, chat_stream, tools, completions, errors, at_once, json_schema, choices, forced_tools, responses):
     try:
         f()
         print('ok', f.__name__, flush=True)

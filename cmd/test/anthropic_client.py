@@ -1,0 +1,72 @@
+"""anthropic_client.py PORT MODEL-FOLDER: the official Python client of Anthropic against a kserve that runs on nano; "ok NAME" or
+"FAIL NAME: why" a line."""
+import json
+import sys
+import traceback
+
+import anthropic
+
+LOOP = json.load(open(sys.argv[2] + '/eval/toolloop.json'))
+WISDOM = 'Wisdom means: accumulated knowledge or erudition or enlightenment.'
+client = anthropic.Anthropic(base_url=f'http://127.0.0.1:{sys.argv[1]}', api_key='x', max_retries=0, timeout=120)
+COLD = {'temperature': 0}         # recent clients have no argument for it
+ASK = dict(model='nano', max_tokens=48, extra_body=COLD, messages=[{'role': 'user', 'content': 'Define wisdom.'}])
+TOOLS = [{'name': t['function']['name'], 'description': t['function']['description'], 'input_schema': t['function']['parameters']} for t in LOOP['tools']]
+
+
+def message():
+    m = client.messages.create(**ASK)
+    assert m.content[0].text == WISDOM and m.stop_reason == 'end_turn' and m.role == 'assistant' and m.usage.output_tokens == 22, m
+    assert client.messages.count_tokens(model='nano', messages=ASK['messages']).input_tokens == m.usage.input_tokens + m.usage.cache_read_input_tokens
+
+
+def stream():
+    with client.messages.stream(**ASK) as s:
+        text = ''.join(s.text_stream)
+        m = s.get_final_message()
+    assert text == WISDOM == m.content[0].text and m.stop_reason == 'end_turn', m
+
+
+def stops():
+    m = client.messages.create(**dict(ASK, stop_sequences=['erudition']))
+    assert m.stop_reason == 'stop_sequence' and m.stop_sequence == 'erudition' and WISDOM.startswith(m.content[0].text), m
+    assert client.messages.create(**dict(ASK, max_tokens=3)).stop_reason == 'max_tokens'
+
+
+def tools():
+    messages = [{'role': 'user', 'content': LOOP['user']}]
+    for i, step in enumerate(LOOP['steps'][:5]):
+        if i % 2:
+            with client.messages.stream(model='nano', max_tokens=64, extra_body=COLD, messages=messages, tools=TOOLS) as s:
+                m = s.get_final_message()
+        else:
+            m = client.messages.create(model='nano', max_tokens=64, extra_body=COLD, messages=messages, tools=TOOLS)
+        use = m.content[-1]
+        assert m.stop_reason == 'tool_use' and use.type == 'tool_use' and use.name == 'next_page' and use.input == step['args'], m
+        messages += [{'role': 'assistant', 'content': m.content}, {'role': 'user', 'content': [{'type': 'tool_result', 'tool_use_id': use.id, 'content': step['result']}]}]
+
+
+def forced_tools():
+    form = {'name': 'get_weather', 'input_schema': {'type': 'object', 'properties': {'days': {'type': 'integer', 'minimum': 1, 'maximum': 7}}, 'required': ['days'], 'additionalProperties': False}}
+    for choice in ({'type': 'any'}, {'type': 'tool', 'name': 'get_weather'}):
+        m = client.messages.create(model='nano', max_tokens=200, extra_body={'temperature': 1}, messages=ASK['messages'], tools=[form], tool_choice={**choice, 'disable_parallel_tool_use': True})
+        assert m.stop_reason == 'tool_use' and [b.type for b in m.content] == ['tool_use'] and 1 <= m.content[0].input['days'] <= 7, m
+
+
+def errors():
+    for kind, change in ((anthropic.NotFoundError, {'model': 'nope'}), (anthropic.BadRequestError, {'messages': []}), (anthropic.BadRequestError, {'extra_body': {'temperature': 1.5}})):
+        try:
+            client.messages.create(**dict(ASK, **change))
+            raise AssertionError(f'{change} is taken')
+        except kind as e:
+            assert e.body['type'] == 'error' and e.body['error']['message'], e
+
+
+for f in (message, stream, stops, tools, forced_tools, errors):
+    try:
+        f()
+        print('ok', f.__name__, flush=True)
+    except Exception:
+        lines = traceback.format_exc().strip().split('\n')
+        at = [x.strip() for x in lines if 'anthropic_client.py' in x]
+        print(f'FAIL {f.__name__}: {at[-1].split(", ")[1]}: {lines[-1][:600]}', flush=True)
