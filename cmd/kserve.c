@@ -191,7 +191,8 @@ const struct k_tool k_tool = {
 	.about = "serve a model",
 	.usage = "[options] MODEL",
 	.text = "Loads MODEL and answers requests over HTTP in the shapes of the OpenAI API: /v1/chat/completions and /v1/completions, "
-		"whole or as streams of server-sent events, with tool calls, log-probabilities and several choices; /v1/models, /tokenize, "
+		"whole or as streams of server-sent events, with tool calls, log-probabilities and several choices; /v1/responses; Anthropic's "
+		"/v1/messages; /v1/models, /tokenize, "
 		"/detokenize, /apply-template, /health.\n\n"
 		"Calls of tools fit the schemas that the request declares, and a response_format is kept to, token by token: what does not fit cannot be "
 		"sampled. tool_choice and parallel_tool_calls are meant literally. A schema that nothing fits is refused, and with strict one that holds "
