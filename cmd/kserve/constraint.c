@@ -8,8 +8,6 @@
 
 #include "cmd/kserve/constraint_int.h"
 
-static int no_memory(struct k_fault *f) { return k_fault_set(f, 503, "overloaded", NULL, "out of memory"); }
-
 void k_constraint_free(struct k_constraint *c)
 {
 	if (!c)
@@ -25,7 +23,7 @@ static int made(struct k_request *rq, struct k_fault *f)
 {
 	if (!rq->constraint)
 		rq->constraint = k_calloc(1, sizeof(*rq->constraint));
-	return rq->constraint ? 0 : no_memory(f);
+	return rq->constraint ? 0 : k_no_memory(f);
 }
 
 /* --- tools ----------------------------------------------------------------------------------------------------------------------- */
@@ -40,7 +38,7 @@ static int arguments_grammar(const struct k_server *s, const struct k_json *fn, 
 	struct k_err err = { 0 };
 	int flags = K_SCHEMA_OBJECT | (strict ? 0 : K_SCHEMA_LAX);
 	if (!par && k_json_parse(&empty, none, sizeof(none) - 1, K_JSON_STRICT, where, &err))
-		return no_memory(f);
+		return k_no_memory(f);
 	int rc = k_grammars_get(s->grammars, !s->enforce && !strict ? NULL : par ? par : empty, flags, where, out, f);
 	k_json_free(empty);
 	return rc;
@@ -72,7 +70,7 @@ static int add_tools(const struct k_server *s, struct k_request *rq, struct k_fa
 		return -1;
 	rq->constraint->tools = k_calloc(n + 1, sizeof(*rq->constraint->tools));
 	if (!rq->constraint->tools)
-		return no_memory(f);
+		return k_no_memory(f);
 	for (size_t i = 0; i < n; i++) {
 		if (add_tool(s, rq, i, f))
 			return -1;

@@ -105,7 +105,7 @@ static int compile(struct k_grammars *g, const struct k_json *schema, int flags,
 	if (!rc)
 		return 0;
 	if (err.code == K_ENOMEM)
-		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+		return k_no_memory(f);
 	return k_fault_set(f, 400, "invalid_schema", where, "%s", err.msg);
 }
 

@@ -249,7 +249,7 @@ int k_head_parse(struct k_head *h, const char *p, size_t n, struct k_fault *f)
 	h->length = -1;
 	h->text = k_strndup(p, n);
 	if (!h->text)
-		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+		return k_no_memory(f);
 	int i = 0;
 	for (char *line = h->text, *end; (end = strstr(line, "\r\n")) && end != line; line = end + 2, i++) {
 		*end = 0;
@@ -349,6 +349,6 @@ int64_t k_frame_take(struct k_frame *b, const char *p, size_t n, struct k_buf *o
 		}
 	}
 	if (out && out->failed)
-		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+		return k_no_memory(f);
 	return (int64_t)at;
 }

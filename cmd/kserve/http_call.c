@@ -228,7 +228,7 @@ static int new_call(struct conn *conn, const struct k_dialect *d, struct call **
 	struct http *h = conn->h;
 	struct call *c = k_calloc(1, sizeof(*c));
 	if (!c)
-		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+		return k_no_memory(f);
 	c->out = (struct k_out){ .event = call_event, .finish = call_finish, .full = call_full };
 	c->h = h;
 	c->dialect = d;

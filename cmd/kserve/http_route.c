@@ -107,7 +107,7 @@ typedef int handler(struct conn *c, struct k_json *body, struct k_fault *f);
 
 static int send_text(struct conn *c, const char *type, struct k_buf *b, struct k_fault *f)
 {
-	int rc = b->failed ? k_fault_set(f, 503, "overloaded", NULL, "out of memory") : 0;
+	int rc = b->failed ? k_no_memory(f) : 0;
 	if (!rc)
 		k_send_whole(c, 200, type, b->data ? b->data : "", b->len);
 	k_buf_fini(b);

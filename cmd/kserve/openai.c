@@ -43,11 +43,13 @@ int k_fault_set(struct k_fault *f, int status, const char *code, const char *par
 	return -1;
 }
 
+int k_no_memory(struct k_fault *f) { return k_fault_set(f, 503, "overloaded", NULL, "out of memory"); }
+
 int k_fault_err(struct k_fault *f, const struct k_err *err)
 {
 	int exit = k_err_exit(err->code);
 	if (err->code == K_ENOMEM)
-		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+		return k_no_memory(f);
 	if (exit < 2 || exit > 4)
 		return k_fault_set(f, 500, "internal_error", NULL, "%s", err->msg);
 	/* Sentences about requests begin with the path of the field. */
@@ -291,7 +293,7 @@ static int add_stop(struct k_request *rq, const struct k_json *v, const char *wh
 		return 0;
 	rq->stops[rq->n_stops] = k_strdup(s);
 	if (!rq->stops[rq->n_stops])
-		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+		return k_no_memory(f);
 	rq->n_stops++;
 	return 0;
 }
@@ -307,7 +309,7 @@ static int read_stops(const struct k_server *s, struct k_request *rq, struct k_f
 		return k_fault_set(f, 400, NULL, "stop", "stop has %zu strings, at most %d are allowed", n, MAX_STOPS);
 	rq->stops = k_calloc(n + 1, sizeof(*rq->stops));
 	if (!rq->stops)
-		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+		return k_no_memory(f);
 	for (size_t i = 0; i < n; i++) {
 		char where[32] = "stop";
 		if (many)
@@ -355,7 +357,7 @@ int k_request_bias(struct k_request *rq, int32_t id, float bias, struct k_fault 
 		int cap = rq->cap_bias ? 2 * rq->cap_bias : 32;
 		struct k_bias *v = k_realloc(rq->bias, (size_t)cap * sizeof(*v));
 		if (!v)
-			return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+			return k_no_memory(f);
 		rq->bias = v;
 		rq->cap_bias = cap;
 	}
@@ -540,7 +542,7 @@ static int make(struct k_request **out, const struct k_server *s, const struct k
 	struct k_request *rq = k_calloc(1, sizeof(*rq));
 	if (!rq) {
 		k_json_free(body);
-		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+		return k_no_memory(f);
 	}
 	rq->dialect = d;
 	rq->kind = d == &k_dialect_text ? K_KIND_TEXT : K_KIND_CHAT;

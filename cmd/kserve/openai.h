@@ -60,6 +60,8 @@ struct k_request {
 
 /* Fills the fault and returns -1. type follows from status; code may be NULL, param "" or NULL. */
 int k_fault_set(struct k_fault *f, int status, const char *code, const char *param, const char *fmt, ...) K_PRINTF(5, 6);
+/* Ours, as memory gave out: 503. */
+int k_no_memory(struct k_fault *f);
 /* The library's error as a fault: bad input is the client's (with the path that the sentence begins with), the rest is ours. */
 int k_fault_err(struct k_fault *f, const struct k_err *err);
 /* {"error":{...}} */

@@ -13,8 +13,6 @@
 #define MAX_TOOLS 1024
 #define MAX_TOOL_NAME 256
 
-static int no_memory(struct k_fault *f) { return k_fault_set(f, 503, "overloaded", NULL, "out of memory"); }
-
 /* --- messages -------------------------------------------------------------------------------------------------------------- */
 
 /* reasoning_content, else reasoning, else the texts of reasoning_details. */
@@ -24,7 +22,7 @@ static int one_reasoning(struct k_json *msg, struct k_fault *f)
 		return 0;
 	const struct k_json *v = k_field(msg, "reasoning"), *parts = k_field(msg, "reasoning_details");
 	if (k_json_kind(v) == K_JSON_STRING)
-		return k_json_set(msg, "reasoning_content", k_json_copy(v)) ? no_memory(f) : 0;
+		return k_json_set(msg, "reasoning_content", k_json_copy(v)) ? k_no_memory(f) : 0;
 	if (k_json_kind(parts) != K_JSON_ARRAY || !k_json_len(parts))
 		return 0;
 	struct k_buf b;
@@ -36,7 +34,7 @@ static int one_reasoning(struct k_json *msg, struct k_fault *f)
 	}
 	int rc = b.failed || k_json_set(msg, "reasoning_content", k_json_new_string(b.data ? b.data : "", b.len));
 	k_buf_fini(&b);
-	return rc ? no_memory(f) : 0;
+	return rc ? k_no_memory(f) : 0;
 }
 
 /* Layouts can spell images, the models here cannot see them. */
@@ -64,7 +62,7 @@ static int one_message(struct k_request *rq, struct k_json *msg, size_t i, struc
 	const char *role = k_word(k_field(msg, "role"));
 	/* _input: in the requests of the vendor's verifier. */
 	if (role && (!strcmp(role, "developer") || !strcmp(role, "_input")) && k_json_set(msg, "role", k_json_new_string("system", 6)))
-		return no_memory(f);
+		return k_no_memory(f);
 	if (k_field(msg, "tools")) {
 		snprintf(where, sizeof(where), "messages[%zu].tools", i);
 		return k_fault_set(f, 400, "unsupported_parameter", where, "%s: tools inside messages are not supported by this model", where);
@@ -136,7 +134,7 @@ static int one_tool(struct k_json *list, struct k_json *tool, size_t i, struct k
 	snprintf(where, sizeof(where), "tools[%zu].function.parameters", i);
 	if (par && k_json_kind(par) != K_JSON_OBJECT)
 		return k_fault_set(f, 400, "invalid_schema", where, "%s is %s, wanted an object", where, k_json_kind_name(par));
-	return k_json_push(list, k_json_keep(tool)) ? no_memory(f) : 0;
+	return k_json_push(list, k_json_keep(tool)) ? k_no_memory(f) : 0;
 }
 
 static int read_tools(const struct k_server *s, struct k_request *rq, struct k_fault *f)
@@ -152,7 +150,7 @@ static int read_tools(const struct k_server *s, struct k_request *rq, struct k_f
 	for (size_t i = 0; i < k_json_len(v); i++) {
 		if (!list || one_tool(list, k_json_at(v, i), i, f)) {
 			k_json_free(list);
-			return list ? -1 : no_memory(f);
+			return list ? -1 : k_no_memory(f);
 		}
 	}
 	size_t n = k_json_len(list);
@@ -161,7 +159,7 @@ static int read_tools(const struct k_server *s, struct k_request *rq, struct k_f
 		list = k_json_new_null();
 	}
 	if (k_json_set(rq->body, "tools", list))
-		return no_memory(f);
+		return k_no_memory(f);
 	if (!n)
 		return 0;
 	if (!s->layout->tools)
@@ -192,9 +190,9 @@ static int read_effort(struct k_request *rq, struct k_fault *f)
 	struct k_json *off = k_json_object();
 	if (!off || k_json_set(off, "type", k_json_new_string("disabled", 8))) {
 		k_json_free(off);
-		return no_memory(f);
+		return k_no_memory(f);
 	}
-	return k_json_set(rq->body, "thinking", off) ? no_memory(f) : 0;
+	return k_json_set(rq->body, "thinking", off) ? k_no_memory(f) : 0;
 }
 
 static int read_limits(struct k_request *rq, struct k_fault *f)
@@ -229,7 +227,7 @@ static int render(const struct k_server *s, struct k_request *rq, struct k_fault
 		rq->temperature = s->instant;
 	rq->prompts = k_calloc(1, sizeof(*rq->prompts));
 	if (!rq->prompts)
-		return no_memory(f);
+		return k_no_memory(f);
 	k_prompt_init(&p);
 	struct k_recall recall;
 	bool known = s->replay && !rq->keep_text;

@@ -7,8 +7,6 @@
 #include "version.h"
 #include "cmd/kserve/openai_misc.h"
 
-static int no_memory(struct k_fault *f) { return k_fault_set(f, 503, "overloaded", NULL, "out of memory"); }
-
 /* --- models ----------------------------------------------------------------------------------------------------------------- */
 
 static void put_model(const struct k_server *s, struct k_buf *out)
@@ -164,7 +162,7 @@ int k_answer_detokenize(const struct k_server *s, struct k_json *body, const cha
 		k_json_quote(out, text.len ? text.data : "", text.len);
 		k_buf_putc(out, '}');
 		if (text.failed)
-			rc = no_memory(f);
+			rc = k_no_memory(f);
 	}
 	k_ids_fini(&ids);
 	k_buf_fini(&text);

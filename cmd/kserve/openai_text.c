@@ -47,7 +47,7 @@ static int read_prompts(const struct k_server *s, struct k_request *rq, struct k
 		return k_fault_set(f, 400, NULL, "prompt", "%zu prompts, at most %d are allowed", n, K_MAX_ALL_CHOICES);
 	rq->prompts = k_calloc(n, sizeof(*rq->prompts));
 	if (!rq->prompts)
-		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+		return k_no_memory(f);
 	if (!many)
 		return put_prompt(s, rq, v, "prompt", add, f);
 	for (size_t i = 0; i < n; i++) {

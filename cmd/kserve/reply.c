@@ -287,7 +287,7 @@ int k_reply_new(struct k_reply **out_reply, const struct k_server *s, const stru
 	struct k_err err = { 0 };
 	struct k_reply *r = k_calloc(1, sizeof(*r));
 	if (!r)
-		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+		return k_no_memory(f);
 	r->server = s;
 	r->rq = rq;
 	r->out = out;

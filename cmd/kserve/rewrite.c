@@ -3,8 +3,6 @@
 
 #include "cmd/kserve/rewrite.h"
 
-int k_no_memory(struct k_fault *f) { return k_fault_set(f, 503, "overloaded", NULL, "out of memory"); }
-
 int k_wrong(struct k_fault *f, const char *where, const struct k_json *v, const char *wanted)
 {
 	return k_fault_set(f, 400, NULL, where, "%s is %s, wanted %s", where, v ? k_json_kind_name(v) : "missing", wanted);

@@ -5,7 +5,6 @@
 
 #include "cmd/kserve/openai.h"
 
-int k_no_memory(struct k_fault *f);
 /* "where is a number, wanted ..."; v may be NULL: missing. */
 int k_wrong(struct k_fault *f, const char *where, const struct k_json *v, const char *wanted);
 /* Is v this very string? */

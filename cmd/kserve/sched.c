@@ -40,14 +40,14 @@ static int new_job(struct job **out, const struct k_server *s, struct k_request 
 	struct job *j = k_calloc(1, sizeof(*j));
 	if (!j) {
 		k_request_free(rq);
-		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+		return k_no_memory(f);
 	}
 	j->rq = rq;
 	j->n_tasks = (int)(rq->n_prompts * rq->n);
 	j->tasks = k_calloc((size_t)j->n_tasks, sizeof(*j->tasks));
 	if (!j->tasks || k_reply_new(&j->reply, s, rq, o, f)) {
 		if (!j->tasks)
-			k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+			k_no_memory(f);
 		free_job(j);
 		return -1;
 	}
@@ -139,7 +139,7 @@ int k_sched_submit(struct k_sched *c, struct k_request *rq, struct k_out *out, u
 	struct client *fresh = k_calloc(1, sizeof(*fresh));
 	if (!fresh) {
 		k_request_free(rq);
-		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+		return k_no_memory(f);
 	}
 	if (new_job(&j, c->s, rq, out, f)) {
 		k_free(fresh);
@@ -243,7 +243,7 @@ static void fail_job_err(struct k_sched *c, struct job *j, const struct k_err *e
 {
 	struct k_fault f;
 	if (err->code == K_ENOMEM)
-		k_fault_set(&f, 503, "overloaded", NULL, "out of memory");
+		k_no_memory(&f);
 	else
 		k_fault_set(&f, 500, "internal_error", NULL, "%s", err->msg);
 	k_logf(c->s->log, K_LOG_ERROR, "request %" PRIu64 ": %s", j->ticket, err->msg);
@@ -575,7 +575,7 @@ static void sweep(struct k_sched *c)
 		}
 		/* Every choice has ended, and yet the reply has not: its memory gave out. */
 		struct k_fault f;
-		k_fault_set(&f, 503, "overloaded", NULL, "out of memory");
+		k_no_memory(&f);
 		k_reply_fail(j->reply, &f);
 		k_count_job(c, j);
 		*p = j->next;

@@ -301,7 +301,7 @@ static int submit(struct turn *t, uint64_t *ticket, struct k_fault *f)
 	struct k_json *body = request(t->c);
 	if (!body || k_json_set(body, "stream", k_json_new_bool(true))) {
 		k_json_free(body);
-		return k_fault_set(f, 503, "overloaded", NULL, "out of memory");
+		return k_no_memory(f);
 	}
 	if (k_openai_parse(&rq, t->c->s, &k_dialect_chat, body, f))
 		return -1;
