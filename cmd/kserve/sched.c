@@ -302,15 +302,9 @@ static void learn(double *mean, double seconds)
 	*mean = *mean > 0 ? *mean + (seconds - *mean) / 8 : seconds;
 }
 
-/* A step took so long. */
-static void learn_pace(struct k_sched *c, int n, double seconds)
+/* A step of so many tokens of prompts, and perhaps of answers, took so long. */
+static void learn_pace(struct k_sched *c, int64_t prompt, bool decoding, double seconds)
 {
-	int64_t prompt = 0;
-	int decoding = 0;
-	for (int i = 0; i < n; i++) {
-		prompt += c->was_prompt[i];
-		decoding += !c->was_prompt[i];
-	}
 	if (!prompt)
 		learn(&c->decode_s, seconds);
 	else if (!decoding || c->decode_s > 0)
@@ -445,11 +439,13 @@ static void step(struct k_sched *c, int n)
 {
 	struct k_err err = { 0 };
 	const float *hidden = NULL;
-	int64_t rows = 0;
+	int64_t rows = 0, prompt = 0;
+	bool decoding = false;
 	uint64_t began = k_now_ns();
 	for (int i = 0; i < n; i++) {
 		rows += c->runs[i].n;
-		c->was_prompt[i] = c->rows[i]->generates ? 0 : c->runs[i].n;
+		prompt += c->rows[i]->generates ? 0 : c->runs[i].n;
+		decoding |= c->rows[i]->generates;
 	}
 	c->stats.steps++;
 	c->stats.step_rows += (uint64_t)rows;
@@ -468,7 +464,7 @@ static void step(struct k_sched *c, int n)
 	if (rc)
 		step_failed(c, n, &err);
 	else
-		learn_pace(c, n, (double)(k_now_ns() - began) / 1e9);
+		learn_pace(c, prompt, decoding, (double)(k_now_ns() - began) / 1e9);
 }
 
 /* --- the thread ------------------------------------------------------------------------------------------------------------- */
@@ -630,7 +626,6 @@ int k_sched_open(struct k_sched **out, const struct k_server *s, struct k_err *e
 	c->slots = k_calloc(slots, sizeof(*c->slots));
 	c->runs = k_calloc(slots, sizeof(*c->runs));
 	c->rows = k_calloc(slots, sizeof(*c->rows));
-	c->was_prompt = k_calloc(slots, sizeof(*c->was_prompt));
 	c->logits = k_calloc(LOGIT_ROWS * vocab, sizeof(float));
 	c->scratch = k_calloc(vocab, 16);
 	c->slots_shown = k_calloc(slots, sizeof(*c->slots_shown));
@@ -639,7 +634,7 @@ int k_sched_open(struct k_sched **out, const struct k_server *s, struct k_err *e
 	for (size_t i = 0; c->slots && c->slots_shown && i < slots; i++)
 		c->slots_shown[i] = c->slots[i].shown = (struct k_slot_stats){ .id = (int)i, .n_ctx = s->n_ctx };
 	int rc = 0;
-	if (!c->slots || !c->slots_shown || !c->runs || !c->rows || !c->was_prompt || !c->logits || !c->scratch)
+	if (!c->slots || !c->slots_shown || !c->runs || !c->rows || !c->logits || !c->scratch)
 		rc = k_err_nomem(err, vocab * (4 * LOGIT_ROWS + 16), "the scheduler");
 	if (!rc)
 		rc = k_slots_open(c, err);
@@ -672,7 +667,6 @@ void k_sched_close(struct k_sched *c)
 	k_free(c->slots_shown);
 	k_free(c->runs);
 	k_free(c->rows);
-	k_free(c->was_prompt);
 	k_free(c->logits);
 	k_free(c->scratch);
 	k_free(c->cancelled);

@@ -72,7 +72,6 @@ struct k_sched {
 	struct slot *slots;
 	struct k_run *runs;
 	struct task **rows;             /* the task of each run */
-	int64_t *was_prompt;            /* tokens of a prompt in each run, 0 for one that decodes */
 	float *logits;
 	void *scratch;
 	uint64_t clock, t_ended;
