@@ -56,6 +56,13 @@ int k_chat_normalise_ids(struct k_json *request, struct k_err *err) K_MUST_USE;
 
 /* --- output: a state machine on token ids --------------------------------------------------------------------------- */
 
+/* The tokens that structure an answer, by their texts; those of calls come first. Not every layout and tokenizer has them. */
+enum k_marker {
+	K_MARKER_SECTION_BEGIN, K_MARKER_SECTION_END, K_MARKER_CALL_BEGIN, K_MARKER_ARGS_BEGIN, K_MARKER_CALL_END, K_N_CALL_MARKERS,
+	K_MARKER_THINK = K_N_CALL_MARKERS, K_MARKER_UNTHINK, K_N_MARKERS
+};
+extern const char *const k_marker_texts[K_N_MARKERS];
+
 enum { K_PARSE_START, K_PARSE_REASON, K_PARSE_CONTENT, K_PARSE_SECTION, K_PARSE_HEADER, K_PARSE_ARGS };
 enum k_event_kind { K_EVENT_REASONING, K_EVENT_CONTENT, K_EVENT_CALL, K_EVENT_ARGS };
 struct k_event {

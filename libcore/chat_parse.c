@@ -14,7 +14,12 @@
 #include "libcore/chat.h"
 #include "libcore/map.h"
 
-enum mark { SECTION_BEGIN, SECTION_END, CALL_BEGIN, ARGS_BEGIN, CALL_END, THINK, UNTHINK, N_MARKS };
+const char *const k_marker_texts[K_N_MARKERS] = {
+	[K_MARKER_SECTION_BEGIN] = "<|tool_calls_section_begin|>", [K_MARKER_SECTION_END] = "<|tool_calls_section_end|>",
+	[K_MARKER_CALL_BEGIN] = "<|tool_call_begin|>", [K_MARKER_ARGS_BEGIN] = "<|tool_call_argument_begin|>",
+	[K_MARKER_CALL_END] = "<|tool_call_end|>", [K_MARKER_THINK] = "<think>", [K_MARKER_UNTHINK] = "</think>",
+};
+
 enum { N_STATES = K_PARSE_ARGS + 1, HEADER_MAX = 512 };
 
 struct tool { const char *name; const struct k_json *schema; };
@@ -24,7 +29,7 @@ struct k_parser {
 	struct k_json *tools;
 	struct tool *declared;
 	size_t n_declared;
-	int32_t marks[N_MARKS];         /* -1: the layout or the tokenizer has no such marker */
+	int32_t marks[K_N_MARKERS];         /* -1: the layout or the tokenizer has no such marker */
 	int (*emit)(void *arg, const struct k_event *ev);
 	void *arg;
 
@@ -451,7 +456,7 @@ static void take(struct k_parser *p)
 /* STAY: the marker says nothing here. TEXT: inside arguments a tag of reasoning is what the model writes about. */
 enum { STAY = -1, TEXT = -2 };
 #define S(x) K_PARSE_##x
-static const signed char follows[N_STATES][N_MARKS] = {
+static const signed char follows[N_STATES][K_N_MARKERS] = {
 	/*             section begin  section end  call begin  args begin  call end    <think>    </think> */
 	[S(START)] =   { S(SECTION),  STAY,        S(HEADER),  STAY,       STAY,       S(REASON), S(CONTENT) },
 	[S(REASON)] =  { S(SECTION),  STAY,        S(HEADER),  STAY,       STAY,       STAY,      S(CONTENT) },
@@ -473,7 +478,7 @@ static int status(const struct k_parser *p, struct k_err *err)
 
 static int follow(const struct k_parser *p, int32_t id)
 {
-	for (int i = 0; i < N_MARKS; i++)
+	for (int i = 0; i < K_N_MARKERS; i++)
 		if (p->marks[i] == id)
 			return follows[p->state][i];
 	return TEXT;
@@ -534,15 +539,10 @@ static int read_tools(struct k_parser *p, const struct k_json *tools, struct k_e
 
 static void find_marks(struct k_parser *p, const struct k_layout *l)
 {
-	static const char *const names[N_MARKS] = {
-		[SECTION_BEGIN] = "<|tool_calls_section_begin|>", [SECTION_END] = "<|tool_calls_section_end|>",
-		[CALL_BEGIN] = "<|tool_call_begin|>", [ARGS_BEGIN] = "<|tool_call_argument_begin|>", [CALL_END] = "<|tool_call_end|>",
-		[THINK] = "<think>", [UNTHINK] = "</think>",
-	};
 	const bool thinks = l->thinking || l->start == K_PARSE_START || l->start == K_PARSE_REASON;
 
-	for (int i = 0; i < N_MARKS; i++)
-		p->marks[i] = (i == THINK || i == UNTHINK ? thinks : l->tools) ? k_tokenizer_special(p->t, names[i]) : -1;
+	for (int i = 0; i < K_N_MARKERS; i++)
+		p->marks[i] = (i < K_N_CALL_MARKERS ? l->tools : thinks) ? k_tokenizer_special(p->t, k_marker_texts[i]) : -1;
 }
 
 int k_parser_new(struct k_parser **out, const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *tools, int n_used, const struct k_chat_options *o,

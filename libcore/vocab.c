@@ -91,6 +91,18 @@ static int count_chars(struct k_vocab *v, const struct text *plain, size_t n, st
 	return 0;
 }
 
+static int collect(struct k_vocab *v, struct k_err *err)
+{
+	size_t words = (size_t)v->n / 64 + 1;
+	v->all = k_calloc(words, sizeof(*v->all));
+	if (!v->all)
+		return k_err_nomem(err, words * sizeof(*v->all), "the bytes of tokens");
+	memcpy(v->all, v->all_plain, words * sizeof(*v->all));
+	for (uint32_t i = 0; i < v->other.n_ids; i++)
+		v->all[v->other.ids[i] / 64] |= (uint64_t)1 << (v->other.ids[i] % 64);
+	return 0;
+}
+
 int k_vocab_new(struct k_vocab **out, const struct k_tokenizer *t, struct k_err *err)
 {
 	struct k_vocab *v = k_calloc(1, sizeof(*v));
@@ -120,6 +132,8 @@ int k_vocab_new(struct k_vocab **out, const struct k_tokenizer *t, struct k_err 
 		rc = lay_out(&v->other, all, n_other, err);
 	if (!rc)
 		rc = count_chars(v, plain, n_plain, err);
+	if (!rc)
+		rc = collect(v, err);
 	k_free(all);
 	k_free(plain);
 	if (rc)
@@ -138,6 +152,7 @@ void k_vocab_free(struct k_vocab *v)
 	k_free(v->other.nodes);
 	k_free(v->other.ids);
 	k_free(v->all_plain);
+	k_free(v->all);
 	k_free(v->by_chars);
 	k_free(v->up_to);
 	k_free(v);

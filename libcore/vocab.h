@@ -16,7 +16,7 @@ struct k_trie {
 struct k_vocab {
 	int32_t n;                      /* ids are below */
 	struct k_trie plain, other;
-	uint64_t *all_plain;            /* bits */
+	uint64_t *all_plain, *all;      /* bits; all: of both tries */
 	int32_t *by_chars; uint32_t *up_to;     /* plain tokens by their number of characters; up_to[k]: how many have at most k */
 	int64_t longest;                /* in characters */
 	const struct k_tokenizer *t;

@@ -169,9 +169,9 @@ static int apply_choice(struct k_request *rq, const struct choice *c, struct k_f
 /* No call is wanted: the tokens that would open one are masked. */
 static int mask_calls(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
-	for (int i = 0; i < K_N_MARKS; i++) {
-		int32_t id = k_tokenizer_special(s->tok, k_mark_texts[i]);
-		if (id >= 0 && i != K_MARK_THINK && i != K_MARK_UNTHINK && k_request_bias(rq, id, -INFINITY, f))
+	for (int i = 0; i < K_N_CALL_MARKERS; i++) {
+		int32_t id = k_tokenizer_special(s->tok, k_marker_texts[i]);
+		if (id >= 0 && k_request_bias(rq, id, -INFINITY, f))
 			return -1;
 	}
 	return 0;
@@ -188,10 +188,10 @@ static int read_tools(const struct k_server *s, struct k_request *rq, struct k_f
 		return mask_calls(s, rq, f);
 	if (!s->enforce && !c.required && !c.some)
 		return 0;
-	for (int i = 0; i < K_N_MARKS; i++) {
-		if (i != K_MARK_THINK && i != K_MARK_UNTHINK && k_tokenizer_special(s->tok, k_mark_texts[i]) < 0)
+	for (int i = 0; i < K_N_CALL_MARKERS; i++) {
+		if (k_tokenizer_special(s->tok, k_marker_texts[i]) < 0)
 			return c.required ? k_fault_set(f, 400, "unsupported_parameter", "tool_choice", "the tokenizer of this model has no %s",
-				k_mark_texts[i]) : 0;
+				k_marker_texts[i]) : 0;
 	}
 	return add_tools(s, rq, f) || apply_choice(rq, &c, f) ? -1 : 0;
 }

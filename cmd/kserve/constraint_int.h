@@ -5,9 +5,6 @@
 #include "cmd/kserve/constraint.h"
 #include "cmd/kserve/grammars.h"
 
-enum k_mark_id { K_MARK_SECTION, K_MARK_SECTION_END, K_MARK_CALL, K_MARK_ARGS, K_MARK_CALL_END, K_MARK_THINK, K_MARK_UNTHINK, K_N_MARKS };
-extern const char *const k_mark_texts[K_N_MARKS];
-
 struct k_ruled_tool { const char *name; bool allowed; struct k_grammar *grammar; };    /* name lies in the request's body */
 struct k_constraint {
 	struct k_ruled_tool *tools;

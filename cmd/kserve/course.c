@@ -8,26 +8,20 @@
 
 #include "cmd/kserve/constraint_int.h"
 
-const char *const k_mark_texts[K_N_MARKS] = {
-	"<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>",
-	"<think>", "</think>",
-};
-
 enum state { BEGIN, THINK, FREE, MUST, FORMAT, SECTION, HEADER, ARGS, CALLED, END };
 
 struct k_course {
 	const struct k_request *rq;
 	const struct k_constraint *c;
 	const struct k_vocab *vocab;
-	int32_t mark[K_N_MARKS];
+	int32_t mark[K_N_MARKERS];
 	enum state state;
 	int calls;
 	bool said;                      /* FORMAT: the JSON has begun */
 	struct k_buf header;            /* spelled so far */
 	char **ids;                     /* HEADER: what may be spelled, by tool; NULL: not this one */
-	const struct k_ruled_tool *tool;
 	struct k_matcher *matcher;      /* of the arguments, or of the format */
-	uint64_t *ordinary, *bits;      /* tokens of text; what the mask was made in */
+	uint64_t *bits;                 /* what the mask was made in */
 	size_t words;
 };
 
@@ -113,7 +107,7 @@ static void allow_header(struct k_course *x)
 			continue;
 		allow_spelling(x, x->ids[i] + n);
 		if (!x->ids[i][n])
-			set(x, x->mark[K_MARK_ARGS]);
+			set(x, x->mark[K_MARKER_ARGS_BEGIN]);
 	}
 }
 
@@ -126,16 +120,18 @@ static int spell(struct k_course *x, int32_t id, struct k_err *err)
 	return k_buf_ok(&x->header, "the header of a call", err);
 }
 
+/* The mask let no other header through, so it is that of a tool. */
 static int open_args(struct k_course *x, struct k_err *err)
 {
+	const struct k_ruled_tool *tool = x->c->tools;
 	for (int i = 0; i < x->c->n_tools; i++) {
 		if (x->ids[i] && x->header.len == strlen(x->ids[i]) && !memcmp(x->ids[i], x->header.data, x->header.len))
-			x->tool = &x->c->tools[i];
+			tool = &x->c->tools[i];
 	}
 	k_matcher_free(x->matcher);
 	x->matcher = NULL;
 	x->calls++;
-	return k_matcher_new(&x->matcher, x->tool->grammar, x->vocab, err);
+	return k_matcher_new(&x->matcher, tool->grammar, x->vocab, err);
 }
 
 /* --- the mask --------------------------------------------------------------------------------------------------------------------------- */
@@ -160,13 +156,13 @@ static bool allow_ruled(struct k_course *x)
 static void allow_ordinary(struct k_course *x)
 {
 	for (size_t i = 0; i < x->words; i++)
-		x->bits[i] |= x->ordinary[i];
+		x->bits[i] |= x->vocab->all[i];
 }
 
 static void allow_section(struct k_course *x)
 {
 	if (x->c->n_tools)
-		set(x, x->mark[K_MARK_SECTION]);
+		set(x, x->mark[K_MARKER_SECTION_BEGIN]);
 }
 
 static bool in_free(struct k_course *x)
@@ -179,7 +175,7 @@ static bool in_free(struct k_course *x)
 
 static bool in_think(struct k_course *x)
 {
-	set(x, x->mark[K_MARK_UNTHINK]);
+	set(x, x->mark[K_MARKER_UNTHINK]);
 	if (!is_bound(x))
 		return in_free(x);
 	allow_ordinary(x);
@@ -203,7 +199,7 @@ static bool in_format(struct k_course *x)
 
 static bool in_section(struct k_course *x)
 {
-	set(x, x->mark[K_MARK_CALL]);
+	set(x, x->mark[K_MARKER_CALL_BEGIN]);
 	return true;
 }
 
@@ -216,13 +212,13 @@ static bool in_header(struct k_course *x)
 static bool in_args(struct k_course *x)
 {
 	if (k_matcher_done(x->matcher))
-		set(x, x->mark[K_MARK_CALL_END]);
+		set(x, x->mark[K_MARKER_CALL_END]);
 	return allow_ruled(x);
 }
 
 static bool in_called(struct k_course *x)
 {
-	set(x, x->mark[K_MARK_SECTION_END]);
+	set(x, x->mark[K_MARKER_SECTION_END]);
 	return x->c->one || in_section(x);
 }
 
@@ -242,7 +238,7 @@ static bool (*const allows[])(struct k_course *x) = {
 
 static bool at_begin(struct k_course *x)
 {
-	set(x, x->mark[K_MARK_THINK]);
+	set(x, x->mark[K_MARKER_THINK]);
 	return allows[behind_thoughts(x)](x);
 }
 
@@ -264,9 +260,9 @@ static int enter(struct k_course *x, enum state state, struct k_err *err)
 /* Where a marker leads; -1: it is text. */
 static int led_to(const struct k_course *x, int32_t id)
 {
-	const struct { enum k_mark_id mark; enum state to; } leads[] = {
-		{ K_MARK_SECTION, SECTION }, { K_MARK_SECTION_END, END }, { K_MARK_CALL, HEADER }, { K_MARK_ARGS, ARGS }, { K_MARK_CALL_END, CALLED },
-		{ K_MARK_THINK, THINK }, { K_MARK_UNTHINK, behind_thoughts(x) },
+	const struct { enum k_marker mark; enum state to; } leads[] = {
+		{ K_MARKER_SECTION_BEGIN, SECTION }, { K_MARKER_SECTION_END, END }, { K_MARKER_CALL_BEGIN, HEADER }, { K_MARKER_ARGS_BEGIN, ARGS }, { K_MARKER_CALL_END, CALLED },
+		{ K_MARKER_THINK, THINK }, { K_MARKER_UNTHINK, behind_thoughts(x) },
 	};
 	for (size_t i = 0; i < K_LEN(leads); i++) {
 		if (x->mark[leads[i].mark] == id)
@@ -294,19 +290,13 @@ int k_course_put(struct k_course *x, int32_t id, struct k_err *err)
 
 static int set_up(struct k_course *x, const struct k_server *s, int state, struct k_err *err)
 {
-	for (int i = 0; i < K_N_MARKS; i++)
-		x->mark[i] = k_tokenizer_special(s->tok, k_mark_texts[i]);
+	for (int i = 0; i < K_N_MARKERS; i++)
+		x->mark[i] = k_tokenizer_special(s->tok, k_marker_texts[i]);
 	x->words = (size_t)x->vocab->n / 64 + 1;
-	x->ordinary = k_calloc(x->words, sizeof(*x->ordinary));
 	x->bits = k_calloc(x->words, sizeof(*x->bits));
 	x->ids = k_calloc((size_t)x->c->n_tools + 1, sizeof(*x->ids));
-	if (!x->ordinary || !x->bits || !x->ids)
-		return k_err_nomem(err, x->words * 16, "the mask of an answer");
-	memcpy(x->ordinary, x->vocab->all_plain, x->words * sizeof(*x->ordinary));
-	for (uint32_t i = 0; i < x->vocab->other.n_ids; i++) {
-		int32_t id = x->vocab->other.ids[i];
-		x->ordinary[id / 64] |= (uint64_t)1 << (id % 64);
-	}
+	if (!x->bits || !x->ids)
+		return k_err_nomem(err, x->words * 8, "the mask of an answer");
 	x->state = state == K_PARSE_REASON ? THINK : state == K_PARSE_START ? BEGIN : behind_thoughts(x);
 	return x->c->format ? k_matcher_new(&x->matcher, x->c->format, x->vocab, err) : 0;
 }
@@ -338,7 +328,6 @@ void k_course_free(struct k_course *x)
 	k_free(x->ids);
 	k_buf_fini(&x->header);
 	k_matcher_free(x->matcher);
-	k_free(x->ordinary);
 	k_free(x->bits);
 	k_free(x);
 }

@@ -153,8 +153,8 @@ int k_replay_new(struct k_replay **out, const struct k_tokenizer *tok, size_t ma
 		return k_err_nomem(err, sizeof(*t), "the table of earlier answers");
 	pthread_mutex_init(&t->lock, NULL);
 	t->tok = tok;
-	t->call_begin = k_tokenizer_special(tok, "<|tool_call_begin|>");
-	t->args_begin = k_tokenizer_special(tok, "<|tool_call_argument_begin|>");
+	t->call_begin = k_tokenizer_special(tok, k_marker_texts[K_MARKER_CALL_BEGIN]);
+	t->args_begin = k_tokenizer_special(tok, k_marker_texts[K_MARKER_ARGS_BEGIN]);
 	t->max_bytes = max_bytes;
 	return 0;
 }
