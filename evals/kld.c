@@ -68,7 +68,7 @@ static void save_row(void *arg, int64_t i, int worker K_UNUSED)
 	struct k_top top[K_KLDREF_TOP];
 	uint32_t ids[K_KLDREF_TOP];
 	struct k_kldrow row = k_kldref_row(r->k->ref, r->first + i);
-	double log_sum = k_log_sum(x, r->vocab), mass, plogp;
+	double log_sum = k_log_sum(x, (int32_t)r->vocab), mass, plogp;
 	k_logprob_top(x, (int32_t)r->vocab, top, n);
 	for (int t = 0; t < n; t++) {
 		ids[t] = (uint32_t)top[t].id;
@@ -138,7 +138,7 @@ static void compare_row(void *arg, int64_t i, int worker K_UNUSED)
 	int n = k_kldref_top(r->k->ref);
 	struct k_kldrow row = k_kldref_row(r->k->ref, r->first + i);
 	struct row_kld *out = &r->k->rows[r->first + i];
-	double log_sum = k_log_sum(x, r->vocab), kept = 0, slack = 0, cap = exp((double)row.logp[n - 1]);
+	double log_sum = k_log_sum(x, (int32_t)r->vocab), kept = 0, slack = 0, cap = exp((double)row.logp[n - 1]);
 	int32_t best = 0;
 	uint32_t ids[K_KLDREF_TOP];
 	struct outside o;
@@ -196,18 +196,12 @@ static int add_rows(void *arg, int64_t i, int64_t row, int64_t n, const int32_t 
 
 /* --- items ------------------------------------------------------------------------------------------------------------------- */
 
-/* As it stands in a report, so that a resumed run adds the same. */
-static void add_value(struct kld *k, double v)
-{
-	double x = k->values[k->n_values++] = (float)v;
-	k->squares += x * x;
-}
-
-static struct k_json *values_json(const struct kld *k, int64_t from)
+/* As floats, which is what a report keeps of them. */
+static struct k_json *values_json(const struct kld *k, int64_t n)
 {
 	struct k_json *list = k_json_array();
-	for (int64_t i = from; list && i < k->n_values; i++) {
-		if (k_json_push(list, k_json_new_number((double)k->values[i]))) {
+	for (int64_t i = 0; list && i < n; i++) {
+		if (k_json_push(list, k_json_new_number((double)(float)k->rows[i].kld))) {
 			k_json_free(list);
 			list = NULL;
 		}
@@ -215,11 +209,11 @@ static struct k_json *values_json(const struct kld *k, int64_t from)
 	return list;
 }
 
-static int item_of(struct kld *k, int64_t i, struct k_json *item)
+static int put_figures(const struct kld *k, int64_t i, struct k_json *item)
 {
 	struct k_window w = k_window_at(&k->w, i);
 	double kld = 0, lower = 0, upper = 0, nll = 0, ref_nll = 0;
-	int64_t agree = 0, from = k->n_values;
+	int64_t agree = 0;
 	for (int64_t r = 0; r < w.to - w.score; r++) {
 		const struct row_kld *x = &k->rows[r];
 		kld += x->kld;
@@ -228,18 +222,29 @@ static int item_of(struct kld *k, int64_t i, struct k_json *item)
 		nll += x->nll;
 		ref_nll += x->ref_nll;
 		agree += x->agree;
-		add_value(k, x->kld);
 	}
-	k->kld += kld;
-	k->lower += lower;
-	k->upper += upper;
-	k->nll += nll;
-	k->ref_nll += ref_nll;
-	k->agree += agree;
-	struct k_json *values = values_json(k, from);
+	struct k_json *values = values_json(k, w.to - w.score);
 	return !values ? -1 : k_put_num(item, "kld", kld) | k_put_num(item, "lower", lower) | k_put_num(item, "upper", upper) |
 		k_put_num(item, "nll", nll) | k_put_num(item, "ref_nll", ref_nll) | k_put_int(item, "agree", agree) |
 		k_json_set(item, "values", values);
+}
+
+/* The item of window i, made now or by an earlier run. */
+static void tally(struct kld *k, int64_t i, const struct k_json *item)
+{
+	struct k_window w = k_window_at(&k->w, i);
+	const struct k_json *values = k_json_find(item, "values");
+	k->scored += w.to - w.score;
+	k->kld += k_get_num(item, "kld");
+	k->lower += k_get_num(item, "lower");
+	k->upper += k_get_num(item, "upper");
+	k->nll += k_get_num(item, "nll");
+	k->ref_nll += k_get_num(item, "ref_nll");
+	k->agree += k_json_int(k_json_find(item, "agree"));
+	for (int64_t r = 0; r < w.to - w.score; r++) {
+		double x = k->values[k->n_values++] = (float)k_json_number(k_json_at(values, (size_t)r));
+		k->squares += x * x;
+	}
 }
 
 /* From the rows of a reference. */
@@ -262,15 +267,15 @@ static int report_window(struct kld *k, int64_t i, struct k_err *err)
 		k->scored += w.to - w.score;
 		if (k_report_have(k->rep, k_window_key(i, key)))
 			return 0;
-	} else {
-		k->scored += w.to - w.score;
 	}
 	struct k_json *item = k_json_object();
 	if (item && (k_put_int(item, "from", w.from) | k_put_int(item, "tokens", w.to - w.score) |
-		(k->save ? k_put_num(item, "nll", nll) : item_of(k, i, item)))) {
+		(k->save ? k_put_num(item, "nll", nll) : put_figures(k, i, item)))) {
 		k_json_free(item);
 		item = NULL;
 	}
+	if (item && !k->save)
+		tally(k, i, item);
 	return k_report_item(k->rep, k_window_key(i, key), item, isfinite(k->save ? nll : k->kld + k->nll),
 		"the log-probability of a token is not finite", err);
 }
@@ -282,27 +287,14 @@ static int end_window(void *arg, int64_t i, struct k_err *err)
 	return r < 0 ? r : report_window(k, i, err);
 }
 
-static double member(const struct k_json *o, const char *key) { return k_json_number(k_json_find(o, key)); }
-
 /* What an earlier run reported of window i. */
 static bool take_old(struct kld *k, int64_t i)
 {
 	char key[48];
-	struct k_window w = k_window_at(&k->w, i);
-	const struct k_json *old = k_report_have(k->rep, k_window_key(i, key)), *values;
-	if (!old)
-		return false;
-	values = k_json_find(old, "values");
-	k->scored += w.to - w.score;
-	k->kld += k_json_find(old, "why") ? NAN : member(old, "kld");
-	k->lower += member(old, "lower");
-	k->upper += member(old, "upper");
-	k->nll += member(old, "nll");
-	k->ref_nll += member(old, "ref_nll");
-	k->agree += k_json_int(k_json_find(old, "agree"));
-	for (int64_t r = 0; r < w.to - w.score; r++)
-		add_value(k, k_json_number(k_json_at(values, (size_t)r)));
-	return true;
+	const struct k_json *old = k_report_have(k->rep, k_window_key(i, key));
+	if (old)
+		tally(k, i, old);
+	return old;
 }
 
 /* --- the run ----------------------------------------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #include "evals/report.h"
 #include "evals/windows.h"
 #include "libcore/pool.h"
+#include "libcore/sample.h"
 
 struct ppl {
 	struct k_windows w;
@@ -22,7 +23,7 @@ static void score_row(void *arg, int64_t i, int worker K_UNUSED)
 {
 	struct rows *r = arg;
 	const float *x = r->logits + i * r->vocab;
-	r->nll[i] = k_log_sum(x, r->vocab) - (double)x[r->want[i]];
+	r->nll[i] = k_log_sum(x, (int32_t)r->vocab) - (double)x[r->want[i]];
 }
 
 static int add_rows(void *arg, int64_t i K_UNUSED, int64_t row K_UNUSED, int64_t n, const int32_t *want, const float *logits,
@@ -36,6 +37,14 @@ static int add_rows(void *arg, int64_t i K_UNUSED, int64_t row K_UNUSED, int64_t
 		p->window_squares += rows.nll[k] * rows.nll[k];
 	}
 	return 0;
+}
+
+/* An item, made now or by an earlier run. */
+static void tally(struct ppl *p, const struct k_json *item)
+{
+	p->nll += k_get_num(item, "nll");
+	p->squares += k_get_num(item, "squares");
+	p->scored += k_json_int(k_json_find(item, "tokens"));
 }
 
 static int end_window(void *arg, int64_t i, struct k_err *err)
@@ -52,9 +61,8 @@ static int end_window(void *arg, int64_t i, struct k_err *err)
 		item = NULL;
 	}
 	p->window_nll = p->window_squares = 0;
-	p->nll += nll;
-	p->squares += squares;
-	p->scored += w.to - w.score;
+	if (item)
+		tally(p, item);
 	return k_report_item(p->rep, k_window_key(i, key), item, isfinite(nll) && isfinite(squares),
 		"the log-probability of a token is not finite", err);
 }
@@ -63,13 +71,9 @@ static bool take_old(struct ppl *p, int64_t i)
 {
 	char key[48];
 	const struct k_json *old = k_report_have(p->rep, k_window_key(i, key));
-	if (!old)
-		return false;
-	bool ok = k_json_find(old, "why") == NULL;
-	p->nll += ok ? k_json_number(k_json_find(old, "nll")) : NAN;
-	p->squares += ok ? k_json_number(k_json_find(old, "squares")) : NAN;
-	p->scored += k_json_int(k_json_find(old, "tokens"));
-	return true;
+	if (old)
+		tally(p, old);
+	return old;
 }
 
 static int summarise(struct ppl *p, struct k_err *err)

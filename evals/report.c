@@ -52,6 +52,12 @@ int k_put_f32(struct k_json *obj, const char *key, double v)
 	return k_put_num(obj, key, isfinite(v) ? strtod(text, NULL) : v);
 }
 
+double k_get_num(const struct k_json *obj, const char *key)
+{
+	const struct k_json *v = k_json_find(obj, key);
+	return k_json_kind(v) == K_JSON_NULL ? NAN : k_json_number(v);
+}
+
 int k_put_run(struct k_json *obj, struct k_model *m, const struct k_eval_opts *o, const struct k_ctx *ctx)
 {
 	static const char *const acts[] = { "f32", "bf16", "int8" };

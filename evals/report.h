@@ -39,6 +39,8 @@ int k_put_int(struct k_json *obj, const char *key, int64_t v) K_MUST_USE;
 int k_put_str(struct k_json *obj, const char *key, const char *s) K_MUST_USE;
 int k_put_bool(struct k_json *obj, const char *key, bool v) K_MUST_USE;
 int k_put_null(struct k_json *obj, const char *key) K_MUST_USE;
+/* What k_put_num put: NaN for the null that a value became which is not finite. */
+double k_get_num(const struct k_json *obj, const char *key);
 /* The facts that change digits: model, act, level, profile. */
 int k_put_run(struct k_json *obj, struct k_model *m, const struct k_eval_opts *o, const struct k_ctx *ctx) K_MUST_USE;
 

@@ -1,6 +1,5 @@
 /* windows.c: see windows.h. Cuts and batches do not change a bit of a logit, so neither does the batch of a task. */
 #include "libcore/base.h"
-#include <math.h>
 #include <stdio.h>
 #include "evals/corpus.h"
 #include "evals/report.h"
@@ -76,17 +75,6 @@ int k_windows_begin(const struct k_windows *w, struct k_report *rep, struct k_er
 		return k_report_item(rep, "run", head, true, NULL, err);
 	k_json_free(head);
 	return k_err_nomem(err, 1024, "the report");
-}
-
-double k_log_sum(const float *x, int64_t n)
-{
-	float top = x[0];
-	double sum = 0;
-	for (int64_t i = 1; i < n; i++)
-		top = x[i] > top ? x[i] : top;
-	for (int64_t i = 0; i < n; i++)
-		sum += exp((double)x[i] - (double)top);
-	return log(sum) + (double)top;
 }
 
 /* --- the run --------------------------------------------------------------------------------------------------------------- */

@@ -36,8 +36,6 @@ int k_windows_put(const struct k_windows *w, struct k_json *o) K_MUST_USE;
 
 /* The first item of a report: what is computed. */
 int k_windows_begin(const struct k_windows *w, struct k_report *rep, struct k_err *err) K_MUST_USE;
-/* log of the sum of exp(x[0..n)), in double. */
-double k_log_sum(const float *x, int64_t n);
 
 /* What a task does with logits; windows come in order, and of each its scored ids in order. */
 struct k_window_use {

@@ -222,8 +222,7 @@ int32_t k_sample(const struct k_sampler *s, const float *logits, int32_t vocab, 
 
 /* --- log-probabilities -------------------------------------------------------------------------------------------------- */
 
-/* log of the sum of exp(x). -INFINITY when every logit is. */
-static double log_sum(const float *logits, int32_t vocab)
+double k_log_sum(const float *logits, int32_t vocab)
 {
 	double sum = 0;
 	float most = -INFINITY;
@@ -247,12 +246,12 @@ static double against(float x, double all)
 
 double k_logprob(const float *logits, int32_t vocab, int32_t id)
 {
-	return id < 0 || id >= vocab ? -INFINITY : against(logits[id], log_sum(logits, vocab));
+	return id < 0 || id >= vocab ? -INFINITY : against(logits[id], k_log_sum(logits, vocab));
 }
 
 int k_logprob_top(const float *logits, int32_t vocab, struct k_top *out, int k)
 {
-	double all = log_sum(logits, vocab);
+	double all = k_log_sum(logits, vocab);
 	int n = 0;
 
 	for (int32_t i = 0; i < vocab && k > 0; i++) {

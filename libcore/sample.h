@@ -23,6 +23,8 @@ void k_sampler_init(struct k_sampler *s);
 /* logits: vocab values, not changed. scratch: vocab * 16 bytes. Position is s->n_out. Returns the id, or K_ENO when every token
  * is masked (dead end). NaN in logits: K_EBUG. */
 int32_t k_sample(const struct k_sampler *s, const float *logits, int32_t vocab, void *scratch, struct k_err *err) K_MUST_USE;
+/* log of the sum of exp(x), in double. -INFINITY when every logit is. */
+double k_log_sum(const float *logits, int32_t vocab);
 /* log p(id) of raw logits. */
 double k_logprob(const float *logits, int32_t vocab, int32_t id);
 /* The k largest log-probabilities, descending, lower id first on ties; returns how many (min(k, vocab)). */
