@@ -8,9 +8,9 @@
 #include "libcore/base.h"
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include "evals/asker.h"
 #include "evals/report.h"
+#include "evals/stats.h"
 #include "evals/validate.h"
 #include "evals/world.h"
 #include "libcore/ctx.h"
@@ -216,12 +216,6 @@ out:
 
 /* --- the run --------------------------------------------------------------------------------------------------------------------------------- */
 
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 /* Median of the turns around one; 0: they were not asked by this run. */
 static double median_at(const struct agent *g, int64_t from)
 {
@@ -231,7 +225,7 @@ static double median_at(const struct agent *g, int64_t from)
 		if (v[i] <= 0)
 			return 0;
 	}
-	qsort(v, TIMED, sizeof(v[0]), by_size);
+	k_stats_sort(v, TIMED);
 	return v[TIMED / 2];
 }
 

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include "evals/kldref.h"
 #include "evals/report.h"
+#include "evals/stats.h"
 #include "libcore/pool.h"
 #include "libcore/sample.h"
 
@@ -29,7 +30,7 @@ struct kld {
 	struct k_kldref *ref;
 	bool save;
 	struct row_kld *rows;           /* of the window at work */
-	float *values; int64_t n_values;        /* divergence of each token so far */
+	double *values; int64_t n_values;       /* divergence of each token so far, as a float holds it */
 	double kld, lower, upper, squares, nll, ref_nll;
 	int64_t agree, scored;
 };
@@ -326,26 +327,13 @@ static int save(struct kld *k, struct k_err *err)
 	return k_report_summary(k->rep, s, err);
 }
 
-static int ascending(const void *a, const void *b)
-{
-	float x = *(const float *)a, y = *(const float *)b;
-	return (x > y) - (x < y);
-}
-
-/* The value that a share p of the tokens do not exceed. values ascend. */
-static double percentile(const struct kld *k, double p)
-{
-	int64_t i = (int64_t)ceil(p * (double)k->n_values) - 1;
-	return (double)k->values[K_MAX(i, 0)];
-}
-
 static int summarise(struct kld *k, struct k_err *err)
 {
 	struct k_json *s = k_json_object();
 	double n = (double)k->scored, mean = k->kld / n, var = n > 1 ? fmax((k->squares - n * mean * mean) / (n - 1), 0) : 0;
-	qsort(k->values, (size_t)k->n_values, sizeof(*k->values), ascending);
+	k_stats_sort(k->values, (size_t)k->n_values);
 	int bad = !s || k_windows_put(&k->w, s) | k_put_num(s, "kld_mean", mean) | k_put_num(s, "kld_stderr", sqrt(var / n)) |
-		k_put_f32(s, "kld_p99", percentile(k, 0.99)) | k_put_f32(s, "kld_max", percentile(k, 1)) |
+		k_put_f32(s, "kld_p99", k_stats_percentile(k->values, (size_t)k->n_values, 0.99)) | k_put_f32(s, "kld_max", k_stats_percentile(k->values, (size_t)k->n_values, 1)) |
 		k_put_num(s, "kld_lower", k->lower / n) | k_put_num(s, "kld_upper", k->upper / n) |
 		k_put_num(s, "top1_agree", (double)k->agree / n) | k_put_num(s, "ppl_ratio", exp((k->nll - k->ref_nll) / n)) |
 		k_put_num(s, "ppl", exp(k->nll / n)) | k_put_num(s, "ref_ppl", exp(k->ref_nll / n)) | k_put_int(s, "tokens", k->scored) |

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include "evals/quiz.h"
 #include "evals/report.h"
+#include "evals/stats.h"
 #include "libcore/ctx.h"
 #include "libcore/hash.h"
 #include "libcore/io.h"
@@ -43,19 +44,11 @@ static const char *next_line(struct quiz *q, size_t *n)
 	return NULL;
 }
 
-static uint64_t draw(struct quiz *q)
-{
-	uint64_t z = q->random += 0x9e3779b97f4a7c15u;
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
-}
-
 /* Is this line one of those that --limit leaves? The first ones, or with --seed as many drawn without bias, in their order. */
 static bool is_drawn(struct quiz *q)
 {
 	uint64_t of = (uint64_t)q->n_lines--;
-	bool yes = q->left && (!q->o->seed || (uint64_t)(((unsigned __int128)draw(q) * of) >> 64) < (uint64_t)q->left);
+	bool yes = q->left && (!q->o->seed || k_random_below(&q->random, of) < (uint64_t)q->left);
 	q->left -= yes;
 	return yes;
 }

@@ -28,30 +28,43 @@ double k_stats_mcnemar(int64_t b, int64_t c)
 	return fmin(1, 2 * sum * exp(log_first));
 }
 
-/* splitmix64 of a counter. */
-static uint64_t random_at(uint64_t seed, uint64_t i)
+uint64_t k_random_next(uint64_t *state)
 {
-	uint64_t x = seed + (i + 1) * 0x9e3779b97f4a7c15u;
+	uint64_t x = *state += 0x9e3779b97f4a7c15u;
 	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
 	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
 	return x ^ x >> 31;
 }
 
-static double draw(const struct k_pair *v, int64_t n, uint64_t seed, uint64_t first)
-{
-	double sum = 0, weight = 0;
-	for (int64_t i = 0; i < n; i++) {
-		const struct k_pair *p = &v[(uint64_t)(((unsigned __int128)random_at(seed, first + (uint64_t)i) * (uint64_t)n) >> 64)];
-		sum += p->b - p->a;
-		weight += p->weight;
-	}
-	return sum / weight;
-}
+uint64_t k_random_below(uint64_t *state, uint64_t n) { return (uint64_t)(((unsigned __int128)k_random_next(state) * n) >> 64); }
 
 static int ascending(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
 	return (x > y) - (x < y);
+}
+
+void k_stats_sort(double *v, size_t n)
+{
+	if (n)
+		qsort(v, n, sizeof(*v), ascending);
+}
+
+double k_stats_percentile(const double *v, size_t n, double p)
+{
+	size_t k = (size_t)ceil(p * (double)n);
+	return v[k ? k - 1 : 0];
+}
+
+static double draw(const struct k_pair *v, int64_t n, uint64_t *random)
+{
+	double sum = 0, weight = 0;
+	for (int64_t i = 0; i < n; i++) {
+		const struct k_pair *p = &v[k_random_below(random, (uint64_t)n)];
+		sum += p->b - p->a;
+		weight += p->weight;
+	}
+	return sum / weight;
 }
 
 int k_stats_paired(struct k_paired *out, const struct k_pair *v, int64_t n, bool yes_no, uint64_t seed, int draws, struct k_err *err)
@@ -71,11 +84,11 @@ int k_stats_paired(struct k_paired *out, const struct k_pair *v, int64_t n, bool
 	*out = (struct k_paired){ .mean_a = a / weight, .mean_b = b / weight, .differ = only_a + only_b };
 	out->delta = out->mean_b - out->mean_a;
 	for (int i = 0; i < draws && out->differ; i++) {
-		d[i] = draw(v, n, seed, (uint64_t)i * (uint64_t)n);
+		d[i] = draw(v, n, &seed);
 		below += d[i] <= 0;
 		above += d[i] >= 0;
 	}
-	qsort(d, (size_t)draws, sizeof(*d), ascending);
+	k_stats_sort(d, (size_t)draws);
 	out->lo = d[(int)(0.025 * draws)];
 	out->hi = d[(int)(0.975 * draws)];
 	/* One draw is the data's own, so that chance is never said to be nothing. */

@@ -1,4 +1,4 @@
-/* stats.h: how sure a figure is, and a difference. */
+/* stats.h: how sure a figure is, and a difference; and what that takes: order, and numbers that are drawn. */
 #ifndef K_STATS_H
 #define K_STATS_H
 
@@ -6,6 +6,16 @@
 
 /* Standard error of a mean of n values, from their sum and the sum of their squares (sample variance); 0 for fewer than two. */
 double k_stats_stderr(double sum, double squares, int64_t n);
+
+/* Ascending. */
+void k_stats_sort(double *v, size_t n);
+/* The value that a share p of v[0..n), which ascends, does not exceed: 0 < p <= 1, n > 0. */
+double k_stats_percentile(const double *v, size_t n, double p);
+
+/* The next of a sequence of random numbers (splitmix64), the same everywhere for the same start. */
+uint64_t k_random_next(uint64_t *state);
+/* One below n, n > 0; no value is likelier than another by more than n in 2^64. */
+uint64_t k_random_below(uint64_t *state, uint64_t n);
 
 /* One item as A and as B scored it: sums over weight things (> 0). */
 struct k_pair { double a, b, weight; };

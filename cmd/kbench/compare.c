@@ -10,10 +10,10 @@
 #include <math.h>
 #include <spawn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "cmd/kbench/bench.h"
+#include "evals/stats.h"
 
 extern char **environ;
 
@@ -73,12 +73,6 @@ static double mean(const struct k_times *t)
 	return sum / t->n;
 }
 
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 /* Sorted means of resampled blocks. */
 static int bootstrap(const struct k_times *t, double *means, struct k_err *err)
 {
@@ -95,7 +89,7 @@ static int bootstrap(const struct k_times *t, double *means, struct k_err *err)
 		}
 		means[i] = sum / t->n;
 	}
-	qsort(means, RESAMPLES, sizeof(*means), by_size);
+	k_stats_sort(means, RESAMPLES);
 	return 0;
 }
 

@@ -2,27 +2,21 @@
 #include "libcore/base.h"
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
 #include "cmd/kbench/bench.h"
 #include "libcore/cpu.h"
 #include "libcore/pool.h"
 #include "version.h"
+#include "evals/stats.h"
 
 enum { PASSES = 5 };
 #define BUFFER (256u << 20)
 #define PIECE (1u << 20)
 
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 double k_times_median(struct k_times *t)
 {
-	qsort(t->v, (size_t)t->n, sizeof(t->v[0]), by_size);
+	k_stats_sort(t->v, (size_t)t->n);
 	return t->n % 2 ? t->v[t->n / 2] : (t->v[t->n / 2 - 1] + t->v[t->n / 2]) / 2;
 }
 

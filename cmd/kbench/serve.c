@@ -9,9 +9,9 @@
 #include "libcore/base.h"
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include "cmd/kbench/bench.h"
 #include "evals/client.h"
+#include "evals/stats.h"
 #include "libcore/hash.h"
 #include "libcore/io.h"
 #include "libcore/log.h"
@@ -51,10 +51,7 @@ struct load {
 
 static double draw(struct load *l)
 {
-	uint64_t z = l->random += 0x9e3779b97f4a7c15u;
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return ((double)((z ^ (z >> 31)) >> 11) + 0.5) * 0x1p-53;
+	return ((double)(k_random_next(&l->random) >> 11) + 0.5) * 0x1p-53;
 }
 
 static int keep(struct samples *s, double x, struct k_err *err)
@@ -69,12 +66,6 @@ static int keep(struct samples *s, double x, struct k_err *err)
 	}
 	s->v[s->n++] = x;
 	return 0;
-}
-
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
 }
 
 /* --- requests ----------------------------------------------------------------------------------------------------------------------------- */
@@ -340,12 +331,6 @@ static int pump(struct load *l, struct k_err *err)
 
 /* --- the record ---------------------------------------------------------------------------------------------------------------------------------- */
 
-static double percentile(const struct samples *s, double p)
-{
-	size_t k = (size_t)ceil(p * (double)s->n);
-	return s->v[k ? k - 1 : 0];
-}
-
 /* NAME{p50, p90, p99, max}, and the first and third of them as members of their own, which bars may name. */
 static int put_samples(struct k_json *o, const char *name, struct samples *s)
 {
@@ -353,9 +338,9 @@ static int put_samples(struct k_json *o, const char *name, struct samples *s)
 	char flat[64];
 	if (!p || !s->n)
 		return k_json_set(o, name, p);
-	qsort(s->v, s->n, sizeof(*s->v), by_size);
-	double p50 = percentile(s, 0.5), p99 = percentile(s, 0.99);
-	int bad = k_put_f32(p, "p50", p50) | k_put_f32(p, "p90", percentile(s, 0.9)) | k_put_f32(p, "p99", p99) | k_put_f32(p, "max", s->v[s->n - 1]);
+	k_stats_sort(s->v, s->n);
+	double p50 = k_stats_percentile(s->v, s->n, 0.5), p99 = k_stats_percentile(s->v, s->n, 0.99);
+	int bad = k_put_f32(p, "p50", p50) | k_put_f32(p, "p90", k_stats_percentile(s->v, s->n, 0.9)) | k_put_f32(p, "p99", p99) | k_put_f32(p, "max", s->v[s->n - 1]);
 	bad |= k_json_set(o, name, p);
 	snprintf(flat, sizeof(flat), "%s_p50", name);
 	bad |= k_put_f32(o, flat, p50);
@@ -387,7 +372,7 @@ static struct k_json *record(struct load *l)
 		put_samples(o, "ttft_ms", &l->ttft) | put_samples(o, "tpot_ms", &l->tpot) | put_samples(o, "itl_ms", &l->itl) | put_endings(o, l) |
 		k_put_int(o, "late", l->late);
 	if (!bad && l->itl.n)
-		ratio = percentile(&l->itl, 0.99) / K_MAX(percentile(&l->itl, 0.5), 1e-6);
+		ratio = k_stats_percentile(l->itl.v, l->itl.n, 0.99) / K_MAX(k_stats_percentile(l->itl.v, l->itl.n, 0.5), 1e-6);
 	bad = bad || k_put_f32(o, "itl_ratio", ratio) | (l->made_up ? k_put_int(o, "mismatches", l->mismatches) : k_put_null(o, "mismatches"));
 	if (!bad && *l->error)
 		bad = k_put_str(o, "error", l->error);
