@@ -2,16 +2,10 @@
 # agent.sh: keval agent: the loop that nano was trained on, in the process and over HTTP, resumed, and with the server stopped and started again in the
 # middle; made-up tools under a forced choice; calls that are wrong.
 . "$(dirname "$0")/lib.sh"
-trap 'kill $pid 2> /dev/null; rm -rf "$T"' EXIT
 loop=testdata/nano/eval/toolloop.json
 kconvert testdata/nano -o "$T/nano.kmf" || { fail setup "nano does not convert"; finish; }
-serve() {
-	rm -f "$T/port"
-	kserve --listen 127.0.0.1:$1 --port-file "$T/port" --act f32 --ctx 16384 -q "$T/nano.kmf" 2> "$T/server.err" &
-	pid=$!
-	for i in $(seq 300); do [ -s "$T/port" ] && break; sleep 0.1; done
-}
-serve 0; port=$(cat "$T/port") url=http://127.0.0.1:$(cat "$T/port")/v1
+serve() { start server --listen 127.0.0.1:$1 --act f32 --ctx 16384 -q "$T/nano.kmf" || finish; }
+serve 0; url=http://127.0.0.1:$port/v1
 keval agent -m "$T/nano.kmf" -f $loop --steps 30 --json --report "$T/a.jsonl" --bar 'completed==1' --bar 'steps==30' --bar 'invalid_calls==0' > /dev/null 2> "$T/.err" \
 	&& ok "in the process" || fail "in the process" "exit $?: $(tail -n 1 "$T/.err")"
 keval agent -u "$url" -f $loop --steps 30 --json --report "$T/b.jsonl" --bar 'completed==1' --bar 'refills==0' --bar 'wrong_calls==0' > /dev/null 2> "$T/.err" \
@@ -39,5 +33,5 @@ keval agent -u "$url" --steps 26 --json > "$T/forced" 2> "$T/.err"; status=$?
 if grep -q 'not supported by this server' "$T/.err"; then skip forced "the server cannot be made to choose"
 elif [ $status -eq 0 ] && grep -q '"steps": 26, "completed": true, "invalid_calls": 0' "$T/forced"; then ok "made-up tools, forced"
 else fail forced "exit $status: $(tail -n 1 "$T/.err")"; fi
-kill $pid; wait $pid || fail "the server ends well" "exit $?"
+stop server
 finish

@@ -4,7 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 q=testdata/eval/choice.jsonl
 kconvert testdata/nano -o "$T/nano.kmf" || { fail setup "nano does not convert"; finish; }
-trap 'kill $pid 2> /dev/null; rm -rf "$T"' EXIT
 items() { grep '"item": "item' "$1"; }
 same_items() { if [ -s "$2" ] && cmp -s <(items "$2") <(items "$3"); then ok "$1"; else fail "$1" "items differ: $(diff <(items "$2") <(items "$3") | head -n 2 | cut -c 1-300)"; fi; }
 keval choice -m "$T/nano.kmf" -f $q --json -j 1 --report "$T/a.jsonl" --bar 'acc>=0.3' > "$T/a" || fail choice "exit $?"
@@ -13,10 +12,8 @@ if grep -q '"acc": 0.34375,.*"acc_norm": 0.4375,.*"n": 32' "$T/a"; then ok "the 
 keval choice -m "$T/nano.kmf" -f $q --json -j 3 -b 5 > "$T/b"; same "digits do not depend on threads and batch" "$T/a" "$T/b"
 same "the report is what was printed" "$T/a" "$T/a.jsonl"
 exits "a missed bar" 1 keval choice -m "$T/nano.kmf" -f $q --limit 4 --bar 'acc_norm>0.9'
-kserve --listen 127.0.0.1:0 --port-file "$T/port" --act f32 -q "$T/nano.kmf" 2> "$T/server.err" &
-pid=$!
-for i in $(seq 300); do [ -s "$T/port" ] && break; sleep 0.1; done
-url=http://127.0.0.1:$(cat "$T/port")/v1
+start server --listen 127.0.0.1:0 --act f32 -q "$T/nano.kmf" || finish
+url=http://127.0.0.1:$port/v1
 keval choice -u "$url" -f $q --json > "$T/c"; same_items "over HTTP" "$T/a" "$T/c"
 keval choice -u "$url/" -f $q --json --concurrency 1 --rate 1000 > "$T/c"; same_items "over HTTP, one by one" "$T/a" "$T/c"
 keval prompts choice -f $q | kserve --stdio --act f32 -q "$T/nano.kmf" 2> "$T/.err" > "$T/answers"; keval score choice -f $q --json < "$T/answers" > "$T/d"
@@ -56,5 +53,5 @@ exits "no file" 2 keval choice -m "$T/nano.kmf"
 exits "a model and a server" 2 keval choice -m "$T/nano.kmf" -u "$url" -f $q
 exits "ppl asks no server" 2 keval ppl -u "$url" -f $q
 exits "a URL that is none" 2 keval choice -u 127.0.0.1:80 -f $q
-kill $pid; wait $pid || fail "the server ends well" "exit $?"
+stop server
 finish

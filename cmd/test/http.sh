@@ -4,40 +4,15 @@
 . "$(dirname "$0")/lib.sh"
 here=$(dirname "$0")
 command -v python3 > /dev/null || { echo "skipped: no python3"; exit 77; }
-servers=
-trap 'for p in $servers; do kill -9 $p 2> /dev/null; done; rm -rf "$T"' EXIT
 kconvert testdata/nano -o "$T/nano.kmf" || { fail setup "nano does not convert"; finish; }
 
-# start NAME OPTION...: the server's pid is in $pid, its port in $port, what it says in $T/NAME.err
-start() {
-	local name=$1 i=0; shift
-	rm -f "$T/$name.port"
-	kserve --listen 127.0.0.1:0 --port-file "$T/$name.port" --act f32 --ctx 8192 "$@" "$T/nano.kmf" 2> "$T/$name.err" &
-	pid=$! servers="$servers $!"
-	until [ -s "$T/$name.port" ]; do
-		i=$((i + 1))
-		if [ $i -gt 600 ] || ! kill -0 $pid 2> /dev/null; then fail "$name" "kserve does not start: $(tail -n 1 "$T/$name.err")"; return 1; fi
-		sleep 0.1
-	done
-	port=$(cat "$T/$name.port")
-}
-stop() {
-	kill -TERM $pid; wait $pid; local status=$?
-	if [ $status -eq 0 ]; then ok "$1: SIGTERM"; else fail "$1: SIGTERM" "exit $status: $(tail -n 1 "$T/$1.err")"; fi
-}
-# client NAME OPTION... CHECK...
-client() {
-	local name=$1 line; shift
-	while read -r line; do
-		case $line in
-		"ok "*) ok "$name: ${line#ok }" ;;
-		*) fail "$name" "$line" ;;
-		esac
-	done < <(python3 "$here/http_client.py" "$port" "$@" 2>&1)
-}
+# begin NAME OPTION...: a server with these options
+begin() { start "$1" --listen 127.0.0.1:0 --act f32 --ctx 8192 "${@:2}" "$T/nano.kmf"; }
+# ask NAME OPTION... CHECK...
+ask() { client "$1" python3 "$here/http_client.py" "$port" "${@:2}"; }
 
-if start plain --slots 2 --slots-route --access-log "$T/access"; then
-	client plain smuggling chunks sizes bodies pipelining forms metrics slots leaving
+if begin plain --slots 2 --slots-route --access-log "$T/access"; then
+	ask plain smuggling chunks sizes bodies pipelining forms metrics slots leaving
 	for ((i = 0; i < 300; i++)); do grep -q 'the model is verified' "$T/plain.err" && break; sleep 0.1; done
 	if [ $i -lt 300 ]; then ok "self-test"; else fail "self-test" "says nothing"; fi
 	stop plain
@@ -53,16 +28,16 @@ PY
 fi
 
 # Clients that take their time.
-if start slow --timeout 3 --slots 2; then
-	client slow --timeout 3 slow no_slots mutations
+if begin slow --timeout 3 --slots 2; then
+	ask slow --timeout 3 slow no_slots mutations
 	stop slow
 fi
-if start crowd --max-connections 16; then client crowd crowd; stop crowd; fi
+if begin crowd --max-connections 16; then ask crowd crowd; stop crowd; fi
 
 # Keys: labels, the environment, CORS.
 printf 'one alice\ntwo\n' > "$T/keys"
-if KSERVE_API_KEY=three,four start keys --api-key-file "$T/keys" --cors-origins localhost,https://a.example --access-log "$T/keys.log"; then
-	client keys cors
+if KSERVE_API_KEY=three,four begin keys --api-key-file "$T/keys" --cors-origins localhost,https://a.example --access-log "$T/keys.log"; then
+	ask keys cors
 	for key in one two three four five; do curl -s -o /dev/null -w '%{http_code} ' -H "Authorization: Bearer $key" http://127.0.0.1:$port/v1/models; done > "$T/codes"
 	labels=$(python3 -c 'import json, sys; print(*[json.loads(l)["key"] for l in open(sys.argv[1]) if "/models" in l])' "$T/keys.log")
 	if [ "$(cat "$T/codes")" = "200 200 200 200 401 " ] && [ "$labels" = "alice key-2 key-3 key-4" ]; then ok "keys and labels"
@@ -78,7 +53,7 @@ PY
 fi
 
 # SIGTERM while a request waits, its body comes, its connection idles; a second signal ends at once.
-if start term --slots 1 --drain 300; then
+if begin term --slots 1 --drain 300; then
 	check "SIGTERM in each state" python3 - $port $pid <<'PY'
 import json, os, signal, socket, sys, time
 port, pid = int(sys.argv[1]), int(sys.argv[2])
@@ -107,7 +82,7 @@ PY
 	wait $pid; status=$?
 	if [ $status -eq 0 ]; then ok "exit after a drain"; else fail "exit after a drain" $status; fi
 fi
-if start twice --drain 60; then
+if begin twice --drain 60; then
 	curl -sN http://127.0.0.1:$port/v1/completions -H 'Content-Type: application/json' -d '{"prompt":"a","max_tokens":5000,"min_tokens":5000,"stream":true}' > "$T/sse" & asks=$!
 	until [ -s "$T/sse" ] || ! kill -0 $asks 2> /dev/null; do sleep 0.02; done
 	kill -TERM $pid; sleep 0.3; kill -TERM $pid; wait $pid; status=$?; wait $asks
@@ -121,9 +96,9 @@ if command -v openssl > /dev/null; then
 	cp "$T/a.crt" "$T/cert"; cp "$T/a.key" "$T/key"
 	exits "a certificate without its key" 2 kserve --tls-cert "$T/cert" "$T/nano.kmf"
 	exits "another certificate's key" 2 kserve --listen 127.0.0.1:0 --tls-cert "$T/cert" --tls-key "$T/b.key" "$T/nano.kmf"
-	if start tls --tls-cert "$T/cert" --tls-key "$T/key" --timeout 30; then
+	if begin tls --tls-cert "$T/cert" --tls-key "$T/key" --timeout 30; then
 		if grep -q "listening on https://127.0.0.1:$port\$" "$T/tls.err"; then ok "https in the line"; else fail "https in the line" "$(tail -n 1 "$T/tls.err")"; fi
-		client tls --tls "$T/a.crt" smuggling chunks bodies pipelining
+		ask tls --tls "$T/a.crt" smuggling chunks bodies pipelining
 		for v in tls1 tls1_1 tls1_2 tls1_3; do openssl s_client -connect 127.0.0.1:$port -$v -cipher 'DEFAULT:@SECLEVEL=0' < /dev/null > "$T/$v.out" 2>&1; grep -q 'Verify return code' "$T/$v.out" && grep -Eq '^New, TLSv1.[23], Cipher is [A-Z]' "$T/$v.out" && echo -n "$v "; done > "$T/versions"
 		if [ "$(cat "$T/versions")" = "tls1_2 tls1_3 " ]; then ok "TLS 1.2 and 1.3 only"; else fail "TLS versions" "$(cat "$T/versions")"; fi
 		check "a reload keeps connections" python3 - $port $pid "$T" <<'PY'
@@ -187,7 +162,7 @@ with open(sys.argv[1], 'r+b') as f:
     f.seek(-1, 1)
     f.write(bytes([b[0] ^ 1]))
 PY
-if start damaged; then
+if begin damaged; then
 	for ((i = 0; i < 100; i++)); do code=$(curl -s -o "$T/said" -w '%{http_code}' http://127.0.0.1:$port/health); [ "$code" = 200 ] || break; sleep 0.1; done
 	if [ "$code" = 503 ] && grep -q 'the model is damaged: .*[a-z_]*\.' "$T/damaged.err"; then ok "a damaged model"; else fail "a damaged model" "$code: $(tail -n 1 "$T/damaged.err")"; fi
 	stop damaged

@@ -3,7 +3,8 @@
 BIN=$(cd "${K_BIN:-build/bin}" && pwd)
 PATH=$BIN:$PATH
 T=$(mktemp -d "${TMPDIR:-/tmp}/ktools-test.XXXXXX")
-trap 'rm -rf "$T"' EXIT
+servers=
+trap 'for p in $servers; do { kill -9 $p; wait $p; } 2> /dev/null; done; rm -rf "$T"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 n_ok=0 n_fail=0 n_skip=0
@@ -21,4 +22,40 @@ exits() {
 }
 # same NAME FILE FILE
 same() { if cmp -s "$2" "$3"; then ok "$1"; else fail "$1" "$2 and $3 differ"; fi; }
+# start NAME OPTION... MODEL: a kserve; its pid is in $pid, its port (if it has one) in $port, what it says in $T/NAME.err. Killed at the
+# end of the script, if it still runs.
+start() {
+	start_name=$1 start_tries=0; shift
+	rm -f "$T/$start_name.port"
+	kserve --port-file "$T/$start_name.port" "$@" 2> "$T/$start_name.err" &
+	pid=$! servers="$servers $!"
+	until [ -s "$T/$start_name.port" ]; do
+		start_tries=$((start_tries + 1))
+		if [ $start_tries -gt 600 ] || ! kill -0 $pid 2> /dev/null; then
+			fail "$start_name" "kserve does not start: $(tail -n 1 "$T/$start_name.err")"; return 1
+		fi
+		sleep 0.1
+	done
+	port=$(cat "$T/$start_name.port")
+}
+# stop NAME: SIGTERM to the last one that was started, and it must end with 0
+stop() {
+	kill -TERM $pid
+	wait $pid
+	stop_status=$?
+	if [ $stop_status -eq 0 ]; then ok "$1: SIGTERM"; else fail "$1: SIGTERM" "exit $stop_status: $(tail -n 1 "$T/$1.err")"; fi
+}
+# client NAME COMMAND...: which says "ok WHAT" or what is wrong, a line each ("# ..." is for people); nothing at all is wrong too
+client() {
+	client_name=$1 client_ok=$n_ok client_fail=$n_fail; shift
+	"$@" > "$T/.said" 2>&1
+	while read -r client_line; do
+		case $client_line in
+		"ok "*) ok "$client_name: ${client_line#ok }" ;;
+		"#"*) ;;
+		*) fail "$client_name" "$client_line" ;;
+		esac
+	done < "$T/.said"
+	[ $n_ok -gt $client_ok ] || [ $n_fail -gt $client_fail ] || fail "$client_name" "says nothing"
+}
 finish() { echo "$n_ok passed, $n_fail failed, $n_skip skipped"; [ $n_fail -eq 0 ]; exit $?; }

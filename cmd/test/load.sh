@@ -3,14 +3,12 @@
 # misbehaves (client_server.py).
 . "$(dirname "$0")/lib.sh"
 command -v python3 > /dev/null || { echo "skipped: no python3"; exit 77; }
-trap 'kill $pid $other 2> /dev/null; rm -rf "$T"' EXIT
 python3 "$(dirname "$0")/client_server.py" "$T/other" 2> "$T/other.err" &
-other=$!
+servers=$!
 kconvert testdata/nano -o "$T/nano.kmf" || { fail setup "nano does not convert"; finish; }
-kserve --listen 127.0.0.1:0 --port-file "$T/port" --ctx 1024 -q "$T/nano.kmf" 2> "$T/server.err" &
-pid=$!
-for i in $(seq 300); do [ -s "$T/port" ] && [ -s "$T/other" ] && break; sleep 0.1; done
-url=http://127.0.0.1:$(cat "$T/port")/v1 host=http://127.0.0.1:$(cat "$T/other")
+start server --listen 127.0.0.1:0 --ctx 1024 -q "$T/nano.kmf" || finish
+for i in $(seq 300); do [ -s "$T/other" ] && break; sleep 0.1; done
+url=http://127.0.0.1:$port/v1 host=http://127.0.0.1:$(cat "$T/other")
 # is NAME JQ-CONDITION: of the summary in $T/out
 is() { if tail -n 1 "$T/out" | jq -e "$2" > /dev/null; then ok "$1"; else fail "$1" "$2: $(tail -n 1 "$T/out" | cut -c 1-400)"; fi; }
 kbench serve -u "$url" --seconds 2 --concurrency 1,4 --tokens 12 --json --bar 'errors==0' --bar 'refused==0' --bar 'mismatches==0' > "$T/out" 2> "$T/.err" \
@@ -32,5 +30,5 @@ kbench serve -u "$host/busy/v1" --seconds 2 --concurrency 4 --json > "$T/out"; i
 kbench serve -u "$host/cut/v1" --seconds 1 --concurrency 1 -f "$T/trace.jsonl" --json > "$T/out"; is "connections that break" '.errors_by.cut > 0 and .requests > 0'
 kbench serve -u "$host/refuses/v1" --seconds 0.3 --concurrency 1 --json > "$T/out"; is "requests that are refused" '.requests == 0 and .errors == .errors_by.rejected and .errors > 0 and (.error | test("is odd"))'
 kbench serve -u "$host/dead/v1" --seconds 0.3 --concurrency 1 --json > "$T/out"; is "503" '.requests == 0 and .refused > 0 and .errors == 0'
-kill $pid; wait $pid || fail "the server ends well" "exit $?: $(tail -n 1 "$T/server.err")"
+stop server
 finish

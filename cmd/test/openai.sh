@@ -12,21 +12,7 @@ if ! "$venv/bin/python" -c 'import openai, anthropic' 2> /dev/null; then
 	fi
 fi
 kconvert testdata/nano -o "$T/nano.kmf" || { fail setup "nano does not convert"; finish; }
-kserve --listen 127.0.0.1:0 --port-file "$T/port" --act f32 "$T/nano.kmf" 2> "$T/err" &
-pid=$!
-trap 'kill -9 $pid 2> /dev/null; rm -rf "$T"' EXIT
-for ((i = 0; i < 600; i++)); do [ -s "$T/port" ] || ! kill -0 $pid 2> /dev/null || { sleep 0.1; continue; }; break; done
-[ -s "$T/port" ] || { fail setup "kserve does not start: $(tail -n 1 "$T/err")"; finish; }
-for client in openai anthropic; do
-	before=$n_ok
-	while read -r line; do
-		case $line in
-		"ok "*) ok "$client: ${line#ok }" ;;
-		*) fail "$client" "$line" ;;
-		esac
-	done < <("$venv/bin/python" "$(dirname "$0")/${client}_client.py" "$(cat "$T/port")" testdata/nano 2>&1)
-	[ $n_ok -gt $before ] || fail "$client" "said nothing"
-done
-kill -TERM $pid; wait $pid; status=$?
-if [ $status -eq 0 ]; then ok SIGTERM; else fail SIGTERM "exit $status"; fi
+start nano --listen 127.0.0.1:0 --act f32 "$T/nano.kmf" || finish
+for who in openai anthropic; do client $who "$venv/bin/python" "$(dirname "$0")/${who}_client.py" "$port" testdata/nano; done
+stop nano
 finish

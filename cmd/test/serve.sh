@@ -4,43 +4,15 @@
 . "$(dirname "$0")/lib.sh"
 here=$(dirname "$0") nano=testdata/nano
 command -v python3 > /dev/null || { echo "skipped: no python3"; exit 77; }
-servers=
-trap 'for p in $servers; do kill -9 $p 2> /dev/null; done; rm -rf "$T"' EXIT
 kconvert $nano -o "$T/nano.kmf" || { fail setup "nano does not convert"; finish; }
 
-# start NAME OPTION... MODEL: the server's pid is in $pid, what it says in $T/NAME.err, its port in $T/NAME.port
-start() {
-	local name=$1 i=0; shift
-	rm -f "$T/$name.port"
-	kserve --port-file "$T/$name.port" "$@" 2> "$T/$name.err" &
-	pid=$! servers="$servers $!"
-	until [ -s "$T/$name.port" ]; do
-		i=$((i + 1))
-		if [ $i -gt 600 ] || ! kill -0 $pid 2> /dev/null; then fail "$name" "kserve does not start: $(tail -n 1 "$T/$name.err")"; return 1; fi
-		sleep 0.1
-	done
-}
-# stop NAME: SIGTERM, and it must end with 0
-stop() {
-	kill -TERM $pid; wait $pid; local status=$?
-	if [ $status -eq 0 ]; then ok "$1: SIGTERM"; else fail "$1: SIGTERM" "exit $status: $(tail -n 1 "$T/$1.err")"; fi
-}
-# client NAME WHERE [CHECK]...
-client() {
-	local name=$1 line; shift
-	while read -r line; do
-		case $line in
-		"ok "*) ok "$name: ${line#ok }" ;;
-		*) fail "$name" "$line" ;;
-		esac
-	done < <(python3 "$here/serve_client.py" "$1" $nano "${@:2}" 2>&1)
-}
+# ask NAME WHERE [CHECK]...
+ask() { client "$1" python3 "$here/serve_client.py" "$2" $nano "${@:3}"; }
 status_of() { curl -s -o /dev/null -w '%{http_code}' "$@"; }
 
 if start tcp --listen 127.0.0.1:0 --act f32 --ctx 4096 "$T/nano.kmf"; then
-	port=$(cat "$T/tcp.port")
 	if grep -q "kserve: listening on http://127.0.0.1:$port\$" "$T/tcp.err"; then ok "says where"; else fail "says where" "$(tail -n 1 "$T/tcp.err")"; fi
-	client tcp "$port"
+	ask tcp "$port"
 	before=$(date +%s%N)
 	stop tcp
 	if [ $((($(date +%s%N) - before) / 1000000)) -lt 1500 ]; then ok "an idle server ends at once"; else fail "an idle server" "takes its time to end"; fi
@@ -52,7 +24,7 @@ python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])'
 if start unix --listen "unix:$sock" --act f32 --ctx 4096 "$T/nano.kmf"; then
 	if [ "$(stat -c %a "$sock")" = 600 ]; then ok "mode of the socket"; else fail "mode of the socket" "$(stat -c %a "$sock")"; fi
 	exits "a socket in use" 5 kserve --listen "unix:$sock" "$T/nano.kmf"
-	client unix "$sock" health models chat_whole chat_stream tool_calls bad_requests wrong_routes raw_requests eight_at_once
+	ask unix "$sock" health models chat_whole chat_stream tool_calls bad_requests wrong_routes raw_requests eight_at_once
 	stop unix
 	if [ -e "$sock" ]; then fail "the socket" "is left behind"; else ok "the socket is removed"; fi
 fi
@@ -60,7 +32,7 @@ fi
 # Keys: without one only health is answered; another file after SIGHUP.
 printf '# keys\n\nfirst-key \n' > "$T/keys"
 if start keys --listen 127.0.0.1:0 --api-key-file "$T/keys" --name other "$T/nano.kmf"; then
-	url=http://127.0.0.1:$(cat "$T/keys.port")
+	url=http://127.0.0.1:$port
 	key=(-H 'Authorization: Bearer first-key')
 	got="$(status_of $url/health) $(status_of $url/v1/models) $(status_of $url/v1/models/) $(status_of $url/nope) $(status_of "${key[@]}" $url/v1/models) \
 $(status_of -H 'X-Api-Key: first-key' $url/v1/models) $(status_of -H 'authorization: bearer first-key' $url/nope) $(status_of -H 'Authorization: Bearer first' $url/v1/models)"
@@ -76,7 +48,7 @@ fi
 # SIGTERM while an answer is on its way: it is finished, who comes now is sent away, what waits too long is cut.
 long='{"messages":[{"role":"user","content":"Hello"}],"temperature":0,"max_tokens":%d,"min_tokens":%d,"stream":true}'
 if start drain --listen 127.0.0.1:0 --act f32 "$T/nano.kmf"; then
-	url=http://127.0.0.1:$(cat "$T/drain.port")
+	url=http://127.0.0.1:$port
 	rm -f "$T/sse"
 	curl -sN $url/v1/chat/completions -H 'Content-Type: application/json' -d "$(printf "$long" 400 400)" > "$T/sse" & asks=$!
 	until [ -s "$T/sse" ] || ! kill -0 $asks 2> /dev/null; do sleep 0.02; done
@@ -89,7 +61,7 @@ if start drain --listen 127.0.0.1:0 --act f32 "$T/nano.kmf"; then
 	else skip "drain: 503" "skipped: the server was gone before it could be asked: $(head -n 1 "$T/head" 2> /dev/null)"; fi
 fi
 if start cut --listen 127.0.0.1:0 --drain 0 --ctx 100000 "$T/nano.kmf"; then
-	url=http://127.0.0.1:$(cat "$T/cut.port")
+	url=http://127.0.0.1:$port
 	rm -f "$T/sse"
 	curl -sN $url/v1/chat/completions -H 'Content-Type: application/json' -d "$(printf "$long" 90000 90000)" > "$T/sse" & asks=$!
 	until [ -s "$T/sse" ] || ! kill -0 $asks 2> /dev/null; do sleep 0.02; done

@@ -6,10 +6,5 @@
 here=$(dirname "$0") nano=testdata/nano
 command -v python3 > /dev/null || { echo "skipped: no python3"; exit 77; }
 kconvert $nano -o "$T/nano.kmf" && kquant -q -t i4g32 $nano -o "$T/int4.kmf" || { fail setup "nano does not convert"; finish; }
-while read -r line; do
-	case $line in
-	"ok "*) ok "${line#ok }" ;;
-	*) fail state "$line" ;;
-	esac
-done < <(python3 "$here/state_client.py" "$T" 2>&1)
+client state python3 "$here/state_client.py" "$T"
 finish

@@ -4,7 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 here=$(dirname "$0")
 command -v python3 > /dev/null || { echo "skipped: no python3"; exit 77; }
-trap 'kill $pid 2> /dev/null; rm -rf "$T"' EXIT
 python=python3
 [ -x "${K_PYTHON:-}" ] && python=$K_PYTHON
 if $python "$here/toolcall_make.py" "$T" > "$T/.out" 2> "$T/.err"; then ok "the cases"; else fail "the cases" "$(tail -n 1 "$T/.err")"; finish; fi
@@ -23,10 +22,8 @@ exits "a bar on accuracy" 1 keval score toolcall -f "$T/requests.jsonl" --bar 's
 kconvert testdata/nano -o "$T/nano.kmf" || { fail setup "nano does not convert"; finish; }
 jq -c '{tools, messages: [{role: "user", content: .user}], max_tokens: 64, temperature: 0} | (., . + {stream: true}, (. + {messages: [{role: "user", content: "Hello"}]}))
 	| {request: ., finish_reason: "tool_calls"}' testdata/nano/eval/toolloop.json > "$T/q.jsonl"
-kserve --listen 127.0.0.1:0 --port-file "$T/port" --act f32 -q "$T/nano.kmf" 2> "$T/server.err" &
-pid=$!
-for i in $(seq 300); do [ -s "$T/port" ] && break; sleep 0.1; done
-url=http://127.0.0.1:$(cat "$T/port")/v1
+start server --listen 127.0.0.1:0 --act f32 -q "$T/nano.kmf" || finish
+url=http://127.0.0.1:$port/v1
 summary() { tail -n 1 "$1" | jq -c '[.trigger_f1, .schema_accuracy, .n_calls, .n_bad_ids, .n]'; }
 keval toolcall -m "$T/nano.kmf" -f "$T/q.jsonl" --json -b 2 > "$T/a"
 if [ "$(summary "$T/a")" = '[0.8,1,2,0,3]' ]; then ok "in the process"; else fail "in the process" "$(tail -n 1 "$T/a")"; fi
@@ -57,5 +54,5 @@ match "a negative number" '{"prompt": "q", "answer": -2.5}' 'about -2.50.' 1
 match "spaces at the ends" '{"prompt": "q", "answer": "a b"}' $' a b\n' 1
 match "other text" '{"prompt": "q", "answer": "a b"}' 'a  b' 0
 match "a pattern" '{"prompt": "q", "answer": "^x+$", "match": "regex"}' 'xxx' 1
-kill $pid; wait $pid || fail "the server ends well" "exit $?"
+stop server
 finish

@@ -30,12 +30,8 @@ choice, usage = ask()
 assert not choice['message'].get('tool_calls') and choice['message']['content'] == loop['final'], choice
 PY
 for weights in bf16 int4; do
-	rm -f "$T/port"
-	kserve --listen 127.0.0.1:0 --port-file "$T/port" -q "$T/$weights.kmf" 2> "$T/server.err" &
-	pid=$!
-	for i in $(seq 300); do [ -s "$T/port" ] && break; sleep 0.1; done
-	check "$weights: 250 calls" python3 "$T/loop.py" "$(cat "$T/port")"
-	kill $pid
-	wait $pid || fail "$weights: the server ends well" "exit $?: $(tail -n 1 "$T/server.err")"
+	start $weights --listen 127.0.0.1:0 -q "$T/$weights.kmf" || continue
+	check "$weights: 250 calls" python3 "$T/loop.py" "$port"
+	stop $weights
 done
 finish
