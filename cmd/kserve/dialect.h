@@ -51,8 +51,7 @@ void k_openai_event_end(struct k_reply *r);
 void k_openai_finish(struct k_reply *r, int choice);
 /* The event behind the choices, with the usage. */
 void k_openai_done(struct k_reply *r);
-/* ,"finish_reason":..} of a choice in a whole reply, and what stands behind the choices. */
-void k_openai_whole_choice(struct k_reply *r, const struct k_choice *c);
-void k_openai_whole_end(struct k_reply *r);
+/* A whole reply; put writes what a choice says, "text":.. or "message":.., and "logprobs":.. */
+void k_openai_whole(struct k_reply *r, void (*put)(struct k_reply *r, const struct k_choice *c));
 
 #endif

@@ -128,16 +128,18 @@ void k_openai_done(struct k_reply *r)
 	k_reply_send(r, NULL);
 }
 
-void k_openai_whole_choice(struct k_reply *r, const struct k_choice *c)
-{
-	put_end(r, c);
-	k_buf_putc(&r->line, '}');
-}
-
-void k_openai_whole_end(struct k_reply *r)
+void k_openai_whole(struct k_reply *r, void (*put)(struct k_reply *r, const struct k_choice *c))
 {
 	const struct k_request *rq = r->rq;
 	struct k_buf *b = &r->line;
+	k_buf_reset(b);
+	k_buf_put(b, r->head.data, r->head.len);
+	for (int i = 0; i < r->n_choices; i++) {
+		k_buf_printf(b, "%s{\"index\":%d,", i ? "," : "", i);
+		put(r, &r->choices[i]);
+		put_end(r, &r->choices[i]);
+		k_buf_putc(b, '}');
+	}
 	k_buf_puts(b, "],\"usage\":");
 	put_usage(r, -1);
 	if (rq->token_ids && rq->n_prompts == 1) {
@@ -295,21 +297,14 @@ static void put_message(struct k_reply *r, const struct k_choice *c)
 	k_buf_putc(b, '}');
 }
 
-static void whole(struct k_reply *r)
+static void put_choice(struct k_reply *r, const struct k_choice *c)
 {
-	struct k_buf *b = &r->line;
-	k_buf_reset(b);
-	k_buf_put(b, r->head.data, r->head.len);
-	for (int i = 0; i < r->n_choices; i++) {
-		const struct k_choice *c = &r->choices[i];
-		k_buf_printf(b, "%s{\"index\":%d,", i ? "," : "", i);
-		put_message(r, c);
-		k_buf_puts(b, ",\"logprobs\":");
-		put_logprobs(r, c->logprobs);
-		k_openai_whole_choice(r, c);
-	}
-	k_openai_whole_end(r);
+	put_message(r, c);
+	k_buf_puts(&r->line, ",\"logprobs\":");
+	put_logprobs(r, c->logprobs);
 }
+
+static void whole(struct k_reply *r) { k_openai_whole(r, put_choice); }
 
 const struct k_dialect k_dialect_chat = {
 	.name = "chat", .parse = parse, .fault = k_openai_fault, .ping = ": ping\n\n", .last = "data: [DONE]\n\n", .begin = begin, .start = start,

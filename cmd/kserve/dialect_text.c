@@ -49,21 +49,15 @@ static void end(struct k_reply *r, int choice, const struct k_json *entries)
 	k_openai_finish(r, choice);
 }
 
-static void whole(struct k_reply *r)
+static void put_choice(struct k_reply *r, const struct k_choice *c)
 {
-	struct k_buf *b = &r->line;
-	k_buf_reset(b);
-	k_buf_put(b, r->head.data, r->head.len);
-	for (int i = 0; i < r->n_choices; i++) {
-		const struct k_choice *c = &r->choices[i];
-		k_buf_printf(b, "%s{\"index\":%d,\"text\":", i ? "," : "", i);
-		k_reply_put_text(b, c, K_EVENT_CONTENT);
-		k_buf_puts(b, ",\"logprobs\":");
-		put_logprobs(r, c->logprobs);
-		k_openai_whole_choice(r, c);
-	}
-	k_openai_whole_end(r);
+	k_buf_puts(&r->line, "\"text\":");
+	k_reply_put_text(&r->line, c, K_EVENT_CONTENT);
+	k_buf_puts(&r->line, ",\"logprobs\":");
+	put_logprobs(r, c->logprobs);
 }
+
+static void whole(struct k_reply *r) { k_openai_whole(r, put_choice); }
 
 const struct k_dialect k_dialect_text = {
 	.name = "completion", .parse = parse, .fault = k_openai_fault, .ping = ": ping\n\n", .last = "data: [DONE]\n\n", .begin = begin,

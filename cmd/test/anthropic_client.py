@@ -2,9 +2,10 @@
 "FAIL NAME: why" a line."""
 import json
 import sys
-import traceback
 
 import anthropic
+
+from checks import run
 
 LOOP = json.load(open(sys.argv[2] + '/eval/toolloop.json'))
 WISDOM = 'Wisdom means: accumulated knowledge or erudition or enlightenment.'
@@ -62,11 +63,4 @@ def errors():
             assert e.body['type'] == 'error' and e.body['error']['message'], e
 
 
-for f in (message, stream, stops, tools, forced_tools, errors):
-    try:
-        f()
-        print('ok', f.__name__, flush=True)
-    except Exception:
-        lines = traceback.format_exc().strip().split('\n')
-        at = [x.strip() for x in lines if 'anthropic_client.py' in x]
-        print(f'FAIL {f.__name__}: {at[-1].split(", ")[1]}: {lines[-1][:600]}', flush=True)
+run([message, stream, stops, tools, forced_tools, errors])

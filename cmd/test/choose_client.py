@@ -3,6 +3,8 @@ import http.client
 import json
 import sys
 
+from checks import run
+
 PORT = int(sys.argv[1])
 
 
@@ -137,9 +139,4 @@ def refused():
         assert status == 200, (body, r)
 
 
-for f in (required, named, allowed, none, not_parallel, history, several, with_format, refused):
-    try:
-        f()
-        print('ok', f.__name__)
-    except Exception as e:
-        print(f'FAIL {f.__name__}: {type(e).__name__} {str(e)[:1500]}')
+run([required, named, allowed, none, not_parallel, history, several, with_format, refused])

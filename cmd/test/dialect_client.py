@@ -1,9 +1,9 @@
 """dialect_client.py WHERE MODEL-FOLDER [CHECK]...: the shapes of the APIs, raw, against a kserve that runs on nano; "ok NAME" or
-"FAIL NAME: why" a line. Only the standard library. CHECKs with "thoughts" in their names want the nano that thinks (dialect.sh)."""
+"FAIL NAME: why" a line. Only the standard library."""
 import json
 import sys
-import traceback
 
+from checks import run
 from serve_client import LOOP, WISDOM, call, chat, connect, good, joined, stream, walk
 
 CHECKS = []
@@ -299,16 +299,7 @@ def responses_errors():
 
 def main():
     only = sys.argv[3:]
-    for f in CHECKS:
-        if only and f.__name__ not in only or not only and 'thoughts' in f.__name__:
-            continue
-        try:
-            f()
-            print('ok', f.__name__, flush=True)
-        except Exception:
-            lines = traceback.format_exc().strip().split('\n')
-            at = [x.strip() for x in lines if 'dialect_client.py' in x]
-            print(f'FAIL {f.__name__}: {at[-1].split(", ")[1] if at else "?"}: {lines[-1][:800]}', flush=True)
+    run([f for f in CHECKS if not only or f.__name__ in only])
 
 
 if __name__ == '__main__':

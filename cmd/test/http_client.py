@@ -10,7 +10,8 @@ import ssl
 import struct
 import sys
 import time
-import traceback
+
+from checks import run
 
 A = argparse.ArgumentParser()
 A.add_argument('port', type=int)
@@ -475,14 +476,7 @@ def mutations():
 
 
 def main():
-    for name in A.checks:
-        try:
-            CHECKS[name]()
-            print('ok', name, flush=True)
-        except Exception:
-            lines = traceback.format_exc().strip().split('\n')
-            at = [x.strip() for x in lines if 'http_client.py' in x]
-            print(f'FAIL {name}: {at[-1].split(", ")[1] if at else "?"}: {lines[-1][:400]}', flush=True)
+    run([CHECKS[name] for name in A.checks])
 
 
 if __name__ == '__main__':

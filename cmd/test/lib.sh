@@ -2,6 +2,7 @@
 # finish prints "N passed, N failed, N skipped" and ends with 1 when something failed. Scripts run from the root of the tree.
 BIN=$(cd "${K_BIN:-build/bin}" && pwd)
 PATH=$BIN:$PATH
+export PYTHONDONTWRITEBYTECODE=1     # the clients of the tests import each other
 T=$(mktemp -d "${TMPDIR:-/tmp}/ktools-test.XXXXXX")
 servers=
 trap 'for p in $servers; do { kill -9 $p; wait $p; } 2> /dev/null; done; rm -rf "$T"' EXIT

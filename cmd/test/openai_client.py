@@ -2,9 +2,10 @@
 import asyncio
 import json
 import sys
-import traceback
 
 import openai
+
+from checks import run
 
 URL = f'http://127.0.0.1:{sys.argv[1]}/v1'
 LOOP = json.load(open(sys.argv[2] + '/eval/toolloop.json'))
@@ -126,11 +127,4 @@ def responses():
     assert text == WISDOM and last.type == 'response.completed' and last.response.output_text == WISDOM, last
 
 
-for f in (models, chat, chat_stream, tools, completions, errors, at_once, json_schema, choices, forced_tools, responses):
-    try:
-        f()
-        print('ok', f.__name__, flush=True)
-    except Exception:
-        lines = traceback.format_exc().strip().split('\n')
-        at = [x.strip() for x in lines if 'openai_client.py' in x]
-        print(f'FAIL {f.__name__}: {at[-1].split(", ")[1]}: {lines[-1][:600]}', flush=True)
+run([models, chat, chat_stream, tools, completions, errors, at_once, json_schema, choices, forced_tools, responses])

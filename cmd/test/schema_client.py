@@ -121,11 +121,8 @@ def no_space(text):
     assert not re.search(r'[\n\t\r]|  |[^:,] ', bare), text
 
 
-def as_answer(job):
-    k, schema = job
-    stream = k % 3 == 0
-    body = {'messages': SAY, 'temperature': 1.5, 'seed': k, 'max_tokens': 150,
-            'response_format': {'type': 'json_schema', 'json_schema': {'name': 'f', 'strict': True, 'schema': schema}}}
+def judged(schema, body, check):
+    """(schema, what is wrong or None, did the answer end?)"""
     status, r = call(body)
     if status != 200:
         return schema, f'{status} {r}', False
@@ -133,30 +130,31 @@ def as_answer(job):
     if c['finish_reason'] == 'length':
         return schema, None, False
     try:
+        check(c)
+    except Exception as e:
+        return schema, f'{c!r}: {type(e).__name__} {str(e)[:200]}', True
+    return schema, None, True
+
+
+def as_answer(job):
+    k, schema = job
+
+    def check(c):
         no_space(c['message']['content'])
         valid(schema, json.loads(c['message']['content']))
-    except Exception as e:
-        return schema, f'{c["message"]["content"]!r}: {type(e).__name__} {str(e)[:200]}', True
-    return schema, None, True
+    return judged(schema, {'messages': SAY, 'temperature': 1.5, 'seed': k, 'max_tokens': 150,
+                           'response_format': {'type': 'json_schema', 'json_schema': {'name': 'f', 'strict': True, 'schema': schema}}}, check)
 
 
 def as_arguments(job):
     k, schema = job
-    body = {'messages': SAY, 'temperature': 1.5, 'seed': k, 'max_tokens': 200, 'tool_choice': 'required', 'parallel_tool_calls': False,
-            'tools': [{'type': 'function', 'function': {'name': 'fill-form.v2', 'parameters': schema, 'strict': True}}]}
-    status, r = call(body)
-    if status != 200:
-        return schema, f'{status} {r}', False
-    c = r['choices'][0]
-    if c['finish_reason'] == 'length':
-        return schema, None, False
-    try:
+
+    def check(c):
         t, = c['message']['tool_calls']
         assert c['finish_reason'] == 'tool_calls' and t['id'] == 'functions.fill-form.v2:0' and t['function']['name'] == 'fill-form.v2', c
         valid(schema, json.loads(t['function']['arguments']))
-    except Exception as e:
-        return schema, f'{c!r}: {type(e).__name__} {str(e)[:200]}', True
-    return schema, None, True
+    return judged(schema, {'messages': SAY, 'temperature': 1.5, 'seed': k, 'max_tokens': 200, 'tool_choice': 'required', 'parallel_tool_calls': False,
+                           'tools': [{'type': 'function', 'function': {'name': 'fill-form.v2', 'parameters': schema, 'strict': True}}]}, check)
 
 
 def report(name, results):

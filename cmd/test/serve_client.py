@@ -9,7 +9,8 @@ import json
 import socket
 import sys
 import time
-import traceback
+
+from checks import run
 
 WHERE, FOLDER = sys.argv[1], sys.argv[2]
 EXPECTED = json.load(open(FOLDER + '/expected.json'))
@@ -461,16 +462,7 @@ def keeps_connections():
 
 def main():
     only = sys.argv[3:]
-    for f in CHECKS:
-        if only and f.__name__ not in only:
-            continue
-        try:
-            f()
-            print('ok', f.__name__, flush=True)
-        except Exception:
-            lines = traceback.format_exc().strip().split('\n')
-            at = [x.strip() for x in lines if 'serve_client.py' in x]
-            print(f'FAIL {f.__name__}: {at[-1].split(", ")[1] if at else "?"}: {lines[-1][:600]}', flush=True)
+    run([f for f in CHECKS if not only or f.__name__ in only])
 
 
 if __name__ == '__main__':

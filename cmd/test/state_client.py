@@ -143,28 +143,29 @@ def wrong_states_are_refused():
     with Server('--state-dir', folder) as s:
         got, n, cached = s.ask(talk)
         assert got == want and cached == n - 1, (cached, n)
+    def empty():
+        for f in glob.glob(f'{folder}/*'):
+            os.remove(f)
+
+    def only(d):
+        empty()
+        open(good, 'wb').write(d)
     R = random.Random(4)
     flips = [9, 40, 130, 143] + [R.randrange(len(data)) for _ in range(6)]
     tests = [('bit %d' % at, data[:at] + bytes([data[at] ^ 1 << R.randrange(8)]) + data[at + 1:]) for at in flips]
     tests += [('cut', data[:len(data) // 2]), ('empty', b''), ('foreign', b'hello' * 1000), ('cut at the end', data[:-1])]
     for name, d in tests:
-        for f in glob.glob(f'{folder}/*'):
-            os.remove(f)
-        open(good, 'wb').write(d)
+        only(d)
         with Server('--state-dir', folder) as s:
             got, n, cached = s.ask(talk)
             assert got == want and cached == 0, (name, cached)
             assert 'state refused' in s.log() and good in s.log(), (name, s.log()[-400:])
             assert os.path.exists(good + '.refused') and not os.path.exists(good), name
-    for f in glob.glob(f'{folder}/*'):
-        os.remove(f)
-    open(good, 'wb').write(data)
+    only(data)
     with Server('--state-dir', folder, model='int4.kmf') as s:
         got, n, cached = s.ask(talk)
         assert cached == 0 and 'another model' in s.log(), s.log()[-400:]
-    for f in glob.glob(f'{folder}/*'):
-        os.remove(f)
-    open(good, 'wb').write(data)
+    only(data)
     # Folders have no digests: another training of the same shape is told by samples of its values.
     for name in ('a', 'b'):
         shutil.copytree('testdata/nano', f'{T}/{name}')
@@ -174,16 +175,13 @@ def wrong_states_are_refused():
     for at in range(100001, len(shards), 2):
         shards[at - 1] ^= 1
     open(first, 'wb').write(shards)
-    for f in glob.glob(f'{folder}/*'):
-        os.remove(f)
+    empty()
     with Server('--state-dir', folder, model='a') as s:
         s.ask(talk)
     with Server('--state-dir', folder, model='b') as s:
         got, n, cached = s.ask(talk)
         assert cached == 0 and 'another model' in s.log(), s.log()[-400:]
-    for f in glob.glob(f'{folder}/*'):
-        os.remove(f)
-    open(good, 'wb').write(data)
+    only(data)
     with Server('--state-dir', folder, '--act', 'int8') as s:
         got, n, cached = s.ask(talk)
         assert cached == 0 and 'another way' in s.log(), s.log()[-400:]
