@@ -1,6 +1,7 @@
 /* trace.c: see trace.h. The probe shows rows in the batch's order, cut as the engine likes; row i of the batch belongs to the
  * sequence whose first row is the last one at or before i. */
 #include "libcore/base.h"
+#include "evals/routing.h"
 #include "evals/trace.h"
 
 bool k_trace_keeps_hidden(const struct k_hp *hp, int64_t n)
@@ -13,6 +14,12 @@ bool k_trace_keeps_router(const struct k_hp *hp, int64_t n)
 {
 	int64_t bytes;
 	return hp->n_expert && k_mul_i64(n, hp->n_layer * hp->n_expert_used * 8, &bytes) && bytes <= K_TRACE_MAX;
+}
+
+bool k_trace_keeps_scores(const struct k_hp *hp, int64_t n)
+{
+	int64_t bytes;
+	return hp->n_expert && k_mul_i64(n, hp->n_layer * hp->n_expert * 4, &bytes) && bytes <= K_TRACE_MAX;
 }
 
 static struct k_trace_seq *owner(struct k_trace *t, int64_t row)
@@ -35,18 +42,21 @@ static void on_hidden(void *arg, int layer, const float *x, int64_t n)
 	}
 }
 
-static void on_router(void *arg, int layer, const int32_t *ids, const float *weights, int64_t n)
+static void on_router(void *arg, int layer, const struct k_routing *r)
 {
 	struct k_trace *t = arg;
-	int64_t k = k_model_hp(t->m)->n_expert_used;
-	for (int64_t i = 0; i < n; i++) {
+	const struct k_hp *hp = k_model_hp(t->m);
+	int64_t k = hp->n_expert_used, E = hp->n_expert;
+	for (int64_t i = 0; i < r->n; i++) {
 		int64_t row = t->seen_router[layer]++;
 		struct k_trace_seq *s = owner(t, row);
 		if (!s->experts)
 			continue;
-		int64_t at = (layer * s->g->n + row - s->row) * k;
-		memcpy(s->experts + at, ids + i * k, (size_t)k * sizeof(*ids));
-		memcpy(s->weights + at, weights + i * k, (size_t)k * sizeof(*weights));
+		int64_t at = layer * s->g->n + row - s->row;
+		memcpy(s->experts + at * k, r->ids + i * k, (size_t)k * sizeof(*r->ids));
+		memcpy(s->weights + at * k, r->weights + i * k, (size_t)k * sizeof(*r->weights));
+		if (s->scores)
+			k_routing_scores(hp, r->logits + i * E, r->bias, s->scores + at * E);
 	}
 }
 
@@ -66,15 +76,29 @@ static int open_seq(struct k_trace *t, struct k_trace_seq *s, const struct k_gol
 		size_t n = (size_t)(hp->n_layer * g->n * hp->n_expert_used);
 		s->experts = k_calloc(n, sizeof(*s->experts));
 		s->weights = k_calloc(n, sizeof(*s->weights));
-		if (!s->experts || !s->weights)
+		bool scores = k_trace_keeps_scores(hp, g->n);
+		if (scores)
+			s->scores = k_calloc((size_t)(hp->n_layer * g->n), (size_t)hp->n_expert * sizeof(*s->scores));
+		if (!s->experts || !s->weights || (scores && !s->scores))
 			return k_err_nomem(err, n * 8, "the routing");
 	}
+	return 0;
+}
+
+/* Did the probe show each row of each layer? Copies from a device can fail. */
+static int all_seen(const struct k_trace *t, int64_t rows, struct k_err *err)
+{
+	const struct k_hp *hp = k_model_hp(t->m);
+	for (int64_t i = 0; i <= hp->n_layer; i++)
+		if (t->seen_hidden[i] != rows || (i < hp->n_layer && k_hp_is_moe(hp, i) && t->seen_router[i] != rows))
+			return k_err_set(err, K_EDEVICE, "layer %lld: its rows or its routing could not be copied", (long long)i - 1);
 	return 0;
 }
 
 int k_trace_run(struct k_trace *t, struct k_model *m, const struct k_golden_seq *seq, int n, struct k_err *err)
 {
 	struct k_probe probe = { on_hidden, on_router, t };
+	int64_t rows = 0;
 	size_t layers = (size_t)k_model_hp(m)->n_layer + 1;
 	struct k_run *runs = k_calloc((size_t)n, sizeof(*runs));
 	memset(t, 0, sizeof(*t));
@@ -83,14 +107,16 @@ int k_trace_run(struct k_trace *t, struct k_model *m, const struct k_golden_seq 
 	t->seen_hidden = k_calloc(layers, sizeof(int64_t));
 	t->seen_router = k_calloc(layers, sizeof(int64_t));
 	int r = runs && t->v && t->seen_hidden && t->seen_router ? 0 : k_err_nomem(err, layers * 16, "sequences");
-	for (int64_t row = 0; r == 0 && t->n < n; row += seq[t->n++].n) {
+	for (; r == 0 && t->n < n; rows += seq[t->n++].n) {
 		struct k_trace_seq *s = &t->v[t->n];
 		r = open_seq(t, s, &seq[t->n], err);
-		s->row = row;
+		s->row = rows;
 		runs[t->n] = (struct k_run){ s->seq, seq[t->n].ids, seq[t->n].n, seq[t->n].n };
 	}
 	if (r == 0)
 		r = k_model_step(m, runs, n, &t->rows, &probe, err);
+	if (r == 0)
+		r = all_seen(t, rows, err);
 	k_free(runs);
 	if (r < 0)
 		k_trace_fini(t);
@@ -104,6 +130,7 @@ void k_trace_fini(struct k_trace *t)
 		k_free(t->v[i].hidden);
 		k_free(t->v[i].experts);
 		k_free(t->v[i].weights);
+		k_free(t->v[i].scores);
 	}
 	k_free(t->v);
 	k_free(t->seen_hidden);

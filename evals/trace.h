@@ -17,6 +17,7 @@ struct k_trace_seq {
 	float *hidden;                  /* [n_layer + 1][n][n_embd]: the embedding, then after each layer; NULL: too long */
 	int32_t *experts;               /* [n_layer][n][n_expert_used], only MoE layers are filled in; NULL: too long or no MoE */
 	float *weights;
+	float *scores;                  /* what the experts are chosen by, [n_layer][n][n_expert]; NULL: too long or no MoE */
 };
 
 struct k_trace {
@@ -29,6 +30,7 @@ struct k_trace {
 
 bool k_trace_keeps_hidden(const struct k_hp *hp, int64_t n);
 bool k_trace_keeps_router(const struct k_hp *hp, int64_t n);
+bool k_trace_keeps_scores(const struct k_hp *hp, int64_t n);
 int k_trace_run(struct k_trace *t, struct k_model *m, const struct k_golden_seq *seq, int n, struct k_err *err) K_MUST_USE;
 void k_trace_fini(struct k_trace *t);
 

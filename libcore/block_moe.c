@@ -8,8 +8,6 @@
 struct moe {
 	const struct k_tensor *router, *gate, *up, *down, *sh_gate, *sh_up, *sh_down;
 	const float *bias;
-	int32_t *ids;                   /* host copies for the probe: K_ROWS x n_expert_used */
-	float *weights;
 };
 
 static int moe_open(void **self, const struct k_hp *hp, int64_t layer, const struct k_layer_weights *w, struct k_arena *arena,
@@ -29,10 +27,6 @@ static int moe_open(void **self, const struct k_hp *hp, int64_t layer, const str
 		K_WANT(b->sh_up = k_layer_weight(w, "moe.sh_up"));
 		K_WANT(b->sh_down = k_layer_weight(w, "moe.sh_down"));
 	}
-	b->ids = k_arena_array(arena, (size_t)(K_ROWS * hp->n_expert_used), sizeof(*b->ids));
-	b->weights = k_arena_array(arena, (size_t)(K_ROWS * hp->n_expert_used), sizeof(*b->weights));
-	if (!b->ids || !b->weights)
-		return k_err_nomem(err, (size_t)(K_ROWS * hp->n_expert_used) * 8, "a layer");
 	return err->code;
 }
 
@@ -53,15 +47,26 @@ static void shared(const struct moe *b, struct k_device *dev, const struct k_hp 
 	dev->ops.add(dev, &(struct k_op_add){ .y = y, .x = sum, .n = n * hp->n_embd });
 }
 
-static void tell(const struct moe *b, struct k_device *dev, const struct k_probe *probe, int layer, const int32_t *ids,
-	const float *weights, int64_t n, int64_t used)
+/* Shows the probe host copies; without memory it is shown nothing, and misses them. */
+static void tell(const struct moe *b, struct k_device *dev, const struct k_hp *hp, const struct k_probe *probe, int layer,
+	const struct k_op_route *op)
 {
 	struct k_err err;
+	size_t used = (size_t)(op->n * hp->n_expert_used), all = (size_t)(op->n * hp->n_expert), E = (size_t)hp->n_expert;
 	if (!probe || !probe->router)
 		return;
-	if (dev->get(dev, b->ids, ids, (size_t)(n * used) * sizeof(*ids), &err) == 0 &&
-		dev->get(dev, b->weights, weights, (size_t)(n * used) * sizeof(*weights), &err) == 0)
-		probe->router(probe->arg, layer, b->ids, b->weights, n);
+	float *logits = k_alloc((all + E + 2 * used) * sizeof(float));
+	if (!logits)
+		return;
+	float *bias = logits + all, *weights = bias + E;
+	int32_t *ids = (int32_t *)(weights + used);
+	if (dev->get(dev, ids, op->ids, used * sizeof(*ids), &err) == 0 &&
+		dev->get(dev, weights, op->weights, used * sizeof(*weights), &err) == 0 &&
+		dev->get(dev, logits, op->logits, all * sizeof(*logits), &err) == 0 &&
+		(!b->bias || dev->get(dev, bias, b->bias, E * sizeof(*bias), &err) == 0))
+		probe->router(probe->arg, layer, &(struct k_routing){ .logits = logits, .bias = b->bias ? bias : NULL, .ids = ids,
+			.weights = weights, .n = op->n });
+	k_free(logits);
 }
 
 static void moe_step(void *self, struct k_device *dev, const struct k_hp *hp, float *y, const float *x, const struct k_seg *seg,
@@ -73,9 +78,9 @@ static void moe_step(void *self, struct k_device *dev, const struct k_hp *hp, fl
 	int32_t *ids = (int32_t *)k_scratch_rows(scratch, used);        /* as wide as a float */
 	(void)seg, (void)n_seg, (void)rope;
 	k_gemm_exact(dev, logits, x, b->router, n);
-	dev->ops.route(dev, &(struct k_op_route){ .ids = ids, .weights = weights, .logits = logits, .bias = b->bias, .n = n,
-		.hp = hp });
-	tell(b, dev, probe, layer, ids, weights, n, used);
+	struct k_op_route route = { .ids = ids, .weights = weights, .logits = logits, .bias = b->bias, .n = n, .hp = hp };
+	dev->ops.route(dev, &route);
+	tell(b, dev, hp, probe, layer, &route);
 	dev->ops.moe(dev, &(struct k_op_moe){ .y = y, .x = x, .ids = ids, .weights = weights, .gate = b->gate, .up = b->up,
 		.down = b->down, .n = n, .hp = hp });
 	if (hp->n_shared)

@@ -29,12 +29,13 @@ uint64_t k_model_bytes_per_token(const struct k_model *m);
 /* sha256 of what was loaded (the container's identity; for other sources over config, entry table and samples of the values): for state files and reports. */
 void k_model_digest(const struct k_model *m, uint8_t out[32]);
 
+/* What a router made of n rows: logits [n][n_expert] and bias [n_expert] (NULL: none), of them ids, weights [n][n_expert_used]. */
+struct k_routing { const float *logits, *bias; const int32_t *ids; const float *weights; int64_t n; };
 /* Looks into a step; any pointer may be NULL. Values are on the host, valid during the call; row counts in the batch's order. */
 struct k_probe {
 	/* after layer `layer` (-1: the embedding): n rows of n_embd */
 	void (*hidden)(void *arg, int layer, const float *x, int64_t n);
-	/* routing of a MoE layer: ids, weights [n][n_expert_used] */
-	void (*router)(void *arg, int layer, const int32_t *ids, const float *weights, int64_t n);
+	void (*router)(void *arg, int layer, const struct k_routing *r);
 	void *arg;
 };
 
