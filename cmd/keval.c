@@ -10,7 +10,7 @@
 
 struct args {
 	struct k_common common;
-	const char *model, *url, *name, *file, *bos, *report, *junit, *resume, *spool, *save_ref, *ref, *lengths, *depths;
+	const char *model, *url, *name, *file, *bos, *report, *junit, *resume, *spool, *save_ref, *ref, *bundle, *lengths, *depths;
 	int64_t window, stride, batch, limit, seed, concurrency, steps, tools;
 	double tol, rate, timeout;
 	int profile;
@@ -29,7 +29,8 @@ static const struct k_opt opts[] = {
 	K_OPT_OUTPUT(struct args, common),
 	K_OPT_STR(0, "save-ref", struct args, save_ref, "FILE", NULL, "kld: write the reference; an unfinished one, FILE.partial, is continued"),
 	K_OPT_STR(0, "ref", struct args, ref, "FILE", NULL, "kld: compare with the reference"),
-	K_OPT_INT(0, "window", struct args, window, "N", "512", "ppl, kld: tokens of a window"),
+	K_OPT_STR(0, "bundle", struct args, bundle, "FOLDER", NULL, "parity: write a new FOLDER of what each layer computes for -f (a text, or token ids), with bands; for parity -f and diff"),
+	K_OPT_INT(0, "window", struct args, window, "N", NULL, "ppl, kld: tokens of a window, default 512; --bundle: default 128"),
 	K_OPT_INT(0, "stride", struct args, stride, "N", NULL, "ppl, kld: distance of windows; default: the window"),
 	K_OPT_STR(0, "bos", struct args, bos, "auto|yes|no", "auto", "ppl, kld: put BOS before each window; auto: where the chat layout begins with it"),
 	K_OPT_INT('b', "batch", struct args, batch, "N", "1", "sequences computed at once; does not change a digit"),
@@ -39,7 +40,7 @@ static const struct k_opt opts[] = {
 	K_OPT_INT(0, "tools", struct args, tools, "N", "20", "agent: tools that are declared, where no FILE says which"),
 	K_OPT_STR(0, "lengths", struct args, lengths, "N,...", "512,1024,2048", "needle: tokens of the text"),
 	K_OPT_STR(0, "depths", struct args, depths, "P,...", "0,25,50,75,100", "needle: where the needle is, in percent of the text"),
-	K_OPT_NUM(0, "tol", struct args, tol, "X", NULL, "parity: tolerance in standard deviations of the golden logits; default 1e-4"),
+	K_OPT_NUM(0, "tol", struct args, tol, "X", NULL, "parity: tolerance in standard deviations of the golden logits, default 1e-4; of a bundle: instead of its bands"),
 	K_OPT_WORD(0, "profile", struct args, profile, "engine|hf_remote", "engine", "where engines and Moonshot's remote code disagree: whose rule"),
 	K_OPT_LIST(0, "bar", struct args, bars, "EXPR", "exit 1 unless EXPR holds for the summary, e.g. 'ppl<25'; repeatable"),
 	K_OPT_STR(0, "report", struct args, report, "FILE", NULL, "items and summary as JSON lines into FILE"),
@@ -58,6 +59,8 @@ static const char *const examples[] = {
 	"keval kld -m i4.kmf -f text.txt --ref text.ref --bar 'kld_mean<0.01'",
 	"keval diff before.jsonl after.jsonl",
 	"keval parity -m tiny.kmf -f golden/",
+	"keval parity -m right.kmf -f text.txt --bundle right.bundle && keval parity -m other.kmf -f right.bundle",
+	"keval diff right.bundle other.bundle",
 	"keval dump -m tiny.kmf -f golden/golden.json -o out.safetensors",
 	"keval imatrix -m model.kmf -f text.txt -o model.imatrix.gguf",
 	"kconvert hf/ | keval ppl -m - -f text.txt --json",
@@ -91,7 +94,7 @@ static int check_args(const struct args *a, struct k_err *err)
 		return k_err_set(err, K_EUSAGE, "--bos is '%s', wanted auto, yes or no", a->bos);
 	if (a->batch < 1 || a->batch > 4096)
 		return k_err_set(err, K_EUSAGE, "--batch is %lld, wanted 1 to 4096", (long long)a->batch);
-	if (a->window < 2)
+	if (a->window && a->window < 2)
 		return k_err_set(err, K_EUSAGE, "--window is %lld, wanted 2 or more", (long long)a->window);
 	if (a->limit < 0)
 		return k_err_set(err, K_EUSAGE, "--limit is %lld, wanted a count", (long long)a->limit);
@@ -193,7 +196,7 @@ static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 		.resume = a->resume, .junit = a->junit, .bars = a->bars.v, .n_bars = a->bars.n,
 		.form = silent ? K_REPORT_SILENT : a->tap ? K_REPORT_TAP : k_cli_wants_table(&a->common) ? K_REPORT_TABLE : K_REPORT_JSON };
 	struct k_eval_opts eo = { .file = a->file, .window = a->window, .stride = a->stride, .batch = a->batch,
-		.limit = a->limit, .seed = a->seed, .bos = a->bos, .tol = a->tol, .save_ref = a->save_ref,
+		.limit = a->limit, .seed = a->seed, .bos = a->bos, .tol = a->tol, .bundle = a->bundle, .save_ref = a->save_ref,
 		.ref = a->ref, .hf_remote = a->profile == 1, .resume = a->resume, .steps = a->steps, .tools = a->tools,
 		.lengths = a->lengths, .depths = a->depths };
 	if (r->from == TO_LINES && (a->report || a->resume || a->junit || a->bars.n))
@@ -232,7 +235,7 @@ const struct k_tool k_tool = {
 	.about = "evaluate a model and gate on the result",
 	.usage = "[prompts | score] TASK [-m MODEL | -u URL | -] [options]",
 	.text = "keval asks a model and scores it. TASK is ppl (perplexity of a text), kld (divergence of one model from "
-		"another on a text, by a small file of the reference: an interval that holds the exact value), parity (comparison with golden tensors, layer by "
+		"another on a text, by a small file of the reference: an interval that holds the exact value), parity (comparison with golden tensors or with a bundle, layer by "
 		"layer), dump (logits, hidden rows, states and routing of given sequences, as safetensors), imatrix (mean squares of what enters "
 		"each weight, by column and by expert, as a GGUF for kquant --scale imatrix), choice (multiple choice by log-likelihood), gen "
 		"(generated answers that must match), needle (a sentence to be found in a long text), toolcall (tool calls as Kimi's vendor verifier "

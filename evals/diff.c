@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "evals/diff_bundle.h"
 #include "evals/report.h"
 #include "evals/stats.h"
 #include "libcore/io.h"
@@ -202,12 +203,14 @@ static int answer(struct diff *d, struct k_report *rep, struct k_err *err)
 	return r < 0 ? r : k_report_summary(rep, s, err);
 }
 
-static int diff_files(const char *const *paths, int n, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx K_UNUSED,
+static int diff_files(const char *const *paths, int n, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx,
 	struct k_err *err)
 {
 	struct diff d = { .o = o };
 	if (n != 2)
-		return k_err_set(err, K_EUSAGE, "diff wants two reports, got %d", n);
+		return k_err_set(err, K_EUSAGE, "diff wants two reports or two bundles, got %d", n);
+	if (k_is_bundle(paths[0]) && k_is_bundle(paths[1]))
+		return k_diff_bundles(paths[0], paths[1], o, rep, ctx, err);
 	int r = read_side(&d.a, paths[0], err);
 	if (r == 0)
 		r = read_side(&d.b, paths[1], err);
@@ -227,7 +230,7 @@ static int diff_files(const char *const *paths, int n, const struct k_eval_opts 
 
 const struct k_eval k_eval_diff = {
 	.name = "diff",
-	.about = "is report B worse than report A? Exit 1 when it is",
+	.about = "is report B worse than report A? Where does bundle B leave bundle A first? Exit 1 when it is, or does",
 	.fields = "delta ci95_low ci95_high p_value value_a value_b n differ",
 	.files = diff_files,
 };

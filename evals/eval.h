@@ -14,6 +14,7 @@ struct k_eval_opts {
 	int64_t steps, tools;           /* agent; steps 0: default */
 	const char *bos;                /* auto yes no */
 	double tol;                     /* parity; 0: default */
+	const char *bundle;             /* parity: a folder to be written */
 	const char *save_ref, *ref;     /* kld */
 	bool hf_remote;
 	const char *resume;             /* report of an earlier run, continued; handled by struct k_report */

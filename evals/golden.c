@@ -1,7 +1,10 @@
 /* golden.c: reads golden.json and golden.safetensors, see golden.h. The safetensors file is read here, independently of the
  * importers: 8 bytes of head length, a JSON head {"name": {"dtype", "shape", "data_offsets"}}, data. */
 #include "libcore/base.h"
+#include "evals/bands.h"
 #include "evals/golden.h"
+#include "libcore/arch.h"
+#include "libcore/hash.h"
 
 #define JSON_MAX (256u << 20)
 
@@ -62,7 +65,44 @@ static int get_greedy(struct k_golden *g, const struct k_json *json, int64_t voc
 	return r < 0 ? r : k_json_get_int(obj, "count", 1, 1 << 24, &g->n_greedy, g->path, err);
 }
 
-static int read_json(struct k_golden *g, const char *path, int64_t vocab, struct k_err *err)
+/* What makes it a bundle. */
+static int get_bundle(struct k_golden *g, const struct k_json *json, const char *path, struct k_err *err)
+{
+	const struct k_json *bands = k_json_find(json, "bands");
+	int r = k_json_int_or(json, "layers", 1, K_MAX_LAYERS, 0, &g->n_layer, path, err);
+	if (r == 0)
+		r = k_json_int_or(json, "groups", 1, 1 << 20, 0, &g->groups, path, err);
+	if (r == 0)
+		r = k_json_int_or(json, "groups_kept", 1, 1 << 20, 0, &g->groups_kept, path, err);
+	if (r < 0 || k_json_kind(bands) == K_JSON_NULL)
+		return r;
+	if (!g->n_layer)
+		return k_err_set(err, K_EFORMAT, "'%s' has bands and does not say how many layers", path);
+	return k_bands_read(&g->bands, bands, g->n_layer, &g->arena, path, err);
+}
+
+static int get_digests(struct k_golden *g, const struct k_json *json, const char *path, struct k_err *err)
+{
+	const struct k_json *all = k_json_find(json, "sha256");
+	if (!g->bands && k_json_kind(all) == K_JSON_NULL)
+		return 0;
+	for (int64_t i = 0; i < g->n_tensor; i++) {
+		const struct k_golden_tensor *t = &g->tensor[i];
+		const char *hex = k_json_string(k_json_find(all, t->name));
+		uint8_t want[32], have[32];
+		if (!hex || !k_unhex(want, hex, strlen(hex)))
+			return k_err_set(err, K_ENOENT, "'%s' has no sha256 of %s", path, t->name);
+		int r = k_sha256_once(t->data, (size_t)t->count * 4, have, err);
+		if (r < 0)
+			return r;
+		if (memcmp(want, have, sizeof(want)))
+			return k_err_set(err, K_ECHECK, "'%s': %s is not what its sha256 says", path, t->name);
+	}
+	return 0;
+}
+
+/* *out: the whole, for what is read later. */
+static int read_json(struct k_golden *g, const char *path, int64_t vocab, struct k_json **out, struct k_err *err)
 {
 	struct k_buf b;
 	struct k_json *json = NULL;
@@ -78,7 +118,9 @@ static int read_json(struct k_golden *g, const char *path, int64_t vocab, struct
 		r = k_json_num_or(json, "tolerance", 0, 1e9, 0, &g->tolerance, path, err);
 	if (r == 0 && g->n_greedy && !g->n_prompt)
 		r = k_err_set(err, K_EFORMAT, "'%s': greedy has no prompt", path);
-	k_json_free(json);
+	if (r == 0)
+		r = get_bundle(g, json, path, err);
+	*out = json;
 	k_buf_fini(&b);
 	return r;
 }
@@ -161,9 +203,13 @@ int k_golden_open(struct k_golden **out, const char *path, int64_t vocab, bool t
 	const char *json = dir ? k_arena_printf(&g->arena, "%s/golden.json", path) : k_arena_strdup(&g->arena, path);
 	const char *data = k_arena_printf(&g->arena, "%.*s/golden.safetensors", n, folder);
 	g->path = json;
-	int r = json && data ? read_json(g, json, vocab, err) : k_err_nomem(err, 256, "golden values");
+	struct k_json *all = NULL;
+	int r = json && data ? read_json(g, json, vocab, &all, err) : k_err_nomem(err, 256, "golden values");
 	if (r == 0 && tensors)
 		r = read_tensors(g, data, err);
+	if (r == 0 && tensors)
+		r = get_digests(g, all, json, err);
+	k_json_free(all);
 	if (r < 0) {
 		k_golden_close(g);
 		return r;

@@ -1,5 +1,6 @@
 /* golden.h: a folder of golden values: golden.json (sequences of ids, a greedy run) and golden.safetensors (tensors that another
- * program computed). The layout is described in testdata/golden/README.md. */
+ * program computed). The layout is described in testdata/golden/README.md. A bundle is such a folder whose golden.json has bands and
+ * digests as well; a tensor that differs from its digest, or has none there, is refused. */
 #ifndef K_GOLDEN_H
 #define K_GOLDEN_H
 
@@ -26,6 +27,8 @@ struct k_golden {
 	const int32_t *prompt, *greedy; /* greedy NULL: only how many is given */
 	int64_t n_prompt, n_greedy;
 	double tolerance;               /* 0: none given */
+	int64_t n_layer, groups, groups_kept;   /* 0: not said */
+	struct k_bands *bands;          /* NULL: none; it is a bundle then (bands.h) */
 	struct k_golden_tensor *tensor; /* in the file's order */
 	int64_t n_tensor;
 	struct k_source *src;

@@ -6,41 +6,27 @@
  * Tolerances. Logits: tol x the standard deviation of the golden logits. Hidden rows, states, router weights: tol x the largest
  * golden value (at least 1). Experts: the same sets. argmax: the golden choice is within the tolerance of ours.
  *
+ * A bundle (bands.h) is compared by its bands instead, and the first place that leaves them is named (locate.h). --bundle writes one.
+ *
  * A set with logits.engine/ holds its other values for another profile: only those are compared then. With the profile hf_remote
  * only logits.hf_remote/ are (logits.transformers/ for architectures where that means the same). */
 #include "libcore/base.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "evals/report.h"
-#include "evals/trace.h"
+#include "evals/bundle.h"
+#include "evals/capture.h"
+#include "evals/parity_int.h"
 #include "libcore/ctx.h"
 
-enum { LOGIT_ROWS = 32, NO_LAYER = -2 };
-
-struct parity {
-	struct k_model *m;
-	const struct k_hp *hp;
-	const struct k_golden *g;
-	struct k_report *rep;
-	const char *part;               /* "logits", "logits.engine", ... */
-	bool only_logits;
-	double tol, std;
-	float *logits;
-	double max_abs;
-	int64_t n_compared, first_bad;  /* NO_LAYER: none */
-	int greedy;                     /* 1 same, 0 other, -1 not compared */
-};
-
-static const struct k_golden_tensor *find(const struct parity *p, const char *part, const char *seq)
+const struct k_golden_tensor *k_parity_find(const struct parity *p, const char *part, const char *seq)
 {
 	char name[512];
 	snprintf(name, sizeof(name), "%s/%s", part, seq);
 	return k_golden_find(p->g, name);
 }
 
-/* One item. unit: what tol is multiplied by. diff may be NaN: out of tolerance then. */
-static int item(struct parity *p, const char *key, int64_t layer, double diff, double unit, struct k_err *err)
+int k_parity_item(struct parity *p, const char *key, int64_t layer, double diff, double unit, struct k_err *err)
 {
 	struct k_json *o = k_json_object();
 	bool ok = diff <= p->tol * unit;
@@ -58,15 +44,14 @@ static int item(struct parity *p, const char *key, int64_t layer, double diff, d
 	return k_report_item(p->rep, key, o, ok, why, err);
 }
 
-/* A golden tensor that cannot be compared: what the model has is another shape. */
-static int misfit(struct parity *p, const struct k_golden_tensor *t, struct k_err *err)
+int k_parity_misfit(struct parity *p, const struct k_golden_tensor *t, struct k_err *err)
 {
 	char shape[128];
 	return k_err_set(err, K_ESHAPE, "'%s': %s has shape %s, which is not that of this model or sequence", p->g->path, t->name,
 		k_shape_format(shape, t->ndim, t->shape));
 }
 
-static bool is_shape(const struct k_golden_tensor *t, int ndim, int64_t a, int64_t b, int64_t c)
+bool k_parity_is_shape(const struct k_golden_tensor *t, int ndim, int64_t a, int64_t b, int64_t c)
 {
 	const int64_t want[] = { a, b, c };
 	if (t->ndim != ndim || t->type != K_GOLDEN_F32)
@@ -77,8 +62,7 @@ static bool is_shape(const struct k_golden_tensor *t, int ndim, int64_t a, int64
 	return true;
 }
 
-/* The larger of d and |a - b|; NaN wins. */
-static double worse(double d, double a, double b)
+double k_parity_worse(double d, double a, double b)
 {
 	double e = fabs(a - b);
 	return e > d || isnan(e) ? e : d;
@@ -89,126 +73,28 @@ static double max_diff(const float *have, const float *want, int64_t n, double *
 	double d = 0;
 	*largest = 1;
 	for (int64_t i = 0; i < n; i++) {
-		d = isnan(d) ? d : worse(d, have[i], want[i]);
+		d = isnan(d) ? d : k_parity_worse(d, have[i], want[i]);
 		*largest = fmax(*largest, fabs(want[i]));
 	}
 	return d;
-}
-
-/* --- logits, argmax, log-probabilities: one pass over the rows of a sequence ---------------------------------------------- */
-
-struct rows {
-	const struct k_golden_tensor *logits, *which, *argmax, *logprob;
-	int64_t next;                   /* row of the golden logits that comes next */
-	double d_logits, d_argmax, d_logprob;
-};
-
-/* The row of the sequence that golden row i is. */
-static int64_t row_of(const struct rows *c, int64_t i, int64_t n)
-{
-	return c->which ? ((const int32_t *)c->which->data)[i] : n - c->logits->shape[0] + i;
-}
-
-static double log_sum(const float *x, int64_t n)
-{
-	double top = x[0], sum = 0;
-	for (int64_t i = 1; i < n; i++)
-		top = fmax(top, x[i]);
-	for (int64_t i = 0; i < n; i++)
-		sum += exp(x[i] - top);
-	return log(sum) + top;
-}
-
-static void compare_row(struct parity *p, struct rows *c, const struct k_golden_seq *g, int64_t row, const float *x)
-{
-	int64_t V = p->hp->n_vocab;
-	if (c->logits && c->next < c->logits->shape[0] && row_of(c, c->next, g->n) == row) {
-		const float *want = (const float *)c->logits->data + c->next++ * V;
-		for (int64_t i = 0; i < V && !isnan(c->d_logits); i++)
-			c->d_logits = worse(c->d_logits, x[i], want[i]);
-	}
-	if (c->argmax) {
-		int32_t want = ((const int32_t *)c->argmax->data)[row];
-		double top = x[0];
-		for (int64_t i = 1; i < V; i++)
-			top = fmax(top, x[i]);
-		/* Both logits may be off by the tolerance. */
-		c->d_argmax = want < 0 || want >= V ? INFINITY : worse(c->d_argmax, top / 2, x[want] / 2.0);
-	}
-	if (c->logprob && row + 1 < g->n)
-		c->d_logprob = worse(c->d_logprob, x[g->ids[row + 1]] - log_sum(x, V), ((const float *)c->logprob->data)[row]);
-}
-
-static int check_rows(struct parity *p, const struct rows *c, const struct k_golden_seq *g, struct k_err *err)
-{
-	int64_t last = -1;
-	if (c->logits && (!is_shape(c->logits, 2, c->logits->shape[0], p->hp->n_vocab, 0) || c->logits->shape[0] > g->n))
-		return misfit(p, c->logits, err);
-	if (c->which && (c->which->type != K_GOLDEN_I32 || !c->logits || c->which->count != c->logits->shape[0]))
-		return misfit(p, c->which, err);
-	for (int64_t i = 0; c->which && i < c->which->count; i++) {
-		int64_t row = ((const int32_t *)c->which->data)[i];
-		if (row <= last || row >= g->n)
-			return misfit(p, c->which, err);
-		last = row;
-	}
-	if (c->argmax && (c->argmax->type != K_GOLDEN_I32 || c->argmax->count != g->n))
-		return misfit(p, c->argmax, err);
-	if (c->logprob && (c->logprob->type != K_GOLDEN_F32 || c->logprob->count != g->n - 1))
-		return misfit(p, c->logprob, err);
-	return 0;
-}
-
-static int compare_logits(struct parity *p, const struct k_trace *t, const struct k_trace_seq *s, struct k_err *err)
-{
-	const struct k_golden_seq *g = s->g;
-	int64_t V = p->hp->n_vocab;
-	struct rows c = { .logits = find(p, p->part, g->name), .which = find(p, "rows", g->name) };
-	if (!p->only_logits) {
-		c.argmax = find(p, "argmax", g->name);
-		c.logprob = find(p, "logprob", g->name);
-	}
-	if (!c.logits)
-		c.which = NULL;
-	if (!c.logits && !c.argmax && !c.logprob)
-		return 0;
-	/* Rows that are all there need no list. */
-	if (c.which && c.logits->ndim && c.logits->shape[0] == g->n)
-		c.which = NULL;
-	int r = check_rows(p, &c, g, err);
-	for (int64_t i = 0, n; r == 0 && i < g->n; i += n) {
-		n = K_MIN(g->n - i, LOGIT_ROWS);
-		r = k_model_logits(p->m, t->rows + (s->row + i) * p->hp->n_embd, n, p->logits, err);
-		for (int64_t k = 0; r == 0 && k < n; k++)
-			compare_row(p, &c, g, i + k, p->logits + k * V);
-	}
-	if (r == 0 && c.logits) {
-		p->max_abs = c.d_logits > p->max_abs || isnan(c.d_logits) ? c.d_logits : p->max_abs;
-		r = item(p, c.logits->name, NO_LAYER, c.d_logits, p->std, err);
-	}
-	if (r == 0 && c.argmax)
-		r = item(p, c.argmax->name, NO_LAYER, c.d_argmax, p->std, err);
-	if (r == 0 && c.logprob)
-		r = item(p, c.logprob->name, NO_LAYER, c.d_logprob, 2 * p->std, err);
-	return r;
 }
 
 /* --- hidden rows, routing, states -------------------------------------------------------------------------------------------- */
 
 static int compare_hidden(struct parity *p, const struct k_trace_seq *s, struct k_err *err)
 {
-	const struct k_golden_tensor *t = find(p, "hidden", s->g->name);
+	const struct k_golden_tensor *t = k_parity_find(p, "hidden", s->g->name);
 	int64_t n = s->g->n * p->hp->n_embd;
 	int r = 0;
 	if (!t)
 		return 0;
-	if (!is_shape(t, 3, p->hp->n_layer + 1, s->g->n, p->hp->n_embd) || !s->hidden)
-		return misfit(p, t, err);
+	if (!k_parity_is_shape(t, 3, p->hp->n_layer + 1, s->g->n, p->hp->n_embd) || !s->hidden)
+		return k_parity_misfit(p, t, err);
 	for (int64_t i = 0; r == 0 && i <= p->hp->n_layer; i++) {
 		char key[600];
 		double unit, d = max_diff(s->hidden + i * n, (const float *)t->data + i * n, n, &unit);
 		snprintf(key, sizeof(key), "%s layer %lld", t->name, (long long)i - 1);
-		r = item(p, key, i - 1, d, unit, err);
+		r = k_parity_item(p, key, i - 1, d, unit, err);
 	}
 	return r;
 }
@@ -221,20 +107,20 @@ static int compare_router(struct parity *p, const struct k_trace_seq *s, int64_t
 	snprintf(name, sizeof(name), "router/%s/layer%lld.experts", s->g->name, (long long)layer);
 	const struct k_golden_tensor *t = k_golden_find(p->g, name);
 	if (t && (t->type != K_GOLDEN_I32 || t->count != n || !s->experts))
-		return misfit(p, t, err);
+		return k_parity_misfit(p, t, err);
 	if (t) {
 		/* Golden ids ascend, as ours do: other sets are other rows. */
 		bool same = !memcmp(t->data, s->experts + layer * n, (size_t)n * sizeof(int32_t));
-		r = item(p, t->name, layer, same ? 0 : INFINITY, 0, err);
+		r = k_parity_item(p, t->name, layer, same ? 0 : INFINITY, 0, err);
 	}
 	snprintf(name, sizeof(name), "router/%s/layer%lld.weights", s->g->name, (long long)layer);
 	t = k_golden_find(p->g, name);
 	if (r < 0 || !t)
 		return r;
-	if (!is_shape(t, 2, s->g->n, k, 0) || !s->weights)
-		return misfit(p, t, err);
+	if (!k_parity_is_shape(t, 2, s->g->n, k, 0) || !s->weights)
+		return k_parity_misfit(p, t, err);
 	double unit, d = max_diff(s->weights + layer * n, t->data, n, &unit);
-	return item(p, t->name, layer, d, unit, err);
+	return k_parity_item(p, t->name, layer, d, unit, err);
 }
 
 static int compare_kda(struct parity *p, const struct k_trace_seq *s, int64_t layer, struct k_err *err)
@@ -249,10 +135,10 @@ static int compare_kda(struct parity *p, const struct k_trace_seq *s, int64_t la
 	}
 	if (!t[0] && !t[1])
 		return 0;
-	if (t[0] && !is_shape(t[0], 3, hp->kda_head, hp->kda_dim, hp->kda_dim))
-		return misfit(p, t[0], err);
-	if (t[1] && !is_shape(t[1], 3, 3, P, hp->kda_conv - 1))
-		return misfit(p, t[1], err);
+	if (t[0] && !k_parity_is_shape(t[0], 3, hp->kda_head, hp->kda_dim, hp->kda_dim))
+		return k_parity_misfit(p, t[0], err);
+	if (t[1] && !k_parity_is_shape(t[1], 3, 3, P, hp->kda_conv - 1))
+		return k_parity_misfit(p, t[1], err);
 	float *have = k_alloc((size_t)(n_state + n_conv) * sizeof(float));
 	if (!have)
 		return k_err_nomem(err, (size_t)(n_state + n_conv) * sizeof(float), "a state");
@@ -260,11 +146,11 @@ static int compare_kda(struct parity *p, const struct k_trace_seq *s, int64_t la
 	int r = k_seq_kda(s->seq, (int)layer, have, have + n_state, err);
 	if (r == 0 && t[0]) {
 		d = max_diff(have, t[0]->data, n_state, &unit);
-		r = item(p, t[0]->name, layer, d, unit, err);
+		r = k_parity_item(p, t[0]->name, layer, d, unit, err);
 	}
 	if (r == 0 && t[1]) {
 		d = max_diff(have + n_state, t[1]->data, n_conv, &unit);
-		r = item(p, t[1]->name, layer, d, unit, err);
+		r = k_parity_item(p, t[1]->name, layer, d, unit, err);
 	}
 	k_free(have);
 	return r;
@@ -272,7 +158,7 @@ static int compare_kda(struct parity *p, const struct k_trace_seq *s, int64_t la
 
 static int compare_sequence(struct parity *p, const struct k_trace *t, const struct k_trace_seq *s, struct k_err *err)
 {
-	int r = compare_logits(p, t, s, err);
+	int r = k_parity_logits(p, t, s, err);
 	if (p->only_logits)
 		return r;
 	if (r == 0)
@@ -358,6 +244,18 @@ static double spread(const struct parity *p)
 	return var > 0 && isfinite(var) ? sqrt(var) : 1;
 }
 
+/* The sequences of a trace against the bundle. */
+static int compare_bundle(struct parity *p, const struct k_trace *t, const struct k_golden_seq *seq, int64_t n, struct k_err *err)
+{
+	struct k_golden *set;
+	int r = k_capture(&set, p->m, seq, n, t, err);
+	for (int64_t i = 0; r == 0 && i < n; i++)
+		r = k_locate_sequence(&p->locate, set, &seq[i], err);
+	k_golden_close(set);
+	p->n_compared = p->locate.compared;
+	return r;
+}
+
 static int run_sequences(struct parity *p, const struct k_eval_opts *o, const struct k_ctx *ctx, struct k_err *err)
 {
 	for (int64_t i = 0, n; i < p->g->n_seq; i += n) {
@@ -368,7 +266,9 @@ static int run_sequences(struct parity *p, const struct k_eval_opts *o, const st
 			r = k_trace_run(&t, p->m, p->g->seq + i, (int)n, err);
 		if (r < 0)
 			return r;
-		for (int s = 0; r == 0 && s < n; s++)
+		if (r == 0 && p->g->bands)
+			r = compare_bundle(p, &t, p->g->seq + i, n, err);
+		for (int s = 0; r == 0 && !p->g->bands && s < n; s++)
 			r = compare_sequence(p, &t, &t.v[s], err);
 		k_trace_fini(&t);
 		if (r < 0)
@@ -379,18 +279,26 @@ static int run_sequences(struct parity *p, const struct k_eval_opts *o, const st
 
 static int put_settings(struct parity *p, const struct k_eval_opts *o, const struct k_ctx *ctx, struct k_json *s)
 {
-	return k_put_str(s, "task", "parity") | k_put_run(s, p->m, o, ctx) | k_put_f32(s, "tol", p->tol) |
-		k_put_str(s, "compared", p->part);
+	int bad = k_put_str(s, "task", "parity") | k_put_run(s, p->m, o, ctx);
+	if (!p->g->bands)
+		return bad | k_put_f32(s, "tol", p->tol) | k_put_str(s, "compared", p->part);
+	return bad | (o->tol > 0 ? k_put_f32(s, "tol", o->tol) : k_put_str(s, "bands", p->g->bands->of));
+}
+
+static int put_found(const struct parity *p, struct k_json *s)
+{
+	if (p->g->bands)
+		return k_put_f32(s, "max_abs", p->locate.max_abs) | k_put_f32(s, "max_rel", p->locate.max_rel) | k_locate_put(&p->locate, s);
+	return k_put_f32(s, "max_abs", p->max_abs) | k_put_f32(s, "max_rel", p->max_abs / p->std) |
+		(p->first_bad == NO_LAYER ? k_put_null(s, "first_bad_layer") : k_put_int(s, "first_bad_layer", p->first_bad)) |
+		k_put_int(s, "tensors", p->n_compared);
 }
 
 static int summarise(struct parity *p, const struct k_eval_opts *o, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct k_json *s = k_json_object();
-	int bad = !s || put_settings(p, o, ctx, s) | k_put_f32(s, "max_abs", p->max_abs) |
-		k_put_f32(s, "max_rel", p->max_abs / p->std) |
-		(p->first_bad == NO_LAYER ? k_put_null(s, "first_bad_layer") : k_put_int(s, "first_bad_layer", p->first_bad)) |
-		(p->greedy < 0 ? k_put_null(s, "greedy_match") : k_put_bool(s, "greedy_match", p->greedy)) |
-		k_put_int(s, "tensors", p->n_compared);
+	int bad = !s || put_settings(p, o, ctx, s) | put_found(p, s) |
+		(p->greedy < 0 ? k_put_null(s, "greedy_match") : k_put_bool(s, "greedy_match", p->greedy));
 	if (bad) {
 		k_json_free(s);
 		s = NULL;
@@ -404,22 +312,28 @@ static int parity_run(struct k_model *m, const struct k_eval_opts *o, struct k_r
 	struct parity p = { .m = m, .hp = k_model_hp(m), .rep = rep, .first_bad = NO_LAYER, .greedy = -1 };
 	struct k_golden *g = NULL;
 	if (!o->file)
-		return k_err_set(err, K_EUSAGE, "parity wants -f FOLDER with golden.json and golden.safetensors");
+		return k_err_set(err, K_EUSAGE, o->bundle ? "--bundle wants -f FILE, a text or token ids" :
+			"parity wants -f FOLDER with golden.json and golden.safetensors");
+	if (o->bundle)
+		return k_bundle_write(m, o, rep, ctx, err);
 	int r = k_golden_open(&g, o->file, p.hp->n_vocab, true, err);
 	if (r < 0)
 		return r;
 	p.g = g;
+	p.locate = (struct k_locate){ .bundle = g, .tol = o->tol, .rep = rep };
 	choose_part(&p, o);
 	p.tol = g->tolerance > 0 ? g->tolerance : o->tol > 0 ? o->tol : 1e-4;
 	p.std = spread(&p);
-	p.logits = k_calloc(LOGIT_ROWS, (size_t)p.hp->n_vocab * sizeof(float));
+	p.logits = k_calloc(K_PARITY_ROWS, (size_t)p.hp->n_vocab * sizeof(float));
 	struct k_json *head = k_json_object();
 	if (!p.logits || !head || put_settings(&p, o, ctx, head) < 0) {
 		k_json_free(head);
-		r = k_err_nomem(err, LOGIT_ROWS * (size_t)p.hp->n_vocab * sizeof(float), "logits");
+		r = k_err_nomem(err, K_PARITY_ROWS * (size_t)p.hp->n_vocab * sizeof(float), "logits");
 	} else {
 		r = k_report_item(rep, "run", head, true, NULL, err);
 	}
+	if (r == 0 && g->bands && g->n_layer != p.hp->n_layer)
+		r = k_err_set(err, K_ESHAPE, "'%s' is of %lld layers, this model has %lld", g->path, (long long)g->n_layer, (long long)p.hp->n_layer);
 	if (r == 0)
 		r = run_sequences(&p, o, ctx, err);
 	if (r == 0 && !p.n_compared)
@@ -433,7 +347,7 @@ static int parity_run(struct k_model *m, const struct k_eval_opts *o, struct k_r
 
 const struct k_eval k_eval_parity = {
 	.name = "parity",
-	.about = "compare with golden tensors (-f FOLDER), layer by layer; exit 1 when something is out of tolerance",
+	.about = "compare with golden tensors or a bundle (-f FOLDER), layer by layer; exit 1 when something is out of tolerance; --bundle: make one",
 	.fields = "max_abs max_rel first_bad_layer greedy_match",
 	.run = parity_run,
 };
