@@ -97,3 +97,89 @@ int k_stats_paired(struct k_paired *out, const struct k_pair *v, int64_t n, bool
 	k_free(d);
 	return 0;
 }
+
+/* --- signed ranks --------------------------------------------------------------------------------------------------------------- */
+
+/* share[t], t = 0 .. n(n+1)/2: how likely it is that the ranks 1 .. n, each counted with probability one half, add up to t. */
+static double *rank_sums(int64_t n)
+{
+	int64_t most = n * (n + 1) / 2;
+	double *share = k_calloc((size_t)most + 1, sizeof(*share));
+	if (!share)
+		return NULL;
+	share[0] = 1;
+	for (int64_t rank = 1, top = 0; rank <= n; rank++) {
+		top += rank;
+		for (int64_t t = top; t >= 0; t--)
+			share[t] = (share[t] + (t >= rank ? share[t - rank] : 0)) / 2;
+	}
+	return share;
+}
+
+struct sized { double size; int64_t at; };
+
+static int by_size(const void *a, const void *b)
+{
+	const struct sized *x = a, *y = b;
+	return x->size != y->size ? (x->size > y->size) - (x->size < y->size) : (x->at > y->at) - (x->at < y->at);
+}
+
+static double signed_p(const struct sized *ranked, int64_t n, const double *d, const double *share)
+{
+	int64_t most = n * (n + 1) / 2, sum = 0;
+	double tail = 0;
+	for (int64_t i = 0; i < n; i++)
+		sum += d[ranked[i].at] > 0 ? i + 1 : 0;
+	for (int64_t t = 0; t <= K_MIN(sum, most - sum); t++)
+		tail += share[t];
+	return fmin(1, 2 * tail);
+}
+
+static int signed_test(double *p, const double *d, int64_t n, struct k_err *err)
+{
+	struct sized *ranked = k_calloc((size_t)n, sizeof(*ranked));
+	double *share = NULL;
+	int64_t m = 0;
+	for (int64_t i = 0; i < n && ranked; i++)
+		if (d[i] != 0)
+			ranked[m++] = (struct sized){ fabs(d[i]), i };
+	if (ranked) {
+		qsort(ranked, (size_t)m, sizeof(*ranked), by_size);
+		share = rank_sums(m);
+	}
+	if (share)
+		*p = signed_p(ranked, m, d, share);
+	k_free(ranked);
+	k_free(share);
+	return share ? 0 : k_err_nomem(err, (size_t)(n * n) * 4, "the ranks");
+}
+
+/* The test refuses a shift when no more than a few of the means of pairs lie beyond it: the interval runs from one mean to another. */
+static int signed_interval(struct k_signed *out, const double *d, int64_t n, double level, struct k_err *err)
+{
+	int64_t m = n * (n + 1) / 2, k = 0, few = -1;           /* -1: not even when none does */
+	double *mean = k_calloc((size_t)m, sizeof(*mean)), *share = rank_sums(n), tail = 0;
+	if (!mean || !share) {
+		k_free(mean);
+		k_free(share);
+		return k_err_nomem(err, (size_t)m * sizeof(*mean), "the means of pairs");
+	}
+	for (int64_t i = 0; i < n; i++)
+		for (int64_t j = i; j < n; j++)
+			mean[k++] = (d[i] + d[j]) / 2;
+	k_stats_sort(mean, (size_t)m);
+	while ((tail += share[few + 1]) <= (1 - level) / 2)
+		few++;
+	out->estimate = (mean[(m - 1) / 2] + mean[m / 2]) / 2;
+	out->lo = few < 0 ? -INFINITY : mean[few];
+	out->hi = few < 0 ? INFINITY : mean[m - 1 - few];
+	k_free(mean);
+	k_free(share);
+	return 0;
+}
+
+int k_stats_signed(struct k_signed *out, const double *d, int64_t n, double level, struct k_err *err)
+{
+	int r = signed_test(&out->p_value, d, n, err);
+	return r < 0 ? r : signed_interval(out, d, n, level, err);
+}

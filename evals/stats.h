@@ -30,6 +30,16 @@ struct k_paired {
 int k_stats_paired(struct k_paired *out, const struct k_pair *v, int64_t n, bool yes_no, uint64_t seed, int draws, struct k_err *err)
 	K_MUST_USE;
 
+/* n differences, each of which chance alone makes positive as often as negative (whatever their sizes, and however these hang together):
+ * Wilcoxon's signed ranks, from their exact distribution. */
+struct k_signed {
+	double estimate;                /* median of the means of all pairs (Hodges and Lehmann) */
+	double lo, hi;                  /* the shifts that the test does not refuse at 1 - level; infinite where n is too small for that level */
+	double p_value;                 /* two-sided, that there is no shift; ranks by size, equal ones by position, zeros left out */
+};
+/* 0 < n <= 4096 finite differences, 0 < level < 1. */
+int k_stats_signed(struct k_signed *out, const double *d, int64_t n, double level, struct k_err *err) K_MUST_USE;
+
 /* Two-sided exact binomial test at one half: at most min(b, c) of b + c. */
 double k_stats_mcnemar(int64_t b, int64_t c);
 
