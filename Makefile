@@ -79,7 +79,7 @@ all_src := $(sort $(lib_src) $(tool_src) $(cli_src) $(part_src) $(test_src) $(kc
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 bins := $(tools:%=$(B)/bin/%)
 
-.PHONY: all deps check check-run check-build check-headers layers check-asan check-tsan check-oom check-big check-bytes bench man install dist clean \
+.PHONY: all deps check check-run check-build check-headers layers check-asan check-tsan check-oom check-big check-compare check-bytes bench man install dist clean \
 	help format demo smollm2 fuzz fuzzers FORCE
 all: $(bins)
 
@@ -219,6 +219,9 @@ check-bytes: deps
 # A checkpoint larger than memory, and throughput beside dd: K_BIG_GB, K_DENSE_GB, K_BIG_DIR.
 check-big: $(bins)
 	@K_BIN='$(B)/bin' bash scripts/check-big.sh
+# How often kbench compare is wrong: a command against itself, and against one with 3 % more work (BLOCKS=30).
+check-compare: $(bins)
+	@K_BIN='$(B)/bin' bash scripts/check-compare.sh
 
 bench: $(bins) $(if $(kcheck_src),$(B)/kcheck)
 	@$(B)/kcheck --bench
@@ -295,6 +298,7 @@ help:
 	@echo 'make check-asan check-tsan check-oom   the tests under sanitizers; with every allocation, read, write failing once'
 	@echo 'make check-bytes the same output from {gcc, clang} x {-O0, -O2, -O3} x levels x threads'
 	@echo 'make check-big  a checkpoint larger than memory through 512 MiB, throughput beside dd (K_BIG_GB=30 K_DENSE_GB=4 K_BIG_DIR=)'
+	@echo 'make check-compare  how often kbench compare is wrong, over 220 comparisons (10 minutes on a quiet machine)'
 	@echo 'make check-headers layers              each header compiled alone; who may include whom'
 	@echo 'make fuzz       ten minutes a reader (FUZZ_SECONDS)'
 	@echo 'make bench      kernels and machine'

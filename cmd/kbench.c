@@ -11,7 +11,7 @@ struct args {
 	const char *model, *depth, *batch, *report, *junit, *spool, *url, *name, *file, *concurrency;
 	int64_t reps, tokens, slow, seed;
 	double rate, seconds, abandon;
-	bool tap;
+	bool tap, ignore_output;
 	struct k_strs bars;
 };
 
@@ -28,8 +28,9 @@ static const struct k_opt opts[] = {
 	K_OPT_NUM(0, "seconds", struct args, seconds, "S", "10", "serve: how long"),
 	K_OPT_INT(0, "slow", struct args, slow, "N", NULL, "serve: N of the streams read slowly"),
 	K_OPT_NUM(0, "abandon", struct args, abandon, "P", NULL, "serve: share of the streams that are dropped on the way, 0 to 1"),
-	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "serve: of arrivals and drops"),
-	K_OPT_INT(0, "reps", struct args, reps, "N", NULL, "repetitions; default: 5, for compare 15 blocks of A B B A"),
+	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "serve: of arrivals and drops; compare: of the order of runs (default: any)"),
+	K_OPT_INT(0, "reps", struct args, reps, "N", NULL, "repetitions; default: 5, for compare 15 blocks of A B B A or B A A B"),
+	K_OPT_FLAG(0, "ignore-output", struct args, ignore_output, "compare: B may print and compute something else than A"),
 	K_OPT_LIST(0, "bar", struct args, bars, "EXPR", "exit 1 unless EXPR holds for the summary, e.g. 'tok_s>=20'; repeatable"),
 	K_OPT_STR(0, "report", struct args, report, "FILE", NULL, "items and summary as JSON lines into FILE"),
 	K_OPT_STR(0, "junit", struct args, junit, "FILE", NULL, "items and bars as JUnit XML into FILE"),
@@ -63,7 +64,7 @@ static const struct what {
 	{ "load", "ms ms_cold peak_rss spread", k_bench_load, true, 5 },
 	{ "serve", "req_s tok_s ttft_ms_p50 ttft_ms_p99 tpot_ms_p50 tpot_ms_p99 itl_ms_p50 itl_ms_p99 itl_ratio requests refused abandoned errors "
 		"late mismatches", k_bench_serve, false, 1 },
-	{ "compare", "ratio noise_floor", k_bench_compare, false, 15 },
+	{ "compare", "ratio p_value noise_floor blocks", k_bench_compare, false, 15 },
 };
 
 static int find_what(int n_operands, char **operands, const struct what **out, struct k_err *err)
@@ -109,6 +110,7 @@ static int fill(struct k_bench *b, const struct args *a, const struct what *w, i
 	b->slow = a->slow;
 	b->abandon = a->abandon;
 	b->seed = a->seed;
+	b->ignore_output = a->ignore_output;
 	if (b->rate < 0 || b->rate > 1e6 || b->seconds <= 0 || b->seconds > 1e6 || b->slow < 0 || b->abandon < 0 || b->abandon > 1)
 		return k_err_set(err, K_EUSAGE, "--rate, --seconds, --slow, --abandon: wanted numbers above 0, and a share of at most 1");
 	if (b->reps < 1 || b->reps > 1000)
@@ -165,8 +167,9 @@ const struct k_tool k_tool = {
 		"(until a first token can be computed), serve (requests and tokens a second of a server, and its latencies, under a load) or compare (two "
 		"commands in turns). A record carries the machine, the kernel "
 		"level, the threads, the spread of the repetitions and a digest of what was computed. limit_frac is the share of the "
-		"machine's read bandwidth, timed in the same run, that decoding used. compare says faster, slower, same or undecided of B "
-		"against A; slower is exit status 1.",
+		"machine's read bandwidth, timed in the same run, that decoding used. compare says faster, slower, same (within 1 %) or "
+		"undecided of B against A, by a test that is wrong in at most 1 of 100 comparisons; slower is exit status 1, and so is wrong: B's records "
+		"have other digests than A's, or B prints other bytes than A prints in every run. With fewer than 8 blocks (--reps) nothing is decided.",
 	.opts = opts,
 	.examples = examples,
 	.args_size = sizeof(struct args),

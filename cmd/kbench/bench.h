@@ -3,8 +3,11 @@
 #ifndef K_BENCH_H
 #define K_BENCH_H
 
+#include <sys/resource.h>
 #include "evals/report.h"
+#include "libcore/buf.h"
 #include "libcore/ctx.h"
+#include "libcore/model.h"
 
 struct k_bench {
 	struct k_ctx *ctx;
@@ -19,19 +22,45 @@ struct k_bench {
 	double rate, seconds, abandon;
 	char **commands;                /* compare: A... -- B... */
 	int n_commands;
+	bool ignore_output;
 };
 
 /* Repetitions of one measurement. */
-struct k_times { double v[1024]; int n; };
+struct k_times { double v[2048]; int n; };
 double k_times_median(struct k_times *t);               /* sorts */
 double k_times_spread(struct k_times *t);               /* (largest - smallest) / median */
 
 double k_bench_now(void);                               /* seconds, monotonic */
 /* Bytes that all threads together read from memory in a second: best of a few passes over a buffer beyond the caches. */
 int k_bench_bandwidth(const struct k_ctx *ctx, double *bytes_s, struct k_err *err) K_MUST_USE;
-uint64_t k_bench_peak_rss(void);
+
+/* A command, run to its end (child.c). */
+struct k_child {
+	struct k_buf text;              /* what it printed, the first MiB; the caller's, before (k_buf_init) and after */
+	uint8_t digest[32];             /* of all it printed */
+	int64_t printed;
+	double seconds;
+	int status;                     /* 128 + n: ended by signal n */
+	struct rusage use;
+};
+/* K_EUSAGE: it cannot be run. */
+int k_child_run(struct k_child *c, char **argv, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+
+/* What was used: peak_rss, bytes_read (from disk), minor_faults, major_faults. put: of one of so many runs. */
+void k_use_self(struct rusage *u);
+void k_use_add(struct rusage *sum, const struct rusage *u);
+void k_use_since(struct rusage *u, const struct rusage *from);
+int k_use_put(struct k_json *o, const struct rusage *u, int64_t runs) K_MUST_USE;
+
 /* machine, threads, placement, commit; level where a device is open (dev may be NULL). */
 int k_bench_put_machine(struct k_json *o, const struct k_ctx *ctx, struct k_device *dev) K_MUST_USE;
+
+/* The model of -m on a device of its own, which ctx chooses the level of; close takes one that did not open. */
+struct k_bench_model { struct k_device *dev; struct k_model *m; };
+int k_bench_model_open(struct k_bench_model *o, const struct k_bench *b, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+void k_bench_model_close(struct k_bench_model *o);
+/* A sequence of so many tokens, the same for a seed on every machine. */
+int k_bench_fill_seq(struct k_model *m, struct k_seq **out, int64_t depth, int64_t seed, struct k_err *err) K_MUST_USE;
 
 int k_bench_machine(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_decode(struct k_bench *b, struct k_err *err) K_MUST_USE;

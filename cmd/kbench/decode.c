@@ -1,14 +1,12 @@
 /* decode.c: tokens a second of a model: decode (one token a sequence and step) and prefill (a prompt at once), at depths and
- * batches; and how long a model takes to load.
+ * batches.
  *
  *   base sequences, filled to the depth --fork--> timed repetition --drop--> next
  *
  * limit_frac of decode: bytes that a step must read (weights of one token, caches of all sequences) a second, over the raw read
  * bandwidth of the machine, which is timed before and after and averaged. */
 #include "libcore/base.h"
-#include <fcntl.h>
 #include <stdio.h>
-#include <unistd.h>
 #include "cmd/kbench/bench.h"
 #include "formats/format.h"
 #include "libcore/hash.h"
@@ -17,20 +15,18 @@
 
 enum { MAX_BATCH = 1024 };
 
-struct open_model { struct k_device *dev; struct k_model *m; };
-
-static int open_model(struct open_model *o, struct k_bench *b, struct k_err *err)
+int k_bench_model_open(struct k_bench_model *o, const struct k_bench *b, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct k_model_opts mo = { 0 };
 	struct k_ckpt *ck;
 	memset(o, 0, sizeof(*o));
-	int r = k_device_open(&o->dev, b->ctx, b->device, err);
+	int r = k_device_open(&o->dev, ctx, b->device, err);
 	if (r == 0)
-		r = k_format_open(&ck, b->model, true, b->ctx, err);
-	return r < 0 ? r : k_model_open(&o->m, ck, o->dev, &mo, b->ctx, err);
+		r = k_format_open(&ck, b->model, true, ctx, err);
+	return r < 0 ? r : k_model_open(&o->m, ck, o->dev, &mo, ctx, err);
 }
 
-static void close_model(struct open_model *o)
+void k_bench_model_close(struct k_bench_model *o)
 {
 	k_model_close(o->m);
 	k_device_close(o->dev);
@@ -46,8 +42,7 @@ static void fill_ids(int32_t *ids, int64_t n, int64_t vocab, int64_t seed)
 	}
 }
 
-/* A sequence of depth tokens. */
-static int fill_seq(struct k_model *m, struct k_seq **out, int64_t depth, int64_t seed, struct k_err *err)
+int k_bench_fill_seq(struct k_model *m, struct k_seq **out, int64_t depth, int64_t seed, struct k_err *err)
 {
 	int32_t *ids = k_calloc((size_t)depth + 1, sizeof(*ids));
 	int r = ids ? k_seq_new(out, m, err) : k_err_nomem(err, (size_t)depth * 4, "tokens");
@@ -95,19 +90,20 @@ static int repeat(struct k_model *m, struct k_seq **base, const struct point *pt
 	return r;
 }
 
-struct measured { double tok_s, spread, limit_frac; uint64_t step_bytes; char digest[65]; };
+struct measured { double tok_s, spread, limit_frac; uint64_t step_bytes; char digest[65]; struct rusage use; };
 
 static int measure(struct k_bench *b, struct k_model *m, const struct point *pt, struct measured *out, struct k_err *err)
 {
 	struct k_seq *base[MAX_BATCH] = { 0 };
 	struct k_times t = { .n = 0 };
 	uint8_t digest[32];
+	struct rusage begun;
 	double before, after, seconds;
 	int64_t tokens = b->tokens ? b->tokens : pt->prefill ? 512 : 32;
 	int r = 0;
 	out->step_bytes = k_model_bytes_per_token(m);
 	for (int64_t i = 0; r == 0 && i < pt->batch; i++) {
-		r = fill_seq(m, &base[i], pt->depth, i, err);
+		r = k_bench_fill_seq(m, &base[i], pt->depth, i, err);
 		if (r == 0)
 			out->step_bytes += k_seq_bytes(base[i]);
 	}
@@ -115,10 +111,13 @@ static int measure(struct k_bench *b, struct k_model *m, const struct point *pt,
 		r = repeat(m, base, pt, tokens, &seconds, digest, err);         /* warm */
 	if (r == 0)
 		r = k_bench_bandwidth(b->ctx, &before, err);
+	k_use_self(&begun);
 	for (int64_t i = 0; r == 0 && i < b->reps; i++) {
 		r = repeat(m, base, pt, tokens, &seconds, digest, err);
 		t.v[t.n++] = (double)(tokens * pt->batch) / seconds;
 	}
+	k_use_self(&out->use);
+	k_use_since(&out->use, &begun);
 	if (r == 0)
 		r = k_bench_bandwidth(b->ctx, &after, err);
 	for (int64_t i = 0; i < pt->batch; i++)
@@ -132,11 +131,12 @@ static int measure(struct k_bench *b, struct k_model *m, const struct point *pt,
 	return 0;
 }
 
-static int put_point(struct k_json *o, const struct measured *x, const struct point *pt, struct k_model *m)
+/* What was used is that of a repetition; all of them are warm. */
+static int put_point(struct k_json *o, const struct measured *x, const struct point *pt, struct k_model *m, int64_t reps)
 {
 	return k_put_f32(o, "tok_s", x->tok_s) | k_put_int(o, "bytes_per_token", (int64_t)k_model_bytes_per_token(m)) |
 		(pt->prefill ? k_put_null(o, "limit_frac") : k_put_f32(o, "limit_frac", x->limit_frac)) |
-		k_put_int(o, "peak_rss", (int64_t)k_bench_peak_rss()) | k_put_f32(o, "spread", x->spread) |
+		k_use_put(o, &x->use, reps) | k_put_str(o, "cache", "warm") | k_put_f32(o, "spread", x->spread) |
 		k_put_int(o, "depth", pt->depth) | k_put_int(o, "batch", pt->batch) | k_put_str(o, "digest", x->digest);
 }
 
@@ -158,7 +158,7 @@ static int run_points(struct k_bench *b, struct k_model *m, bool prefill, struct
 			at = pt;
 		}
 		struct k_json *o = k_json_object();
-		if (o && put_point(o, &x, &pt, m) < 0) {
+		if (o && put_point(o, &x, &pt, m, b->reps) < 0) {
 			k_json_free(o);
 			o = NULL;
 		}
@@ -168,7 +168,7 @@ static int run_points(struct k_bench *b, struct k_model *m, bool prefill, struct
 			return r;
 	}
 	struct k_json *s = k_json_object();
-	if (s && (k_put_str(s, "what", prefill ? "prefill" : "decode") | put_point(s, &worst, &at, m) |
+	if (s && (k_put_str(s, "what", prefill ? "prefill" : "decode") | put_point(s, &worst, &at, m, b->reps) |
 		k_put_str(s, "act", acts[b->ctx->act]) | k_bench_put_machine(s, b->ctx, k_model_device(m))) < 0) {
 		k_json_free(s);
 		s = NULL;
@@ -178,69 +178,16 @@ static int run_points(struct k_bench *b, struct k_model *m, bool prefill, struct
 
 static int bench_model(struct k_bench *b, bool prefill, struct k_err *err)
 {
-	struct open_model o;
+	struct k_bench_model o;
 	for (int i = 0; i < b->n_batch; i++)
 		if (b->batch[i] < 1 || b->batch[i] > MAX_BATCH)
 			return k_err_set(err, K_EUSAGE, "-b %lld: wanted 1 to %d", (long long)b->batch[i], MAX_BATCH);
-	int r = open_model(&o, b, err);
+	int r = k_bench_model_open(&o, b, b->ctx, err);
 	if (r == 0)
 		r = run_points(b, o.m, prefill, err);
-	close_model(&o);
+	k_bench_model_close(&o);
 	return r;
 }
 
 int k_bench_decode(struct k_bench *b, struct k_err *err) { return bench_model(b, false, err); }
 int k_bench_prefill(struct k_bench *b, struct k_err *err) { return bench_model(b, true, err); }
-
-/* --- load ------------------------------------------------------------------------------------------------------------- */
-
-/* Asks the kernel to forget the file's pages; false where that means nothing (a folder, a pipe). */
-static bool chill(const char *path)
-{
-	if (k_path_is_dir(path))
-		return false;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool ok = fd >= 0 && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0;
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
-static int load_times(struct k_bench *b, bool cold, struct k_times *t, struct k_err *err)
-{
-	for (int64_t i = 0; i < b->reps; i++) {
-		struct open_model o;
-		struct k_seq *s = NULL;
-		if (cold && !chill(b->model))
-			return 0;
-		double start = k_bench_now();
-		int r = open_model(&o, b, err);
-		if (r == 0)
-			r = fill_seq(o.m, &s, 1, 0, err);       /* ready is when a token can be computed */
-		t->v[t->n++] = (k_bench_now() - start) * 1e3;
-		k_seq_free(s);
-		close_model(&o);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-int k_bench_load(struct k_bench *b, struct k_err *err)
-{
-	struct k_times warm = { .n = 0 }, cold = { .n = 0 };
-	int r = strcmp(b->model, "-") ? load_times(b, true, &cold, err) : k_err_set(err, K_EUSAGE, "load wants a file or a folder");
-	if (r == 0)
-		r = load_times(b, false, &warm, err);
-	if (r < 0)
-		return r;
-	struct k_json *s = k_json_object();
-	if (s && (k_put_str(s, "what", "load") | k_put_f32(s, "ms", k_times_median(&warm)) |
-		(cold.n ? k_put_f32(s, "ms_cold", k_times_median(&cold)) : k_put_null(s, "ms_cold")) |
-		k_put_f32(s, "spread", k_times_spread(&warm)) | k_put_int(s, "peak_rss", (int64_t)k_bench_peak_rss()) |
-		k_bench_put_machine(s, b->ctx, NULL)) < 0) {
-		k_json_free(s);
-		s = NULL;
-	}
-	return k_report_summary(b->rep, s, err);
-}

@@ -2,7 +2,6 @@
 #include "libcore/base.h"
 #include <sched.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <time.h>
 #include "cmd/kbench/bench.h"
 #include "libcore/cpu.h"
@@ -31,12 +30,6 @@ double k_bench_now(void)
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-uint64_t k_bench_peak_rss(void)
-{
-	struct rusage u;
-	return getrusage(RUSAGE_SELF, &u) == 0 ? (uint64_t)u.ru_maxrss * 1024 : 0;
 }
 
 struct reading { const uint64_t *p; uint64_t sum[1024]; };
