@@ -24,6 +24,16 @@ static inline float vf_sum(vf v)
 	s = _mm_add_ps(s, _mm_movehl_ps(s, s));
 	return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
+/* The same of four vectors at once: the order of the additions is vf_sum's. */
+static inline void vf_sums(float *y, const vf *v, size_t step)
+{
+	__m256 a = _mm256_add_ps(_mm256_permute2f128_ps(v[0], v[step], 0x20), _mm256_permute2f128_ps(v[0], v[step], 0x31));
+	__m256 b = _mm256_add_ps(_mm256_permute2f128_ps(v[2 * step], v[3 * step], 0x20), _mm256_permute2f128_ps(v[2 * step], v[3 * step], 0x31));
+	__m256 c = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+	__m256 d = _mm256_add_ps(_mm256_shuffle_ps(c, c, 0x88), _mm256_shuffle_ps(c, c, 0xdd));
+	/* d: sums 0 2 . . | 1 3 . . */
+	_mm_storeu_ps(y, _mm_unpacklo_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1)));
+}
 /* Eight f16; eight signed bytes; the low and the high nibbles of eight bytes. */
 static inline vf vf_f16(const uint8_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
 static inline vf vf_i8(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p))); }

@@ -25,6 +25,11 @@ static inline float vf_sum(vf v)
 	s = _mm_add_ps(s, _mm_movehl_ps(s, s));
 	return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
+static inline void vf_sums(float *y, const vf *v, size_t step)
+{
+	for (size_t r = 0; r < 4; r++)
+		y[r] = vf_sum(v[r * step]);
+}
 /* Sixteen f16; sixteen signed bytes; the low and the high nibbles of sixteen bytes. */
 static inline vf vf_f16(const uint8_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 static inline vf vf_i8(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }

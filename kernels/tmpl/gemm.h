@@ -4,6 +4,7 @@
  *     vf_load, vf_store   of VL floats; vf_bf16(p): VL bf16 as floats; vf_set(x): x in all lanes
  *     vf_fma(a, b, c)     a b + c, rounded once
  *     vf_sum(v)           sum of the lanes, in one order
+ *     vf_sums(y, v, step) y[r] = vf_sum(v[r * step]), r < 4, to the bit
  *
  * Every element has VL partial sums, lane l of k = l mod VL, each in growing k; the missing end of the last vector counts as zeros.
  * Tiles only decide which elements are computed side by side:
@@ -14,7 +15,10 @@
  *       r+2     #  #  #
  *       r+3     #  #  # */
 
-enum { TILE_R = 4, TILE_T = 3, DEPTH = 1024, BLOCK_R = 32, BLOCK_T = 48 };
+enum { TILE_R = 4, TILE_T = 3, DEPTH = 512, BLOCK_R = 32, BLOCK_T = 48, FEW = 6, LINE = 32 };
+
+#define UNROLL _Pragma("GCC unroll 16")
+#define EACH(i, n) UNROLL for (int i = 0; i < n; i++)
 
 static inline __attribute__((always_inline)) vf load_f32(const float *p) { return vf_load(p); }
 static inline __attribute__((always_inline)) vf load_bf16(const uint16_t *p) { return vf_bf16(p); }
@@ -33,42 +37,43 @@ static inline vf end_bf16(const uint16_t *p, size_t n)
 	return vf_bf16(tmp);
 }
 
-/* acc[r][t] += the products of columns [0, cols). R and T are constants: all of it stays in registers. */
-#define TILE_BODY(R, T, load, end) do { \
+/* acc[r][t] += the products of columns [0, cols). R and T are constants: all of it stays in registers. `ahead`: the weights of the tile
+ * that follows are asked for, R rows further on. */
+#define TILE_BODY(R, T, load, end, ahead) do { \
 	vf a[R][T]; \
 	size_t k = 0; \
-	_Pragma("GCC unroll 4") for (int r = 0; r < R; r++) \
-		_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) \
-			a[r][t] = acc[r * TILE_T + t]; \
+	EACH(r, R) EACH(t, T) \
+		a[r][t] = acc[r * TILE_T + t]; \
 	for (; k + VL <= cols; k += VL) { \
 		vf b[T]; \
-		_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) \
+		EACH(t, T) \
 			b[t] = vf_load(x[t] + k); \
-		_Pragma("GCC unroll 4") for (int r = 0; r < R; r++) { \
+		EACH(r, R) { \
 			vf c = load(w + (size_t)r * w_step + k); \
-			_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) \
+			if (ahead) \
+				__builtin_prefetch(w + (size_t)(r + R) * w_step + k); \
+			EACH(t, T) \
 				a[r][t] = vf_fma(c, b[t], a[r][t]); \
 		} \
 	} \
 	if (k < cols) \
-		_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) { \
+		EACH(t, T) { \
 			vf b = end_f32(x[t] + k, cols - k); \
-			_Pragma("GCC unroll 4") for (int r = 0; r < R; r++) \
+			EACH(r, R) \
 				a[r][t] = vf_fma(end(w + (size_t)r * w_step + k, cols - k), b, a[r][t]); \
 		} \
-	_Pragma("GCC unroll 4") for (int r = 0; r < R; r++) \
-		_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) \
-			acc[r * TILE_T + t] = a[r][t]; \
+	EACH(r, R) EACH(t, T) \
+		acc[r * TILE_T + t] = a[r][t]; \
 } while (0)
 
 #define TILE_FN(kind, type, R, T) \
 static void tile_##kind##_##R##x##T(vf *acc, const type *w, size_t w_step, const float *const *x, size_t cols) \
 { \
-	TILE_BODY(R, T, load_##kind, end_##kind); \
+	TILE_BODY(R, T, load_##kind, end_##kind, sizeof(type) == 2); \
 }
 
-/* A block of at most BLOCK_R rows and BLOCK_T tokens; `part` holds a tile's partial sums together. */
-#define GEMM_FNS(kind, type) \
+/* Tiles of up to TILE_R rows and TILE_T tokens. */
+#define TILE_FNS(kind, type) \
 TILE_FN(kind, type, 4, 3) TILE_FN(kind, type, 4, 2) TILE_FN(kind, type, 4, 1) \
 TILE_FN(kind, type, 1, 3) TILE_FN(kind, type, 1, 2) TILE_FN(kind, type, 1, 1) \
 \
@@ -85,11 +90,69 @@ static inline __attribute__((always_inline)) void tile_##kind(vf *acc, const typ
 	} \
 	for (int r = 0; r < rows; r++) \
 		single[n - 1](acc + r * TILE_T, w + (size_t)r * w_step, w_step, x, cols); \
-} \
-\
+}
+TILE_FNS(f32, float)
+TILE_FNS(bf16, uint16_t)
+
+/* rows x n sums of a tile to where they belong. */
+static inline void tile_sums(float *y, size_t y_step, const vf *acc, int rows, int n)
+{
+	if (rows == TILE_R) {
+		for (int t = 0; t < n; t++)
+			vf_sums(y + (size_t)t * y_step, acc + t, TILE_T);
+		return;
+	}
+	for (int t = 0; t < n; t++)
+		for (int r = 0; r < rows; r++)
+			y[(size_t)t * y_step + (size_t)r] = vf_sum(acc[r * TILE_T + t]);
+}
+
+/* Few tokens: the weights pass as they lie, all columns at once, a tile's from memory and for further tokens from the cache. */
+#define FEW_FN(kind, type) \
+static void few_##kind(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *const *x, int n, size_t cols) \
+{ \
+	for (int r = 0; r < rows; r += TILE_R) \
+		for (int t = 0; t < n; t += TILE_T) { \
+			int nr = K_MIN(rows - r, (int)TILE_R), nt = K_MIN(n - t, (int)TILE_T); \
+			vf part[TILE_R * TILE_T] = { 0 }; \
+			tile_##kind(part, w + (size_t)r * w_step, w_step, nr, x + t, nt, cols); \
+			tile_sums(y + (size_t)t * y_step + r, y_step, part, nr, nt); \
+		} \
+}
+FEW_FN(f32, float)
+FEW_FN(bf16, uint16_t)
+
+/* Columns [0, cols) of up to TILE_R rows as floats in the nearest cache, or where they are floats already; the next rows are asked for. */
+static inline const float *widen_f32(float *to K_UNUSED, const float *w, size_t *w_step K_UNUSED, int rows K_UNUSED, size_t cols K_UNUSED)
+{
+	return w;
+}
+
+static inline const float *widen_bf16(float *to, const uint16_t *w, size_t *w_step, int rows, size_t cols)
+{
+	for (int r = 0; r < rows; r++, to += DEPTH) {
+		const uint16_t *from = w + (size_t)r * *w_step;
+		size_t k = 0;
+		for (; k + LINE <= cols; k += LINE) {
+			__builtin_prefetch(from + TILE_R * *w_step + k);
+			EACH(i, LINE / VL)
+				vf_store(to + k + i * VL, vf_bf16(from + k + i * VL));
+		}
+		for (; k + VL <= cols; k += VL)
+			vf_store(to + k, vf_bf16(from + k));
+		if (k < cols)
+			vf_store(to + k, end_bf16(from + k, cols - k));
+	}
+	*w_step = DEPTH;
+	return to - (size_t)rows * DEPTH;
+}
+
+/* A block of at most BLOCK_R rows and BLOCK_T tokens; `part` holds a tile's partial sums together. */
+#define GEMM_FNS(kind, type) \
 static void block_##kind(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *const *x, int n, size_t cols) \
 { \
 	vf part[BLOCK_R / TILE_R * (BLOCK_T / TILE_T)][TILE_R * TILE_T]; \
+	float wide[TILE_R * DEPTH]; \
 	const float *at[BLOCK_T]; \
 	size_t k = 0; \
 	do { \
@@ -97,22 +160,29 @@ static void block_##kind(float *y, size_t y_step, const type *w, size_t w_step, 
 		bool first = k == 0, last = k + run == cols; \
 		for (int t = 0; t < n; t++) \
 			at[t] = x[t] + k; \
-		for (int r = 0, i = 0; r < rows; r += TILE_R) \
+		for (int r = 0, i = 0; r < rows; r += TILE_R) { \
+			int nr = K_MIN(rows - r, (int)TILE_R); \
+			size_t step = w_step; \
+			const float *tile = widen_##kind(wide, w + (size_t)r * w_step + k, &step, nr, run); \
 			for (int t = 0; t < n; t += TILE_T, i++) { \
-				int nr = K_MIN(rows - r, TILE_R), nt = K_MIN(n - t, TILE_T); \
+				int nt = K_MIN(n - t, (int)TILE_T); \
 				if (first) \
 					memset(part[i], 0, sizeof(part[i])); \
-				tile_##kind(part[i], w + (size_t)r * w_step + k, w_step, nr, at + t, nt, run); \
-				for (int j = 0; last && j < nr * nt; j++) \
-					y[(size_t)(t + j / nr) * y_step + (size_t)(r + j % nr)] = \
-						vf_sum(part[i][j % nr * TILE_T + j / nr]); \
+				tile_f32(part[i], tile, step, nr, at + t, nt, run); \
+				if (last) \
+					tile_sums(y + (size_t)t * y_step + r, y_step, part[i], nr, nt); \
 			} \
+		} \
 		k += run; \
 	} while (k < cols); \
 } \
 \
 static void KK_FN(gemm_##kind)(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *const *x, int n, size_t cols) \
 { \
+	if (n <= FEW) { \
+		few_##kind(y, y_step, w, w_step, rows, x, n, cols); \
+		return; \
+	} \
 	for (int t = 0; t < n; t += BLOCK_T) \
 		for (int r = 0; r < rows; r += BLOCK_R) \
 			block_##kind(y + (size_t)t * y_step + r, y_step, w + (size_t)r * w_step, w_step, K_MIN(rows - r, (int)BLOCK_R), \
@@ -127,21 +197,21 @@ GEMM_FNS(bf16, uint16_t)
 static void mix_##T##x##V(float *y, size_t y_step, const float *p, size_t p_step, const float *w, size_t w_step, int rows) \
 { \
 	vf a[T][V]; \
-	_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) \
-		_Pragma("GCC unroll 4") for (int v = 0; v < V; v++) \
+	EACH(t, T) \
+		EACH(v, V) \
 			a[t][v] = vf_load(y + (size_t)t * y_step + v * VL); \
 	for (int d = 0; d < rows; d++) { \
 		vf c[V]; \
-		_Pragma("GCC unroll 4") for (int v = 0; v < V; v++) \
+		EACH(v, V) \
 			c[v] = vf_load(w + (size_t)d * w_step + v * VL); \
-		_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) { \
+		EACH(t, T) { \
 			vf b = vf_set(p[(size_t)t * p_step + (size_t)d]); \
-			_Pragma("GCC unroll 4") for (int v = 0; v < V; v++) \
+			EACH(v, V) \
 				a[t][v] = vf_fma(b, c[v], a[t][v]); \
 		} \
 	} \
-	_Pragma("GCC unroll 4") for (int t = 0; t < T; t++) \
-		_Pragma("GCC unroll 4") for (int v = 0; v < V; v++) \
+	EACH(t, T) \
+		EACH(v, V) \
 			vf_store(y + (size_t)t * y_step + v * VL, a[t][v]); \
 }
 MIX_FN(4, 2)

@@ -15,9 +15,6 @@ enum {
 	INT4_AHEAD = 8 * INT4_RECORD,           /* memory is asked for this far ahead */
 };
 
-#define UNROLL _Pragma("GCC unroll 16")
-#define EACH(i, n) UNROLL for (int i = 0; i < n; i++)
-
 static inline __attribute__((always_inline)) vu int4_load(const uint8_t *p, int h)
 {
 	vu v;
