@@ -10,6 +10,9 @@
 #include "libcore/err.h"
 #include "libcore/qtype.h"
 
+/* Floats of a row of cols activations that is ready for gemm_i4x16. */
+#define KK_READY(cols) ((cols) + (cols) / 32)
+
 struct kk {
 #define KK(name, ret, args, tolerance) ret (*name) args;
 #include "kernels/kk.def"

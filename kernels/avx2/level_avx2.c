@@ -5,7 +5,7 @@
 
 #define LEVEL avx2
 #include "kernels/tmpl/gemm.h"
-#include "kernels/tmpl/int4.h"
+#include "kernels/avx2/int4_avx2.h"
 #include "kernels/tmpl/unpack.h"
 #include "kernels/tmpl/quant.h"
 #include "kernels/tmpl/elem.h"
@@ -14,6 +14,7 @@ const struct kk_level kk_level_avx2 = { "avx2", 20, {
 	.gemm_f32 = KK_FN(gemm_f32),
 	.gemm_bf16 = KK_FN(gemm_bf16),
 	.gemm_i4x16 = KK_FN(gemm_i4x16),
+	.ready_i4x16 = KK_FN(ready_i4x16),
 	.unpack = KK_FN(unpack),
 	.convert = KK_FN(convert),
 	.mix = KK_FN(mix),

@@ -7,7 +7,7 @@
 #include "kernels/check/kcheck.h"
 #include "libcore/dtype.h"
 
-enum { SLOT_W, SLOT_Y, SLOT_X, SLOT_WANT, SLOT_ALONE, SLOT_B, SLOT_TERMS, SLOT_TERMS2, SLOT_MORE };
+enum { SLOT_W, SLOT_Y, SLOT_X, SLOT_WANT, SLOT_ALONE, SLOT_B, SLOT_TERMS, SLOT_TERMS2, SLOT_MORE, SLOT_READY, SLOT_READY2 };
 
 static size_t pick(struct run *r, const int *from, size_t n) { return (size_t)from[rnd_below(r, n)]; }
 #define PICK(r, list) pick(r, list, K_LEN(list))
@@ -67,13 +67,25 @@ struct gemm {
 	const void *w;
 	const float *values;            /* of as_i4x16, without gaps */
 	const float *x[TOKENS];
+	const float *ready[TOKENS];      /* of as_i4x16: x as the level whose turn it is wants it */
 	float *y;
 };
+
+static void gemm_ready(struct run *r, const struct kk *k, struct gemm *g, int slot)
+{
+	if (g->as != &as_i4x16)
+		return;
+	float *to = box_f(r, slot, g->n * KK_READY(g->cols));
+	for (size_t t = 0; t < g->n; t++, to += KK_READY(g->cols)) {
+		k->ready_i4x16(to, g->x[t], g->cols);
+		g->ready[t] = to;
+	}
+}
 
 static void gemm_part(const struct kk *k, const struct gemm *g, float *y, size_t y_step, size_t row, size_t rows, size_t t, size_t n)
 {
 	if (g->as == &as_i4x16)
-		k->gemm_i4x16(y, y_step, (const char *)g->w + row * g->cols * 9 / 16, (int)rows, g->x + t, (int)n, g->cols);
+		k->gemm_i4x16(y, y_step, (const char *)g->w + row * g->cols * 9 / 16, (int)rows, g->ready + t, (int)n, g->cols);
 	else if (g->as == &as_bf16)
 		k->gemm_bf16(y, y_step, (const uint16_t *)g->w + row * g->w_step, g->w_step, (int)rows, g->x + t, (int)n, g->cols);
 	else
@@ -177,10 +189,15 @@ static void gemm_poison(struct run *r, struct gemm *g)
 	float *nan = box_data(r, SLOT_MORE, g->cols, DATA_ANY), *y = box_f(r, SLOT_ALONE, span(g->n, g->y_step, g->rows));
 	nan[rnd_below(r, g->cols)] = NAN;
 	g->x[bad] = nan;
+	gemm_ready(r, r->got, g, SLOT_READY);
 	gemm_part(r->got, g, y, g->y_step, 0, g->rows, 0, g->n);
 	for (size_t t = 0; t < g->n; t++)
 		if (t != bad)
 			same(r, "beside a NaN: y", y + t * g->y_step, g->y + t * g->y_step, g->rows);
+		else if (g->as == &as_i4x16)
+			for (size_t i = 0; i < g->rows; i++)
+				if (y[t * g->y_step + i] == y[t * g->y_step + i])
+					fail(r, "a NaN was lost");
 	g->x[bad] = x;
 }
 
@@ -208,7 +225,9 @@ static void gemm_case(struct run *r, struct gemm *g)
 	size_t size = span(g->n, g->y_step, g->rows);
 	float *want = box_f(r, SLOT_WANT, size);
 	g->y = box_f(r, SLOT_Y, size);
+	gemm_ready(r, r->ref, g, SLOT_READY);
 	gemm_part(r->ref, g, want, g->y_step, 0, g->rows, 0, g->n);
+	gemm_ready(r, r->got, g, SLOT_READY);
 	gemm_part(r->got, g, g->y, g->y_step, 0, g->rows, 0, g->n);
 	const double *terms = gemm_terms(r, g);
 	for (size_t t = 0; t < g->n; t++)
@@ -253,9 +272,19 @@ static void check_gemm(struct run *r, const void *how)
 	}
 }
 
+/* What is timed is the product: each level's own form of the activations is made at its first turn. */
+struct gemm_turns { struct run r; struct gemm g; const struct kk *of[2]; struct gemm as[2]; };
+
 static void go_gemm(const struct kk *k, void *arg)
 {
-	struct gemm *g = arg;
+	struct gemm_turns *turns = arg;
+	int i = turns->of[0] && turns->of[0] != k;
+	struct gemm *g = &turns->as[i];
+	if (turns->of[i] != k) {
+		*g = turns->g;
+		gemm_ready(&turns->r, k, g, SLOT_READY + i);
+		turns->of[i] = k;
+	}
 	gemm_part(k, g, g->y, g->y_step, 0, g->rows, 0, g->n);
 }
 
@@ -265,12 +294,40 @@ static void bench_gemm(const void *how, void (*time)(void *ctx, const struct ben
 		{ 1, "32 rows, 1 token, 2048 columns" }, { 4, "32 rows, 4 tokens, 2048 columns" }, { 48, "32 rows, 48 tokens, 2048 columns" },
 	};
 	for (size_t i = 0; i < K_LEN(sizes); i++) {
-		struct run r = { .name = "bench", .level = "", .timed = true };
-		struct gemm g = { .as = how, .rows = 32, .n = sizes[i].n, .cols = 2048 };
-		new_gemm(&r, &g);
-		g.y = box_f(&r, SLOT_Y, span(g.n, g.y_step, g.rows));
-		time(ctx, &(struct bench){ sizes[i].what, go_gemm, &g });
+		struct gemm_turns t = { .r = { .name = "bench", .level = "", .timed = true }, .g = { .as = how, .rows = 32, .n = sizes[i].n, .cols = 2048 } };
+		new_gemm(&t.r, &t.g);
+		t.g.y = box_f(&t.r, SLOT_Y, span(t.g.n, t.g.y_step, t.g.rows));
+		time(ctx, &(struct bench){ sizes[i].what, go_gemm, &t });
 	}
+}
+
+/* In place or not: the same values, and no more of them. */
+static void check_ready(struct run *r, const void *how K_UNUSED)
+{
+	for (size_t cols = 0; cols <= 640; cols += as_i4x16.cols) {
+		where(r, "cols=%zu", cols);
+		float *x = box_data(r, SLOT_X, cols, rnd(r) % 2 ? DATA_PLAIN : DATA_ANY), *at = box_f(r, SLOT_Y, KK_READY(cols));
+		float *to = box_f(r, SLOT_READY, KK_READY(cols));
+		memcpy(at, x, cols * sizeof(*x));
+		r->got->ready_i4x16(to, x, cols);
+		r->got->ready_i4x16(at, at, cols);
+		same(r, "in place", at, to, KK_READY(cols));
+		box_check(r);
+	}
+}
+
+static void go_ready(const struct kk *k, void *arg)
+{
+	struct gemm_turns *t = arg;
+	k->ready_i4x16(t->g.y, t->g.x[0], t->g.cols);
+}
+
+static void bench_ready(const void *how K_UNUSED, void (*time)(void *ctx, const struct bench *b), void *ctx)
+{
+	struct gemm_turns t = { .r = { .name = "bench", .level = "", .timed = true }, .g = { .cols = 2048 } };
+	t.g.x[0] = box_data(&t.r, SLOT_X, t.g.cols, DATA_PLAIN);
+	t.g.y = box_f(&t.r, SLOT_Y, KK_READY(t.g.cols));
+	time(ctx, &(struct bench){ "2048 columns", go_ready, &t });
 }
 
 /* --- unpack ------------------------------------------------------------------------------------------------------------- */
@@ -659,6 +716,7 @@ static void bench_kda(const void *how K_UNUSED, void (*time)(void *ctx, const st
 const struct row kcheck_mat[] = {
 	{ "gemm_f32", check_gemm, &as_f32, bench_gemm }, { "gemm_bf16", check_gemm, &as_bf16, bench_gemm },
 	{ "gemm_i4x16", check_gemm, &as_i4x16, bench_gemm },
+	{ "ready_i4x16", check_ready, NULL, bench_ready },
 	{ "unpack", check_unpack, NULL, bench_unpack }, { "mix", check_mix, NULL, bench_mix }, { "rope", check_rope, NULL, bench_rope },
 	{ "conv_silu", check_conv, NULL, bench_conv }, { "kda_step", check_kda, NULL, bench_kda }, { .name = NULL },
 };

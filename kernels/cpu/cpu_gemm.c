@@ -3,7 +3,7 @@
  *   weights [rows x cols]                        tasks: a block of rows for a run of tokens
  *     block of rows -- unpack --> panel of f32 -- gemm_f32 --> y
  *                   \- bf16 and few tokens: gemm_bf16, the same sums without the panel
- *                   |- i4g32 in layout x16: gemm_i4x16, its own sums, for any number of tokens
+ *                   |- i4g32 in layout x16: gemm_i4x16, its own sums and its own form of the activations (cpu_round)
  *                   \- f32: as they lie
  *
  * A panel is sized to stay in the second cache, for few tokens in the first. */
@@ -71,14 +71,20 @@ void cpu_mul(const struct cpu *c, int worker, const struct k_tensor *w, int64_t 
 		mul_panels(c, worker, w, row, rows, x, y, y_step, n);
 }
 
-bool cpu_rounds(const struct cpu *c) { return c->dev.ctx->act != K_ACT_F32; }
-
-void cpu_round(const struct cpu *c, float *y, const float *x, int64_t cols)
+bool cpu_plain(const struct cpu *c, const struct k_tensor *w, bool exact)
 {
-	if (c->dev.ctx->act == K_ACT_BF16)
+	return (exact || c->dev.ctx->act == K_ACT_F32) && !is_type(w, "i4g32", "x16");
+}
+
+void cpu_round(const struct cpu *c, const struct k_tensor *w, bool exact, float *y, const float *x, int64_t cols)
+{
+	enum k_act act = exact ? K_ACT_F32 : c->dev.ctx->act;
+	if (act == K_ACT_BF16)
 		c->kk.act_bf16(y, x, (size_t)cols);
-	else if (c->dev.ctx->act == K_ACT_INT8)
+	else if (act == K_ACT_INT8)
 		c->kk.act_int8(y, x, (size_t)cols);
+	if (is_type(w, "i4g32", "x16"))
+		c->kk.ready_i4x16(y, act == K_ACT_F32 ? x : y, (size_t)cols);
 }
 
 struct gemm {
@@ -117,12 +123,12 @@ static void run_gemm(struct gemm *g)
 	cpu_each(g->c, g->blocks * k_div_up(g->n, g->run), (double)g->rows * (double)cols * (double)g->n, gemm_task, g);
 }
 
-struct rounding { const struct cpu *c; float *y; const float *x; int64_t step, cols; };
+struct rounding { const struct cpu *c; const struct k_op_gemm *op; float *y; const float *x; int64_t cols; };
 
 static void round_task(void *arg, int64_t i, int worker K_UNUSED)
 {
 	const struct rounding *r = arg;
-	cpu_round(r->c, r->y + i * r->cols, r->x + i * r->step, r->cols);
+	cpu_round(r->c, r->op->w, r->op->exact, r->y + i * KK_READY(r->cols), r->x + i * r->op->x_step, r->cols);
 }
 
 void cpu_gemm(struct k_device *dev, const struct k_op_gemm *op)
@@ -133,10 +139,10 @@ void cpu_gemm(struct k_device *dev, const struct k_op_gemm *op)
 	float *rounded = NULL;
 	if (op->n <= 0)
 		return;
-	if (!op->exact && cpu_rounds(c)) {
+	if (!cpu_plain(c, op->w, op->exact)) {
 		cpu_begin(c);
-		m = cpu_fit(c, op->n, cols);
-		rounded = cpu_take(c, m * cols);
+		m = cpu_fit(c, op->n, KK_READY(cols));
+		rounded = cpu_take(c, m * KK_READY(cols));
 	}
 	for (int64_t t = 0; t < op->n; t += m) {
 		g.n = K_MIN(op->n - t, m);
@@ -144,9 +150,9 @@ void cpu_gemm(struct k_device *dev, const struct k_op_gemm *op)
 		g.y = op->y + t * op->y_step;
 		g.y_step = op->y_step;
 		if (rounded) {
-			struct rounding r = { c, rounded, op->x + t * op->x_step, op->x_step, cols };
+			struct rounding r = { c, op, rounded, op->x + t * op->x_step, cols };
 			cpu_each(c, g.n, (double)(g.n * cols), round_task, &r);
-			g.x = (struct cpu_rows){ rounded, cols, NULL };
+			g.x = (struct cpu_rows){ rounded, KK_READY(cols), NULL };
 		}
 		run_gemm(&g);
 	}

@@ -51,9 +51,10 @@ void cpu_mul(const struct cpu *c, int worker, const struct k_tensor *w, int64_t 
 	int64_t n);
 /* Rows that a task should take of a matrix with this many columns: a multiple of 16. */
 int cpu_task_rows(int64_t cols);
-/* Rounds rows of cols activations in place of y as ctx->act says; false, with nothing done, when they stay as they are. */
-bool cpu_rounds(const struct cpu *c);
-void cpu_round(const struct cpu *c, float *y, const float *x, int64_t cols);
+/* Do activations go into products as they are? Else cpu_round makes a row of cols of them what the product with w takes: rounded as
+ * ctx->act says (not where the operation is exact), then in the kernel's own form where it has one. y: KK_READY(cols) floats, may be x. */
+bool cpu_plain(const struct cpu *c, const struct k_tensor *w, bool exact);
+void cpu_round(const struct cpu *c, const struct k_tensor *w, bool exact, float *y, const float *x, int64_t cols);
 
 /* Floats that an operation wants: of shared scratch a row (it may get fewer rows at once), and of a worker's room. */
 int64_t cpu_gemm_row(const struct k_hp *hp);

@@ -132,7 +132,8 @@ struct moe {
 	const float *weights;
 	float *y;
 	const float *x;
-	float *rounded;                 /* x in the device's activation precision; NULL: as it is */
+	float *for_gate, *for_up;       /* x as their products take it; where both take the same, the same */
+	bool rounds_gate, rounds_up, rounds_down;
 	int32_t *from, *active;         /* first pair by expert, and the end; experts that have pairs */
 	int32_t *token, *place;         /* token of a pair; pair of a (token, slot) */
 	int64_t n_active;
@@ -171,23 +172,30 @@ static struct part part_of(const struct moe *m, int64_t i, int64_t rows)
 	return (struct part){ e, row, m->from[e], m->from[e + 1] - m->from[e], (int)K_MIN(rows - row, (int64_t)m->block) };
 }
 
+static struct cpu_rows rows_for(const struct moe *m, bool rounded, const float *row, int64_t first)
+{
+	return (struct cpu_rows){ rounded ? row : m->x, rounded ? KK_READY(m->D) : m->D, m->token + first };
+}
+
 static void up_task(void *arg, int64_t i, int worker)
 {
 	const struct moe *m = arg;
 	struct part p = part_of(m, i, m->F);
 	struct k_tensor gate = k_tensor_slice(m->op->gate, p.expert), up = k_tensor_slice(m->op->up, p.expert);
-	struct cpu_rows x = { m->rounded ? m->rounded : m->x, m->D, m->token + p.first };
-	int64_t at = p.first * m->F + p.row;
-	cpu_mul(m->c, worker, &gate, p.row, p.rows, x, m->gate + at, m->F, p.n);
-	cpu_mul(m->c, worker, &up, p.row, p.rows, x, m->up + at, m->F, p.n);
+	struct cpu_rows x = rows_for(m, m->rounds_gate, m->for_gate, p.first);
+	int64_t step = KK_READY(m->F), at = p.first * step + p.row;
+	cpu_mul(m->c, worker, &gate, p.row, p.rows, x, m->gate + at, step, p.n);
+	x = rows_for(m, m->rounds_up, m->for_up, p.first);
+	cpu_mul(m->c, worker, &up, p.row, p.rows, x, m->up + at, step, p.n);
 }
 
 static void act_task(void *arg, int64_t i, int worker K_UNUSED)
 {
 	const struct moe *m = arg;
-	float *gate = m->gate + i * m->F;
-	m->c->kk.swiglu(gate, gate, m->up + i * m->F, (size_t)m->F);
-	cpu_round(m->c, gate, gate, m->F);
+	float *gate = m->gate + i * KK_READY(m->F);
+	m->c->kk.swiglu(gate, gate, m->up + i * KK_READY(m->F), (size_t)m->F);
+	if (m->rounds_down)
+		cpu_round(m->c, m->op->down, false, gate, gate, m->F);
 }
 
 static void down_task(void *arg, int64_t i, int worker)
@@ -195,7 +203,7 @@ static void down_task(void *arg, int64_t i, int worker)
 	const struct moe *m = arg;
 	struct part p = part_of(m, i, m->D);
 	struct k_tensor down = k_tensor_slice(m->op->down, p.expert);
-	struct cpu_rows x = { m->gate + p.first * m->F, m->F, NULL };
+	struct cpu_rows x = { m->gate + p.first * KK_READY(m->F), KK_READY(m->F), NULL };
 	cpu_mul(m->c, worker, &down, p.row, p.rows, x, m->out + p.first * m->D + p.row, m->D, p.n);
 }
 
@@ -211,14 +219,17 @@ static void sum_task(void *arg, int64_t i, int worker K_UNUSED)
 static void round_x(void *arg, int64_t i, int worker K_UNUSED)
 {
 	const struct moe *m = arg;
-	cpu_round(m->c, m->rounded + i * m->D, m->x + i * m->D, m->D);
+	if (m->rounds_gate)
+		cpu_round(m->c, m->op->gate, false, m->for_gate + i * KK_READY(m->D), m->x + i * m->D, m->D);
+	if (m->rounds_up && m->for_up != m->for_gate)
+		cpu_round(m->c, m->op->up, false, m->for_up + i * KK_READY(m->D), m->x + i * m->D, m->D);
 }
 
 static void run_round(struct moe *m)
 {
 	int64_t pairs = m->n * m->used;
 	double work = (double)pairs * (double)m->F * (double)m->D;
-	if (m->rounded)
+	if (m->rounds_gate || m->rounds_up)
 		cpu_each(m->c, m->n, (double)(m->n * m->D), round_x, m);
 	sort_pairs(m);
 	m->block = cpu_task_rows(m->D);
@@ -231,8 +242,8 @@ static void run_round(struct moe *m)
 	cpu_each(m->c, m->n, (double)(pairs * m->D), sum_task, m);
 }
 
-/* Floats a token: two hidden rows and one of output a slot, two indices a slot, a rounded row. */
-static int64_t token_floats(int64_t used, int64_t F, int64_t D) { return used * (2 * F + D + 2) + D; }
+/* Floats a token: two hidden rows and one of output a slot, two indices a slot, two rounded rows. */
+static int64_t token_floats(int64_t used, int64_t F, int64_t D) { return used * (2 * KK_READY(F) + D + 2) + 2 * KK_READY(D); }
 int64_t cpu_moe_row(const struct k_hp *hp) { return token_floats(hp->n_expert_used, hp->n_ff_expert, hp->n_embd); }
 int64_t cpu_moe_fixed(const struct k_hp *hp) { return 2 * hp->n_expert + 256; }
 
@@ -249,10 +260,15 @@ void cpu_moe(struct k_device *dev, const struct k_op_moe *op)
 	most = cpu_fit(c, op->n, token_floats(m.used, m.F, m.D));
 	m.token = (int32_t *)cpu_take(c, most * m.used);
 	m.place = (int32_t *)cpu_take(c, most * m.used);
-	m.gate = cpu_take(c, most * m.used * m.F);
-	m.up = cpu_take(c, most * m.used * m.F);
+	m.gate = cpu_take(c, most * m.used * KK_READY(m.F));
+	m.up = cpu_take(c, most * m.used * KK_READY(m.F));
 	m.out = cpu_take(c, most * m.used * m.D);
-	m.rounded = cpu_rounds(c) ? cpu_take(c, most * m.D) : NULL;
+	m.rounds_gate = !cpu_plain(c, op->gate, false);
+	m.rounds_up = !cpu_plain(c, op->up, false);
+	m.rounds_down = !cpu_plain(c, op->down, false);
+	m.for_gate = m.for_up = cpu_take(c, most * KK_READY(m.D));
+	if (op->up->type != op->gate->type)
+		m.for_up = cpu_take(c, most * KK_READY(m.D));
 	for (int64_t t = 0; t < op->n; t += most) {
 		m.n = K_MIN(op->n - t, most);
 		m.y = op->y + t * m.D;

@@ -71,6 +71,8 @@ INT4_FN(2)
 INT4_FN(3)
 INT4_FN(4)
 
+static void KK_FN(ready_i4x16)(float *y, const float *x, size_t cols) { memmove(y, x, cols * sizeof(*x)); }
+
 static void KK_FN(gemm_i4x16)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
 {
 	static void (*const tile[])(float *, size_t, const uint8_t *, const float *const *, size_t) = { int4_1, int4_2, int4_3, int4_4 };

@@ -1,0 +1,110 @@
+/* int4_avx2.h: products of INT4 weights straight from their records, i4g32 in layout x16 (libcore/qtype/i4g32_x16.c). A lane is a row, and
+ * a group's scale is applied to its sum.
+ *
+ * Taking a nibble out of a word costs as much as multiplying with it; here it is not taken out, only what stands above it is masked.
+ * With u_i the lowest i + 1 nibbles of half a word (16 bits, so every u is exact as a float), n_i = (u_i - u_(i-1)) / 16^i, and
+ *
+ *     sum n_i x_i = u_0 (x_0 - x_1/16) + u_1 (x_1/16 - x_2/256) + u_2 (x_2/256 - x_3/4096) + u_3 x_3/4096
+ *
+ * no term of which is larger than 16 |x_i|. So activations are made ready once for all rows: by word (8 columns) the four factors of its
+ * low half (nibbles 0 to 3: columns 0 2 4 6) and those of its high half (columns 1 3 5 7); behind all words, for each group of 32
+ * columns, -8 sum x, since a code is a nibble less 8. That is where a group's sum begins; its products follow in the order of the words,
+ * however many tokens are computed side by side. */
+
+enum {
+	I4_ROWS = 16, I4_COLS = 64, I4_GROUP = 32, I4_RECORD = 576,
+	I4_AHEAD = 8 * I4_RECORD,               /* memory is asked for this far ahead */
+	I4_TOKENS = 4,
+};
+
+static void KK_FN(ready_i4x16)(float *to, const float *x, size_t cols)
+{
+	for (size_t g = 0; g < cols / I4_GROUP; g++) {
+		double sum = 0;
+		for (size_t word = 0; word < I4_GROUP / 8; word++) {
+			size_t at = g * I4_GROUP + 8 * word;
+			float q[8], *f = to + at;
+			memcpy(q, x + at, sizeof(q));
+			for (size_t i = 0; i < 2; i++) {
+				float b = q[2 + i] / 16, c = q[4 + i] / 256, d = q[6 + i] / 4096;
+				sum += ((double)q[i] + (double)q[2 + i]) + ((double)q[4 + i] + (double)q[6 + i]);
+				f[4 * i] = q[i] - b;
+				f[4 * i + 1] = b - c;
+				f[4 * i + 2] = c - d;
+				f[4 * i + 3] = d;
+			}
+		}
+		to[cols + g] = (float)(-8 * sum);
+	}
+}
+
+/* Groups g .. g + G - 1 of the record p; x stand at its first column, begin at -8 sum x of its first group. */
+#define I4_GROUPS(G, T) do { \
+	vf a[G][2][T]; \
+	EACH(j, G) EACH(t, T) \
+		a[j][0][t] = a[j][1][t] = vf_set(begin[t][g + j]); \
+	EACH(word, 4) EACH(j, G) EACH(i, 8) { \
+		const uint8_t *w = p + 64 + 64 * (4 * (g + j) + word); \
+		vf code[2]; \
+		EACH(h, 2) { \
+			__m256i v = _mm256_loadu_si256((const __m256i *)(w + 32 * h)); \
+			v = i < 4 ? v : _mm256_srli_epi32(v, 16); \
+			code[h] = _mm256_cvtepi32_ps(i == 7 ? v : _mm256_and_si256(v, _mm256_set1_epi32((16 << 4 * (i % 4)) - 1))); \
+		} \
+		EACH(t, T) { \
+			vf b = vf_set(x[t][k + (size_t)(32 * (g + j) + 8 * word + i)]); \
+			EACH(h, 2) \
+				a[j][h][t] = vf_fma(code[h], b, a[j][h][t]); \
+		} \
+	} \
+	EACH(j, G) EACH(h, 2) { \
+		__m256i scales = _mm256_loadu_si256((const __m256i *)(p + 32 * h)); \
+		scales = g + j ? _mm256_and_si256(scales, _mm256_set1_epi32((int)0xffff0000u)) : _mm256_slli_epi32(scales, 16); \
+		EACH(t, T) \
+			sum[h][t] = vf_fma(a[j][h][t], _mm256_castsi256_ps(scales), sum[h][t]); \
+	} \
+} while (0)
+
+/* 16 rows for T tokens, G groups side by side: enough sums to hide how long a product takes. */
+#define I4_FN(G, T) \
+static void i4_##T(float *y, size_t y_step, const uint8_t *p, const float *const *x, size_t cols) \
+{ \
+	const float *begin[T]; \
+	vf sum[2][T]; \
+	EACH(t, T) { \
+		begin[t] = x[t] + cols; \
+		sum[0][t] = sum[1][t] = vf_set(0); \
+	} \
+	for (size_t k = 0; k < cols; k += I4_COLS, p += I4_RECORD) { \
+		EACH(i, I4_RECORD / 64) \
+			__builtin_prefetch(p + I4_AHEAD + 64 * i); \
+		UNROLL for (int g = 0; g < 2; g += G) \
+			I4_GROUPS(G, T); \
+		EACH(t, T) \
+			begin[t] += 2; \
+	} \
+	EACH(h, 2) EACH(t, T) \
+		vf_store(y + (size_t)t * y_step + 8 * h, sum[h][t]); \
+}
+I4_FN(2, 1)
+I4_FN(2, 2)
+I4_FN(1, 3)
+I4_FN(1, 4)
+
+/* As few passes as there must be, and none of them thin. */
+static int i4_tokens(int n)
+{
+	int passes = (n + I4_TOKENS - 1) / I4_TOKENS;
+	return (n + passes - 1) / passes;
+}
+
+static void KK_FN(gemm_i4x16)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
+{
+	static void (*const tile[])(float *, size_t, const uint8_t *, const float *const *, size_t) = { i4_1, i4_2, i4_3, i4_4 };
+	const uint8_t *p = w;
+	for (int r = 0; r < rows; r += I4_ROWS, p += cols / I4_COLS * I4_RECORD)
+		for (int t = 0, m; t < n; t += m) {
+			m = i4_tokens(n - t);
+			tile[m - 1](y + (size_t)t * y_step + r, y_step, p, x + t, cols);
+		}
+}
