@@ -21,6 +21,7 @@ enum { TILE_R = 4, TILE_T = 3, DEPTH = 512, BLOCK_R = 32, BLOCK_T = 48, FEW = 6,
 #define EACH(i, n) UNROLL for (int i = 0; i < n; i++)
 
 static inline __attribute__((always_inline)) vf load_f32(const float *p) { return vf_load(p); }
+static inline __attribute__((always_inline)) vf load_wide(const float *p) { return vf_load(p); }
 static inline __attribute__((always_inline)) vf load_bf16(const uint16_t *p) { return vf_bf16(p); }
 
 static inline vf end_f32(const float *p, size_t n)
@@ -30,6 +31,8 @@ static inline vf end_f32(const float *p, size_t n)
 	return vf_load(tmp);
 }
 
+static inline vf end_wide(const float *p, size_t n) { return end_f32(p, n); }
+
 static inline vf end_bf16(const uint16_t *p, size_t n)
 {
 	uint16_t tmp[VL] = { 0 };
@@ -37,9 +40,9 @@ static inline vf end_bf16(const uint16_t *p, size_t n)
 	return vf_bf16(tmp);
 }
 
-/* acc[r][t] += the products of columns [0, cols). R and T are constants: all of it stays in registers. `ahead`: the weights of the tile
- * that follows are asked for, R rows further on. */
-#define TILE_BODY(R, T, load, end, ahead) do { \
+/* acc[r][t] += the products of columns [0, cols). R and T are constants: all of it stays in registers. Meanwhile memory is asked for what
+ * comes after: `near`, the R rows below; `far`, as many columns of a row of bf16 at `ahead`. */
+#define TILE_BODY(R, T, load, end, near, far) do { \
 	vf a[R][T]; \
 	size_t k = 0; \
 	EACH(r, R) EACH(t, T) \
@@ -48,9 +51,11 @@ static inline vf end_bf16(const uint16_t *p, size_t n)
 		vf b[T]; \
 		EACH(t, T) \
 			b[t] = vf_load(x[t] + k); \
+		if (far) \
+			__builtin_prefetch(ahead + k); \
 		EACH(r, R) { \
 			vf c = load(w + (size_t)r * w_step + k); \
-			if (ahead) \
+			if (near) \
 				__builtin_prefetch(w + (size_t)(r + R) * w_step + k); \
 			EACH(t, T) \
 				a[r][t] = vf_fma(c, b[t], a[r][t]); \
@@ -66,11 +71,13 @@ static inline vf end_bf16(const uint16_t *p, size_t n)
 		acc[r * TILE_T + t] = a[r][t]; \
 } while (0)
 
+typedef const uint16_t *ahead_t;
 #define TILE_FN(kind, type, R, T) \
-static void tile_##kind##_##R##x##T(vf *acc, const type *w, size_t w_step, const float *const *x, size_t cols) \
+static void tile_##kind##_##R##x##T(vf *acc, const type *w, size_t w_step, const float *const *x, size_t cols, ahead_t ahead K_UNUSED) \
 { \
-	TILE_BODY(R, T, load_##kind, end_##kind, sizeof(type) == 2); \
+	TILE_BODY(R, T, load_##kind, end_##kind, near_##kind, far_##kind); \
 }
+enum { near_f32 = 0, far_f32 = 0, near_bf16 = 1, far_bf16 = 0, near_wide = 0, far_wide = 1 };
 
 /* Tiles of up to TILE_R rows and TILE_T tokens. */
 #define TILE_FNS(kind, type) \
@@ -78,20 +85,21 @@ TILE_FN(kind, type, 4, 3) TILE_FN(kind, type, 4, 2) TILE_FN(kind, type, 4, 1) \
 TILE_FN(kind, type, 1, 3) TILE_FN(kind, type, 1, 2) TILE_FN(kind, type, 1, 1) \
 \
 static inline __attribute__((always_inline)) void tile_##kind(vf *acc, const type *w, size_t w_step, int rows, const float *const *x, \
-	int n, size_t cols) \
+	int n, size_t cols, ahead_t ahead) \
 { \
-	static void (*const whole[])(vf *, const type *, size_t, const float *const *, size_t) = \
+	static void (*const whole[])(vf *, const type *, size_t, const float *const *, size_t, ahead_t) = \
 		{ tile_##kind##_4x1, tile_##kind##_4x2, tile_##kind##_4x3 }; \
-	static void (*const single[])(vf *, const type *, size_t, const float *const *, size_t) = \
+	static void (*const single[])(vf *, const type *, size_t, const float *const *, size_t, ahead_t) = \
 		{ tile_##kind##_1x1, tile_##kind##_1x2, tile_##kind##_1x3 }; \
 	if (rows == TILE_R) { \
-		whole[n - 1](acc, w, w_step, x, cols); \
+		whole[n - 1](acc, w, w_step, x, cols, ahead); \
 		return; \
 	} \
 	for (int r = 0; r < rows; r++) \
-		single[n - 1](acc + r * TILE_T, w + (size_t)r * w_step, w_step, x, cols); \
+		single[n - 1](acc + r * TILE_T, w + (size_t)r * w_step, w_step, x, cols, ahead); \
 }
 TILE_FNS(f32, float)
+TILE_FNS(wide, float)           /* rows that were widened */
 TILE_FNS(bf16, uint16_t)
 
 /* rows x n sums of a tile to where they belong. */
@@ -115,36 +123,44 @@ static void few_##kind(float *y, size_t y_step, const type *w, size_t w_step, in
 		for (int t = 0; t < n; t += TILE_T) { \
 			int nr = K_MIN(rows - r, (int)TILE_R), nt = K_MIN(n - t, (int)TILE_T); \
 			vf part[TILE_R * TILE_T] = { 0 }; \
-			tile_##kind(part, w + (size_t)r * w_step, w_step, nr, x + t, nt, cols); \
+			tile_##kind(part, w + (size_t)r * w_step, w_step, nr, x + t, nt, cols, NULL); \
 			tile_sums(y + (size_t)t * y_step + r, y_step, part, nr, nt); \
 		} \
 }
 FEW_FN(f32, float)
 FEW_FN(bf16, uint16_t)
 
-/* Columns [0, cols) of up to TILE_R rows as floats in the nearest cache, or where they are floats already; the next rows are asked for. */
-static inline const float *widen_f32(float *to K_UNUSED, const float *w, size_t *w_step K_UNUSED, int rows K_UNUSED, size_t cols K_UNUSED)
+/* Columns [0, cols) of up to TILE_R rows as floats in the nearest cache. */
+static void widen(float *to, const uint16_t *w, size_t w_step, int rows, size_t cols)
 {
-	return w;
+	for (int r = 0; r < rows; r++, w += w_step, to += DEPTH) {
+		size_t k = 0;
+		for (; k + VL <= cols; k += VL)
+			vf_store(to + k, vf_bf16(w + k));
+		if (k < cols)
+			vf_store(to + k, end_bf16(w + k, cols - k));
+	}
 }
 
-static inline const float *widen_bf16(float *to, const uint16_t *w, size_t *w_step, int rows, size_t cols)
+/* The tiles of one row of tiles, all tokens. */
+static inline void tiles_f32(vf (*part)[TILE_R * TILE_T], const float *w, size_t w_step, int rows, const float *const *x, int n, size_t cols,
+	const float *next K_UNUSED)
 {
-	for (int r = 0; r < rows; r++, to += DEPTH) {
-		const uint16_t *from = w + (size_t)r * *w_step;
-		size_t k = 0;
-		for (; k + LINE <= cols; k += LINE) {
-			__builtin_prefetch(from + TILE_R * *w_step + k);
-			EACH(i, LINE / VL)
-				vf_store(to + k + i * VL, vf_bf16(from + k + i * VL));
-		}
-		for (; k + VL <= cols; k += VL)
-			vf_store(to + k, vf_bf16(from + k));
-		if (k < cols)
-			vf_store(to + k, end_bf16(from + k, cols - k));
-	}
-	*w_step = DEPTH;
-	return to - (size_t)rows * DEPTH;
+	for (int t = 0; t < n; t += TILE_T)
+		tile_f32(*part++, w, w_step, rows, x + t, K_MIN(n - t, (int)TILE_T), cols, NULL);
+}
+
+/* The first tiles ask for a row each of those that come next, here for those that they leave out. */
+static inline void tiles_bf16(vf (*part)[TILE_R * TILE_T], const uint16_t *w, size_t w_step, int rows, const float *const *x, int n, size_t cols,
+	const uint16_t *next)
+{
+	float wide[TILE_R * DEPTH];
+	for (int r = (n + TILE_T - 1) / TILE_T; r < TILE_R; r++)
+		for (size_t k = 0; k < cols; k += LINE)
+			__builtin_prefetch(next + (size_t)r * w_step + k);
+	widen(wide, w, w_step, rows, cols);
+	for (int t = 0, r = 0; t < n; t += TILE_T, r++)
+		tile_wide(*part++, wide, DEPTH, rows, x + t, K_MIN(n - t, (int)TILE_T), cols, next + (size_t)(r % TILE_R) * w_step);
 }
 
 /* A block of at most BLOCK_R rows and BLOCK_T tokens; `part` holds a tile's partial sums together. */
@@ -152,26 +168,23 @@ static inline const float *widen_bf16(float *to, const uint16_t *w, size_t *w_st
 static void block_##kind(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *const *x, int n, size_t cols) \
 { \
 	vf part[BLOCK_R / TILE_R * (BLOCK_T / TILE_T)][TILE_R * TILE_T]; \
-	float wide[TILE_R * DEPTH]; \
 	const float *at[BLOCK_T]; \
+	int across = (n + TILE_T - 1) / TILE_T; \
 	size_t k = 0; \
 	do { \
 		size_t run = K_MIN(cols - k, (size_t)DEPTH); \
 		bool first = k == 0, last = k + run == cols; \
 		for (int t = 0; t < n; t++) \
 			at[t] = x[t] + k; \
-		for (int r = 0, i = 0; r < rows; r += TILE_R) { \
+		for (int r = 0; r < rows; r += TILE_R) { \
+			vf (*some)[TILE_R * TILE_T] = part + r / TILE_R * across; \
 			int nr = K_MIN(rows - r, (int)TILE_R); \
-			size_t step = w_step; \
-			const float *tile = widen_##kind(wide, w + (size_t)r * w_step + k, &step, nr, run); \
-			for (int t = 0; t < n; t += TILE_T, i++) { \
-				int nt = K_MIN(n - t, (int)TILE_T); \
-				if (first) \
-					memset(part[i], 0, sizeof(part[i])); \
-				tile_f32(part[i], tile, step, nr, at + t, nt, run); \
-				if (last) \
-					tile_sums(y + (size_t)t * y_step + r, y_step, part[i], nr, nt); \
-			} \
+			if (first) \
+				memset(some, 0, (size_t)across * sizeof(*some)); \
+			tiles_##kind(some, w + (size_t)r * w_step + k, w_step, nr, at, n, run, \
+				r + TILE_R < rows ? w + (size_t)(r + TILE_R) * w_step + k : last ? w + (size_t)rows * w_step : w + k + run); \
+			for (int t = 0; last && t < n; t += TILE_T) \
+				tile_sums(y + (size_t)t * y_step + r, y_step, *some++, nr, K_MIN(n - t, (int)TILE_T)); \
 		} \
 		k += run; \
 	} while (k < cols); \
