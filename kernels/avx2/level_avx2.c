@@ -5,7 +5,7 @@
 
 #define LEVEL avx2
 #include "kernels/tmpl/gemm.h"
-#include "kernels/avx2/int4_avx2.h"
+#include "kernels/tmpl/int4_masked.h"
 #include "kernels/tmpl/unpack.h"
 #include "kernels/tmpl/quant.h"
 #include "kernels/tmpl/elem.h"

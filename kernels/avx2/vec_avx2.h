@@ -40,12 +40,7 @@ static inline vf vf_i8(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvte
 static inline __m256i vf_bytes(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
 static inline vf vf_low4(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_and_si256(vf_bytes(p), _mm256_set1_epi32(15))); }
 static inline vf vf_high4(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_srli_epi32(vf_bytes(p), 4)); }
-/* Nibble i of each word, less 8: with its upper bit turned over it is a number with a sign. */
-static inline vf vf_code(vu word, int i)
-{
-	vu top = (word ^ 0x88888888u) << (28 - 4 * i);
-	return _mm256_cvtepi32_ps(_mm256_srai_epi32((__m256i)top, 28));
-}
+static inline vf vf_int(vu word) { return _mm256_cvtepi32_ps((__m256i)word); }
 /* Of 32 u16 at p the largest, their upper bits aside. */
 static inline uint32_t vu_top(const uint8_t *p)
 {

@@ -1,7 +1,10 @@
-/* int4_avx2.h: products of INT4 weights straight from their records, i4g32 in layout x16 (libcore/qtype/i4g32_x16.c). A lane is a row, and
- * a group's scale is applied to its sum.
+/* int4_masked.h: products of INT4 weights straight from their records, i4g32 in layout x16 (libcore/qtype/i4g32_x16.c), as int4.h, for a
+ * level without a cheap look-up; it has defined, beside what gemm.h wants,
  *
- * Taking a nibble out of a word costs as much as multiplying with it; here it is not taken out, only what stands above it is masked.
+ *     vu                  the vector of VL words
+ *     vf_int(word)        words below 2^31 as floats
+ *
+ * A lane is a row, and a group's scale is applied to its sum. Taking a nibble out of a word costs as much as multiplying with it; here it is not taken out, only what stands above it is masked.
  * With u_i the lowest i + 1 nibbles of half a word (16 bits, so every u is exact as a float), n_i = (u_i - u_(i-1)) / 16^i, and
  *
  *     sum n_i x_i = u_0 (x_0 - x_1/16) + u_1 (x_1/16 - x_2/256) + u_2 (x_2/256 - x_3/4096) + u_3 x_3/4096
@@ -13,6 +16,7 @@
 
 enum {
 	I4_ROWS = 16, I4_COLS = 64, I4_GROUP = 32, I4_RECORD = 576,
+	I4_H = I4_ROWS / VL,                    /* vectors that hold the rows */
 	I4_AHEAD = 8 * I4_RECORD,               /* memory is asked for this far ahead */
 	I4_TOKENS = 4,
 };
@@ -38,30 +42,36 @@ static void KK_FN(ready_i4x16)(float *to, const float *x, size_t cols)
 	}
 }
 
+static inline __attribute__((always_inline)) vu i4_load(const uint8_t *p, int h)
+{
+	vu v;
+	memcpy(&v, p + (size_t)h * sizeof(v), sizeof(v));
+	return v;
+}
+
 /* Groups g .. g + G - 1 of the record p; x stand at its first column, begin at -8 sum x of its first group. */
 #define I4_GROUPS(G, T) do { \
-	vf a[G][2][T]; \
-	EACH(j, G) EACH(t, T) \
-		a[j][0][t] = a[j][1][t] = vf_set(begin[t][g + j]); \
+	vf a[G][I4_H][T]; \
+	EACH(j, G) EACH(h, I4_H) EACH(t, T) \
+		a[j][h][t] = vf_set(begin[t][g + j]); \
 	EACH(word, 4) EACH(j, G) EACH(i, 8) { \
-		const uint8_t *w = p + 64 + 64 * (4 * (g + j) + word); \
-		vf code[2]; \
-		EACH(h, 2) { \
-			__m256i v = _mm256_loadu_si256((const __m256i *)(w + 32 * h)); \
-			v = i < 4 ? v : _mm256_srli_epi32(v, 16); \
-			code[h] = _mm256_cvtepi32_ps(i == 7 ? v : _mm256_and_si256(v, _mm256_set1_epi32((16 << 4 * (i % 4)) - 1))); \
+		vf code[I4_H]; \
+		EACH(h, I4_H) { \
+			vu v = i4_load(p + 64 + 64 * (4 * (g + j) + word), h); \
+			v = i < 4 ? v : v >> 16; \
+			code[h] = vf_int(i == 7 ? v : v & ((16u << 4 * (i % 4)) - 1)); \
 		} \
 		EACH(t, T) { \
 			vf b = vf_set(x[t][k + (size_t)(32 * (g + j) + 8 * word + i)]); \
-			EACH(h, 2) \
+			EACH(h, I4_H) \
 				a[j][h][t] = vf_fma(code[h], b, a[j][h][t]); \
 		} \
 	} \
-	EACH(j, G) EACH(h, 2) { \
-		__m256i scales = _mm256_loadu_si256((const __m256i *)(p + 32 * h)); \
-		scales = g + j ? _mm256_and_si256(scales, _mm256_set1_epi32((int)0xffff0000u)) : _mm256_slli_epi32(scales, 16); \
+	EACH(j, G) EACH(h, I4_H) { \
+		vu scales = i4_load(p, h); \
+		scales = g + j ? scales & 0xffff0000u : scales << 16; \
 		EACH(t, T) \
-			sum[h][t] = vf_fma(a[j][h][t], _mm256_castsi256_ps(scales), sum[h][t]); \
+			sum[h][t] = vf_fma(a[j][h][t], (vf)scales, sum[h][t]); \
 	} \
 } while (0)
 
@@ -70,11 +80,11 @@ static void KK_FN(ready_i4x16)(float *to, const float *x, size_t cols)
 static void i4_##T(float *y, size_t y_step, const uint8_t *p, const float *const *x, size_t cols) \
 { \
 	const float *begin[T]; \
-	vf sum[2][T]; \
-	EACH(t, T) { \
+	vf sum[I4_H][T]; \
+	EACH(t, T) \
 		begin[t] = x[t] + cols; \
-		sum[0][t] = sum[1][t] = vf_set(0); \
-	} \
+	EACH(h, I4_H) EACH(t, T) \
+		sum[h][t] = vf_set(0); \
 	for (size_t k = 0; k < cols; k += I4_COLS, p += I4_RECORD) { \
 		EACH(i, I4_RECORD / 64) \
 			__builtin_prefetch(p + I4_AHEAD + 64 * i); \
@@ -83,8 +93,8 @@ static void i4_##T(float *y, size_t y_step, const uint8_t *p, const float *const
 		EACH(t, T) \
 			begin[t] += 2; \
 	} \
-	EACH(h, 2) EACH(t, T) \
-		vf_store(y + (size_t)t * y_step + 8 * h, sum[h][t]); \
+	EACH(h, I4_H) EACH(t, T) \
+		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
 }
 I4_FN(2, 1)
 I4_FN(2, 2)
