@@ -59,8 +59,8 @@ static const struct what {
 	int64_t reps;
 } whats[] = {
 	{ "machine", "read_gbs spread", k_bench_machine, false, 5 },
-	{ "decode", "tok_s bytes_per_token limit_frac peak_rss spread", k_bench_decode, true, 5 },
-	{ "prefill", "tok_s bytes_per_token limit_frac peak_rss spread", k_bench_prefill, true, 5 },
+	{ "decode", "tok_s bytes_per_token limit_frac ref_error peak_rss spread", k_bench_decode, true, 5 },
+	{ "prefill", "tok_s bytes_per_token limit_frac ref_error peak_rss spread", k_bench_prefill, true, 5 },
 	{ "load", "ms ms_cold peak_rss spread", k_bench_load, true, 5 },
 	{ "serve", "req_s tok_s ttft_ms_p50 ttft_ms_p99 tpot_ms_p50 tpot_ms_p99 itl_ms_p50 itl_ms_p99 itl_ratio requests refused abandoned errors "
 		"late mismatches", k_bench_serve, false, 1 },

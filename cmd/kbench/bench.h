@@ -46,10 +46,10 @@ struct k_child {
 /* K_EUSAGE: it cannot be run. */
 int k_child_run(struct k_child *c, char **argv, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 
-/* What was used: peak_rss, bytes_read (from disk), minor_faults, major_faults. put: of one of so many runs. */
-void k_use_self(struct rusage *u);
+/* What was used, by this process from begin to end, or by commands: peak_rss, bytes_read (from disk), minor_faults, major_faults. put: of one of so many runs. */
+void k_use_begin(struct rusage *u);
+void k_use_end(struct rusage *u, const struct rusage *begun);
 void k_use_add(struct rusage *sum, const struct rusage *u);
-void k_use_since(struct rusage *u, const struct rusage *from);
 int k_use_put(struct k_json *o, const struct rusage *u, int64_t runs) K_MUST_USE;
 
 /* machine, threads, placement, commit; level where a device is open (dev may be NULL). */

@@ -106,16 +106,25 @@ void k_use_add(struct rusage *sum, const struct rusage *u)
 	}
 }
 
-void k_use_since(struct rusage *u, const struct rusage *from)
+void k_use_begin(struct rusage *u)
 {
-	for (int i = 0; i < (int)K_LEN(uses); i++)
-		*use(u, i) -= uses[i].peak ? 0 : *use(from, i);
-}
-
-void k_use_self(struct rusage *u)
-{
+	/* The peak begins anew; where that cannot be asked for, it is that of all the time before as well. */
+	int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		if (write(fd, "5", 1) < 0)
+			errno = 0;
+		close(fd);
+	}
 	if (getrusage(RUSAGE_SELF, u) < 0)
 		memset(u, 0, sizeof(*u));
+}
+
+void k_use_end(struct rusage *u, const struct rusage *begun)
+{
+	if (getrusage(RUSAGE_SELF, u) < 0)
+		*u = *begun;
+	for (int i = 0; i < (int)K_LEN(uses); i++)
+		*use(u, i) -= uses[i].peak ? 0 : *use(begun, i);
 }
 
 int k_use_put(struct k_json *o, const struct rusage *u, int64_t runs)

@@ -24,13 +24,12 @@ static int load_times(struct k_bench *b, const struct k_inputs *cold, struct k_t
 		struct rusage from, to;
 		if (cold && !k_inputs_chill(cold))
 			return 0;
-		k_use_self(&from);
+		k_use_begin(&from);
 		int r = load_once(b, &t->v[t->n], err);
 		if (r < 0)
 			return r;
 		t->n++;
-		k_use_self(&to);
-		k_use_since(&to, &from);
+		k_use_end(&to, &from);
 		k_use_add(use, &to);
 	}
 	return 0;
