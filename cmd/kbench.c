@@ -166,7 +166,8 @@ const struct k_tool k_tool = {
 	.text = "kbench measures what WHAT names: machine (raw read bandwidth), decode and prefill (tokens a second of a model), load "
 		"(until a first token can be computed), serve (requests and tokens a second of a server, and its latencies, under a load) or compare (two "
 		"commands in turns). A record carries the machine, the kernel "
-		"level, the threads, the spread of the repetitions and a digest of what was computed. limit_frac is the share of the "
+		"level, the threads, the spread of the repetitions, what they used and a digest of what was computed; decode and prefill fail where a few "
+		"tokens computed at --cpu ref give other logits (ref_error, in standard deviations). limit_frac is the share of the "
 		"machine's read bandwidth, timed in the same run, that decoding used. compare says faster, slower, same (within 1 %) or "
 		"undecided of B against A, by a test that is wrong in at most 1 of 100 comparisons; slower is exit status 1, and so is wrong: B's records "
 		"have other digests than A's, or B prints other bytes than A prints in every run. With fewer than 8 blocks (--reps) nothing is decided.",

@@ -155,7 +155,7 @@ static int put_point(struct k_json *o, const struct measured *x, const struct po
 	return k_put_f32(o, "tok_s", x->tok_s) | k_put_int(o, "bytes_per_token", (int64_t)k_model_bytes_per_token(m)) |
 		(pt->prefill ? k_put_null(o, "limit_frac") : k_put_f32(o, "limit_frac", x->limit_frac)) |
 		k_use_put(o, &x->use, reps) | k_put_str(o, "cache", "warm") | k_put_f32(o, "spread", x->spread) |
-		k_put_int(o, "depth", pt->depth) | k_put_int(o, "batch", pt->batch) | k_put_str(o, "digest", x->digest);
+		k_put_int(o, "depth", pt->depth) | k_put_int(o, "batch", pt->batch);
 }
 
 /* --- the reference ------------------------------------------------------------------------------------------------------------------ */
@@ -225,35 +225,47 @@ static int report_reference(struct k_bench *b, const struct reference *f, struct
 
 /* --- points ----------------------------------------------------------------------------------------------------------------------- */
 
-/* All points, an item each; the summary is the slowest of them. */
+/* All points, an item each; the summary is the slowest of them, its digest that of all their digests. */
 static int run_points(struct k_bench *b, struct k_model *m, bool prefill, struct k_json **summary, struct k_err *err)
 {
 	struct measured worst = { .tok_s = -1 };
 	struct point at = { 0 };
-	for (int i = 0; i < b->n_depth * b->n_batch; i++) {
+	struct k_buf digests;
+	uint8_t digest[32];
+	char hex[65];
+	k_buf_init(&digests, 0);
+	int r = 0;
+	for (int i = 0; i < b->n_depth * b->n_batch && r == 0; i++) {
 		struct point pt = { b->depth[i / b->n_batch], b->batch[i % b->n_batch], prefill };
 		struct measured x;
 		char key[64];
-		int r = measure(b, m, &pt, &x, err);
+		r = measure(b, m, &pt, &x, err);
 		if (r < 0)
-			return r;
+			break;
+		k_buf_puts(&digests, x.digest);
 		if (worst.tok_s < 0 || x.tok_s < worst.tok_s) {
 			worst = x;
 			at = pt;
 		}
 		struct k_json *o = k_json_object();
-		if (o && put_point(o, &x, &pt, m, b->reps) < 0) {
+		if (o && (put_point(o, &x, &pt, m, b->reps) | k_put_str(o, "digest", x.digest)) < 0) {
 			k_json_free(o);
 			o = NULL;
 		}
 		snprintf(key, sizeof(key), "depth %lld batch %lld", (long long)pt.depth, (long long)pt.batch);
 		r = k_report_item(b->rep, key, o, true, NULL, err);
-		if (r < 0)
-			return r;
 	}
+	if (r == 0)
+		r = k_buf_ok(&digests, "digests", err);
+	if (r == 0)
+		r = k_sha256_once(digests.data, digests.len, digest, err);
+	k_buf_fini(&digests);
+	if (r < 0)
+		return r;
+	k_hex(hex, digest);
 	struct k_json *s = *summary = k_json_object();
 	if (s && (k_put_str(s, "what", prefill ? "prefill" : "decode") | put_point(s, &worst, &at, m, b->reps) |
-		k_put_str(s, "act", acts[b->ctx->act].name) | k_bench_put_machine(s, b->ctx, k_model_device(m))) == 0)
+		k_put_str(s, "digest", hex) | k_put_str(s, "act", acts[b->ctx->act].name) | k_bench_put_machine(s, b->ctx, k_model_device(m))) == 0)
 		return 0;
 	k_json_free(s);
 	*summary = NULL;
