@@ -16,6 +16,7 @@ SHELL = /bin/sh
 B ?= build
 CC ?= cc
 AR ?= ar
+OBJCOPY ?= objcopy
 prefix ?= /usr/local
 release = 0.2.0
 
@@ -25,11 +26,12 @@ K_LDFLAGS = -pthread -Wl,--as-needed $(K_VARIANT)
 K_LIBS = -ljansson -lpcre2-8 -lcrypto -larchive -lcurl -lz -lm -ldl
 libs_kserve = $(if $(libedit),-ledit) -levent_openssl -levent_core -lssl
 
+comma := ,
 stems = $(basename $(notdir $(1)))
 
 # --- kernel levels: a folder with a flags.mk that sets flags_NAME and need_NAME -----------------------------------------
 
-quiet_goals = clean help deps check demo smollm2 dist format layers check-asan check-tsan check-oom check-bytes fuzz
+quiet_goals = cuda clean help deps check demo smollm2 dist format layers check-asan check-tsan check-oom check-bytes fuzz
 working = $(if $(MAKECMDGOALS),$(filter-out $(quiet_goals),$(MAKECMDGOALS)),all)
 
 level_folders := $(patsubst %/flags.mk,%,$(wildcard kernels/*/flags.mk))
@@ -58,7 +60,19 @@ K_LIBS += $(if $(uring),-luring)
 
 # --- sources -----------------------------------------------------------------------------------------------------------
 
-lib_src := $(wildcard libcore/*.c libcore/qtype/*.c libcore/arch/*.c formats/*.c evals/*.c kernels/*.c kernels/cpu/*.c) \
+# The kernels of the CUDA backend, read by the C compiler for the simulator: every access to memory calls it (kernels/cudasim/sim.c). The
+# names that the compiler gives those calls are changed, so that the real sanitizer can watch the rest of the program.
+cu_src := $(wildcard kernels/cuda/*.cu)
+sim_flags = -std=gnu11 -O1 -g -Wall -Wextra -ffp-contract=off -fno-strict-aliasing -fno-tree-vectorize -fsanitize=thread,bounds -I. -x c
+ifneq ($(working),)
+sim := $(if $(findstring fsanitize=thread,$(K_VARIANT)),,$(shell echo 'int x;' | $(CC) $(sim_flags) -c -o /dev/null - >/dev/null 2>&1 && \
+	command -v $(OBJCOPY)))
+$(if $(sim),,$(info ktools: no simulator of CUDA: $(CC) has no -fsanitize=thread$(comma) this build uses it$(comma) or $(OBJCOPY) is missing))
+endif
+sim_obj := $(if $(sim),$(patsubst kernels/cuda/%.cu,$(B)/obj/kernels/cudasim/%.o,$(cu_src)))
+
+lib_src := $(wildcard libcore/*.c libcore/qtype/*.c libcore/arch/*.c formats/*.c evals/*.c kernels/*.c kernels/cpu/*.c kernels/cuda/*.c \
+	$(if $(sim),kernels/cudasim/*.c)) \
 	$(foreach l,$(filter-out cpu,$(levels)),$(wildcard kernels/$(l)/*.c))
 lib_src := $(filter-out $(if $(uring),,libcore/io_uring.c),$(lib_src))
 tool_src := $(wildcard cmd/k*.c)
@@ -70,7 +84,7 @@ test_src := $(wildcard */test/*_test.c */*/test/*_test.c libcore/test/ktest.c)
 kcheck_src := $(wildcard kernels/check/*.c)
 fuzz_src := $(wildcard formats/fuzz/*.c)
 fuzzers := $(filter-out fuzz_replay,$(call stems,$(wildcard formats/fuzz/fuzz_*.c)))
-headers := $(wildcard libcore/*.h libcore/*/*.h formats/*.h formats/*/*.h evals/*.h cmd/*.h cmd/*/*.h kernels/*.h kernels/cpu/*.h \
+headers := $(wildcard libcore/*.h libcore/*/*.h formats/*.h formats/*/*.h evals/*.h cmd/*.h cmd/*/*.h kernels/*.h kernels/cpu/*.h kernels/cuda/*.h kernels/cudasim/*.h \
 	kernels/check/*.h) $(foreach l,$(filter-out cpu,$(levels)),$(wildcard kernels/$(l)/*.h))
 # Pictures there are for the docs.
 web := $(filter-out %.png,$(wildcard cmd/*/web/*))
@@ -98,7 +112,7 @@ describe = $$( { test -e .git && git describe --tags --always --dirty 2>/dev/nul
 $(B)/gen/version.h: FORCE
 	$(call update,printf '#define K_VERSION "%s"\n#define K_DESCRIBE "%s"\n' "$(release)" "$(describe)")
 $(B)/gen/flags: FORCE
-	$(call update,printf '%s\n' '$(CC) $(K_CFLAGS) $(CFLAGS) $(CPPFLAGS)' '$(foreach l,$(levels),$(l): $(flags_$(l));)')
+	$(call update,printf '%s\n' '$(CC) $(K_CFLAGS) $(CFLAGS) $(CPPFLAGS)' '$(sim_flags)' '$(foreach l,$(levels),$(l): $(flags_$(l));)')
 $(B)/gen/objects.list: FORCE
 	$(call update,printf '%s\n' $(lib_src))
 $(B)/gen/qtypes.list: FORCE
@@ -114,7 +128,7 @@ $(B)/gen/blocks.list: FORCE
 $(B)/gen/layouts.list: FORCE
 	$(call update,$(call defines,layout,$(wildcard libcore/chat_*.c)))
 $(B)/gen/backends.list: FORCE
-	$(call update,$(call names,$(patsubst %_backend,%,$(call stems,$(wildcard kernels/*/*_backend.c)))))
+	$(call update,$(call names,$(filter-out $(if $(sim),,cudasim),$(patsubst %_backend,%,$(call stems,$(wildcard kernels/*/*_backend.c))))))
 # Best first.
 $(B)/gen/ioways.list: FORCE
 	$(call update,$(call names,$(if $(uring),uring) threads))
@@ -124,7 +138,6 @@ $(B)/gen/lineways.list: FORCE
 $(B)/gen/levels.list: FORCE
 	$(call update,echo '#ifdef X'; $(call names,$(levels)); echo '#endif'; echo '#ifdef XL'; \
 		$(foreach l,$(levels),echo 'XL($(l)$(comma) "$(strip $(need_$(l)))")';) echo '#endif')
-comma := ,
 # Files that a tool carries inside: const unsigned char x[] = { #include "web/NAME.inc" };
 define web_rule
 $(B)/gen/web/$(notdir $(1)).inc: $(1)
@@ -146,9 +159,31 @@ $(B)/obj/%.o: %.c $(B)/gen/flags | $(gen)
 	@mkdir -p $(@D)
 	$(call say,CC,$<) $(CC) $(K_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/libcore.a: $(call obj,$(lib_src)) $(B)/gen/objects.list
+$(B)/obj/kernels/cudasim/%.o: kernels/cuda/%.cu kernels/cudasim/sim_names.txt $(B)/gen/flags
+	@mkdir -p $(@D)
+	$(call say,SIM,$<) $(CC) $(sim_flags) -MMD -MP -MT $@ -MF $@.d -c -o $@.new $< && $(OBJCOPY) --redefine-syms=kernels/cudasim/sim_names.txt $@.new $@ && rm -f $@.new
+$(B)/libcore.a: $(call obj,$(lib_src)) $(sim_obj) $(B)/gen/objects.list
 	@rm -f $@
 	$(call say,AR,$@) $(AR) rcs $@ $(filter %.o,$^)
+
+# The CUDA backend (kernels/cuda/cuda_backend.c finds it): code for each kind of card since Turing, and for later ones. -fmad=false: where sums are
+# fused the kernels say so. The runtime is linked in, the driver is the machine's.
+NVCC ?= nvcc
+cuda_archs ?= 75 80 86 89 90
+nv_flags = -std=c++17 -O3 -fmad=false -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Werror all-warnings \
+	$(foreach a,$(cuda_archs),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_$(lastword $(cuda_archs)),code=compute_$(lastword $(cuda_archs))
+nv_obj := $(patsubst %.cu,$(B)/obj/%.cu.o,$(cu_src) $(wildcard kernels/cuda/so/*.cu))
+$(B)/obj/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(call say,NV,$<) $(NVCC) $(nv_flags) -MMD -MP -MF $@.d -MT $@ -c -o $@ $<
+$(B)/lib/ktools/ktools-cuda.so: $(nv_obj)
+	@mkdir -p $(@D)
+	$(call say,NV,$@) $(NVCC) -shared -cudart static -Xlinker --as-needed -o $@ $^
+.PHONY: cuda
+cuda:
+	@command -v $(NVCC) >/dev/null || { echo 'ktools: there is no $(NVCC): the CUDA backend cannot be built' >&2; exit 1; }
+	+@$(MAKE) --no-print-directory $(B)/lib/ktools/ktools-cuda.so
+-include $(nv_obj:=.d)
 
 link = $(call say,LD,$@) $(CC) $(K_LDFLAGS) $(CFLAGS) $(LDFLAGS) -o $@
 define tool_rule
@@ -173,7 +208,7 @@ endef
 $(foreach f,$(fuzzers),$(eval $(call fuzz_rule,$(f))))
 fuzzers: $(fuzzers:%=$(B)/fuzz/%)
 
--include $(patsubst %.c,$(B)/obj/%.d,$(all_src))
+-include $(patsubst %.c,$(B)/obj/%.d,$(all_src)) $(sim_obj:.o=.o.d)
 
 # --- checks -------------------------------------------------------------------------------------------------------------
 
@@ -259,6 +294,8 @@ install: all man
 		$(DESTDIR)$(prefix)/share/bash-completion/completions $(DESTDIR)$(prefix)/share/zsh/site-functions \
 		$(DESTDIR)$(prefix)/share/fish/vendor_completions.d $(DESTDIR)$(prefix)/share/ktools
 	install -m 755 $(bins) $(DESTDIR)$(prefix)/bin
+	if test -f $(B)/lib/ktools/ktools-cuda.so; then install -d $(DESTDIR)$(prefix)/lib/ktools && \
+		install -m 755 $(B)/lib/ktools/ktools-cuda.so $(DESTDIR)$(prefix)/lib/ktools; fi
 	install -m 644 $(filter %.1,$(pages)) $(DESTDIR)$(prefix)/share/man/man1
 	$(if $(filter %.5,$(pages)),install -m 644 $(filter %.5,$(pages)) $(DESTDIR)$(prefix)/share/man/man5)
 	for t in $(tools); do \
@@ -302,6 +339,7 @@ help:
 	@echo 'make check-headers layers              each header compiled alone; who may include whom'
 	@echo 'make fuzz       ten minutes a reader (FUZZ_SECONDS)'
 	@echo 'make bench      kernels and machine'
+	@echo 'make cuda       the backend for NVIDIA GPUs, in $(B)/lib/ktools/: wants nvcc (CUDA 12 or 13)'
 	@echo 'make man        manual pages, in $(B)/man/'
 	@echo 'make install    tools, pages, completions; prefix=$(prefix) DESTDIR='
 	@echo 'make dist       a source archive;   make format   clang-format;   make clean'

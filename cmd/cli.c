@@ -7,6 +7,7 @@
 #include "cmd/cli.h"
 #include "formats/format.h"
 #include "kernels/kk.h"
+#include "libcore/backend.h"
 #include "libcore/cpu.h"
 #include "libcore/hash.h"
 #include "libcore/io.h"
@@ -181,19 +182,25 @@ static void put_levels(struct k_buf *b, bool table)
 
 static void put_devices(struct k_buf *b, bool table)
 {
-	char name[128];
+	for (int i = 0; k_backend_at(i); i++) {
+		const struct k_backend *d = k_backend_at(i);
+		char what[320], threads[32] = "";
+		bool can = true;
 
-	k_cpu_name(name, sizeof name);
-	if (table) {
-		k_buf_printf(b, "cpu        yes  %s, %d threads\ncuda       no   not built\n", name,
-			k_cpu_count());
-		return;
+		if (d->probe) {
+			can = d->probe(what, sizeof what);
+		} else {
+			k_cpu_name(what, sizeof what);
+			snprintf(threads, sizeof threads, table ? ", %d threads" : ", \"threads\": %d", k_cpu_count());
+		}
+		if (table) {
+			k_buf_printf(b, "%-10s %-4s %s%s\n", d->name, can ? "yes" : "no", what, threads);
+			continue;
+		}
+		k_buf_printf(b, "{\"device\": \"%s\", \"usable\": %s, \"name\": ", d->name, can ? "true" : "false");
+		k_json_quote(b, what, strlen(what));
+		k_buf_printf(b, "%s}\n", threads);
 	}
-	k_buf_puts(b, "{\"device\": \"cpu\", \"usable\": true, \"name\": ");
-	k_json_quote(b, name, strlen(name));
-	k_buf_printf(b,
-		", \"threads\": %d}\n{\"device\": \"cuda\", \"usable\": false, \"name\": \"not built\"}\n",
-		k_cpu_count());
 }
 
 /* 1: answered. */
@@ -271,12 +278,9 @@ static int set_context(struct k_ctx *ctx, struct k_codec *codec, const struct k_
 
 	if (rc)
 		return rc;
-	if (c->device && !strncmp(c->device, "cuda", 4) && (!c->device[4] || c->device[4] == ':'))
+	if (c->device && !k_device_known(c->device))
 		return k_err_set(err, K_EDEVICE,
-			"--device is '%s', but this build has no CUDA backend, wanted cpu", c->device);
-	if (c->device && strcmp(c->device, "cpu"))
-		return k_err_set(err, K_EDEVICE,
-			"--device is '%s', and nothing here knows such a device, wanted cpu", c->device);
+			"--device is '%s', and nothing here knows such a device; --device=? lists what there is", c->device);
 	if (c->threads < 0 || c->threads > MOST_THREADS)
 		return k_err_set(err, K_EUSAGE, "--threads is %lld, wanted 1 to %d, or 0 for all",
 			(long long)c->threads, MOST_THREADS);

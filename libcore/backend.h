@@ -63,6 +63,7 @@ struct k_device {
 	const struct k_backend *backend;
 	struct k_ops ops;
 	const struct k_ctx *ctx;
+	bool far;                       /* operations do not read the host's memory: weights are put into the device's */
 	void *tap;                      /* of whoever laid functions of his own over ops; else NULL */
 	/* Device memory, 64-byte aligned, zeroed; NULL without memory. */
 	void *(*alloc)(struct k_device *, size_t n);
@@ -80,10 +81,14 @@ struct k_backend {
 	const char *name, *about;
 	int (*score)(const char *spec);                 /* 0: not here */
 	int (*open)(struct k_device **out, const struct k_ctx *ctx, const char *spec, struct k_err *err);
+	/* Is there a device of it? what: its name, or why not. NULL: always. */
+	bool (*probe)(char *what, size_t n);
 };
-/* spec NULL or "cpu". Unknown or absent: K_EDEVICE. */
+/* spec NULL: "cpu". "auto": the best that is here. Unknown or absent: K_EDEVICE. */
 int k_device_open(struct k_device **out, const struct k_ctx *ctx, const char *spec, struct k_err *err) K_MUST_USE;
 void k_device_close(struct k_device *d);
+/* Is spec "auto" or one that some backend takes for its own, whether or not there is such a device? */
+bool k_device_known(const char *spec);
 const struct k_backend *k_backend_at(int i);
 
 #endif

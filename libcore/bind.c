@@ -3,7 +3,8 @@
  *   weight row "mla.kv_b", "model.layers.{i}.self_attn.kv_b_proj.weight"  + layer 3  ->  entry by name  ->  shape checked  ->  bytes
  *
  * k_bind_check looks at names and shapes only and marks what will be used; k_bind_load then brings the bytes: a mapped container is
- * used where it lies, everything else is read in the file's order (so that a pipe can be a model). */
+ * used where it lies, everything else is read in the file's order (so that a pipe can be a model), and all of it for a device with a
+ * memory of its own. */
 #include "libcore/base.h"
 #include "libcore/log.h"
 #include "libcore/model_int.h"
@@ -200,7 +201,7 @@ int k_bind_load(struct k_model *m, struct k_err *err)
 	for (int i = 0; i < ck->n_entries; i++) {
 		if (!strcmp(ck->entries[i].role, "file"))
 			continue;
-		const void *p = ck->sequential || !m->used[i] ? NULL : k_ckpt_map(ck, i);
+		const void *p = ck->sequential || m->dev->far || !m->used[i] ? NULL : k_ckpt_map(ck, i);
 		m->data[i] = p;
 		if (m->used[i] && !p)
 			need += ck->entries[i].bytes;

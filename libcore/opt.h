@@ -74,7 +74,7 @@ struct k_common {
 	K_OPT_STR('o', "output", type, c.output, "FILE", NULL, "write the result to FILE instead of standard output")
 /* For tools that compute. */
 #define K_OPT_COMPUTE(type, c) \
-	K_OPT_STR(0, "device", type, c.device, "SPEC", "cpu", "cpu, cuda, cuda:0; ? lists them"), \
+	K_OPT_STR(0, "device", type, c.device, "SPEC", "cpu", "cpu, cuda, cuda:0, or auto: a GPU where there is one; ? lists what is here"), \
 	K_OPT_WORD(0, "act", type, c.act, "auto|f32|bf16|int8", "auto", "precision of the activations that enter matrix products")
 
 struct k_tool {

@@ -7,7 +7,7 @@ complain() { echo "layers: $1"; bad=1; }
 while read -r folder allowed; do
 	test -d "$folder" || continue
 	pattern=$(echo "$allowed" | sed 's/ /|/g')
-	out=$(grep -rnE '^[ 	]*#[ 	]*include[ 	]*"(libcore|kernels|formats|evals|cmd)/' --include='*.[ch]' --include='*.def' "$folder" |
+	out=$(grep -rnE '^[ 	]*#[ 	]*include[ 	]*"(libcore|kernels|formats|evals|cmd)/' --include='*.[ch]' --include='*.cu' --include='*.def' "$folder" |
 		grep -vE "#[ 	]*include[ 	]*\"($pattern)/")
 	test -z "$out" || complain "$folder may include $allowed only:
 $out"
@@ -20,7 +20,7 @@ END
 
 # header pattern: the files that may include it
 while read -r header owners; do
-	out=$(grep -rlE "^[ 	]*#[ 	]*include[ 	]*<$header" --include='*.[ch]' libcore kernels formats evals cmd 2>/dev/null)
+	out=$(grep -rlE "^[ 	]*#[ 	]*include[ 	]*<$header" --include='*.[ch]' --include='*.cu' libcore kernels formats evals cmd 2>/dev/null)
 	for f in $out; do
 		case " $owners " in
 		*" $f "*) ;;
@@ -37,14 +37,15 @@ event2/ cmd/kserve/net.c
 liburing libcore/io_uring.c
 histedit cmd/kserve/lines_edit.c
 curl/ evals/client.c
+cuda_runtime kernels/cuda/so/cuda_runtime.cu
 END
 
 # A name in a stack trace is an address.
-out=$(find libcore kernels formats evals cmd -name '*.c' 2>/dev/null | sed 's,.*/,,' | grep -v '^level_' | sort | uniq -d)
+out=$(find libcore kernels formats evals cmd -name '*.c' -o -name '*.cu' 2>/dev/null | sed 's,.*/,,' | grep -v '^level_' | sort | uniq -d)
 test -z "$out" || complain "file names that are not unique: $(echo "$out" | tr '\n' ' ')"
 
 # Outside cmd/ nothing prints to standard output or exits (tests, kcheck and fuzzers are programs).
-out=$(grep -rnE '(^|[^a-z_])(printf|puts|putchar|exit|abort)[ ]*\(' --include='*.c' libcore formats evals kernels 2>/dev/null |
+out=$(grep -rnE '(^|[^a-z_])(printf|puts|putchar|exit|abort)[ ]*\(' --include='*.c' --include='*.cu' libcore formats evals kernels 2>/dev/null |
 	grep -vE '^[a-z]+/([a-z0-9]+/)?(test|check|fuzz)/' | grep -vE '^[^:]*:[0-9]*:[ 	]*(/?\*|//)')
 test -z "$out" || complain "a library prints or exits:
 $out"

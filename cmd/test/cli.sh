@@ -55,7 +55,8 @@ for tool in "$BIN"/k*; do
 	*' device '*)
 		exits "$t --device=?" 0 "$t" '--device=?'
 		has "$t lists cpu" '"cpu"' "$T/.out"
-		exits "$t unknown device" 6 "$t" --device=abacus . ;;
+		exits "$t unknown device" 6 "$t" --device=abacus .
+		case $(cat "$T/.out" "$T/.err") in *"'abacus'"*) ok "$t says which" ;; *) fail "$t unknown device" "$(cat "$T/.err")" ;; esac ;;
 	esac
 done
 

@@ -1,6 +1,7 @@
 /* kcheck.c: compares every level of kernels with the reference.
  *
- *     kcheck [--seed N] [--level NAME] [--kernel NAME] [-v]     each row of kk.def at each level; operations of the CPU device
+ *     kcheck [--seed N] [--level NAME] [--kernel NAME] [-v]     each row of kk.def at each level; operations of the devices
+ *     kcheck --device SPEC [--kernel NAME]                      operations of that device only; not here: skipped
  *     kcheck --bench [--level NAME] [--kernel NAME]             each against the reference, calls in turn: medians, ratios
  *
  * A check is one kernel at one level. Entries that a level leaves to those below it are theirs. Levels that this CPU cannot run are
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 #include "kernels/check/kcheck.h"
+#include "libcore/backend.h"
 
 #define EXACT { TOL_EXACT, 0, 0 }
 #define ULP(n) { TOL_ULP, n, 0 }
@@ -27,12 +29,12 @@ static const char *const op_names[] = {
 #undef K_OP
 };
 
-struct options { uint64_t seed; const char *level, *kernel; bool bench, verbose; };
+struct options { uint64_t seed; const char *level, *kernel, *device; bool bench, verbose; };
 struct sums { int passed, failed, skipped; };
 
 static void usage(FILE *to)
 {
-	fprintf(to, "usage: kcheck [--seed N] [--level NAME] [--kernel NAME] [--bench] [-v]\nlevels:");
+	fprintf(to, "usage: kcheck [--seed N] [--level NAME | --device SPEC] [--kernel NAME] [--bench] [-v]\nlevels:");
 	for (int i = 0; kk_level_at(i); i++)
 		fprintf(to, " %s", kk_level_at(i)->name);
 	fprintf(to, "\nkernels:");
@@ -40,6 +42,9 @@ static void usage(FILE *to)
 		fprintf(to, " %s", defs[i].name);
 	for (size_t i = 0; i < K_LEN(op_names); i++)
 		fprintf(to, " cpu.%s", op_names[i]);
+	fprintf(to, "\ndevices:");
+	for (int i = 0; k_backend_at(i); i++)
+		fprintf(to, " %s", k_backend_at(i)->name);
 	fputc('\n', to);
 }
 
@@ -56,8 +61,9 @@ static bool has_kernel(const char *name)
 	for (size_t i = 0; i < K_LEN(defs); i++)
 		if (strcmp(defs[i].name, name) == 0)
 			return true;
-	for (size_t i = 0; strncmp(name, "cpu.", 4) == 0 && i < K_LEN(op_names); i++)
-		if (strcmp(op_names[i], name + 4) == 0)
+	const char *op = strchr(name, '.');
+	for (size_t i = 0; op && i < K_LEN(op_names); i++)
+		if (strcmp(op_names[i], op + 1) == 0)
 			return true;
 	return false;
 }
@@ -85,6 +91,8 @@ static bool read_options(int argc, char **argv, struct options *o)
 			o->level = argv[++i];
 		else if (strcmp(argv[i], "--kernel") == 0 && value && has_kernel(value))
 			o->kernel = argv[++i];
+		else if (strcmp(argv[i], "--device") == 0 && value && k_device_known(value) && strcmp(value, "auto") != 0)
+			o->device = argv[++i];
 		else
 			return false;
 	}
@@ -176,6 +184,40 @@ static void check_ops(const struct kk_level *l, const struct options *o, struct 
 		else
 			fail(&r, "nobody checks it");
 		finish(&r, o, s);
+	}
+}
+
+/* Operations of a device other than the CPU. */
+static void check_device(const char *spec, const struct options *o, struct sums *s)
+{
+	for (size_t i = 0; i < K_LEN(op_names); i++) {
+		struct run r = { .level = spec };
+		char name[64];
+		snprintf(name, sizeof(name), "%s.%s", spec, op_names[i]);
+		if (o->kernel && strcmp(o->kernel, name) != 0)
+			continue;
+		start(&r, o->seed, name);
+		if (!kcheck_device_op(&r, spec, op_names[i]))
+			fail(&r, "nobody checks it");
+		finish(&r, o, s);
+	}
+}
+
+/* The one that was asked for, or all that are here. */
+static void check_devices(const struct options *o, struct sums *s)
+{
+	for (int i = 0; k_backend_at(i); i++) {
+		const struct k_backend *b = k_backend_at(i);
+		char what[320];
+		bool mine = o->device ? b->score(o->device) > 0 : !o->level;
+		if (!mine || !b->probe)
+			continue;
+		if (b->probe(what, sizeof(what))) {
+			check_device(o->device ? o->device : b->name, o, s);
+		} else if (o->device) {
+			printf("skip %s: no device: %s\n", o->device, what);
+			s->skipped += (int)K_LEN(op_names);
+		}
 	}
 }
 
@@ -279,10 +321,11 @@ int main(int argc, char **argv)
 		printf("%-10s %-8s %12s %12s %8s  %s\n", "kernel", "level", "ref ns", "level ns", "faster", "size");
 	else
 		printf("kcheck: --seed %llu\n", (unsigned long long)o.seed);
-	for (int i = 0; kk_level_at(i); i++)
+	for (int i = 0; kk_level_at(i) && !o.device; i++)
 		at_level(i, &o, &s);
 	if (o.bench)
 		return 0;
+	check_devices(&o, &s);
 	printf("%d passed, %d failed, %d skipped\n", s.passed, s.failed, s.skipped);
 	return s.failed != 0;
 }

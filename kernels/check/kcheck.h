@@ -6,6 +6,7 @@
  *   kcheck_mat.c   gemm, mix, unpack, kda_step, rope, conv_silu           one table
  *   kcheck_quant.c conversions between types                              one table
  *   kcheck_cpu.c   operations of the CPU device: threads, cuts of a batch one table
+ *   kcheck_device.c  operations of other devices, against the CPU's        one table
  *
  * A checker is called with the reference and with a level's table laid over it, makes cases, and compares. It works at once on
  * the reference itself, where only the guards and the promises about order are at stake. */
@@ -43,6 +44,8 @@ extern const struct row kcheck_elem[], kcheck_mat[], kcheck_quant[];    /* end w
 /* An operation of the CPU device at one level: same bits at any number of threads, however a batch is cut. */
 struct op_row { const char *name; void (*check)(struct run *r); };
 extern const struct op_row kcheck_ops[];
+/* An operation of another device; false: nobody checks it. */
+bool kcheck_device_op(struct run *r, const char *spec, const char *op);
 
 /* --- kcheck_box.c ------------------------------------------------------------------------------------------------------- */
 

@@ -116,7 +116,7 @@ static int cpu_open(struct k_device **out, const struct k_ctx *ctx, const char *
 
 static int cpu_score(const char *spec) { return strcmp(spec, "cpu") == 0; }
 
-const struct k_backend k_backend_cpu = { "cpu", "this machine's processors", cpu_score, cpu_open };
+const struct k_backend k_backend_cpu = { "cpu", "this machine's processors", cpu_score, cpu_open, NULL };
 
 float *cpu_take(struct cpu *c, int64_t n)
 {

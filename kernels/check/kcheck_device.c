@@ -1,0 +1,597 @@
+/* kcheck_device.c: operations of a device with a memory of its own, against the CPU device at level ref:
+ *
+ *   the same inputs in both memories;  CPU -> wanted    device, whole batch -> within the tolerance of wanted
+ *                                                       device, the batch cut into steps -> the same bits again
+ *
+ * The batch is two sequences that begin at different positions, as in kcheck_cpu.c. Sizes are small and awkward: a simulated device is slow. */
+#include "libcore/base.h"
+#include <math.h>
+#include <stdio.h>
+#include "kernels/check/kcheck.h"
+#include "libcore/backend.h"
+#include "libcore/pool.h"
+#include "libcore/rope.h"
+
+enum { ROWS = 7, SPLIT = 4, MOST_BUFS = 64, SEQS = 2, MOST_PAGES = 12, CPU = 0, DEV = 1, SIDES = 2 };
+
+/* The same bytes in both memories. Outputs are compared; both begin anew from `begin` for each way of running. */
+struct buf { void *at[SIDES], *begin; size_t bytes; bool out; };
+
+struct world {
+	struct run *r;
+	struct k_device *dev[SIDES];
+	struct k_hp hp;
+	struct buf buf[MOST_BUFS];
+	int n_buf;
+	struct k_seq_layer seq[SIDES][SEQS];
+	float *page[SIDES][SEQS][MOST_PAGES];
+	int64_t pos[SEQS];
+	double scale;
+	bool stuck;                     /* out of memory, or the device failed: it was said */
+};
+
+static void stop(struct world *w, const char *why)
+{
+	if (!w->stuck)
+		fail(w->r, "%s", why);
+	w->stuck = true;
+}
+
+/* A buffer of n bytes, zeroed; its index. */
+static int buffer(struct world *w, size_t n, bool out)
+{
+	struct buf *b = &w->buf[w->n_buf];
+	K_ASSERT(w->n_buf < MOST_BUFS);
+	*b = (struct buf){ { k_aligned(n + 1), w->dev[DEV]->alloc(w->dev[DEV], n) }, k_calloc(n + 1, 1), n, out };
+	if (!b->at[CPU] || !b->at[DEV] || !b->begin)
+		stop(w, "no memory");
+	return w->n_buf++;
+}
+
+static int data(struct world *w, size_t n, enum data kind)
+{
+	int i = buffer(w, n * sizeof(float), false);
+	if (w->buf[i].begin)
+		fill(w->r, w->buf[i].begin, n, kind);
+	return i;
+}
+
+static int output(struct world *w, size_t n)
+{
+	int i = buffer(w, n * sizeof(float), true);
+	if (w->buf[i].begin)
+		memset(w->buf[i].begin, 0xff, n * sizeof(float));
+	return i;
+}
+
+static void *at(const struct world *w, int side, int i) { return w->buf[i].at[side]; }
+/* Row `row` of a buffer of rows of this many floats. */
+static float *row_at(const struct world *w, int side, int i, int64_t row, int64_t width) { return (float *)at(w, side, i) + row * width; }
+
+struct weight { struct k_tensor t; int buf; };
+
+static struct weight weight(struct world *w, const struct k_qtype *t, int64_t slices, int64_t rows, int64_t cols)
+{
+	struct weight x = { { .name = t->name, .type = t, .ndim = slices > 1 ? 3 : 2, .shape = { rows, cols } }, 0 };
+	struct k_quant_opts o = { .scale = K_SCALE_AMAX7 };
+	struct k_err err;
+	uint64_t bytes;
+	float *f = k_alloc((size_t)(slices * rows * cols) * sizeof(*f));
+	uint8_t *p;
+	if (slices > 1)
+		memcpy(x.t.shape, (int64_t[]){ slices, rows, cols }, 3 * sizeof(int64_t));
+	K_ASSERT(k_qtype_slice_bytes(t, rows, cols, &bytes));
+	x.buf = buffer(w, (size_t)(bytes * (uint64_t)slices), false);
+	p = w->buf[x.buf].begin;
+	if (!f || !p) {
+		stop(w, "no memory");
+		k_free(f);
+		return x;
+	}
+	fill(w->r, f, (size_t)(slices * rows * cols), DATA_PLAIN);
+	for (int64_t i = 0, n; i < slices * rows; i += n) {
+		n = K_MIN((int64_t)t->granule, rows - i % rows);
+		K_ASSERT(t->quant(p, f + i * cols, cols, (int)n, &o, &err) == 0);
+		p += t->granule_bytes(cols, (int)n);
+	}
+	k_free(f);
+	return x;
+}
+
+static const struct k_tensor *weight_at(const struct world *w, int side, struct weight *x)
+{
+	x->t.data = at(w, side, x->buf);
+	return &x->t;
+}
+
+/* Pages and states that hold something already; what is still to come is NaN, as in memory that was somebody else's. */
+static void sequences(struct world *w, int64_t width, size_t state, size_t conv, int64_t pos)
+{
+	w->pos[1] = pos;
+	for (int s = 0; s < SEQS; s++) {
+		int64_t pages = k_div_up(w->pos[s] + ROWS, K_PAGE);
+		K_ASSERT(pages <= MOST_PAGES);
+		for (int64_t p = 0; width && p < pages; p++) {
+			int i = data(w, (size_t)(width * K_PAGE), DATA_PLAIN);
+			float *begin = w->buf[i].begin;
+			for (int64_t t = 0; begin && t < K_PAGE; t++)
+				if (p * K_PAGE + t >= w->pos[s])
+					memset(begin + t * width, 0xff, (size_t)width * sizeof(float));
+			for (int side = 0; side < SIDES; side++)
+				w->page[side][s][p] = at(w, side, i);
+		}
+		int kda = state ? data(w, state, DATA_PART) : -1, tail = conv ? data(w, conv, DATA_PLAIN) : -1;
+		if (state)
+			w->buf[kda].out = true;
+		if (conv)
+			w->buf[tail].out = true;
+		for (int side = 0; side < SIDES; side++)
+			w->seq[side][s] = (struct k_seq_layer){ w->page[side][s], pages, state ? at(w, side, kda) : NULL, conv ? at(w, side, tail) : NULL };
+	}
+}
+
+/* The parts of the sequences that lie in rows [from, from + n), counted from `from`. */
+static int64_t segments(struct world *w, int side, int64_t from, int64_t n, struct k_seg out[SEQS])
+{
+	static const int64_t first[] = { 0, SPLIT, ROWS };
+	int64_t k = 0;
+	for (int s = 0; s < SEQS; s++) {
+		int64_t a = K_MAX(first[s], from), b = K_MIN(first[s + 1], from + n);
+		if (a < b)
+			out[k++] = (struct k_seg){ a - from, b - a, w->pos[s] + a - first[s], &w->seq[side][s] };
+	}
+	return k;
+}
+
+/* An operation on rows [from, from + n) of the batch. */
+typedef void op_fn(struct world *w, void *how, int side, int64_t from, int64_t n);
+
+static void begin_side(struct world *w, int side)
+{
+	struct k_device *d = w->dev[side];
+	struct k_err err;
+	for (int i = 0; i < w->n_buf && !w->stuck; i++)
+		if (d->put(d, w->buf[i].at[side], w->buf[i].begin, w->buf[i].bytes, &err) < 0)
+			stop(w, err.msg);
+}
+
+/* Outputs of the device: near what the CPU has, or (first not NULL) the bits of the first run. */
+static void compare(struct world *w, void **first)
+{
+	struct k_device *d = w->dev[DEV];
+	struct k_err err;
+	for (int i = 0; i < w->n_buf && !w->stuck; i++) {
+		struct buf *b = &w->buf[i];
+		float *got = b->out ? k_aligned(b->bytes + 1) : NULL;
+		char what[32];
+		if (!b->out)
+			continue;
+		snprintf(what, sizeof(what), "result %d", i);
+		if (!got)
+			stop(w, "no memory");
+		else if (d->get(d, got, b->at[DEV], b->bytes, &err) < 0)
+			stop(w, err.msg);
+		else if (first[i])
+			same(w->r, what, got, first[i], b->bytes / sizeof(float));
+		else
+			near(w->r, what, got, b->at[CPU], b->bytes / sizeof(float));
+		if (first[i])
+			k_free(got);
+		else
+			first[i] = got;
+	}
+}
+
+static void all_ways(struct world *w, op_fn *op, void *how, const char *what)
+{
+	static const int64_t steps[] = { ROWS, 1, 3 };
+	void *first[MOST_BUFS] = { 0 };
+	struct k_err err;
+	for (int side = 0; side < SIDES && !w->stuck; side++)
+		if (w->dev[side]->reserve(w->dev[side], &w->hp, ROWS, MOST_PAGES * K_PAGE, &err) < 0)
+			stop(w, err.msg);
+	begin_side(w, CPU);
+	if (!w->stuck)
+		op(w, how, CPU, 0, ROWS);
+	for (size_t i = 0; i < K_LEN(steps) && !w->stuck; i++) {
+		where(w->r, "%s, steps of %d rows", what, (int)steps[i]);
+		begin_side(w, DEV);
+		for (int64_t from = 0; from < ROWS; from += steps[i])
+			op(w, how, DEV, from, K_MIN(ROWS - from, steps[i]));
+		compare(w, first);
+	}
+	for (int i = 0; i < w->n_buf; i++)
+		k_free(first[i]);
+}
+
+static void end(struct world *w)
+{
+	for (int i = 0; i < w->n_buf; i++) {
+		k_free(w->buf[i].at[CPU]);
+		k_free(w->buf[i].begin);
+		if (w->buf[i].at[DEV])
+			w->dev[DEV]->free(w->dev[DEV], w->buf[i].at[DEV]);
+	}
+	w->n_buf = 0;
+}
+
+/* --- rows and elements ---------------------------------------------------------------------------------------------------- */
+
+static const char *const types[] = { "f32", "bf16", "f16", "i4g32", "fp8b128", "mxfp4", "i8row", "q8_0" };
+
+struct embed { struct weight w; int y; int32_t ids[ROWS]; };
+
+static void op_embed(struct world *w, void *how, int side, int64_t from, int64_t n)
+{
+	struct embed *e = how;
+	int64_t cols = e->w.t.shape[1];
+	w->dev[side]->ops.embed(w->dev[side],
+		&(struct k_op_embed){ row_at(w, side, e->y, from, cols), weight_at(w, side, &e->w), e->ids + from, n });
+}
+
+static void check_embed(struct world *w)
+{
+	for (size_t i = 0; i < K_LEN(types); i++) {
+		int64_t rows = 48, cols = i % 2 ? 320 : 64;
+		struct embed e = { .w = weight(w, k_qtype_for(types[i], rows, cols), 1, rows, cols), .y = output(w, (size_t)(ROWS * cols)) };
+		for (int t = 0; t < ROWS; t++)
+			e.ids[t] = (int32_t)rnd_below(w->r, (size_t)rows);
+		all_ways(w, op_embed, &e, types[i]);
+		end(w);
+	}
+}
+
+struct rows { int y, x, z; int64_t dim; };
+
+static void op_rmsnorm(struct world *w, void *how, int side, int64_t from, int64_t n)
+{
+	const struct rows *a = how;
+	int64_t step = a->dim + 3;
+	w->dev[side]->ops.rmsnorm(w->dev[side], &(struct k_op_rmsnorm){ row_at(w, side, a->y, from, a->dim), row_at(w, side, a->x, from, step),
+		at(w, side, a->z), n, a->dim, a->dim, step, 1e-5 });
+}
+
+static void check_rmsnorm(struct world *w)
+{
+	static const int64_t dims[] = { 1, 31, 64, 257, 1000 };
+	for (size_t i = 0; i < K_LEN(dims); i++) {
+		struct rows a = { output(w, (size_t)(ROWS * dims[i])), data(w, (size_t)(ROWS * (dims[i] + 3)), DATA_PLAIN),
+			data(w, (size_t)dims[i], DATA_PLAIN), dims[i] };
+		all_ways(w, op_rmsnorm, &a, "a norm");
+		end(w);
+	}
+}
+
+static void op_add(struct world *w, void *how, int side, int64_t from, int64_t n)
+{
+	const struct rows *a = how;
+	w->dev[side]->ops.add(w->dev[side],
+		&(struct k_op_add){ row_at(w, side, a->y, from, a->dim), row_at(w, side, a->x, from, a->dim), n * a->dim });
+}
+
+static void op_swiglu(struct world *w, void *how, int side, int64_t from, int64_t n)
+{
+	const struct rows *a = how;
+	w->dev[side]->ops.swiglu(w->dev[side], &(struct k_op_swiglu){ row_at(w, side, a->y, from, a->dim), row_at(w, side, a->x, from, a->dim),
+		row_at(w, side, a->z, from, a->dim), n * a->dim });
+}
+
+static void check_elements(struct world *w, op_fn *op, bool adds)
+{
+	static const int64_t dims[] = { 1, 23, 256, 515 };
+	for (size_t i = 0; i < K_LEN(dims); i++) {
+		size_t n = (size_t)(ROWS * dims[i]);
+		struct rows a = { adds ? data(w, n, DATA_PLAIN) : output(w, n), data(w, n, DATA_PLAIN), data(w, n, DATA_PLAIN), dims[i] };
+		w->buf[a.y].out = true;
+		all_ways(w, op, &a, "elements");
+		end(w);
+	}
+}
+
+static void check_add(struct world *w) { check_elements(w, op_add, true); }
+static void check_swiglu(struct world *w) { check_elements(w, op_swiglu, false); }
+
+/* --- products ------------------------------------------------------------------------------------------------------------- */
+
+struct gemm { struct weight w; int y, x, bias; bool exact; };
+
+static void op_gemm(struct world *w, void *how, int side, int64_t from, int64_t n)
+{
+	struct gemm *g = how;
+	int64_t rows = g->w.t.shape[0], cols = g->w.t.shape[1], y_step = rows + 1, x_step = cols + 2;
+	w->dev[side]->ops.gemm(w->dev[side], &(struct k_op_gemm){ row_at(w, side, g->y, from, y_step), row_at(w, side, g->x, from, x_step),
+		weight_at(w, side, &g->w), g->bias < 0 ? NULL : at(w, side, g->bias), n, y_step, x_step, g->exact });
+}
+
+static void check_product(struct world *w, const char *type, int64_t rows, int64_t cols, bool bias, bool exact)
+{
+	struct gemm g = { .w = weight(w, k_qtype_for(type, rows, cols), 1, rows, cols), .y = data(w, (size_t)(ROWS * (rows + 1)), DATA_PLAIN),
+		.x = data(w, (size_t)(ROWS * (cols + 2)), DATA_PLAIN), .bias = bias ? data(w, (size_t)rows, DATA_PLAIN) : -1, .exact = exact };
+	char what[64];
+	w->buf[g.y].out = true;
+	w->hp.n_ff = K_MAX(rows, cols);
+	snprintf(what, sizeof(what), "%s %dx%d", type, (int)rows, (int)cols);
+	all_ways(w, op_gemm, &g, what);
+	end(w);
+}
+
+static void check_gemm(struct world *w)
+{
+	static const struct { int64_t rows, cols; } shapes[] = { { 1, 32 }, { 7, 96 }, { 16, 64 }, { 33, 160 }, { 48, 576 }, { 18, 288 } };
+	for (size_t i = 0; i < K_LEN(types); i++)
+		for (size_t k = i % 2; k < K_LEN(shapes); k += 2)
+			check_product(w, types[i], shapes[k].rows, shapes[k].cols, i % 4 < 2, k == 1);
+	check_product(w, "f32", 9, 33, true, false);
+	check_product(w, "bf16", 65, 1, false, false);
+	check_product(w, "fp8b128", 150, 131, false, false);
+}
+
+/* --- experts -------------------------------------------------------------------------------------------------------------- */
+
+struct route { int ids, weights, logits, bias; };
+
+/* Ids are compared as the bits they are: as floats they are tiny, and equal or not. */
+static void op_route(struct world *w, void *how, int side, int64_t from, int64_t n)
+{
+	const struct route *a = how;
+	int64_t used = w->hp.n_expert_used;
+	w->dev[side]->ops.route(w->dev[side], &(struct k_op_route){ (int32_t *)at(w, side, a->ids) + from * used,
+		row_at(w, side, a->weights, from, used), row_at(w, side, a->logits, from, w->hp.n_expert), a->bias < 0 ? NULL : at(w, side, a->bias), n,
+		&w->hp });
+}
+
+static void same_ids(struct world *w, int ids)
+{
+	size_t n = w->buf[ids].bytes / sizeof(int32_t);
+	int32_t *got = k_alloc(w->buf[ids].bytes);
+	const int32_t *want = at(w, CPU, ids);
+	struct k_err err;
+	if (w->stuck || !got)
+		goto out;
+	if (w->dev[DEV]->get(w->dev[DEV], got, at(w, DEV, ids), w->buf[ids].bytes, &err) < 0)
+		stop(w, err.msg);
+	for (size_t i = 0; i < n && !w->stuck; i++)
+		if (got[i] != want[i]) {
+			fail(w->r, "slot %zu has expert %d, wanted %d", i, got[i], want[i]);
+			break;
+		}
+out:
+	k_free(got);
+}
+
+static void check_route(struct world *w)
+{
+	static const struct { int experts, used, groups, groups_used; bool softmax, biased, norm, bias; } cases[] = {
+		{ 24, 5, 4, 2, false, false, true, true }, { 7, 7, 1, 1, false, true, true, true }, { 1, 1, 1, 1, false, false, true, false },
+		{ 64, 8, 1, 1, true, false, true, false }, { 300, 6, 3, 1, false, false, false, true }, { 384, 8, 1, 1, false, false, true, true },
+	};
+	for (size_t i = 0; i < K_LEN(cases); i++) {
+		int E = cases[i].experts, used = cases[i].used;
+		w->hp.n_expert = E;
+		w->hp.n_expert_used = used;
+		w->hp.n_group = cases[i].groups;
+		w->hp.n_group_used = cases[i].groups_used;
+		w->hp.router_softmax = cases[i].softmax;
+		w->hp.router_biased = cases[i].biased;
+		w->hp.expert_norm = cases[i].norm;
+		w->hp.expert_scale = 2.446;
+		struct route a = { buffer(w, (size_t)(ROWS * used) * 4, false), output(w, (size_t)(ROWS * used)), data(w, (size_t)(ROWS * E), DATA_PLAIN),
+			cases[i].bias ? data(w, (size_t)E, DATA_PLAIN) : -1 };
+		/* Twins: the lower index wins. */
+		float *logits = w->buf[a.logits].begin, *bias = a.bias < 0 ? NULL : w->buf[a.bias].begin;
+		for (int t = 0; logits && E > 9 && t < ROWS; t++)
+			logits[t * E + 9] = logits[t * E + 7];
+		if (bias && E > 9)
+			bias[9] = bias[7];
+		all_ways(w, op_route, &a, "a choice");
+		same_ids(w, a.ids);
+		end(w);
+	}
+	memset(&w->hp.n_expert, 0, sizeof(w->hp.n_expert));
+}
+
+struct moe { struct weight gate, up, down; int y, x, ids, weights; };
+
+static void op_moe(struct world *w, void *how, int side, int64_t from, int64_t n)
+{
+	struct moe *m = how;
+	int64_t used = w->hp.n_expert_used, D = w->hp.n_embd;
+	w->dev[side]->ops.moe(w->dev[side], &(struct k_op_moe){ row_at(w, side, m->y, from, D), row_at(w, side, m->x, from, D),
+		(int32_t *)at(w, side, m->ids) + from * used, row_at(w, side, m->weights, from, used), weight_at(w, side, &m->gate),
+		weight_at(w, side, &m->up), weight_at(w, side, &m->down), n, &w->hp });
+}
+
+static void check_experts(struct world *w, const char *type, int64_t E, int64_t used, int64_t F, int64_t D)
+{
+	struct k_hp *hp = &w->hp;
+	hp->n_expert = E;
+	hp->n_expert_used = used;
+	hp->n_ff_expert = F;
+	hp->n_embd = D;
+	struct moe m = { weight(w, k_qtype_for(type, F, D), E, F, D), weight(w, k_qtype_for(type, F, D), E, F, D),
+		weight(w, k_qtype_for(type, D, F), E, D, F), output(w, (size_t)(ROWS * D)), data(w, (size_t)(ROWS * D), DATA_PLAIN),
+		buffer(w, (size_t)(ROWS * used) * 4, false), data(w, (size_t)(ROWS * used), DATA_PART) };
+	int32_t *ids = w->buf[m.ids].begin;
+	for (int64_t i = 0; ids && i < ROWS * used; i++)
+		ids[i] = (int32_t)(i % used * (E / used) + (int64_t)rnd_below(w->r, (size_t)(E / used)));
+	all_ways(w, op_moe, &m, type);
+	end(w);
+}
+
+static void check_moe(struct world *w)
+{
+	check_experts(w, "i4g32", 8, 3, 32, 128);
+	check_experts(w, "i4g32", 4, 1, 64, 64);
+	check_experts(w, "i4g32", 6, 2, 96, 32);
+	check_experts(w, "bf16", 4, 2, 17, 33);
+	check_experts(w, "mxfp4", 4, 2, 32, 64);
+	check_experts(w, "fp8b128", 2, 2, 15, 131);
+	check_experts(w, "q8_0", 2, 1, 32, 32);
+}
+
+/* --- sequences ------------------------------------------------------------------------------------------------------------ */
+
+struct kda { int y, in[6], conv_w[3], a_log, dt_bias, o_norm; };
+
+static void op_kda(struct world *w, void *how, int side, int64_t from, int64_t n)
+{
+	const struct kda *a = how;
+	int64_t H = w->hp.kda_head, P = H * w->hp.kda_dim;
+	struct k_seg seg[SEQS];
+	const float *in[6];
+	for (int i = 0; i < 6; i++)
+		in[i] = row_at(w, side, a->in[i], from, i == 5 ? H : P);
+	w->dev[side]->ops.kda(w->dev[side], &(struct k_op_kda){ .y = row_at(w, side, a->y, from, P), .q = in[0], .k = in[1], .v = in[2], .a = in[3],
+		.z = in[4], .beta = in[5], .conv_w = { at(w, side, a->conv_w[0]), at(w, side, a->conv_w[1]), at(w, side, a->conv_w[2]) },
+		.a_log = at(w, side, a->a_log), .dt_bias = at(w, side, a->dt_bias), .o_norm = at(w, side, a->o_norm), .seg = seg,
+		.n_seg = segments(w, side, from, n, seg), .n = n, .hp = &w->hp });
+}
+
+static void check_kda(struct world *w)
+{
+	static const struct { int heads, dim, taps; } cases[] = { { 3, 40, 4 }, { 1, 1, 2 }, { 2, 33, 3 }, { 1, 128, 4 }, { 1, 150, 9 } };
+	for (size_t i = 0; i < K_LEN(cases); i++) {
+		size_t H = (size_t)cases[i].heads, d = (size_t)cases[i].dim, P = H * d, taps = (size_t)cases[i].taps;
+		w->hp.kda_head = (int64_t)H;
+		w->hp.kda_dim = (int64_t)d;
+		w->hp.kda_conv = (int64_t)taps;
+		struct kda a = { .y = output(w, ROWS * P), .a_log = data(w, H, DATA_PLAIN), .dt_bias = data(w, P, DATA_PLAIN),
+			.o_norm = data(w, d, DATA_PLAIN) };
+		for (int k = 0; k < 6; k++)
+			a.in[k] = data(w, ROWS * (k == 5 ? H : P), DATA_PLAIN);
+		for (int k = 0; k < 3; k++)
+			a.conv_w[k] = data(w, P * taps, DATA_PLAIN);
+		sequences(w, 0, H * d * d, 3 * P * (taps - 1), 0);
+		all_ways(w, op_kda, &a, "delta attention");
+		end(w);
+	}
+}
+
+static int rotation(struct world *w, int64_t dim, bool interleaved, bool none)
+{
+	double inv[128];
+	int i = buffer(w, (size_t)(MOST_PAGES * K_PAGE * dim) * sizeof(float), false);
+	w->hp.rope = (struct k_rope_hp){ .kind = none ? K_ROPE_NONE : K_ROPE_PLAIN, .theta = 10000, .dim = dim, .interleaved = interleaved };
+	k_rope_inv(&w->hp.rope, inv);
+	if (w->buf[i].begin)
+		k_rope_fill(&w->hp.rope, inv, 0, MOST_PAGES * K_PAGE, w->buf[i].begin);
+	return i;
+}
+
+struct mla { int y, q, kv, kv_norm, rope; struct weight kv_b; };
+
+static void op_mla(struct world *w, void *how, int side, int64_t from, int64_t n)
+{
+	struct mla *m = how;
+	const struct k_hp *hp = &w->hp;
+	struct k_seg seg[SEQS];
+	w->dev[side]->ops.mla(w->dev[side], &(struct k_op_mla){ .y = row_at(w, side, m->y, from, hp->n_head * hp->d_v),
+		.q = row_at(w, side, m->q, from, hp->n_head * (hp->d_nope + hp->d_rope)),
+		.kv = row_at(w, side, m->kv, from, hp->kv_lora + hp->d_rope), .kv_norm = at(w, side, m->kv_norm), .kv_b = weight_at(w, side, &m->kv_b),
+		.rope = at(w, side, m->rope), .scale = w->scale, .seg = seg, .n_seg = segments(w, side, from, n, seg), .n = n, .hp = hp });
+}
+
+static void check_mla(struct world *w)
+{
+	static const struct { int H, r, dr, dn, dv, pos; bool interleaved, none; } cases[] = {
+		{ 5, 72, 20, 24, 28, 60, true, false }, { 1, 1, 2, 1, 1, 1, false, false }, { 3, 33, 8, 17, 40, 300, false, false },
+		{ 9, 64, 6, 8, 10, 520, true, true }, { 2, 512, 64, 12, 9, 63, true, false },
+	};
+	for (size_t i = 0; i < K_LEN(cases); i++) {
+		struct k_hp *hp = &w->hp;
+		size_t H = (size_t)cases[i].H, r = (size_t)cases[i].r, dr = (size_t)cases[i].dr, dn = (size_t)cases[i].dn, dv = (size_t)cases[i].dv;
+		hp->n_head = cases[i].H;
+		hp->kv_lora = cases[i].r;
+		hp->d_rope = cases[i].dr;
+		hp->d_nope = cases[i].dn;
+		hp->d_v = cases[i].dv;
+		w->scale = 1 / sqrt((double)(dn + dr));
+		struct mla m = { .y = output(w, ROWS * H * dv), .q = data(w, ROWS * H * (dn + dr), DATA_PLAIN), .kv = data(w, ROWS * (r + dr), DATA_PLAIN),
+			.kv_norm = data(w, r, DATA_PLAIN), .rope = rotation(w, (int64_t)dr, cases[i].interleaved, cases[i].none),
+			.kv_b = weight(w, k_qtype_find("f32", NULL), 1, (int64_t)(H * (dn + dv)), (int64_t)r) };
+		sequences(w, (int64_t)(r + dr), 0, 0, cases[i].pos);
+		all_ways(w, op_mla, &m, "latent attention");
+		end(w);
+	}
+}
+
+struct gqa { int y, q, k, v, rope; };
+
+static void op_gqa(struct world *w, void *how, int side, int64_t from, int64_t n)
+{
+	const struct gqa *g = how;
+	const struct k_hp *hp = &w->hp;
+	int64_t nq = hp->n_head * hp->head_dim, nk = hp->n_head_kv * hp->head_dim;
+	struct k_seg seg[SEQS];
+	w->dev[side]->ops.gqa(w->dev[side], &(struct k_op_gqa){ .y = row_at(w, side, g->y, from, nq), .q = row_at(w, side, g->q, from, nq),
+		.k = row_at(w, side, g->k, from, nk), .v = row_at(w, side, g->v, from, nk), .rope = at(w, side, g->rope), .seg = seg,
+		.n_seg = segments(w, side, from, n, seg), .n = n, .hp = hp });
+}
+
+static void check_gqa(struct world *w)
+{
+	static const struct { int H, kv, d, pos; } cases[] = { { 6, 2, 34, 110 }, { 1, 1, 2, 5 }, { 4, 4, 64, 255 }, { 12, 1, 16, 257 }, { 2, 1, 128, 61 } };
+	for (size_t i = 0; i < K_LEN(cases); i++) {
+		struct k_hp *hp = &w->hp;
+		size_t nq = (size_t)(cases[i].H * cases[i].d), nk = (size_t)(cases[i].kv * cases[i].d);
+		hp->n_head = cases[i].H;
+		hp->n_head_kv = cases[i].kv;
+		hp->head_dim = cases[i].d;
+		struct gqa g = { output(w, ROWS * nq), data(w, ROWS * nq, DATA_PLAIN), data(w, ROWS * nk, DATA_PLAIN), data(w, ROWS * nk, DATA_PLAIN),
+			rotation(w, cases[i].d, i % 2, false) };
+		sequences(w, (int64_t)(2 * nk), 0, 0, cases[i].pos);
+		all_ways(w, op_gqa, &g, "grouped-query attention");
+		end(w);
+	}
+}
+
+/* --- rows of ops.def ------------------------------------------------------------------------------------------------------- */
+
+/* Sums are f32 where the CPU's are double: errors of some units in the last place, added up at random. */
+static const struct { const char *name; struct tol tol; void (*check)(struct world *w); } rows[] = {
+	{ "embed", { TOL_EXACT, 0, 0 }, check_embed },
+	{ "rmsnorm", { TOL_ULP, 6, 0 }, check_rmsnorm },
+	{ "gemm", { TOL_NMSE, 1e-11, 0 }, check_gemm },
+	{ "add", { TOL_EXACT, 0, 0 }, check_add },
+	{ "swiglu", { TOL_ULP, 8, 0 }, check_swiglu },
+	{ "route", { TOL_NMSE, 1e-12, 0 }, check_route },
+	{ "moe", { TOL_NMSE, 1e-11, 0 }, check_moe },
+	{ "kda", { TOL_NMSE, 1e-11, 0 }, check_kda },
+	{ "mla", { TOL_NMSE, 1e-11, 0 }, check_mla },
+	{ "gqa", { TOL_NMSE, 1e-11, 0 }, check_gqa },
+};
+
+static void check_at(struct run *r, const char *spec, void (*check)(struct world *w), enum k_act act)
+{
+	struct world w = { .r = r, .hp = { .n_embd = 64, .n_ff = 64, .eps = 1e-5, .eps_inner = 1e-6, .n_group = 1, .n_group_used = 1, .moe_freq = 1 } };
+	struct k_pool *pool = NULL;
+	struct k_err err = { 0 };
+	int rc = k_pool_new(&pool, 1, &err);
+	struct k_ctx ctx = { .pool = pool, .cpu = "ref", .act = act };
+	if (!rc)
+		rc = k_device_open(&w.dev[CPU], &ctx, "cpu", &err);
+	if (!rc)
+		rc = k_device_open(&w.dev[DEV], &ctx, spec, &err);
+	if (rc)
+		fail(r, "%s", err.msg);
+	else
+		check(&w);
+	k_device_close(w.dev[DEV]);
+	k_device_close(w.dev[CPU]);
+	k_pool_free(pool);
+}
+
+bool kcheck_device_op(struct run *r, const char *spec, const char *op)
+{
+	for (size_t i = 0; i < K_LEN(rows); i++)
+		if (strcmp(rows[i].name, op) == 0) {
+			bool products = strcmp(op, "gemm") == 0 || strcmp(op, "moe") == 0;
+			r->tol = rows[i].tol;
+			check_at(r, spec, rows[i].check, K_ACT_F32);
+			/* A value in between two that a precision has may go either way. */
+			if (products)
+				check_at(r, spec, rows[i].check, K_ACT_BF16);
+			return true;
+		}
+	return false;
+}

@@ -1,0 +1,243 @@
+/* attn.cu: attention over pages, for GQA and for MLA in absorbed form (as kernels/cpu/cpu_attn.c pictures it).
+ *
+ *   append   new keys and values to their pages
+ *   query    MLA: the query through K_h, its last part rotated
+ *   attend   a tile of queries over one span of positions: running maximum, sum, weighted values
+ *   merge    the spans of a query in order; MLA: through V_h
+ *
+ * Positions behind a query's own are never touched. */
+#include "kernels/cuda/cuda_dev.h"
+
+K_KERNEL(mla_append)
+{
+	K_SHARED(float, part, CUDA_WARPS);
+	int i = k_seg_of(a.seg, a.n_seg, blockIdx.x), dr = a.rope.dim;
+	const struct cuda_seg *s = a.seg + i;
+	const float *kv = a.kv + (int64_t)blockIdx.x * (a.r + dr);
+	float sum = 0, scale, *slot;
+	int64_t pos;
+	if (i < 0)
+		return;
+	pos = s->pos + blockIdx.x - s->row;
+	slot = k_slot(s, pos, a.r + dr);
+	for (int c = threadIdx.x; c < a.r; c += CUDA_THREADS)
+		sum = fmaf(kv[c], kv[c], sum);
+	scale = 1 / sqrtf(k_block_sum(sum, part) / (float)a.r + a.eps);
+	for (int c = threadIdx.x; c < a.r; c += CUDA_THREADS)
+		slot[c] = a.kv_norm[c] * (kv[c] * scale);
+	for (int c = threadIdx.x; !a.rope.table && c < dr; c += CUDA_THREADS)
+		slot[a.r + c] = kv[a.r + c];
+	for (int j = threadIdx.x; a.rope.table && j < dr / 2; j += CUDA_THREADS)
+		k_turn(slot + a.r, kv + a.r, &a.rope, pos, j);
+}
+
+K_KERNEL(mla_query)
+{
+	int64_t row = a.first + blockIdx.x, head = blockIdx.y;
+	int i = k_seg_of(a.seg, a.n_seg, row);
+	const float *q = a.q + (blockIdx.x * a.n_head + head) * (a.dn + a.dr), *w = a.kv_b + head * (a.dn + a.dv) * a.r;
+	float *query = a.query + (blockIdx.x * a.n_head + head) * (a.r + a.dr);
+	if (i < 0)
+		return;
+	for (int c = threadIdx.x; c < a.r; c += CUDA_THREADS) {
+		float sum = 0;
+		for (int d = 0; d < a.dn; d++)
+			sum = fmaf(q[d], w[(int64_t)d * a.r + c], sum);
+		query[c] = sum;
+	}
+	for (int c = threadIdx.x; !a.rope.table && c < a.dr; c += CUDA_THREADS)
+		query[a.r + c] = q[a.dn + c];
+	for (int j = threadIdx.x; a.rope.table && j < a.dr / 2; j += CUDA_THREADS)
+		k_turn(query + a.r, q + a.dn, &a.rope, a.seg[i].pos + row - a.seg[i].row, j);
+}
+
+K_KERNEL(gqa_append)
+{
+	int i = k_seg_of(a.seg, a.n_seg, blockIdx.x), nk = a.n_kv * a.d, half = a.rope.dim / 2;
+	const struct cuda_seg *s = a.seg + i;
+	float *q = a.q + (int64_t)blockIdx.x * a.n_head * a.d, *k = a.k + (int64_t)blockIdx.x * nk, *slot;
+	int64_t pos;
+	if (i < 0)
+		return;
+	pos = s->pos + blockIdx.x - s->row;
+	slot = k_slot(s, pos, 2 * nk);
+	for (int j = threadIdx.x; a.rope.table && j < a.n_head * half; j += CUDA_THREADS)
+		k_turn(q + j / half * a.d, q + j / half * a.d, &a.rope, pos, j % half);
+	for (int j = threadIdx.x; a.rope.table && j < a.n_kv * half; j += CUDA_THREADS)
+		k_turn(k + j / half * a.d, k + j / half * a.d, &a.rope, pos, j % half);
+	__syncthreads();
+	for (int c = threadIdx.x; c < nk; c += CUDA_THREADS) {
+		slot[c] = k[c];
+		slot[nk + c] = a.v[(int64_t)blockIdx.x * nk + c];
+	}
+}
+
+/* --- attend --------------------------------------------------------------------------------------------------------------- */
+
+/* The queries of a tile: which segment, from which on (counted (row, head of the group) from the segment's first row of this round), how many. */
+struct tile { int seg, n, group; int64_t row, first; };
+
+K_DEV struct tile tile_of(const struct cuda_attend *a, int64_t i)
+{
+	struct tile t = { -1, 0, a->n_head / a->n_kv, 0, 0 };
+	for (int s = 0; s < a->n_seg; s++) {
+		int64_t from = a->seg[s].row > a->first ? a->seg[s].row : a->first, to = a->seg[s].row + a->seg[s].n, tiles, all;
+		to = to < a->last ? to : a->last;
+		all = to > from ? (to - from) * t.group : 0;
+		tiles = (all + CUDA_QUERIES - 1) / CUDA_QUERIES;
+		if (i < tiles) {
+			t.seg = s;
+			t.row = from;
+			t.first = i * CUDA_QUERIES;
+			t.n = (int)(all - t.first < CUDA_QUERIES ? all - t.first : CUDA_QUERIES);
+			return t;
+		}
+		i -= tiles;
+	}
+	return t;
+}
+
+K_DEV int64_t tile_row(const struct tile *t, int i) { return t->row + (t->first + i) / t->group; }
+/* Where query i is in query and parts: row * heads + head. */
+K_DEV int64_t tile_at(const struct cuda_attend *a, const struct tile *t, int i)
+{
+	return (tile_row(t, i) - a->first) * a->n_head + (int64_t)blockIdx.y * t->group + (t->first + i) % t->group;
+}
+/* Positions of the page at `base` that query i sees. */
+K_DEV int tile_sees(const struct cuda_attend *a, const struct tile *t, int i, int64_t base)
+{
+	int64_t n = a->seg[t->seg].pos + tile_row(t, i) - a->seg[t->seg].row + 1 - base;
+	return (int)(n < 0 ? 0 : n < CUDA_PAGE ? n : CUDA_PAGE);
+}
+
+/* score[i * CUDA_PAGE + p] = q[i] . key[p]: a warp a position. */
+K_DEV void scores(const struct cuda_attend *a, float *score, const float *q, const float *keys, int rows)
+{
+	for (int p = k_warp(); p < rows; p += CUDA_WARPS) {
+		float sum[CUDA_QUERIES] = { 0 };
+		for (int c = k_lane(); c < a->dk; c += K_WARP) {
+			float key = keys[(int64_t)p * a->width + c];
+			for (int i = 0; i < CUDA_QUERIES; i++)
+				sum[i] = fmaf(q[i * a->dk + c], key, sum[i]);
+		}
+		for (int i = 0; i < CUDA_QUERIES; i++) {
+			float s = k_warp_sum(sum[i]);
+			if (k_lane() == 0)
+				score[i * CUDA_PAGE + p] = s * a->scale;
+		}
+	}
+}
+
+/* Scores of query i (a warp's) become weights; *top and *sum go on; returns what was gathered before is scaled by. */
+K_DEV float weigh(float *score, int seen, float *top, float *sum)
+{
+	float m = *top, f, s = 0;
+	for (int p = k_lane(); p < seen; p += K_WARP)
+		m = fmaxf(m, score[p]);
+	m = k_warp_max(m);
+	f = *sum > 0 ? expf(*top - m) : 0;
+	for (int p = k_lane(); p < seen; p += K_WARP) {
+		float e = expf(score[p] - m);
+		score[p] = e;
+		s += e;
+	}
+	*sum = fmaf(*sum, f, k_warp_sum(s));
+	*top = m;
+	return f;
+}
+
+K_KERNEL(attend)
+{
+	enum { COLUMNS = CUDA_DV / CUDA_THREADS };
+	K_SHARED(float, q, CUDA_QUERIES * CUDA_DK);
+	K_SHARED(float, score, CUDA_QUERIES * CUDA_PAGE);
+	K_SHARED(float, factor, CUDA_QUERIES);
+	struct tile t = tile_of(&a, blockIdx.x);
+	const struct cuda_seg *s = a.seg + t.seg;
+	int64_t from = (int64_t)blockIdx.z * CUDA_SPAN, to;
+	float acc[COLUMNS][CUDA_QUERIES] = { { 0 } }, top = -INFINITY, sum = 0;
+	if (t.n == 0)
+		return;
+	to = s->pos + tile_row(&t, t.n - 1) - s->row + 1;
+	to = to < from + CUDA_SPAN ? to : from + CUDA_SPAN;
+	if (from >= to)
+		return;
+	for (int c = threadIdx.x; c < CUDA_QUERIES * a.dk; c += CUDA_THREADS)
+		q[c] = c / a.dk < t.n ? a.query[tile_at(&a, &t, c / a.dk) * a.dk + c % a.dk] : 0;
+	__syncthreads();
+	for (int64_t base = from; base < to; base += CUDA_PAGE) {
+		const float *page = s->pages[base / CUDA_PAGE];
+		const float *values = page + a.value + (int64_t)blockIdx.y * a.dv;
+		int rows = (int)(to - base < CUDA_PAGE ? to - base : CUDA_PAGE);
+		scores(&a, score, q, page + (int64_t)blockIdx.y * a.dk, rows);
+		__syncthreads();
+		if (k_warp() < t.n) {
+			float f = weigh(score + k_warp() * CUDA_PAGE, tile_sees(&a, &t, k_warp(), base), &top, &sum);
+			if (k_lane() == 0)
+				factor[k_warp()] = f;
+		}
+		__syncthreads();
+		for (int i = 0; i < CUDA_QUERIES; i++) {
+			int seen = i < t.n ? tile_sees(&a, &t, i, base) : 0;
+			for (int m = 0; m < COLUMNS; m++) {
+				int c = (int)threadIdx.x + m * CUDA_THREADS;
+				if (!seen || c >= a.dv)
+					continue;
+				acc[m][i] *= factor[i];
+				for (int p = 0; p < seen; p++)
+					acc[m][i] = fmaf(score[i * CUDA_PAGE + p], values[(int64_t)p * a.width + c], acc[m][i]);
+			}
+		}
+		__syncthreads();
+	}
+	for (int i = 0; i < t.n; i++) {
+		float *part = a.parts + (tile_at(&a, &t, i) * a.n_span + blockIdx.z) * (a.dv + 2);
+		if (k_warp() == i && k_lane() == 0) {
+			part[0] = top;
+			part[1] = sum;
+		}
+		for (int m = 0; m < COLUMNS; m++)
+			if ((int)threadIdx.x + m * CUDA_THREADS < a.dv)
+				part[2 + (int)threadIdx.x + m * CUDA_THREADS] = acc[m][i];
+	}
+}
+
+/* --- merge ---------------------------------------------------------------------------------------------------------------- */
+
+K_KERNEL(merge)
+{
+	K_SHARED(float, o, CUDA_DV);
+	int64_t row = a.first + blockIdx.x, head = blockIdx.y, at = blockIdx.x * a.n_head + head, limit;
+	int s = k_seg_of(a.seg, a.n_seg, row), step = a.r + 2, n, wide = a.v ? a.dv : a.r;
+	const float *part = a.parts + at * a.n_span * step;
+	float *y = a.y + at * wide, top = -INFINITY, sum = 0;
+	if (s < 0)
+		return;
+	limit = a.seg[s].pos + row - a.seg[s].row + 1;
+	n = (int)((limit + CUDA_SPAN - 1) / CUDA_SPAN);
+	for (int i = 0; i < n; i++)
+		top = fmaxf(top, part[i * step]);
+	for (int i = 0; i < n; i++)
+		sum = fmaf(part[i * step + 1], expf(part[i * step] - top), sum);
+	for (int c = threadIdx.x; c < a.r; c += CUDA_THREADS) {
+		float v = 0;
+		for (int i = 0; i < n; i++)
+			v = fmaf(part[i * step + 2 + c], expf(part[i * step] - top), v);
+		if (a.v)
+			o[c] = v / sum;
+		else
+			y[c] = v / sum;
+	}
+	if (!a.v)
+		return;
+	__syncthreads();
+	for (int j = k_warp(); j < a.dv; j += CUDA_WARPS) {
+		const float *w = a.v + head * a.v_step + (int64_t)j * a.r;
+		float v = 0;
+		for (int c = k_lane(); c < a.r; c += K_WARP)
+			v = fmaf(w[c], o[c], v);
+		v = k_warp_sum(v);
+		if (k_lane() == 0)
+			y[j] = v;
+	}
+}

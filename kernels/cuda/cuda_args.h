@@ -1,0 +1,101 @@
+/* cuda_args.h: what the kernels are launched with: one struct a row of cuda_kernels.def, passed by value. C and C++, included by
+ * the host's side (cuda_*.c), by the kernels (*.cu) and by whoever launches them. Pointers are to device memory. */
+#ifndef KERNELS_CUDA_CUDA_ARGS_H
+#define KERNELS_CUDA_CUDA_ARGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Threads of every block, and its warps. */
+enum { CUDA_THREADS = 256, CUDA_WARPS = 8 };
+
+/* Stored types that the kernels read; anything else is computed on the CPU. */
+enum cuda_type { CUDA_F32, CUDA_BF16, CUDA_F16, CUDA_I4_ROWS, CUDA_I4_X16, CUDA_FP8B128, CUDA_MXFP4, CUDA_I8ROW };
+
+/* One matrix, or a stack of them: slice i begins i * slice bytes behind data. */
+struct cuda_matrix { const uint8_t *data; int64_t rows, cols, slice; enum cuda_type type; };
+
+/* A run of rows of one sequence (struct k_seg). pages: device addresses of its pages. */
+struct cuda_seg { int64_t row, n, pos; float *const *pages; float *state, *conv; };
+
+/* Rotation of dim channels at a time; table: [position][dim / 2][cos, sin]; NULL: none. */
+struct cuda_rope { const float *table; int dim, interleaved; };
+
+/* A block a row: y[i] = row ids[i] of w */
+struct cuda_embed { float *y; struct cuda_matrix w; const int32_t *ids; };
+/* A block a row */
+struct cuda_rmsnorm { float *y; const float *x, *w; int64_t dim, y_step, x_step; float eps; };
+/* A thread an element */
+struct cuda_add { float *y; const float *x; int64_t n; };
+struct cuda_swiglu { float *y; const float *gate, *up; int64_t n; };
+/* A block a row: x in another precision; int8: symmetric groups of 32 as kk.def has it, else bf16 */
+struct cuda_round { float *y; const float *x; int64_t cols, x_step; int int8; };
+
+/* y[t][row] = w[row] . x[t] (+ bias): a warp a row of w, CUDA_TOKENS rows of x; blocks (rows / CUDA_WARPS, n / CUDA_TOKENS) */
+enum { CUDA_TOKENS = 4 };
+struct cuda_gemm_rows { float *y; const float *x; struct cuda_matrix w; const float *bias; int64_t n, y_step, x_step; };
+/* The same for i4g32 in layout x16: a block 16 rows of w; blocks (rows / 16, n / CUDA_TOKENS) */
+struct cuda_gemm_x16 { float *y; const float *x; struct cuda_matrix w; const float *bias; int64_t n, y_step, x_step; };
+
+/* struct k_op_route; a block a token, at most CUDA_EXPERTS experts */
+enum { CUDA_EXPERTS = 1024 };
+struct cuda_route {
+	int32_t *ids;
+	float *weights;
+	const float *logits, *bias;
+	int n_expert, n_used, n_group, n_group_used, softmax, biased, norm;
+	double scale;
+};
+/* h[pair][row] = silu(gate . x) * (up . x); blocks (rows / 16, pairs), a pair is (token, slot) */
+struct cuda_moe_up { float *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; int n_used; };
+/* y[t][row] = sum over slots of weight * (down . h[pair]); blocks (rows / 16, tokens) */
+struct cuda_moe_down { float *y; const float *h; const int32_t *ids; const float *weights; struct cuda_matrix down; int n_used; };
+
+/* struct k_op_kda; blocks (heads, segments); at most CUDA_KDA_DIM channels a head */
+enum { CUDA_KDA_DIM = 256 };
+struct cuda_kda {
+	float *y;
+	const float *raw[3], *a, *z, *beta, *conv_w[3], *a_log, *dt_bias, *o_norm;
+	const struct cuda_seg *seg;
+	int dim, n_head, taps;
+	float eps;
+};
+
+/* Latent normed, key part rotated, both to the page; a block a row */
+struct cuda_mla_append { const float *kv, *kv_norm; struct cuda_rope rope; const struct cuda_seg *seg; int n_seg, r; float eps; };
+/* query[row][head] = [K_h^T q_nope | rotated q_rope]; blocks (rows, heads). first: the row that q begins with */
+struct cuda_mla_query {
+	float *query;
+	const float *q, *kv_b;
+	struct cuda_rope rope;
+	const struct cuda_seg *seg;
+	int64_t first;
+	int n_seg, n_head, r, dn, dv, dr;
+};
+/* Rotates q and k in place, k and v to the page; a block a row */
+struct cuda_gqa_append { float *q, *k; const float *v; struct cuda_rope rope; const struct cuda_seg *seg; int n_seg, n_head, n_kv, d; };
+
+/* Attention over pages, cut into spans of CUDA_SPAN positions that are computed alone and merged in order. Key of head h of a position at h dk, its
+ * value at value + h dv. Query head h reads key head h / group. Blocks (tiles, key heads, spans): a tile is up to CUDA_QUERIES queries
+ * (row, head) of one segment.
+ *   parts[(row * n_head + head) * n_span + span] = { top, sum, weighted values [dv] } */
+enum { CUDA_PAGE = 64, CUDA_SPAN = 4 * CUDA_PAGE, CUDA_QUERIES = 8, CUDA_DK = 640, CUDA_DV = 512 };
+struct cuda_attend {
+	float *parts;
+	const float *query;
+	const struct cuda_seg *seg;
+	int64_t first, last;            /* rows of this round; parts and query begin with row first */
+	int n_seg, n_head, n_kv, dk, dv, width, value, n_span;
+	float scale;
+};
+/* y[row][head] = what the spans give together, taken through V_h [dv][r] where v is given; blocks (rows, heads). v_step: floats from one head to
+ * the next */
+struct cuda_merge {
+	float *y;
+	const float *parts, *v;
+	const struct cuda_seg *seg;
+	int64_t first, v_step;
+	int n_seg, n_head, n_span, r, dv;
+};
+
+#endif

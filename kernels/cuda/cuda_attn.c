@@ -1,0 +1,118 @@
+/* cuda_attn.c: attention as launches: append, query (MLA), attend, merge. Rows whose scratch does not fit at once are taken in rounds, and
+ * segments whose lists of pages do not fit. */
+#include "libcore/base.h"
+#include <math.h>
+#include "kernels/cuda/cuda_impl.h"
+
+static int64_t floats(int64_t n) { return n * (int64_t)sizeof(float); }
+
+static struct cuda_rope rope_of(const struct k_hp *hp, const float *table, int64_t dim)
+{
+	bool turns = hp->rope.kind != K_ROPE_NONE;
+	return (struct cuda_rope){ turns ? table : NULL, (int)(turns ? hp->rope.dim : dim), hp->rope.interleaved };
+}
+
+/* Tiles of the rows of a round, and the spans of the longest. */
+static void count(const struct k_seg *seg, int64_t n_seg, int64_t first, int64_t last, int64_t group, int64_t *tiles, int64_t *spans)
+{
+	int64_t longest = 0;
+	*tiles = 0;
+	for (int64_t i = 0; i < n_seg; i++) {
+		int64_t from = K_MAX(seg[i].row, first), to = K_MIN(seg[i].row + seg[i].n, last);
+		if (to <= from)
+			continue;
+		*tiles += k_div_up((to - from) * group, CUDA_QUERIES);
+		longest = K_MAX(longest, seg[i].pos + to - seg[i].row);
+	}
+	*spans = k_div_up(longest, CUDA_SPAN);
+}
+
+static int64_t longest_of(const struct k_seg *seg, int64_t n_seg)
+{
+	int64_t longest = 1;
+	for (int64_t i = 0; i < n_seg; i++)
+		longest = K_MAX(longest, seg[i].pos + seg[i].n);
+	return longest;
+}
+
+/* --- MLA ------------------------------------------------------------------------------------------------------------------ */
+
+struct mla { struct cuda *c; const struct k_op_mla *op; const struct k_seg *seg; int64_t n_seg; const struct cuda_seg *there; struct cuda_rope rope; };
+
+static void mla_round(const struct mla *m, int64_t first, int64_t n)
+{
+	const struct k_op_mla *op = m->op;
+	const struct k_hp *hp = op->hp;
+	struct cuda *c = m->c;
+	int64_t H = hp->n_head, r = hp->kv_lora, dr = hp->d_rope, dn = hp->d_nope, dv = hp->d_v, tiles, spans, taken = c->taken;
+	const float *kv_b = op->kv_b->data;
+	count(m->seg, m->n_seg, first, first + n, H, &tiles, &spans);
+	float *query = cuda_take(c, floats(n * H * (r + dr))), *parts = cuda_take(c, floats(n * H * spans * (r + 2)));
+	cuda_launch(c, mla_query, n, H, 1, .query = query, .q = op->q + first * H * (dn + dr), .kv_b = kv_b, .rope = m->rope, .seg = m->there,
+		.first = first, .n_seg = (int)m->n_seg, .n_head = (int)H, .r = (int)r, .dn = (int)dn, .dv = (int)dv, .dr = (int)dr);
+	cuda_launch(c, attend, tiles, 1, spans, .parts = parts, .query = query, .seg = m->there, .first = first, .last = first + n,
+		.n_seg = (int)m->n_seg, .n_head = (int)H, .n_kv = 1, .dk = (int)(r + dr), .dv = (int)r, .width = (int)(r + dr), .value = 0,
+		.n_span = (int)spans, .scale = (float)op->scale);
+	cuda_launch(c, merge, n, H, 1, .y = op->y + first * H * dv, .parts = parts, .v = kv_b + dn * r, .seg = m->there, .first = first,
+		.v_step = (dn + dv) * r, .n_seg = (int)m->n_seg, .n_head = (int)H, .n_span = (int)spans, .r = (int)r, .dv = (int)dv);
+	c->taken = taken;
+}
+
+void cuda_op_mla(struct k_device *dev, const struct k_op_mla *op)
+{
+	struct cuda *c = cuda_of(dev);
+	const struct k_hp *hp = op->hp;
+	int64_t r = hp->kv_lora, dr = hp->d_rope, spans = k_div_up(longest_of(op->seg, op->n_seg), CUDA_SPAN), n;
+	struct mla m = { c, op, op->seg, op->n_seg, NULL, rope_of(hp, op->rope, dr) };
+	cuda_begin(c);
+	if (r + dr > CUDA_DK || r > CUDA_DV || !cuda_segs(c, op->seg, op->n_seg, r + dr, &m.there)) {
+		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_mla, "its latent is too wide, or the lists of pages too long");
+		cpu->ops.mla(cpu, op);
+		return;
+	}
+	cuda_launch(c, mla_append, op->n, 1, 1, .kv = op->kv, .kv_norm = op->kv_norm, .rope = m.rope, .seg = m.there, .n_seg = (int)op->n_seg,
+		.r = (int)r, .eps = (float)hp->eps_inner);
+	n = cuda_fit(c, op->n, floats(hp->n_head * (r + dr + spans * (r + 2))));
+	for (int64_t first = 0; first < op->n; first += n)
+		mla_round(&m, first, K_MIN(n, op->n - first));
+}
+
+/* --- GQA ------------------------------------------------------------------------------------------------------------------ */
+
+struct gqa { struct cuda *c; const struct k_op_gqa *op; const struct cuda_seg *there; };
+
+static void gqa_round(const struct gqa *g, int64_t first, int64_t n)
+{
+	const struct k_op_gqa *op = g->op;
+	const struct k_hp *hp = op->hp;
+	struct cuda *c = g->c;
+	int64_t H = hp->n_head, kv = hp->n_head_kv, d = hp->head_dim, tiles, spans, taken = c->taken;
+	float *parts;
+	count(op->seg, op->n_seg, first, first + n, H / kv, &tiles, &spans);
+	parts = cuda_take(c, floats(n * H * spans * (d + 2)));
+	cuda_launch(c, attend, tiles, kv, spans, .parts = parts, .query = op->q + first * H * d, .seg = g->there, .first = first, .last = first + n,
+		.n_seg = (int)op->n_seg, .n_head = (int)H, .n_kv = (int)kv, .dk = (int)d, .dv = (int)d, .width = (int)(2 * kv * d),
+		.value = (int)(kv * d), .n_span = (int)spans, .scale = (float)(1 / sqrt((double)d)));
+	cuda_launch(c, merge, n, H, 1, .y = op->y + first * H * d, .parts = parts, .seg = g->there, .first = first, .n_seg = (int)op->n_seg,
+		.n_head = (int)H, .n_span = (int)spans, .r = (int)d, .dv = (int)d);
+	c->taken = taken;
+}
+
+void cuda_op_gqa(struct k_device *dev, const struct k_op_gqa *op)
+{
+	struct cuda *c = cuda_of(dev);
+	const struct k_hp *hp = op->hp;
+	int64_t d = hp->head_dim, spans = k_div_up(longest_of(op->seg, op->n_seg), CUDA_SPAN), n;
+	struct gqa g = { c, op, NULL };
+	cuda_begin(c);
+	if (d > CUDA_DV || !cuda_segs(c, op->seg, op->n_seg, 2 * hp->n_head_kv * d, &g.there)) {
+		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_gqa, "its heads are too wide, or the lists of pages too long");
+		cpu->ops.gqa(cpu, op);
+		return;
+	}
+	cuda_launch(c, gqa_append, op->n, 1, 1, .q = op->q, .k = op->k, .v = op->v, .rope = rope_of(hp, op->rope, 0), .seg = g.there,
+		.n_seg = (int)op->n_seg, .n_head = (int)hp->n_head, .n_kv = (int)hp->n_head_kv, .d = (int)d);
+	n = cuda_fit(c, op->n, floats(hp->n_head * spans * (d + 2)));
+	for (int64_t first = 0; first < op->n; first += n)
+		gqa_round(&g, first, K_MIN(n, op->n - first));
+}

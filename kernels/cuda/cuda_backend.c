@@ -1,0 +1,311 @@
+/* cuda_backend.c: NVIDIA GPUs as devices. Nothing of CUDA is linked: kernels and runtime are in ktools-cuda.so (make cuda), which lies
+ * beside the tools, ../lib/ktools/ from their folder, and is opened when somebody asks for a device of it.
+ *
+ *   "cuda", "cuda:1"   that device, or a sentence
+ *   "auto"             device 0 where there is one, else the CPU */
+#include "libcore/base.h"
+#include <dlfcn.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "kernels/cuda/cuda_impl.h"
+#include "libcore/log.h"
+
+extern const struct k_backend k_backend_cuda;
+
+enum { SCRATCH_MIN = 1024 * 1024, SCRATCH_MOST = 64 * 1024 * 1024, TABLE_MIN = 64 * 1024, TABLE_MOST = 1024 * 1024, ALIGN = 256 };
+
+const uint32_t k_cuda_arg_bytes[CUDA_N_KERNELS] = {
+#define CUDA_KERNEL(name) sizeof(struct cuda_##name),
+#include "kernels/cuda/cuda_kernels.def"
+#undef CUDA_KERNEL
+};
+
+/* --- the device ---------------------------------------------------------------------------------------------------------- */
+
+static void *cuda_alloc(struct k_device *d, size_t n)
+{
+	struct cuda *c = cuda_of(d);
+	return c->rt->alloc(c->on, n);
+}
+
+static void cuda_free(struct k_device *d, void *p)
+{
+	struct cuda *c = cuda_of(d);
+	c->rt->free(c->on, p);
+}
+
+static int cuda_put(struct k_device *d, void *dst, const void *src, size_t n, struct k_err *err K_UNUSED)
+{
+	struct cuda *c = cuda_of(d);
+	c->rt->put(c->on, dst, src, n);
+	return 0;
+}
+
+static int cuda_get(struct k_device *d, void *dst, const void *src, size_t n, struct k_err *err)
+{
+	struct cuda *c = cuda_of(d);
+	struct cuda_why why;
+	if (c->rt->get(c->on, dst, src, n, &why))
+		return 0;
+	return k_err_set(err, K_EDEVICE, "%s: %s", c->level, why.msg);
+}
+
+static const char *cuda_level(struct k_device *d) { return cuda_of(d)->level; }
+
+static int grow(struct cuda *c, int64_t scratch, int64_t table, struct k_err *err)
+{
+	if (scratch > c->n_scratch) {
+		void *p = c->rt->alloc(c->on, (size_t)scratch);
+		if (!p)
+			return k_err_nomem(err, (size_t)scratch, "scratch of the device");
+		if (c->scratch)
+			c->rt->free(c->on, c->scratch);
+		c->scratch = p;
+		c->n_scratch = scratch;
+	}
+	if (table > c->n_table) {
+		void *p = k_realloc(c->table, (size_t)table);
+		if (!p)
+			return k_err_nomem(err, (size_t)table, "page lists of the device");
+		c->table = p;
+		c->n_table = table;
+	}
+	return 0;
+}
+
+static int cuda_reserve(struct k_device *d, const struct k_hp *hp, int64_t n_rows, int64_t n_ctx, struct k_err *err)
+{
+	struct cuda *c = cuda_of(d);
+	int64_t row = cuda_row_bytes(hp, n_ctx), want = K_MAX(row, (int64_t)SCRATCH_MOST), all;
+	int64_t pages = (n_ctx / K_PAGE + 2) * (int64_t)sizeof(float *), table = n_rows * (int64_t)sizeof(struct cuda_seg);
+	int rc = c->cpu->reserve(c->cpu, hp, n_rows, n_ctx, err);
+	if (k_mul_i64(row, n_rows, &all))
+		want = K_MIN(want, all);
+	if (k_mul_i64(pages, n_rows, &all))
+		table += K_MAX(pages, K_MIN(all, (int64_t)TABLE_MOST));
+	else
+		table += K_MAX(pages, (int64_t)TABLE_MOST);
+	return rc ? rc : grow(c, want + table + 64 * ALIGN, table, err);
+}
+
+static void cuda_close(struct k_device *d)
+{
+	struct cuda *c = cuda_of(d);
+	if (c->on && c->scratch)
+		c->rt->free(c->on, c->scratch);
+	if (c->on)
+		c->rt->close(c->on);
+	k_device_close(c->cpu);
+	k_free(c->table);
+	k_free(c);
+}
+
+int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct cuda_rt *rt, int index, const struct k_ctx *ctx,
+	struct k_err *err)
+{
+	struct cuda *c = k_calloc(1, sizeof(*c));
+	struct cuda_why why;
+	int rc;
+	*out = NULL;
+	if (!c)
+		return k_err_nomem(err, sizeof(*c), "the device");
+	c->dev = (struct k_device){ .backend = b, .ctx = ctx, .far = true, .alloc = cuda_alloc, .free = cuda_free, .put = cuda_put, .get = cuda_get,
+		.reserve = cuda_reserve, .level = cuda_level, .close = cuda_close, .impl = c };
+#define K_OP(name, what) c->dev.ops.name = cuda_op_##name;
+#include "libcore/ops.def"
+#undef K_OP
+	c->rt = rt;
+	snprintf(c->level, sizeof(c->level), index ? "%s:%d" : "%s", b->name, index);
+	rc = k_device_open(&c->cpu, ctx, "cpu", err);
+	if (!rc && !(c->on = rt->open(index, &why)))
+		rc = k_err_set(err, K_EDEVICE, "--device is '%s': %s", c->level, why.msg);
+	if (!rc)
+		rc = grow(c, SCRATCH_MIN + TABLE_MIN, TABLE_MIN, err);
+	if (rc)
+		cuda_close(&c->dev);
+	else
+		*out = &c->dev;
+	return rc;
+}
+
+/* --- what operations use ------------------------------------------------------------------------------------------------- */
+
+void cuda_launch_bytes(struct cuda *c, enum cuda_kernel_id kernel, int64_t x, int64_t y, int64_t z, const void *args, size_t bytes)
+{
+	if (x > 0 && y > 0 && z > 0)
+		c->rt->launch(c->on, kernel, (struct cuda_grid){ (unsigned)x, (unsigned)y, (unsigned)z }, args, bytes);
+}
+
+void *cuda_take(struct cuda *c, int64_t bytes)
+{
+	void *p = c->scratch + c->taken;
+	K_ASSERT(bytes >= 0 && bytes <= c->n_scratch - c->taken);
+	c->taken += K_MIN((int64_t)k_align_up((uint64_t)bytes, ALIGN), c->n_scratch - c->taken);
+	return p;
+}
+
+int64_t cuda_fit(const struct cuda *c, int64_t n, int64_t each)
+{
+	int64_t m = each ? (c->n_scratch - c->taken - 16 * ALIGN) / each : n;
+	return K_MIN(n, K_MAX(m, (int64_t)1));
+}
+
+bool cuda_matrix(struct cuda_matrix *m, const struct k_tensor *w)
+{
+	static const struct { const char *name, *layout; enum cuda_type type; } known[] = {
+		{ "f32", "rows", CUDA_F32 }, { "bf16", "rows", CUDA_BF16 }, { "f16", "rows", CUDA_F16 }, { "i4g32", "rows", CUDA_I4_ROWS },
+		{ "i4g32", "x16", CUDA_I4_X16 }, { "fp8b128", "rows", CUDA_FP8B128 }, { "mxfp4", "rows", CUDA_MXFP4 },
+		{ "i8row", "rows", CUDA_I8ROW },
+	};
+	uint64_t slice;
+	for (size_t i = 0; i < K_LEN(known); i++)
+		if (strcmp(w->type->name, known[i].name) == 0 && strcmp(w->type->layout, known[i].layout) == 0) {
+			*m = (struct cuda_matrix){ w->data, k_shape_rows(w->ndim, w->shape), k_shape_cols(w->ndim, w->shape), 0, known[i].type };
+			if (!k_qtype_slice_bytes(w->type, m->rows, m->cols, &slice))
+				return false;
+			m->slice = (int64_t)slice;
+			return true;
+		}
+	return false;
+}
+
+bool cuda_segs(struct cuda *c, const struct k_seg *seg, int64_t n_seg, int64_t width, const struct cuda_seg **out)
+{
+	int64_t bytes = n_seg * (int64_t)sizeof(struct cuda_seg), lists = bytes;
+	struct cuda_seg *host = (struct cuda_seg *)c->table;
+	uint8_t *there;
+	for (int64_t i = 0; width && i < n_seg; i++)
+		lists += k_div_up(seg[i].pos + seg[i].n, K_PAGE) * (int64_t)sizeof(float *);
+	if (lists > c->n_table)
+		return false;
+	there = cuda_take(c, lists);
+	lists = bytes;
+	for (int64_t i = 0; i < n_seg; i++) {
+		int64_t n = width ? k_div_up(seg[i].pos + seg[i].n, K_PAGE) * (int64_t)sizeof(float *) : 0;
+		host[i] = (struct cuda_seg){ seg[i].row, seg[i].n, seg[i].pos, (float *const *)(there + lists), seg[i].state->state, seg[i].state->conv };
+		if (n)
+			memcpy(c->table + lists, seg[i].state->page, (size_t)n);
+		lists += n;
+	}
+	c->rt->put(c->on, there, c->table, (size_t)lists);
+	*out = (const struct cuda_seg *)there;
+	return true;
+}
+
+struct k_device *cuda_on_cpu(struct cuda *c, enum cuda_op_id op, const char *why)
+{
+	static const char *const names[] = {
+#define K_OP(name, what) #name,
+#include "libcore/ops.def"
+#undef K_OP
+	};
+	struct cuda_why failed;
+	if (!c->said[op])
+		k_logf(c->dev.ctx->log, K_LOG_WARN, "%s: %s runs on the CPU: %s", c->level, names[op], why);
+	c->said[op] = true;
+	/* What failed before is told by the next get. */
+	if (!c->rt->sync(c->on, &failed))
+		k_logf(c->dev.ctx->log, K_LOG_DEBUG, "%s: %s", c->level, failed.msg);
+	return c->cpu;
+}
+
+/* --- the library ---------------------------------------------------------------------------------------------------------- */
+
+static bool library_path(char path[PATH_MAX], struct cuda_why *why)
+{
+	static const char where[] = "/../lib/ktools/ktools-cuda.so";
+	char exe[PATH_MAX - sizeof(where)];
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	char *slash;
+	if (n <= 0 || n >= (ssize_t)sizeof(exe) - 1) {
+		snprintf(why->msg, sizeof(why->msg), "the folder of the program is not to be found");
+		return false;
+	}
+	exe[n] = 0;
+	slash = strrchr(exe, '/');
+	if (slash)
+		*slash = 0;
+	snprintf(path, PATH_MAX, "%s%s", exe, where);
+	return true;
+}
+
+static bool same_build(const struct cuda_rt *rt)
+{
+	return rt->n_kernels == CUDA_N_KERNELS && memcmp(rt->arg_bytes, k_cuda_arg_bytes, sizeof(k_cuda_arg_bytes)) == 0;
+}
+
+/* Once opened the library stays: CUDA does not survive being unloaded. */
+static const struct cuda_rt *load(struct cuda_why *why)
+{
+	char path[PATH_MAX];
+	void *lib, *symbol;
+	cuda_rt_fn *fn;
+	if (!library_path(path, why))
+		return NULL;
+	if (access(path, R_OK) != 0) {
+		snprintf(why->msg, sizeof(why->msg), "this build has no CUDA backend ('make cuda' builds it, where nvcc is)");
+		return NULL;
+	}
+	lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	symbol = lib ? dlsym(lib, CUDA_RT_SYMBOL) : NULL;
+	if (!symbol) {
+		snprintf(why->msg, sizeof(why->msg), "the CUDA backend cannot be loaded: %.240s", dlerror());
+		return NULL;
+	}
+	memcpy(&fn, &symbol, sizeof(fn));
+	if (same_build(fn()))
+		return fn();
+	snprintf(why->msg, sizeof(why->msg), "ktools-cuda.so is of another version than this program");
+	return NULL;
+}
+
+/* The number in "cuda:N"; 0 where there is none; -1: not a spec of this backend. */
+static int index_of(const char *spec)
+{
+	int n = 0;
+	if (strcmp(spec, "cuda") == 0 || strcmp(spec, "auto") == 0)
+		return 0;
+	if (strncmp(spec, "cuda:", 5) != 0 || !spec[5] || strlen(spec) > 8)
+		return -1;
+	for (const char *p = spec + 5; *p; p++) {
+		if (*p < '0' || *p > '9')
+			return -1;
+		n = 10 * n + (*p - '0');
+	}
+	return n;
+}
+
+static bool cuda_probe(char *what, size_t n)
+{
+	struct cuda_why why;
+	const struct cuda_rt *rt = load(&why);
+	bool can = rt && rt->probe(0, &why);
+	snprintf(what, n, "%s", why.msg);
+	return can;
+}
+
+/* Asked for automatically it is better than the CPU where there is a card, and not there otherwise. */
+static int cuda_score(const char *spec)
+{
+	struct cuda_why why;
+	const struct cuda_rt *rt;
+	if (strcmp(spec, "auto") != 0)
+		return index_of(spec) >= 0;
+	rt = load(&why);
+	return rt && rt->probe(0, &why) ? 2 : 0;
+}
+
+static int cuda_open(struct k_device **out, const struct k_ctx *ctx, const char *spec, struct k_err *err)
+{
+	struct cuda_why why;
+	const struct cuda_rt *rt = load(&why);
+	*out = NULL;
+	if (!rt)
+		return k_err_set(err, K_EDEVICE, "--device is '%s': %s", spec, why.msg);
+	return cuda_open_on(out, &k_backend_cuda, rt, index_of(spec), ctx, err);
+}
+
+const struct k_backend k_backend_cuda = { "cuda", "NVIDIA GPUs", cuda_score, cuda_open, cuda_probe };

@@ -1,0 +1,173 @@
+/* cuda_dev.h: what every .cu file includes. Kernels are C; two compilers read them:
+ *
+ *   nvcc                       for the device
+ *   the C compiler, -x c       for the simulator, which models a block (kernels/cudasim/sim.h)
+ *
+ * Rules: CUDA_THREADS threads a block in x; shared memory by K_SHARED, once each at the top of a kernel; warps shuffle whole; no atomics; memory is
+ * handed from thread to thread by __syncthreads() alone. Sums are chains of fmaf and fixed trees: nvcc gets -fmad=false, so that
+ * neither the compiler nor the neighbours in a batch decide how a result is rounded. */
+#ifndef KERNELS_CUDA_CUDA_DEV_H
+#define KERNELS_CUDA_CUDA_DEV_H
+
+#include "kernels/cuda/cuda_args.h"
+
+#ifdef __CUDACC__
+#define K_DEV static __device__ __forceinline__
+#define K_KERNEL(name) extern "C" __global__ void __launch_bounds__(CUDA_THREADS) k_cuda_##name(const struct cuda_##name a)
+#define K_SHARED(type, name, n) __shared__ type name[n]
+struct k_u4 { uint32_t w[4]; };
+K_DEV uint32_t k_f_bits(float f) { return __float_as_uint(f); }
+K_DEV float k_bits_f(uint32_t u) { return __uint_as_float(u); }
+/* 16 bytes at a multiple of 16. */
+K_DEV struct k_u4 k_load16(const void *p)
+{
+	uint4 v = *(const uint4 *)p;
+	struct k_u4 u = { { v.x, v.y, v.z, v.w } };
+	return u;
+}
+#else
+#include "kernels/cudasim/sim.h"
+#endif
+
+enum { K_WARP = 32 };
+
+K_DEV int k_lane(void) { return (int)(threadIdx.x % K_WARP); }
+K_DEV int k_warp(void) { return (int)(threadIdx.x / K_WARP); }
+
+/* Over the lanes of a warp; every lane gets it. */
+K_DEV float k_warp_sum(float v)
+{
+	for (int x = K_WARP / 2; x > 0; x /= 2)
+		v += __shfl_xor_sync(0xffffffffu, v, x);
+	return v;
+}
+
+K_DEV float k_warp_max(float v)
+{
+	for (int x = K_WARP / 2; x > 0; x /= 2)
+		v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, x));
+	return v;
+}
+
+/* Over the block; every thread gets it. s: CUDA_WARPS floats of shared memory, free again afterwards. */
+K_DEV float k_block_sum(float v, float *s)
+{
+	float sum = 0;
+	v = k_warp_sum(v);
+	if (k_lane() == 0)
+		s[k_warp()] = v;
+	__syncthreads();
+	for (int i = 0; i < CUDA_WARPS; i++)
+		sum += s[i];
+	__syncthreads();
+	return sum;
+}
+
+K_DEV float k_silu(float x) { return x / (1 + expf(-x)); }
+K_DEV float k_sigmoid(float x) { return 1 / (1 + expf(-x)); }
+
+/* --- stored values -------------------------------------------------------------------------------------------------------- */
+
+K_DEV float k_bf16(uint16_t h) { return k_bits_f((uint32_t)h << 16); }
+
+K_DEV float k_bf16_round(float x)
+{
+	uint32_t u = k_f_bits(x);
+	if ((u & 0x7fffffff) > 0x7f800000)
+		return k_bits_f((u | 0x400000) & 0xffff0000);
+	return k_bits_f((u + 0x7fff + (u >> 16 & 1)) & 0xffff0000);
+}
+
+K_DEV float k_f16(uint16_t h)
+{
+	uint32_t size = (uint32_t)(h & 0x7fff) << 13, sign = (uint32_t)(h & 0x8000) << 16;
+	if ((h & 0x7c00) == 0x7c00)
+		return k_bits_f(sign | 0x7f800000 | size);
+	return k_bits_f(sign | k_f_bits(k_bits_f(size) * 0x1p112f));
+}
+
+K_DEV float k_e4m3(uint8_t b)
+{
+	float size = k_bits_f((uint32_t)(b & 0x7f) << 20) * 0x1p120f;
+	return b & 0x80 ? -size : size;
+}
+
+K_DEV float k_e2m1(uint32_t code)
+{
+	uint32_t m = code & 7, u = m < 2 ? m * 0x3f000000 : (m << 22) + (126u << 23);
+	return k_bits_f(u | (code & 8) << 28);
+}
+
+/* Two to the power e - 127. */
+K_DEV float k_e8m0(uint8_t e) { return k_bits_f(e ? (uint32_t)e << 23 : 0x400000); }
+
+/* A float at any address. */
+K_DEV float k_float_at(const uint8_t *p) { return k_bits_f(p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24); }
+
+/* libcore/qtype/i4g32_x16.c shows a record of 16 rows and 64 columns. */
+enum { K_RECORD = 576 };
+
+K_DEV float k_value_x16(const uint8_t *w, int64_t cols, int64_t row, int64_t k)
+{
+	const uint8_t *p = w + (row / 16 * (cols / 64) + k / 64) * K_RECORD + row % 16 * 4;
+	uint32_t word = *(const uint32_t *)(p + 64 + k % 64 / 8 * 64);
+	float scale = k_bf16(*(const uint16_t *)(p + k % 64 / 32 * 2));
+	return (float)((int)(word >> (k % 2 * 16 + k % 8 / 2 * 4) & 15) - 8) * scale;
+}
+
+/* The value in column k of a row of slice w. Types as in libcore/qtype/. */
+K_DEV float k_value(enum cuda_type type, const uint8_t *w, int64_t cols, int64_t row, int64_t k)
+{
+	const uint8_t *p;
+	uint32_t code;
+	switch (type) {
+	case CUDA_F32:
+		return ((const float *)w)[row * cols + k];
+	case CUDA_BF16:
+		return k_bf16(((const uint16_t *)w)[row * cols + k]);
+	case CUDA_F16:
+		return k_f16(((const uint16_t *)w)[row * cols + k]);
+	case CUDA_I4_X16:
+		return k_value_x16(w, cols, row, k);
+	case CUDA_I4_ROWS:
+		p = w + row * (cols / 2 + cols / 16);
+		code = p[cols / 16 + k / 2] >> (k % 2 * 4) & 15;
+		return (float)((int)code - 8) * k_bf16(*(const uint16_t *)(p + k / 32 * 2));
+	case CUDA_MXFP4:
+		p = w + row * (cols / 2 + cols / 32);
+		return k_e2m1(p[cols / 32 + k / 2] >> (k % 2 * 4) & 15) * k_e8m0(p[k / 32]);
+	case CUDA_FP8B128:
+		p = w + row / 128 * ((cols + 127) / 128 * 4 + 128 * cols);
+		return k_e4m3(p[(cols + 127) / 128 * 4 + row % 128 * cols + k]) * k_float_at(p + k / 128 * 4);
+	case CUDA_I8ROW:
+		p = w + row * (4 + cols);
+		return (float)(int8_t)p[4 + k] * k_float_at(p);
+	}
+	return 0;
+}
+
+K_DEV const uint8_t *k_slice(const struct cuda_matrix *w, int64_t i) { return w->data + i * w->slice; }
+
+/* --- sequences ------------------------------------------------------------------------------------------------------------ */
+
+/* The segment of a row; -1: none. */
+K_DEV int k_seg_of(const struct cuda_seg *seg, int n_seg, int64_t row)
+{
+	for (int i = 0; i < n_seg; i++)
+		if (row >= seg[i].row && row < seg[i].row + seg[i].n)
+			return i;
+	return -1;
+}
+
+K_DEV float *k_slot(const struct cuda_seg *s, int64_t pos, int width) { return s->pages[pos / CUDA_PAGE] + pos % CUDA_PAGE * width; }
+
+/* Pair j of the channels at x, turned by the angles of a position: into *p and *q, which stay in y at the same places. */
+K_DEV void k_turn(float *y, const float *x, const struct cuda_rope *rope, int64_t pos, int j)
+{
+	int near = rope->interleaved ? 2 * j : j, far = rope->interleaved ? 2 * j + 1 : j + rope->dim / 2;
+	float a = x[near], b = x[far], c = rope->table[pos * rope->dim + 2 * j], s = rope->table[pos * rope->dim + 2 * j + 1];
+	y[near] = fmaf(a, c, -(b * s));
+	y[far] = fmaf(a, s, b * c);
+}
+
+#endif

@@ -1,0 +1,71 @@
+/* cuda_impl.h: the CUDA device seen from the host: operations in terms of launches, over a runtime (cuda_rt.h) that may be the real one or the
+ * simulator's. What the kernels cannot do runs on a CPU device in the same memory, and is said once.
+ *
+ *   scratch   one block of device memory, of which the running operation takes pieces:   cuda_take() after cuda_begin()
+ *   table     host memory in which segments and page lists are put together before they are sent
+ *
+ * Both are made by open() and grow in reserve(), never in a step. */
+#ifndef KERNELS_CUDA_CUDA_IMPL_H
+#define KERNELS_CUDA_CUDA_IMPL_H
+
+#include "kernels/cuda/cuda_args.h"
+#include "kernels/cuda/cuda_rt.h"
+#include "libcore/backend.h"
+
+enum cuda_op_id {
+#define K_OP(name, what) CUDA_OP_##name,
+#include "libcore/ops.def"
+#undef K_OP
+	CUDA_N_OPS
+};
+
+struct cuda {
+	struct k_device dev;
+	const struct cuda_rt *rt;
+	void *on;                       /* rt's device */
+	struct k_device *cpu;           /* what the kernels leave */
+	bool said[CUDA_N_OPS];          /* that an operation runs there */
+	char level[48];
+	uint8_t *scratch;
+	int64_t n_scratch, taken;       /* bytes */
+	uint8_t *table;
+	int64_t n_table;
+};
+
+extern const uint32_t k_cuda_arg_bytes[CUDA_N_KERNELS];
+
+static inline struct cuda *cuda_of(struct k_device *d) { return d->impl; }
+
+/* A device of backend b on rt's device `index`. */
+int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct cuda_rt *rt, int index, const struct k_ctx *ctx,
+	struct k_err *err) K_MUST_USE;
+
+/* cuda_launch(c, rmsnorm, x, y, z, .dim = ..., ...): the kernel with its arguments by name; nothing where a block count is 0. */
+#define cuda_launch(c, name, gx, gy, gz, ...) \
+	cuda_launch_bytes(c, CUDA_KERNEL_##name, gx, gy, gz, &(struct cuda_##name){ __VA_ARGS__ }, sizeof(struct cuda_##name))
+void cuda_launch_bytes(struct cuda *c, enum cuda_kernel_id kernel, int64_t x, int64_t y, int64_t z, const void *args, size_t bytes);
+
+static inline void cuda_begin(struct cuda *c) { c->taken = 0; }
+void *cuda_take(struct cuda *c, int64_t bytes);
+/* How many rows of `each` bytes fit into what is left, at least 1, at most n. */
+int64_t cuda_fit(const struct cuda *c, int64_t n, int64_t each);
+
+/* The matrix or stack as kernels see it; false: a type that they do not read. */
+bool cuda_matrix(struct cuda_matrix *m, const struct k_tensor *w);
+/* Segments in device memory, with their pages where width is not 0; false: there is no room for the list of pages. */
+bool cuda_segs(struct cuda *c, const struct k_seg *seg, int64_t n_seg, int64_t width, const struct cuda_seg **out);
+/* Rows of activations in the precision of ctx->act, in scratch of n * cols floats; x itself where that is f32. */
+const float *cuda_round(struct cuda *c, float *room, const float *x, int64_t n, int64_t cols, int64_t x_step);
+static inline bool cuda_rounds(const struct cuda *c) { return c->dev.ctx->act != K_ACT_F32; }
+
+/* On the CPU, why: a part of a sentence. */
+struct k_device *cuda_on_cpu(struct cuda *c, enum cuda_op_id op, const char *why);
+
+/* Bytes of scratch that an operation takes for n rows (it may get fewer rows at once), and for anything else. */
+int64_t cuda_row_bytes(const struct k_hp *hp, int64_t n_ctx);
+
+#define K_OP(name, what) void cuda_op_##name(struct k_device *dev, const struct k_op_##name *op);
+#include "libcore/ops.def"
+#undef K_OP
+
+#endif

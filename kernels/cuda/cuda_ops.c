@@ -1,0 +1,163 @@
+/* cuda_ops.c: operations on rows, products, experts and delta attention as launches. Attention: cuda_attn.c. */
+#include "libcore/base.h"
+#include "kernels/cuda/cuda_impl.h"
+
+/* Blocks in y and z are 16 bits wide. */
+enum { BLOCKS_Y = 65535 };
+
+static int64_t floats(int64_t n) { return n * (int64_t)sizeof(float); }
+
+void cuda_op_embed(struct k_device *dev, const struct k_op_embed *op)
+{
+	struct cuda *c = cuda_of(dev);
+	struct cuda_matrix w;
+	if (!cuda_matrix(&w, op->w)) {
+		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_embed, op->w->type->name);
+		cpu->ops.embed(cpu, op);
+		return;
+	}
+	for (int64_t i = 0, n; i < op->n; i += n) {
+		int32_t *ids;
+		cuda_begin(c);
+		n = cuda_fit(c, op->n - i, sizeof(*ids));
+		ids = cuda_take(c, n * (int64_t)sizeof(*ids));
+		c->rt->put(c->on, ids, op->ids + i, (size_t)n * sizeof(*ids));
+		cuda_launch(c, embed, n, 1, 1, .y = op->y + i * w.cols, .w = w, .ids = ids);
+	}
+}
+
+void cuda_op_rmsnorm(struct k_device *dev, const struct k_op_rmsnorm *op)
+{
+	cuda_launch(cuda_of(dev), rmsnorm, op->n, 1, 1, .y = op->y, .x = op->x, .w = op->w, .dim = op->dim, .y_step = op->y_step,
+		.x_step = op->x_step, .eps = (float)op->eps);
+}
+
+void cuda_op_add(struct k_device *dev, const struct k_op_add *op)
+{
+	cuda_launch(cuda_of(dev), add, k_div_up(op->n, CUDA_THREADS), 1, 1, .y = op->y, .x = op->x, .n = op->n);
+}
+
+void cuda_op_swiglu(struct k_device *dev, const struct k_op_swiglu *op)
+{
+	cuda_launch(cuda_of(dev), swiglu, k_div_up(op->n, CUDA_THREADS), 1, 1, .y = op->y, .gate = op->gate, .up = op->up, .n = op->n);
+}
+
+/* --- products ------------------------------------------------------------------------------------------------------------- */
+
+const float *cuda_round(struct cuda *c, float *room, const float *x, int64_t n, int64_t cols, int64_t x_step)
+{
+	if (!cuda_rounds(c))
+		return x;
+	cuda_launch(c, round, n, 1, 1, .y = room, .x = x, .cols = cols, .x_step = x_step, .int8 = c->dev.ctx->act == K_ACT_INT8);
+	return room;
+}
+
+static void multiply(struct cuda *c, const struct k_op_gemm *op, const struct cuda_matrix *w)
+{
+	int64_t tiles = k_div_up(op->n, CUDA_TOKENS);
+	if (w->type == CUDA_I4_X16)
+		cuda_launch(c, gemm_x16, w->rows / 16, tiles, 1, .y = op->y, .x = op->x, .w = *w, .bias = op->bias, .n = op->n, .y_step = op->y_step,
+			.x_step = op->x_step);
+	else
+		cuda_launch(c, gemm_rows, k_div_up(w->rows, CUDA_WARPS), tiles, 1, .y = op->y, .x = op->x, .w = *w, .bias = op->bias, .n = op->n,
+			.y_step = op->y_step, .x_step = op->x_step);
+}
+
+void cuda_op_gemm(struct k_device *dev, const struct k_op_gemm *op)
+{
+	struct cuda *c = cuda_of(dev);
+	struct cuda_matrix w;
+	if (!cuda_matrix(&w, op->w)) {
+		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_gemm, op->w->type->name);
+		cpu->ops.gemm(cpu, op);
+		return;
+	}
+	bool rounds = !op->exact && cuda_rounds(c);
+	for (int64_t t = 0, n; t < op->n; t += n) {
+		struct k_op_gemm part = *op;
+		cuda_begin(c);
+		n = rounds ? cuda_fit(c, op->n - t, floats(w.cols)) : K_MIN(op->n - t, (int64_t)BLOCKS_Y * CUDA_TOKENS);
+		part.n = n;
+		part.x += t * op->x_step;
+		part.y += t * op->y_step;
+		if (rounds) {
+			part.x = cuda_round(c, cuda_take(c, floats(n * w.cols)), part.x, n, w.cols, op->x_step);
+			part.x_step = w.cols;
+		}
+		multiply(c, &part, &w);
+	}
+}
+
+/* --- experts -------------------------------------------------------------------------------------------------------------- */
+
+void cuda_op_route(struct k_device *dev, const struct k_op_route *op)
+{
+	struct cuda *c = cuda_of(dev);
+	const struct k_hp *hp = op->hp;
+	if (hp->n_expert > CUDA_EXPERTS) {
+		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_route, "too many experts");
+		cpu->ops.route(cpu, op);
+		return;
+	}
+	cuda_launch(c, route, op->n, 1, 1, .ids = op->ids, .weights = op->weights, .logits = op->logits, .bias = op->bias,
+		.n_expert = (int)hp->n_expert, .n_used = (int)hp->n_expert_used, .n_group = (int)K_MAX(hp->n_group, (int64_t)1),
+		.n_group_used = (int)hp->n_group_used, .softmax = hp->router_softmax, .biased = hp->router_biased, .norm = hp->expert_norm,
+		.scale = hp->expert_scale);
+}
+
+void cuda_op_moe(struct k_device *dev, const struct k_op_moe *op)
+{
+	struct cuda *c = cuda_of(dev);
+	int64_t used = op->hp->n_expert_used;
+	struct cuda_matrix gate, up, down;
+	if (!cuda_matrix(&gate, op->gate) || !cuda_matrix(&up, op->up) || !cuda_matrix(&down, op->down)) {
+		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_moe, op->gate->type->name);
+		cpu->ops.moe(cpu, op);
+		return;
+	}
+	int64_t F = gate.rows, D = gate.cols, each = floats(2 * used * F + D);
+	for (int64_t t = 0, n; t < op->n; t += n) {
+		const float *x;
+		float *h, *h_room;
+		cuda_begin(c);
+		n = K_MIN(cuda_fit(c, op->n - t, each), BLOCKS_Y / used);
+		x = cuda_round(c, cuda_take(c, floats(n * D)), op->x + t * D, n, D, D);
+		h = cuda_take(c, floats(n * used * F));
+		h_room = cuda_take(c, floats(n * used * F));
+		cuda_launch(c, moe_up, k_div_up(F, 16), n * used, 1, .h = h, .x = x, .ids = op->ids + t * used, .gate = gate, .up = up,
+			.n_used = (int)used);
+		cuda_launch(c, moe_down, k_div_up(D, 16), n, 1, .y = op->y + t * D, .h = cuda_round(c, h_room, h, n * used, F, F),
+			.ids = op->ids + t * used, .weights = op->weights + t * used, .down = down, .n_used = (int)used);
+	}
+}
+
+/* --- delta attention ------------------------------------------------------------------------------------------------------ */
+
+void cuda_op_kda(struct k_device *dev, const struct k_op_kda *op)
+{
+	struct cuda *c = cuda_of(dev);
+	const struct k_hp *hp = op->hp;
+	const struct cuda_seg *seg;
+	cuda_begin(c);
+	if (hp->kda_dim > CUDA_KDA_DIM || !cuda_segs(c, op->seg, op->n_seg, 0, &seg)) {
+		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_kda, "its heads are too wide");
+		cpu->ops.kda(cpu, op);
+		return;
+	}
+	cuda_launch(c, kda, hp->kda_head, op->n_seg, 1, .y = op->y, .raw = { op->q, op->k, op->v }, .a = op->a, .z = op->z, .beta = op->beta,
+		.conv_w = { op->conv_w[0], op->conv_w[1], op->conv_w[2] }, .a_log = op->a_log, .dt_bias = op->dt_bias, .o_norm = op->o_norm,
+		.seg = seg, .dim = (int)hp->kda_dim, .n_head = (int)hp->kda_head, .taps = (int)hp->kda_conv, .eps = (float)hp->eps);
+}
+
+/* --- scratch -------------------------------------------------------------------------------------------------------------- */
+
+int64_t cuda_row_bytes(const struct k_hp *hp, int64_t n_ctx)
+{
+	int64_t widest = K_MAX(K_MAX(hp->n_ff, hp->n_embd), hp->n_ff_expert * K_MAX(hp->n_shared, (int64_t)1));
+	int64_t heads = K_MAX(hp->n_head * K_MAX(hp->d_v, hp->head_dim), hp->kda_head * hp->kda_dim);
+	int64_t moe = 2 * hp->n_expert_used * hp->n_ff_expert + hp->n_embd;
+	int64_t spans = k_div_up(K_MAX(n_ctx, (int64_t)1), CUDA_SPAN), value = K_MAX(hp->kv_lora, hp->head_dim);
+	int64_t attn = hp->n_head * (hp->kv_lora + hp->d_rope + spans * (value + 2));
+	widest = K_MAX(K_MAX(widest, heads), K_MAX(hp->q_lora, hp->kv_lora));
+	return floats(K_MAX(K_MAX(widest, moe), attn));
+}

@@ -1,0 +1,44 @@
+/* cuda_rt.h: what the device's side of the backend offers to the host's. Two have it: ktools-cuda.so (cuda_runtime.cu, the CUDA runtime), and the simulator
+ * (kernels/cudasim). Launches and puts happen in order; what fails is kept, and told by the next get or sync. */
+#ifndef KERNELS_CUDA_CUDA_RT_H
+#define KERNELS_CUDA_CUDA_RT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum cuda_kernel_id {
+#define CUDA_KERNEL(name) CUDA_KERNEL_##name,
+#include "kernels/cuda/cuda_kernels.def"
+#undef CUDA_KERNEL
+	CUDA_N_KERNELS
+};
+
+struct cuda_grid { unsigned x, y, z; };
+struct cuda_why { char msg[320]; };
+
+struct cuda_rt {
+	/* Bytes of the arguments of each kernel: a library of another build is refused by them. */
+	unsigned n_kernels;
+	const uint32_t *arg_bytes;
+	/* Is there such a device? what: its name, or why there is none. */
+	bool (*probe)(int index, struct cuda_why *what);
+	/* NULL: why. */
+	void *(*open)(int index, struct cuda_why *why);
+	void (*close)(void *dev);
+	/* Zeroed, aligned to 256 bytes, readable by the host once sync has returned; NULL without memory. */
+	void *(*alloc)(void *dev, size_t n);
+	void (*free)(void *dev, void *p);
+	/* The source may be used again at once. */
+	void (*put)(void *dev, void *dst, const void *src, size_t n);
+	void (*launch)(void *dev, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args, size_t bytes);
+	/* Waits for all of it; false: what went wrong since the device was opened. */
+	bool (*sync)(void *dev, struct cuda_why *why);
+	bool (*get)(void *dev, void *dst, const void *src, size_t n, struct cuda_why *why);
+};
+
+/* What the shared library exports. */
+#define CUDA_RT_SYMBOL "ktools_cuda_rt"
+typedef const struct cuda_rt *cuda_rt_fn(void);
+
+#endif

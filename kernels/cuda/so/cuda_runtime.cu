@@ -1,0 +1,177 @@
+/* cuda_runtime.cu: ktools-cuda.so beside its kernels: devices, memory and launches through the CUDA runtime, which is linked in; the driver is found
+ * when a device is opened. One stream a device, so that everything happens in order.
+ *
+ *   put   host -> ring of pinned memory -> device     the ring is waited for only where it begins anew
+ *
+ * Memory is managed: what the kernels leave to the CPU works on it where it is, after a sync. The first failure of a device is kept. */
+#include <cuda_runtime.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "kernels/cuda/cuda_args.h"
+#include "kernels/cuda/cuda_rt.h"
+
+enum { RING = 4 << 20, PIECE = RING / 4, ALIGN = 256 };
+
+struct device { int index; cudaStream_t stream; char *ring; size_t used; char failed[sizeof(((struct cuda_why *)0)->msg)]; };
+
+#define CUDA_KERNEL(name) extern "C" __global__ void k_cuda_##name(const struct cuda_##name a);
+#include "kernels/cuda/cuda_kernels.def"
+#undef CUDA_KERNEL
+
+static const struct { const char *name; const void *kernel; } kernels[] = {
+#define CUDA_KERNEL(name) { #name, (const void *)k_cuda_##name },
+#include "kernels/cuda/cuda_kernels.def"
+#undef CUDA_KERNEL
+};
+
+static const uint32_t arg_bytes[] = {
+#define CUDA_KERNEL(name) sizeof(struct cuda_##name),
+#include "kernels/cuda/cuda_kernels.def"
+#undef CUDA_KERNEL
+};
+
+static bool note(struct device *d, cudaError_t e, const char *what)
+{
+	if (e != cudaSuccess && !*d->failed)
+		snprintf(d->failed, sizeof(d->failed), "%s: %s", what, cudaGetErrorString(e));
+	return e == cudaSuccess;
+}
+
+static bool rt_probe(int index, struct cuda_why *what)
+{
+	struct cudaDeviceProp p;
+	int n = 0, managed = 0;
+	cudaError_t e = cudaGetDeviceCount(&n);
+	if (e != cudaSuccess || n == 0) {
+		snprintf(what->msg, sizeof(what->msg), "there is no NVIDIA GPU here (%s)", e != cudaSuccess ? cudaGetErrorString(e) : "the driver has none");
+		return false;
+	}
+	if (index >= n) {
+		snprintf(what->msg, sizeof(what->msg), "there is no GPU %d, the last is %d", index, n - 1);
+		return false;
+	}
+	if ((e = cudaGetDeviceProperties(&p, index)) != cudaSuccess) {
+		snprintf(what->msg, sizeof(what->msg), "GPU %d does not answer: %s", index, cudaGetErrorString(e));
+		return false;
+	}
+	cudaDeviceGetAttribute(&managed, cudaDevAttrConcurrentManagedAccess, index);
+	snprintf(what->msg, sizeof(what->msg), "%s, compute capability %d.%d, %.1f GiB", p.name, p.major, p.minor,
+		(double)p.totalGlobalMem / (1 << 30));
+	if (p.major > 7 || (p.major == 7 && p.minor >= 5)) {
+		if (managed)
+			return true;
+		strncat(what->msg, ": its driver cannot share memory with the host", sizeof(what->msg) - strlen(what->msg) - 1);
+		return false;
+	}
+	strncat(what->msg, ": too old, wanted 7.5", sizeof(what->msg) - strlen(what->msg) - 1);
+	return false;
+}
+
+static void rt_close(void *dev)
+{
+	struct device *d = (struct device *)dev;
+	cudaSetDevice(d->index);
+	if (d->stream)
+		cudaStreamDestroy(d->stream);
+	if (d->ring)
+		cudaFreeHost(d->ring);
+	free(d);
+}
+
+static void *rt_open(int index, struct cuda_why *why)
+{
+	struct device *d;
+	if (!rt_probe(index, why))
+		return NULL;
+	d = (struct device *)calloc(1, sizeof(*d));
+	if (!d) {
+		snprintf(why->msg, sizeof(why->msg), "no memory");
+		return NULL;
+	}
+	d->index = index;
+	if (note(d, cudaSetDevice(index), "the device") && note(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "a stream") &&
+		note(d, cudaMallocHost((void **)&d->ring, RING), "pinned memory"))
+		return d;
+	memcpy(why->msg, d->failed, sizeof(why->msg));
+	rt_close(d);
+	return NULL;
+}
+
+static void *rt_alloc(void *dev, size_t n)
+{
+	struct device *d = (struct device *)dev;
+	void *p = NULL;
+	cudaSetDevice(d->index);
+	if (cudaMallocManaged(&p, n ? n : 1, cudaMemAttachGlobal) != cudaSuccess) {
+		cudaGetLastError();
+		return NULL;
+	}
+#if CUDART_VERSION >= 13000
+	struct cudaMemLocation here = { cudaMemLocationTypeDevice, d->index };
+	note(d, cudaMemAdvise(p, n ? n : 1, cudaMemAdviseSetPreferredLocation, here), "advice on memory");
+#else
+	note(d, cudaMemAdvise(p, n ? n : 1, cudaMemAdviseSetPreferredLocation, d->index), "advice on memory");
+#endif
+	note(d, cudaMemsetAsync(p, 0, n, d->stream), "clearing memory");
+	return p;
+}
+
+static void rt_free(void *dev, void *p)
+{
+	struct device *d = (struct device *)dev;
+	cudaSetDevice(d->index);
+	note(d, cudaStreamSynchronize(d->stream), "the device");
+	note(d, cudaFree(p), "freeing memory");
+}
+
+static void rt_put(void *dev, void *dst, const void *src, size_t n)
+{
+	struct device *d = (struct device *)dev;
+	cudaSetDevice(d->index);
+	for (size_t done = 0, piece; done < n; done += piece) {
+		piece = n - done < (size_t)PIECE ? n - done : (size_t)PIECE;
+		if (RING - d->used < piece) {
+			note(d, cudaStreamSynchronize(d->stream), "the device");
+			d->used = 0;
+		}
+		memcpy(d->ring + d->used, (const char *)src + done, piece);
+		note(d, cudaMemcpyAsync((char *)dst + done, d->ring + d->used, piece, cudaMemcpyDefault, d->stream), "copying to the device");
+		d->used += (piece + ALIGN - 1) / ALIGN * ALIGN;
+	}
+}
+
+static void rt_launch(void *dev, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args, size_t bytes)
+{
+	struct device *d = (struct device *)dev;
+	void *argv[] = { (void *)args };
+	(void)bytes;
+	if (*d->failed)
+		return;
+	cudaSetDevice(d->index);
+	note(d, cudaLaunchKernel(kernels[kernel].kernel, dim3(grid.x, grid.y, grid.z), dim3(CUDA_THREADS), argv, 0, d->stream), kernels[kernel].name);
+}
+
+static bool rt_sync(void *dev, struct cuda_why *why)
+{
+	struct device *d = (struct device *)dev;
+	cudaSetDevice(d->index);
+	note(d, cudaStreamSynchronize(d->stream), "the device");
+	d->used = 0;
+	memcpy(why->msg, d->failed, sizeof(why->msg));
+	return !*d->failed;
+}
+
+static bool rt_get(void *dev, void *dst, const void *src, size_t n, struct cuda_why *why)
+{
+	struct device *d = (struct device *)dev;
+	cudaSetDevice(d->index);
+	note(d, cudaMemcpyAsync(dst, src, n, cudaMemcpyDefault, d->stream), "copying from the device");
+	return rt_sync(dev, why);
+}
+
+static const struct cuda_rt rt = {
+	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_alloc, rt_free, rt_put, rt_launch, rt_sync, rt_get,
+};
+
+extern "C" __attribute__((visibility("default"))) const struct cuda_rt *ktools_cuda_rt(void) { return &rt; }

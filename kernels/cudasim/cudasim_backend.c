@@ -1,0 +1,78 @@
+/* cudasim_backend.c: the CUDA backend on the simulator: the same operations, the same kernels, any machine. It proves what kernels compute,
+ * that they stay inside their memory, and that barriers stand where they must (sim_run.h); it is thousands of times slower than a device. */
+#include "libcore/base.h"
+#include <stdio.h>
+#include "kernels/cuda/cuda_args.h"
+#include "kernels/cuda/cuda_impl.h"
+#include "kernels/cudasim/sim_run.h"
+
+#define CUDA_KERNEL(name) void k_sim_##name(const void *args);
+#include "kernels/cuda/cuda_kernels.def"
+#undef CUDA_KERNEL
+
+static const struct { const char *name; void (*kernel)(const void *args); } kernels[] = {
+#define CUDA_KERNEL(name) { #name, k_sim_##name },
+#include "kernels/cuda/cuda_kernels.def"
+#undef CUDA_KERNEL
+};
+
+static bool sim_probe(int index, struct cuda_why *what)
+{
+	snprintf(what->msg, sizeof(what->msg), index == 0 ? "a model of thread blocks, for checks" : "there is one simulator, with number 0");
+	return index == 0;
+}
+
+static void *sim_open(int index, struct cuda_why *why)
+{
+	struct k_sim *s = sim_probe(index, why) ? k_sim_new() : NULL;
+	if (!s && index == 0)
+		snprintf(why->msg, sizeof(why->msg), "no memory for the simulator");
+	return s;
+}
+
+static void sim_close(void *dev) { k_sim_free(dev); }
+static void *sim_alloc(void *dev, size_t n) { return k_sim_alloc(dev, n); }
+static void sim_free(void *dev, void *p) { k_sim_release(dev, p); }
+static void sim_put(void *dev, void *dst, const void *src, size_t n) { k_sim_copy(dev, dst, src, n, true); }
+
+static void sim_launch(void *dev, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args, size_t bytes)
+{
+	struct k_sim_launch l = { kernels[kernel].name, kernels[kernel].kernel, { grid.x, grid.y, grid.z }, CUDA_THREADS, args, bytes };
+	k_sim_run(dev, &l);
+}
+
+static bool sim_sync(void *dev, struct cuda_why *why)
+{
+	const char *fault = k_sim_fault(dev);
+	if (fault)
+		snprintf(why->msg, sizeof(why->msg), "%s", fault);
+	return !fault;
+}
+
+static bool sim_get(void *dev, void *dst, const void *src, size_t n, struct cuda_why *why)
+{
+	k_sim_copy(dev, dst, src, n, false);
+	return sim_sync(dev, why);
+}
+
+static const struct cuda_rt rt = {
+	.n_kernels = CUDA_N_KERNELS, .arg_bytes = k_cuda_arg_bytes, .probe = sim_probe, .open = sim_open, .close = sim_close, .alloc = sim_alloc,
+	.free = sim_free, .put = sim_put, .launch = sim_launch, .sync = sim_sync, .get = sim_get,
+};
+
+static int cudasim_score(const char *spec) { return strcmp(spec, "cudasim") == 0; }
+
+static bool cudasim_probe(char *what, size_t n)
+{
+	snprintf(what, n, "the CUDA kernels on a model of thread blocks, for checks: very slow");
+	return true;
+}
+
+extern const struct k_backend k_backend_cudasim;
+
+static int cudasim_open(struct k_device **out, const struct k_ctx *ctx, const char *spec K_UNUSED, struct k_err *err)
+{
+	return cuda_open_on(out, &k_backend_cudasim, &rt, 0, ctx, err);
+}
+
+const struct k_backend k_backend_cudasim = { "cudasim", "the CUDA kernels on a model of thread blocks", cudasim_score, cudasim_open, cudasim_probe };

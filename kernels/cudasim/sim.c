@@ -1,0 +1,532 @@
+/* sim.c: a scalar model of a thread block.
+ *
+ *   block after block;  in a block:  thread 0 | thread 1 | ...      fibers; each runs until it waits, at a barrier or for its warp
+ *
+ *   kernel object, compiled with -fsanitize=thread,bounds, names changed:   load, store -> k_sim_read4(p), k_sim_write4(p) ... -> touch()
+ *
+ * So every access of a kernel to memory that others can see comes here, without a word in the kernel. touch() finds the region, and the
+ * cells of the bytes: who wrote and who read them last, and when. Time is counted in intervals: one more at each barrier, each block, each
+ * launch. Intervals are never used twice, so that a number tells launch and block:
+ *
+ *   launch_at <= when < block_at    another block of this launch       when == now   this block, since the last barrier
+ *
+ * The hooks have no argument that says which simulator runs: a pointer of the thread says it. */
+#undef _FORTIFY_SOURCE                  /* its longjmp takes a jump to another stack for an attack */
+#include "libcore/base.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include "kernels/cudasim/sim.h"
+#include "kernels/cudasim/sim_run.h"
+#ifdef K_ASAN
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+enum { WARP = 32, MOST_THREADS = 1024, STACK = 128 * 1024, MOST_SHARED = 16, SHARED_BYTES = 48 * 1024, ARGS_BYTES = 4096, MANY = 0xffff };
+
+struct cell { uint32_t wrote, read, read_before; uint16_t writer, reader; };
+/* Bytes [at, at + n); a cell every 1 << shift of them. */
+struct region { uintptr_t at; size_t n; struct cell *cells; int shift; bool shared; };
+
+enum state { READY, AT_BARRIER, AT_WARP, DONE };
+struct fiber { jmp_buf at; enum state state; bool made; int line, n_shared; unsigned phase; float said[2]; };
+struct warp { int arrived; };
+
+struct k_sim {
+	char fault[320];
+	struct region *mem;             /* device memory, ascending */
+	size_t n_mem, cap_mem;
+	const struct region *last;      /* where touch() found its word last */
+	struct region shared[MOST_SHARED];
+	int n_shared;
+	uint8_t *arena;                 /* of shared memory, with gaps */
+	struct cell *arena_cells;
+	size_t arena_used, shared_bytes;
+	uint32_t now, block_at, launch_at;
+	struct fiber *fiber;
+	struct warp warp[MOST_THREADS / WARP];
+	uint8_t *stacks;
+	unsigned n_threads, at;         /* at: the thread that runs */
+	struct k_sim_index block;
+	const struct k_sim_launch *launch;
+	uint8_t args[ARGS_BYTES] K_ALIGNED(64);
+	jmp_buf home;                   /* of the scheduler */
+};
+
+static _Thread_local struct k_sim *running;
+
+/* --- memory ---------------------------------------------------------------------------------------------------------------- */
+
+enum { ARENA_BYTES = SHARED_BYTES + 2 * MOST_SHARED * 64, CELLS_BYTES = sizeof(struct cell) };
+
+static void *reserve(size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+struct k_sim *k_sim_new(void)
+{
+	struct k_sim *s = k_aligned(sizeof(*s));
+	if (!s)
+		return NULL;
+	memset(s, 0, sizeof(*s));
+	s->now = 1;
+	s->fiber = k_calloc(MOST_THREADS, sizeof(*s->fiber));
+	s->arena = k_aligned(ARENA_BYTES);
+	s->arena_cells = k_calloc(ARENA_BYTES, CELLS_BYTES);
+	s->stacks = reserve((size_t)MOST_THREADS * STACK);
+	if (!s->fiber || !s->arena || !s->arena_cells || !s->stacks) {
+		k_sim_free(s);
+		return NULL;
+	}
+	return s;
+}
+
+static size_t cells_of(const struct region *r) { return ((r->n >> r->shift) + 1) * CELLS_BYTES; }
+
+void k_sim_free(struct k_sim *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->n_mem; i++) {
+		munmap(s->mem[i].cells, cells_of(&s->mem[i]));
+		k_free((void *)s->mem[i].at);
+	}
+	if (s->stacks)
+		munmap(s->stacks, (size_t)MOST_THREADS * STACK);
+	k_free(s->mem);
+	k_free(s->fiber);
+	k_free(s->arena);
+	k_free(s->arena_cells);
+	k_free(s);
+}
+
+void *k_sim_alloc(struct k_sim *s, size_t n)
+{
+	struct region r = { .n = n, .shift = 1 };
+	size_t i = s->n_mem;
+	if (s->n_mem == s->cap_mem) {
+		size_t cap = 2 * s->cap_mem + 64;
+		struct region *mem = k_realloc(s->mem, cap * sizeof(*mem));
+		if (!mem)
+			return NULL;
+		s->mem = mem;
+		s->cap_mem = cap;
+	}
+	void *p = k_aligned(K_MAX(n, (size_t)1));
+	r.cells = p ? reserve(cells_of(&r)) : NULL;
+	if (!r.cells) {
+		k_free(p);
+		return NULL;
+	}
+	memset(p, 0, n);
+	for (r.at = (uintptr_t)p; i > 0 && s->mem[i - 1].at > r.at; i--)
+		s->mem[i] = s->mem[i - 1];
+	s->mem[i] = r;
+	s->n_mem++;
+	s->last = NULL;
+	return p;
+}
+
+/* The region of device memory that begins at or before an address; NULL. */
+static struct region *find_mem(const struct k_sim *s, uintptr_t at)
+{
+	size_t low = 0, high = s->n_mem;
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+		if (s->mem[mid].at <= at)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low ? &s->mem[low - 1] : NULL;
+}
+
+void k_sim_release(struct k_sim *s, void *p)
+{
+	struct region *r = find_mem(s, (uintptr_t)p);
+	if (!p)
+		return;
+	K_ASSERT(r && r->at == (uintptr_t)p);
+	munmap(r->cells, cells_of(r));
+	k_free(p);
+	memmove(r, r + 1, (size_t)(s->mem + s->n_mem - (r + 1)) * sizeof(*r));
+	s->n_mem--;
+	s->last = NULL;
+}
+
+/* --- faults ------------------------------------------------------------------------------------------------------------------ */
+
+static K_PRINTF(2, 0) void note(struct k_sim *s, const char *fmt, va_list ap)
+{
+	int n = 0;
+	if (*s->fault)
+		return;
+	if (s->launch)
+		n = snprintf(s->fault, sizeof(s->fault), "kernel %s, block (%u, %u, %u), thread %u: ", s->launch->name, s->block.x, s->block.y,
+			s->block.z, s->at);
+	vsnprintf(s->fault + n, sizeof(s->fault) - (size_t)n, fmt, ap);
+}
+
+static K_PRINTF(2, 3) void note_fault(struct k_sim *s, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	note(s, fmt, ap);
+	va_end(ap);
+}
+
+static void switch_home(struct k_sim *s);
+
+/* In a fiber: the launch is over. */
+static K_PRINTF(2, 3) K_NORETURN void fault(struct k_sim *s, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	note(s, fmt, ap);
+	va_end(ap);
+	switch_home(s);
+	k_bug("a thread goes on after a fault");
+}
+
+const char *k_sim_fault(const struct k_sim *s) { return *s->fault ? s->fault : NULL; }
+
+void k_sim_copy(struct k_sim *s, void *dst, const void *src, size_t n, bool to_device)
+{
+	uintptr_t at = (uintptr_t)(to_device ? dst : src);
+	const struct region *r = find_mem(s, at);
+	if (!n)
+		return;
+	if (!r || at - r->at > r->n || n > r->n - (at - r->at))
+		note_fault(s, "a copy of %zu bytes %s device memory leaves it", n, to_device ? "to" : "from");
+	else
+		memcpy(dst, src, n);
+}
+
+/* --- accesses ---------------------------------------------------------------------------------------------------------------- */
+
+/* Shared memory is a new one in each block. */
+static bool other_block(const struct k_sim *s, const struct region *r, uint32_t when)
+{
+	return !r->shared && when >= s->launch_at && when < s->block_at;
+}
+static bool other_thread(const struct k_sim *s, uint32_t when, uint16_t who) { return when == s->now && who != s->at; }
+
+static K_NORETURN void race(struct k_sim *s, const struct region *r, size_t i, bool write, bool wrote, uint32_t when, uint16_t who)
+{
+	const char *mine = write ? "writes" : "reads", *theirs = wrote ? "wrote" : "read", *what = r->shared ? "shared" : "device";
+	if (other_block(s, r, when))
+		fault(s, "%s byte %zu of %zu of %s memory that another block %s", mine, i, r->n, what, theirs);
+	if (who == MANY)
+		fault(s, "%s byte %zu of %zu of %s memory that other threads %s, with no barrier in between", mine, i, r->n, what, theirs);
+	fault(s, "%s byte %zu of %zu of %s memory that thread %u %s, with no barrier in between", mine, i, r->n, what, who, theirs);
+}
+
+static void mark(struct k_sim *s, const struct region *r, size_t i, bool write)
+{
+	struct cell *c = &r->cells[i >> r->shift];
+	if (other_block(s, r, c->wrote) || other_thread(s, c->wrote, c->writer))
+		race(s, r, i, write, true, c->wrote, c->writer);
+	if (write) {
+		if (other_block(s, r, c->read_before))
+			race(s, r, i, true, false, c->read_before, MANY);
+		if (other_block(s, r, c->read) || other_thread(s, c->read, c->reader))
+			race(s, r, i, true, false, c->read, c->reader);
+		c->wrote = s->now;
+		c->writer = (uint16_t)s->at;
+		return;
+	}
+	if (r->shared && c->wrote < s->block_at)
+		fault(s, "reads byte %zu of %zu of shared memory that nobody wrote", i, r->n);
+	if (other_block(s, r, c->read))
+		c->read_before = c->read;
+	c->reader = c->read == s->now && c->reader != s->at ? MANY : (uint16_t)s->at;
+	c->read = s->now;
+}
+
+static bool holds(const struct region *r, uintptr_t at, size_t n) { return r && at >= r->at && at - r->at <= r->n && n <= r->n - (at - r->at); }
+
+static const struct region *find(struct k_sim *s, uintptr_t at, size_t n)
+{
+	if (holds(s->last, at, n))
+		return s->last;
+	for (int i = 0; i < s->n_shared; i++)
+		if (holds(&s->shared[i], at, n))
+			return s->last = &s->shared[i];
+	const struct region *r = find_mem(s, at);
+	return holds(r, at, n) ? s->last = r : NULL;
+}
+
+static K_NORETURN void outside(struct k_sim *s, uintptr_t at, size_t n, bool write)
+{
+	const char *how = write ? "writes" : "reads";
+	const struct region *r = find_mem(s, at);
+	for (int i = 0; i < s->n_shared; i++)
+		if (at + n > s->shared[i].at && at < s->shared[i].at + s->shared[i].n + 64)
+			fault(s, "%s %zu bytes at offset %td of a shared variable of %zu bytes", how, n, at - s->shared[i].at, s->shared[i].n);
+	if (r && at - r->at < r->n + 4096)
+		fault(s, "%s %zu bytes at offset %td of device memory of %zu bytes", how, n, at - r->at, r->n);
+	fault(s, "%s %zu bytes where there is no memory of its own", how, n);
+}
+
+static void touch(const void *p, size_t n, size_t align, bool write)
+{
+	struct k_sim *s = running;
+	uintptr_t at = (uintptr_t)p;
+	const struct region *r;
+	if (at - (uintptr_t)(s->stacks + (size_t)s->at * STACK) < STACK)
+		return;
+	if (!write && at - (uintptr_t)s->args < ARGS_BYTES)
+		return;
+	if (at & (align - 1))
+		fault(s, "%s %zu bytes at an address that is no multiple of that", write ? "writes" : "reads", n);
+	r = find(s, at, n);
+	if (!r)
+		outside(s, at, n, write);
+	for (size_t i = at - r->at, end = i + n; i < end; i += (size_t)1 << r->shift)
+		mark(s, r, i, write);
+}
+
+/* What the compiler calls, with its own names before the makefile changes them. */
+#define HOOK(n) \
+	void k_sim_read##n(const void *p); \
+	void k_sim_read##n(const void *p) { touch(p, n, n, false); } \
+	void k_sim_write##n(void *p); \
+	void k_sim_write##n(void *p) { touch(p, n, n, true); }
+HOOK(1) HOOK(2) HOOK(4) HOOK(8) HOOK(16)
+#undef HOOK
+void k_sim_read_range(const void *p, size_t n);
+void k_sim_read_range(const void *p, size_t n) { touch(p, n, 1, false); }
+void k_sim_write_range(void *p, size_t n);
+void k_sim_write_range(void *p, size_t n) { touch(p, n, 1, true); }
+void k_sim_func_entry(void *caller);
+void k_sim_func_entry(void *caller K_UNUSED) {}
+void k_sim_func_exit(void);
+void k_sim_func_exit(void) {}
+void k_sim_init(void);
+void k_sim_init(void) {}
+void k_sim_out_of_bounds(const void *data, uintptr_t index);
+void k_sim_out_of_bounds(const void *data K_UNUSED, uintptr_t index)
+{
+	fault(running, "index %jd is outside of its array", (intmax_t)index);
+}
+
+struct k_u4 k_load16(const void *p)
+{
+	struct k_u4 v;
+	touch(p, sizeof(v), sizeof(v), false);
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+/* --- threads ------------------------------------------------------------------------------------------------------------------ */
+
+#ifdef K_ASAN
+/* The sanitizer wants to know whose stack it is on. Home is the stack of whoever launched. */
+static _Thread_local const void *home_stack;
+static _Thread_local size_t home_bytes;
+#define LEAVE(save, stack, bytes) __sanitizer_start_switch_fiber(save, stack, bytes)
+#define ENTER(save, stack, bytes) __sanitizer_finish_switch_fiber(save, stack, bytes)
+#else
+#define LEAVE(save, stack, bytes) ((void)0)
+#define ENTER(save, stack, bytes) ((void)0)
+#endif
+
+static void switch_home(struct k_sim *s)
+{
+	struct fiber *f = &s->fiber[s->at];
+	LEAVE(NULL, home_stack, home_bytes);
+	if (!_setjmp(f->at))
+		_longjmp(s->home, 1);
+	ENTER(NULL, &home_stack, &home_bytes);
+}
+
+/* A fiber's life: kernel after kernel. */
+static void live(void)
+{
+	struct k_sim *s = running;
+	ENTER(NULL, &home_stack, &home_bytes);
+	for (;;) {
+		switch_home(s);
+		s->launch->kernel(s->args);
+		s->fiber[s->at].state = DONE;
+	}
+}
+
+static void switch_to(struct k_sim *s, unsigned i)
+{
+	struct fiber *f = &s->fiber[i];
+	s->at = i;
+	LEAVE(NULL, s->stacks + (size_t)i * STACK, STACK);
+	if (!_setjmp(s->home))
+		_longjmp(f->at, 1);
+	ENTER(NULL, NULL, NULL);
+}
+
+static void first_steps(struct k_sim *s, ucontext_t *c)
+{
+	LEAVE(NULL, s->stacks + (size_t)s->at * STACK, STACK);
+	if (!_setjmp(s->home))
+		setcontext(c);
+	ENTER(NULL, NULL, NULL);
+}
+
+static void make_fiber(struct k_sim *s, unsigned i)
+{
+	ucontext_t c;
+	if (s->fiber[i].made)
+		return;
+	getcontext(&c);
+	c.uc_stack.ss_sp = s->stacks + (size_t)i * STACK;
+	c.uc_stack.ss_size = STACK;
+	c.uc_link = NULL;
+	makecontext(&c, live, 0);
+	s->at = i;
+	first_steps(s, &c);
+	s->fiber[i].made = true;
+}
+
+struct k_sim_index k_sim_thread(void) { return (struct k_sim_index){ running->at, 0, 0 }; }
+struct k_sim_index k_sim_block(void) { return running->block; }
+
+void k_sim_barrier(int line)
+{
+	struct k_sim *s = running;
+	s->fiber[s->at].state = AT_BARRIER;
+	s->fiber[s->at].line = line;
+	switch_home(s);
+}
+
+/* What a lane says waits in one of two places, so that the next shuffle cannot overtake a lane that has yet to hear this one. */
+float k_sim_shuffle(float v, int x)
+{
+	struct k_sim *s = running;
+	struct fiber *f = &s->fiber[s->at];
+	unsigned first = s->at / WARP * WARP, phase = f->phase++ & 1;
+	struct warp *w = &s->warp[s->at / WARP];
+	f->said[phase] = v;
+	if (++w->arrived < WARP) {
+		f->state = AT_WARP;
+		switch_home(s);
+	} else {
+		w->arrived = 0;
+		for (unsigned i = 0; i < WARP; i++)
+			s->fiber[first + i].state = READY;
+	}
+	return s->fiber[first + ((s->at - first) ^ (unsigned)x) % WARP].said[phase];
+}
+
+void *k_sim_shared(size_t n)
+{
+	struct k_sim *s = running;
+	int i = s->fiber[s->at].n_shared++;
+	struct region *r = s->shared + i;
+	if (i >= MOST_SHARED)
+		fault(s, "has more than %d shared variables", MOST_SHARED);
+	if (i < s->n_shared) {
+		if (r->n != n)
+			fault(s, "its shared variable %d has %zu bytes, that of other threads %zu", i, n, r->n);
+		return (void *)r->at;
+	}
+	if ((s->shared_bytes += n) > SHARED_BYTES)
+		fault(s, "%zu bytes of shared memory, there are %d", s->shared_bytes, SHARED_BYTES);
+	*r = (struct region){ (uintptr_t)(s->arena + s->arena_used), n, s->arena_cells + s->arena_used, 0, true };
+	s->arena_used += k_align_up(n, 64) + 64;
+	s->n_shared++;
+	memset((void *)r->at, 0xff, n);
+	return (void *)r->at;
+}
+
+/* --- blocks ------------------------------------------------------------------------------------------------------------------- */
+
+static unsigned count(const struct k_sim *s, enum state state, unsigned *one)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < s->n_threads; i++)
+		if (s->fiber[i].state == state) {
+			n++;
+			*one = i;
+		}
+	return n;
+}
+
+/* No thread can go on: the barrier lets them pass, or never will. */
+static void pass_barrier(struct k_sim *s)
+{
+	unsigned waiting = 0, done = 0, shuffling = 0;
+	int line;
+	if (count(s, AT_WARP, &shuffling)) {
+		s->at = shuffling;
+		note_fault(s, "shuffles without all of its warp");
+		return;
+	}
+	count(s, AT_BARRIER, &waiting);
+	s->at = waiting;
+	if (count(s, DONE, &done)) {
+		note_fault(s, "waits at a barrier that thread %u never reaches", done);
+		return;
+	}
+	line = s->fiber[waiting].line;
+	for (unsigned i = 0; i < s->n_threads; i++) {
+		if (s->fiber[i].line != line) {
+			note_fault(s, "waits at the barrier of line %d, thread %u at that of line %d", line, i, s->fiber[i].line);
+			return;
+		}
+		s->fiber[i].state = READY;
+	}
+	s->now++;
+}
+
+static void run_block(struct k_sim *s)
+{
+	unsigned any;
+	s->block_at = ++s->now;
+	s->n_shared = 0;
+	s->arena_used = 64;
+	s->shared_bytes = 0;
+	s->last = NULL;
+	memset(s->warp, 0, sizeof(s->warp));
+	for (unsigned i = 0; i < s->n_threads; i++) {
+		s->fiber[i].state = READY;
+		s->fiber[i].n_shared = 0;
+		s->fiber[i].phase = 0;
+	}
+	while (!*s->fault && count(s, DONE, &any) < s->n_threads) {
+		bool moved = false;
+		for (unsigned i = 0; i < s->n_threads && !*s->fault; i++)
+			if (s->fiber[i].state == READY) {
+				switch_to(s, i);
+				moved = true;
+			}
+		if (!moved)
+			pass_barrier(s);
+	}
+}
+
+void k_sim_run(struct k_sim *s, const struct k_sim_launch *l)
+{
+	if (*s->fault)
+		return;
+	K_ASSERT(l->threads && l->threads % WARP == 0 && l->threads <= MOST_THREADS && l->bytes <= ARGS_BYTES);
+	running = s;
+	s->launch = l;
+	s->n_threads = l->threads;
+	memcpy(s->args, l->args, l->bytes);
+	for (unsigned i = 0; i < s->n_threads; i++)
+		make_fiber(s, i);
+	s->launch_at = ++s->now;
+	for (unsigned z = 0; z < l->blocks[2]; z++)
+		for (unsigned y = 0; y < l->blocks[1]; y++)
+			for (unsigned x = 0; x < l->blocks[0] && !*s->fault; x++) {
+				s->block = (struct k_sim_index){ x, y, z };
+				run_block(s);
+			}
+	/* What hangs in the middle of a kernel begins anew. */
+	for (unsigned i = 0; *s->fault && i < s->n_threads; i++)
+		s->fiber[i].made = false;
+	s->launch = NULL;
+	running = NULL;
+}

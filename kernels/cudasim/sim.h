@@ -1,0 +1,37 @@
+/* sim.h: what a .cu file sees instead of CUDA when the C compiler reads it: the words of the language, and a block's threads as fibers (sim.c). */
+#ifndef KERNELS_CUDASIM_SIM_H
+#define KERNELS_CUDASIM_SIM_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define K_DEV static inline __attribute__((unused))
+#define K_KERNEL(name) \
+	static void k_cuda_##name(const struct cuda_##name a); \
+	void k_sim_##name(const void *args); \
+	void k_sim_##name(const void *args) { k_cuda_##name(*(const struct cuda_##name *)args); } \
+	static void k_cuda_##name(const struct cuda_##name a)
+#define K_SHARED(type, name, n) type *const name = (type *)k_sim_shared(sizeof(type) * (n))
+
+struct k_sim_index { unsigned x, y, z; };
+struct k_u4 { uint32_t w[4]; };
+
+struct k_sim_index k_sim_thread(void);
+struct k_sim_index k_sim_block(void);
+/* The next shared variable of this thread's kernel, the same for all threads of the block. */
+void *k_sim_shared(size_t n);
+void k_sim_barrier(int line);
+float k_sim_shuffle(float v, int x);
+struct k_u4 k_load16(const void *p);
+
+#define threadIdx (k_sim_thread())
+#define blockIdx (k_sim_block())
+#define __syncthreads() k_sim_barrier(__LINE__)
+#define __shfl_xor_sync(mask, v, x) k_sim_shuffle(v, x)
+
+K_DEV uint32_t k_f_bits(float f) { union { float f; uint32_t u; } x = { f }; return x.u; }
+K_DEV float k_bits_f(uint32_t u) { union { uint32_t u; float f; } x = { u }; return x.f; }
+
+#endif

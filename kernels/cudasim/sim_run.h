@@ -1,0 +1,32 @@
+/* sim_run.h: running kernels in the simulator (sim.c). A fault is the first thing that a kernel did and must not:
+ *
+ *   - read or write outside device memory, the block's shared variables and the thread's own stack; write what is read-only
+ *   - touch 2, 4, 8 or 16 bytes at an address that is no multiple of that
+ *   - index an array of known size out of its bounds
+ *   - race: touch a word that another thread of the block wrote, or write one that it read, with no barrier in between; or that a thread of
+ *     another block of the launch wrote (read)
+ *   - read shared memory that no thread of the block wrote
+ *   - leave a barrier or a shuffle to some of the threads
+ *
+ * After a fault nothing runs any more. */
+#ifndef KERNELS_CUDASIM_SIM_RUN_H
+#define KERNELS_CUDASIM_SIM_RUN_H
+
+#include "libcore/base.h"
+
+struct k_sim;
+struct k_sim_launch { const char *name; void (*kernel)(const void *args); unsigned blocks[3], threads; const void *args; size_t bytes; };
+
+/* NULL without memory. */
+struct k_sim *k_sim_new(void);
+void k_sim_free(struct k_sim *s);
+/* Zeroed device memory; NULL without. */
+void *k_sim_alloc(struct k_sim *s, size_t n);
+void k_sim_release(struct k_sim *s, void *p);
+/* From and to device memory, which is checked. */
+void k_sim_copy(struct k_sim *s, void *dst, const void *src, size_t n, bool to_device);
+void k_sim_run(struct k_sim *s, const struct k_sim_launch *l);
+/* NULL: none so far. */
+const char *k_sim_fault(const struct k_sim *s);
+
+#endif
