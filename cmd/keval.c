@@ -5,6 +5,7 @@
 #include "cmd/cli.h"
 #include "evals/asker.h"
 #include "evals/client.h"
+#include "evals/answer.h"
 #include "evals/report.h"
 #include "formats/format.h"
 
@@ -19,7 +20,7 @@ struct args {
 };
 
 static const struct k_opt opts[] = {
-	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "the model; - or none: standard input"),
+	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "the model; - or none: standard input; with score: whose chat layout reads recorded texts"),
 	K_OPT_STR('u', "url", struct args, url, "URL", NULL, "ask an OpenAI-compatible server, http://host:port/v1; its key is OPENAI_API_KEY"),
 	K_OPT_STR(0, "name", struct args, name, "NAME", NULL, "name of the model to ask the server for; default: the first that it lists"),
 	K_OPT_INT(0, "concurrency", struct args, concurrency, "N", "8", "requests at once to a server"),
@@ -65,6 +66,7 @@ static const char *const examples[] = {
 	"keval imatrix -m model.kmf -f text.txt -o model.imatrix.gguf",
 	"kconvert hf/ | keval ppl -m - -f text.txt --json",
 	"keval choice -m model.kmf -f questions.jsonl -b 4 --bar 'acc>=0.2'",
+	"keval score toolcall -m model.kmf -f official.jsonl --bar 'schema_accuracy>=0.98' < vendor.jsonl",
 	"keval prompts choice -f questions.jsonl | kserve --stdio model.kmf | keval score choice -f questions.jsonl",
 	"kserve model.kmf & keval agent -u http://127.0.0.1:8080/v1 --steps 300 --tools 20 --bar 'invalid_calls==0'",
 	NULL
@@ -162,11 +164,31 @@ static int choose(struct run *r, int n, char **operands, struct k_err *err)
 		return 0;
 	if (!r->task->ask)
 		return k_err_set(err, K_EUSAGE, "'%s' looks into the model: it needs one in the process (-m)", r->task->name);
-	if (r->a->model || (r->from != FROM_URL && r->a->url))
+	if ((r->a->model && r->from != FROM_LINES) || (r->from != FROM_URL && r->a->url))
 		return k_err_set(err, K_EUSAGE, "one of -m, -u, prompts, score and - says who answers, wanted no more than one");
 	if (r->n_operands > 1 && !dash)
 		return k_err_set(err, K_EUSAGE, "'%s' is one operand too many", r->operands[1]);
 	return 0;
+}
+
+/* A model (-m) lends its tokenizer and its chat layout to what was recorded. */
+static int open_lines(struct run *r, const struct k_ctx *ctx, struct k_err *err)
+{
+	const struct k_files *files;
+	struct k_reader *reader = NULL;
+	struct k_ckpt *ck = NULL;
+	int e = 0;
+	if (r->a->model && !strcmp(r->a->model, "-"))
+		return k_err_set(err, K_EUSAGE, "standard input cannot be both the model and the answers");
+	if (r->a->model) {
+		e = k_format_open(&ck, r->a->model, false, ctx, err);
+		if (e == 0)
+			e = k_ckpt_files(ck, &files, err);
+		if (e == 0)
+			e = k_reader_open(&reader, files, err);
+		k_ckpt_close(ck);
+	}
+	return e < 0 ? e : k_asker_lines(&r->asker, reader, err);
 }
 
 static int open_asker(struct run *r, const struct k_eval_opts *eo, const struct k_ctx *ctx, struct k_err *err)
@@ -176,7 +198,7 @@ static int open_asker(struct run *r, const struct k_eval_opts *eo, const struct 
 	if (r->from == FROM_URL)
 		return k_asker_http(&r->asker, &server, ctx, err);
 	if (r->from == FROM_LINES)
-		return k_asker_lines(&r->asker, err);
+		return open_lines(r, ctx, err);
 	if (r->from == TO_LINES)
 		return k_asker_print(&r->asker, k_cli_write, err);
 	if (r->from == FROM_FILES)
@@ -242,7 +264,8 @@ const struct k_tool k_tool = {
 		"judges them) or agent (a loop of tool calls "
 		"against scripted or made-up tools). The last five ask a model in the process (-m), a server (-u), or, but for agent, lines: "
 		"keval prompts TASK prints the requests, keval score TASK, or -, "
-		"reads the answers by their id, so that keval prompts T | kserve --stdio M | keval score T is a pipe. Items and a summary go to "
+		"reads the answers by their id, so that keval prompts T | kserve --stdio M | keval score T is a pipe; score also reads recorded answers, "
+		"without a server: results of the vendor verifier, and with -m raw completions and prompts, which the model's chat layout is held against. Items and a summary go to "
 		"standard output as JSON lines, or as a table on a terminal. A missed --bar, or an item that failed, is exit status 1. "
 		"In one process the digits are the same for every number of threads and every batch.",
 	.opts = opts,

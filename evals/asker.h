@@ -25,6 +25,8 @@ struct k_ask {
 	int64_t tokens;                 /* SCORE: how many */
 	bool greedy;                    /* SCORE: each was the likeliest */
 	struct k_json *answer;          /* CHAT, TEXT: as the API answers; owned */
+	bool replayed;                  /* CHAT, lines: a prompt or a completion was recorded and held against the layout; */
+	struct k_err differs;           /* code 0: it is what the layout makes of it */
 	double seconds;                 /* CHAT, TEXT: until it was there */
 };
 void k_ask_fini(struct k_ask *q);                       /* leaves it empty */
@@ -54,8 +56,10 @@ struct k_asker_server {
 int k_asker_http(struct k_asker **out, const struct k_asker_server *o, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 
 int k_asker_print(struct k_asker **out, int (*write)(const void *p, size_t n, struct k_err *err), struct k_err *err) K_MUST_USE;
-/* Answers of standard input, by id. Chunks of a stream are put together. */
-int k_asker_lines(struct k_asker **out, struct k_err *err) K_MUST_USE;
+/* Answers of standard input, by id, or recorded ones ("response", and "completion" and "prompt" as texts) by data_index or line. Chunks of a
+ * stream are put together. reader reads recorded texts (NULL: they are not read); taken, also on failure. */
+struct k_reader;
+int k_asker_lines(struct k_asker **out, struct k_reader *reader, struct k_err *err) K_MUST_USE;
 
 /* --- for askers ------------------------------------------------------------------------------------------------------------- */
 

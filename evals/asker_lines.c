@@ -1,9 +1,14 @@
 /* asker_lines.c: questions and answers as JSON lines, for pipes: keval prompts T | kserve --stdio M | keval score T.
  *
- * One asker writes a line for each question; the other has read all answers before the first question, and looks them up by id. */
+ * One asker writes a line for each question; the other has read all answers before the first question, and looks them up by id.
+ *
+ * An answer may be part of a record: {"data_index", "response", ...}, as the vendor verifier writes them, in any order; its id is then
+ * "item INDEX/0", without an index that of its line. A record may hold texts as well: "completion" is what the model wrote, with markers and all
+ * (as is "text" of a choice that has no message), "prompt" what it was given. */
 #include "libcore/base.h"
 #include <stdio.h>
 #include "evals/asker.h"
+#include "evals/answer.h"
 #include "evals/report.h"
 #include "libcore/io.h"
 
@@ -12,20 +17,22 @@
 struct lines {
 	struct k_asker base;
 	int (*write)(const void *p, size_t n, struct k_err *err);
-	struct k_json *answers;         /* id -> answer */
+	struct k_json *answers;         /* id -> answer, or record */
+	struct k_reader *reader;        /* may be NULL */
 };
 
 static void lines_close(struct k_asker *a)
 {
 	struct lines *l = (struct lines *)a;
 	k_json_free(l->answers);
+	k_reader_close(l->reader);
 	k_free(l);
 }
 
 static int put_run(struct k_asker *a, struct k_json *o)
 {
-	(void)a;
-	return k_put_str(o, "answers", "lines");
+	const struct lines *l = (const struct lines *)a;
+	return k_put_str(o, "answers", "lines") | (l->reader ? k_put_str(o, "chat_layout", k_reader_layout(l->reader)) : 0);
 }
 
 /* --- questions ------------------------------------------------------------------------------------------------------------------ */
@@ -91,31 +98,98 @@ int k_asker_print(struct k_asker **out, int (*write)(const void *p, size_t n, st
 
 /* --- answers -------------------------------------------------------------------------------------------------------------------- */
 
+static bool has_text(const struct k_json *o, const char *key) { return k_json_kind(k_json_find(o, key)) == K_JSON_STRING; }
+
+/* What differs is noted, the first of it; other errors are the question's own. */
+static int verdict(struct k_ask *q, int r, struct k_err *err)
+{
+	if (r == K_ENO && !q->differs.code)
+		q->differs = *err;
+	return r == K_ENO ? 0 : r;
+}
+
+static int set_choice(struct k_ask *q, struct k_json *choice, struct k_err *err)
+{
+	struct k_json *o = k_json_object(), *list = k_json_array();
+	if ((k_json_push(list, choice) | k_json_set(o, "choices", list)) < 0) {
+		k_json_free(o);
+		return k_err_nomem(err, 64, "an answer");
+	}
+	q->answer = o;
+	return 0;
+}
+
+/* record: the line; answer: what the API said, which may be a text and no message. */
+static int replay(struct lines *l, struct k_ask *q, const struct k_json *record, const struct k_json *answer, struct k_err *err)
+{
+	const struct k_json *choice = k_json_at(k_json_find(answer, "choices"), 0), *message = k_json_find(choice, "message");
+	const struct k_json *text = has_text(record, "completion") ? k_json_find(record, "completion") : message ? NULL : k_json_find(choice, "text");
+	const struct k_json *prompt = k_json_find(record, "prompt");
+	const char *why = k_json_string(k_json_find(choice, "finish_reason"));
+	struct k_json *made = NULL;
+	int r = 0;
+	q->replayed = l->reader && (k_json_string(text) || k_json_string(prompt));
+	if (!message && !l->reader && k_json_string(text))
+		return k_err_set(err, K_EFORMAT, "the answer is a text and no message: it takes a model's chat layout to read it (-m)");
+	if (l->reader && k_json_string(prompt))
+		r = verdict(q, k_reader_prompt(l->reader, q->request, k_json_string(prompt), k_json_len(prompt), err), err);
+	if (r == 0 && l->reader && k_json_string(text))
+		r = k_reader_choice(l->reader, q->request, k_json_string(text), k_json_len(text), why && strcmp(why, "tool_calls") ? why : "stop", &made, err);
+	if (r == 0 && made && message)
+		r = verdict(q, k_answer_same_calls(k_json_find(made, "message"), message, err), err);
+	if (r == 0 && !message && made)
+		return set_choice(q, made, err);
+	k_json_free(made);
+	if (r == 0)
+		q->answer = k_json_keep((struct k_json *)answer);
+	return r;
+}
+
+static void answer_one(struct lines *l, struct k_ask *q)
+{
+	const struct k_json *record = k_json_find(l->answers, q->id), *answer = k_json_find(record, "response");
+	if (k_json_kind(answer) != K_JSON_OBJECT)
+		answer = record;
+	const struct k_json *e = k_json_find(answer, "error");
+	const char *says = k_json_string(k_json_string(e) ? e : k_json_find(e, "message"));
+	struct k_err err;
+	if (!record)
+		k_err_set(&q->err, K_ENOENT, "there is no answer with the id '%s'", q->id);
+	else if (e && k_json_kind(e) != K_JSON_NULL)
+		k_err_set(&q->err, K_EIO, "the answer is an error: %.200s", says ? says : "(nothing)");
+	else if (q->kind == K_ASK_SCORE && k_ask_score_answer(q, answer, -1, -1, &q->err) < 0)
+		q->logprob = 0;
+	else if (q->kind == K_ASK_CHAT && replay(l, q, record, answer, &err) < 0)
+		q->err = err;
+	else if (q->kind == K_ASK_TEXT)
+		q->answer = k_json_keep((struct k_json *)answer);
+}
+
 static int look_up(struct k_asker *a, struct k_ask *v, int64_t n, struct k_err *err)
 {
-	struct lines *l = (struct lines *)a;
 	(void)err;
-	for (int64_t i = 0; i < n; i++) {
-		struct k_ask *q = &v[i];
-		const struct k_json *o = k_json_find(l->answers, q->id), *e = k_json_find(o, "error");
-		const char *says = k_json_string(k_json_find(e, "message"));
-		if (!o)
-			k_err_set(&q->err, K_ENOENT, "there is no answer with the id '%s'", q->id);
-		else if (e && k_json_kind(e) != K_JSON_NULL)
-			k_err_set(&q->err, K_EIO, "the answer is an error: %.200s", says ? says : "(nothing)");
-		else if (q->kind != K_ASK_SCORE)
-			q->answer = k_json_keep((struct k_json *)o);
-		else if (k_ask_score_answer(q, o, -1, -1, &q->err) < 0)
-			q->logprob = 0;
-	}
+	for (int64_t i = 0; i < n; i++)
+		answer_one((struct lines *)a, &v[i]);
 	return 0;
+}
+
+/* The id of a line; where it has none and is a record, that of its index, or of the line itself. */
+static const char *id_of(const struct k_json *v, int64_t number, char made[64])
+{
+	const char *id = k_json_string(k_json_find(v, "id"));
+	const struct k_json *index = k_json_find(v, "data_index");
+	if (id || !(k_json_kind(k_json_find(v, "response")) == K_JSON_OBJECT || has_text(v, "completion")))
+		return id;
+	snprintf(made, 64, "item %lld/0", (long long)(k_json_kind(index) == K_JSON_INT ? k_json_int(index) : number));
+	return made;
 }
 
 static int take_line(struct lines *l, struct k_json *v, int64_t number, struct k_err *err)
 {
-	const char *id = k_json_string(k_json_find(v, "id")), *object = k_json_string(k_json_find(v, "object"));
+	char made[64];
+	const char *id = id_of(v, number, made), *object = k_json_string(k_json_find(v, "object"));
 	if (!id)
-		return k_err_set(err, K_EFORMAT, "'standard input': line %lld has no id that is a string", (long long)number);
+		return k_err_set(err, K_EFORMAT, "'standard input': line %lld has no id that is a string, and no response", (long long)number);
 	bool chunk = object && !strcmp(object, "chat.completion.chunk");
 	chunk |= k_json_find(k_json_at(k_json_find(v, "choices"), 0), "delta") != NULL;
 	if (!chunk)
@@ -159,12 +233,15 @@ static int read_answers(struct lines *l, struct k_err *err)
 	return r;
 }
 
-int k_asker_lines(struct k_asker **out, struct k_err *err)
+int k_asker_lines(struct k_asker **out, struct k_reader *reader, struct k_err *err)
 {
 	struct lines *l = new_lines(err);
 	*out = NULL;
-	if (!l)
+	if (!l) {
+		k_reader_close(reader);
 		return err->code;
+	}
+	l->reader = reader;
 	l->base.ask = look_up;
 	l->answers = k_json_object();
 	int r = l->answers ? read_answers(l, err) : k_err_nomem(err, 64, "answers");

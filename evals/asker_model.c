@@ -9,8 +9,8 @@
 #include "libcore/base.h"
 #include <stdio.h>
 #include "evals/asker.h"
+#include "evals/answer.h"
 #include "evals/report.h"
-#include "libcore/chat.h"
 #include "libcore/ctx.h"
 #include "libcore/log.h"
 #include "libcore/sample.h"
@@ -24,13 +24,11 @@ struct slot {
 	struct k_ids in, out;           /* tokens to compute next; tokens made */
 	int64_t n_prompt, n_in, cached, limit;
 	struct k_sampler sampler;
-	struct k_parser *parser;        /* CHAT */
+	struct k_answer reply;           /* its parser: CHAT; its text: TEXT too */
 	struct k_decoder dec;           /* TEXT */
-	struct k_buf text, reasoning;
-	struct k_json *calls;
 	const char *stops[MAX_STOPS], *why;
 	int n_stops;
-	bool active, broken;            /* broken: memory gave out within a callback */
+	bool active;
 };
 
 struct local {
@@ -135,41 +133,6 @@ static int score(struct local *l, struct k_ask *v, int64_t n, struct k_err *err)
 
 /* --- a request is read ------------------------------------------------------------------------------------------------------------ */
 
-static int on_event(void *arg, const struct k_event *ev)
-{
-	struct slot *s = arg;
-	struct k_json *call = NULL, *f = NULL, *list = s->calls;
-	struct k_buf b;
-	if (ev->kind == K_EVENT_CONTENT) {
-		k_buf_put(&s->text, ev->text, ev->len);
-	} else if (ev->kind == K_EVENT_REASONING) {
-		k_buf_put(&s->reasoning, ev->text, ev->len);
-	} else if (ev->kind == K_EVENT_CALL) {
-		call = k_json_object();
-		f = k_json_object();
-		s->broken |= !call || !f || (k_put_str(call, "id", ev->id) | k_put_str(call, "type", "function") | k_put_str(f, "name", ev->name) |
-			k_put_str(f, "arguments", "")) < 0;
-		if (!s->broken)
-			s->broken = (k_json_set(call, "function", f) | k_json_push(list, call)) < 0;
-	} else {
-		f = k_json_find(k_json_at(list, (size_t)ev->call), "function");
-		k_buf_init(&b, 0);
-		k_buf_puts(&b, k_json_string(k_json_find(f, "arguments")));
-		k_buf_put(&b, ev->text, ev->len);
-		s->broken |= b.failed || k_json_set(f, "arguments", k_json_new_string(b.data, b.len)) < 0;
-		k_buf_fini(&b);
-	}
-	return 0;
-}
-
-static int count_calls(const struct k_json *messages)
-{
-	size_t n = 0;
-	for (size_t i = 0; i < k_json_len(messages); i++)
-		n += k_json_len(k_json_find(k_json_at(messages, i), "tool_calls"));
-	return (int)K_MIN(n, 1000000u);
-}
-
 static int check_choice(const struct k_json *request, struct k_err *err)
 {
 	const struct k_json *tc = k_json_find(request, "tool_choice"), *rf = k_json_find(request, "response_format");
@@ -183,23 +146,18 @@ static int check_choice(const struct k_json *request, struct k_err *err)
 
 static int begin_chat(struct local *l, struct slot *s, struct k_err *err)
 {
-	struct k_json *rq = s->q->request, *messages = k_json_find(rq, "messages"), *tools = k_json_find(rq, "tools");
-	struct k_chat_options o;
+	struct k_json *rq = s->q->request;
 	struct k_prompt p;
 	if (!l->layout)
 		return k_err_set(err, K_EUNSUP, "the model's chat layout is not known");
-	int used = count_calls(messages), r = check_choice(rq, err);
+	int r = check_choice(rq, err);
 	k_prompt_init(&p);
-	if (r == 0)
-		r = k_chat_options(l->layout, rq, &o, err);
 	if (r == 0)
 		r = k_chat_render(l->layout, l->tok, rq, false, &p, err);
 	for (size_t i = 0; i < p.ids.n && r == 0; i++)
 		r = k_ids_put(&s->in, p.ids.v[i], err);
 	if (r == 0)
-		r = k_parser_new(&s->parser, l->layout, l->tok, k_json_len(tools) ? tools : NULL, used, &o, on_event, s, err);
-	if (r == 0 && used)
-		r = k_parser_history(s->parser, messages, err);
+		r = k_answer_begin(&s->reply, l->layout, l->tok, rq, err);
 	k_prompt_fini(&p);
 	return r;
 }
@@ -251,12 +209,9 @@ static int begin(struct local *l, struct slot *s, struct k_ask *q, struct k_err 
 	s->q = q;
 	s->in.n = s->out.n = 0;
 	s->why = NULL;
-	s->broken = false;
-	k_buf_reset(&s->text);
-	k_buf_reset(&s->reasoning);
-	k_json_free(s->calls);
-	s->calls = k_json_array();
-	int r = s->calls ? read_settings(l, s, err) : k_err_nomem(err, 64, "an answer");
+	int r = k_answer_reset(&s->reply, err);
+	if (r == 0)
+		r = read_settings(l, s, err);
 	if (r == 0)
 		r = q->kind == K_ASK_CHAT ? begin_chat(l, s, err) : begin_text(l, s, err);
 	if (r == 0 && !s->in.n)
@@ -282,16 +237,17 @@ static bool is_stop(const struct local *l, int32_t id)
 /* Cuts the text where the first stop string begins. */
 static bool cut_at_stop(struct slot *s)
 {
-	size_t at = s->text.len;
+	struct k_buf *text = &s->reply.text;
+	size_t at = text->len;
 	for (int i = 0; i < s->n_stops; i++) {
-		const char *p = s->text.len ? memmem(s->text.data, s->text.len, s->stops[i], strlen(s->stops[i])) : NULL;
+		const char *p = text->len ? memmem(text->data, text->len, s->stops[i], strlen(s->stops[i])) : NULL;
 		if (p)
-			at = K_MIN(at, (size_t)(p - s->text.data));
+			at = K_MIN(at, (size_t)(p - text->data));
 	}
-	if (at == s->text.len)
+	if (at == text->len)
 		return false;
-	s->text.len = at;
-	s->text.data[at] = 0;
+	text->len = at;
+	text->data[at] = 0;
 	return true;
 }
 
@@ -300,12 +256,10 @@ static int finish(struct slot *s, const char *why, struct k_err *err)
 	int r = 0;
 	s->why = why;
 	s->active = false;
-	if (s->parser)
-		r = k_parser_end(s->parser, err);
+	if (s->reply.parser)
+		r = k_answer_end(&s->reply, &s->why, err);
 	else
-		k_decoder_end(&s->dec, &s->text);
-	if (s->parser && k_parser_calls(s->parser) && !strcmp(why, "stop"))
-		s->why = "tool_calls";
+		k_decoder_end(&s->dec, &s->reply.text);
 	return r;
 }
 
@@ -319,10 +273,10 @@ static int one_token(struct local *l, struct slot *s, const float *logits, struc
 		return r;
 	if (is_stop(l, id))
 		return finish(s, "stop", err);
-	if (s->parser)
-		r = k_parser_put(s->parser, id, err);
+	if (s->reply.parser)
+		r = k_parser_put(s->reply.parser, id, err);
 	else
-		k_decoder_put(&s->dec, id, &s->text);
+		k_decoder_put(&s->dec, id, &s->reply.text);
 	if (r < 0)
 		return r;
 	if (cut_at_stop(s)) {
@@ -365,28 +319,16 @@ static int step(struct local *l, int64_t n, struct k_err *err)
 
 /* --- answers ---------------------------------------------------------------------------------------------------------------------- */
 
-static struct k_json *text_of(const struct k_buf *b) { return k_json_new_string(b->len ? b->data : "", b->len); }
-
-static int put_message(struct slot *s, struct k_json *choice)
-{
-	struct k_json *m = k_json_object();
-	if (!m)
-		return -1;
-	int bad = k_put_str(m, "role", "assistant") | k_json_set(m, "content", text_of(&s->text));
-	if (s->reasoning.len)
-		bad |= k_json_set(m, "reasoning_content", text_of(&s->reasoning));
-	if (k_json_len(s->calls))
-		bad |= k_json_set(m, "tool_calls", k_json_keep(s->calls));
-	return k_json_set(choice, "message", m) | bad;
-}
-
 /* {"choices":[{"index","message" or "text","finish_reason"}],"usage"} */
 static int answer(struct slot *s, struct k_err *err)
 {
 	struct k_json *o = k_json_object(), *list = k_json_array(), *choice = k_json_object(), *usage = k_json_object(), *details = k_json_object();
-	int bad = s->broken || s->text.failed || s->reasoning.failed || !o || !list || !choice || !usage || !details;
+	const struct k_buf *text = &s->reply.text;
+	bool chat = s->q->kind == K_ASK_CHAT;
+	int bad = text->failed || !o || !list || !choice || !usage || !details;
 	if (!bad) {
-		bad = k_put_int(choice, "index", 0) | (s->parser ? put_message(s, choice) : k_json_set(choice, "text", text_of(&s->text))) |
+		bad = k_put_int(choice, "index", 0) | (chat ? k_json_set(choice, "message", k_answer_message(&s->reply))
+			: k_json_set(choice, "text", k_json_new_string(text->len ? text->data : "", text->len))) |
 			k_put_str(choice, "finish_reason", s->why) | k_json_push(list, choice) | k_json_set(o, "choices", list) |
 			k_put_int(usage, "prompt_tokens", s->n_prompt) | k_put_int(usage, "completion_tokens", (int64_t)s->out.n) |
 			k_put_int(usage, "total_tokens", s->n_prompt + (int64_t)s->out.n) | k_put_int(details, "cached_tokens", s->cached) |
@@ -399,7 +341,7 @@ static int answer(struct slot *s, struct k_err *err)
 	}
 	if (bad) {
 		k_json_free(o);
-		return k_err_nomem(err, s->text.len, "an answer");
+		return k_err_nomem(err, text->len, "an answer");
 	}
 	s->q->answer = o;
 	return 0;
@@ -431,10 +373,6 @@ static int generate(struct local *l, struct k_ask *v, int64_t n, struct k_err *e
 			r = answer(s, err);
 			s->q->seconds = (double)(k_now_ns() - start) * 1e-9;
 		}
-	}
-	for (int64_t i = 0; i < n; i++) {
-		k_parser_free(l->slot[i].parser);
-		l->slot[i].parser = NULL;
 	}
 	return r;
 }
@@ -478,12 +416,9 @@ static void local_close(struct k_asker *a)
 	for (int64_t i = 0; l->slot && i < a->width; i++) {
 		struct slot *s = &l->slot[i];
 		k_seq_free(s->seq);
-		k_parser_free(s->parser);
 		k_ids_fini(&s->in);
 		k_ids_fini(&s->out);
-		k_buf_fini(&s->text);
-		k_buf_fini(&s->reasoning);
-		k_json_free(s->calls);
+		k_answer_fini(&s->reply);
 	}
 	k_ids_fini(&l->stops);
 	k_free(l->slot);
@@ -508,8 +443,7 @@ static int set_up(struct local *l, struct k_err *err)
 	if (!l->slot || !l->runs || !l->logits || !l->scratch)
 		return k_err_nomem(err, LOGIT_ROWS * vocab * sizeof(float), "logits");
 	for (size_t i = 0; i < width; i++) {
-		k_buf_init(&l->slot[i].text, 0);
-		k_buf_init(&l->slot[i].reasoning, 0);
+		k_answer_init(&l->slot[i].reply);
 		int r = k_seq_new(&l->slot[i].seq, l->m, err);
 		if (r < 0)
 			return r;

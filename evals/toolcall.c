@@ -5,14 +5,18 @@
  * answer an error. trigger_f1 compares finish reasons with the vendor's (tool_calls is the positive), over the lines that have one.
  *
  *   schema_accuracy   answers with calls that all fit / answers with calls
- *   trigger_f1        of precision and recall of calling at all */
+ *   trigger_f1        of precision and recall of calling at all
+ *
+ * Lines may be the verifier's own results ({"data_index", "request", "response", ...}); an answer is then found by the index. Where prompts or raw
+ * completions were recorded too, n_replayed counts those that the chat layout was held against, n_replay_errors those where it differs. */
 #include "libcore/base.h"
+#include <stdio.h>
 #include "evals/quiz.h"
 #include "evals/report.h"
 #include "evals/validate.h"
 #include "evals/world.h"
 
-struct toolcall { int64_t n, called, errors, stopped, others, bad_ids, both, only_here, only_there, references; };
+struct toolcall { int64_t n, called, errors, stopped, others, bad_ids, both, only_here, only_there, references, replayed, differ; };
 
 static const struct k_json *request_of(const struct k_json *line)
 {
@@ -38,7 +42,11 @@ static int plan(void *arg, struct k_quiz_item *q, struct k_err *err)
 			return k_err_nomem(err, 64, "a request");
 		}
 	}
-	return k_quiz_request(q, K_ASK_CHAT, rq, err);
+	const struct k_json *index = k_json_find(q->json, "data_index");
+	int r = k_quiz_request(q, K_ASK_CHAT, rq, err);
+	if (r == 0 && k_json_kind(index) == K_JSON_INT)
+		snprintf(q->ask[0].id, sizeof(q->ask[0].id), "item %lld/0", (long long)k_json_int(index));
+	return r;
 }
 
 /* 0, K_ENO with the reason, or K_ENOMEM. */
@@ -94,7 +102,9 @@ static struct k_json *judge(void *arg, const struct k_quiz_item *q)
 	int bad = !o || k_put_str(o, "finish_reason", finish ? finish : "") | (called ? k_put_bool(o, "valid", fits) : k_put_null(o, "valid")) |
 		k_put_int(o, "calls", called ? (int64_t)k_json_len(calls) : 0) | k_put_int(o, "bad_ids", bad_ids) |
 		(there ? k_put_str(o, "reference", there) : 0) | (why.code ? k_put_str(o, "error", why.msg) : 0) |
-		(calls && called ? k_json_set(o, "tool_calls", k_json_copy(calls)) : 0);
+		(calls && called ? k_json_set(o, "tool_calls", k_json_copy(calls)) : 0) |
+		(q->ask[0].replayed ? k_put_bool(o, "replay", !q->ask[0].differs.code) : 0) |
+		(q->ask[0].differs.code ? k_put_str(o, "replay_error", q->ask[0].differs.msg) : 0);
 	if (!bad)
 		return o;
 	k_json_free(o);
@@ -112,6 +122,8 @@ static void tally(void *arg, const struct k_json *item)
 	t->stopped += finish && !strcmp(finish, "stop");
 	t->others += !here && finish && *finish && strcmp(finish, "stop");
 	t->bad_ids += k_json_int(k_json_find(item, "bad_ids"));
+	t->replayed += k_json_find(item, "replay") != NULL;
+	t->differ += k_json_find(item, "replay_error") != NULL;
 	if (!there)
 		return;
 	bool vendor = !strcmp(there, "tool_calls");
@@ -140,7 +152,8 @@ static int toolcall_run(struct k_asker *a, const struct k_eval_opts *o, struct k
 		put_ratio(s, "trigger_precision", both, here) | put_ratio(s, "trigger_recall", both, there) |
 		put_ratio(s, "schema_accuracy", (double)(t.called - t.errors), (double)t.called) | k_put_int(s, "n_calls", t.called) |
 		k_put_int(s, "n_schema_errors", t.errors) | k_put_int(s, "n_bad_ids", t.bad_ids) | k_put_int(s, "n_stop", t.stopped) |
-		k_put_int(s, "n_other", t.others) | k_put_int(s, "n", t.n) | k_put_int(s, "failed", n - t.n)) < 0) {
+		k_put_int(s, "n_other", t.others) | k_put_int(s, "n_replayed", t.replayed) |
+		k_put_int(s, "n_replay_errors", t.differ) | k_put_int(s, "n", t.n) | k_put_int(s, "failed", n - t.n)) < 0) {
 		k_json_free(s);
 		s = NULL;
 	}
@@ -150,6 +163,6 @@ static int toolcall_run(struct k_asker *a, const struct k_eval_opts *o, struct k
 const struct k_eval k_eval_toolcall = {
 	.name = "toolcall",
 	.about = "tool calls as Kimi's vendor verifier judges them (-f, JSON lines)",
-	.fields = "trigger_f1 trigger_precision trigger_recall schema_accuracy n_calls n_schema_errors n_bad_ids n_stop n_other n failed",
+	.fields = "trigger_f1 trigger_precision trigger_recall schema_accuracy n_calls n_schema_errors n_bad_ids n_stop n_other n_replayed n_replay_errors n failed",
 	.ask = toolcall_run,
 };

@@ -1,5 +1,5 @@
 #!/bin/sh
-# examples.sh: the examples of every manual page run. They name hf/ and new/ (checkpoints), model.kmf, old.kmf, text.txt, questions.jsonl; here these are the small models.
+# examples.sh: the examples of every manual page run. They name hf/ and new/ (checkpoints), model.kmf, old.kmf, text.txt, questions.jsonl, official.jsonl; here these are the small models.
 . "$(dirname "$0")/lib.sh"
 root=$(pwd)
 mkdir "$T/ex"
@@ -11,6 +11,10 @@ cp -r "$root/testdata/golden/kimi-linear-tiny" "$T/ex/golden"
 "$BIN/kconvert" "$root/testdata/tiny/kimi-linear-tiny" -o "$T/ex/tiny.kmf"
 printf '{"messages":[{"role":"user","content":"Hello"}],"max_tokens":4}\n' > "$T/ex/requests.jsonl"
 cp "$root/testdata/eval/choice.jsonl" "$T/ex/questions.jsonl"
+cat > "$T/ex/official.jsonl" <<'END'
+{"data_index": 1, "finish_reason": "tool_calls", "request": {"messages": [{"role": "user", "content": "?"}], "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]}, "response": {"choices": [{"finish_reason": "tool_calls", "message": {"tool_calls": [{"id": "functions.f:0", "function": {"name": "f", "arguments": "{}"}}]}}]}}
+END
+cp "$T/ex/official.jsonl" "$T/ex/vendor.jsonl"
 cp "$T/ex/model.kmf" "$T/ex/bf16.kmf" && "$BIN/kquant" "$T/ex/bf16.kmf" -o "$T/ex/i4.kmf"
 for name in before after; do "$BIN/keval" ppl -m "$T/ex/model.kmf" -f "$T/ex/text.txt" --limit 4 --report "$T/ex/$name.jsonl" > "$T/.out"; done
 cd "$T/ex" || exit 1

@@ -1,5 +1,6 @@
 #!/bin/bash
-# toolcall.sh: keval toolcall on recorded cases against the vendor verifier's rules (toolcall_make.py), and through kserve, in one piece and streamed;
+# toolcall.sh: keval toolcall on recorded cases against the vendor verifier's rules (toolcall_make.py), on its results with raw completions and prompts, without a server
+# (replay_make.py), and through kserve, in one piece and streamed;
 # keval gen: exact, numeric and regex matches, prompts and messages, in the process, over HTTP and through pipes.
 . "$(dirname "$0")/lib.sh"
 here=$(dirname "$0")
@@ -18,8 +19,41 @@ PY
 if [ "$wrong" = '[]' ]; then ok "40 recorded cases"; else fail "40 recorded cases" "$wrong"; fi
 exits "a bar on accuracy" 1 keval score toolcall -f "$T/requests.jsonl" --bar 'schema_accuracy>=0.98' < "$T/answers.jsonl"
 
-# Questions that nano answers with a call, and one that it does not.
+# Recorded by the vendor verifier, replayed through nano's chat layout: calls out of raw completions, prompts, verdicts.
+mkdir "$T/v"
+if $python "$here/replay_make.py" "$T/v" > "$T/.out" 2> "$T/.err"; then ok "the records"; else fail "the records" "$(tail -n 1 "$T/.err")"; fi
+grep -q agrees "$T/.out" || skip "the records" "the package jsonschema is not there to agree"
+replay() { keval score toolcall -f "$T/v/official.jsonl" --json "$@" < "$T/v/vendor.jsonl" > "$T/v/out" 2> "$T/.err"; }
+replay -m testdata/nano --bar 'schema_accuracy>=0.5' --bar 'n_replay_errors==2' || fail replay "exit $?: $(tail -n 1 "$T/.err")"
+cp "$T/v/out" "$T/v/first"
+wrong=$(python3 - "$T/v" <<'PY'
+import json, sys
+want, got = json.load(open(f'{sys.argv[1]}/want.json')), json.loads(open(f'{sys.argv[1]}/out').read().splitlines()[-1])
+print([(k, got.get(k), v) for k, v in want.items() if got.get(k) is None or abs(got[k] - v) > 1e-12])
+PY
+)
+if [ "$wrong" = '[]' ]; then ok "40 records"; else fail "40 records" "$wrong"; fi
+differ=$(jq -r 'select(.replay_error) | .item + ": " + .replay_error' "$T/v/out")
+case $differ in
+"item 39: calls in the completion: 1, in the answer that was recorded: 0"*"item 40: the prompt is another one from byte "*"'<|im_assistant|>assistant<|im_middle|>'") ok "what differs is named" ;;
+*) fail "what differs is named" "$differ" ;;
+esac
 kconvert testdata/nano -o "$T/nano.kmf" || { fail setup "nano does not convert"; finish; }
+replay -m "$T/nano.kmf"; same "by a container" "$T/v/out" "$T/v/first"
+exits "a completion, and nobody who reads it" 1 replay
+if [ "$(tail -n 1 "$T/v/out" | jq -c '[.n, .failed, .n_replayed]')" = '[39,1,0]' ]; then ok "the others are scored"; else fail "the others are scored" "$(tail -n 1 "$T/v/out")"; fi
+# Lines without an index count; a service against itself; a request that failed; a model without a layout.
+jq -c 'del(.data_index)' "$T/v/vendor.jsonl" > "$T/v/plain.jsonl"
+keval score toolcall -m testdata/nano -f "$T/v/plain.jsonl" --json --bar 'trigger_recall==1' --bar 'n==40' < "$T/v/plain.jsonl" > "$T/v/out" 2> "$T/.err" \
+	&& ok "records by their lines" || fail "records by their lines" "$(tail -n 1 "$T/.err")"
+echo '{"data_index": 1, "status": "failed", "response": {"error": "timed out"}}' | keval score toolcall -f <(head -n 1 "$T/v/official.jsonl") --json > "$T/v/out" 2> "$T/.err"
+grep -q 'the answer is an error: timed out' "$T/v/out" && ok "a request that failed" || fail "a request that failed" "$(cat "$T/v/out")"
+mkdir "$T/mute" && cp testdata/nano/{config.json,tiktoken.model,tokenizer_config.json} "$T/mute"
+exits "no chat layout" 4 replay -m "$T/mute"
+exits "no such model" 5 replay -m "$T/none"
+exits "answers and the model from one stream" 2 replay -m -
+
+# Questions that nano answers with a call, and one that it does not.
 jq -c '{tools, messages: [{role: "user", content: .user}], max_tokens: 64, temperature: 0} | (., . + {stream: true}, (. + {messages: [{role: "user", content: "Hello"}]}))
 	| {request: ., finish_reason: "tool_calls"}' testdata/nano/eval/toolloop.json > "$T/q.jsonl"
 start server --listen 127.0.0.1:0 --act f32 -q "$T/nano.kmf" || finish
