@@ -1,6 +1,8 @@
 /* bands.c: see bands.h. */
 #include "libcore/base.h"
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include "evals/bands.h"
 #include "evals/report.h"
 
@@ -75,15 +77,23 @@ int k_bands_read(struct k_bands **out, const struct k_json *v, int64_t n_layer, 
 	return r;
 }
 
+/* Four digits are enough, and say that it is no exact thing. */
+static double rounded(double x)
+{
+	char text[32];
+	snprintf(text, sizeof(text), "%.4g", x);
+	return isfinite(x) ? strtod(text, NULL) : x;
+}
+
 static int put_part(struct k_json *o, const struct k_bands *b, int part)
 {
 	struct k_json *list;
 	if (part == K_PART_LOGITS)
-		return b->most[part][0] < 0 ? k_put_null(o, k_part_names[part]) : k_put_f32(o, k_part_names[part], b->most[part][0]);
+		return b->most[part][0] < 0 ? k_put_null(o, k_part_names[part]) : k_put_num(o, k_part_names[part], rounded(b->most[part][0]));
 	list = k_json_array();
 	int bad = !list;
 	for (int64_t i = 0; !bad && i < places(b, part); i++) {
-		bad = k_json_push(list, b->most[part][i] < 0 ? k_json_new_null() : k_json_new_number(b->most[part][i])) < 0;
+		bad = k_json_push(list, b->most[part][i] < 0 ? k_json_new_null() : k_json_new_number(rounded(b->most[part][i]))) < 0;
 	}
 	return k_json_set(o, k_part_names[part], list) | -bad;
 }

@@ -183,18 +183,31 @@ static int walk_weights(struct walk *k, struct k_err *err)
 	return 0;
 }
 
-/* [layers + 1][n][D]: a layer's part is the difference of two. */
+/* What a layer adds: from before to after, two rows of dim. */
+static struct measure added(const float *a, const float *a_before, const float *b, const float *b_before, int64_t dim)
+{
+	struct measure m = { 0 };
+	double before = 0, after = 0;
+	for (int64_t i = 0; i < dim; i++) {
+		add(&m, (double)a[i] - a_before[i], (double)b[i] - b_before[i]);
+		before += (double)a_before[i] * a_before[i];
+		after += (double)a[i] * a[i];
+	}
+	m.size = fmax(m.size, fmax(before, after) / (16 * 16));
+	return m;
+}
+
+/* [layers + 1][n][D] */
 static void walk_hidden(struct walk *k, const struct pair *p)
 {
-	int64_t D = p->a->shape[2], n = k->w->n, at = (k->layer + 1) * n * D, back = k->layer < 0 ? 0 : n * D;
-	const float *a = (const float *)p->a->data + at, *b = (const float *)p->b->data + at;
-	for (int64_t t = 0; t < n; t++) {
+	int64_t D = p->a->shape[2], n = k->w->n, at = (k->layer + 1) * n * D, back = n * D;
+	for (int64_t t = 0; t < n; t++, at += D) {
+		const float *a = (const float *)p->a->data + at, *b = (const float *)p->b->data + at;
 		struct measure m = { 0 };
-		for (int64_t i = t * D; i < (t + 1) * D; i++)
-			if (back)
-				add(&m, (double)a[i] - a[i - back], (double)b[i] - b[i - back]);
-			else
-				add(&m, a[i], b[i]);
+		if (k->layer >= 0)
+			m = added(a, a - back, b, b - back, D);
+		for (int64_t i = 0; k->layer < 0 && i < D; i++)
+			add(&m, a[i], b[i]);
 		tell(k, spot_of(k, K_PART_HIDDEN, t, &m), k->tied[t]);
 	}
 }

@@ -10,7 +10,8 @@
  *   scores    the largest difference of a router's score
  *   experts   other experts: the margin of a's choice (routing.h), infinite where it has no scores
  *   weights   |b - a| / |a| of a token's weights, where the experts are the same
- *   hidden    |b - a| / |a| of what the layer added to a token's row; layer -1: the embedding itself
+ *   hidden    |b - a| / |a| of what the layer added to a token's row, or of 1/16 of that row where it is more: what is added to a row that
+ *             is a thousand times as long (an attention sink's) is lost in its rounding; layer -1: of the embedding itself
  *   logits    |b - a| / deviation of a's row
  *
  * A token whose experts differ within what its scores may differ by (a tie) goes its own way from there on: what follows of it says nothing
