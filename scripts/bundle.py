@@ -16,7 +16,7 @@ import os
 import sys
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 LAST_ROWS = 16          # of logits
@@ -267,7 +267,8 @@ def main():
     if groups > 1:
         golden |= {'groups': groups, 'groups_kept': text.topk_group}
     os.makedirs(a.bundle)
-    save_file(tensors, os.path.join(a.bundle, 'golden.safetensors'))
+    with open(os.path.join(a.bundle, 'golden.safetensors'), 'wb') as f:
+        f.write(save(tensors))
     with open(os.path.join(a.bundle, 'golden.json'), 'w', encoding='utf-8') as f:
         json.dump(golden, f, ensure_ascii=False)
         f.write('\n')
