@@ -6,12 +6,13 @@
 #include "evals/asker.h"
 #include "evals/client.h"
 #include "evals/answer.h"
+#include "evals/pictures.h"
 #include "evals/report.h"
 #include "formats/format.h"
 
 struct args {
 	struct k_common common;
-	const char *model, *url, *name, *file, *bos, *report, *junit, *resume, *spool, *save_ref, *ref, *bundle, *lengths, *depths;
+	const char *model, *url, *name, *file, *bos, *report, *junit, *resume, *spool, *save_ref, *ref, *bundle, *lengths, *depths, *plot;
 	int64_t window, stride, batch, limit, seed, concurrency, steps, tools;
 	double tol, rate, timeout;
 	int profile;
@@ -47,6 +48,7 @@ static const struct k_opt opts[] = {
 	K_OPT_STR(0, "report", struct args, report, "FILE", NULL, "items and summary as JSON lines into FILE"),
 	K_OPT_STR(0, "junit", struct args, junit, "FILE", NULL, "items and bars as JUnit XML into FILE"),
 	K_OPT_FLAG(0, "tap", struct args, tap, "items and bars as TAP version 14 on standard output"),
+	K_OPT_STR(0, "plot", struct args, plot, "FILE", NULL, "needle, kld, diff: the result as a picture into FILE.svg or, by gnuplot, FILE.png"),
 	K_OPT_STR(0, "resume", struct args, resume, "FILE", NULL, "write FILE item by item; continue it when it is there"),
 	K_OPT_STR(0, "spool", struct args, spool, "DIR", NULL, "where an archive from a pipe that does not fit in memory may be held"),
 	K_OPT_COMMON(struct args, common),
@@ -58,7 +60,7 @@ static const char *const examples[] = {
 	"keval ppl -m model.kmf -f text.txt --bar 'ppl<100'",
 	"keval kld -m bf16.kmf -f text.txt --save-ref text.ref",
 	"keval kld -m i4.kmf -f text.txt --ref text.ref --bar 'kld_mean<0.01'",
-	"keval diff before.jsonl after.jsonl",
+	"keval diff before.jsonl after.jsonl --plot diff.svg",
 	"keval parity -m tiny.kmf -f golden/",
 	"keval parity -m right.kmf -f text.txt --bundle right.bundle && keval parity -m other.kmf -f right.bundle",
 	"keval diff right.bundle other.bundle",
@@ -207,6 +209,48 @@ static int open_asker(struct run *r, const struct k_eval_opts *eo, const struct 
 	return e == 0 && r->task->ask ? k_asker_model(&r->asker, r->m, eo, ctx, err) : e;
 }
 
+/* --- the picture --------------------------------------------------------------------------------------------------------- */
+
+/* Before hours of work. */
+static int check_plot(const struct run *r, struct k_err *err)
+{
+	const struct args *a = r->a;
+	const char *others[] = { a->report, a->resume, a->junit, a->common.output };
+	struct k_buf names;
+	if (!a->plot)
+		return 0;
+	for (size_t i = 0; i < K_LEN(others); i++)
+		if (others[i] && !strcmp(others[i], a->plot))
+			return k_err_set(err, K_EUSAGE, "--plot and another output are both '%s', wanted two files", a->plot);
+	if (r->task->draw && (a->save_ref || r->from == TO_LINES))
+		return k_err_set(err, K_EUSAGE, "--plot: there is nothing to draw of %s", a->save_ref ? "a reference alone" : "questions");
+	int e = k_cli_spares(a->plot, r->n_operands - 1, r->operands + 1, err);
+	if (e < 0 || r->task->draw)
+		return e < 0 ? e : k_plot_check(a->plot, err);
+	k_buf_init(&names, 0);
+	for (int i = 0; k_eval_at(i); i++)
+		if (k_eval_at(i)->draw)
+			k_buf_printf(&names, "%s%s", names.len ? " " : "", k_eval_at(i)->name);
+	e = k_buf_ok(&names, "names of tasks", err);
+	if (e == 0)
+		e = k_err_set(err, K_EUSAGE, "--plot: there is no picture of '%s', there are of: %s", r->task->name, names.data);
+	k_buf_fini(&names);
+	return e;
+}
+
+/* Also of a report whose answer is no. */
+static int write_plot(const struct run *r, const struct k_report *rep, struct k_err *err)
+{
+	struct k_picture f = { .items = k_report_items(rep), .summary = k_report_summary_of(rep), .aside = k_report_aside_of(rep) };
+	struct k_plot p;
+	k_plot_init(&p);
+	if (!p.failed)
+		r->task->draw(&p, &f);
+	int e = k_plot_write(&p, r->a->plot, err);
+	k_plot_fini(&p);
+	return e;
+}
+
 static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 {
 	const struct args *a = r->a;
@@ -215,7 +259,7 @@ static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 	bool silent = r->task->writes || r->from == TO_LINES;
 	snprintf(suite, sizeof(suite), "keval.%s", r->task->name);
 	struct k_report_opts ro = { .suite = suite, .fields = r->task->fields, .write = k_cli_write, .report = a->report,
-		.resume = a->resume, .junit = a->junit, .bars = a->bars.v, .n_bars = a->bars.n,
+		.resume = a->resume, .junit = a->junit, .bars = a->bars.v, .n_bars = a->bars.n, .keep = a->plot != NULL,
 		.form = silent ? K_REPORT_SILENT : a->tap ? K_REPORT_TAP : k_cli_wants_table(&a->common) ? K_REPORT_TABLE : K_REPORT_JSON };
 	struct k_eval_opts eo = { .file = a->file, .window = a->window, .stride = a->stride, .batch = a->batch,
 		.limit = a->limit, .seed = a->seed, .bos = a->bos, .tol = a->tol, .bundle = a->bundle, .save_ref = a->save_ref,
@@ -223,12 +267,16 @@ static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 		.lengths = a->lengths, .depths = a->depths };
 	if (r->from == TO_LINES && (a->report || a->resume || a->junit || a->bars.n))
 		return k_err_set(err, K_EUSAGE, "prompts only prints questions: there is nothing to report");
-	int e = k_report_open(&rep, &ro, err);
+	int e = check_plot(r, err);
+	if (e == 0)
+		e = k_report_open(&rep, &ro, err);
 	if (e == 0) {
 		e = open_asker(r, &eo, ctx, err);
 		if (e == 0)
 			e = r->from == FROM_FILES ? r->task->files((const char *const *)r->operands + 1, r->n_operands - 1, &eo, rep, ctx, err)
 				: r->asker ? r->task->ask(r->asker, &eo, rep, ctx, err) : r->task->run(r->m, &eo, rep, ctx, err);
+		if (e == 0 && a->plot)
+			e = write_plot(r, rep, err);
 		e = k_report_end(rep, e, err);
 	}
 	k_report_close(rep);

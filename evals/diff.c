@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "evals/diff_bundle.h"
+#include "evals/pictures.h"
 #include "evals/report.h"
 #include "evals/stats.h"
 #include "libcore/io.h"
@@ -203,12 +204,26 @@ static int answer(struct diff *d, struct k_report *rep, struct k_err *err)
 	return r < 0 ? r : k_report_summary(rep, s, err);
 }
 
+/* For the picture: what each item gained. */
+static struct k_json *deltas(const struct diff *d)
+{
+	struct k_json *list = k_json_array();
+	for (int64_t i = 0; list && i < d->n; i++)
+		if (k_json_push(list, k_json_new_number((d->pairs[i].b - d->pairs[i].a) / d->pairs[i].weight)) < 0) {
+			k_json_free(list);
+			list = NULL;
+		}
+	return list;
+}
+
 static int diff_files(const char *const *paths, int n, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx,
 	struct k_err *err)
 {
 	struct diff d = { .o = o };
 	if (n != 2)
 		return k_err_set(err, K_EUSAGE, "diff wants two reports or two bundles, got %d", n);
+	if (k_is_bundle(paths[0]) && k_is_bundle(paths[1]) && k_report_draws(rep))
+		return k_err_set(err, K_EUSAGE, "--plot: there is no picture of two bundles, there is of two reports");
 	if (k_is_bundle(paths[0]) && k_is_bundle(paths[1]))
 		return k_diff_bundles(paths[0], paths[1], o, rep, ctx, err);
 	int r = read_side(&d.a, paths[0], err);
@@ -218,6 +233,8 @@ static int diff_files(const char *const *paths, int n, const struct k_eval_opts 
 		r = find_score(&d, err);
 	if (r == 0)
 		r = make_pairs(&d, err);
+	if (r == 0 && k_report_draws(rep))
+		r = k_report_aside(rep, deltas(&d), err);
 	if (r == 0)
 		r = answer(&d, rep, err);
 	k_json_free(d.a.items);
@@ -232,5 +249,6 @@ const struct k_eval k_eval_diff = {
 	.name = "diff",
 	.about = "is report B worse than report A? Where does bundle B leave bundle A first? Exit 1 when it is, or does",
 	.fields = "delta ci95_low ci95_high p_value value_a value_b n differ",
+	.draw = k_draw_diff,
 	.files = diff_files,
 };

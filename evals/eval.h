@@ -22,10 +22,15 @@ struct k_eval_opts {
 
 struct k_asker;
 struct k_report;
+struct k_plot;
+struct k_picture;
 /* Takes item; it is written at once. key tells the item's name for JUnit and resume ("window 3"); ok false: failed, why says so. */
 int k_report_item(struct k_report *r, const char *key, struct k_json *item, bool ok, const char *why, struct k_err *err) K_MUST_USE;
 /* The next item that an earlier run left (--resume) if it is this one: it counts as reported then and is not given again; else NULL. Borrowed. */
 const struct k_json *k_report_have(struct k_report *r, const char *key);
+/* Takes what only a picture shows (eval.h, draw) and no report has. Once, and only where somebody asked for one. */
+bool k_report_draws(const struct k_report *r);
+int k_report_aside(struct k_report *r, struct k_json *aside, struct k_err *err) K_MUST_USE;
 /* Takes summary; adds "summary":true. Once, last. */
 int k_report_summary(struct k_report *r, struct k_json *summary, struct k_err *err) K_MUST_USE;
 
@@ -33,6 +38,7 @@ struct k_eval {
 	const char *name, *about;
 	const char *fields;             /* of the summary, space-separated: what --bar may name */
 	bool writes;                    /* standard output is the task's own, items and summary go to --report */
+	void (*draw)(struct k_plot *p, const struct k_picture *f);       /* what was reported as a figure (pictures.h); NULL: there is none */
 	/* One of the three. run: on a model in the process. ask: asks questions (asker.h), wherever the answers come from. files: on n
 	 * files, without a model. */
 	int (*ask)(struct k_asker *a, const struct k_eval_opts *o, struct k_report *r, const struct k_ctx *ctx, struct k_err *err);

@@ -14,6 +14,7 @@
 #include "libcore/base.h"
 #include <math.h>
 #include <stdlib.h>
+#include "evals/pictures.h"
 #include "evals/kldref.h"
 #include "evals/report.h"
 #include "evals/stats.h"
@@ -385,5 +386,6 @@ const struct k_eval k_eval_kld = {
 	.name = "kld",
 	.about = "divergence from a reference on a text (-f): --save-ref FILE by the reference model, then --ref FILE",
 	.fields = "kld_mean kld_stderr kld_p99 kld_max kld_lower kld_upper top1_agree ppl_ratio ppl ref_ppl nll tokens bytes",
+	.draw = k_draw_kld,
 	.run = kld_run,
 };

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "evals/pictures.h"
 #include "evals/quiz.h"
 #include "evals/report.h"
 #include "evals/stats.h"
@@ -263,5 +264,6 @@ const struct k_eval k_eval_needle = {
 	.name = "needle",
 	.about = "a sentence is to be found in a long text (-f), by length and depth",
 	.fields = "acc acc_stderr n failed",
+	.draw = k_draw_needle,
 	.ask = needle_run,
 };

@@ -26,7 +26,7 @@ struct k_report {
 	size_t good;                    /* bytes of them: what follows is cut off before the first write */
 	bool cut;
 	size_t at, shown;               /* how many of them the task has come past; how many went to the outputs */
-	struct k_json *summary;
+	struct k_json *summary, *kept, *aside;  /* kept: items, for whoever draws or records them */
 	struct k_buf cases;             /* <testcase> elements */
 	int64_t n_tests, n_failures, n_bad;
 	char bad[320];                  /* the first item that failed, and why */
@@ -330,6 +330,8 @@ static int show(struct k_report *r, const struct k_json *item, struct k_err *err
 		r->n_failures += !ok;
 		junit_case(r, key, ok ? NULL : "failure", why);
 	}
+	if (!run && r->kept && k_json_push(r->kept, k_json_keep((struct k_json *)item)) < 0)
+		e = k_err_nomem(err, 64, "the items of a report");
 	if (!ok && !r->n_bad++)
 		snprintf(r->bad, sizeof(r->bad), "%.100s: %.200s", key, why);
 	if (r->o.form == K_REPORT_JSON)
@@ -338,7 +340,8 @@ static int show(struct k_report *r, const struct k_json *item, struct k_err *err
 		table_row(r, &text, item);
 	else if (r->o.form == K_REPORT_TAP && !run)
 		tap_line(&text, r->n_tests, key, ok, why);
-	e = k_buf_ok(&line, "a report", err);
+	if (e == 0)
+		e = k_buf_ok(&line, "a report", err);
 	if (e == 0 && text.len)
 		e = say(r, &text, err);
 	if (e == 0 && r->report)
@@ -387,6 +390,9 @@ int k_report_open(struct k_report **out, const struct k_report_opts *o, struct k
 	r->journal = -1;
 	k_buf_init(&r->cases, 0);
 	int e = check_names(o, err);
+	r->kept = o->keep ? k_json_array() : NULL;
+	if (e == 0 && o->keep && !r->kept)
+		e = k_err_nomem(err, 64, "the items of a report");
 	if (e == 0)
 		e = open_outputs(r, err);
 	if (e < 0) {
@@ -583,6 +589,18 @@ int k_report_end(struct k_report *r, int failed, struct k_err *err)
 	return 0;
 }
 
+bool k_report_draws(const struct k_report *r) { return r->kept != NULL; }
+const struct k_json *k_report_items(const struct k_report *r) { return r->kept; }
+const struct k_json *k_report_summary_of(const struct k_report *r) { return r->summary; }
+const struct k_json *k_report_aside_of(const struct k_report *r) { return r->aside; }
+
+int k_report_aside(struct k_report *r, struct k_json *aside, struct k_err *err)
+{
+	k_json_free(r->aside);
+	r->aside = aside;
+	return aside ? 0 : k_err_nomem(err, 64, "what is drawn");
+}
+
 void k_report_close(struct k_report *r)
 {
 	if (!r)
@@ -592,6 +610,8 @@ void k_report_close(struct k_report *r)
 	k_sink_close(r->report);
 	k_json_free(r->old);
 	k_json_free(r->summary);
+	k_json_free(r->kept);
+	k_json_free(r->aside);
 	k_buf_fini(&r->cases);
 	k_free(r->bars);
 	k_free(r);

@@ -22,6 +22,7 @@ struct k_report_opts {
 	const char *report, *resume, *junit;    /* NULL: none */
 	const char *const *bars;
 	int n_bars;
+	bool keep;                      /* items and summary stay, for k_report_kept */
 };
 
 /* K_EUSAGE: a bar that is none or names an unknown field; a resumed file that is not such a report: K_EFORMAT. */
@@ -29,6 +30,11 @@ int k_report_open(struct k_report **out, const struct k_report_opts *o, struct k
 /* After the task. failed: what the task returned (0 or its code; *err is then its sentence). Writes what is open, then 0, or K_ENO
  * with the first bar that was missed or the number of items that failed. */
 int k_report_end(struct k_report *r, int failed, struct k_err *err) K_MUST_USE;
+/* What was reported, where the tool asked to keep it: a list of items without the head ("run"), the summary, and what k_report_aside took.
+ * NULL: not there. Borrowed. */
+const struct k_json *k_report_items(const struct k_report *r);
+const struct k_json *k_report_summary_of(const struct k_report *r);
+const struct k_json *k_report_aside_of(const struct k_report *r);
 void k_report_close(struct k_report *r);                /* takes NULL */
 
 /* For tasks: members of an object under construction. 0, or -1 without memory, so that a row of them is joined with |.
