@@ -80,7 +80,8 @@ tools := $(call stems,$(tool_src))
 cli_src := $(wildcard cmd/cli.c)
 parts_of = $(filter-out $(if $(libedit),,cmd/kserve/lines_edit.c),$(wildcard cmd/$(1)/*.c))
 part_src := $(foreach t,$(tools),$(call parts_of,$(t)))
-test_src := $(wildcard */test/*_test.c */*/test/*_test.c libcore/test/ktest.c)
+test_src := $(filter-out $(if $(sim),,kernels/cudasim/%),$(wildcard */test/*_test.c */*/test/*_test.c libcore/test/ktest.c))
+sim_test_obj := $(if $(sim),$(patsubst %.cu,$(B)/obj/%.o,$(wildcard kernels/cudasim/test/*.cu)))
 kcheck_src := $(wildcard kernels/check/*.c)
 fuzz_src := $(wildcard formats/fuzz/*.c)
 fuzzers := $(filter-out fuzz_replay,$(call stems,$(wildcard formats/fuzz/fuzz_*.c)))
@@ -159,9 +160,14 @@ $(B)/obj/%.o: %.c $(B)/gen/flags | $(gen)
 	@mkdir -p $(@D)
 	$(call say,CC,$<) $(CC) $(K_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+sim_cc = $(call say,SIM,$<) $(CC) $(sim_flags) -MMD -MP -MT $@ -MF $@.d -c -o $@.new $< && \
+	$(OBJCOPY) --redefine-syms=kernels/cudasim/sim_names.txt $@.new $@ && rm -f $@.new
 $(B)/obj/kernels/cudasim/%.o: kernels/cuda/%.cu kernels/cudasim/sim_names.txt $(B)/gen/flags
 	@mkdir -p $(@D)
-	$(call say,SIM,$<) $(CC) $(sim_flags) -MMD -MP -MT $@ -MF $@.d -c -o $@.new $< && $(OBJCOPY) --redefine-syms=kernels/cudasim/sim_names.txt $@.new $@ && rm -f $@.new
+	$(sim_cc)
+$(B)/obj/kernels/cudasim/test/%.o: kernels/cudasim/test/%.cu kernels/cudasim/sim_names.txt $(B)/gen/flags
+	@mkdir -p $(@D)
+	$(sim_cc)
 $(B)/libcore.a: $(call obj,$(lib_src)) $(sim_obj) $(B)/gen/objects.list
 	@rm -f $@
 	$(call say,AR,$@) $(AR) rcs $@ $(filter %.o,$^)
@@ -193,7 +199,7 @@ $(B)/bin/$(1): $(call obj,cmd/$(1).c $(cli_src) $(call parts_of,$(1))) $(B)/libc
 endef
 $(foreach t,$(tools),$(eval $(call tool_rule,$(t))))
 
-$(B)/ktest: $(call obj,$(test_src)) $(B)/libcore.a
+$(B)/ktest: $(call obj,$(test_src)) $(sim_test_obj) $(B)/libcore.a
 	$(link) $(filter %.o,$^) -Wl,--whole-archive $(B)/libcore.a -Wl,--no-whole-archive $(K_LIBS)
 $(B)/kcheck: $(call obj,$(kcheck_src)) $(B)/libcore.a
 	$(link) $^ $(K_LIBS)
@@ -208,7 +214,7 @@ endef
 $(foreach f,$(fuzzers),$(eval $(call fuzz_rule,$(f))))
 fuzzers: $(fuzzers:%=$(B)/fuzz/%)
 
--include $(patsubst %.c,$(B)/obj/%.d,$(all_src)) $(sim_obj:.o=.o.d)
+-include $(patsubst %.c,$(B)/obj/%.d,$(all_src)) $(sim_obj:.o=.o.d) $(sim_test_obj:.o=.o.d)
 
 # --- checks -------------------------------------------------------------------------------------------------------------
 

@@ -260,14 +260,18 @@ static const struct region *find(struct k_sim *s, uintptr_t at, size_t n)
 	return holds(r, at, n) ? s->last = r : NULL;
 }
 
+/* Says where an address lies from the nearest memory. */
 static K_NORETURN void outside(struct k_sim *s, uintptr_t at, size_t n, bool write)
 {
+	enum { NEAR = 4096, GAP = 64 };
 	const char *how = write ? "writes" : "reads";
-	const struct region *r = find_mem(s, at);
+	const struct region *r = find_mem(s, at), *next = r ? r + 1 : s->mem;
 	for (int i = 0; i < s->n_shared; i++)
-		if (at + n > s->shared[i].at && at < s->shared[i].at + s->shared[i].n + 64)
+		if (at + n > s->shared[i].at && at < s->shared[i].at + s->shared[i].n + GAP)
 			fault(s, "%s %zu bytes at offset %td of a shared variable of %zu bytes", how, n, at - s->shared[i].at, s->shared[i].n);
-	if (r && at - r->at < r->n + 4096)
+	if (next < s->mem + s->n_mem && next->at - at < NEAR && (!r || next->at - at < at - (r->at + r->n)))
+		fault(s, "%s %zu bytes at offset -%td of device memory of %zu bytes", how, n, next->at - at, next->n);
+	if (r && at - r->at < r->n + NEAR)
 		fault(s, "%s %zu bytes at offset %td of device memory of %zu bytes", how, n, at - r->at, r->n);
 	fault(s, "%s %zu bytes where there is no memory of its own", how, n);
 }

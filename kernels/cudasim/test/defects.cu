@@ -1,0 +1,120 @@
+/* defects.cu: kernels with one mistake each, which the simulator must find (defects.def says how); the first has none. What they are meant to do:
+ * y[i] = x of the block's elements in reverse order. */
+#include "kernels/cuda/cuda_dev.h"
+#include "kernels/cudasim/test/defects.h"
+
+enum { N = DEFECT_THREADS };
+
+#define ME (int)threadIdx.x
+#define AT (blockIdx.x * N + threadIdx.x)
+
+K_KERNEL(right)
+{
+	K_SHARED(float, s, N);
+	s[ME] = a.x[AT];
+	__syncthreads();
+	a.y[AT] = s[N - 1 - ME];
+}
+
+K_KERNEL(read_behind) { a.y[AT] = a.x[AT + 1]; }
+K_KERNEL(read_before) { a.y[AT] = a.x[(int64_t)AT - 1]; }
+
+K_KERNEL(write_behind)
+{
+	for (int64_t i = AT; i <= a.n; i += 2 * N)
+		a.y[i] = a.x[AT];
+}
+
+K_KERNEL(shared_overrun)
+{
+	K_SHARED(float, s, N);
+	s[ME] = a.x[AT];
+	__syncthreads();
+	a.y[AT] = s[N - ME];
+}
+
+K_KERNEL(no_barrier)
+{
+	K_SHARED(float, s, N);
+	s[ME] = 0;
+	__syncthreads();
+	s[ME] = a.x[AT];
+	a.y[AT] = s[N - 1 - ME];
+}
+
+K_KERNEL(no_barrier_behind)
+{
+	K_SHARED(float, s, N);
+	for (int i = 0; i < 2; i++) {
+		s[ME] = a.x[AT];
+		__syncthreads();
+		a.y[AT] = s[N - 1 - ME];
+	}
+}
+
+K_KERNEL(nobody_wrote)
+{
+	K_SHARED(float, s, N);
+	if (ME < N - 1)
+		s[ME] = a.x[AT];
+	__syncthreads();
+	a.y[AT] = s[N - 1 - ME];
+}
+
+K_KERNEL(same_element)
+{
+	if (ME == 0)
+		a.y[0] = a.x[AT];
+}
+
+K_KERNEL(reads_neighbour)
+{
+	a.y[AT] = a.x[AT];
+	if (AT == N)
+		a.y[AT] = a.y[0];
+}
+
+K_KERNEL(misaligned) { a.y[AT] = *(const float *)((const uint8_t *)a.x + 2 * AT); }
+
+K_KERNEL(local_array)
+{
+	float v[8];
+	for (int i = 0; i < 8; i++)
+		v[i] = a.x[AT];
+	a.y[AT] = v[ME == 40 ? a.n / 16 : a.n / 64];
+}
+
+K_KERNEL(some_wait)
+{
+	K_SHARED(float, s, N);
+	s[ME] = a.x[AT];
+	if (ME < N / 2)
+		__syncthreads();
+	a.y[AT] = s[ME];
+}
+
+K_KERNEL(two_barriers)
+{
+	if (ME < N / 2)
+		__syncthreads();
+	else
+		__syncthreads();
+	a.y[AT] = a.x[AT];
+}
+
+K_KERNEL(half_warp)
+{
+	float v = a.x[AT];
+	if (k_lane() < K_WARP / 2)
+		v += __shfl_xor_sync(0xffffu, v, 1);
+	a.y[AT] = v;
+}
+
+K_KERNEL(host_memory) { a.y[AT] = a.host[ME]; }
+
+K_KERNEL(too_much_shared)
+{
+	K_SHARED(float, s, 12289);
+	s[ME] = a.x[AT];
+	a.y[AT] = s[ME];
+}
