@@ -185,7 +185,11 @@ $(B)/obj/%.cu.o: %.cu
 $(B)/lib/ktools/ktools-cuda.so: $(nv_obj)
 	@mkdir -p $(@D)
 	$(call say,NV,$@) $(NVCC) -shared -cudart static -Xlinker --as-needed -o $@ $^
-.PHONY: cuda
+.PHONY: cuda check-cuda bench-cuda
+# Both say "no device" where there is none, and where there is no nvcc.
+check-cuda bench-cuda: $(bins) $(B)/kcheck
+	+@if command -v $(NVCC) >/dev/null; then $(MAKE) --no-print-directory cuda; fi
+	@B='$(B)' sh scripts/$@.sh
 cuda:
 	@command -v $(NVCC) >/dev/null || { echo 'ktools: there is no $(NVCC): the CUDA backend cannot be built' >&2; exit 1; }
 	+@$(MAKE) --no-print-directory $(B)/lib/ktools/ktools-cuda.so
@@ -346,6 +350,7 @@ help:
 	@echo 'make fuzz       ten minutes a reader (FUZZ_SECONDS)'
 	@echo 'make bench      kernels and machine'
 	@echo 'make cuda       the backend for NVIDIA GPUs, in $(B)/lib/ktools/: wants nvcc (CUDA 12 or 13)'
+	@echo 'make check-cuda bench-cuda             on a GPU: kernels against the CPU, golden sets, compute-sanitizer; tokens a second'
 	@echo 'make man        manual pages, in $(B)/man/'
 	@echo 'make install    tools, pages, completions; prefix=$(prefix) DESTDIR='
 	@echo 'make dist       a source archive;   make format   clang-format;   make clean'

@@ -241,8 +241,6 @@ static int see_text(struct job *j, struct k_report *rep, struct k_err *err)
 	struct tap t;
 	int64_t n = (int64_t)j->ids.n;
 	int r;
-	if (k_model_device(j->m)->far)
-		return k_err_set(err, K_EUSAGE, "activation statistics are taken on the CPU, --device is '%s'", k_model_device(j->m)->level(k_model_device(j->m)));
 	j->window = j->o->window ? j->o->window : 512;
 	j->windows = k_div_up(n, j->window);
 	if (j->o->limit)

@@ -1,0 +1,45 @@
+#!/bin/bash
+# cuda.sh: the CUDA backend. Without a GPU: what --device says, that no tool wants a CUDA library, and short golden sequences through the CUDA
+# kernels in the simulator. K_DEVICE=cuda (make check-cuda): whole golden sets on that device.
+. "$(dirname "$0")/lib.sh"
+device=${K_DEVICE:-cudasim}
+usable() { keval '--device=?' --json 2> /dev/null | grep -q "\"device\": \"${1%%:*}\", \"usable\": true"; }
+
+# short NAME: a golden set of its shortest sequences and three greedy tokens, in $T/NAME
+short() {
+	mkdir "$T/$1"
+	ln -s "$PWD/testdata/golden/$1/golden.safetensors" "$T/$1/"
+	python3 - "testdata/golden/$1/golden.json" "$T/$1/golden.json" <<-'END'
+	import json, sys
+	golden = json.load(open(sys.argv[1]))
+	golden['sequences'] = {k: v for k, v in golden['sequences'].items() if len(v['ids']) <= 7}
+	golden.pop('perplexity', None)
+	golden['greedy']['tokens'] = golden['greedy']['tokens'][:3]
+	json.dump(golden, open(sys.argv[2], 'w'))
+	END
+}
+
+if ! usable "$device"; then
+	skip "$device" "no device"
+else
+	for name in kimi-linear-tiny kimi-k2-tiny-int4 kimi-k2-tiny-fp8 llama-tiny; do
+		if [ "$device" = cudasim ]; then short $name; else ln -s "$PWD/testdata/golden/$name" "$T/$name"; fi
+		check "$name on $device" keval parity -m testdata/tiny/$name -f "$T/$name" --device "$device"
+	done
+	exits "imatrix on $device" 4 keval imatrix -m testdata/tiny/llama-tiny -f LICENSE --device "$device" -o "$T/i"
+fi
+
+for t in kconvert kquant keval kbench kserve kls; do
+	if readelf -d "$BIN/$t" | grep -q 'NEEDED.*\(cuda\|cublas\)'; then fail "$t" "needs a CUDA library"; else ok "$t needs no CUDA library"; fi
+done
+kls testdata/tiny/llama-tiny > /dev/null || fail "kls" "does not start"
+check "auto" keval dump -m testdata/tiny/llama-tiny -f testdata/golden/llama-tiny/golden.json --device auto -o "$T/auto.st"
+if [ -s "$T/.err" ] && ! usable cuda; then fail "auto is silent" "$(cat "$T/.err")"; else ok "auto is silent"; fi
+if ! usable cuda; then
+	exits "cuda without a GPU" 6 keval dump -m testdata/tiny/llama-tiny -f testdata/golden/llama-tiny/golden.json --device cuda -o "$T/x.st"
+	if grep -q "^keval: --device is 'cuda': " "$T/.err"; then ok "and it says why"; else fail "and it says why" "$(cat "$T/.err")"; fi
+	keval dump -m testdata/tiny/llama-tiny -f testdata/golden/llama-tiny/golden.json -o "$T/cpu.st"
+	same "auto is the CPU" "$T/cpu.st" "$T/auto.st"
+fi
+exits "a number that is none" 6 keval dump -m testdata/tiny/llama-tiny -f testdata/golden/llama-tiny/golden.json --device cuda:x -o "$T/x.st"
+finish
