@@ -79,12 +79,23 @@ static int64_t weigh(const struct attn *a, struct queries *g, int64_t i, int64_t
 	return seen;
 }
 
+/* A page comes from memory fastest in the order in which it lies there, and tiles of many queries go through it in another. */
+static void fetch(const float *p, int64_t floats)
+{
+	enum { LINE = 16 };
+	for (int64_t i = 0; i < floats; i += LINE)
+		(void)*(const volatile float *)(p + i);
+}
+
 static void attend_page(const struct attn *a, struct queries *g, int64_t page)
 {
+	enum { FEW = 6 };
 	const struct kk *kk = &a->c->kk;
 	const float *keys = g->seg->state->page[page] + g->kv * a->dk, *values = g->seg->state->page[page] + a->value + g->kv * a->dv;
 	int64_t base = page * K_PAGE, rows = K_MIN(g->limit[g->n - 1] - base, (int64_t)K_PAGE), seen[CPU_QUERIES];
 	bool same = true;
+	if (g->n > FEW && a->n_kv == 1)
+		fetch(keys, rows * a->width);
 	kk->gemm_f32(g->score, K_PAGE, keys, (size_t)a->width, (int)rows, g->q, (int)g->n, (size_t)a->dk);
 	for (int64_t i = 0; i < g->n; i++) {
 		seen[i] = weigh(a, g, i, base, rows);

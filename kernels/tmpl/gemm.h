@@ -127,8 +127,36 @@ static void few_##kind(float *y, size_t y_step, const type *w, size_t w_step, in
 			tile_sums(y + (size_t)t * y_step + r, y_step, part, nr, nt); \
 		} \
 }
-FEW_FN(f32, float)
 FEW_FN(bf16, uint16_t)
+
+/* Rows of floats one by one, as they lie: from memory that is what hardware sees coming, and four tokens are sums enough. */
+#define ROW_FN(T) \
+static void row_##T(float *y, size_t y_step, const float *w, const float *const *x, size_t cols) \
+{ \
+	vf a[TILE_R] = { 0 }; \
+	float sums[TILE_R]; \
+	size_t k = 0; \
+	for (; k + VL <= cols; k += VL) { \
+		vf c = vf_load(w + k); \
+		EACH(t, T) \
+			a[t] = vf_fma(c, vf_load(x[t] + k), a[t]); \
+	} \
+	if (k < cols) \
+		EACH(t, T) \
+			a[t] = vf_fma(end_f32(w + k, cols - k), end_f32(x[t] + k, cols - k), a[t]); \
+	vf_sums(sums, a, 1); \
+	EACH(t, T) \
+		y[(size_t)t * y_step] = sums[t]; \
+}
+ROW_FN(1) ROW_FN(2) ROW_FN(3) ROW_FN(4)
+
+static void few_f32(float *y, size_t y_step, const float *w, size_t w_step, int rows, const float *const *x, int n, size_t cols)
+{
+	static void (*const row[])(float *, size_t, const float *, const float *const *, size_t) = { row_1, row_2, row_3, row_4 };
+	for (int r = 0; r < rows; r++, w += w_step)
+		for (int t = 0; t < n; t += TILE_R)
+			row[K_MIN(n - t, (int)TILE_R) - 1](y + (size_t)t * y_step + r, y_step, w, x + t, cols);
+}
 
 /* Columns [0, cols) of up to TILE_R rows as floats in the nearest cache. */
 static void widen(float *to, const uint16_t *w, size_t w_step, int rows, size_t cols)
