@@ -16,7 +16,7 @@ struct args {
 };
 
 static const struct k_opt opts[] = {
-	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "decode, prefill, load: the model"),
+	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "decode, prefill, load, convert: the model"),
 	K_OPT_STR(0, "depth", struct args, depth, "N,...", "0", "decode, prefill: tokens that are there before"),
 	K_OPT_STR('b', "batch", struct args, batch, "N,...", "1", "decode, prefill: sequences at once"),
 	K_OPT_INT(0, "tokens", struct args, tokens, "N", NULL, "tokens a repetition or answer; default: 32, 512 for prefill"),
@@ -35,7 +35,7 @@ static const struct k_opt opts[] = {
 	K_OPT_STR(0, "report", struct args, report, "FILE", NULL, "items and summary as JSON lines into FILE"),
 	K_OPT_STR(0, "junit", struct args, junit, "FILE", NULL, "items and bars as JUnit XML into FILE"),
 	K_OPT_FLAG(0, "tap", struct args, tap, "items and bars as TAP version 14 on standard output"),
-	K_OPT_STR(0, "spool", struct args, spool, "DIR", NULL, "where an archive from a pipe that does not fit in memory may be held"),
+	K_OPT_STR(0, "spool", struct args, spool, "DIR", NULL, "where an archive from a pipe that does not fit in memory may be held; convert: where outputs are written, else beside the model"),
 	K_OPT_OUTPUT(struct args, common),
 	K_OPT_COMMON(struct args, common),
 	K_OPT_COMPUTE(struct args, common),
@@ -46,6 +46,7 @@ static const char *const examples[] = {
 	"kbench decode -m model.kmf --depth 0,256 -b 1,2 --tokens 4 --reps 2",
 	"kbench prefill -m model.kmf --tokens 64 --reps 2",
 	"kbench load -m model.kmf --reps 2",
+	"kbench convert -m hf --reps 2",
 	"kbench machine --reps 1",
 	"kserve model.kmf & kbench serve -u http://127.0.0.1:8080/v1 --concurrency 1,8,64 --bar 'errors==0'",
 	"kbench compare --reps 3 -- sleep 0.02 -- sleep 0.01",
@@ -62,6 +63,7 @@ static const struct what {
 	{ "decode", "tok_s bytes_per_token limit_frac ref_error peak_rss spread", k_bench_decode, true, 5 },
 	{ "prefill", "tok_s bytes_per_token limit_frac ref_error peak_rss spread", k_bench_prefill, true, 5 },
 	{ "load", "ms ms_cold peak_rss spread", k_bench_load, true, 5 },
+	{ "convert", "gbs read_gbs limit_frac peak_rss spread", k_bench_convert, true, 5 },
 	{ "serve", "req_s tok_s ttft_ms_p50 ttft_ms_p99 tpot_ms_p50 tpot_ms_p99 itl_ms_p50 itl_ms_p99 itl_ratio requests refused abandoned errors "
 		"late mismatches", k_bench_serve, false, 1 },
 	{ "compare", "ratio p_value noise_floor blocks", k_bench_compare, false, 15 },
@@ -74,7 +76,7 @@ static int find_what(int n_operands, char **operands, const struct what **out, s
 			*out = &whats[i];
 			return 0;
 		}
-	return k_err_set(err, K_EUSAGE, "%s%s%swanted one of machine, decode, prefill, load, serve, compare", n_operands ? "'" : "",
+	return k_err_set(err, K_EUSAGE, "%s%s%swanted one of machine, decode, prefill, load, convert, serve, compare", n_operands ? "'" : "",
 		n_operands ? operands[0] : "", n_operands ? "' cannot be measured; " : "");
 }
 
@@ -164,7 +166,7 @@ const struct k_tool k_tool = {
 	.about = "measure speed, with a verdict",
 	.usage = "WHAT [-m MODEL | -u URL] [options] | compare [options] -- A... -- B...",
 	.text = "kbench measures what WHAT names: machine (raw read bandwidth), decode and prefill (tokens a second of a model), load "
-		"(until a first token can be computed), serve (requests and tokens a second of a server, and its latencies, under a load) or compare (two "
+		"(until a first token can be computed), convert (kconvert and kquant beside a plain read of the same bytes, cold and warm), serve (requests and tokens a second of a server, and its latencies, under a load) or compare (two "
 		"commands in turns). A record carries the machine, the kernel "
 		"level, the threads, the spread of the repetitions, what they used and a digest of what was computed; decode and prefill fail where a few "
 		"tokens computed at --cpu ref give other logits (ref_error, in standard deviations). limit_frac is the share of the "

@@ -66,6 +66,7 @@ int k_bench_machine(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_decode(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_prefill(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_load(struct k_bench *b, struct k_err *err) K_MUST_USE;
+int k_bench_convert(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_serve(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_compare(struct k_bench *b, struct k_err *err) K_MUST_USE;
 

@@ -45,4 +45,21 @@ is "load: records" '(.[0] | .item == "cold" and .cache == "cold") and (.[1] | .i
 is "load: summary" ".[-1] | $used and $facts"
 rec "load a folder" 0 load -m testdata/tiny/kimi-linear-tiny --reps 1
 rec "load nothing" 5 load -m "$T/none"
+
+rec "convert" 0 convert -m "$T/m.kmf" --reps 2
+is "convert: a line a tool and state" '[.[:4][].item] == ["kconvert cold", "kconvert warm", "kquant cold", "kquant warm"]'
+is "convert: figures" "[.[] | select(.gbs != null)] | length >= 3 and all(.gbs > 0 and .read_gbs > 0 and .limit_frac > 0 and .peak_rss > 1000000 and .bytes_read >= 0)"
+is "convert: summary" ".[-1] | .what == \"convert\" and .bytes == $(stat -c %s "$T/m.kmf") and $facts"
+kconvert "$T/m.kmf" -o "$T/again.kmf" && kquant --preset small "$T/m.kmf" -o "$T/small.kmf"
+is "convert: digests are those of the outputs" ".[0].digest == \"$(sha256sum < "$T/again.kmf" | cut -c 1-64)\" and .[2].digest == \"$(sha256sum < "$T/small.kmf" | cut -c 1-64)\""
+rec "convert a folder, outputs elsewhere" 0 convert -m testdata/tiny/llama-tiny --reps 1 --spool "$T"
+left=$(find "$T" testdata -name '.kbench*'); [ -z "$left" ] && ok "nothing is left behind" || fail "left behind" "$left"
+# A kconvert that writes other bytes each time, beside a kbench that calls what lies beside it; one that fails.
+mkdir "$T/bin" && cp "$BIN/kbench" "$BIN/kquant" "$T/bin"
+printf '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\ndate +%%s%%N > "$2"\n' > "$T/bin/kconvert"; chmod +x "$T/bin/kconvert"
+exits "other bytes each time" 1 "$T/bin/kbench" convert -m "$T/m.kmf" --reps 1 --json
+grep -q 'other bytes' "$T/.err" && ok "other bytes: the sentence" || fail "other bytes" "$(cat "$T/.err")"
+printf '#!/bin/sh\nexit 4\n' > "$T/bin/kconvert"
+exits "a tool that fails" 4 "$T/bin/kbench" convert -m "$T/m.kmf" --reps 1
+rec "convert nothing" 5 convert -m "$T/none"
 finish
