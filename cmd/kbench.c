@@ -22,10 +22,10 @@ static const struct k_opt opts[] = {
 	K_OPT_INT(0, "tokens", struct args, tokens, "N", NULL, "tokens a repetition or answer; default: 32, 512 for prefill"),
 	K_OPT_STR('u', "url", struct args, url, "URL", NULL, "serve: the server, http://host:port/v1; its key is OPENAI_API_KEY"),
 	K_OPT_STR(0, "name", struct args, name, "NAME", NULL, "serve: name of the model; default: the first that the server lists"),
-	K_OPT_STR('f', "file", struct args, file, "FILE", NULL, "serve: chat requests as JSON lines, asked in turn; default: made up"),
+	K_OPT_STR('f', "file", struct args, file, "FILE", NULL, "serve: chat requests as JSON lines, asked in turn, or when their timestamps say; lines with input_length and output_length are recorded ones; default: made up"),
 	K_OPT_STR(0, "concurrency", struct args, concurrency, "N,...", "8", "serve: streams at once, each of which asks again when it has its answer"),
 	K_OPT_NUM(0, "rate", struct args, rate, "R", NULL, "serve: R requests a second at random distances instead, whatever is in flight"),
-	K_OPT_NUM(0, "seconds", struct args, seconds, "S", "10", "serve: how long"),
+	K_OPT_NUM(0, "seconds", struct args, seconds, "S", NULL, "serve: how long; default: 10, a file with timestamps to its end"),
 	K_OPT_INT(0, "slow", struct args, slow, "N", NULL, "serve: N of the streams read slowly"),
 	K_OPT_NUM(0, "abandon", struct args, abandon, "P", NULL, "serve: share of the streams that are dropped on the way, 0 to 1"),
 	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "serve: of arrivals and drops; compare: of the order of runs (default: any)"),
@@ -65,7 +65,7 @@ static const struct what {
 	{ "load", "ms ms_cold peak_rss spread", k_bench_load, true, 5 },
 	{ "convert", "gbs read_gbs limit_frac peak_rss spread", k_bench_convert, true, 5 },
 	{ "serve", "req_s tok_s ttft_ms_p50 ttft_ms_p99 tpot_ms_p50 tpot_ms_p99 itl_ms_p50 itl_ms_p99 itl_ratio requests refused abandoned errors "
-		"late mismatches", k_bench_serve, false, 1 },
+		"late unfinished tokens prompt_tokens mismatches", k_bench_serve, false, 1 },
 	{ "compare", "ratio p_value noise_floor blocks", k_bench_compare, false, 15 },
 };
 
@@ -113,8 +113,8 @@ static int fill(struct k_bench *b, const struct args *a, const struct what *w, i
 	b->abandon = a->abandon;
 	b->seed = a->seed;
 	b->ignore_output = a->ignore_output;
-	if (b->rate < 0 || b->rate > 1e6 || b->seconds <= 0 || b->seconds > 1e6 || b->slow < 0 || b->abandon < 0 || b->abandon > 1)
-		return k_err_set(err, K_EUSAGE, "--rate, --seconds, --slow, --abandon: wanted numbers above 0, and a share of at most 1");
+	if (b->rate < 0 || b->rate > 1e6 || b->seconds < 0 || b->seconds > 1e6 || b->slow < 0 || b->abandon < 0 || b->abandon > 1)
+		return k_err_set(err, K_EUSAGE, "--rate, --seconds, --slow, --abandon: wanted no negative numbers, and a share of at most 1");
 	if (b->reps < 1 || b->reps > 1000)
 		return k_err_set(err, K_EUSAGE, "--reps is %lld, wanted 1 to 1000", (long long)b->reps);
 	if (b->tokens < 0 || b->tokens > 1 << 20)

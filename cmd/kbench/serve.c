@@ -2,22 +2,24 @@
  *
  *   closed loop   --concurrency streams, each asks again when it has its answer (429 and 503: after Retry-After)
  *   open loop     --rate arrivals a second, at random distances, whatever the server does
+ *   replay        the lines of -f at the times that they have, once
  *
- * Every request is a stream of a chat (made up, 64 different prompts, greedy, or the lines of -f in turn). Tokens are those that usage counts, with
- * each chunk where the server says so, not chunks. Of the streams some may read slowly (--slow) and some are dropped on the way (--abandon): what is
+ * Every request is a stream of a chat (requests.h). In the open loop and in a replay the time to the first token counts from when the request was
+ * due: a server that stalls does not hide the requests that would have come meanwhile. Tokens are those that usage counts, with each chunk where the
+ * server says so, or at its end; only where it never does, chunks are counted, and tokens_by says so. Of the streams some may read slowly (--slow) and some are dropped on the way (--abandon): what is
  * measured is the others. Answers to the same made-up prompt must be the same. */
 #include "libcore/base.h"
 #include <math.h>
 #include <stdio.h>
 #include "cmd/kbench/bench.h"
+#include "cmd/kbench/requests.h"
 #include "evals/client.h"
 #include "evals/stats.h"
 #include "libcore/hash.h"
-#include "libcore/io.h"
 #include "libcore/log.h"
 
-enum { PROMPTS = 64, MAX_STREAMS = 4096, SLOW_BYTES = 512, GRACE_SECONDS = 30 };
-#define FILE_MAX (256u << 20)
+enum { MAX_STREAMS = 4096, SLOW_BYTES = 512, GRACE_SECONDS = 30, SECONDS = 10 };
+#define LATE_NS 100000000u          /* of our own making: a request that was begun so long after it was due */
 
 struct samples { double *v; size_t n, cap; };
 
@@ -29,22 +31,23 @@ struct load;
 struct stream {
 	struct k_call call;
 	struct load *l;
-	bool busy, slow, begun;
-	int64_t prompt, tokens, drop_at;        /* drop_at: tokens after which it is dropped; 0: never */
-	uint64_t first_ns, last_ns, hash;
+	struct k_buf body;
+	bool busy, slow, begun, usage;
+	int64_t prompt, prompt_tokens, tokens, drop_at;         /* drop_at: tokens after which it is dropped; 0: never */
+	uint64_t due_ns, first_ns, last_ns, hash;               /* due_ns 0: when it was sent */
 };
 
 struct load {
 	struct k_bench *b;
 	struct k_client *client;
-	struct k_buf *body;             /* of each prompt */
-	int64_t n_body, n_streams, next;
+	struct k_requests *ask;
+	int64_t n_streams, next;
 	struct stream *stream;
 	uint64_t *said;                 /* hash of the first answer to each prompt; 0: none yet */
-	bool made_up;
+	bool open, replay;              /* a replay is open as well */
 	uint64_t random, start_ns, end_ns;
 	double next_arrival;            /* open loop: seconds from the start */
-	int64_t count[N_ENDINGS], done, tokens, mismatches, late;
+	int64_t count[N_ENDINGS], done, tokens, prompt_tokens, mismatches, late, unfinished, by_usage, by_chunks;
 	char error[320];                /* the first that was one */
 	struct samples ttft, tpot, itl;
 };
@@ -68,69 +71,7 @@ static int keep(struct samples *s, double x, struct k_err *err)
 	return 0;
 }
 
-/* --- requests ----------------------------------------------------------------------------------------------------------------------------- */
-
-static int put_options(struct k_json *o, const char *name)
-{
-	struct k_json *so = k_json_object();
-	if (!so || (k_put_bool(so, "include_usage", true) | k_put_bool(so, "continuous_usage_stats", true)) < 0) {
-		k_json_free(so);
-		return -1;
-	}
-	return k_json_set(o, "stream_options", so) | k_put_bool(o, "stream", true) | k_put_str(o, "model", name);
-}
-
-static struct k_json *make_up(const struct k_bench *b, int64_t i)
-{
-	static const char *const words[] = { "river", "wisdom", "window", "bread", "garden", "letter", "stone", "lamp" };
-	struct k_json *o;
-	struct k_err err;
-	char text[256];
-	int n = snprintf(text, sizeof(text), "{\"messages\":[{\"role\":\"user\",\"content\":\"%lld: what is a %s?\"}],\"temperature\":0,"
-		"\"ignore_eos\":true,\"max_tokens\":%lld}", (long long)i, words[i % (int64_t)K_LEN(words)], (long long)(b->tokens ? b->tokens : 32));
-	return k_json_parse(&o, text, (size_t)n, K_JSON_STRICT, "a request", &err) == 0 ? o : NULL;
-}
-
-static int add_body(struct load *l, struct k_json *request, const char *name, struct k_err *err)
-{
-	struct k_buf *b = &l->body[l->n_body];
-	k_buf_init(b, 0);
-	l->n_body++;
-	if (!request || put_options(request, name) < 0)
-		b->failed = true;
-	else
-		k_json_dump(b, request, K_JSON_COMPACT);
-	k_json_free(request);
-	return k_buf_ok(b, "a request", err);
-}
-
-static int read_trace(struct load *l, const char *name, struct k_err *err)
-{
-	struct k_buf text;
-	char what[256];
-	int64_t line = 0;
-	k_buf_init(&text, FILE_MAX);
-	int r = k_read_file(l->b->file, &text, FILE_MAX, err);
-	for (char *p = text.data, *nl; r == 0 && p && *p; p = nl ? nl + 1 : p + strlen(p)) {
-		struct k_json *v;
-		nl = strchr(p, '\n');
-		size_t n = nl ? (size_t)(nl - p) : strlen(p);
-		snprintf(what, sizeof(what), "%.200s: line %lld", l->b->file, (long long)++line);
-		if (!n)
-			continue;
-		struct k_buf *more = k_realloc(l->body, (size_t)(l->n_body + 1) * sizeof(*l->body));
-		if (!more)
-			r = k_err_nomem(err, sizeof(*more), "requests");
-		else
-			l->body = more;
-		if (r == 0)
-			r = k_json_parse(&v, p, n, K_JSON_LAST_WINS, what, err);
-		if (r == 0)
-			r = add_body(l, v, name, err);
-	}
-	k_buf_fini(&text);
-	return r == 0 && !l->n_body ? k_err_set(err, K_EFORMAT, "'%s' has no requests", l->b->file) : r;
-}
+/* --- a stream --------------------------------------------------------------------------------------------------------------------------------- */
 
 /* The model's name, and what is asked. */
 static int prepare(struct load *l, struct k_err *err)
@@ -142,21 +83,16 @@ static int prepare(struct load *l, struct k_err *err)
 		name = k_json_string(k_json_find(k_json_at(k_json_find(c.json, "data"), 0), "id"));
 	if (r == 0 && !name)
 		r = k_err_set(err, K_EFORMAT, "%s/models lists no model; --name NAME says which", l->b->url);
-	l->made_up = !l->b->file;
-	if (r == 0 && l->made_up) {
-		l->body = k_calloc(PROMPTS, sizeof(*l->body));
-		r = l->body ? 0 : k_err_nomem(err, sizeof(*l->body), "requests");
-		for (int64_t i = 0; i < PROMPTS && r == 0; i++)
-			r = add_body(l, make_up(l->b, i), name, err);
-	} else if (r == 0) {
-		r = read_trace(l, name, err);
-	}
-	l->said = r == 0 ? k_calloc((size_t)l->n_body, sizeof(*l->said)) : NULL;
+	if (r == 0)
+		r = k_requests_open(&l->ask, l->b->file, name, l->b->tokens ? l->b->tokens : 32, l->client, err);
 	k_json_free(c.json);
-	return r == 0 && !l->said ? k_err_nomem(err, 64, "requests") : r;
+	if (r < 0)
+		return r;
+	l->replay = k_requests_timed(l->ask) && l->b->rate == 0;
+	l->open = l->replay || l->b->rate > 0;
+	l->said = k_calloc((size_t)k_requests_len(l->ask), sizeof(*l->said));
+	return l->said ? 0 : k_err_nomem(err, 64, "requests");
 }
-
-/* --- a stream -------------------------------------------------------------------------------------------------------------------------------- */
 
 static void mix(uint64_t *h, const char *s)
 {
@@ -195,6 +131,10 @@ static int on_chunk(struct k_call *c, const char *data, size_t n)
 	int64_t tokens = k_json_kind(usage) == K_JSON_OBJECT ? k_json_int(k_json_find(usage, "completion_tokens")) : s->tokens + spoke;
 	int64_t fresh = K_MAX(tokens - s->tokens, 0);
 	int bad = 0;
+	if (k_json_kind(usage) == K_JSON_OBJECT) {
+		s->usage = true;
+		s->prompt_tokens = k_json_int(k_json_find(usage, "prompt_tokens"));
+	}
 	if (fresh) {
 		double gap = s->begun ? (double)(now - s->last_ns) * 1e-6 / (double)fresh : 0;
 		for (int64_t i = 0; i < fresh && s->begun && !s->slow && !bad; i++)
@@ -210,19 +150,23 @@ static int on_chunk(struct k_call *c, const char *data, size_t n)
 	return bad || error || (s->drop_at && s->tokens >= s->drop_at);
 }
 
-static int begin(struct load *l, struct stream *s, double after, struct k_err *err)
+/* after: seconds to wait; due_ns 0: its time counts from when it is sent. */
+static int begin(struct load *l, struct stream *s, double after, uint64_t due_ns, struct k_err *err)
 {
-	const struct k_buf *body = &l->body[l->next % l->n_body];
 	int64_t most = l->b->tokens ? l->b->tokens : 32;
+	s->prompt = l->next++ % k_requests_len(l->ask);
+	int r = k_requests_body(l->ask, s->prompt, &s->body, err);
+	if (r < 0)
+		return r;
 	s->l = l;
 	s->busy = true;
-	s->begun = false;
+	s->begun = s->usage = false;
 	s->slow = s - l->stream < l->b->slow;
-	s->prompt = l->next++ % l->n_body;
-	s->tokens = 0;
+	s->tokens = s->prompt_tokens = 0;
+	s->due_ns = due_ns;
 	s->hash = 0xcbf29ce484222325u;
 	s->drop_at = draw(l) < l->b->abandon ? 1 + (int64_t)(draw(l) * (double)most) : 0;
-	s->call = (struct k_call){ .path = "/chat/completions", .body = body->data, .n_body = body->len, .once = true, .event = on_chunk, .user = s,
+	s->call = (struct k_call){ .path = "/chat/completions", .body = s->body.data, .n_body = s->body.len, .once = true, .event = on_chunk, .user = s,
 		.after = after, .read_rate = s->slow ? SLOW_BYTES : 0 };
 	return k_client_send(l->client, &s->call, err);
 }
@@ -252,13 +196,15 @@ static int finished(struct load *l, struct stream *s, struct k_err *err)
 	if (how != ANSWERED)
 		return 0;
 	l->done += s->call.done_ns < l->end_ns;
+	l->prompt_tokens += s->prompt_tokens;
+	*(s->usage ? &l->by_usage : &l->by_chunks) += 1;
 	if (l->said[s->prompt] && l->said[s->prompt] != s->hash)
 		l->mismatches++;
 	if (!l->said[s->prompt])
 		l->said[s->prompt] = s->hash;
 	if (s->slow || !s->begun)
 		return 0;
-	r = keep(&l->ttft, (double)(s->first_ns - s->call.sent_ns) * 1e-6, err);
+	r = keep(&l->ttft, (double)(s->first_ns - (s->due_ns ? s->due_ns : s->call.sent_ns)) * 1e-6, err);
 	if (r == 0 && s->tokens > 1)
 		r = keep(&l->tpot, (double)(s->last_ns - s->first_ns) * 1e-6 / (double)(s->tokens - 1), err);
 	return r;
@@ -274,58 +220,71 @@ static struct stream *idle(struct load *l)
 	return NULL;
 }
 
-/* Open loop: those whose time has come. */
+/* Open loop: those whose time has come. One that finds no stream (more in flight than this client holds) is begun later, and late. */
 static int arrive(struct load *l, uint64_t now, struct k_err *err)
 {
 	double t = (double)(now - l->start_ns) * 1e-9;
+	struct stream *s;
 	int r = 0;
-	while (r == 0 && l->next_arrival <= t) {
-		struct stream *s = idle(l);
-		if (s)
-			r = begin(l, s, 0, err);
-		else
-			l->late++;              /* more in flight than this client holds */
-		l->next_arrival -= log(draw(l)) / l->b->rate;
+	while (r == 0 && (!l->replay || l->next < k_requests_len(l->ask))) {
+		double due = l->replay ? k_requests_at(l->ask, l->next) : l->next_arrival;
+		if (due > t || !(s = idle(l)))
+			break;
+		uint64_t due_ns = l->start_ns + (uint64_t)(due * 1e9);
+		l->late += now - due_ns > LATE_NS;
+		r = begin(l, s, 0, due_ns, err);
+		l->next_arrival -= l->replay ? 0 : log(draw(l)) / l->b->rate;
 	}
 	return r;
 }
 
+static int take_back(struct load *l, struct stream *s, struct k_err *err)
+{
+	int r = finished(l, s, err);
+	k_json_free(s->call.json);
+	s->call.json = NULL;
+	if (r == 0 && !l->open && k_now_ns() < l->end_ns)
+		r = begin(l, s, s->call.err.code && s->call.status ? K_MAX(s->call.retry_after, 0) : s->call.status ? 0 : 0.1, 0, err);
+	return r;
+}
+
+/* What is over, and what was in flight still. */
+static void drop_all(struct load *l)
+{
+	for (int64_t i = 0; i < l->n_streams; i++) {
+		struct stream *s = &l->stream[i];
+		l->unfinished += s->busy && !s->slow;
+		k_client_drop(l->client, &s->call);
+		k_json_free(s->call.json);
+		s->call.json = NULL;
+		s->busy = false;
+	}
+}
+
 static int pump(struct load *l, struct k_err *err)
 {
-	bool open = l->b->rate > 0;
 	uint64_t grace = l->end_ns + GRACE_SECONDS * 1000000000ull, now;
-	int64_t flying = 0;
+	int64_t flying;
 	int r = 0;
-	for (int64_t i = 0; i < l->n_streams && r == 0 && !open; i++, flying++)
-		r = begin(l, &l->stream[i], 0, err);
+	for (int64_t i = 0; i < l->n_streams && r == 0 && !l->open; i++)
+		r = begin(l, &l->stream[i], 0, 0, err);
 	while (r == 0 && (now = k_now_ns()) < grace) {
 		struct k_call *done;
-		if (open && now < l->end_ns)
+		if (l->open && now < l->end_ns)
 			r = arrive(l, now, err);
 		if (r == 0)
 			r = k_client_next(l->client, 2, &done, err);
-		if (r < 0)
-			break;
-		struct stream *s = done ? done->user : NULL;
-		if (s) {
-			r = finished(l, s, err);
-			k_json_free(s->call.json);
-			s->call.json = NULL;
-			if (r == 0 && !open && k_now_ns() < l->end_ns)
-				r = begin(l, s, s->call.err.code && s->call.status ? K_MAX(s->call.retry_after, 0) : s->call.status ? 0 : 0.1, err);
-		}
+		if (r == 0 && done)
+			r = take_back(l, done->user, err);
 		flying = 0;
 		for (int64_t i = 0; i < l->n_streams; i++)
 			flying += l->stream[i].busy && !(l->stream[i].slow && now >= l->end_ns);
-		if (!flying && now >= l->end_ns)
+		if (r == 0 && !flying && l->replay && l->next == k_requests_len(l->ask))
+			l->end_ns = K_MIN(l->end_ns, k_now_ns());
+		if (!flying && k_now_ns() >= l->end_ns)
 			break;
 	}
-	for (int64_t i = 0; i < l->n_streams; i++) {
-		k_client_drop(l->client, &l->stream[i].call);
-		k_json_free(l->stream[i].call.json);
-		l->stream[i].call.json = NULL;
-		l->stream[i].busy = false;
-	}
+	drop_all(l);
 	return r;
 }
 
@@ -367,13 +326,15 @@ static struct k_json *record(struct load *l)
 	struct k_json *o = k_json_object();
 	double seconds = (double)(l->end_ns - l->start_ns) * 1e-9;
 	double ratio = l->itl.n ? 0 : NAN;
-	int bad = !o || (l->b->rate > 0 ? k_put_f32(o, "rate", l->b->rate) : k_put_int(o, "concurrency", l->n_streams)) |
+	const char *by = !l->by_chunks ? "usage" : l->by_usage ? "usage and chunks" : "chunks";
+	int bad = !o || (l->replay ? k_put_int(o, "replayed", l->next) : l->open ? k_put_f32(o, "rate", l->b->rate) : k_put_int(o, "concurrency", l->n_streams)) |
 		k_put_f32(o, "seconds", seconds) | k_put_f32(o, "req_s", (double)l->done / seconds) | k_put_f32(o, "tok_s", (double)l->tokens / seconds) |
 		put_samples(o, "ttft_ms", &l->ttft) | put_samples(o, "tpot_ms", &l->tpot) | put_samples(o, "itl_ms", &l->itl) | put_endings(o, l) |
-		k_put_int(o, "late", l->late);
+		k_put_int(o, "late", l->late) | k_put_int(o, "unfinished", l->unfinished) | k_put_int(o, "tokens", l->tokens) |
+		k_put_int(o, "prompt_tokens", l->prompt_tokens) | k_put_str(o, "tokens_by", by);
 	if (!bad && l->itl.n)
 		ratio = k_stats_percentile(l->itl.v, l->itl.n, 0.99) / K_MAX(k_stats_percentile(l->itl.v, l->itl.n, 0.5), 1e-6);
-	bad = bad || k_put_f32(o, "itl_ratio", ratio) | (l->made_up ? k_put_int(o, "mismatches", l->mismatches) : k_put_null(o, "mismatches"));
+	bad = bad || k_put_f32(o, "itl_ratio", ratio) | (!l->b->file ? k_put_int(o, "mismatches", l->mismatches) : k_put_null(o, "mismatches"));
 	if (!bad && *l->error)
 		bad = k_put_str(o, "error", l->error);
 	if (!bad)
@@ -385,9 +346,9 @@ static struct k_json *record(struct load *l)
 static void fini(struct load *l)
 {
 	k_client_free(l->client);
-	for (int64_t i = 0; i < l->n_body; i++)
-		k_buf_fini(&l->body[i]);
-	k_free(l->body);
+	for (int64_t i = 0; i < l->n_streams && l->stream; i++)
+		k_buf_fini(&l->stream[i].body);
+	k_requests_close(l->ask);
 	k_free(l->said);
 	k_free(l->stream);
 	k_free(l->ttft.v);
@@ -395,21 +356,34 @@ static void fini(struct load *l)
 	k_free(l->itl.v);
 }
 
-/* One point of a sweep. */
-static int measure(struct k_bench *b, int64_t concurrency, struct k_json **out, struct k_err *err)
+/* When no more is begun: after --seconds; a replay ends with its last answer. */
+static double seconds_of(const struct load *l)
 {
-	struct load l = { .b = b, .n_streams = b->rate > 0 ? MAX_STREAMS : concurrency, .random = (uint64_t)b->seed + 1 };
-	struct k_client_opts co = { .url = b->url, .concurrency = l.n_streams, .stop = b->ctx->stop };
+	if (l->b->seconds > 0)
+		return l->b->seconds;
+	return l->replay ? k_requests_at(l->ask, k_requests_len(l->ask) - 1) + 3600 : SECONDS;
+}
+
+/* One point of a sweep, or what is open. */
+static int measure(struct k_bench *b, int64_t concurrency, struct k_json **out, bool *open, struct k_err *err)
+{
+	struct load l = { .b = b, .random = (uint64_t)b->seed + 1 };
+	struct k_client_opts co = { .url = b->url, .concurrency = MAX_STREAMS, .stop = b->ctx->stop };
 	int r = k_client_new(&l.client, &co, err);
 	if (r == 0)
 		r = prepare(&l, err);
+	*open = l.open;
+	l.n_streams = l.open ? MAX_STREAMS : concurrency;
 	l.stream = k_calloc((size_t)l.n_streams, sizeof(*l.stream));
 	if (r == 0 && !l.stream)
 		r = k_err_nomem(err, (size_t)l.n_streams * sizeof(*l.stream), "streams");
+	for (int64_t i = 0; r == 0 && i < l.n_streams; i++)
+		k_buf_init(&l.stream[i].body, 0);
 	l.start_ns = k_now_ns();
-	l.end_ns = l.start_ns + (uint64_t)(b->seconds * 1e9);
-	if (r == 0)
+	if (r == 0) {
+		l.end_ns = l.start_ns + (uint64_t)(seconds_of(&l) * 1e9);
 		r = pump(&l, err);
+	}
 	*out = r == 0 ? record(&l) : NULL;
 	if (r == 0 && !*out)
 		r = k_err_nomem(err, 1024, "a record");
@@ -420,19 +394,20 @@ static int measure(struct k_bench *b, int64_t concurrency, struct k_json **out, 
 int k_bench_serve(struct k_bench *b, struct k_err *err)
 {
 	struct k_json *o = NULL, *s = NULL;
+	bool open = false;
 	char key[64];
 	int r = b->url ? 0 : k_err_set(err, K_EUSAGE, "serve wants -u URL");
-	for (int i = 0; i < (b->rate > 0 ? 1 : b->n_concurrency) && r == 0; i++) {
+	for (int i = 0; i < b->n_concurrency && r == 0 && !open; i++) {
 		k_json_free(s);
 		s = NULL;
 		if (b->concurrency[i] > MAX_STREAMS)
 			r = k_err_set(err, K_EUSAGE, "--concurrency %lld: wanted up to %d", (long long)b->concurrency[i], MAX_STREAMS);
 		if (r == 0)
-			r = measure(b, b->concurrency[i], &o, err);
+			r = measure(b, b->concurrency[i], &o, &open, err);
 		if (r < 0)
 			break;
 		s = k_json_copy(o);
-		snprintf(key, sizeof(key), b->rate > 0 ? "open loop" : "concurrency %lld", (long long)b->concurrency[i]);
+		snprintf(key, sizeof(key), open ? "open loop" : "concurrency %lld", (long long)b->concurrency[i]);
 		r = k_report_item(b->rep, key, o, true, NULL, err);
 	}
 	if (r < 0) {

@@ -1,5 +1,5 @@
 #!/bin/bash
-# load.sh: kbench serve: closed and open loops, sweeps, slow readers and dropped streams against kserve; its counts against those of a server that
+# load.sh: kbench serve: closed and open loops, replays, sweeps, slow readers and dropped streams against kserve; its counts against those of a server that
 # misbehaves (client_server.py).
 . "$(dirname "$0")/lib.sh"
 command -v python3 > /dev/null || { echo "skipped: no python3"; exit 77; }
@@ -16,11 +16,24 @@ kbench serve -u "$url" --seconds 2 --concurrency 1,4 --tokens 12 --json --bar 'e
 [ "$(grep -c '"item"' "$T/out")" = 2 ] && ok "an item a point" || fail "an item a point" "$(wc -l < "$T/out")"
 is "every token is counted" '.requests > 0 and .tok_s * .seconds >= 12 * .req_s * .seconds - 0.5 and .tok_s * .seconds <= 12 * (.requests + 4)'
 is "percentiles" '.ttft_ms.p50 <= .ttft_ms.p99 and .tpot_ms.p50 > 0 and .itl_ms.p50 <= .itl_ms.max and .itl_ratio >= 1 and .ttft_ms_p99 == .ttft_ms.p99'
-kbench serve -u "$url" --seconds 2 --rate 6 --tokens 4 --json > "$T/out"; is "an open loop" '.rate == 6 and .requests >= 4 and .requests <= 30 and .errors == 0 and .late == 0'
+kbench serve -u "$url" --seconds 2 --rate 6 --tokens 4 --json > "$T/out"; is "an open loop" '.rate == 6 and .requests >= 4 and .requests <= 30 and .errors == 0 and .unfinished == 0 and .tokens_by == "usage"'
 kbench serve -u "$url" --seconds 3 --concurrency 6 --slow 1 --abandon 0.5 --tokens 16 --json > "$T/out"
 is "slow readers and dropped streams" '.abandoned > 0 and .requests > 0 and .errors == 0 and .mismatches == 0'
 jq -c '{messages: [{role: "user", content: .user}], tools, max_tokens: 40, temperature: 0}' testdata/nano/eval/toolloop.json > "$T/trace.jsonl"
 kbench serve -u "$url" --seconds 1 --concurrency 2 -f "$T/trace.jsonl" --json > "$T/out"; is "requests of a file, calls counted as tokens" '.requests > 0 and .errors == 0 and .tpot_ms.p50 > 0'
+# A replay: recorded lengths at recorded times, and requests of their own at theirs.
+for at in 5000 5300 5600 6500; do echo "{\"timestamp\": $at, \"input_length\": 120, \"output_length\": 5, \"hash_ids\": [7]}"; done > "$T/lengths.jsonl"
+kbench serve -u "$url" -f "$T/lengths.jsonl" --json > "$T/out"
+is "a replay takes its time" '.replayed == 4 and .requests == 4 and .seconds >= 1.5 and .seconds < 60 and .errors == 0 and .unfinished == 0'
+is "a replay has its lengths" '.tokens == 20 and (.prompt_tokens - 480 | fabs) < 48 and .tokens_by == "usage"'
+jq -c '{timestamp: (input_line_number * 200), messages, max_tokens: 3, ignore_eos: true}' "$T/trace.jsonl" > "$T/timed.jsonl"
+kbench serve -u "$url" -f "$T/timed.jsonl" --json > "$T/out"; is "requests with times" ".replayed == $(wc -l < "$T/timed.jsonl") and .tokens == 3 * .requests and .requests == .replayed"
+kbench serve -u "$url" --rate 5 --seconds 1 -f "$T/timed.jsonl" --json > "$T/out"; is "a rate goes before times" '.rate == 5'
+echo '{"timestamp": 1, "input_length": 5, "output_length": 1}' | cat "$T/lengths.jsonl" - > "$T/bad.jsonl"
+exits "times that go back" 3 kbench serve -u "$url" -f "$T/bad.jsonl"
+echo '{"messages": []}' | cat "$T/lengths.jsonl" - > "$T/bad.jsonl"; exits "times of some" 3 kbench serve -u "$url" -f "$T/bad.jsonl"
+echo '{"input_length": 5, "output_length": 1}' > "$T/bad.jsonl"; exits "lengths without a time" 3 kbench serve -u "$url" -f "$T/bad.jsonl"
+echo '{"timestamp": 1, "input_length": 0, "output_length": 1}' > "$T/bad.jsonl"; exits "no length" 3 kbench serve -u "$url" -f "$T/bad.jsonl"
 exits "a missed bar" 1 kbench serve -u "$url" --seconds 0.3 --bar 'tok_s>1e9'
 exits "no URL" 2 kbench serve
 kbench serve -u "$host/good/v1" --seconds 1 --concurrency 2 --json > "$T/out"
