@@ -134,6 +134,11 @@ static int on_chunk(struct k_call *c, const char *data, size_t n)
 	if (k_json_kind(usage) == K_JSON_OBJECT) {
 		s->usage = true;
 		s->prompt_tokens = k_json_int(k_json_find(usage, "prompt_tokens"));
+		/* There were more chunks than tokens. */
+		if (tokens < s->tokens) {
+			l->tokens -= now < l->end_ns ? s->tokens - tokens : 0;
+			s->tokens = tokens;
+		}
 	}
 	if (fresh) {
 		double gap = s->begun ? (double)(now - s->last_ns) * 1e-6 / (double)fresh : 0;

@@ -39,6 +39,8 @@ exits "no URL" 2 kbench serve
 kbench serve -u "$host/good/v1" --seconds 1 --concurrency 2 --json > "$T/out"
 n=$(grep -c ' good ' "$T/other.log")
 is "every request is counted" ".requests == $n and .errors == 0"
+# It says each letter in a chunk of its own, and at the end that they were 4 tokens.
+is "chunks are no tokens" '.tokens_by == "usage" and (.tokens - 4 * .requests | fabs) <= 42'
 kbench serve -u "$host/busy/v1" --seconds 2 --concurrency 4 --json > "$T/out"; is "refusals are no errors" '.refused >= 4 and .errors == 0 and .requests + .refused <= 12'
 kbench serve -u "$host/cut/v1" --seconds 1 --concurrency 1 -f "$T/trace.jsonl" --json > "$T/out"; is "connections that break" '.errors_by.cut > 0 and .requests > 0'
 kbench serve -u "$host/refuses/v1" --seconds 0.3 --concurrency 1 --json > "$T/out"; is "requests that are refused" '.requests == 0 and .errors == .errors_by.rejected and .errors > 0 and (.error | test("is odd"))'
