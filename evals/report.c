@@ -539,6 +539,18 @@ static int judge_bars(struct k_report *r, struct k_buf *text, char *first, size_
 	return missed;
 }
 
+/* The task's own answer: a test where nothing else is one, and where it is no although every item is as it should be. */
+static void judge_task(struct k_report *r, struct k_buf *text, bool ok, const char *why)
+{
+	if (ok ? r->n_tests > 0 : r->n_bad > 0)
+		return;
+	r->n_tests++;
+	r->n_failures += !ok;
+	junit_case(r, "verdict", ok ? NULL : "failure", why);
+	if (r->o.form == K_REPORT_TAP)
+		tap_line(text, r->n_tests, "verdict", ok, why);
+}
+
 /* The task broke off: --report stays away, the machine-read forms say so. */
 static int end_failed(struct k_report *r, int failed, struct k_err *err)
 {
@@ -569,6 +581,7 @@ int k_report_end(struct k_report *r, int failed, struct k_err *err)
 		return end_failed(r, failed, err);
 	k_buf_init(&text, 0);
 	int n = judge_bars(r, &text, missed, sizeof(missed));
+	judge_task(r, &text, failed == 0, failed ? err->msg : NULL);
 	if (r->o.form == K_REPORT_TAP)
 		k_buf_printf(&text, "1..%lld\n", (long long)r->n_tests);
 	int e = text.len ? say(r, &text, err) : k_buf_ok(&text, "a report", err);
