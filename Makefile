@@ -314,6 +314,8 @@ install: all man
 		$(B)/bin/$$t --help=fish > $(DESTDIR)$(prefix)/share/fish/vendor_completions.d/$$t.fish || exit 1; \
 	done
 	install -m 644 scripts/release.mk scripts/parts-make.mk scripts/serve/* $(DESTDIR)$(prefix)/share/ktools
+	install -d $(DESTDIR)$(prefix)/share/ktools/ci
+	install -m 644 scripts/ci/* $(DESTDIR)$(prefix)/share/ktools/ci
 	install -m 755 scripts/parts-parallel.sh scripts/parts-slurm.sh $(DESTDIR)$(prefix)/share/ktools
 
 dist:
