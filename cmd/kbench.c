@@ -5,10 +5,11 @@
 #include <unistd.h>
 #include "cmd/cli.h"
 #include "cmd/kbench/bench.h"
+#include "cmd/kbench/records.h"
 
 struct args {
 	struct k_common common;
-	const char *model, *depth, *batch, *report, *junit, *spool, *url, *name, *file, *concurrency;
+	const char *model, *depth, *batch, *report, *junit, *spool, *url, *name, *file, *concurrency, *plot, *history;
 	int64_t reps, tokens, slow, seed;
 	double rate, seconds, abandon;
 	bool tap, ignore_output;
@@ -31,6 +32,8 @@ static const struct k_opt opts[] = {
 	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "serve: of arrivals and drops; compare: of the order of runs (default: any)"),
 	K_OPT_INT(0, "reps", struct args, reps, "N", NULL, "repetitions; default: 5, for compare 15 blocks of A B B A or B A A B"),
 	K_OPT_FLAG(0, "ignore-output", struct args, ignore_output, "compare: B may print and compute something else than A"),
+	K_OPT_STR(0, "history", struct args, history, "FILE", NULL, "append what is measured to FILE, JSON lines of all runs; trends: read them"),
+	K_OPT_STR(0, "plot", struct args, plot, "FILE", NULL, "decode, prefill, serve, compare, trends: the result as a picture into FILE.svg or, by gnuplot, FILE.png"),
 	K_OPT_LIST(0, "bar", struct args, bars, "EXPR", "exit 1 unless EXPR holds for the summary, e.g. 'tok_s>=20'; repeatable"),
 	K_OPT_STR(0, "report", struct args, report, "FILE", NULL, "items and summary as JSON lines into FILE"),
 	K_OPT_STR(0, "junit", struct args, junit, "FILE", NULL, "items and bars as JUnit XML into FILE"),
@@ -47,7 +50,8 @@ static const char *const examples[] = {
 	"kbench prefill -m model.kmf --tokens 64 --reps 2",
 	"kbench load -m model.kmf --reps 2",
 	"kbench convert -m hf --reps 2",
-	"kbench machine --reps 1",
+	"kbench machine --reps 1 --history runs.jsonl",
+	"kbench trends --history runs.jsonl --plot trends.svg",
 	"kserve model.kmf & kbench serve -u http://127.0.0.1:8080/v1 --concurrency 1,8,64 --bar 'errors==0'",
 	"kbench compare --reps 3 -- sleep 0.02 -- sleep 0.01",
 	NULL
@@ -67,6 +71,7 @@ static const struct what {
 	{ "serve", "req_s tok_s ttft_ms_p50 ttft_ms_p99 tpot_ms_p50 tpot_ms_p99 itl_ms_p50 itl_ms_p99 itl_ratio requests refused abandoned errors "
 		"late unfinished tokens prompt_tokens mismatches", k_bench_serve, false, 1 },
 	{ "compare", "ratio p_value noise_floor blocks", k_bench_compare, false, 15 },
+	{ "trends", "records torn series slower faster worst", k_bench_trends, false, 1 },
 };
 
 static int find_what(int n_operands, char **operands, const struct what **out, struct k_err *err)
@@ -76,7 +81,7 @@ static int find_what(int n_operands, char **operands, const struct what **out, s
 			*out = &whats[i];
 			return 0;
 		}
-	return k_err_set(err, K_EUSAGE, "%s%s%swanted one of machine, decode, prefill, load, convert, serve, compare", n_operands ? "'" : "",
+	return k_err_set(err, K_EUSAGE, "%s%s%swanted one of machine, decode, prefill, load, convert, serve, compare, trends", n_operands ? "'" : "",
 		n_operands ? operands[0] : "", n_operands ? "' cannot be measured; " : "");
 }
 
@@ -131,6 +136,36 @@ static int fill(struct k_bench *b, const struct args *a, const struct what *w, i
 	return r;
 }
 
+/* Before anything is measured. */
+static int check_outputs(const struct args *a, const struct what *w, const struct k_bench *b, int n_operands, char **operands, struct k_err *err)
+{
+	const char *others[] = { a->report, a->junit, a->common.output, a->plot };
+	int r = 0;
+	for (size_t i = 0; i < K_LEN(others); i++)
+		for (size_t k = 0; k < K_LEN(others) && others[i]; k++)
+			if ((a->history && !strcmp(a->history, others[i])) || (others[k] && k != i && !strcmp(others[i], others[k])))
+				return k_err_set(err, K_EUSAGE, "two outputs are '%s', wanted two files", others[i]);
+	if (a->plot)
+		r = k_bench_plot_check(w->name, a->plot, err);
+	if (r == 0)
+		r = k_cli_spares(a->plot, n_operands - 1, operands + 1, err);
+	return r == 0 && a->history && w->run != k_bench_trends ? k_history_append(a->history, b, w->name, err) : r;
+}
+
+/* Also of a run whose answer is no: it was measured all the same. failed: 0, or K_ENO, which *err tells. */
+static int write_outputs(const struct args *a, const struct what *w, const struct k_bench *b, int failed, struct k_err *err)
+{
+	struct k_err other;
+	int r = 0;
+	if (a->history && w->run != k_bench_trends)
+		r = k_history_append(a->history, b, w->name, &other);
+	if (r == 0 && a->plot)
+		r = k_bench_plot(w->name, b->rep, a->plot, &other);
+	if (r < 0)
+		*err = other;
+	return r < 0 ? r : failed;
+}
+
 static int kbench_run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
 {
 	const struct args *a = args;
@@ -146,14 +181,21 @@ static int kbench_run(struct k_ctx *ctx, void *args, int n_operands, char **oper
 	r = fill(b, a, w, n_operands, operands, err);
 	if (r < 0)
 		goto out;
+	b->history = a->history;
+	r = check_outputs(a, w, b, n_operands, operands, err);
+	if (r < 0)
+		goto out;
 	snprintf(suite, sizeof(suite), "kbench.%s", w->name);
 	struct k_report_opts ro = { .suite = suite, .fields = w->fields, .write = k_cli_write, .report = a->report,
-		.junit = a->junit, .bars = a->bars.v, .n_bars = a->bars.n,
+		.junit = a->junit, .bars = a->bars.v, .n_bars = a->bars.n, .keep = a->plot || a->history,
 		.form = a->tap ? K_REPORT_TAP : k_cli_wants_table(&a->common) ? K_REPORT_TABLE : K_REPORT_JSON };
 	r = k_report_open(&rep, &ro, err);
 	if (r == 0) {
 		b->rep = rep;
-		r = k_report_end(rep, w->run(b, err), err);
+		r = w->run(b, err);
+		if ((r == 0 || r == K_ENO) && k_report_summary_of(rep))
+			r = write_outputs(a, w, b, r, err);
+		r = k_report_end(rep, r, err);
 	}
 	k_report_close(rep);
 out:
@@ -172,7 +214,11 @@ const struct k_tool k_tool = {
 		"tokens computed at --cpu ref give other logits (ref_error, in standard deviations). limit_frac is the share of the "
 		"machine's read bandwidth, timed in the same run, that decoding used. compare says faster, slower, same (within 1 %) or "
 		"undecided of B against A, by a test that is wrong in at most 1 of 100 comparisons; slower is exit status 1, and so is wrong: B's records "
-		"have other digests than A's, or B prints other bytes than A prints in every run. With fewer than 8 blocks (--reps) nothing is decided.",
+		"have other digests than A's, or B prints other bytes than A prints in every run. With fewer than 8 blocks (--reps) nothing is decided. "
+		"--history FILE keeps what runs measured, and trends judges it: the last run of each series (one figure of one "
+		"thing on one machine, level, number of threads and placement) against the up to 10 before it; beyond where one more run of theirs would be in "
+		"99 of 100 cases, and beyond the spread of the repetitions, it is faster or slower; slower is exit status 1. Fewer than 3 earlier "
+		"runs cannot tell.",
 	.opts = opts,
 	.examples = examples,
 	.args_size = sizeof(struct args),

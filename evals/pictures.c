@@ -7,15 +7,14 @@
 #include "evals/pictures.h"
 #include "evals/stats.h"
 
-/* NaN for what is no number. */
-static double number(const struct k_json *o, const char *key)
+double k_picture_number(const struct k_json *o, const char *key)
 {
 	const struct k_json *v = k_json_find(o, key);
 	enum k_json_kind kind = k_json_kind(v);
 	return kind == K_JSON_INT || kind == K_JSON_REAL ? k_json_number(v) : NAN;
 }
 
-static const char *string(const struct k_json *o, const char *key)
+const char *k_picture_string(const struct k_json *o, const char *key)
 {
 	const char *s = k_json_string(k_json_find(o, key));
 	return s ? s : "";
@@ -27,12 +26,12 @@ static void note_run(struct k_plot *p, const struct k_json *summary)
 	static const char *const facts[] = { "arch", "act", "level", "url", "name" };
 	struct k_buf b;
 	k_buf_init(&b, 0);
-	const char *model = string(summary, "model");
+	const char *model = k_picture_string(summary, "model");
 	if (*model)
 		k_buf_printf(&b, "model %.12s", model);
 	for (size_t i = 0; i < K_LEN(facts); i++)
-		if (*string(summary, facts[i]))
-			k_buf_printf(&b, "%s%s", b.len ? ", " : "", string(summary, facts[i]));
+		if (*k_picture_string(summary, facts[i]))
+			k_buf_printf(&b, "%s%s", b.len ? ", " : "", k_picture_string(summary, facts[i]));
 	K_PLOT_TEXT(p->note, "%s", b.len && !b.failed ? b.data : "");
 	k_buf_fini(&b);
 }
@@ -52,7 +51,7 @@ static void name_places(struct k_plot *p, struct k_plot_axis *a, const struct k_
 	int64_t *v = k_calloc(n + 1, sizeof(*v));
 	p->failed |= !v;
 	for (size_t i = 0; v && i < n; i++)
-		if (isfinite(number(k_json_at(items, i), key)))
+		if (isfinite(k_picture_number(k_json_at(items, i), key)))
 			v[k++] = k_json_int(k_json_find(k_json_at(items, i), key));
 	if (v)
 		qsort(v, k, sizeof(*v), ascending);
@@ -74,7 +73,7 @@ static void add_cells(struct k_plot *p, struct k_plot_series *s, const struct k_
 	for (size_t i = 0; !p->failed && i < k_json_len(items); i++) {
 		const struct k_json *item = k_json_at(items, i), *right = k_json_find(item, "right");
 		char length[32], depth[32];
-		if (k_json_kind(right) != K_JSON_BOOL || !isfinite(number(item, "length")) || !isfinite(number(item, "depth")))
+		if (k_json_kind(right) != K_JSON_BOOL || !isfinite(k_picture_number(item, "length")) || !isfinite(k_picture_number(item, "depth")))
 			continue;
 		snprintf(length, sizeof(length), "%" PRId64, k_json_int(k_json_find(item, "length")));
 		snprintf(depth, sizeof(depth), "%" PRId64, k_json_int(k_json_find(item, "depth")));
@@ -89,7 +88,7 @@ static void add_cells(struct k_plot *p, struct k_plot_series *s, const struct k_
 
 void k_draw_needle(struct k_plot *p, const struct k_picture *f)
 {
-	double acc = number(f->summary, "acc");
+	double acc = k_picture_number(f->summary, "acc");
 	int64_t n = k_json_int(k_json_find(f->summary, "n"));
 	if (isfinite(acc))
 		K_PLOT_TEXT(p->title, "Needle in a text: %.4g %% of %" PRId64 " found", 100 * acc, n);
@@ -127,7 +126,7 @@ static void add_values(struct k_plot *p, const struct k_json *items)
 	p->failed |= !tokens || !windows;
 	for (size_t i = 0; !p->failed && i < k_json_len(items); i++) {
 		const struct k_json *values = k_json_find(k_json_at(items, i), "values");
-		double sum = number(k_json_at(items, i), "kld");
+		double sum = k_picture_number(k_json_at(items, i), "kld");
 		for (size_t t = 0; t < k_json_len(values); t++)
 			if (k_json_kind(k_json_at(values, t)) == K_JSON_REAL || k_json_kind(k_json_at(values, t)) == K_JSON_INT)
 				tokens[k++] = k_json_number(k_json_at(values, t));
@@ -145,9 +144,9 @@ static void add_values(struct k_plot *p, const struct k_json *items)
 void k_draw_kld(struct k_plot *p, const struct k_picture *f)
 {
 	static const struct { const char *key, *name; int color; } marks[] = { { "kld_mean", "mean", 7 }, { "kld_p99", "p99", 1 }, { "kld_max", "largest", 3 } };
-	double lower = number(f->summary, "kld_lower"), upper = number(f->summary, "kld_upper");
+	double lower = k_picture_number(f->summary, "kld_lower"), upper = k_picture_number(f->summary, "kld_upper");
 	char label[64];
-	K_PLOT_TEXT(p->title, "Divergence from the reference: mean %.4g over %" PRId64 " tokens", number(f->summary, "kld_mean"),
+	K_PLOT_TEXT(p->title, "Divergence from the reference: mean %.4g over %" PRId64 " tokens", k_picture_number(f->summary, "kld_mean"),
 		k_json_int(k_json_find(f->summary, "tokens")));
 	note_run(p, f->summary);
 	K_PLOT_TEXT(p->x.label, "KL(reference || model) of a token (nats)");
@@ -156,7 +155,7 @@ void k_draw_kld(struct k_plot *p, const struct k_picture *f)
 	p->y.zero = true;
 	add_values(p, f->items);
 	for (size_t i = 0; i < K_LEN(marks); i++) {
-		double v = number(f->summary, marks[i].key);
+		double v = k_picture_number(f->summary, marks[i].key);
 		K_PLOT_TEXT(label, "%s %.3g", marks[i].name, v);
 		k_plot_mark(p, true, v, v, marks[i].color, label);
 	}
@@ -195,18 +194,18 @@ static void add_deltas(struct k_plot *p, const struct k_json *list, bool more_is
 void k_draw_diff(struct k_plot *p, const struct k_picture *f)
 {
 	const struct k_json *s = f->summary;
-	double lo = number(s, "ci95_low"), hi = number(s, "ci95_high"), delta = number(s, "delta");
+	double lo = k_picture_number(s, "ci95_low"), hi = k_picture_number(s, "ci95_high"), delta = k_picture_number(s, "delta");
 	char label[64];
-	const char *verdict = string(s, "verdict");
-	K_PLOT_TEXT(p->title, "B is %s: %s %.5g, was %.5g (p %.2g)", *verdict ? verdict : "not compared", string(s, "field"), number(s, "value_b"),
-		number(s, "value_a"), number(s, "p_value"));
-	K_PLOT_TEXT(p->note, "%s: A is %s, B is %s", string(s, "of"), string(s, "a"), string(s, "b"));
+	const char *verdict = k_picture_string(s, "verdict");
+	K_PLOT_TEXT(p->title, "B is %s: %s %.5g, was %.5g (p %.2g)", *verdict ? verdict : "not compared", k_picture_string(s, "field"), k_picture_number(s, "value_b"),
+		k_picture_number(s, "value_a"), k_picture_number(s, "p_value"));
+	K_PLOT_TEXT(p->note, "%s: A is %s, B is %s", k_picture_string(s, "of"), k_picture_string(s, "a"), k_picture_string(s, "b"));
 	K_PLOT_TEXT(p->x.label, "items, from the lowest difference to the highest");
-	K_PLOT_TEXT(p->y.label, "%s of an item, B − A", string(s, "field"));
+	K_PLOT_TEXT(p->y.label, "%s of an item, B − A", k_picture_string(s, "field"));
 	p->x.zero = p->x.whole = p->y.zero = true;
 	K_PLOT_TEXT(label, "95 %% interval of the mean: %.3g to %.3g", lo, hi);
 	/* Of right answers there should be more, of nats fewer. */
-	add_deltas(p, f->aside, !strcmp(string(s, "test"), "mcnemar"));
+	add_deltas(p, f->aside, !strcmp(k_picture_string(s, "test"), "mcnemar"));
 	if (lo < hi)
 		k_plot_mark(p, false, lo, hi, 2, label);
 	K_PLOT_TEXT(label, "mean %.3g", delta);

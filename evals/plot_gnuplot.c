@@ -148,7 +148,7 @@ static void series(struct k_buf *b, const struct k_plot *p, int i)
 		k_buf_puts(b, " notitle");
 	}
 	if (has_errors(q))
-		k_buf_printf(b, ", $d%d using 1:2:3:4 with %cerrorbars pointtype 0 linewidth 2 linecolor rgb '%s' notitle", i, across ? 'x' : 'y',
+		k_buf_printf(b, ", $d%d using 1:2:3:4 with %cerrorbars pointtype 7 pointsize 0 linewidth 2 linecolor rgb '%s' notitle", i, across ? 'x' : 'y',
 			q->kind == K_PLOT_BARS ? "#222222" : k_plot_color(q->color));
 }
 
@@ -175,7 +175,7 @@ static void script(struct k_buf *b, const struct k_plot *p)
 	k_scale_of(&x, p, false);
 	k_scale_of(&y, p, true);
 	k_buf_puts(b, "set terminal pngcairo size 1520,920 font 'sans,20' noenhanced background rgb '#ffffff'\nset encoding utf8\n"
-		"set border 3\nset grid linecolor rgb '#e4e4e4' linetype 1\nset key outside top left horizontal\n");
+		"set border 3\nset pointintervalbox 0\nset grid linecolor rgb '#e4e4e4' linetype 1\nset key outside top left horizontal\n");
 	k_buf_printf(b, "set palette defined (0 '%s', 0.5 '%s', 1 '%s')\nset cbrange [0:1]\n", rgb[0], rgb[1], rgb[2]);
 	if (heat)
 		k_buf_puts(b, "unset grid\n");

@@ -23,12 +23,15 @@ struct k_bench {
 	char **commands;                /* compare: A... -- B... */
 	int n_commands;
 	bool ignore_output;
+	const char *history;
+	char model_digest[65];          /* of the model that was opened last; "": none */
 };
 
 /* Repetitions of one measurement. */
 struct k_times { double v[2048]; int n; };
 double k_times_median(struct k_times *t);               /* sorts */
 double k_times_spread(struct k_times *t);               /* (largest - smallest) / median */
+struct k_json *k_times_json(const struct k_times *t);   /* as they come; NULL without memory */
 
 double k_bench_now(void);                               /* seconds, monotonic */
 /* Bytes that all threads together read from memory in a second: best of a few passes over a buffer beyond the caches. */
@@ -57,7 +60,7 @@ int k_bench_put_machine(struct k_json *o, const struct k_ctx *ctx, struct k_devi
 
 /* The model of -m on a device of its own, which ctx chooses the level of; close takes one that did not open. */
 struct k_bench_model { struct k_device *dev; struct k_model *m; };
-int k_bench_model_open(struct k_bench_model *o, const struct k_bench *b, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+int k_bench_model_open(struct k_bench_model *o, struct k_bench *b, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 void k_bench_model_close(struct k_bench_model *o);
 /* A sequence of so many tokens, the same for a seed on every machine. */
 int k_bench_fill_seq(struct k_model *m, struct k_seq **out, int64_t depth, int64_t seed, struct k_err *err) K_MUST_USE;
@@ -69,5 +72,10 @@ int k_bench_load(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_convert(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_serve(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_compare(struct k_bench *b, struct k_err *err) K_MUST_USE;
+int k_bench_trends(struct k_bench *b, struct k_err *err) K_MUST_USE;
+
+/* Can it be drawn (draw.c)? Then: what was reported as a picture into path. */
+int k_bench_plot_check(const char *what, const char *path, struct k_err *err) K_MUST_USE;
+int k_bench_plot(const char *what, const struct k_report *rep, const char *path, struct k_err *err) K_MUST_USE;
 
 #endif

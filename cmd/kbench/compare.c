@@ -258,6 +258,8 @@ int k_bench_compare(struct k_bench *b, struct k_err *err)
 		r = k_err_set(err, K_EUSAGE, "wanted two commands: kbench compare -- A... -- B...");
 	if (r == 0)
 		r = run_blocks(c, err);
+	if (r == 0 && k_report_draws(b->rep))
+		r = k_report_aside(b->rep, k_times_json(&c->ratio), err);
 	if (r == 0)
 		r = judge(c, err);
 	k_buf_fini(&c->child.text);

@@ -17,15 +17,22 @@
 
 enum { MAX_BATCH = 1024 };
 
-int k_bench_model_open(struct k_bench_model *o, const struct k_bench *b, const struct k_ctx *ctx, struct k_err *err)
+int k_bench_model_open(struct k_bench_model *o, struct k_bench *b, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct k_model_opts mo = { 0 };
 	struct k_ckpt *ck;
+	uint8_t digest[32];
 	memset(o, 0, sizeof(*o));
 	int r = k_device_open(&o->dev, ctx, b->device, err);
 	if (r == 0)
 		r = k_format_open(&ck, b->model, true, ctx, err);
-	return r < 0 ? r : k_model_open(&o->m, ck, o->dev, &mo, ctx, err);
+	if (r == 0)
+		r = k_model_open(&o->m, ck, o->dev, &mo, ctx, err);
+	if (r < 0)
+		return r;
+	k_model_digest(o->m, digest);
+	k_hex(b->model_digest, digest);
+	return 0;
 }
 
 void k_bench_model_close(struct k_bench_model *o)

@@ -78,6 +78,26 @@ def kld(path, report_path):
     marks = [f'mean {s["kld_mean"]:.3g}', f'p99 {s["kld_p99"]:.3g}', f'largest {s["kld_max"]:.3g}']
     print('ok marks' if all(m in p['texts'] for m in marks) else f'{marks} in {p["texts"]}')
 
+# Bars and errors of decode against its report.
+def bars(path, report_path):
+    from plot_read import reader
+    p = read(path)
+    items = [i for i in map(json.loads, open(report_path)) if 'depth' in i and 'item' in i]
+    y, bottom = reader(p['y']), dict(p['y'])['0']
+    got = [(round(x), y(top)) for s in p['series'] for x, top, w, h, _ in s['rects'] if near(top + h, bottom, 0.02)]
+    want = sorted(i['tok_s'] for i in items)
+    scale = max(want)
+    ok = len(got) == len(want) and all(near(a, b, scale / 100) for a, b in zip(sorted(v for _, v in got), want))
+    print('ok bars' if ok else f'bars {got}, wanted {want}')
+    legend = [f'batch {b}' in p['texts'] for b in sorted({i['batch'] for i in items})]
+    print('ok legend' if all(legend) and [t for t, _ in p['x']] == ['0', '16'] else f'{p["texts"]}')
+
+# The series that changed most stands first: 100, 100, 50 are 100 %, 100 % and 50 % of the median before.
+def trend(path):
+    p = read(path)
+    got = [[round(x, 1), round(y)] for x, y in p['series'][0]['points']]
+    print('ok points' if got == [[1, 100], [2, 100], [3, 50]] else f'points {got}')
+
 def text(path, part):
     p = read(path)
     print('ok text' if any(part in t for t in p['texts'] + [p['title']]) else f'{part!r} in {p["texts"]}')
