@@ -58,11 +58,14 @@ void k_plot_text(char *out, size_t size, const char *fmt, ...)
 	va_end(ap);
 	if (n < 0 || (size_t)n < size)
 		return;
-	/* Not within a character. */
-	size_t at = size - 1;
-	while (at && (out[at - 1] & 0xc0) == 0x80)
+	/* Not within a character: the last one is whole, or goes. */
+	size_t at = size - 1, more = 0;
+	while (at && (out[at - 1] & 0xc0) == 0x80) {
 		at--;
-	if (at && (out[at - 1] & 0x80))
+		more++;
+	}
+	unsigned char lead = at ? (unsigned char)out[at - 1] : 0;
+	if (more < (lead >= 0xf0 ? 3u : lead >= 0xe0 ? 2u : lead >= 0xc0 ? 1u : 0u))
 		out[at - 1] = 0;
 }
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include "evals/plot_int.h"
 
-enum { LINEAR_TICKS = 7, LOG_TICKS = 10, NAMES_SHOWN = 32 };
+enum { LINEAR_TICKS = 7, LOG_TICKS = 10, NAMES_SHOWN = K_SCALE_TICKS };
 
 /* 10 to the e, the nearest double: small powers are exact. */
 static double ten(int e)
@@ -57,15 +57,17 @@ static void range(struct k_scale *s, const struct k_plot *p, bool y)
 		s->lo = s->base ? 1 : 0;
 		s->hi = s->base ? 10 : 1;
 	}
-	s->lo = fmax(s->lo, s->base ? 1e-290 : -1e290);
-	s->hi = fmin(s->hi, 1e290);
+	double least = s->base ? 1e-280 : -1e280;       /* so that nothing below overflows */
+	s->lo = fmin(fmax(s->lo, least), 1e280);
+	s->hi = fmin(fmax(s->hi, least), 1e280);
 	if (s->lo == s->hi && s->base) {
-		s->lo /= s->base;
-		s->hi *= s->base;
-	} else if (s->hi - s->lo <= 1e-9 * fmax(fabs(s->lo), fabs(s->hi)) || s->lo == s->hi) {
-		double by = s->lo == 0 ? 1 : fabs(s->lo) * 0.1;
+		s->lo /= 2;
+		s->hi *= 2;
+	} else if (s->hi - s->lo <= fmax(1e-9 * fmax(fabs(s->lo), fabs(s->hi)), 1e-280)) {
+		bool none = fabs(s->lo) < 1e-270;
+		double by = none ? 1 : fabs(s->lo) * 0.1;
 		s->hi += by;
-		s->lo -= s->lo == 0 ? 0 : by;
+		s->lo -= none ? 0 : by;
 	}
 }
 
@@ -78,31 +80,41 @@ static size_t power_text(char *out, size_t size, int e)
 	return (size_t)snprintf(out, size, "10%s%s%s%s", e < 0 ? "⁻" : "", a > 99 ? digit[a / 100 % 10] : "", a > 9 ? digit[a / 10 % 10] : "", digit[a % 10]);
 }
 
-/* m times 10 to the e, exactly: digits and a point, k, M, G, T above; powers: as a power of ten. */
-static void number_text(char *out, size_t size, int64_t m, int e, bool powers)
+static int digits_of(uint64_t a)
+{
+	int n = 0;
+	for (; a; a /= 10)
+		n++;
+	return n;
+}
+
+/* How many thousands are written as k, M, G, T, where the largest has so many digits before the point. */
+static int thousands_of(int digits)
+{
+	int up = 0;
+	for (; digits > 4 && up < 4; digits -= 3)
+		up++;
+	return up;
+}
+
+/* m times 10 to the e, exactly, in so many thousands; powers, and what would be long: as a power of ten. */
+static void number_text(char *out, size_t size, int64_t m, int e, bool powers, int up)
 {
 	static const char *const thousands[] = { "", "k", "M", "G", "T" };
 	const char *sign = m < 0 ? "−" : "";
 	uint64_t a = m < 0 ? (uint64_t)-m : (uint64_t)m;
-	int up = 0;
 	if (!a) {
 		snprintf(out, size, "0");
 		return;
 	}
 	for (; a % 10 == 0; a /= 10)
 		e++;
-	int digits = 0;
-	for (uint64_t x = a; x; x /= 10)
-		digits++;
-	if (powers || digits + e > 15 || e < -9) {
+	if (powers || digits_of(a) + e > 15 || e - 3 * up < -9) {
 		int n = a == 1 ? snprintf(out, size, "%s", sign) : snprintf(out, size, "%s%llu×", sign, (unsigned long long)a);
 		power_text(out + n, size - (size_t)n, e);
 		return;
 	}
-	while (digits + e > 4 && up < 4) {
-		e -= 3;
-		up++;
-	}
+	e -= 3 * up;
 	if (e >= 0) {
 		for (; e > 0; e--)
 			a *= 10;
@@ -115,12 +127,12 @@ static void number_text(char *out, size_t size, int64_t m, int e, bool powers)
 	snprintf(out, size, "%s%llu.%0*llu%s", sign, (unsigned long long)(a / unit), -e, (unsigned long long)(a % unit), thousands[up]);
 }
 
-static void tick(struct k_scale *s, double at, int64_t m, int e, bool powers)
+static void tick(struct k_scale *s, double at, int64_t m, int e, bool powers, int up)
 {
 	if (s->n == K_SCALE_TICKS)
 		return;
 	s->tick[s->n].at = at;
-	number_text(s->tick[s->n++].text, sizeof(s->tick[0].text), m, e, powers);
+	number_text(s->tick[s->n++].text, sizeof(s->tick[0].text), m, e, powers, up);
 }
 
 /* --- ticks ------------------------------------------------------------------------------------------------------------------ */
@@ -144,8 +156,10 @@ static void linear(struct k_scale *s, bool whole)
 	int64_t from = (int64_t)floor(s->lo / step + 1e-9), to = (int64_t)ceil(s->hi / step - 1e-9);
 	s->lo = (double)from * step;
 	s->hi = (double)to * step;
+	double most = fmax(fabs(s->lo), fabs(s->hi));
+	int up = most >= 1 && most < 1e15 ? thousands_of(1 + (int)floor(log10(most))) : 0;
 	for (int64_t k = from; k <= to; k++)
-		tick(s, (double)k * step, k * round[i], e, fabs(s->hi) < 1e-4 && fabs(s->lo) < 1e-4);
+		tick(s, (double)k * step, k * round[i], e, most < 1e-4, up);
 }
 
 /* m x 10^e with m of 1, 2, 5: the i-th of them, 10^0 is the zeroth. */
@@ -175,7 +189,7 @@ static void log_ten(struct k_scale *s)
 	bool powers = s->lo < 1e-4 || s->hi > 1e6;
 	for (int i = from; i <= to; i += stride) {
 		double at = round_at(i, &m, &e);
-		tick(s, at, m, e, powers);
+		tick(s, at, m, e, powers, thousands_of(1 + e));
 	}
 }
 

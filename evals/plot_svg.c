@@ -348,7 +348,7 @@ static void draw_grid(const struct sheet *s)
 
 static void draw_axes(const struct sheet *s)
 {
-	double end = 0;                 /* of the last text under the axis */
+	double end = 0, last = INFINITY;        /* of the texts under the axis, and beside it: none lies on another */
 	k_buf_puts(s->b, "<g stroke=\"" INK "\">\n");
 	line(s->b, s->left, s->bottom, s->right, s->bottom);
 	line(s->b, s->left, s->top, s->left, s->bottom);
@@ -367,8 +367,13 @@ static void draw_axes(const struct sheet *s)
 	k_buf_puts(s->b, "</g>\n");
 	text(s->b, (s->left + s->right) / 2, s->bottom + 40, "fill=\"" INK "\" text-anchor=\"middle\"", s->p->x.label, s->right - s->left);
 	k_buf_puts(s->b, "<g class=\"y\" fill=\"" INK "\" stroke=\"none\" text-anchor=\"end\">\n");
-	for (int i = 0; i < s->y.n; i++)
-		text(s->b, s->left - 8, at_y(s, s->y.tick[i].at) + 4, "", s->y.tick[i].text, 230);
+	for (int i = 0; i < s->y.n; i++) {
+		double y = at_y(s, s->y.tick[i].at);
+		if (fabs(y - last) < SIZE)
+			continue;
+		text(s->b, s->left - 8, y + 4, "", s->y.tick[i].text, 230);
+		last = y;
+	}
 	k_buf_puts(s->b, "</g>\n<g fill=\"" INK "\" stroke=\"none\" text-anchor=\"middle\" transform=\"translate(18 ");
 	px(s->b, (s->top + s->bottom) / 2);
 	k_buf_puts(s->b, ") rotate(-90)\">\n");

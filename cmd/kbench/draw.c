@@ -78,14 +78,35 @@ static void draw_tokens(struct k_plot *p, const struct k_picture *f)
 	K_PLOT_TEXT(p->y.label, "tokens a second");
 }
 
+/* --- kernels, convert: what share of its limit each thing reached ---------------------------------------------------------------------- */
+
+static void draw_shares(struct k_plot *p, const struct k_picture *f)
+{
+	struct k_plot_series *s = k_plot_series(p, K_PLOT_BARS, 0, "");
+	for (size_t i = 0; i < k_json_len(f->items); i++) {
+		const struct k_json *item = k_json_at(f->items, i);
+		double share = 100 * k_picture_number(item, "limit_frac"), half = k_picture_number(item, "spread") / 2 * share;
+		k_plot_add(p, s, share, k_plot_place(p, &p->y, k_picture_string(item, "item")), share - half, share + half);
+	}
+	K_PLOT_TEXT(p->title, "%s: share of the limit", k_picture_string(f->summary, "what"));
+	note_machine(p, f->summary);
+	K_PLOT_TEXT(p->x.label, "share of what the machine allows, timed beside it (%%)");
+	p->y.down = true;
+	k_plot_mark(p, true, 100, 100, 7, "");
+}
+
 /* --- serve: latencies over the load -------------------------------------------------------------------------------------------------- */
 
 static void draw_latencies(struct k_plot *p, const struct k_picture *f)
 {
 	static const struct { const char *key, *name; int color; } times[] = { { "ttft_ms", "first token", 0 }, { "tpot_ms", "a token after it", 1 } };
 	static const char *const ranks[] = { "p50", "p90", "p99" };
-	bool open = isfinite(k_picture_number(f->summary, "rate"));
+	static const struct { const char *key, *label; int base; } loads[] = { { "concurrency", "streams at once", 2 }, { "rate", "requests a second", 0 },
+		{ "replayed", "requests, as they were recorded", 0 } };
 	double most = 0;
+	size_t load = 0;
+	while (load + 1 < K_LEN(loads) && !isfinite(k_picture_number(f->summary, loads[load].key)))
+		load++;
 	for (size_t t = 0; t < K_LEN(times); t++)
 		for (int r = 0; r < (int)K_LEN(ranks); r++) {
 			char label[64];
@@ -95,16 +116,16 @@ static void draw_latencies(struct k_plot *p, const struct k_picture *f)
 				s->dash = r;
 			for (size_t i = 0; i < k_json_len(f->items); i++) {
 				const struct k_json *item = k_json_at(f->items, i);
-				k_plot_add(p, s, k_picture_number(item, open ? "rate" : "concurrency"),
+				k_plot_add(p, s, k_picture_number(item, loads[load].key),
 					k_picture_number(k_json_find(item, times[t].key), ranks[r]), NAN, NAN);
 				most = fmax(most, k_picture_number(item, "tok_s"));
 			}
 		}
 	K_PLOT_TEXT(p->title, "serve: at most %.4g tokens a second", most);
 	note_machine(p, f->summary);
-	K_PLOT_TEXT(p->x.label, open ? "requests a second" : "streams at once");
+	K_PLOT_TEXT(p->x.label, "%s", loads[load].label);
 	K_PLOT_TEXT(p->y.label, "time (ms)");
-	p->x.base = open ? 0 : 2;
+	p->x.base = loads[load].base;
 	p->y.base = 10;
 }
 
@@ -179,6 +200,8 @@ struct k_json *k_times_json(const struct k_times *t)
 static const struct { const char *what; void (*draw)(struct k_plot *p, const struct k_picture *f); } pictures[] = {
 	{ "decode", draw_tokens },
 	{ "prefill", draw_tokens },
+	{ "kernels", draw_shares },
+	{ "convert", draw_shares },
 	{ "serve", draw_latencies },
 	{ "compare", draw_ratios },
 	{ "trends", draw_trends },
