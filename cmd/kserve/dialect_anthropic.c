@@ -3,7 +3,8 @@
  *   message_start, { content_block_start, content_block_delta.., content_block_stop }.., message_delta, message_stop
  *
  * Ids of calls are toolu_ KEY CALL _ N: letters that every client takes, and the N of functions.NAME:N, which comes back to the model
- * with the history (chat_ids.c). Arguments that do not begin an object are told as the object {"_raw": text}. */
+ * with the history (chat_ids.c). Arguments that are no object, cut ones too, are told as the object {"_raw": text};
+ * a stream has the arguments of a call in one delta, at its end. */
 #include "libcore/base.h"
 
 #include <inttypes.h>
@@ -78,7 +79,22 @@ static void put_call_id(struct k_reply *r, const struct k_part *p)
 		k_buf_printf(&r->line, "%d\"", p->call);
 }
 
-static bool is_raw(const struct k_part *p) { return p->text.len && p->text.data[0] != '{'; }
+/* Text that is an object stays as the model wrote it. */
+static void put_input(struct k_buf *out, const struct k_part *p)
+{
+	struct k_json *v = NULL;
+	struct k_err err = { 0 };
+	bool object = p->text.len && !k_json_parse(&v, p->text.data, p->text.len, K_JSON_LAST_WINS | K_JSON_NUL, "arguments", &err) &&
+		k_json_kind(v) == K_JSON_OBJECT;
+	k_json_free(v);
+	if (object) {
+		k_buf_put(out, p->text.data, p->text.len);
+		return;
+	}
+	k_buf_puts(out, "{\"_raw\":");
+	k_json_quote(out, p->text.len ? p->text.data : "", p->text.len);
+	k_buf_putc(out, '}');
+}
 
 /* --- a stream -------------------------------------------------------------------------------------------------------------------- */
 
@@ -133,27 +149,6 @@ static void put_delta(struct k_reply *r, int choice, const struct k_part *p, con
 	send(r, "content_block_delta");
 }
 
-/* Pieces of {"_raw":"..."}: what stands between the quotes is quoted itself. */
-static void put_raw(struct k_reply *r, int choice, const struct k_part *p, const char *s, size_t n)
-{
-	struct k_buf b;
-	bool first = p->text.len == n;
-	k_buf_init(&b, 0);
-	k_json_quote(&b, s, n);
-	if (b.failed) {
-		r->broken = true;
-	} else {
-		b.data[b.len - 1] = 0;
-		struct k_buf piece;
-		k_buf_init(&piece, 0);
-		k_buf_printf(&piece, "%s%s", first ? "{\"_raw\":\"" : "", b.data + 1);
-		r->broken |= piece.failed;
-		put_delta(r, choice, p, "input_json_delta", "partial_json", piece.len ? piece.data : "", piece.len);
-		k_buf_fini(&piece);
-	}
-	k_buf_fini(&b);
-}
-
 static void delta(struct k_reply *r, int choice, const struct k_part *p, const char *s, size_t n, const struct k_json *entries K_UNUSED)
 {
 	if (!n)
@@ -162,18 +157,26 @@ static void delta(struct k_reply *r, int choice, const struct k_part *p, const c
 		put_delta(r, choice, p, "thinking_delta", "thinking", s, n);
 	else if (p->kind == K_EVENT_CONTENT)
 		put_delta(r, choice, p, "text_delta", "text", s, n);
-	else if (is_raw(p))
-		put_raw(r, choice, p, s, n);
-	else
-		put_delta(r, choice, p, "input_json_delta", "partial_json", s, n);
+}
+
+/* All of them at once: only then is it known whether they are an object, and what was sent cannot be taken back. */
+static void put_arguments(struct k_reply *r, int choice, const struct k_part *p)
+{
+	struct k_buf b;
+	k_buf_init(&b, 0);
+	put_input(&b, p);
+	r->broken |= b.failed;
+	if (!b.failed)
+		put_delta(r, choice, p, "input_json_delta", "partial_json", b.data, b.len);
+	k_buf_fini(&b);
 }
 
 static void close_part(struct k_reply *r, int choice, const struct k_part *p)
 {
 	if (p->kind == K_EVENT_REASONING)
 		put_delta(r, choice, p, "signature_delta", "signature", "", 0);
-	else if (p->kind == K_EVENT_CALL && is_raw(p))
-		put_delta(r, choice, p, "input_json_delta", "partial_json", "\"}", 2);
+	else if (p->kind == K_EVENT_CALL)
+		put_arguments(r, choice, p);
 	event(r, "content_block_stop", choice, p);
 	send(r, "content_block_stop");
 }
@@ -211,23 +214,6 @@ static void end(struct k_reply *r, int choice, const struct k_json *entries K_UN
 
 /* --- whole ---------------------------------------------------------------------------------------------------------------------- */
 
-/* Text that is an object stays as the model wrote it. */
-static void put_input(struct k_reply *r, const struct k_part *p)
-{
-	struct k_json *v = NULL;
-	struct k_err err = { 0 };
-	bool object = p->text.len && !k_json_parse(&v, p->text.data, p->text.len, K_JSON_LAST_WINS | K_JSON_NUL, "arguments", &err) &&
-		k_json_kind(v) == K_JSON_OBJECT;
-	k_json_free(v);
-	if (object) {
-		k_buf_put(&r->line, p->text.data, p->text.len);
-		return;
-	}
-	k_buf_puts(&r->line, "{\"_raw\":");
-	k_json_quote(&r->line, p->text.len ? p->text.data : "", p->text.len);
-	k_buf_putc(&r->line, '}');
-}
-
 static void put_block(struct k_reply *r, const struct k_part *p)
 {
 	struct k_buf *b = &r->line;
@@ -237,7 +223,7 @@ static void put_block(struct k_reply *r, const struct k_part *p)
 		k_buf_puts(b, ",\"name\":");
 		k_json_quote(b, p->name, strlen(p->name));
 		k_buf_puts(b, ",\"input\":");
-		put_input(r, p);
+		put_input(&r->line, p);
 	} else {
 		bool thought = p->kind == K_EVENT_REASONING;
 		k_buf_puts(b, thought ? "{\"type\":\"thinking\",\"thinking\":" : "{\"type\":\"text\",\"text\":");

@@ -177,6 +177,27 @@ def messages_tools():
 
 
 @check
+def messages_cut_arguments():
+    """Arguments that max_tokens cuts off are the same whole and streamed, an object either way, and come back as history."""
+    cut = set()
+    for n in range(1, 40):
+        m = both_messages(message(LOOP['user'], tools=A_TOOLS, max_tokens=n))
+        uses = [b for b in m['content'] if b['type'] == 'tool_use']
+        for b in uses:
+            assert isinstance(b['input'], dict), m
+            if '_raw' in b['input']:
+                cut.add(b['input']['_raw'])
+        if uses and '_raw' in uses[0]['input']:
+            good('POST', '/v1/messages', message(messages=[{'role': 'user', 'content': LOOP['user']}, {'role': 'assistant', 'content': m['content']},
+                 {'role': 'user', 'content': [{'type': 'tool_result', 'tool_use_id': uses[0]['id'], 'content': 'x'}]}], tools=A_TOOLS, max_tokens=1))
+        if m['stop_reason'] == 'tool_use':
+            break
+    else:
+        raise AssertionError('no call came to its end')
+    assert any(raw.startswith('{') for raw in cut), cut
+
+
+@check
 def messages_errors():
     say = [{'role': 'user', 'content': 'x'}]
     wrong = []
