@@ -53,7 +53,7 @@ static const char *const examples[] = {
 	"kbench machine --reps 1 --history runs.jsonl",
 	"kbench trends --history runs.jsonl --plot trends.svg",
 	"kserve model.kmf & kbench serve -u http://127.0.0.1:8080/v1 --concurrency 1,8,64 --bar 'errors==0'",
-	"kbench compare --reps 3 -- sleep 0.02 -- sleep 0.01",
+	"kbench compare -- sleep 0.02 -- sleep 0.01",
 	NULL
 };
 
