@@ -18,7 +18,7 @@
 #include "libcore/hash.h"
 #include "libcore/log.h"
 
-enum { MAX_STREAMS = 4096, SLOW_BYTES = 512, GRACE_SECONDS = 30, SECONDS = 10 };
+enum { MAX_STREAMS = 4096, SLOW_BYTES = 512, GRACE_SECONDS = 30, SECONDS = 10, LOOK_MS = 50 };
 #define LATE_NS 100000000u          /* of our own making: a request that was begun so long after it was due */
 
 struct samples { double *v; size_t n, cap; };
@@ -225,6 +225,18 @@ static struct stream *idle(struct load *l)
 	return NULL;
 }
 
+/* Seconds from the start until the next one is due. */
+static double next_due(const struct load *l) { return l->replay ? k_requests_at(l->ask, l->next) : l->next_arrival; }
+
+/* No longer than until then, and no shorter than needed: a client that wakes for nothing takes time from a server on the same machine. */
+static int patience_ms(const struct load *l, uint64_t now)
+{
+	if (!l->open || (l->replay && l->next >= k_requests_len(l->ask)))
+		return LOOK_MS;
+	double ms = (next_due(l) - (double)(now - l->start_ns) * 1e-9) * 1e3;
+	return (int)fmax(0, fmin(ms, LOOK_MS));
+}
+
 /* Open loop: those whose time has come. One that finds no stream (more in flight than this client holds) is begun later, and late. */
 static int arrive(struct load *l, uint64_t now, struct k_err *err)
 {
@@ -232,7 +244,7 @@ static int arrive(struct load *l, uint64_t now, struct k_err *err)
 	struct stream *s;
 	int r = 0;
 	while (r == 0 && (!l->replay || l->next < k_requests_len(l->ask))) {
-		double due = l->replay ? k_requests_at(l->ask, l->next) : l->next_arrival;
+		double due = next_due(l);
 		if (due > t || !(s = idle(l)))
 			break;
 		uint64_t due_ns = l->start_ns + (uint64_t)(due * 1e9);
@@ -278,7 +290,7 @@ static int pump(struct load *l, struct k_err *err)
 		if (l->open && now < l->end_ns)
 			r = arrive(l, now, err);
 		if (r == 0)
-			r = k_client_next(l->client, 2, &done, err);
+			r = k_client_next(l->client, patience_ms(l, now), &done, err);
 		if (r == 0 && done)
 			r = take_back(l, done->user, err);
 		flying = 0;
