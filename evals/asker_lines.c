@@ -147,9 +147,8 @@ static int replay(struct lines *l, struct k_ask *q, const struct k_json *record,
 
 static void answer_one(struct lines *l, struct k_ask *q)
 {
-	const struct k_json *record = k_json_find(l->answers, q->id), *answer = k_json_find(record, "response");
-	if (k_json_kind(answer) != K_JSON_OBJECT)
-		answer = record;
+	const struct k_json *record = k_json_find(l->answers, q->id), *response = k_json_find(record, "response");
+	const struct k_json *answer = response ? response : record;
 	const struct k_json *e = k_json_find(answer, "error");
 	const char *says = k_json_string(k_json_string(e) ? e : k_json_find(e, "message"));
 	struct k_err err;
@@ -157,6 +156,8 @@ static void answer_one(struct lines *l, struct k_ask *q)
 		k_err_set(&q->err, K_ENOENT, "there is no answer with the id '%s'", q->id);
 	else if (e && k_json_kind(e) != K_JSON_NULL)
 		k_err_set(&q->err, K_EIO, "the answer is an error: %.200s", says ? says : "(nothing)");
+	else if (k_json_kind(answer) != K_JSON_OBJECT)
+		k_err_set(&q->err, K_EIO, "the record's response is %s, wanted an answer", k_json_kind_name(answer));
 	else if (q->kind == K_ASK_SCORE && k_ask_score_answer(q, answer, -1, -1, &q->err) < 0)
 		q->logprob = 0;
 	else if (q->kind == K_ASK_CHAT && replay(l, q, record, answer, &err) < 0)
@@ -178,7 +179,7 @@ static const char *id_of(const struct k_json *v, int64_t number, char made[64])
 {
 	const char *id = k_json_string(k_json_find(v, "id"));
 	const struct k_json *index = k_json_find(v, "data_index");
-	if (id || !(k_json_kind(k_json_find(v, "response")) == K_JSON_OBJECT || has_text(v, "completion")))
+	if (id || !(k_json_find(v, "response") || has_text(v, "completion")))
 		return id;
 	snprintf(made, 64, "item %lld/0", (long long)(k_json_kind(index) == K_JSON_INT ? k_json_int(index) : number));
 	return made;

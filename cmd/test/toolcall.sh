@@ -48,6 +48,8 @@ keval score toolcall -m testdata/nano -f "$T/v/plain.jsonl" --json --bar 'trigge
 	&& ok "records by their lines" || fail "records by their lines" "$(tail -n 1 "$T/.err")"
 echo '{"data_index": 1, "status": "failed", "response": {"error": "timed out"}}' | keval score toolcall -f <(head -n 1 "$T/v/official.jsonl") --json > "$T/v/out" 2> "$T/.err"
 grep -q 'the answer is an error: timed out' "$T/v/out" && ok "a request that failed" || fail "a request that failed" "$(cat "$T/v/out")"
+echo '{"data_index": 1, "status": "failed", "response": null}' | keval score toolcall -f <(head -n 1 "$T/v/official.jsonl") --json > "$T/v/out" 2> "$T/.err"
+grep -q '"why": "the record.s response is null' "$T/v/out" && ok "a request without a response" || fail "a request without a response" "$(cat "$T/v/out")"
 mkdir "$T/mute" && cp testdata/nano/{config.json,tiktoken.model,tokenizer_config.json} "$T/mute"
 exits "no chat layout" 4 replay -m "$T/mute"
 exits "no such model" 5 replay -m "$T/none"
