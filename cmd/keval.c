@@ -3,16 +3,18 @@
 #include <stdio.h>
 #include <unistd.h>
 #include "cmd/cli.h"
+#include "evals/answer.h"
 #include "evals/asker.h"
 #include "evals/client.h"
-#include "evals/answer.h"
+#include "evals/merge.h"
 #include "evals/pictures.h"
 #include "evals/report.h"
 #include "formats/format.h"
+#include "libcore/job.h"
 
 struct args {
 	struct k_common common;
-	const char *model, *url, *name, *file, *bos, *report, *junit, *resume, *spool, *save_ref, *ref, *bundle, *lengths, *depths, *plot;
+	const char *model, *url, *name, *file, *bos, *report, *junit, *resume, *spool, *save_ref, *ref, *bundle, *lengths, *depths, *plot, *part;
 	int64_t window, stride, batch, limit, seed, concurrency, steps, tools;
 	double tol, rate, timeout;
 	int profile;
@@ -37,6 +39,7 @@ static const struct k_opt opts[] = {
 	K_OPT_STR(0, "bos", struct args, bos, "auto|yes|no", "auto", "ppl, kld: put BOS before each window; auto: where the chat layout begins with it"),
 	K_OPT_INT('b', "batch", struct args, batch, "N", "1", "sequences computed at once; does not change a digit"),
 	K_OPT_INT(0, "limit", struct args, limit, "N", NULL, "at most N items"),
+	K_OPT_STR(0, "part", struct args, part, "K/N", NULL, "ppl, kld --ref, choice, gen, needle, toolcall: every N-th item from the K-th on; keval merge joins the reports of all parts"),
 	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "for tasks that draw items"),
 	K_OPT_INT(0, "steps", struct args, steps, "N", NULL, "agent: calls; default: all of FILE, or 300"),
 	K_OPT_INT(0, "tools", struct args, tools, "N", "20", "agent: tools that are declared, where no FILE says which"),
@@ -61,6 +64,8 @@ static const char *const examples[] = {
 	"keval kld -m bf16.kmf -f text.txt --save-ref text.ref",
 	"keval kld -m i4.kmf -f text.txt --ref text.ref --bar 'kld_mean<0.01'",
 	"keval diff before.jsonl after.jsonl --plot diff.svg",
+	"keval ppl -m model.kmf -f text.txt --part 2/3 --report 2.jsonl",
+	"keval merge 1.jsonl 2.jsonl 3.jsonl --report all.jsonl --bar 'ppl<25'",
 	"keval parity -m tiny.kmf -f golden/",
 	"keval parity -m model.kmf -f text.txt --bundle right.bundle && keval parity -m old.kmf -f right.bundle",
 	"keval parity -m old.kmf -f right.bundle --bundle other.bundle && keval diff right.bundle other.bundle",
@@ -134,7 +139,7 @@ static int open_model(struct k_model **out, struct k_device **dev, const struct 
 
 /* --- who answers ------------------------------------------------------------------------------------------------------- */
 
-enum answers { FROM_MODEL, FROM_URL, FROM_LINES, TO_LINES, FROM_FILES };
+enum answers { FROM_MODEL, FROM_URL, FROM_LINES, TO_LINES, FROM_FILES, FROM_PARTS };
 
 struct run {
 	const struct args *a;
@@ -145,17 +150,36 @@ struct run {
 	struct k_model *m;
 	struct k_device *dev;
 	struct k_asker *asker;
+	struct k_merge *merge;
 };
+
+/* "merge REPORT...": the task is what they are reports of. */
+static int choose_merge(struct run *r, int n, char **operands, struct k_err *err)
+{
+	const struct args *a = r->a;
+	if (a->model || a->url || a->file || a->part || a->resume)
+		return k_err_set(err, K_EUSAGE, "merge wants the reports of parts, and none of -m, -u, -f, --part and --resume");
+	int e = k_merge_open(&r->merge, (const char *const *)operands, n, err);
+	r->from = FROM_PARTS;
+	r->n_operands = n + 1;
+	r->operands = operands - 1;
+	r->task = e < 0 ? NULL : k_merge_task(r->merge);
+	return e;
+}
 
 /* "prompts TASK", "score TASK", "TASK -": lines; the rest: a model or a server. */
 static int choose(struct run *r, int n, char **operands, struct k_err *err)
 {
 	bool prompts = n && !strcmp(operands[0], "prompts"), score = n && !strcmp(operands[0], "score");
+	if (n && !strcmp(operands[0], "merge"))
+		return choose_merge(r, n - 1, operands + 1, err);
 	r->n_operands = n - (prompts || score);
 	r->operands = operands + (prompts || score);
 	int e = find_task(r->n_operands, r->operands, &r->task, err);
 	if (e < 0)
 		return e;
+	if (r->a->part && !r->task->summarise)
+		return k_err_set(err, K_EUSAGE, "--part: '%s' has no parts", r->task->name);
 	if (r->task->files) {
 		r->from = FROM_FILES;
 		return prompts || score || r->a->model || r->a->url ? k_err_set(err, K_EUSAGE, "'%s' wants reports, and nobody who answers", r->task->name) : 0;
@@ -163,7 +187,7 @@ static int choose(struct run *r, int n, char **operands, struct k_err *err)
 	bool dash = r->task->ask && r->n_operands == 2 && !strcmp(r->operands[1], "-");
 	r->from = prompts ? TO_LINES : score || dash ? FROM_LINES : r->a->url ? FROM_URL : FROM_MODEL;
 	if (r->from == FROM_MODEL)
-		return 0;
+		return r->n_operands > 2 ? k_err_set(err, K_EUSAGE, "'%s' is one operand too many", r->operands[2]) : 0;
 	if (!r->task->ask)
 		return k_err_set(err, K_EUSAGE, "'%s' looks into the model: it needs one in the process (-m)", r->task->name);
 	if ((r->a->model && r->from != FROM_LINES) || (r->from != FROM_URL && r->a->url))
@@ -203,10 +227,22 @@ static int open_asker(struct run *r, const struct k_eval_opts *eo, const struct 
 		return open_lines(r, ctx, err);
 	if (r->from == TO_LINES)
 		return k_asker_print(&r->asker, k_cli_write, err);
-	if (r->from == FROM_FILES)
+	if (r->from == FROM_FILES || r->from == FROM_PARTS)
 		return 0;
 	int e = open_model(&r->m, &r->dev, r->a, r->n_operands, r->operands, ctx, err);
 	return e == 0 && r->task->ask ? k_asker_model(&r->asker, r->m, eo, ctx, err) : e;
+}
+
+static int do_task(struct run *r, const struct k_eval_opts *eo, struct k_report *rep, const struct k_ctx *ctx, struct k_err *err)
+{
+	int e = open_asker(r, eo, ctx, err);
+	if (e < 0)
+		return e;
+	if (r->from == FROM_PARTS)
+		return k_merge_report(r->merge, rep, err);
+	if (r->from == FROM_FILES)
+		return r->task->files((const char *const *)r->operands + 1, r->n_operands - 1, eo, rep, ctx, err);
+	return r->asker ? r->task->ask(r->asker, eo, rep, ctx, err) : r->task->run(r->m, eo, rep, ctx, err);
 }
 
 /* --- the picture --------------------------------------------------------------------------------------------------------- */
@@ -267,14 +303,13 @@ static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 		.lengths = a->lengths, .depths = a->depths };
 	if (r->from == TO_LINES && (a->report || a->resume || a->junit || a->bars.n))
 		return k_err_set(err, K_EUSAGE, "prompts only prints questions: there is nothing to report");
-	int e = check_plot(r, err);
+	int e = a->part ? k_job_part(a->part, &eo.part, &eo.parts, err) : 0;
+	if (e == 0)
+		e = check_plot(r, err);
 	if (e == 0)
 		e = k_report_open(&rep, &ro, err);
 	if (e == 0) {
-		e = open_asker(r, &eo, ctx, err);
-		if (e == 0)
-			e = r->from == FROM_FILES ? r->task->files((const char *const *)r->operands + 1, r->n_operands - 1, &eo, rep, ctx, err)
-				: r->asker ? r->task->ask(r->asker, &eo, rep, ctx, err) : r->task->run(r->m, &eo, rep, ctx, err);
+		e = do_task(r, &eo, rep, ctx, err);
 		if (e == 0 && a->plot)
 			e = write_plot(r, rep, err);
 		e = k_report_end(rep, e, err);
@@ -289,10 +324,10 @@ static int keval_run(struct k_ctx *ctx, void *args, int n_operands, char **opera
 	int e = choose(&r, n_operands, operands, err);
 	if (e == 0)
 		e = check_args(r.a, err);
-	if (e < 0)
-		return e;
 	ctx->spool = r.a->spool;
-	e = run_task(&r, ctx, err);
+	if (e == 0)
+		e = run_task(&r, ctx, err);
+	k_merge_close(r.merge);
 	if (r.asker)
 		r.asker->close(r.asker);
 	k_model_close(r.m);
@@ -303,7 +338,7 @@ static int keval_run(struct k_ctx *ctx, void *args, int n_operands, char **opera
 const struct k_tool k_tool = {
 	.name = "keval",
 	.about = "evaluate a model and gate on the result",
-	.usage = "[prompts | score] TASK [-m MODEL | -u URL | -] [options]",
+	.usage = "[prompts | score] TASK [-m MODEL | -u URL | -] [options], or keval merge REPORT... [options]",
 	.text = "keval asks a model and scores it. TASK is ppl (perplexity of a text), kld (divergence of one model from "
 		"another on a text, by a small file of the reference: an interval that holds the exact value), parity (comparison with golden tensors or with a bundle, layer by "
 		"layer), dump (logits, hidden rows, states and routing of given sequences, as safetensors), imatrix (mean squares of what enters "
@@ -315,11 +350,12 @@ const struct k_tool k_tool = {
 		"reads the answers by their id, so that keval prompts T | kserve --stdio M | keval score T is a pipe; score also reads recorded answers, "
 		"without a server: results of the vendor verifier, and with -m raw completions and prompts, which the model's chat layout is held against. Items and a summary go to "
 		"standard output as JSON lines, or as a table on a terminal. A missed --bar, or an item that failed, is exit status 1. "
-		"In one process the digits are the same for every number of threads and every batch.",
+		"In one process the digits are the same for every number of threads and every batch. With --part K/N a run is cut into parts for several "
+		"machines; keval merge joins their reports to the bytes that one run would have written, with bars, JUnit and TAP as the task has them.",
 	.opts = opts,
 	.examples = examples,
 	.args_size = sizeof(struct args),
-	.max_operands = 3,
+	.max_operands = -1,
 	.run = keval_run,
 	.library = k_client_library,
 };

@@ -15,9 +15,6 @@
 #include <stdlib.h>
 #include "evals/quiz.h"
 #include "evals/report.h"
-#include "evals/stats.h"
-
-struct choice { int64_t n, right, right_norm, right_bytes; };
 
 /* One line, whatever its shape. */
 struct question {
@@ -280,38 +277,28 @@ static struct k_json *judge(void *arg, const struct k_quiz_item *q)
 	return NULL;
 }
 
-static void tally(void *arg, const struct k_json *item)
+static int summarise(const struct k_json *head K_UNUSED, const struct k_json *items, struct k_json *s, struct k_err *err)
 {
-	struct choice *c = arg;
-	c->n++;
-	c->right += k_json_bool(k_json_find(item, "right"));
-	c->right_norm += k_json_bool(k_json_find(item, "right_norm"));
-	c->right_bytes += k_json_bool(k_json_find(item, "right_bytes"));
-}
-
-static int put_share(struct k_json *s, const char *name, const char *error, int64_t right, int64_t n)
-{
-	if (!n)
-		return k_put_null(s, name) | k_put_null(s, error);
-	return k_put_num(s, name, (double)right / (double)n) | k_put_num(s, error, k_stats_stderr((double)right, (double)right, n));
+	int64_t n = 0, right = 0, right_norm = 0, right_bytes = 0;
+	for (size_t i = 0; i < k_json_len(items); i++) {
+		const struct k_json *item = k_json_at(items, i);
+		if (!k_quiz_judged(item))
+			continue;
+		n++;
+		right += k_json_bool(k_json_find(item, "right"));
+		right_norm += k_json_bool(k_json_find(item, "right_norm"));
+		right_bytes += k_json_bool(k_json_find(item, "right_bytes"));
+	}
+	int bad = k_quiz_put_share(s, "acc", "acc_stderr", right, n) | k_quiz_put_share(s, "acc_norm", "acc_norm_stderr", right_norm, n) |
+		k_quiz_put_share(s, "acc_bytes", "acc_bytes_stderr", right_bytes, n) | k_put_int(s, "n", n) |
+		k_put_int(s, "failed", (int64_t)k_json_len(items) - n);
+	return bad ? k_err_nomem(err, 256, "the summary") : 0;
 }
 
 static int choice_run(struct k_asker *a, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct choice c = { 0 };
-	struct k_quiz z = { .name = "choice", .plan = plan, .judge = judge, .tally = tally, .arg = &c };
-	int64_t n;
-	int r = k_quiz_run(&z, a, o, rep, ctx, &n, err);
-	if (r < 0 || a->prints)
-		return r;
-	struct k_json *s = k_json_object();
-	if (s && (k_put_str(s, "task", "choice") | a->put_run(a, s) | put_share(s, "acc", "acc_stderr", c.right, c.n) |
-		put_share(s, "acc_norm", "acc_norm_stderr", c.right_norm, c.n) | put_share(s, "acc_bytes", "acc_bytes_stderr", c.right_bytes, c.n) |
-		k_put_int(s, "n", c.n) | k_put_int(s, "failed", n - c.n)) < 0) {
-		k_json_free(s);
-		s = NULL;
-	}
-	return k_report_summary(rep, s, err);
+	const struct k_quiz z = { .name = "choice", .plan = plan, .judge = judge, .summarise = summarise };
+	return k_quiz_run(&z, a, o, rep, ctx, err);
 }
 
 const struct k_eval k_eval_choice = {
@@ -319,4 +306,5 @@ const struct k_eval k_eval_choice = {
 	.about = "multiple choice by log-likelihood (-f, JSON lines)",
 	.fields = "acc acc_stderr acc_norm acc_norm_stderr acc_bytes acc_bytes_stderr n failed",
 	.ask = choice_run,
+	.summarise = summarise,
 };

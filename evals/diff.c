@@ -13,11 +13,11 @@
 #include "evals/diff_bundle.h"
 #include "evals/pictures.h"
 #include "evals/report.h"
+#include "evals/reported.h"
 #include "evals/stats.h"
-#include "libcore/io.h"
 #include "libcore/map.h"
 
-enum { REPORT_MOST = 1 << 30, DRAWS = 10000 };
+enum { DRAWS = 10000 };
 
 /* What an item of a task scores. weight: what value is a sum over; NULL: each item counts alike. */
 struct score { const char *task, *value, *weight, *field; bool yes_no, more_is_better; };
@@ -30,55 +30,15 @@ static const struct score scores[] = {
 	{ "toolcall", "right", NULL, "acc", true, true },
 };
 
-struct side { const char *path; struct k_json *items, *summary; };
 struct diff {
 	const struct k_eval_opts *o;
-	struct side a, b;
+	struct k_reported a, b;
 	const struct score *score;
 	struct k_pair *pairs;
 	int64_t n;
 };
 
-/* --- reading ----------------------------------------------------------------------------------------------------------------- */
-
-static int read_line(struct side *s, const char *line, size_t n, struct k_err *err)
-{
-	struct k_json *v;
-	int r = k_json_parse(&v, line, n, K_JSON_STRICT, s->path, err);
-	if (r < 0)
-		return r;
-	if (k_json_bool(k_json_find(v, "summary")) && !s->summary) {
-		s->summary = v;
-		return 0;
-	}
-	if (!k_json_string(k_json_find(v, "item"))) {
-		k_json_free(v);
-		return k_err_set(err, K_EFORMAT, "'%s' is no report of keval: line %zu has no item", s->path, k_json_len(s->items) + 1);
-	}
-	return k_json_push(s->items, v) < 0 ? k_err_nomem(err, n, "a report") : 0;
-}
-
-static int read_side(struct side *s, const char *path, struct k_err *err)
-{
-	struct k_buf b;
-	int r;
-	s->path = path;
-	s->items = k_json_array();
-	k_buf_init(&b, REPORT_MOST);
-	r = s->items ? k_read_file(path, &b, REPORT_MOST, err) : k_err_nomem(err, 64, "a report");
-	for (size_t at = 0; r == 0 && at < b.len; ) {
-		const char *end = memchr(b.data + at, '\n', b.len - at);
-		size_t n = end ? (size_t)(end - b.data) - at : b.len - at;
-		r = read_line(s, b.data + at, n, err);
-		at += n + 1;
-	}
-	k_buf_fini(&b);
-	if (r == 0 && !s->summary)
-		r = k_err_set(err, K_EFORMAT, "'%s' has no summary: the run did not end, or it is no report of keval", path);
-	return r;
-}
-
-static const char *task_of(const struct side *s)
+static const char *task_of(const struct k_reported *s)
 {
 	const char *t = k_json_string(k_json_find(s->summary, "task"));
 	return t ? t : "";
@@ -96,7 +56,7 @@ static int find_score(struct diff *d, struct k_err *err)
 
 /* --- pairs ------------------------------------------------------------------------------------------------------------------- */
 
-static int value_of(const struct diff *d, const struct side *s, const struct k_json *item, double *value, double *weight, struct k_err *err)
+static int value_of(const struct diff *d, const struct k_reported *s, const struct k_json *item, double *value, double *weight, struct k_err *err)
 {
 	const struct k_json *v = k_json_find(item, d->score->value), *w = d->score->weight ? k_json_find(item, d->score->weight) : NULL;
 	enum k_json_kind kind = v ? k_json_kind(v) : K_JSON_NULL;
@@ -128,8 +88,6 @@ static int add_pair(struct diff *d, const struct k_json *x, const struct k_json 
 	return 0;
 }
 
-static bool is_head(const struct k_json *item) { return !strcmp(k_json_string(k_json_find(item, "item")), "run"); }
-
 /* B's items by name; each of A's must have its own. */
 static int make_pairs(struct diff *d, struct k_err *err)
 {
@@ -152,8 +110,6 @@ static int make_pairs(struct diff *d, struct k_err *err)
 	for (size_t i = 0; i < n_a && r == 0; i++) {
 		const struct k_json *x = k_json_at(d->a.items, i), *y;
 		const char *name = k_json_string(k_json_find(x, "item"));
-		if (is_head(x))
-			continue;
 		y = k_map_find(&by_name, name, strlen(name));
 		r = y ? add_pair(d, x, y, err) : k_err_set(err, K_EUSAGE, "'%s' has no %s, which '%s' has", d->b.path, name, d->a.path);
 	}
@@ -226,9 +182,9 @@ static int diff_files(const char *const *paths, int n, const struct k_eval_opts 
 		return k_err_set(err, K_EUSAGE, "--plot: there is no picture of two bundles, there is of two reports");
 	if (k_is_bundle(paths[0]) && k_is_bundle(paths[1]))
 		return k_diff_bundles(paths[0], paths[1], o, rep, ctx, err);
-	int r = read_side(&d.a, paths[0], err);
+	int r = k_reported_read(&d.a, paths[0], err);
 	if (r == 0)
-		r = read_side(&d.b, paths[1], err);
+		r = k_reported_read(&d.b, paths[1], err);
 	if (r == 0)
 		r = find_score(&d, err);
 	if (r == 0)
@@ -237,10 +193,8 @@ static int diff_files(const char *const *paths, int n, const struct k_eval_opts 
 		r = k_report_aside(rep, deltas(&d), err);
 	if (r == 0)
 		r = answer(&d, rep, err);
-	k_json_free(d.a.items);
-	k_json_free(d.a.summary);
-	k_json_free(d.b.items);
-	k_json_free(d.b.summary);
+	k_reported_fini(&d.a);
+	k_reported_fini(&d.b);
 	k_free(d.pairs);
 	return r;
 }

@@ -18,6 +18,7 @@ struct k_eval_opts {
 	const char *save_ref, *ref;     /* kld */
 	bool hf_remote;
 	const char *resume;             /* report of an earlier run, continued; handled by struct k_report */
+	int part, parts;                /* items part - 1, part - 1 + parts, ... of all; parts 0: all of them */
 };
 
 struct k_asker;
@@ -33,6 +34,9 @@ bool k_report_draws(const struct k_report *r);
 int k_report_aside(struct k_report *r, struct k_json *aside, struct k_err *err) K_MUST_USE;
 /* Takes summary; adds "summary":true. Once, last. */
 int k_report_summary(struct k_report *r, struct k_json *summary, struct k_err *err) K_MUST_USE;
+/* The same, of what was reported: what the head (the item "run") says and what a summarise makes of the items. */
+int k_report_sum(struct k_report *r, int (*summarise)(const struct k_json *head, const struct k_json *items, struct k_json *s, struct k_err *err),
+	struct k_err *err) K_MUST_USE;
 
 struct k_eval {
 	const char *name, *about;
@@ -45,6 +49,9 @@ struct k_eval {
 	int (*run)(struct k_model *m, const struct k_eval_opts *o, struct k_report *r, const struct k_ctx *ctx, struct k_err *err);
 	int (*files)(const char *const *paths, int n, const struct k_eval_opts *o, struct k_report *r, const struct k_ctx *ctx,
 		struct k_err *err);
+	/* Adds to s the figures of items[], as reported, in their order. They follow from nothing else, so that a run that was resumed, and parts
+	 * of a run that are joined (merge.h), end with the same bytes. NULL: this task has no parts. */
+	int (*summarise)(const struct k_json *head, const struct k_json *items, struct k_json *s, struct k_err *err);
 };
 const struct k_eval *k_eval_find(const char *name);
 const struct k_eval *k_eval_at(int i);

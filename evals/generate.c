@@ -12,10 +12,9 @@
 #include <stdlib.h>
 #include "evals/quiz.h"
 #include "evals/report.h"
-#include "evals/stats.h"
 #include "libcore/rx.h"
 
-struct gen { const struct k_eval_opts *o; int64_t n, right, tokens; };
+struct gen { const struct k_eval_opts *o; };
 
 /* --- questions ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -169,31 +168,25 @@ static struct k_json *judge(void *arg, const struct k_quiz_item *q)
 	return NULL;
 }
 
-static void tally(void *arg, const struct k_json *item)
+static int summarise(const struct k_json *head K_UNUSED, const struct k_json *items, struct k_json *s, struct k_err *err)
 {
-	struct gen *g = arg;
-	g->n++;
-	g->right += k_json_bool(k_json_find(item, "right"));
-	g->tokens += k_json_int(k_json_find(item, "tokens"));
+	int64_t n = 0, right = 0, tokens = 0;
+	for (size_t i = 0; i < k_json_len(items); i++) {
+		const struct k_json *item = k_json_at(items, i);
+		n += k_quiz_judged(item);
+		right += k_json_bool(k_json_find(item, "right"));
+		tokens += k_json_int(k_json_find(item, "tokens"));
+	}
+	int bad = k_quiz_put_share(s, "acc", "acc_stderr", right, n) | k_put_int(s, "n", n) | k_put_int(s, "tokens", tokens) |
+		k_put_int(s, "failed", (int64_t)k_json_len(items) - n);
+	return bad ? k_err_nomem(err, 256, "the summary") : 0;
 }
 
 static int gen_run(struct k_asker *a, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct gen g = { .o = o };
-	struct k_quiz z = { .name = "gen", .plan = plan, .judge = judge, .tally = tally, .arg = &g };
-	int64_t n;
-	int r = k_quiz_run(&z, a, o, rep, ctx, &n, err);
-	if (r < 0 || a->prints)
-		return r;
-	struct k_json *s = k_json_object();
-	double right = (double)g.right;
-	if (s && (k_put_str(s, "task", "gen") | a->put_run(a, s) | (g.n ? k_put_num(s, "acc", right / (double)g.n) : k_put_null(s, "acc")) |
-		k_put_num(s, "acc_stderr", k_stats_stderr(right, right, g.n)) | k_put_int(s, "n", g.n) | k_put_int(s, "tokens", g.tokens) |
-		k_put_int(s, "failed", n - g.n)) < 0) {
-		k_json_free(s);
-		s = NULL;
-	}
-	return k_report_summary(rep, s, err);
+	const struct k_quiz z = { .name = "gen", .plan = plan, .judge = judge, .summarise = summarise, .arg = &g };
+	return k_quiz_run(&z, a, o, rep, ctx, err);
 }
 
 const struct k_eval k_eval_gen = {
@@ -201,4 +194,5 @@ const struct k_eval k_eval_gen = {
 	.about = "generated answers that must match (-f, JSON lines)",
 	.fields = "acc acc_stderr n tokens failed",
 	.ask = gen_run,
+	.summarise = summarise,
 };

@@ -31,9 +31,7 @@ struct kld {
 	struct k_kldref *ref;
 	bool save;
 	struct row_kld *rows;           /* of the window at work */
-	double *values; int64_t n_values;       /* divergence of each token so far, as a float holds it */
-	double kld, lower, upper, squares, nll, ref_nll;
-	int64_t agree, scored;
+	double nll; int64_t scored;     /* of a reference that is written */
 };
 
 /* --- the reference ----------------------------------------------------------------------------------------------------------- */
@@ -231,24 +229,6 @@ static int put_figures(const struct kld *k, int64_t i, struct k_json *item)
 		k_json_set(item, "values", values);
 }
 
-/* The item of window i, made now or by an earlier run. */
-static void tally(struct kld *k, int64_t i, const struct k_json *item)
-{
-	struct k_window w = k_window_at(&k->w, i);
-	const struct k_json *values = k_json_find(item, "values");
-	k->scored += w.to - w.score;
-	k->kld += k_get_num(item, "kld");
-	k->lower += k_get_num(item, "lower");
-	k->upper += k_get_num(item, "upper");
-	k->nll += k_get_num(item, "nll");
-	k->ref_nll += k_get_num(item, "ref_nll");
-	k->agree += k_json_int(k_json_find(item, "agree"));
-	for (int64_t r = 0; r < w.to - w.score; r++) {
-		double x = k->values[k->n_values++] = (float)k_json_number(k_json_at(values, (size_t)r));
-		k->squares += x * x;
-	}
-}
-
 /* From the rows of a reference. */
 static double saved_nll(const struct kld *k, int64_t i)
 {
@@ -277,9 +257,8 @@ static int report_window(struct kld *k, int64_t i, struct k_err *err)
 		item = NULL;
 	}
 	if (item && !k->save)
-		tally(k, i, item);
-	return k_report_item(k->rep, k_window_key(i, key), item, isfinite(k->save ? nll : k->kld + k->nll),
-		"the log-probability of a token is not finite", err);
+		nll = k_get_num(item, "kld") + k_get_num(item, "nll");
+	return k_report_item(k->rep, k_window_key(i, key), item, isfinite(nll), "the log-probability of a token is not finite", err);
 }
 
 static int end_window(void *arg, int64_t i, struct k_err *err)
@@ -293,10 +272,7 @@ static int end_window(void *arg, int64_t i, struct k_err *err)
 static bool take_old(struct kld *k, int64_t i)
 {
 	char key[48];
-	const struct k_json *old = k_report_have(k->rep, k_window_key(i, key));
-	if (old)
-		tally(k, i, old);
-	return old;
+	return k_report_have(k->rep, k_window_key(i, key));
 }
 
 /* --- the run ----------------------------------------------------------------------------------------------------------------- */
@@ -307,7 +283,9 @@ static int save(struct kld *k, struct k_err *err)
 	struct k_json *s = NULL;
 	int64_t done;
 	uint64_t bytes = 0;
-	int r = k_kldref_create(&k->ref, k->w.o->save_ref, &k->w, &done, err);
+	int r = k_windows_begin(&k->w, NULL, k->rep, err);
+	if (r == 0)
+		r = k_kldref_create(&k->ref, k->w.o->save_ref, &k->w, &done, err);
 	for (int64_t i = 0; r == 0 && i < done; i++) {
 		r = k_kldref_read(k->ref, i, err);
 		if (r == 0)
@@ -328,41 +306,74 @@ static int save(struct kld *k, struct k_err *err)
 	return k_report_summary(k->rep, s, err);
 }
 
-static int summarise(struct kld *k, struct k_err *err)
+/* Sums over items. */
+struct sums {
+	double kld, lower, upper, squares, nll, ref_nll;
+	int64_t agree, tokens;
+	double *values; size_t n_values;        /* divergence of each token, as a float holds it */
+};
+
+static void tally(struct sums *t, const struct k_json *item)
 {
-	struct k_json *s = k_json_object();
-	double n = (double)k->scored, mean = k->kld / n, var = n > 1 ? fmax((k->squares - n * mean * mean) / (n - 1), 0) : 0;
-	k_stats_sort(k->values, (size_t)k->n_values);
-	int bad = !s || k_windows_put(&k->w, s) | k_put_num(s, "kld_mean", mean) | k_put_num(s, "kld_stderr", sqrt(var / n)) |
-		k_put_f32(s, "kld_p99", k_stats_percentile(k->values, (size_t)k->n_values, 0.99)) | k_put_f32(s, "kld_max", k_stats_percentile(k->values, (size_t)k->n_values, 1)) |
-		k_put_num(s, "kld_lower", k->lower / n) | k_put_num(s, "kld_upper", k->upper / n) |
-		k_put_num(s, "top1_agree", (double)k->agree / n) | k_put_num(s, "ppl_ratio", exp((k->nll - k->ref_nll) / n)) |
-		k_put_num(s, "ppl", exp(k->nll / n)) | k_put_num(s, "ref_ppl", exp(k->ref_nll / n)) | k_put_int(s, "tokens", k->scored) |
-		k_put_int(s, "windows", k->w.n);
-	if (bad) {
-		k_json_free(s);
-		s = NULL;
+	const struct k_json *values = k_json_find(item, "values");
+	t->tokens += k_json_int(k_json_find(item, "tokens"));
+	t->kld += k_get_num(item, "kld");
+	t->lower += k_get_num(item, "lower");
+	t->upper += k_get_num(item, "upper");
+	t->nll += k_get_num(item, "nll");
+	t->ref_nll += k_get_num(item, "ref_nll");
+	t->agree += k_json_int(k_json_find(item, "agree"));
+	for (size_t i = 0; i < k_json_len(values); i++) {
+		double x = t->values[t->n_values++] = (float)k_json_number(k_json_at(values, i));
+		t->squares += x * x;
 	}
-	return k_report_summary(k->rep, s, err);
+}
+
+static int put_sums(const struct sums *t, struct k_json *s)
+{
+	double n = (double)t->tokens, mean = t->kld / n, var = n > 1 ? fmax((t->squares - n * mean * mean) / (n - 1), 0) : 0;
+	double p99 = t->n_values ? k_stats_percentile(t->values, t->n_values, 0.99) : NAN, max = t->n_values ? t->values[t->n_values - 1] : NAN;
+	return k_put_num(s, "kld_mean", mean) | k_put_num(s, "kld_stderr", sqrt(var / n)) | k_put_f32(s, "kld_p99", p99) |
+		k_put_f32(s, "kld_max", max) | k_put_num(s, "kld_lower", t->lower / n) | k_put_num(s, "kld_upper", t->upper / n) |
+		k_put_num(s, "top1_agree", (double)t->agree / n) | k_put_num(s, "ppl_ratio", exp((t->nll - t->ref_nll) / n)) |
+		k_put_num(s, "ppl", exp(t->nll / n)) | k_put_num(s, "ref_ppl", exp(t->ref_nll / n)) | k_put_int(s, "tokens", t->tokens);
+}
+
+static int summarise(const struct k_json *head K_UNUSED, const struct k_json *items, struct k_json *s, struct k_err *err)
+{
+	struct sums t = { 0 };
+	size_t n = 1;
+	for (size_t i = 0; i < k_json_len(items); i++)
+		n += k_json_len(k_json_find(k_json_at(items, i), "values"));
+	t.values = k_calloc(n, sizeof(*t.values));
+	if (!t.values)
+		return k_err_nomem(err, n * sizeof(*t.values), "divergences");
+	for (size_t i = 0; i < k_json_len(items); i++)
+		tally(&t, k_json_at(items, i));
+	k_stats_sort(t.values, t.n_values);
+	int bad = put_sums(&t, s) | k_put_int(s, "windows", (int64_t)k_json_len(items));
+	k_free(t.values);
+	return bad ? k_err_nomem(err, 256, "the summary") : 0;
 }
 
 static int compare(struct kld *k, struct k_err *err)
 {
 	const struct k_window_use use = { add_rows, end_window, k };
-	int64_t done = 0;
-	size_t n = k->w.ids.n + 1;
+	int64_t next = k->w.first;
+	char digest[65];
 	int r = k_kldref_open(&k->ref, k->w.o->ref, &k->w, err);
 	if (r < 0)
 		return r;
 	k->rows = k_calloc((size_t)k->w.window, sizeof(*k->rows));
-	k->values = k_calloc(n, sizeof(*k->values));
-	if (!k->rows || !k->values)
-		return k_err_nomem(err, n * sizeof(*k->values), "divergences");
-	while (r == 0 && done < k->w.n && take_old(k, done))
-		r = k_kldref_read(k->ref, done++, err);
+	if (!k->rows)
+		return k_err_nomem(err, (size_t)k->w.window * sizeof(*k->rows), "divergences");
+	k_kldref_digest(k->ref, digest);
+	r = k_windows_begin(&k->w, digest, k->rep, err);
+	while (r == 0 && next < k->w.n && take_old(k, next))
+		next += k->w.step;
 	if (r == 0)
-		r = k_windows_run(&k->w, done, &use, err);
-	return r < 0 ? r : summarise(k, err);
+		r = k_windows_run(&k->w, next, &use, err);
+	return r < 0 ? r : k_report_sum(k->rep, summarise, err);
 }
 
 static int kld_run(struct k_model *m, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx, struct k_err *err)
@@ -370,14 +381,13 @@ static int kld_run(struct k_model *m, const struct k_eval_opts *o, struct k_repo
 	struct kld k = { .rep = rep, .save = o->save_ref != NULL };
 	if (!o->save_ref == !o->ref)
 		return k_err_set(err, K_EUSAGE, "kld wants one of --save-ref FILE, written by the reference, and --ref FILE, compared with");
+	if (o->save_ref && o->parts)
+		return k_err_set(err, K_EUSAGE, "--part: a reference is one file and has no parts; the comparison with it has");
 	int r = k_windows_init(&k.w, "kld", m, o, ctx, err);
-	if (r == 0)
-		r = k_windows_begin(&k.w, rep, err);
 	if (r == 0)
 		r = k.save ? save(&k, err) : compare(&k, err);
 	k_kldref_close(k.ref);
 	k_free(k.rows);
-	k_free(k.values);
 	k_windows_fini(&k.w);
 	return r;
 }
@@ -388,4 +398,5 @@ const struct k_eval k_eval_kld = {
 	.fields = "kld_mean kld_stderr kld_p99 kld_max kld_lower kld_upper top1_agree ppl_ratio ppl ref_ppl nll tokens bytes",
 	.draw = k_draw_kld,
 	.run = kld_run,
+	.summarise = summarise,
 };

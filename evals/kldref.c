@@ -18,6 +18,7 @@ struct k_kldref {
 	char *path, *partial;
 	struct k_buf head;              /* as in the file */
 	uint8_t chain[DIGEST];          /* digest of what is before the window at hand */
+	uint8_t last[DIGEST];           /* of a complete file: the last window's */
 	int64_t at;                     /* that window */
 	uint64_t off;                   /* where it begins */
 	int top;
@@ -244,8 +245,9 @@ int k_kldref_commit(struct k_kldref *f, uint64_t *bytes, struct k_err *err)
 
 /* --- reading --------------------------------------------------------------------------------------------------------------- */
 
-int k_kldref_read(struct k_kldref *f, int64_t i, struct k_err *err)
+static int read_next(struct k_kldref *f, struct k_err *err)
 {
+	int64_t i = f->at;
 	size_t n = window_bytes(f, i);
 	uint8_t digest[DIGEST];
 	uint64_t rows = (uint64_t)window_rows(f, i);
@@ -258,6 +260,16 @@ int k_kldref_read(struct k_kldref *f, int64_t i, struct k_err *err)
 	step_on(f, i, digest);
 	return 0;
 }
+
+int k_kldref_read(struct k_kldref *f, int64_t i, struct k_err *err)
+{
+	int r = 0;
+	while (r == 0 && f->at <= i)
+		r = read_next(f, err);
+	return r;
+}
+
+void k_kldref_digest(const struct k_kldref *f, char hex[65]) { k_hex(hex, f->last); }
 
 /* What must be equal, or the two runs scored different things. The model, and what computes it, may differ: that is the question. */
 static const char *const same_members[] = { "window", "stride", "bos_id", "text_sha256", "ids_sha256", "vocab", "top", "windows" };
@@ -318,8 +330,8 @@ static int read_head(struct k_kldref *f, struct k_err *err)
 
 static int check_end(struct k_kldref *f, struct k_err *err)
 {
-	char end[MARK + 8];
-	uint64_t at = f->off, n;
+	char end[DIGEST + MARK + 8], *mark = end + DIGEST;
+	uint64_t at = f->off - DIGEST, n;
 	for (int64_t i = 0; i < f->w->n; i++)
 		at += window_bytes(f, i) + DIGEST;
 	if (k_source_size(f->from) != (int64_t)(at + sizeof(end)))
@@ -328,8 +340,9 @@ static int check_end(struct k_kldref *f, struct k_err *err)
 	int r = k_source_pread(f->from, end, sizeof(end), at, err);
 	if (r < 0)
 		return r;
-	memcpy(&n, end + MARK, 8);
-	return memcmp(end, END, MARK) || n != (uint64_t)f->w->n ? k_err_set(err, K_ETRUNC, "'%s' has no end mark", f->path) : 0;
+	memcpy(f->last, end, DIGEST);
+	memcpy(&n, mark + MARK, 8);
+	return memcmp(mark, END, MARK) || n != (uint64_t)f->w->n ? k_err_set(err, K_ETRUNC, "'%s' has no end mark", f->path) : 0;
 }
 
 int k_kldref_open(struct k_kldref **out, const char *path, const struct k_windows *w, struct k_err *err)

@@ -30,7 +30,9 @@ int k_kldref_open(struct k_kldref **out, const char *path, const struct k_window
 void k_kldref_close(struct k_kldref *f);                /* takes NULL */
 
 int k_kldref_top(const struct k_kldref *f);
-/* Room for the window's rows, checked against its digest when it is read. */
+/* Which reference: the digest of its last window, which is one of all of it. */
+void k_kldref_digest(const struct k_kldref *f, char hex[65]);
+/* Window i, which is not before the one at hand; those between are read as well. Each is checked against its digest. */
 int k_kldref_read(struct k_kldref *f, int64_t i, struct k_err *err) K_MUST_USE;
 /* Row r of the window that was read, or that is written: for writing, id and logp point to where they go. */
 struct k_kldrow k_kldref_row(const struct k_kldref *f, int64_t r);

@@ -10,19 +10,19 @@
 #include "evals/pictures.h"
 #include "evals/quiz.h"
 #include "evals/report.h"
-#include "evals/stats.h"
 #include "libcore/io.h"
 
 #define FILE_MAX (256u << 20)
 enum { MAX_POINTS = 64, ANSWER_TOKENS = 64, SAMPLE_BYTES = 65536 };
 
+/* Where needles are put. */
+struct grid { int64_t lengths[MAX_POINTS], depths[MAX_POINTS]; int n_lengths, n_depths; };
+
 struct needle {
 	const struct k_eval_opts *o;
 	struct k_buf text;
 	double bytes_per_token;
-	int64_t lengths[MAX_POINTS], depths[MAX_POINTS];
-	int n_lengths, n_depths;
-	int64_t right[MAX_POINTS][MAX_POINTS], asked[MAX_POINTS][MAX_POINTS], n_right, n;
+	struct grid grid;
 };
 
 static int parse_list(const char *text, const char *option, int64_t lo, int64_t hi, int64_t *v, int *n, struct k_err *err)
@@ -38,6 +38,12 @@ static int parse_list(const char *text, const char *option, int64_t lo, int64_t 
 		if (!*p)
 			return 0;
 	}
+}
+
+static int parse_grid(struct grid *g, const char *lengths, const char *depths, struct k_err *err)
+{
+	int r = parse_list(lengths, "--lengths", 16, 1 << 24, g->lengths, &g->n_lengths, err);
+	return r < 0 ? r : parse_list(depths, "--depths", 0, 100, g->depths, &g->n_depths, err);
 }
 
 static int read_text(struct needle *d, struct k_asker *a, struct k_err *err)
@@ -122,7 +128,7 @@ static int plan(void *arg, struct k_quiz_item *q, struct k_err *err)
 	const struct needle *d = arg;
 	struct k_buf b;
 	k_buf_init(&b, 0);
-	int r = put_prompt(d, d->lengths[k_json_int(k_json_find(q->json, "length"))], d->depths[k_json_int(k_json_find(q->json, "depth"))], &b, err);
+	int r = put_prompt(d, k_json_int(k_json_find(q->json, "length")), k_json_int(k_json_find(q->json, "depth")), &b, err);
 	struct k_json *rq = k_json_object(), *list = k_json_array(), *m = k_json_object();
 	int bad = r < 0 || !rq || !list || !m;
 	if (!bad) {
@@ -142,7 +148,7 @@ static int plan(void *arg, struct k_quiz_item *q, struct k_err *err)
 static struct k_json *judge(void *arg, const struct k_quiz_item *q)
 {
 	const struct needle *d = arg;
-	int64_t length = d->lengths[k_json_int(k_json_find(q->json, "length"))], depth = d->depths[k_json_int(k_json_find(q->json, "depth"))];
+	int64_t length = k_json_int(k_json_find(q->json, "length")), depth = k_json_int(k_json_find(q->json, "depth"));
 	const char *got = k_json_string(k_json_find(k_json_find(k_json_at(k_json_find(q->ask[0].answer, "choices"), 0), "message"), "content"));
 	struct k_json *o = k_json_object();
 	char want[16];
@@ -157,6 +163,16 @@ static struct k_json *judge(void *arg, const struct k_quiz_item *q)
 	return NULL;
 }
 
+static int put_run(void *arg, struct k_json *o)
+{
+	const struct needle *d = arg;
+	return k_put_str(o, "lengths", d->o->lengths) | k_put_str(o, "depths", d->o->depths);
+}
+
+/* --- the summary ---------------------------------------------------------------------------------------------------------------------- */
+
+struct counts { int64_t n, right, asked_at[MAX_POINTS][MAX_POINTS], right_at[MAX_POINTS][MAX_POINTS]; };
+
 static int find(const int64_t *v, int n, int64_t x)
 {
 	for (int i = 0; i < n; i++)
@@ -165,78 +181,81 @@ static int find(const int64_t *v, int n, int64_t x)
 	return 0;
 }
 
-static void tally(void *arg, const struct k_json *item)
+static void tally(struct counts *t, const struct grid *g, const struct k_json *item)
 {
-	struct needle *d = arg;
-	int l = find(d->lengths, d->n_lengths, k_json_int(k_json_find(item, "length")));
-	int p = find(d->depths, d->n_depths, k_json_int(k_json_find(item, "depth")));
+	int l = find(g->lengths, g->n_lengths, k_json_int(k_json_find(item, "length")));
+	int p = find(g->depths, g->n_depths, k_json_int(k_json_find(item, "depth")));
 	bool right = k_json_bool(k_json_find(item, "right"));
-	d->n++;
-	d->n_right += right;
-	d->asked[l][p]++;
-	d->right[l][p] += right;
+	t->n++;
+	t->right += right;
+	t->asked_at[l][p]++;
+	t->right_at[l][p] += right;
 }
 
-static int put_run(void *arg, struct k_json *o)
+/* {"1024": {"0": 1.0, "50": 0.0}}; what was not asked is null. */
+static struct k_json *table(const struct counts *t, const struct grid *g)
 {
-	const struct needle *d = arg;
-	return k_put_str(o, "lengths", d->o->lengths) | k_put_str(o, "depths", d->o->depths);
+	struct k_json *rows = k_json_object();
+	int bad = !rows;
+	for (int l = 0; l < g->n_lengths && !bad; l++) {
+		struct k_json *row = k_json_object();
+		char key[32];
+		bad = !row;
+		for (int p = 0; p < g->n_depths && !bad; p++) {
+			snprintf(key, sizeof(key), "%" PRId64, g->depths[p]);
+			bad = t->asked_at[l][p] ? k_put_num(row, key, (double)t->right_at[l][p] / (double)t->asked_at[l][p]) : k_put_null(row, key);
+		}
+		snprintf(key, sizeof(key), "%" PRId64, g->lengths[l]);
+		bad |= k_json_set(rows, key, row);
+	}
+	if (!bad)
+		return rows;
+	k_json_free(rows);
+	return NULL;
+}
+
+static int summarise(const struct k_json *head, const struct k_json *items, struct k_json *s, struct k_err *err)
+{
+	struct grid g = { .n_lengths = 0 };
+	const char *lengths, *depths;
+	int r = k_json_get_str(head, "lengths", &lengths, "the head of a report", err);
+	if (r == 0)
+		r = k_json_get_str(head, "depths", &depths, "the head of a report", err);
+	if (r == 0)
+		r = parse_grid(&g, lengths, depths, err);
+	if (r < 0)
+		return r;
+	struct counts *t = k_calloc(1, sizeof(*t));
+	for (size_t i = 0; t && i < k_json_len(items); i++)
+		if (k_quiz_judged(k_json_at(items, i)))
+			tally(t, &g, k_json_at(items, i));
+	int bad = !t || k_quiz_put_share(s, "acc", "acc_stderr", t->right, t->n) | k_put_int(s, "n", t->n) |
+		k_put_int(s, "failed", (int64_t)k_json_len(items) - t->n) | k_json_set(s, "table", table(t, &g));
+	k_free(t);
+	return bad ? k_err_nomem(err, sizeof(*t), "the summary") : 0;
 }
 
 /* --- the run ------------------------------------------------------------------------------------------------------------------------------ */
 
-/* {"1024": {"0": 1.0, "50": 0.0}}; what was not asked is null. */
-static struct k_json *table(const struct needle *d)
+static int make_lines(const struct grid *g, struct k_buf *b, struct k_err *err)
 {
-	struct k_json *t = k_json_object();
-	int bad = !t;
-	for (int l = 0; l < d->n_lengths && !bad; l++) {
-		struct k_json *row = k_json_object();
-		char key[32];
-		bad = !row;
-		for (int p = 0; p < d->n_depths && !bad; p++) {
-			snprintf(key, sizeof(key), "%" PRId64, d->depths[p]);
-			bad = d->asked[l][p] ? k_put_num(row, key, (double)d->right[l][p] / (double)d->asked[l][p]) : k_put_null(row, key);
-		}
-		snprintf(key, sizeof(key), "%" PRId64, d->lengths[l]);
-		bad |= k_json_set(t, key, row);
-	}
-	if (!bad)
-		return t;
-	k_json_free(t);
-	return NULL;
-}
-
-static int make_lines(const struct needle *d, struct k_buf *b, struct k_err *err)
-{
-	for (int l = 0; l < d->n_lengths; l++)
-		for (int p = 0; p < d->n_depths; p++)
-			k_buf_printf(b, "{\"length\":%d,\"depth\":%d}\n", l, p);
+	for (int l = 0; l < g->n_lengths; l++)
+		for (int p = 0; p < g->n_depths; p++)
+			k_buf_printf(b, "{\"length\":%" PRId64 ",\"depth\":%" PRId64 "}\n", g->lengths[l], g->depths[p]);
 	return k_buf_ok(b, "questions", err);
 }
 
 static int ask_all(struct needle *d, struct k_asker *a, struct k_report *rep, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct k_quiz z = { .name = "needle", .plan = plan, .judge = judge, .tally = tally, .put_run = put_run, .arg = d };
+	struct k_quiz z = { .name = "needle", .plan = plan, .judge = judge, .put_run = put_run, .summarise = summarise, .arg = d };
 	struct k_buf lines;
-	int64_t n;
 	k_buf_init(&lines, 0);
-	int r = make_lines(d, &lines, err);
+	int r = make_lines(&d->grid, &lines, err);
 	z.lines = &lines;
 	if (r == 0)
-		r = k_quiz_run(&z, a, d->o, rep, ctx, &n, err);
+		r = k_quiz_run(&z, a, d->o, rep, ctx, err);
 	k_buf_fini(&lines);
-	if (r < 0 || a->prints)
-		return r;
-	struct k_json *s = k_json_object();
-	double right = (double)d->n_right;
-	if (s && (k_put_str(s, "task", "needle") | a->put_run(a, s) | (d->n ? k_put_num(s, "acc", right / (double)d->n) : k_put_null(s, "acc")) |
-		k_put_num(s, "acc_stderr", k_stats_stderr(right, right, d->n)) | k_put_int(s, "n", d->n) | k_put_int(s, "failed", n - d->n) |
-		k_json_set(s, "table", table(d))) < 0) {
-		k_json_free(s);
-		s = NULL;
-	}
-	return k_report_summary(rep, s, err);
+	return r;
 }
 
 static int needle_run(struct k_asker *a, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx, struct k_err *err)
@@ -248,9 +267,7 @@ static int needle_run(struct k_asker *a, const struct k_eval_opts *o, struct k_r
 	k_buf_init(&d->text, FILE_MAX);
 	int r = o->file ? 0 : k_err_set(err, K_EUSAGE, "needle wants -f FILE, a text");
 	if (r == 0)
-		r = parse_list(o->lengths, "--lengths", 16, 1 << 24, d->lengths, &d->n_lengths, err);
-	if (r == 0)
-		r = parse_list(o->depths, "--depths", 0, 100, d->depths, &d->n_depths, err);
+		r = parse_grid(&d->grid, o->lengths, o->depths, err);
 	if (r == 0)
 		r = read_text(d, a, err);
 	if (r == 0)
@@ -266,4 +283,5 @@ const struct k_eval k_eval_needle = {
 	.fields = "acc acc_stderr n failed",
 	.draw = k_draw_needle,
 	.ask = needle_run,
+	.summarise = summarise,
 };

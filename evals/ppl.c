@@ -12,9 +12,7 @@
 struct ppl {
 	struct k_windows w;
 	struct k_report *rep;
-	double window_nll, window_squares;      /* of the window at work */
-	double nll, squares;                    /* sums over all scored tokens */
-	int64_t scored;
+	double nll, squares;            /* of the window at work */
 };
 
 struct rows { const float *logits; const int32_t *want; int64_t vocab; double nll[K_WINDOW_ROWS]; };
@@ -33,25 +31,17 @@ static int add_rows(void *arg, int64_t i K_UNUSED, int64_t row K_UNUSED, int64_t
 	struct rows rows = { .logits = logits, .want = want, .vocab = k_model_hp(p->w.m)->n_vocab };
 	k_pool_each(p->w.ctx->pool, n, score_row, &rows);
 	for (int64_t k = 0; k < n; k++) {
-		p->window_nll += rows.nll[k];
-		p->window_squares += rows.nll[k] * rows.nll[k];
+		p->nll += rows.nll[k];
+		p->squares += rows.nll[k] * rows.nll[k];
 	}
 	return 0;
-}
-
-/* An item, made now or by an earlier run. */
-static void tally(struct ppl *p, const struct k_json *item)
-{
-	p->nll += k_get_num(item, "nll");
-	p->squares += k_get_num(item, "squares");
-	p->scored += k_json_int(k_json_find(item, "tokens"));
 }
 
 static int end_window(void *arg, int64_t i, struct k_err *err)
 {
 	struct ppl *p = arg;
 	struct k_window w = k_window_at(&p->w, i);
-	double nll = p->window_nll, squares = p->window_squares;
+	double nll = p->nll, squares = p->squares;
 	char key[48];
 	struct k_json *item = k_json_object();
 	int bad = !item || k_put_int(item, "from", w.from) | k_put_int(item, "tokens", w.to - w.score) |
@@ -60,9 +50,7 @@ static int end_window(void *arg, int64_t i, struct k_err *err)
 		k_json_free(item);
 		item = NULL;
 	}
-	p->window_nll = p->window_squares = 0;
-	if (item)
-		tally(p, item);
+	p->nll = p->squares = 0;
 	return k_report_item(p->rep, k_window_key(i, key), item, isfinite(nll) && isfinite(squares),
 		"the log-probability of a token is not finite", err);
 }
@@ -70,40 +58,40 @@ static int end_window(void *arg, int64_t i, struct k_err *err)
 static bool take_old(struct ppl *p, int64_t i)
 {
 	char key[48];
-	const struct k_json *old = k_report_have(p->rep, k_window_key(i, key));
-	if (old)
-		tally(p, old);
-	return old;
+	return k_report_have(p->rep, k_window_key(i, key));
 }
 
-static int summarise(struct ppl *p, struct k_err *err)
+static int summarise(const struct k_json *head K_UNUSED, const struct k_json *items, struct k_json *s, struct k_err *err)
 {
-	struct k_json *s = k_json_object();
-	double n = (double)p->scored, mean = p->nll / n, ppl = exp(mean);
-	double var = n > 1 ? fmax((p->squares - n * mean * mean) / (n - 1), 0) : 0;
-	int bad = !s || k_windows_put(&p->w, s) | k_put_num(s, "ppl", ppl) | k_put_num(s, "ppl_stderr", ppl * sqrt(var / n)) |
-		k_put_num(s, "nll", mean) | k_put_int(s, "tokens", p->scored) | k_put_int(s, "windows", p->w.n);
-	if (bad) {
-		k_json_free(s);
-		s = NULL;
+	double nll = 0, squares = 0;
+	int64_t tokens = 0;
+	for (size_t i = 0; i < k_json_len(items); i++) {
+		const struct k_json *item = k_json_at(items, i);
+		nll += k_get_num(item, "nll");
+		squares += k_get_num(item, "squares");
+		tokens += k_json_int(k_json_find(item, "tokens"));
 	}
-	return k_report_summary(p->rep, s, err);
+	double n = (double)tokens, mean = nll / n, ppl = exp(mean);
+	double var = n > 1 ? fmax((squares - n * mean * mean) / (n - 1), 0) : 0;
+	int bad = k_put_num(s, "ppl", ppl) | k_put_num(s, "ppl_stderr", ppl * sqrt(var / n)) | k_put_num(s, "nll", mean) |
+		k_put_int(s, "tokens", tokens) | k_put_int(s, "windows", (int64_t)k_json_len(items));
+	return bad ? k_err_nomem(err, 256, "the summary") : 0;
 }
 
 static int ppl_run(struct k_model *m, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct ppl p = { .rep = rep };
 	const struct k_window_use use = { add_rows, end_window, &p };
-	int64_t done = 0;
 	int r = k_windows_init(&p.w, "ppl", m, o, ctx, err);
+	int64_t next = p.w.first;
 	if (r == 0)
-		r = k_windows_begin(&p.w, rep, err);
-	while (r == 0 && done < p.w.n && take_old(&p, done))
-		done++;
+		r = k_windows_begin(&p.w, NULL, rep, err);
+	while (r == 0 && next < p.w.n && take_old(&p, next))
+		next += p.w.step;
 	if (r == 0)
-		r = k_windows_run(&p.w, done, &use, err);
+		r = k_windows_run(&p.w, next, &use, err);
 	if (r == 0)
-		r = summarise(&p, err);
+		r = k_report_sum(rep, summarise, err);
 	k_windows_fini(&p.w);
 	return r;
 }
@@ -113,4 +101,5 @@ const struct k_eval k_eval_ppl = {
 	.about = "perplexity of a text file (-f), in windows",
 	.fields = "ppl ppl_stderr nll tokens",
 	.run = ppl_run,
+	.summarise = summarise,
 };

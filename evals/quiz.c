@@ -20,6 +20,7 @@ struct quiz {
 	struct k_buf text;
 	size_t at, first;               /* of the text: the next line, the first one */
 	int64_t line, n_lines, left;    /* lines come past; with something in them; items still to draw */
+	int64_t drawn;                  /* items that were, of all parts */
 	uint64_t random;
 	struct k_quiz_item *item;       /* of the window */
 	int64_t n_item, cap, done;
@@ -52,6 +53,9 @@ static bool is_drawn(struct quiz *q)
 	q->left -= yes;
 	return yes;
 }
+
+/* Is the item that was just drawn one of this part? */
+static bool is_ours(struct quiz *q) { return !q->o->parts || q->drawn++ % q->o->parts == q->o->part - 1; }
 
 static int load(struct quiz *q, char digest[65], struct k_err *err)
 {
@@ -137,13 +141,10 @@ static void drop_window(struct quiz *q)
 static int plan_item(struct quiz *q, const char *line, size_t n, struct k_err *err)
 {
 	struct k_quiz_item *it = &q->item[q->n_item];
-	const struct k_json *old;
 	char what[256];
 	memset(it, 0, sizeof(*it));
 	snprintf(it->key, sizeof(it->key), "item %lld", (long long)q->line);
-	if (q->rep && (old = k_report_have(q->rep, it->key))) {
-		if (!k_json_find(old, "why"))
-			q->z->tally(q->z->arg, old);
+	if (q->rep && k_report_have(q->rep, it->key)) {
 		q->done++;
 		return 0;
 	}
@@ -167,10 +168,7 @@ static int judge_item(struct quiz *q, struct k_quiz_item *it, struct k_err *err)
 		snprintf(why, sizeof(why), "%.390s", it->ask[i].err.msg);
 		return k_report_item(q->rep, it->key, k_json_object(), false, why, err);
 	}
-	struct k_json *o = q->z->judge(q->z->arg, it);
-	if (o)
-		q->z->tally(q->z->arg, o);
-	return k_report_item(q->rep, it->key, o, true, NULL, err);
+	return k_report_item(q->rep, it->key, q->z->judge(q->z->arg, it), true, NULL, err);
 }
 
 /* 1: there may be more. */
@@ -180,7 +178,7 @@ static int window(struct quiz *q, struct k_err *err)
 	size_t n;
 	int r = k_ctx_check(q->ctx, err);
 	while (r == 0 && q->n_item < q->cap && q->n_ask < q->a->width && q->left && (line = next_line(q, &n)))
-		if (is_drawn(q))
+		if (is_drawn(q) && is_ours(q))
 			r = plan_item(q, line, n, err);
 	if (r == 0 && q->n_ask)
 		r = q->a->ask(q->a, q->ask, q->n_ask, err);
@@ -198,7 +196,7 @@ static int window(struct quiz *q, struct k_err *err)
 static int put_head(struct quiz *q, const char *digest, struct k_err *err)
 {
 	struct k_json *o = k_json_object();
-	int bad = !o || k_put_str(o, "task", q->z->name) | q->a->put_run(q->a, o) | k_put_str(o, "file_sha256", digest) |
+	int bad = !o || k_put_str(o, "task", q->z->name) | q->a->put_run(q->a, o) | k_put_part(o, q->o) | k_put_str(o, "file_sha256", digest) |
 		k_put_int(o, "limit", q->o->limit) | k_put_int(o, "seed", q->o->seed) | (q->z->put_run ? q->z->put_run(q->z->arg, o) : 0);
 	if (bad) {
 		k_json_free(o);
@@ -208,7 +206,7 @@ static int put_head(struct quiz *q, const char *digest, struct k_err *err)
 }
 
 int k_quiz_run(const struct k_quiz *z, struct k_asker *a, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx,
-	int64_t *n, struct k_err *err)
+	struct k_err *err)
 {
 	struct quiz q = { .z = z, .a = a, .o = o, .rep = a->prints ? NULL : rep, .ctx = ctx, .cap = a->width };
 	struct k_progress meter;
@@ -221,7 +219,7 @@ int k_quiz_run(const struct k_quiz *z, struct k_asker *a, const struct k_eval_op
 	int r = q.item && q.ask ? load(&q, digest, err) : k_err_nomem(err, (size_t)q.cap * sizeof(*q.ask), "questions");
 	if (r == 0 && q.rep)
 		r = put_head(&q, digest, err);
-	k_progress_begin(&meter, ctx->log, z->name, (uint64_t)q.left, "items");
+	k_progress_begin(&meter, ctx->log, z->name, (uint64_t)(q.left / K_MAX(o->parts, 1)), "items");
 	for (int64_t before = 0, more = 1; r == 0 && more; before = q.done) {
 		r = window(&q, err);
 		more = r == 1;
@@ -233,6 +231,16 @@ int k_quiz_run(const struct k_quiz *z, struct k_asker *a, const struct k_eval_op
 	k_buf_fini(&q.text);
 	k_free(q.item);
 	k_free(q.ask);
-	*n = q.done;
-	return r;
+	return r < 0 || !q.rep ? r : k_report_sum(rep, z->summarise, err);
+}
+
+/* --- the summary ---------------------------------------------------------------------------------------------------------------------- */
+
+bool k_quiz_judged(const struct k_json *item) { return !k_json_find(item, "why"); }
+
+int k_quiz_put_share(struct k_json *s, const char *name, const char *error, int64_t right, int64_t n)
+{
+	if (!n)
+		return k_put_null(s, name) | k_put_null(s, error);
+	return k_put_num(s, name, (double)right / (double)n) | k_put_num(s, error, k_stats_stderr((double)right, (double)right, n));
 }

@@ -1,8 +1,6 @@
 /* quiz.h: a task made of items, one a line of a JSONL file: each becomes questions, and their answers become an item of the report.
  *
- *   lines --(limit, seed)--> plan --window of questions--> asker --> judge --> report --> tally
- *
- * What the summary needs is in the reported item, so that a resumed run tallies what is there as it would have when it was new. */
+ *   lines --(limit, seed, part)--> plan --window of questions--> asker --> judge --> report --> summarise */
 #ifndef K_QUIZ_H
 #define K_QUIZ_H
 
@@ -24,16 +22,19 @@ struct k_quiz {
 	int (*plan)(void *arg, struct k_quiz_item *q, struct k_err *err);
 	/* What is reported about the item; NULL without memory. All its questions were answered. */
 	struct k_json *(*judge)(void *arg, const struct k_quiz_item *q);
-	/* An item that was judged, as reported. */
-	void (*tally)(void *arg, const struct k_json *item);
 	/* Settings of the task, for the report. 0 or -1. May be NULL. */
 	int (*put_run)(void *arg, struct k_json *o);
 	void *arg;
+	int (*summarise)(const struct k_json *head, const struct k_json *items, struct k_json *s, struct k_err *err);   /* eval.h */
 };
 
-/* *n: items that were judged or failed. */
 int k_quiz_run(const struct k_quiz *z, struct k_asker *a, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx,
-	int64_t *n, struct k_err *err) K_MUST_USE;
+	struct k_err *err) K_MUST_USE;
+
+/* For summarise: was this item judged? Else a question of it had no answer. */
+bool k_quiz_judged(const struct k_json *item);
+/* name and error: the share that right of n are, and its standard error; null of none. */
+int k_quiz_put_share(struct k_json *s, const char *name, const char *error, int64_t right, int64_t n) K_MUST_USE;
 
 /* For plan. All copy what they are given. */
 int k_quiz_score(struct k_quiz_item *q, const char *context, const char *continuation, struct k_err *err) K_MUST_USE;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "evals/report.h"
+#include "evals/reported.h"
 #include "libcore/ctx.h"
 #include "libcore/hash.h"
 #include "libcore/io.h"
@@ -26,7 +27,8 @@ struct k_report {
 	size_t good;                    /* bytes of them: what follows is cut off before the first write */
 	bool cut;
 	size_t at, shown;               /* how many of them the task has come past; how many went to the outputs */
-	struct k_json *summary, *kept, *aside;  /* kept: items, for whoever draws or records them */
+	struct k_json *head, *items;    /* that were shown */
+	struct k_json *summary, *aside;
 	struct k_buf cases;             /* <testcase> elements */
 	int64_t n_tests, n_failures, n_bad;
 	char bad[320];                  /* the first item that failed, and why */
@@ -56,6 +58,13 @@ double k_get_num(const struct k_json *obj, const char *key)
 {
 	const struct k_json *v = k_json_find(obj, key);
 	return k_json_kind(v) == K_JSON_NULL ? NAN : k_json_number(v);
+}
+
+int k_put_part(struct k_json *obj, const struct k_eval_opts *o)
+{
+	char text[32];
+	snprintf(text, sizeof(text), "%d/%d", o->part, o->parts);
+	return o->parts ? k_put_str(obj, "part", text) : 0;
 }
 
 int k_put_run(struct k_json *obj, struct k_model *m, const struct k_eval_opts *o, const struct k_ctx *ctx)
@@ -314,8 +323,19 @@ static int parse_bars(struct k_report *r, struct k_err *err)
 	return 0;
 }
 
+/* What a summary is made of. */
+static int keep(struct k_report *r, struct k_json *item, bool head, struct k_err *err)
+{
+	if (head) {
+		k_json_free(r->head);
+		r->head = k_json_keep(item);
+	} else if (k_json_push(r->items, k_json_keep(item)) < 0)
+		return k_err_nomem(err, 64, "the items of a report");
+	return 0;
+}
+
 /* One item to everything but the journal. */
-static int show(struct k_report *r, const struct k_json *item, struct k_err *err)
+static int show(struct k_report *r, struct k_json *item, struct k_err *err)
 {
 	struct k_buf line, text;
 	const char *key = k_json_string(k_json_find(item, "item")), *why = k_json_string(k_json_find(item, "why"));
@@ -330,8 +350,6 @@ static int show(struct k_report *r, const struct k_json *item, struct k_err *err
 		r->n_failures += !ok;
 		junit_case(r, key, ok ? NULL : "failure", why);
 	}
-	if (!run && r->kept && k_json_push(r->kept, k_json_keep((struct k_json *)item)) < 0)
-		e = k_err_nomem(err, 64, "the items of a report");
 	if (!ok && !r->n_bad++)
 		snprintf(r->bad, sizeof(r->bad), "%.100s: %.200s", key, why);
 	if (r->o.form == K_REPORT_JSON)
@@ -340,8 +358,9 @@ static int show(struct k_report *r, const struct k_json *item, struct k_err *err
 		table_row(r, &text, item);
 	else if (r->o.form == K_REPORT_TAP && !run)
 		tap_line(&text, r->n_tests, key, ok, why);
+	e = k_buf_ok(&line, "a report", err);
 	if (e == 0)
-		e = k_buf_ok(&line, "a report", err);
+		e = keep(r, item, run, err);
 	if (e == 0 && text.len)
 		e = say(r, &text, err);
 	if (e == 0 && r->report)
@@ -389,10 +408,8 @@ int k_report_open(struct k_report **out, const struct k_report_opts *o, struct k
 	r->o = *o;
 	r->journal = -1;
 	k_buf_init(&r->cases, 0);
-	int e = check_names(o, err);
-	r->kept = o->keep ? k_json_array() : NULL;
-	if (e == 0 && o->keep && !r->kept)
-		e = k_err_nomem(err, 64, "the items of a report");
+	r->items = k_json_array();
+	int e = r->items ? check_names(o, err) : k_err_nomem(err, 64, "a report");
 	if (e == 0)
 		e = open_outputs(r, err);
 	if (e < 0) {
@@ -449,11 +466,12 @@ int k_report_item(struct k_report *r, const char *key, struct k_json *item, bool
 	const struct k_json *old = k_json_at(r->old, r->at);
 	k_buf_init(&line, 0);
 	if (old) {
-		if (k_json_equal(old, o))
-			r->at++;
-		else
+		if (!strcmp(key, "run"))
+			e = k_reported_same(r->o.resume, old, "this run", o, NULL, K_EFORMAT, err);
+		else if (!k_json_equal(old, o))
 			e = k_err_set(err, K_EFORMAT, "'%s' is the report of another run: its item %zu is '%.60s', or other than this run's",
 				r->o.resume, r->at + 1, k_json_string(k_json_find(old, "item")));
+		r->at += e == 0;
 		goto out;
 	}
 	k_json_dump(&line, o, 0);
@@ -503,6 +521,36 @@ int k_report_summary(struct k_report *r, struct k_json *summary, struct k_err *e
 	k_buf_fini(&line);
 	k_buf_fini(&text);
 	return e;
+}
+
+int k_report_make_sum(struct k_json **out, const struct k_json *head, const struct k_json *items,
+	int (*summarise)(const struct k_json *head, const struct k_json *items, struct k_json *s, struct k_err *err), struct k_err *err)
+{
+	struct k_json *s = k_json_object(), *v;
+	const char *name;
+	int bad = !s;
+	for (void *it = NULL; !bad && k_json_next(head, &it, &name, &v); )
+		if (strcmp(name, "item") && strcmp(name, "ok"))
+			bad = k_json_set(s, name, k_json_keep(v)) < 0;
+	int e = bad ? k_err_nomem(err, 256, "the summary") : summarise(head, items, s, err);
+	if (e == 0 && k_put_bool(s, "summary", true) < 0)
+		e = k_err_nomem(err, 256, "the summary");
+	if (e < 0) {
+		k_json_free(s);
+		s = NULL;
+	}
+	*out = s;
+	return e;
+}
+
+int k_report_sum(struct k_report *r, int (*summarise)(const struct k_json *head, const struct k_json *items, struct k_json *s, struct k_err *err),
+	struct k_err *err)
+{
+	struct k_json *s = NULL;
+	int e = catch_up(r, err);
+	if (e == 0)
+		e = k_report_make_sum(&s, r->head, r->items, summarise, err);
+	return e < 0 ? e : k_report_summary(r, s, err);
 }
 
 /* Does the bar hold? why: a sentence when not. A field without a number (null) misses every bar. */
@@ -602,8 +650,8 @@ int k_report_end(struct k_report *r, int failed, struct k_err *err)
 	return 0;
 }
 
-bool k_report_draws(const struct k_report *r) { return r->kept != NULL; }
-const struct k_json *k_report_items(const struct k_report *r) { return r->kept; }
+bool k_report_draws(const struct k_report *r) { return r->o.keep; }
+const struct k_json *k_report_items(const struct k_report *r) { return r->items; }
 const struct k_json *k_report_summary_of(const struct k_report *r) { return r->summary; }
 const struct k_json *k_report_aside_of(const struct k_report *r) { return r->aside; }
 
@@ -622,8 +670,9 @@ void k_report_close(struct k_report *r)
 		close(r->journal);
 	k_sink_close(r->report);
 	k_json_free(r->old);
+	k_json_free(r->head);
+	k_json_free(r->items);
 	k_json_free(r->summary);
-	k_json_free(r->kept);
 	k_json_free(r->aside);
 	k_buf_fini(&r->cases);
 	k_free(r->bars);

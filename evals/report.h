@@ -22,7 +22,7 @@ struct k_report_opts {
 	const char *report, *resume, *junit;    /* NULL: none */
 	const char *const *bars;
 	int n_bars;
-	bool keep;                      /* items and summary stay, for k_report_kept */
+	bool keep;                      /* somebody draws or records what was reported: k_report_draws */
 };
 
 /* K_EUSAGE: a bar that is none or names an unknown field; a resumed file that is not such a report: K_EFORMAT. */
@@ -30,12 +30,15 @@ int k_report_open(struct k_report **out, const struct k_report_opts *o, struct k
 /* After the task. failed: what the task returned (0 or its code; *err is then its sentence). Writes what is open, then 0, or K_ENO
  * with the first bar that was missed or the number of items that failed. */
 int k_report_end(struct k_report *r, int failed, struct k_err *err) K_MUST_USE;
-/* What was reported, where the tool asked to keep it: a list of items without the head ("run"), the summary, and what k_report_aside took.
+/* What was reported: a list of items without the head ("run"), the summary, and what k_report_aside took.
  * NULL: not there. Borrowed. */
 const struct k_json *k_report_items(const struct k_report *r);
 const struct k_json *k_report_summary_of(const struct k_report *r);
 const struct k_json *k_report_aside_of(const struct k_report *r);
 void k_report_close(struct k_report *r);                /* takes NULL */
+/* The summary that k_report_sum reports. */
+int k_report_make_sum(struct k_json **out, const struct k_json *head, const struct k_json *items,
+	int (*summarise)(const struct k_json *head, const struct k_json *items, struct k_json *s, struct k_err *err), struct k_err *err) K_MUST_USE;
 
 /* For tasks: members of an object under construction. 0, or -1 without memory, so that a row of them is joined with |.
  * num: the shortest text that reads back; f32: 9 significant digits; NaN and infinities become null. */
@@ -47,6 +50,8 @@ int k_put_bool(struct k_json *obj, const char *key, bool v) K_MUST_USE;
 int k_put_null(struct k_json *obj, const char *key) K_MUST_USE;
 /* What k_put_num put: NaN for the null that a value became which is not finite. */
 double k_get_num(const struct k_json *obj, const char *key);
+/* "part": "2/3", where this run is one. */
+int k_put_part(struct k_json *obj, const struct k_eval_opts *o) K_MUST_USE;
 /* The facts that change digits: model, act, level, profile. */
 int k_put_run(struct k_json *obj, struct k_model *m, const struct k_eval_opts *o, const struct k_ctx *ctx) K_MUST_USE;
 

@@ -16,8 +16,6 @@
 #include "evals/validate.h"
 #include "evals/world.h"
 
-struct toolcall { int64_t n, called, errors, stopped, others, bad_ids, both, only_here, only_there, references, replayed, differ; };
-
 static const struct k_json *request_of(const struct k_json *line)
 {
 	const struct k_json *rq = k_json_find(line, "request");
@@ -111,9 +109,10 @@ static struct k_json *judge(void *arg, const struct k_quiz_item *q)
 	return NULL;
 }
 
-static void tally(void *arg, const struct k_json *item)
+struct counts { int64_t n, called, errors, stopped, others, bad_ids, both, only_here, only_there, replayed, differ; };
+
+static void tally(struct counts *t, const struct k_json *item)
 {
-	struct toolcall *t = arg;
 	const char *finish = k_json_string(k_json_find(item, "finish_reason")), *there = k_json_string(k_json_find(item, "reference"));
 	bool here = finish && !strcmp(finish, "tool_calls");
 	t->n++;
@@ -127,7 +126,6 @@ static void tally(void *arg, const struct k_json *item)
 	if (!there)
 		return;
 	bool vendor = !strcmp(there, "tool_calls");
-	t->references++;
 	t->both += here && vendor;
 	t->only_here += here && !vendor;
 	t->only_there += !here && vendor;
@@ -138,26 +136,26 @@ static int put_ratio(struct k_json *s, const char *name, double part, double who
 	return whole > 0 ? k_put_num(s, name, part / whole) : k_put_null(s, name);
 }
 
+static int summarise(const struct k_json *head K_UNUSED, const struct k_json *items, struct k_json *s, struct k_err *err)
+{
+	struct counts t = { 0 };
+	for (size_t i = 0; i < k_json_len(items); i++)
+		if (k_quiz_judged(k_json_at(items, i)))
+			tally(&t, k_json_at(items, i));
+	double both = (double)t.both, here = both + (double)t.only_here, there = both + (double)t.only_there;
+	int bad = put_ratio(s, "trigger_f1", 2 * both, here + there) | put_ratio(s, "trigger_precision", both, here) |
+		put_ratio(s, "trigger_recall", both, there) | put_ratio(s, "schema_accuracy", (double)(t.called - t.errors), (double)t.called) |
+		k_put_int(s, "n_calls", t.called) | k_put_int(s, "n_schema_errors", t.errors) | k_put_int(s, "n_bad_ids", t.bad_ids) |
+		k_put_int(s, "n_stop", t.stopped) | k_put_int(s, "n_other", t.others) |
+		k_put_int(s, "n_replayed", t.replayed) | k_put_int(s, "n_replay_errors", t.differ) | k_put_int(s, "n", t.n) |
+		k_put_int(s, "failed", (int64_t)k_json_len(items) - t.n);
+	return bad ? k_err_nomem(err, 256, "the summary") : 0;
+}
+
 static int toolcall_run(struct k_asker *a, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct toolcall t = { 0 };
-	struct k_quiz z = { .name = "toolcall", .plan = plan, .judge = judge, .tally = tally, .arg = &t };
-	int64_t n;
-	int r = k_quiz_run(&z, a, o, rep, ctx, &n, err);
-	if (r < 0 || a->prints)
-		return r;
-	struct k_json *s = k_json_object();
-	double both = (double)t.both, here = both + (double)t.only_here, there = both + (double)t.only_there;
-	if (s && (k_put_str(s, "task", "toolcall") | a->put_run(a, s) | put_ratio(s, "trigger_f1", 2 * both, here + there) |
-		put_ratio(s, "trigger_precision", both, here) | put_ratio(s, "trigger_recall", both, there) |
-		put_ratio(s, "schema_accuracy", (double)(t.called - t.errors), (double)t.called) | k_put_int(s, "n_calls", t.called) |
-		k_put_int(s, "n_schema_errors", t.errors) | k_put_int(s, "n_bad_ids", t.bad_ids) | k_put_int(s, "n_stop", t.stopped) |
-		k_put_int(s, "n_other", t.others) | k_put_int(s, "n_replayed", t.replayed) |
-		k_put_int(s, "n_replay_errors", t.differ) | k_put_int(s, "n", t.n) | k_put_int(s, "failed", n - t.n)) < 0) {
-		k_json_free(s);
-		s = NULL;
-	}
-	return k_report_summary(rep, s, err);
+	const struct k_quiz z = { .name = "toolcall", .plan = plan, .judge = judge, .summarise = summarise };
+	return k_quiz_run(&z, a, o, rep, ctx, err);
 }
 
 const struct k_eval k_eval_toolcall = {
@@ -165,4 +163,5 @@ const struct k_eval k_eval_toolcall = {
 	.about = "tool calls as Kimi's vendor verifier judges them (-f, JSON lines)",
 	.fields = "trigger_f1 trigger_precision trigger_recall schema_accuracy n_calls n_schema_errors n_bad_ids n_stop n_other n_replayed n_replay_errors n failed",
 	.ask = toolcall_run,
+	.summarise = summarise,
 };

@@ -43,6 +43,8 @@ static int plan(struct k_windows *p, struct k_err *err)
 		return k_err_set(err, K_EFORMAT, "'%s' has %lld tokens, there is nothing to score", p->o->file, (long long)n);
 	if (p->o->limit && p->o->limit < p->n)
 		p->n = p->o->limit;
+	p->first = K_MAX(p->o->part - 1, 0);
+	p->step = K_MAX(p->o->parts, 1);
 	return 0;
 }
 
@@ -68,10 +70,10 @@ int k_windows_put(const struct k_windows *w, struct k_json *o)
 		k_put_str(o, "text_sha256", w->text) | k_put_int(o, "text_tokens", (int64_t)w->ids.n);
 }
 
-int k_windows_begin(const struct k_windows *w, struct k_report *rep, struct k_err *err)
+int k_windows_begin(const struct k_windows *w, const char *ref, struct k_report *rep, struct k_err *err)
 {
 	struct k_json *head = k_json_object();
-	if (head && k_windows_put(w, head) == 0)
+	if (head && (k_windows_put(w, head) | (ref ? k_put_str(head, "ref_sha256", ref) : 0) | k_put_part(head, w->o)) == 0)
 		return k_report_item(rep, "run", head, true, NULL, err);
 	k_json_free(head);
 	return k_err_nomem(err, 1024, "the report");
@@ -102,7 +104,7 @@ static int run_batch(struct k_windows *w, const struct work *k, int64_t first, i
 	const float *hidden;
 	int r = 0;
 	for (int i = 0; i < n && r == 0; i++) {
-		struct k_window win = k_window_at(w, first + i);
+		struct k_window win = k_window_at(w, first + i * w->step);
 		int32_t *in = k->input + i * (w->window + 1);
 		int64_t m = 0, len;
 		r = k_seq_rewind(k->seqs[i], 0, &len, err);
@@ -115,7 +117,7 @@ static int run_batch(struct k_windows *w, const struct work *k, int64_t first, i
 	if (r == 0)
 		r = k_model_step(w->m, k->runs, n, &hidden, NULL, err);
 	for (int i = 0; i < n && r == 0; i++) {
-		r = hand_over(w, k, first + i, hidden, use, err);
+		r = hand_over(w, k, first + i * w->step, hidden, use, err);
 		hidden += k->runs[i].n_out * k_model_hp(w->m)->n_embd;
 	}
 	return r;
@@ -154,10 +156,10 @@ int k_windows_run(struct k_windows *w, int64_t first, const struct k_window_use 
 	struct work k = { 0 };
 	struct k_progress meter;
 	int r = work_init(&k, w, err);
-	k_progress_begin(&meter, w->ctx->log, w->task, (uint64_t)w->n, "windows");
-	k_progress_step(&meter, (uint64_t)first);
-	for (int64_t i = first, n; r == 0 && i < w->n; i += n) {
-		n = K_MIN(k.batch, w->n - i);
+	k_progress_begin(&meter, w->ctx->log, w->task, (uint64_t)k_div_up(K_MAX(w->n - w->first, 0), w->step), "windows");
+	k_progress_step(&meter, (uint64_t)((first - w->first) / w->step));
+	for (int64_t i = first, n; r == 0 && i < w->n; i += n * w->step) {
+		n = K_MIN(k.batch, k_div_up(w->n - i, w->step));
 		r = run_batch(w, &k, i, (int)n, use, err);
 		k_progress_step(&meter, (uint64_t)n);
 	}

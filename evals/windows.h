@@ -18,7 +18,8 @@ struct k_windows {
 	const struct k_ctx *ctx;
 	struct k_ids ids;
 	char text[65];                  /* digest of the text */
-	int64_t window, stride, n;      /* n windows */
+	int64_t window, stride, n;      /* n windows, of which this run computes: */
+	int64_t first, step;            /* first, first + step, ... */
 	int32_t bos;                    /* -1: none */
 };
 /* Ids [from, to) of the text, of which [score, to) are scored. */
@@ -34,8 +35,8 @@ const char *k_window_key(int64_t i, char key[48]);
 /* Members of an item or summary that say what was computed; -1 without memory. */
 int k_windows_put(const struct k_windows *w, struct k_json *o) K_MUST_USE;
 
-/* The first item of a report: what is computed. */
-int k_windows_begin(const struct k_windows *w, struct k_report *rep, struct k_err *err) K_MUST_USE;
+/* The first item of a report: what is computed, and what it is compared with: ref (NULL: with nothing). */
+int k_windows_begin(const struct k_windows *w, const char *ref, struct k_report *rep, struct k_err *err) K_MUST_USE;
 
 /* What a task does with logits; windows come in order, and of each its scored ids in order. */
 struct k_window_use {
@@ -44,7 +45,7 @@ struct k_window_use {
 	int (*done)(void *arg, int64_t i, struct k_err *err);
 	void *arg;
 };
-/* Windows [first, w->n), as many at once as o->batch says, which changes nothing. */
+/* Windows from `first` on, as many at once as o->batch says, which changes nothing. */
 int k_windows_run(struct k_windows *w, int64_t first, const struct k_window_use *use, struct k_err *err) K_MUST_USE;
 
 #endif
