@@ -65,14 +65,14 @@ static int load(struct quiz *q, char digest[65], struct k_err *err)
 	int r = k_source_open(&src, q->o->file, err);
 	if (r == 0)
 		r = k_source_slurp(src, &q->text, FILE_MAX, err);
+	if (r == 0)
+		r = k_sha256_once(q->text.len ? q->text.data : "", q->text.len, raw, err);
 	if (r == 0 && q->z->lines) {            /* the file is what they are made of */
 		k_buf_put(&q->text, q->z->lines->data, q->z->lines->len);
 		q->at = q->text.len - q->z->lines->len;
 		r = k_buf_ok(&q->text, "questions", err);
 	}
 	q->first = q->at;
-	if (r == 0)
-		r = k_sha256_once(q->text.len ? q->text.data : "", q->text.len, raw, err);
 	k_source_close(src);
 	if (r < 0)
 		return r;
