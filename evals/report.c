@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "evals/report.h"
+#include "evals/report_forms.h"
 #include "evals/reported.h"
 #include "libcore/ctx.h"
 #include "libcore/hash.h"
@@ -88,107 +89,19 @@ static int say(struct k_report *r, const struct k_buf *b, struct k_err *err)
 	return e < 0 ? e : r->o.write(b->data, b->len, err);
 }
 
-static void cell(struct k_buf *b, const struct k_json *v)
-{
-	switch (k_json_kind(v)) {
-	case K_JSON_REAL:
-		k_buf_printf(b, " %14.6g", k_json_number(v));
-		break;
-	case K_JSON_INT:
-		k_buf_printf(b, " %14lld", (long long)k_json_int(v));
-		break;
-	case K_JSON_STRING:
-		k_buf_printf(b, " %14s", k_json_string(v));
-		break;
-	case K_JSON_BOOL:
-		k_buf_printf(b, " %14s", k_json_bool(v) ? "yes" : "no");
-		break;
-	default:
-		k_buf_printf(b, " %14s", "-");
-	}
-}
-
 static void table_row(struct k_report *r, struct k_buf *b, const struct k_json *item)
 {
-	const char *key;
-	struct k_json *v;
-	void *it = NULL;
 	if (!strcmp(k_json_string(k_json_find(item, "item")), "run"))
 		return;
-	if (!r->headed) {
-		k_buf_printf(b, "%-28s", "");
-		while (k_json_next(item, &it, &key, &v))
-			if (strcmp(key, "item") && strcmp(key, "why"))
-				k_buf_printf(b, " %14s", key);
-		k_buf_putc(b, '\n');
-	}
+	if (!r->headed)
+		k_form_heads(b, item);
 	r->headed = true;
-	k_buf_printf(b, "%-28s", k_json_string(k_json_find(item, "item")));
-	for (it = NULL; k_json_next(item, &it, &key, &v); )
-		if (strcmp(key, "item") && strcmp(key, "why"))
-			cell(b, v);
-	k_buf_putc(b, '\n');
-}
-
-static void table_summary(struct k_buf *b, const struct k_json *summary)
-{
-	const char *key;
-	struct k_json *v;
-	for (void *it = NULL; k_json_next(summary, &it, &key, &v); )
-		if (strcmp(key, "summary")) {
-			k_buf_printf(b, "%-28s ", key);
-			if (k_json_kind(v) == K_JSON_STRING)
-				k_buf_puts(b, k_json_string(v));
-			else
-				k_json_dump(b, v, 0);
-			k_buf_putc(b, '\n');
-		}
-}
-
-static void tap_line(struct k_buf *b, int64_t n, const char *name, bool ok, const char *why)
-{
-	k_buf_printf(b, "%s %lld - ", ok ? "ok" : "not ok", (long long)n);
-	for (const char *p = name; *p; p++) {           /* '#' begins a directive */
-		if (*p == '#' || *p == '\\')
-			k_buf_putc(b, '\\');
-		k_buf_putc(b, *p);
-	}
-	k_buf_putc(b, '\n');
-	if (!ok) {
-		k_buf_puts(b, "  ---\n  message: ");
-		k_json_quote(b, why, strlen(why));
-		k_buf_puts(b, "\n  ...\n");
-	}
-}
-
-/* --- JUnit ---------------------------------------------------------------------------------------------------------- */
-
-static void xml(struct k_buf *b, const char *s)
-{
-	for (; *s; s++)
-		switch (*s) {
-		case '&': k_buf_puts(b, "&amp;"); break;
-		case '<': k_buf_puts(b, "&lt;"); break;
-		case '>': k_buf_puts(b, "&gt;"); break;
-		case '"': k_buf_puts(b, "&quot;"); break;
-		default: k_buf_putc(b, (unsigned char)*s < 0x20 ? ' ' : *s);
-		}
+	k_form_row(b, item);
 }
 
 static void junit_case(struct k_report *r, const char *name, const char *element, const char *why)
 {
-	struct k_buf *b = &r->cases;
-	k_buf_puts(b, "    <testcase classname=\"");
-	xml(b, r->o.suite);
-	k_buf_puts(b, "\" name=\"");
-	xml(b, name);
-	if (!element) {
-		k_buf_puts(b, "\"/>\n");
-		return;
-	}
-	k_buf_printf(b, "\">\n      <%s message=\"", element);
-	xml(b, why);
-	k_buf_printf(b, "\"/>\n    </testcase>\n");
+	k_form_case(&r->cases, r->o.suite, name, element, why);
 }
 
 static int junit_write(struct k_report *r, int64_t errors, struct k_err *err)
@@ -196,15 +109,8 @@ static int junit_write(struct k_report *r, int64_t errors, struct k_err *err)
 	struct k_buf b;
 	struct k_sink *s = NULL;
 	k_buf_init(&b, 0);
-	k_buf_puts(&b, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"");
-	xml(&b, r->o.suite);
-	k_buf_printf(&b, "\" tests=\"%lld\" failures=\"%lld\" errors=\"%lld\">\n", (long long)(r->n_tests + errors),
-		(long long)r->n_failures, (long long)errors);
-	k_buf_put(&b, r->cases.data, r->cases.len);
-	k_buf_puts(&b, "  </testsuite>\n</testsuites>\n");
-	int e = k_buf_ok(&r->cases, "the JUnit file", err);
-	if (e == 0)
-		e = k_buf_ok(&b, "the JUnit file", err);
+	k_form_suite(&b, r->o.suite, r->n_tests + errors, r->n_failures, errors, &r->cases);
+	int e = k_buf_ok(&b, "the JUnit file", err);
 	if (e == 0)
 		e = k_sink_open(&s, r->o.junit, err);
 	if (e == 0)
@@ -357,7 +263,7 @@ static int show(struct k_report *r, struct k_json *item, struct k_err *err)
 	else if (r->o.form == K_REPORT_TABLE)
 		table_row(r, &text, item);
 	else if (r->o.form == K_REPORT_TAP && !run)
-		tap_line(&text, r->n_tests, key, ok, why);
+		k_form_tap(&text, r->n_tests, key, ok, why);
 	e = k_buf_ok(&line, "a report", err);
 	if (e == 0)
 		e = keep(r, item, run, err);
@@ -506,7 +412,7 @@ int k_report_summary(struct k_report *r, struct k_json *summary, struct k_err *e
 	k_json_dump(&line, summary, 0);
 	k_buf_putc(&line, '\n');
 	if (r->o.form == K_REPORT_TABLE)
-		table_summary(&text, summary);
+		k_form_summary(&text, summary);
 	int e = k_buf_ok(&line, "the summary", err);
 	if (e == 0)
 		e = catch_up(r, err);
@@ -580,7 +486,7 @@ static int judge_bars(struct k_report *r, struct k_buf *text, char *first, size_
 		r->n_failures += !ok;
 		junit_case(r, name, ok ? NULL : "failure", why);
 		if (r->o.form == K_REPORT_TAP)
-			tap_line(text, r->n_tests, name, ok, why);
+			k_form_tap(text, r->n_tests, name, ok, why);
 		if (!ok && !missed++)
 			snprintf(first, n, "%s", why);
 	}
@@ -596,7 +502,7 @@ static void judge_task(struct k_report *r, struct k_buf *text, bool ok, const ch
 	r->n_failures += !ok;
 	junit_case(r, "verdict", ok ? NULL : "failure", why);
 	if (r->o.form == K_REPORT_TAP)
-		tap_line(text, r->n_tests, "verdict", ok, why);
+		k_form_tap(text, r->n_tests, "verdict", ok, why);
 }
 
 /* The task broke off: --report stays away, the machine-read forms say so. */
@@ -613,7 +519,7 @@ static int end_failed(struct k_report *r, int failed, struct k_err *err)
 	}
 	if (r->o.form == K_REPORT_TAP) {
 		k_buf_init(&b, 0);
-		k_buf_printf(&b, "Bail out! %s\n", err->msg);
+		k_form_bail(&b, err->msg);
 		if (say(r, &b, &other) < 0)
 			failed = err->code;
 		k_buf_fini(&b);
