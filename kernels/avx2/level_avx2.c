@@ -1,5 +1,6 @@
 /* level_avx2.c: the templates in the level's vectors. */
 #include "libcore/base.h"
+#include "libcore/dtype.h"
 #include "kernels/avx2/vec_avx2.h"
 #include "kernels/kk.h"
 

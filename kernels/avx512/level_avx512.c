@@ -1,5 +1,6 @@
 /* level_avx512.c: the templates in the level's vectors. */
 #include "libcore/base.h"
+#include "libcore/dtype.h"
 #include "kernels/avx512/vec_avx512.h"
 #include "kernels/kk.h"
 

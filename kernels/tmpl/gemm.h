@@ -279,50 +279,55 @@ static void KK_FN(mix)(float *y, size_t y_step, const float *p, size_t p_step, i
 	}
 }
 
-/* One row of the state at a time: it is read once, and written once. */
+/* R rows of the state: they come from memory once. What is read from the new state is taken from the old one,
+ * o = sum alpha s q + e (k . q), so that a row is stored once as well. */
+#define KDA_FN(R) \
+static void kda_rows_##R(float *s, float *o, const float *q, const float *k, const float *v, const float *alpha, float beta, float kq, size_t dk) \
+{ \
+	vf a[TILE_R] = { 0 }, b[TILE_R] = { 0 }; \
+	float seen[TILE_R], out[TILE_R]; \
+	size_t i = 0; \
+	for (; i + VL <= dk; i += VL) { \
+		vf al = vf_load(alpha + i), ks = vf_load(k + i), qs = vf_load(q + i); \
+		EACH(r, R) { \
+			vf c = vf_load(s + (size_t)r * dk + i) * al; \
+			__builtin_prefetch(s + (size_t)(4 * R + r) * dk + i); \
+			a[r] = vf_fma(c, ks, a[r]); \
+			b[r] = vf_fma(c, qs, b[r]); \
+		} \
+	} \
+	vf_sums(seen, a, 1); \
+	vf_sums(out, b, 1); \
+	EACH(r, R) { \
+		for (size_t j = i; j < dk; j++) { \
+			float c = s[(size_t)r * dk + j] * alpha[j]; \
+			seen[r] = __builtin_fmaf(c, k[j], seen[r]); \
+			out[r] = __builtin_fmaf(c, q[j], out[r]); \
+		} \
+		seen[r] = beta * (v[r] - seen[r]); \
+		a[r] = vf_set(seen[r]); \
+		o[r] = __builtin_fmaf(seen[r], kq, out[r]); \
+	} \
+	for (i = 0; i + VL <= dk; i += VL) { \
+		vf al = vf_load(alpha + i), ks = vf_load(k + i); \
+		EACH(r, R) \
+			vf_store(s + (size_t)r * dk + i, vf_fma(a[r], ks, vf_load(s + (size_t)r * dk + i) * al)); \
+	} \
+	for (; i < dk; i++) \
+		EACH(r, R) \
+			s[(size_t)r * dk + i] = __builtin_fmaf(seen[r], k[i], s[(size_t)r * dk + i] * alpha[i]); \
+}
+KDA_FN(1)
+KDA_FN(4)
+
 static void KK_FN(kda_step)(float *state, float *o, const float *q, const float *k, const float *v, const float *alpha, float beta, size_t dk,
 	size_t dv)
 {
-	size_t whole = dk - dk % VL;
-	for (size_t j = 0; j < dv; j++) {
-		float *s = state + j * dk, seen_end = 0, out_end = 0;
-		vf a = vf_set(0), b = a;
-		size_t i = 0;
-		for (; i + 2 * VL <= whole; i += 2 * VL) {
-			vf c = vf_load(s + i) * vf_load(alpha + i), d = vf_load(s + i + VL) * vf_load(alpha + i + VL);
-			vf_store(s + i, c);
-			vf_store(s + i + VL, d);
-			a = vf_fma(c, vf_load(k + i), a);
-			b = vf_fma(d, vf_load(k + i + VL), b);
-		}
-		for (; i < whole; i += VL) {
-			vf c = vf_load(s + i) * vf_load(alpha + i);
-			vf_store(s + i, c);
-			a = vf_fma(c, vf_load(k + i), a);
-		}
-		for (; i < dk; i++) {
-			s[i] *= alpha[i];
-			seen_end = __builtin_fmaf(s[i], k[i], seen_end);
-		}
-		float e = beta * (v[j] - (vf_sum(a + b) + seen_end));
-		vf es = vf_set(e);
-		a = b = vf_set(0);
-		for (i = 0; i + 2 * VL <= whole; i += 2 * VL) {
-			vf c = vf_fma(es, vf_load(k + i), vf_load(s + i)), d = vf_fma(es, vf_load(k + i + VL), vf_load(s + i + VL));
-			vf_store(s + i, c);
-			vf_store(s + i + VL, d);
-			a = vf_fma(c, vf_load(q + i), a);
-			b = vf_fma(d, vf_load(q + i + VL), b);
-		}
-		for (; i < whole; i += VL) {
-			vf c = vf_fma(es, vf_load(k + i), vf_load(s + i));
-			vf_store(s + i, c);
-			a = vf_fma(c, vf_load(q + i), a);
-		}
-		for (; i < dk; i++) {
-			s[i] = __builtin_fmaf(e, k[i], s[i]);
-			out_end = __builtin_fmaf(s[i], q[i], out_end);
-		}
-		o[j] = vf_sum(a + b) + out_end;
-	}
+	float kq;
+	size_t j = 0;
+	row_1(&kq, 1, k, &q, dk);
+	for (; j + TILE_R <= dv; j += TILE_R)
+		kda_rows_4(state + j * dk, o + j, q, k, v + j, alpha, beta, kq, dk);
+	for (; j < dv; j++)
+		kda_rows_1(state + j * dk, o + j, q, k, v + j, alpha, beta, kq, dk);
 }
