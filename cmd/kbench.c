@@ -30,7 +30,7 @@ static const struct k_opt opts[] = {
 	K_OPT_INT(0, "slow", struct args, slow, "N", NULL, "serve: N of the streams read slowly"),
 	K_OPT_NUM(0, "abandon", struct args, abandon, "P", NULL, "serve: share of the streams that are dropped on the way, 0 to 1"),
 	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "serve: of arrivals and drops; compare: of the order of runs (default: any)"),
-	K_OPT_INT(0, "reps", struct args, reps, "N", NULL, "repetitions; default: 5, for compare 15 blocks of A B B A or B A A B"),
+	K_OPT_INT(0, "reps", struct args, reps, "N", NULL, "repetitions; default: 5, for kernels 9, for compare 15 blocks of A B B A or B A A B"),
 	K_OPT_FLAG(0, "ignore-output", struct args, ignore_output, "compare: B may print and compute something else than A"),
 	K_OPT_STR(0, "history", struct args, history, "FILE", NULL, "append what is measured to FILE, JSON lines of all runs; trends: read them"),
 	K_OPT_STR(0, "plot", struct args, plot, "FILE", NULL, "decode, prefill, convert, serve, compare, trends: the result as a picture into FILE.svg or, by gnuplot, FILE.png"),
@@ -52,6 +52,7 @@ static const char *const examples[] = {
 	"kbench convert -m hf --reps 2",
 	"kbench machine --reps 1 --history runs.jsonl",
 	"kbench trends --history runs.jsonl --plot trends.svg",
+	"kbench kernels gemv_i4_f32 moe --reps 2 -j 1 --max-memory 300M",
 	"kserve model.kmf & kbench serve -u http://127.0.0.1:8080/v1 --concurrency 1,8,64 --bar 'errors==0'",
 	"kbench compare -- sleep 0.02 -- sleep 0.01",
 	NULL
@@ -63,7 +64,8 @@ static const struct what {
 	bool wants_model;
 	int64_t reps;
 } whats[] = {
-	{ "machine", "read_gbs spread", k_bench_machine, false, 5 },
+	{ "machine", "read_gbs peak_gops spread", k_bench_machine, false, 5 },
+	{ "kernels", "limit_frac kernels", k_bench_kernels, false, 9 },
 	{ "decode", "tok_s bytes_per_token limit_frac ref_error peak_rss spread", k_bench_decode, true, 5 },
 	{ "prefill", "tok_s bytes_per_token limit_frac ref_error peak_rss spread", k_bench_prefill, true, 5 },
 	{ "load", "ms ms_cold peak_rss spread", k_bench_load, true, 5 },
@@ -81,7 +83,7 @@ static int find_what(int n_operands, char **operands, const struct what **out, s
 			*out = &whats[i];
 			return 0;
 		}
-	return k_err_set(err, K_EUSAGE, "%s%s%swanted one of machine, decode, prefill, load, convert, serve, compare, trends", n_operands ? "'" : "",
+	return k_err_set(err, K_EUSAGE, "%s%s%swanted one of machine, kernels, decode, prefill, load, convert, serve, compare, trends", n_operands ? "'" : "",
 		n_operands ? operands[0] : "", n_operands ? "' cannot be measured; " : "");
 }
 
@@ -129,7 +131,7 @@ static int fill(struct k_bench *b, const struct args *a, const struct what *w, i
 		r = parse_list(a->batch, "--batch", 1, b->batch, &b->n_batch, err);
 	if (r == 0)
 		r = parse_list(a->concurrency, "--concurrency", 1, b->concurrency, &b->n_concurrency, err);
-	if (r == 0 && w->run != k_bench_compare && n_operands > (w->wants_model && !b->model ? 2 : 1))
+	if (r == 0 && w->run != k_bench_compare && w->run != k_bench_kernels && n_operands > (w->wants_model && !b->model ? 2 : 1))
 		r = k_err_set(err, K_EUSAGE, "'%s' is one operand too many; see kbench --help", operands[n_operands - 1]);
 	if (r == 0 && w->wants_model && !b->model)
 		r = k_cli_model(n_operands - 1, operands + 1, &b->model, err);
@@ -207,7 +209,9 @@ const struct k_tool k_tool = {
 	.name = "kbench",
 	.about = "measure speed, with a verdict",
 	.usage = "WHAT [-m MODEL | -u URL] [options] | compare [options] -- A... -- B...",
-	.text = "kbench measures what WHAT names: machine (raw read bandwidth), decode and prefill (tokens a second of a model), load "
+	.text = "kbench measures what WHAT names: machine (raw read bandwidth, and f32 operations a second of the level), kernels (each "
+		"operation of the engine on made-up weights against what bounds it: reading, scaling in place or f32 multiply-adds, timed right before and "
+		"after; names behind it choose some), decode and prefill (tokens a second of a model), load "
 		"(until a first token can be computed), convert (kconvert and kquant beside a plain read of the same bytes, cold and warm), serve (requests and tokens a second of a server, and its latencies, under a load) or compare (two "
 		"commands in turns). A record carries the machine, the kernel "
 		"level, the threads, the spread of the repetitions, what they used and a digest of what was computed; decode and prefill fail where a few "

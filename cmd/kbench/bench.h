@@ -66,6 +66,7 @@ void k_bench_model_close(struct k_bench_model *o);
 int k_bench_fill_seq(struct k_model *m, struct k_seq **out, int64_t depth, int64_t seed, struct k_err *err) K_MUST_USE;
 
 int k_bench_machine(struct k_bench *b, struct k_err *err) K_MUST_USE;
+int k_bench_kernels(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_decode(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_prefill(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_load(struct k_bench *b, struct k_err *err) K_MUST_USE;

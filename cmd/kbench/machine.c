@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <time.h>
 #include "cmd/kbench/bench.h"
+#include "cmd/kbench/limits.h"
 #include "libcore/cpu.h"
 #include "libcore/pool.h"
 #include "version.h"
@@ -91,13 +92,18 @@ int k_bench_machine(struct k_bench *b, struct k_err *err)
 {
 	struct k_device *dev = NULL;
 	struct k_times t = { .n = 0 };
+	struct k_limits limits = { .ctx = b->ctx };
+	double peak = 0;
 	int r = k_device_open(&dev, b->ctx, b->device, err);
-	for (int64_t i = 0; r == 0 && i < b->reps; i++)
+	for (int64_t i = 0; r == 0 && i < b->reps; i++) {
 		r = k_bench_bandwidth(b->ctx, &t.v[t.n++], err);
+		peak = K_MAX(peak, k_limit_peak(&limits, dev->level(dev)));
+	}
 	if (r == 0) {
 		struct k_json *s = k_json_object();
 		double gbs = k_times_median(&t) / 1e9;
 		if (s && (k_put_str(s, "what", "machine") | k_put_f32(s, "read_gbs", gbs) |
+			(peak > 0 ? k_put_f32(s, "peak_gops", peak / 1e9) : k_put_null(s, "peak_gops")) |
 			k_put_f32(s, "spread", k_times_spread(&t)) | k_bench_put_machine(s, b->ctx, dev)) < 0) {
 			k_json_free(s);
 			s = NULL;

@@ -1,0 +1,17 @@
+/* limits.h: what the machine can do at this moment, for ratios. All threads of the context work. */
+#ifndef K_BENCH_LIMITS_H
+#define K_BENCH_LIMITS_H
+
+#include "libcore/ctx.h"
+
+struct k_limits {
+	const struct k_ctx *ctx;
+	uint8_t *arena;                 /* the caller's, aligned to 64 bytes, at least a MiB, touched */
+	size_t bytes, at;
+	float factor;                   /* 1: what is scaled stays as it is, but no compiler knows */
+};
+double k_limit_read(struct k_limits *l);                /* bytes a second read */
+double k_limit_scale(struct k_limits *l);               /* bytes a second read and written by x *= factor in place */
+double k_limit_peak(struct k_limits *l, const char *level);     /* f32 multiplications and additions a second; 0: unknown for the level */
+
+#endif
