@@ -65,7 +65,7 @@ static const char *const examples[] = {
 	"keval kld -m i4.kmf -f text.txt --ref text.ref --bar 'kld_mean<0.01'",
 	"keval diff before.jsonl after.jsonl --plot diff.svg",
 	"keval ppl -m model.kmf -f text.txt --part 2/3 --report 2.jsonl",
-	"keval merge 1.jsonl 2.jsonl 3.jsonl --report all.jsonl --bar 'ppl<25'",
+	"keval merge 1.jsonl 2.jsonl 3.jsonl --report all.jsonl --bar 'ppl<100'",
 	"keval parity -m tiny.kmf -f golden/",
 	"keval parity -m model.kmf -f text.txt --bundle right.bundle && keval parity -m old.kmf -f right.bundle",
 	"keval parity -m old.kmf -f right.bundle --bundle other.bundle && keval diff right.bundle other.bundle",

@@ -17,6 +17,7 @@ END
 cp "$T/ex/official.jsonl" "$T/ex/vendor.jsonl"
 cp "$T/ex/model.kmf" "$T/ex/bf16.kmf" && "$BIN/kquant" "$T/ex/bf16.kmf" -o "$T/ex/i4.kmf"
 for name in before after; do "$BIN/keval" ppl -m "$T/ex/model.kmf" -f "$T/ex/text.txt" --limit 4 --report "$T/ex/$name.jsonl" > "$T/.out"; done
+for k in 1 3; do "$BIN/keval" ppl -m "$T/ex/model.kmf" -f "$T/ex/text.txt" --part $k/3 --report "$T/ex/$k.jsonl" > "$T/.out"; done
 cd "$T/ex" || exit 1
 openssl ecparam -name prime256v1 -genkey -noout -out key.pem && openssl ec -in key.pem -pubout -out pub.pem 2> /dev/null
 for tool in kconvert kquant keval kbench kserve kls; do
