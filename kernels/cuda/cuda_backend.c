@@ -124,6 +124,8 @@ int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct 
 		rc = k_err_set(err, K_EDEVICE, "--device is '%s': %s", c->level, why.msg);
 	if (!rc)
 		rc = grow(c, SCRATCH_MIN + TABLE_MIN, TABLE_MIN, err);
+	if (!rc)
+		c->has_mma = rt->has_mma(c->on);
 	if (rc)
 		cuda_close(&c->dev);
 	else

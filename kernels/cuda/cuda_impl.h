@@ -24,6 +24,7 @@ struct cuda {
 	const struct cuda_rt *rt;
 	void *on;                       /* rt's device */
 	struct k_device *cpu;           /* what the kernels leave */
+	bool has_mma;
 	bool said[CUDA_N_OPS];          /* that an operation runs there */
 	char level[48];
 	uint8_t *scratch;
@@ -57,6 +58,9 @@ bool cuda_segs(struct cuda *c, const struct k_seg *seg, int64_t n_seg, int64_t w
 /* Rows of activations in the precision of ctx->act, in scratch of n * cols floats; x itself where that is f32. */
 const float *cuda_round(struct cuda *c, float *room, const float *x, int64_t n, int64_t cols, int64_t x_step);
 static inline bool cuda_rounds(const struct cuda *c) { return c->dev.ctx->act != K_ACT_F32; }
+
+/* Do tensor cores multiply with it? Activations are bf16 then, and rounded into scratch. */
+bool cuda_takes_mma(const struct cuda *c, const struct cuda_matrix *w);
 
 /* On the CPU, why: a part of a sentence. */
 struct k_device *cuda_on_cpu(struct cuda *c, enum cuda_op_id op, const char *why);

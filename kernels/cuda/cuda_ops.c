@@ -52,10 +52,19 @@ const float *cuda_round(struct cuda *c, float *room, const float *x, int64_t n, 
 	return room;
 }
 
+bool cuda_takes_mma(const struct cuda *c, const struct cuda_matrix *w)
+{
+	bool bf16 = w->type == CUDA_BF16 && w->cols % 32 == 0 && (uintptr_t)w->data % 16 == 0;
+	return c->has_mma && c->dev.ctx->act == K_ACT_BF16 && (bf16 || w->type == CUDA_I4_X16);
+}
+
 static void multiply(struct cuda *c, const struct k_op_gemm *op, const struct cuda_matrix *w)
 {
 	int64_t tiles = k_div_up(op->n, CUDA_TOKENS);
-	if (w->type == CUDA_I4_X16)
+	if (!op->exact && cuda_takes_mma(c, w))
+		cuda_launch(c, gemm_mma, k_div_up(w->rows, 16), k_div_up(op->n, CUDA_MMA_VECTORS), 1, .y = op->y, .x = op->x, .w = *w, .bias = op->bias,
+			.n = op->n, .y_step = op->y_step, .x_step = op->x_step);
+	else if (w->type == CUDA_I4_X16)
 		cuda_launch(c, gemm_x16, w->rows / 16, tiles, 1, .y = op->y, .x = op->x, .w = *w, .bias = op->bias, .n = op->n, .y_step = op->y_step,
 			.x_step = op->x_step);
 	else
@@ -105,29 +114,59 @@ void cuda_op_route(struct k_device *dev, const struct k_op_route *op)
 		.scale = hp->expert_scale);
 }
 
+/* On tensor cores: the pairs sorted by expert. What scratch is wanted a token is token_bytes. */
+struct moe { struct cuda_matrix gate, up, down; int64_t F, D, used, E; };
+
+static int64_t token_bytes(const struct moe *m, bool mma)
+{
+	int64_t pair = floats(2 * m->F + (mma ? m->D + 1 : 0)) + (mma ? (int64_t)sizeof(struct cuda_tile) : 0);
+	return m->used * pair + floats(m->D);
+}
+
+static void moe_by_expert(struct cuda *c, const struct moe *m, float *y, const float *x, const int32_t *ids, const float *weights, int64_t n)
+{
+	int64_t pairs = n * m->used, tiles = K_MIN(pairs, pairs / CUDA_MMA_VECTORS + m->E);
+	struct cuda_tile *tile = cuda_take(c, pairs * (int64_t)sizeof(*tile));
+	int32_t *order = cuda_take(c, pairs * (int64_t)sizeof(*order)), *n_tile = cuda_take(c, sizeof(*n_tile));
+	float *rounded = cuda_take(c, floats(n * m->D)), *h = cuda_take(c, floats(pairs * m->F)), *h_room = cuda_take(c, floats(pairs * m->F));
+	float *out = cuda_take(c, floats(pairs * m->D));
+	cuda_launch(c, moe_sort, 1, 1, 1, .order = order, .n_tile = n_tile, .tile = tile, .ids = ids, .n_pair = (int)pairs, .n_expert = (int)m->E);
+	cuda_launch(c, moe_up_mma, k_div_up(m->F, 16), tiles, 1, .h = h, .x = cuda_round(c, rounded, x, n, m->D, m->D), .order = order,
+		.n_tile = n_tile, .tile = tile, .gate = m->gate, .up = m->up, .n_used = (int)m->used);
+	cuda_launch(c, moe_down_mma, k_div_up(m->D, 16), tiles, 1, .out = out, .h = cuda_round(c, h_room, h, pairs, m->F, m->F), .order = order,
+		.n_tile = n_tile, .tile = tile, .down = m->down);
+	cuda_launch(c, moe_sum, k_div_up(m->D, CUDA_THREADS), n, 1, .y = y, .out = out, .weights = weights, .dim = m->D, .n_used = (int)m->used);
+}
+
+/* On the ordinary cores: pair by pair. */
+static void moe_by_pair(struct cuda *c, const struct moe *m, float *y, const float *x, const int32_t *ids, const float *weights, int64_t n)
+{
+	int64_t pairs = n * m->used;
+	float *rounded = cuda_take(c, floats(n * m->D)), *h = cuda_take(c, floats(pairs * m->F)), *h_room = cuda_take(c, floats(pairs * m->F));
+	cuda_launch(c, moe_up, k_div_up(m->F, 16), pairs, 1, .h = h, .x = cuda_round(c, rounded, x, n, m->D, m->D), .ids = ids, .gate = m->gate,
+		.up = m->up, .n_used = (int)m->used);
+	cuda_launch(c, moe_down, k_div_up(m->D, 16), n, 1, .y = y, .h = cuda_round(c, h_room, h, pairs, m->F, m->F), .ids = ids, .weights = weights,
+		.down = m->down, .n_used = (int)m->used);
+}
+
 void cuda_op_moe(struct k_device *dev, const struct k_op_moe *op)
 {
 	struct cuda *c = cuda_of(dev);
-	int64_t used = op->hp->n_expert_used;
-	struct cuda_matrix gate, up, down;
-	if (!cuda_matrix(&gate, op->gate) || !cuda_matrix(&up, op->up) || !cuda_matrix(&down, op->down)) {
+	struct moe m = { .used = op->hp->n_expert_used, .E = op->hp->n_expert };
+	bool mma;
+	if (!cuda_matrix(&m.gate, op->gate) || !cuda_matrix(&m.up, op->up) || !cuda_matrix(&m.down, op->down)) {
 		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_moe, op->gate->type->name);
 		cpu->ops.moe(cpu, op);
 		return;
 	}
-	int64_t F = gate.rows, D = gate.cols, each = floats(2 * used * F + D);
+	m.F = m.gate.rows;
+	m.D = m.gate.cols;
+	/* Slices of whole granules begin at multiples of 16 bytes. */
+	mma = cuda_takes_mma(c, &m.gate) && cuda_takes_mma(c, &m.up) && cuda_takes_mma(c, &m.down) && m.E <= CUDA_EXPERTS;
 	for (int64_t t = 0, n; t < op->n; t += n) {
-		const float *x;
-		float *h, *h_room;
 		cuda_begin(c);
-		n = K_MIN(cuda_fit(c, op->n - t, each), BLOCKS_Y / used);
-		x = cuda_round(c, cuda_take(c, floats(n * D)), op->x + t * D, n, D, D);
-		h = cuda_take(c, floats(n * used * F));
-		h_room = cuda_take(c, floats(n * used * F));
-		cuda_launch(c, moe_up, k_div_up(F, 16), n * used, 1, .h = h, .x = x, .ids = op->ids + t * used, .gate = gate, .up = up,
-			.n_used = (int)used);
-		cuda_launch(c, moe_down, k_div_up(D, 16), n, 1, .y = op->y + t * D, .h = cuda_round(c, h_room, h, n * used, F, F),
-			.ids = op->ids + t * used, .weights = op->weights + t * used, .down = down, .n_used = (int)used);
+		n = K_MIN(cuda_fit(c, op->n - t, token_bytes(&m, mma)), BLOCKS_Y / m.used);
+		(mma ? moe_by_expert : moe_by_pair)(c, &m, op->y + t * m.D, op->x + t * m.D, op->ids + t * m.used, op->weights + t * m.used, n);
 	}
 }
 
@@ -155,7 +194,7 @@ int64_t cuda_row_bytes(const struct k_hp *hp, int64_t n_ctx)
 {
 	int64_t widest = K_MAX(K_MAX(hp->n_ff, hp->n_embd), hp->n_ff_expert * K_MAX(hp->n_shared, (int64_t)1));
 	int64_t heads = K_MAX(hp->n_head * K_MAX(hp->d_v, hp->head_dim), hp->kda_head * hp->kda_dim);
-	int64_t moe = 2 * hp->n_expert_used * hp->n_ff_expert + hp->n_embd;
+	int64_t moe = hp->n_expert_used * (2 * hp->n_ff_expert + hp->n_embd + 4) + hp->n_embd;
 	int64_t spans = k_div_up(K_MAX(n_ctx, (int64_t)1), CUDA_SPAN), value = K_MAX(hp->kv_lora, hp->head_dim);
 	int64_t attn = hp->n_head * (hp->kv_lora + hp->d_rope + spans * (value + 2));
 	widest = K_MAX(K_MAX(widest, heads), K_MAX(hp->q_lora, hp->kv_lora));

@@ -26,6 +26,8 @@ struct cuda_rt {
 	/* NULL: why. */
 	void *(*open)(int index, struct cuda_why *why);
 	void (*close)(void *dev);
+	/* Has it tensor cores for bf16? */
+	bool (*has_mma)(void *dev);
 	/* Zeroed, aligned to 256 bytes, readable by the host once sync has returned; NULL without memory. */
 	void *(*alloc)(void *dev, size_t n);
 	void (*free)(void *dev, void *p);

@@ -31,6 +31,7 @@ static void *sim_open(int index, struct cuda_why *why)
 }
 
 static void sim_close(void *dev) { k_sim_free(dev); }
+static bool sim_has_mma(void *dev K_UNUSED) { return true; }
 static void *sim_alloc(void *dev, size_t n) { return k_sim_alloc(dev, n); }
 static void sim_free(void *dev, void *p) { k_sim_release(dev, p); }
 static void sim_put(void *dev, void *dst, const void *src, size_t n) { k_sim_copy(dev, dst, src, n, true); }
@@ -56,7 +57,7 @@ static bool sim_get(void *dev, void *dst, const void *src, size_t n, struct cuda
 }
 
 static const struct cuda_rt rt = {
-	.n_kernels = CUDA_N_KERNELS, .arg_bytes = k_cuda_arg_bytes, .probe = sim_probe, .open = sim_open, .close = sim_close, .alloc = sim_alloc,
+	.n_kernels = CUDA_N_KERNELS, .arg_bytes = k_cuda_arg_bytes, .probe = sim_probe, .open = sim_open, .close = sim_close, .has_mma = sim_has_mma, .alloc = sim_alloc,
 	.free = sim_free, .put = sim_put, .launch = sim_launch, .sync = sim_sync, .get = sim_get,
 };
 

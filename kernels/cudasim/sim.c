@@ -31,7 +31,7 @@ struct cell { uint32_t wrote, read, read_before; uint16_t writer, reader; };
 struct region { uintptr_t at; size_t n; struct cell *cells; int shift; bool shared; };
 
 enum state { READY, AT_BARRIER, AT_WARP, DONE };
-struct fiber { jmp_buf at; enum state state; bool made; int line, n_shared; unsigned phase; float said[2]; };
+struct fiber { jmp_buf at; enum state state; bool made; int line, n_shared; unsigned phase; uint32_t said[2][6]; };
 struct warp { int arrived; };
 
 struct k_sim {
@@ -404,14 +404,14 @@ void k_sim_barrier(int line)
 	switch_home(s);
 }
 
-/* What a lane says waits in one of two places, so that the next shuffle cannot overtake a lane that has yet to hear this one. */
-float k_sim_shuffle(float v, int x)
+/* Waits until all lanes of the warp have said their n words. They wait in one of two places, so that the next time cannot overtake a lane that has
+ * yet to hear this one. Returns the first lane's fiber; *at: which place. */
+static const struct fiber *tell_warp(struct k_sim *s, const uint32_t *words, int n, unsigned *at)
 {
-	struct k_sim *s = running;
 	struct fiber *f = &s->fiber[s->at];
 	unsigned first = s->at / WARP * WARP, phase = f->phase++ & 1;
 	struct warp *w = &s->warp[s->at / WARP];
-	f->said[phase] = v;
+	memcpy(f->said[phase], words, (size_t)n * sizeof(*words));
 	if (++w->arrived < WARP) {
 		f->state = AT_WARP;
 		switch_home(s);
@@ -420,7 +420,40 @@ float k_sim_shuffle(float v, int x)
 		for (unsigned i = 0; i < WARP; i++)
 			s->fiber[first + i].state = READY;
 	}
-	return s->fiber[first + ((s->at - first) ^ (unsigned)x) % WARP].said[phase];
+	*at = phase;
+	return &s->fiber[first];
+}
+
+float k_sim_shuffle(float v, int x)
+{
+	struct k_sim *s = running;
+	uint32_t word = k_f_bits(v);
+	unsigned at;
+	const struct fiber *warp = tell_warp(s, &word, 1, &at);
+	return k_bits_f(warp[(s->at ^ (unsigned)x) % WARP].said[at][0]);
+}
+
+/* Column k of what a lane said: two columns a word, the lower half first. */
+static double half_of(const struct fiber *warp, unsigned at, int lane, int word, int k)
+{
+	uint32_t w = warp[lane].said[at][word];
+	return k_bits_f(k & 1 ? w & 0xffff0000 : w << 16);
+}
+
+void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b)
+{
+	struct k_sim *s = running;
+	uint32_t words[6] = { a[0], a[1], a[2], a[3], b[0], b[1] };
+	unsigned at;
+	const struct fiber *warp = tell_warp(s, words, 6, &at);
+	int lane = (int)s->at % WARP, group = lane / 4, quad = lane % 4;
+	for (int i = 0; i < 4; i++) {
+		int row = group + i / 2 * 8, col = 2 * quad + i % 2;
+		double sum = c[i];
+		for (int k = 0; k < 16; k++)
+			sum += half_of(warp, at, row % 8 * 4 + k % 8 / 2, row / 8 + k / 8 * 2, k) * half_of(warp, at, col * 4 + k % 8 / 2, 4 + k / 8, k);
+		c[i] = (float)sum;
+	}
 }
 
 void *k_sim_shared(size_t n)

@@ -24,6 +24,8 @@ struct k_sim_index k_sim_block(void);
 void *k_sim_shared(size_t n);
 void k_sim_barrier(int line);
 float k_sim_shuffle(float v, int x);
+/* c += a b by a warp: 16 x 16 times 16 x 8, bf16, fragments as PTX lays them out (mma.m16n8k16). */
+void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b);
 struct k_u4 k_load16(const void *p);
 
 #define threadIdx (k_sim_thread())

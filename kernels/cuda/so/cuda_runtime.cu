@@ -13,7 +13,7 @@
 
 enum { RING = 4 << 20, PIECE = RING / 4, ALIGN = 256 };
 
-struct device { int index; cudaStream_t stream; char *ring; size_t used; char failed[sizeof(((struct cuda_why *)0)->msg)]; };
+struct device { int index, major; cudaStream_t stream; char *ring; size_t used; char failed[sizeof(((struct cuda_why *)0)->msg)]; };
 
 #define CUDA_KERNEL(name) extern "C" __global__ void k_cuda_##name(const struct cuda_##name a);
 #include "kernels/cuda/cuda_kernels.def"
@@ -90,6 +90,7 @@ static void *rt_open(int index, struct cuda_why *why)
 		return NULL;
 	}
 	d->index = index;
+	cudaDeviceGetAttribute(&d->major, cudaDevAttrComputeCapabilityMajor, index);
 	if (note(d, cudaSetDevice(index), "the device") && note(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "a stream") &&
 		note(d, cudaMallocHost((void **)&d->ring, RING), "pinned memory"))
 		return d;
@@ -97,6 +98,8 @@ static void *rt_open(int index, struct cuda_why *why)
 	rt_close(d);
 	return NULL;
 }
+
+static bool rt_has_mma(void *dev) { return ((const struct device *)dev)->major >= 8; }
 
 static void *rt_alloc(void *dev, size_t n)
 {
@@ -171,7 +174,7 @@ static bool rt_get(void *dev, void *dst, const void *src, size_t n, struct cuda_
 }
 
 static const struct cuda_rt rt = {
-	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_alloc, rt_free, rt_put, rt_launch, rt_sync, rt_get,
+	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_has_mma, rt_alloc, rt_free, rt_put, rt_launch, rt_sync, rt_get,
 };
 
 extern "C" __attribute__((visibility("default"))) const struct cuda_rt *ktools_cuda_rt(void) { return &rt; }
