@@ -302,6 +302,14 @@ static void touch(const void *p, size_t n, size_t align, bool write)
 	void k_sim_write##n(void *p) { touch(p, n, n, true); }
 HOOK(1) HOOK(2) HOOK(4) HOOK(8) HOOK(16)
 #undef HOOK
+/* Where the compiler does not know better (clang). */
+#define HOOK(n) \
+	void k_sim_unaligned_read##n(const void *p); \
+	void k_sim_unaligned_read##n(const void *p) { touch(p, n, 1, false); } \
+	void k_sim_unaligned_write##n(void *p); \
+	void k_sim_unaligned_write##n(void *p) { touch(p, n, 1, true); }
+HOOK(2) HOOK(4) HOOK(8) HOOK(16)
+#undef HOOK
 void k_sim_read_range(const void *p, size_t n);
 void k_sim_read_range(const void *p, size_t n) { touch(p, n, 1, false); }
 void k_sim_write_range(void *p, size_t n);
