@@ -71,7 +71,7 @@ struct cuda_moe_down_mma { float *out; const float *h; const int32_t *order, *n_
 /* y[t] = sum over slots of weight * out[pair]; blocks (dim / CUDA_THREADS, tokens) */
 struct cuda_moe_sum { float *y; const float *out, *weights; int64_t dim; int n_used; };
 
-/* struct k_op_kda; blocks (heads, segments); at most CUDA_KDA_DIM channels a head */
+/* struct k_op_kda for one token a segment; blocks (heads, segments); at most CUDA_KDA_DIM channels a head */
 enum { CUDA_KDA_DIM = 256 };
 struct cuda_kda {
 	float *y;
@@ -80,6 +80,13 @@ struct cuda_kda {
 	int dim, n_head, taps;
 	float eps;
 };
+
+/* The same for rows [first, last) of segments of any length, in order: prepare, walk, finish; blocks (rows, heads), (heads, dim / CUDA_WARPS, segments),
+ * (rows, heads). ready: 5 dim floats a (row, head). */
+struct cuda_kda_prompt { struct cuda_kda op; float *ready; int64_t first, last; int n_seg; };
+struct cuda_kda_prepare { struct cuda_kda_prompt prompt; };
+struct cuda_kda_walk { struct cuda_kda_prompt prompt; };
+struct cuda_kda_finish { struct cuda_kda_prompt prompt; };
 
 /* Latent normed, key part rotated, both to the page; a block a row */
 struct cuda_mla_append { const float *kv, *kv_norm; struct cuda_rope rope; const struct cuda_seg *seg; int n_seg, r; float eps; };

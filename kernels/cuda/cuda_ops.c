@@ -172,6 +172,19 @@ void cuda_op_moe(struct k_device *dev, const struct k_op_moe *op)
 
 /* --- delta attention ------------------------------------------------------------------------------------------------------ */
 
+/* Rows whose scratch does not fit at once are taken in rounds. */
+static void kda_prompt(struct cuda *c, const struct k_op_kda *op, const struct cuda_kda *a)
+{
+	int64_t H = a->n_head, d = a->dim, most = cuda_fit(c, op->n, floats(5 * H * d));
+	struct cuda_kda_prompt p = { .op = *a, .ready = cuda_take(c, floats(most * 5 * H * d)), .n_seg = (int)op->n_seg };
+	for (p.first = 0; p.first < op->n; p.first = p.last) {
+		p.last = K_MIN(op->n, p.first + most);
+		cuda_launch(c, kda_prepare, p.last - p.first, H, 1, .prompt = p);
+		cuda_launch(c, kda_walk, H, k_div_up(d, CUDA_WARPS), op->n_seg, .prompt = p);
+		cuda_launch(c, kda_finish, p.last - p.first, H, 1, .prompt = p);
+	}
+}
+
 void cuda_op_kda(struct k_device *dev, const struct k_op_kda *op)
 {
 	struct cuda *c = cuda_of(dev);
@@ -183,9 +196,13 @@ void cuda_op_kda(struct k_device *dev, const struct k_op_kda *op)
 		cpu->ops.kda(cpu, op);
 		return;
 	}
-	cuda_launch(c, kda, hp->kda_head, op->n_seg, 1, .y = op->y, .raw = { op->q, op->k, op->v }, .a = op->a, .z = op->z, .beta = op->beta,
+	struct cuda_kda a = { .y = op->y, .raw = { op->q, op->k, op->v }, .a = op->a, .z = op->z, .beta = op->beta,
 		.conv_w = { op->conv_w[0], op->conv_w[1], op->conv_w[2] }, .a_log = op->a_log, .dt_bias = op->dt_bias, .o_norm = op->o_norm,
-		.seg = seg, .dim = (int)hp->kda_dim, .n_head = (int)hp->kda_head, .taps = (int)hp->kda_conv, .eps = (float)hp->eps);
+		.seg = seg, .dim = (int)hp->kda_dim, .n_head = (int)hp->kda_head, .taps = (int)hp->kda_conv, .eps = (float)hp->eps };
+	if (op->n == op->n_seg)
+		cuda_launch_bytes(c, CUDA_KERNEL_kda, hp->kda_head, op->n_seg, 1, &a, sizeof(a));
+	else
+		kda_prompt(c, op, &a);
 }
 
 /* --- scratch -------------------------------------------------------------------------------------------------------------- */
@@ -198,5 +215,6 @@ int64_t cuda_row_bytes(const struct k_hp *hp, int64_t n_ctx)
 	int64_t spans = k_div_up(K_MAX(n_ctx, (int64_t)1), CUDA_SPAN), value = K_MAX(hp->kv_lora, hp->head_dim);
 	int64_t attn = hp->n_head * (hp->kv_lora + hp->d_rope + spans * (value + 2));
 	widest = K_MAX(K_MAX(widest, heads), K_MAX(hp->q_lora, hp->kv_lora));
+	widest = K_MAX(widest, 5 * hp->kda_head * hp->kda_dim);
 	return floats(K_MAX(K_MAX(widest, moe), attn));
 }

@@ -1,10 +1,12 @@
-/* kda.cu: Kimi delta attention, all of a layer behind its projections. A block is one head of one segment, and walks its tokens:
+/* kda.cu: Kimi delta attention, all of a layer behind its projections:
  *
- *   raw q k v -- conv + silu, a thread a channel --> q, k normed, v, decay alpha          shared memory
+ *   raw q k v -- conv + silu, a thread a channel --> q, k normed, v, decay alpha
  *   state [dv][dk]: a warp a row, a lane every 32nd column: decay, correct by beta (v - S k), read by q --> o
  *   o -- norm * sigmoid(z) --> y
  *
- * A token reads and writes the state once; between tokens of a prompt it stays in the caches. */
+ * One token a segment (decoding): kda does it all, a block a head of a segment, and reads and writes the state once. A prompt: kda_prepare and
+ * kda_finish do what is each token's own, a block a (token, head); in between kda_walk has each row of a state in the registers of a warp from the first
+ * token to the last. The steps are the same functions, so both give the same bits. */
 #include "kernels/cuda/cuda_dev.h"
 
 /* Channel c of raw projection i, `back` tokens before token t of the segment; what lies before the segment is in the tail. */
@@ -24,29 +26,71 @@ K_DEV float conv_silu(const struct cuda_kda *a, const struct cuda_seg *s, int i,
 
 K_DEV float softplus(float x) { return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x)); }
 
-/* The rows of this warp: q, k, v, alpha of one token -> o. */
-K_DEV void delta_rule(float *state, float *o, const float *q, const float *k, const float *v, const float *alpha, float beta, int d)
+/* A row of a state: lane l has columns l, l + 32, ... */
+enum { COLUMNS = CUDA_KDA_DIM / K_WARP };
+
+K_DEV void load_row(float *s, const float *row, int d)
 {
-	for (int j = k_warp(); j < d; j += CUDA_WARPS) {
-		float s[CUDA_KDA_DIM / K_WARP], seen = 0, out = 0, e;
-		for (int m = 0; m < CUDA_KDA_DIM / K_WARP; m++) {
-			int i = k_lane() + m * K_WARP;
-			s[m] = i < d ? state[j * d + i] * alpha[i] : 0;
-			seen = i < d ? fmaf(s[m], k[i], seen) : seen;
+	for (int m = 0; m < COLUMNS; m++)
+		s[m] = k_lane() + m * K_WARP < d ? row[k_lane() + m * K_WARP] : 0;
+}
+
+K_DEV void store_row(float *row, const float *s, int d)
+{
+	for (int m = 0; m < COLUMNS; m++)
+		if (k_lane() + m * K_WARP < d)
+			row[k_lane() + m * K_WARP] = s[m];
+}
+
+/* One token: the row goes on, and its o is returned. */
+K_DEV float step_row(float *s, const float *q, const float *k, const float *alpha, float v, float beta, int d)
+{
+	float seen = 0, out = 0, e;
+	for (int m = 0; m < COLUMNS; m++) {
+		int i = k_lane() + m * K_WARP;
+		if (i < d) {
+			s[m] *= alpha[i];
+			seen = fmaf(s[m], k[i], seen);
 		}
-		e = beta * (v[j] - k_warp_sum(seen));
-		for (int m = 0; m < CUDA_KDA_DIM / K_WARP; m++) {
-			int i = k_lane() + m * K_WARP;
-			if (i < d) {
-				s[m] = fmaf(e, k[i], s[m]);
-				state[j * d + i] = s[m];
-				out = fmaf(s[m], q[i], out);
-			}
-		}
-		out = k_warp_sum(out);
-		if (k_lane() == 0)
-			o[j] = out;
 	}
+	e = beta * (v - k_warp_sum(seen));
+	for (int m = 0; m < COLUMNS; m++) {
+		int i = k_lane() + m * K_WARP;
+		if (i < d) {
+			s[m] = fmaf(e, k[i], s[m]);
+			out = fmaf(s[m], q[i], out);
+		}
+	}
+	return k_warp_sum(out);
+}
+
+/* Channel c of q, k, v and alpha of a token, by all threads of a block. */
+struct token { float q, k, v, alpha; };
+
+K_DEV struct token prepare(const struct cuda_kda *a, const struct cuda_seg *s, int64_t head, int64_t t, float *part)
+{
+	int c = (int)threadIdx.x, d = a->dim;
+	int64_t channel = head * d + c, at = (s->row + t) * a->n_head * d + channel;
+	struct token x = { 0, 0, 0, 0 };
+	if (c < d) {
+		x.q = conv_silu(a, s, 0, channel, t);
+		x.k = conv_silu(a, s, 1, channel, t);
+		x.v = conv_silu(a, s, 2, channel, t);
+		x.alpha = expf(-expf(a->a_log[head]) * softplus(a->a[at] + a->dt_bias[channel]));
+	}
+	x.q /= sqrtf(k_block_sum(x.q * x.q, part) + 1e-6f) * sqrtf((float)d);
+	x.k /= sqrtf(k_block_sum(x.k * x.k, part) + 1e-6f);
+	return x;
+}
+
+/* Channel c of y from channel c of o, by all threads of a block. */
+K_DEV void finish(const struct cuda_kda *a, int64_t row, int64_t head, float o, float *part)
+{
+	int c = (int)threadIdx.x;
+	int64_t at = (row * a->n_head + head) * a->dim + c;
+	float norm = sqrtf(k_block_sum(o * o, part) / (float)a->dim + a->eps);
+	if (c < a->dim)
+		a->y[at] = a->o_norm[c] * (o / norm) * k_sigmoid(a->z[at]);
 }
 
 /* The last taps - 1 raw projections stay behind; ascending, so that what is read was not written yet. */
@@ -68,30 +112,84 @@ K_KERNEL(kda)
 	K_SHARED(float, part, CUDA_WARPS);
 	const struct cuda_seg *s = a.seg + blockIdx.y;
 	int c = (int)threadIdx.x, d = a.dim;
-	int64_t head = blockIdx.x, channel = head * d + c, P = (int64_t)a.n_head * d;
-	float *state = s->state + head * d * d;
-	bool mine = c < d;
-	for (int64_t t = 0; t < s->n; t++) {
-		int64_t at = (s->row + t) * P + channel;
-		float x = mine ? conv_silu(&a, s, 0, channel, t) : 0, y = mine ? conv_silu(&a, s, 1, channel, t) : 0, norm;
-		norm = sqrtf(k_block_sum(x * x, part) + 1e-6f) * sqrtf((float)d);
-		x /= norm;
-		norm = sqrtf(k_block_sum(y * y, part) + 1e-6f);
-		y /= norm;
-		if (mine) {
-			q[c] = x;
-			k[c] = y;
-			v[c] = conv_silu(&a, s, 2, channel, t);
-			alpha[c] = expf(-expf(a.a_log[head]) * softplus(a.a[at] + a.dt_bias[channel]));
-		}
-		__syncthreads();
-		delta_rule(state, o, q, k, v, alpha, k_sigmoid(a.beta[(s->row + t) * a.n_head + head]), d);
-		__syncthreads();
-		x = mine ? o[c] : 0;
-		norm = sqrtf(k_block_sum(x * x, part) / (float)d + a.eps);
-		if (mine)
-			a.y[at] = a.o_norm[c] * (x / norm) * k_sigmoid(a.z[at]);
+	int64_t head = blockIdx.x;
+	struct token x = prepare(&a, s, head, 0, part);
+	if (c < d) {
+		q[c] = x.q;
+		k[c] = x.k;
+		v[c] = x.v;
+		alpha[c] = x.alpha;
 	}
-	if (mine)
-		leave_tail(&a, s, channel);
+	__syncthreads();
+	for (int j = k_warp(); j < d; j += CUDA_WARPS) {
+		float *row = s->state + (head * d + j) * d, r[COLUMNS], out;
+		load_row(r, row, d);
+		out = step_row(r, q, k, alpha, v[j], k_sigmoid(a.beta[s->row * a.n_head + head]), d);
+		store_row(row, r, d);
+		if (k_lane() == 0)
+			o[j] = out;
+	}
+	__syncthreads();
+	finish(&a, s->row, head, c < d ? o[c] : 0, part);
+	if (c < d)
+		leave_tail(&a, s, head * d + c);
+}
+
+/* Where a (row, head) has its q, k, v, alpha and o, d floats each. */
+K_DEV float *ready_at(const struct cuda_kda_prompt *p, int64_t row, int64_t head)
+{
+	return p->ready + ((row - p->first) * p->op.n_head + head) * 5 * p->op.dim;
+}
+
+K_KERNEL(kda_prepare)
+{
+	K_SHARED(float, part, CUDA_WARPS);
+	const struct cuda_kda_prompt *p = &a.prompt;
+	int64_t row = p->first + blockIdx.x, head = blockIdx.y;
+	int i = k_seg_of(p->op.seg, p->n_seg, row), c = (int)threadIdx.x, d = p->op.dim;
+	float *ready = ready_at(p, row, head);
+	struct token x;
+	if (i < 0)
+		return;
+	x = prepare(&p->op, p->op.seg + i, head, row - p->op.seg[i].row, part);
+	if (c < d) {
+		ready[c] = x.q;
+		ready[d + c] = x.k;
+		ready[2 * d + c] = x.v;
+		ready[3 * d + c] = x.alpha;
+	}
+}
+
+K_KERNEL(kda_walk)
+{
+	const struct cuda_kda_prompt *p = &a.prompt;
+	const struct cuda_seg *s = p->op.seg + blockIdx.z;
+	int d = p->op.dim, j = (int)blockIdx.y * CUDA_WARPS + k_warp();
+	int64_t head = blockIdx.x, from = s->row > p->first ? s->row : p->first, to = s->row + s->n < p->last ? s->row + s->n : p->last;
+	float *row = s->state + (head * d + j) * d, r[COLUMNS];
+	if (j >= d || from >= to)
+		return;
+	load_row(r, row, d);
+	for (int64_t t = from; t < to; t++) {
+		float *ready = ready_at(p, t, head);
+		float out = step_row(r, ready, ready + d, ready + 3 * d, ready[2 * d + j], k_sigmoid(p->op.beta[t * p->op.n_head + head]), d);
+		if (k_lane() == 0)
+			ready[4 * d + j] = out;
+	}
+	store_row(row, r, d);
+}
+
+/* The tail changes when the segment's last token is done; nobody reads it any more then. */
+K_KERNEL(kda_finish)
+{
+	K_SHARED(float, part, CUDA_WARPS);
+	const struct cuda_kda_prompt *p = &a.prompt;
+	int64_t row = p->first + blockIdx.x, head = blockIdx.y;
+	int i = k_seg_of(p->op.seg, p->n_seg, row), c = (int)threadIdx.x, d = p->op.dim;
+	const struct cuda_seg *s = p->op.seg + i;
+	if (i < 0)
+		return;
+	finish(&p->op, row, head, c < d ? ready_at(p, row, head)[4 * d + c] : 0, part);
+	if (c < d && row == s->row + s->n - 1)
+		leave_tail(&p->op, s, head * d + c);
 }

@@ -13,6 +13,7 @@
  * The hooks have no argument that says which simulator runs: a pointer of the thread says it. */
 #undef _FORTIFY_SOURCE                  /* its longjmp takes a jump to another stack for an attack */
 #include "libcore/base.h"
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,6 +36,7 @@ struct fiber { jmp_buf at; enum state state; bool made; int line, n_shared; unsi
 struct warp { int arrived; };
 
 struct k_sim {
+	pthread_mutex_t lock;           /* memory may be given back by a thread other than the one that launches */
 	char fault[320];
 	struct region *mem;             /* device memory, ascending */
 	size_t n_mem, cap_mem;
@@ -73,6 +75,7 @@ struct k_sim *k_sim_new(void)
 	if (!s)
 		return NULL;
 	memset(s, 0, sizeof(*s));
+	pthread_mutex_init(&s->lock, NULL);
 	s->now = 1;
 	s->fiber = k_calloc(MOST_THREADS, sizeof(*s->fiber));
 	s->arena = k_aligned(ARENA_BYTES);
@@ -101,10 +104,11 @@ void k_sim_free(struct k_sim *s)
 	k_free(s->fiber);
 	k_free(s->arena);
 	k_free(s->arena_cells);
+	pthread_mutex_destroy(&s->lock);
 	k_free(s);
 }
 
-void *k_sim_alloc(struct k_sim *s, size_t n)
+static void *alloc_locked(struct k_sim *s, size_t n)
 {
 	struct region r = { .n = n, .shift = 1 };
 	size_t i = s->n_mem;
@@ -131,6 +135,14 @@ void *k_sim_alloc(struct k_sim *s, size_t n)
 	return p;
 }
 
+void *k_sim_alloc(struct k_sim *s, size_t n)
+{
+	pthread_mutex_lock(&s->lock);
+	void *p = alloc_locked(s, n);
+	pthread_mutex_unlock(&s->lock);
+	return p;
+}
+
 /* The region of device memory that begins at or before an address; NULL. */
 static struct region *find_mem(const struct k_sim *s, uintptr_t at)
 {
@@ -147,15 +159,18 @@ static struct region *find_mem(const struct k_sim *s, uintptr_t at)
 
 void k_sim_release(struct k_sim *s, void *p)
 {
-	struct region *r = find_mem(s, (uintptr_t)p);
+	struct region *r;
 	if (!p)
 		return;
+	pthread_mutex_lock(&s->lock);
+	r = find_mem(s, (uintptr_t)p);
 	K_ASSERT(r && r->at == (uintptr_t)p);
 	munmap(r->cells, cells_of(r));
 	k_free(p);
 	memmove(r, r + 1, (size_t)(s->mem + s->n_mem - (r + 1)) * sizeof(*r));
 	s->n_mem--;
 	s->last = NULL;
+	pthread_mutex_unlock(&s->lock);
 }
 
 /* --- faults ------------------------------------------------------------------------------------------------------------------ */
@@ -197,13 +212,16 @@ const char *k_sim_fault(const struct k_sim *s) { return *s->fault ? s->fault : N
 void k_sim_copy(struct k_sim *s, void *dst, const void *src, size_t n, bool to_device)
 {
 	uintptr_t at = (uintptr_t)(to_device ? dst : src);
-	const struct region *r = find_mem(s, at);
+	const struct region *r;
 	if (!n)
 		return;
+	pthread_mutex_lock(&s->lock);
+	r = find_mem(s, at);
 	if (!r || at - r->at > r->n || n > r->n - (at - r->at))
 		note_fault(s, "a copy of %zu bytes %s device memory leaves it", n, to_device ? "to" : "from");
 	else
 		memcpy(dst, src, n);
+	pthread_mutex_unlock(&s->lock);
 }
 
 /* --- accesses ---------------------------------------------------------------------------------------------------------------- */
@@ -555,6 +573,7 @@ void k_sim_run(struct k_sim *s, const struct k_sim_launch *l)
 {
 	if (*s->fault)
 		return;
+	pthread_mutex_lock(&s->lock);
 	K_ASSERT(l->threads && l->threads % WARP == 0 && l->threads <= MOST_THREADS && l->bytes <= ARGS_BYTES);
 	running = s;
 	s->launch = l;
@@ -574,4 +593,5 @@ void k_sim_run(struct k_sim *s, const struct k_sim_launch *l)
 		s->fiber[i].made = false;
 	s->launch = NULL;
 	running = NULL;
+	pthread_mutex_unlock(&s->lock);
 }
