@@ -15,7 +15,7 @@
 struct args {
 	struct k_common common;
 	const char *listen, *port_file, *layout, *name, *key_file, *cert, *tls_key, *cors, *access, *state_dir;
-	int64_t ctx, slots, batch, max_queue, drain, timeout, max_conns;
+	int64_t ctx, slots, batch, max_queue, queue_timeout, drain, timeout, max_conns;
 	uint64_t max_body;
 	bool enforce, no_enforce, stdio, talk, check, deterministic, web, no_web, insecure, slots_route;
 	int reasoning;                  /* enum k_reasoning_field */
@@ -51,6 +51,7 @@ static const struct k_opt opts[] = {
 	K_OPT_FLAG(0, "enforce", struct args, enforce, "arguments of tool calls fit the schemas that are declared (the default)"),
 	K_OPT_FLAG(0, "no-enforce", struct args, no_enforce, "calls as the model writes them; a call or a format that a request insists on is enforced all the same"),
 	K_OPT_INT(0, "max-queue", struct args, max_queue, "N", NULL, "requests that may wait; more are refused with 503; default: 512"),
+	K_OPT_INT(0, "queue-timeout", struct args, queue_timeout, "SECONDS", "600", "time that a request may wait for a slot; then it gets 503"),
 	K_OPT_STR(0, "state-dir", struct args, state_dir, "DIR", NULL,
 		"keep what prompts begin with in DIR across restarts; a file that is damaged or of another model is set aside, and said"),
 	K_OPT_FLAG(0, "deterministic", struct args, deterministic,
@@ -71,6 +72,7 @@ static int check_args(const struct args *a, struct k_err *err)
 	const struct { const char *name; int64_t value, hi; } numbers[] = {
 		{ "ctx", a->ctx, most }, { "slots", a->slots, 4096 }, { "batch", a->batch, 1 << 20 }, { "drain", a->drain, 1 << 20 },
 		{ "max-queue", a->max_queue, 1 << 20 }, { "timeout", a->timeout, 1 << 20 }, { "max-connections", a->max_conns, 1 << 20 },
+		{ "queue-timeout", a->queue_timeout, 1 << 20 },
 	};
 	for (size_t i = 0; i < K_LEN(numbers); i++) {
 		if (numbers[i].value < 0 || numbers[i].value > numbers[i].hi)
@@ -79,6 +81,8 @@ static int check_args(const struct args *a, struct k_err *err)
 	}
 	if (!a->cert != !a->tls_key)
 		return k_err_set(err, K_EUSAGE, "--tls-cert and --tls-key want each other");
+	if (a->queue_timeout < 1)
+		return k_err_set(err, K_EUSAGE, "--queue-timeout must be at least 1");
 	if (a->timeout < 1 || a->max_conns < 1 || a->max_body < 1024 || a->max_body > 1u << 30)
 		return k_err_set(err, K_EUSAGE, "--timeout and --max-connections must be at least 1, --max-body 1K to 1G");
 	if (a->name && (!*a->name || strlen(a->name) > 255 || !k_utf8_ok(a->name, strlen(a->name))))
@@ -123,7 +127,7 @@ static int serve(struct k_model *m, struct k_device *dev, const struct args *a, 
 	struct k_sched *sched = NULL;
 	const struct k_server_opts so = { a->name, a->layout, a->ctx, a->slots, a->batch, a->common.max_memory,
 		(enum k_reasoning_field)a->reasoning, a->enforce || !a->no_enforce,
-		a->state_dir, a->max_queue, a->deterministic };
+		a->state_dir, a->max_queue, a->queue_timeout, a->deterministic };
 	const struct k_http_opts ho = {
 		.listen = a->listen, .port_file = a->port_file, .key_file = a->key_file, .keys = getenv("KSERVE_API_KEY"), .insecure = a->insecure,
 		.cert = a->cert, .tls_key = a->tls_key, .cors = a->cors, .access = a->access,

@@ -14,10 +14,23 @@
 #include "cmd/kserve/listener.h"
 
 #define LINGER_TICKS 10                 /* for the last bytes of replies when the server ends */
+#define QUIET_NS (UINT64_C(60) * 1000000000)
 
 /* --- the loop ----------------------------------------------------------------------------------------------------------------- */
 
 static void on_accept(void *arg, int fd, const struct sockaddr *from) { k_conn_accept(arg, fd, from); }
+
+/* Said once a minute at most: who is out of descriptors is asked often. */
+static void on_turned_away(void *arg, const char *why)
+{
+	struct http *h = arg;
+	uint64_t now = k_now_ns();
+	k_metrics_reject(&h->metrics, "no_descriptor");
+	if (h->t_turned_away && now - h->t_turned_away < QUIET_NS)
+		return;
+	h->t_turned_away = now;
+	k_logf(h->s->log, K_LOG_ERROR, "connections are turned away: %s; --max-connections may be too many for the limit on open files", why);
+}
 static void on_wake(void *arg) { k_call_news(arg); }
 
 /* Who comes now is told so (503), and by what port: it stays open to the end. */
@@ -89,7 +102,7 @@ static int write_port(const char *path, int port, struct k_err *err)
 
 static int set_up(struct http *h, struct k_listener *l, struct k_err *err)
 {
-	static const struct k_loop_ops ops = { on_accept, on_wake, on_tick, on_hup };
+	static const struct k_loop_ops ops = { on_accept, on_turned_away, on_wake, on_tick, on_hup };
 	const struct k_http_opts *o = h->o;
 	int rc = o->key_file || o->keys ? k_keys_load(&h->keys, o->key_file, o->keys, err) : 0;
 	if (!rc && o->cert)

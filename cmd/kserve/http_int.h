@@ -106,6 +106,7 @@ struct http {
 	bool draining, aborted;
 	int linger;
 	uint64_t t_drain;
+	uint64_t t_turned_away;         /* when that was said last, 0: never */
 	struct k_err failed;
 
 	pthread_mutex_t lock;

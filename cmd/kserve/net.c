@@ -83,12 +83,15 @@ static void on_accept_error(struct evconnlistener *c, void *arg)
 		close(l->spare);
 	if (e == EMFILE && l->spare >= 0) {
 		int fd = accept(evconnlistener_get_fd(c), NULL, NULL);
-		if (fd >= 0)
+		if (fd >= 0) {          /* else nobody was there: the limit is looked at first */
 			close(fd);
+			l->ops->turned_away(l->arg, strerror(e));
+		}
 		l->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 		return;
 	}
 	/* Nothing helps but to wait: the next tick tries again. */
+	l->ops->turned_away(l->arg, strerror(e));
 	l->spare = -1;
 	l->paused = !evconnlistener_disable(c);
 }

@@ -13,6 +13,7 @@ struct ssl_st;
 
 struct k_loop_ops {
 	void (*accepted)(void *arg, int fd, const struct sockaddr *from);       /* fd is the callee's */
+	void (*turned_away)(void *arg, const char *why);        /* a connection, for want of a descriptor or memory */
 	void (*woken)(void *arg);       /* after k_loop_wake */
 	void (*tick)(void *arg);        /* ten times a second */
 	void (*hup)(void *arg);

@@ -20,7 +20,6 @@
 #define LOGIT_ROWS 8                    /* rows of logits in memory at once */
 #define LEAST_CHUNK 16                  /* tokens of prompts that a step has at least, where there are any */
 #define QUEUE_CONTEXTS 64               /* full contexts that the prompts which wait may add up to */
-#define QUEUE_SECONDS 600.0             /* time that a request may wait */
 
 /* --- jobs ------------------------------------------------------------------------------------------------------------------- */
 
@@ -540,8 +539,8 @@ static void weed(struct k_sched *c)
 			k_fault_set(&f, 503, "shutting_down", NULL, "the server is shutting down");
 			f.retry_after = 5;
 			fail_job(c, j, &f);
-		} else if (!j->admitted && (double)(k_now_ns() - j->t_arrived) / 1e9 > QUEUE_SECONDS) {
-			k_fault_set(&f, 503, "overloaded", NULL, "no place was free for %.0f seconds", QUEUE_SECONDS);
+		} else if (!j->admitted && (double)(k_now_ns() - j->t_arrived) / 1e9 > c->s->queue_timeout) {
+			k_fault_set(&f, 503, "overloaded", NULL, "no place was free for %.0f seconds", c->s->queue_timeout);
 			f.retry_after = 60;
 			fail_job(c, j, &f);
 		} else if (end_all) {

@@ -36,6 +36,7 @@ static int sizes(struct k_server *s, const struct k_server_opts *o, struct k_err
 	s->n_slots = (int)(o->slots ? o->slots : DEFAULT_SLOTS);
 	s->n_batch = (int)K_MAX(o->batch ? o->batch : DEFAULT_BATCH, s->n_slots);
 	s->max_queue = (int)(o->max_queue ? o->max_queue : DEFAULT_QUEUE);
+	s->queue_timeout = (double)o->queue_timeout;
 	s->deterministic = o->deterministic;
 	s->state_dir = o->state_dir;
 	int64_t known = s->hp->n_ctx > 0 ? s->hp->n_ctx : UNKNOWN_CTX;

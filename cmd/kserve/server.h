@@ -26,6 +26,7 @@ struct k_server_opts {
 	bool enforce;
 	const char *state_dir;          /* NULL: states are not kept on disk */
 	int64_t max_queue;              /* 0: chosen */
+	int64_t queue_timeout;          /* seconds */
 	bool deterministic;
 };
 
@@ -45,6 +46,7 @@ struct k_server {
 	uint64_t room;                  /* bytes for sequences and the prefix cache together */
 	uint64_t seq_room;              /* what sequences may promise themselves of it */
 	int max_queue;                  /* requests that wait */
+	double queue_timeout;           /* seconds that one may */
 	bool deterministic;             /* prompts are cut, and reused, at multiples of K_PAGE only */
 	const char *state_dir;          /* NULL: none */
 	double temperature, top_p;      /* where a request says nothing */

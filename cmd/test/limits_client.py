@@ -1,0 +1,146 @@
+"""limits_client.py PORT CHECK...: asks a kserve that has one slot, or few descriptors; "ok NAME" or "FAIL NAME: why" a line. limits.sh says
+what each check wants of the server. Only the standard library."""
+import concurrent.futures
+import http.client
+import json
+import socket
+import sys
+import threading
+import time
+
+from checks import run
+
+PORT = int(sys.argv[1])
+CHECKS = {}
+
+
+def check(f):
+    CHECKS[f.__name__] = f
+    return f
+
+
+def post(key=None, tokens=20, **more):
+    """(status, code of the error, Retry-After, what came, when it was there)"""
+    c = http.client.HTTPConnection('127.0.0.1', PORT, timeout=120)
+    body = {'prompt': 'Once', 'max_tokens': tokens, 'min_tokens': tokens, 'temperature': 0, **more}
+    c.request('POST', '/v1/completions', json.dumps(body), {'Content-Type': 'application/json', **({'Authorization': f'Bearer {key}'} if key else {})})
+    r = c.getresponse()
+    raw = r.read()
+    c.close()
+    error = json.loads(raw)['error'] if r.status != 200 else {}
+    return r.status, error.get('code'), r.getheader('Retry-After'), raw, time.monotonic()
+
+
+def metric(name):
+    c = http.client.HTTPConnection('127.0.0.1', PORT, timeout=20)
+    c.request('GET', '/metrics')
+    text = c.getresponse().read().decode()
+    c.close()
+    return sum(float(line.split()[-1]) for line in text.split('\n') if line.startswith(name + '{') or line.startswith(name + ' '))
+
+
+def until(condition, what):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+
+
+@check
+def turns():
+    """One client has fourteen requests in the queue when another asks for the first time: it is the other's turn next."""
+    with concurrent.futures.ThreadPoolExecutor(24) as ex:
+        many = [ex.submit(post, 'many', 40) for _ in range(14)]
+        until(lambda: metric('vllm:num_requests_waiting') >= 11, 'they do not wait')
+        few = []
+        for _ in range(2):
+            asked = time.monotonic()
+            r = post('few', 5)
+            assert r[0] == 200, r
+            few.append((asked, r[4]))
+        done = [f.result() for f in many]
+    assert all(r[0] == 200 for r in done), done
+    for asked, answered in few:
+        between = sum(asked < r[4] < answered for r in done)
+        assert between <= 2, (between, 'requests of the other client went before')
+    assert sum(r[4] > few[-1][1] for r in done) >= 5, 'the test proves nothing: there was no queue any more'
+
+
+@check
+def full():
+    """--max-queue 8: a client may have half of it, then gets 429; others still come in until it is full, then 503."""
+    with concurrent.futures.ThreadPoolExecutor(40) as ex:
+        first = ex.submit(post, 'many', 2000)
+        until(lambda: metric('vllm:num_requests_running') == 1, 'it does not run')
+        many = [ex.submit(post, 'many', 1) for _ in range(12)]
+        until(lambda: sum(f.done() for f in many) >= 7, 'nobody is sent away')
+        few = [ex.submit(post, 'few', 1) for _ in range(8)]
+        until(lambda: sum(f.done() for f in few) >= 5, 'nobody is sent away')
+        many, few = [f.result() for f in many], [f.result() for f in few]
+        assert first.result()[0] == 200
+    for r in many + few:
+        assert r[0] == 200 or 1 <= int(r[2]) <= 60, r
+    assert sorted(r[:2] for r in many) == [(200, None)] * 5 + [(429, 'rate_limit_exceeded')] * 7, [r[:2] for r in many]
+    assert sorted(r[:2] for r in few) == [(200, None)] * 3 + [(503, 'overloaded')] * 5, [r[:2] for r in few]
+
+
+@check
+def waits_too_long():
+    """--queue-timeout 1: whole or as a stream, it gets 503 about then, and the one that runs is not disturbed."""
+    with concurrent.futures.ThreadPoolExecutor(4) as ex:
+        first = ex.submit(post, None, 3500)
+        until(lambda: metric('vllm:num_requests_running') == 1, 'it does not run')
+        asked = time.monotonic()
+        late = [ex.submit(post, None, 5, stream=s) for s in (False, True)]
+        for f in late:
+            status, code, after, raw, answered = f.result()
+            assert (status, code) == (503, 'overloaded') and 1 <= int(after) <= 60 and b'1 seconds' in raw, (status, raw)
+            assert 0.9 < answered - asked < 4, answered - asked
+        assert not first.done(), 'the test proves nothing: the slot was free'
+        r = first.result()
+        assert r[0] == 200 and json.loads(r[3])['usage']['completion_tokens'] == 3500, r
+    assert post()[0] == 200
+
+
+@check
+def descriptors():
+    """More connections than descriptors: those that are there are served, the others are closed at once, and all is well when they are gone."""
+    said = threading.Event()
+    def streams():
+        c = http.client.HTTPConnection('127.0.0.1', PORT, timeout=60)
+        c.request('POST', '/v1/completions', json.dumps({'prompt': 'Once', 'max_tokens': 1500, 'min_tokens': 1500, 'stream': True}), {'Content-Type': 'application/json'})
+        r = c.getresponse()
+        first = r.readline()
+        said.set()
+        return first + r.read()
+    with concurrent.futures.ThreadPoolExecutor(1) as ex:
+        stream = ex.submit(streams)
+        assert said.wait(30)
+        held, closed = [], 0
+        for _ in range(60):
+            s = socket.create_connection(('127.0.0.1', PORT), 10)
+            s.sendall(b'GET /health HTTP/1.1\r\nHost: x\r\n\r\n')
+            try:
+                got = s.recv(4096)
+            except ConnectionError:
+                got = b''
+            closed += not got
+            if got:
+                assert got.startswith(b'HTTP/1.1 200'), got
+                held.append(s)
+        assert closed > 10 and len(held) > 5, (closed, len(held))
+        held[0].sendall(b'GET /health HTTP/1.1\r\nHost: x\r\n\r\n')
+        assert held[0].recv(4096).startswith(b'HTTP/1.1 200')
+        held[1].sendall(b'GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+        text = b''
+        while part := held[1].recv(65536):
+            text += part
+        assert b'kserve_rejected_total{model_name="nano",reason="no_descriptor"} %d.0\n' % closed in text, (closed, [x for x in text.split(b'\n') if b'rejected' in x])
+        for s in held:
+            s.close()
+        assert stream.result().endswith(b'data: [DONE]\n\n')
+    for _ in range(5):
+        assert post()[0] == 200
+
+
+run([CHECKS[name] for name in sys.argv[2:]])
