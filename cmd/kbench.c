@@ -33,7 +33,7 @@ static const struct k_opt opts[] = {
 	K_OPT_INT(0, "reps", struct args, reps, "N", NULL, "repetitions; default: 5, for kernels 9, for compare 15 blocks of A B B A or B A A B"),
 	K_OPT_FLAG(0, "ignore-output", struct args, ignore_output, "compare: B may print and compute something else than A"),
 	K_OPT_STR(0, "history", struct args, history, "FILE", NULL, "append what is measured to FILE, JSON lines of all runs; trends: read them"),
-	K_OPT_STR(0, "plot", struct args, plot, "FILE", NULL, "decode, prefill, convert, serve, compare, trends: the result as a picture into FILE.svg or, by gnuplot, FILE.png"),
+	K_OPT_STR(0, "plot", struct args, plot, "FILE", NULL, "decode, prefill, kernels, convert, serve, compare, trends: the result as a picture into FILE.svg or, by gnuplot, FILE.png"),
 	K_OPT_LIST(0, "bar", struct args, bars, "EXPR", "exit 1 unless EXPR holds for the summary, e.g. 'tok_s>=20'; repeatable"),
 	K_OPT_STR(0, "report", struct args, report, "FILE", NULL, "items and summary as JSON lines into FILE"),
 	K_OPT_STR(0, "junit", struct args, junit, "FILE", NULL, "items and bars as JUnit XML into FILE"),
