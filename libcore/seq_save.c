@@ -8,7 +8,7 @@
  *   pages   for every 64 tokens: for each attention layer their rows (f32)
  *   kda     the block of states and tails, if the model has KDA layers
  *   marks   the block of each
- *   sha256  of all before
+ *   sha256  of the digest above and all behind it
  *
  * Loading grows page by page as bytes arrive: a wrong length ends in K_ETRUNC, not in memory. */
 #include "libcore/base.h"

@@ -1,5 +1,5 @@
 """state_client.py FOLDER: starts servers on FOLDER/nano.kmf and asks them; prints "ok NAME" for what holds, else what is wrong."""
-import glob, http.client, json, os, random, shutil, signal, subprocess, sys, threading, time, traceback
+import glob, hashlib, http.client, json, os, random, shutil, signal, struct, subprocess, sys, threading, time, traceback
 
 T = sys.argv[1]
 loop = json.load(open('testdata/nano/eval/toolloop.json'))
@@ -187,6 +187,40 @@ def wrong_states_are_refused():
         assert cached == 0 and 'another way' in s.log(), s.log()[-400:]
 
 
+def changed_tokens_are_refused():
+    """A token that is another one, where the digest over the rest is right (the one over the tokens tells), where the one over the tokens is made right
+    (that over the rest tells, for it begins with it), and where both are, in a file that is exchanged while the server runs (the list tells)."""
+    folder, talk = f'{T}/changed', [{'role': 'system', 'content': SYSTEM}, user('Define wisdom.')]
+    with Server('--state-dir', folder) as s:
+        want, n, _ = s.ask(talk)
+    good, = states(folder)
+    data = open(good, 'rb').read()
+    n_mark, = struct.unpack_from('<I', data, 12)
+    length, = struct.unpack_from('<q', data, 120)
+    first = 128 + 8 * n_mark
+    end = first + 4 * length
+    assert hashlib.sha256(data[:end]).digest() == data[end:end + 32] and hashlib.sha256(data[end:-32]).digest() == data[-32:], 'the format is another one'
+
+    def changed(tokens_digest, digest):
+        d = bytearray(data)
+        d[end - 4] ^= 1
+        if tokens_digest:
+            d[end:end + 32] = hashlib.sha256(d[:end]).digest()
+        if digest:
+            d[-32:] = hashlib.sha256(d[end:-32]).digest()
+        return bytes(d)
+
+    for name, before, d in (("the tokens' digest tells", False, changed(False, True)), ("the other digest tells", False, changed(True, False)), ("the list tells", True, changed(True, True))):
+        shutil.rmtree(folder)
+        os.mkdir(folder)
+        open(good, 'wb').write(data if before else d)
+        with Server('--state-dir', folder) as s:
+            open(good, 'wb').write(d)
+            got, n, cached = s.ask(talk)
+            assert got == want and cached == 0, (name, cached)
+            assert 'state refused' in s.log() and ('other tokens' in s.log()) == before and os.path.exists(good + '.refused'), (name, s.log()[-400:])
+
+
 def clients_that_go_leave_nothing():
     """Gone while waiting, while the prompt is computed, while it answers; then a load with random ends, in flat memory."""
     def rss(s):
@@ -243,7 +277,7 @@ def too_many_wait():
         assert any(a != 200 for a, _ in seen), seen
 
 
-for test in (cached_tokens_are_true, cache_does_not_change_an_answer, tool_loop_with_a_restart_and_a_crash, wrong_states_are_refused,
+for test in (cached_tokens_are_true, cache_does_not_change_an_answer, tool_loop_with_a_restart_and_a_crash, wrong_states_are_refused, changed_tokens_are_refused,
              clients_that_go_leave_nothing, too_many_wait):
     try:
         test()
