@@ -10,9 +10,8 @@
 #include "version.h"
 #include "evals/stats.h"
 
-enum { PASSES = 5 };
+enum { PASSES = 12 };
 #define BUFFER (256u << 20)
-#define PIECE (1u << 20)
 
 double k_times_median(struct k_times *t)
 {
@@ -33,46 +32,22 @@ double k_bench_now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-struct reading { const uint64_t *p; uint64_t sum[1024]; };
-
-static void read_piece(void *arg, int64_t i, int worker)
-{
-	struct reading *r = arg;
-	const uint64_t *p = r->p + i * (PIECE / 8);
-	uint64_t a = 0, b = 0, c = 0, d = 0;
-	for (size_t k = 0; k < PIECE / 8; k += 4) {
-		a += p[k];
-		b += p[k + 1];
-		c += p[k + 2];
-		d += p[k + 3];
-	}
-	r->sum[worker % 1024] += a + b + c + d;
-}
-
 int k_bench_bandwidth(const struct k_ctx *ctx, double *bytes_s, struct k_err *err)
 {
-	size_t size = BUFFER;
-	if (ctx->max_memory && ctx->max_memory / 4 < size)
-		size = K_MAX((size_t)(ctx->max_memory / 4) / PIECE, 1) * PIECE;
-	struct reading *r = k_calloc(1, sizeof(*r));
-	uint64_t *p = k_aligned(size);
+	struct k_limits l = { .ctx = ctx, .bytes = BUFFER };
 	double best = 0;
-	if (!r || !p) {
-		k_free(r);
-		k_free(p);
-		return k_err_nomem(err, size, "the bandwidth buffer");
-	}
-	memset(p, 1, size);
-	r->p = p;
+	if (ctx->max_memory && ctx->max_memory / 4 < l.bytes)
+		l.bytes = (size_t)K_MAX(ctx->max_memory / 4 >> 20, (uint64_t)1) << 20;
+	l.arena = k_aligned(l.bytes);
+	if (!l.arena)
+		return k_err_nomem(err, l.bytes, "the bandwidth buffer");
+	memset(l.arena, 1, l.bytes);
 	for (int i = 0; i < PASSES; i++) {
-		double t = k_bench_now();
-		k_pool_each(ctx->pool, (int64_t)(size / PIECE), read_piece, r);
-		t = k_bench_now() - t;
-		best = K_MAX(best, (double)size / t);
+		double read = k_limit_read(&l);
+		best = K_MAX(best, read);
 	}
 	*bytes_s = best;
-	k_free(r);
-	k_free(p);
+	k_free(l.arena);
 	return 0;
 }
 
