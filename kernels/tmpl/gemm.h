@@ -116,18 +116,16 @@ static inline void tile_sums(float *y, size_t y_step, const vf *acc, int rows, i
 }
 
 /* Few tokens: the weights pass as they lie, all columns at once, a tile's from memory and for further tokens from the cache. */
-#define FEW_FN(kind, type) \
-static void few_##kind(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *const *x, int n, size_t cols) \
-{ \
-	for (int r = 0; r < rows; r += TILE_R) \
-		for (int t = 0; t < n; t += TILE_T) { \
-			int nr = K_MIN(rows - r, (int)TILE_R), nt = K_MIN(n - t, (int)TILE_T); \
-			vf part[TILE_R * TILE_T] = { 0 }; \
-			tile_##kind(part, w + (size_t)r * w_step, w_step, nr, x + t, nt, cols, NULL); \
-			tile_sums(y + (size_t)t * y_step + r, y_step, part, nr, nt); \
-		} \
+static void few_bf16(float *y, size_t y_step, const uint16_t *w, size_t w_step, int rows, const float *const *x, int n, size_t cols)
+{
+	for (int r = 0; r < rows; r += TILE_R)
+		for (int t = 0; t < n; t += TILE_T) {
+			int nr = K_MIN(rows - r, (int)TILE_R), nt = K_MIN(n - t, (int)TILE_T);
+			vf part[TILE_R * TILE_T] = { 0 };
+			tile_bf16(part, w + (size_t)r * w_step, w_step, nr, x + t, nt, cols, NULL);
+			tile_sums(y + (size_t)t * y_step + r, y_step, part, nr, nt);
+		}
 }
-FEW_FN(bf16, uint16_t)
 
 /* Rows of floats one by one, as they lie: from memory that is what hardware sees coming, and four tokens are sums enough. */
 #define ROW_FN(T) \
