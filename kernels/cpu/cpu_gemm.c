@@ -2,7 +2,7 @@
  *
  *   weights [rows x cols]                        tasks: a block of rows for a run of tokens
  *     block of rows -- unpack --> panel of f32 -- gemm_f32 --> y
- *                   \- bf16 and few tokens: gemm_bf16, the same sums without the panel
+ *                   \- bf16: gemm_bf16, the same sums without the panel
  *                   |- i4g32 in layout x16: gemm_i4x16, its own sums and its own form of the activations (cpu_round)
  *                   \- f32: as they lie
  *
@@ -62,7 +62,7 @@ void cpu_mul(const struct cpu *c, int worker, const struct k_tensor *w, int64_t 
 	int64_t cols = k_shape_cols(w->ndim, w->shape);
 	if (is_type(w, "f32", "rows"))
 		mul_rows(c, BY_F32, (const float *)w->data + row * cols, cols, rows, x, y, y_step, n);
-	else if (n <= FEW_TOKENS && is_type(w, "bf16", "rows"))
+	else if (is_type(w, "bf16", "rows"))
 		mul_rows(c, BY_BF16, (const uint16_t *)w->data + row * cols, cols, rows, x, y, y_step, n);
 	else if (is_type(w, "i4g32", "x16"))
 		mul_rows(c, BY_I4X16, (const char *)w->data + (size_t)(row / w->type->granule) * w->type->granule_bytes(cols, w->type->granule),
