@@ -14,7 +14,7 @@
 #ifdef __CUDACC__
 #define K_DEV static __device__ __forceinline__
 #define K_KERNEL(name) extern "C" __global__ void __launch_bounds__(CUDA_THREADS) k_cuda_##name(const struct cuda_##name a)
-#define K_SHARED(type, name, n) __shared__ type name[n]
+#define K_SHARED(type, name, n) __shared__ __align__(16) type name[n]
 struct k_u4 { uint32_t w[4]; };
 K_DEV uint32_t k_f_bits(float f) { return __float_as_uint(f); }
 K_DEV float k_bits_f(uint32_t u) { return __uint_as_float(u); }
@@ -25,6 +25,33 @@ K_DEV struct k_u4 k_load16(const void *p)
 	struct k_u4 u = { { v.x, v.y, v.z, v.w } };
 	return u;
 }
+K_DEV void k_store16(void *p, struct k_u4 u) { *(uint4 *)p = make_uint4(u.w[0], u.w[1], u.w[2], u.w[3]); }
+
+/* Copies of 16 bytes from device to shared memory while the thread goes on; zeros where from is not there. A commit makes a group of those since the last
+ * one; a wait lets so many groups stay under way. What the others brought is then there for this thread, and for all behind the next barrier. Before
+ * Ampere a copy is done at once. */
+K_DEV void k_copy16(void *to, const void *from, bool there)
+{
+#if __CUDA_ARCH__ >= 800
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : :
+		"r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"(there ? 16 : 0) : "memory");
+#else
+	*(uint4 *)to = there ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
+#endif
+}
+K_DEV void k_copy_commit(void)
+{
+#if __CUDA_ARCH__ >= 800
+	asm volatile("cp.async.commit_group;" : : : "memory");
+#endif
+}
+template <int LEFT> K_DEV void copy_wait(void)
+{
+#if __CUDA_ARCH__ >= 800
+	asm volatile("cp.async.wait_group %0;" : : "n"(LEFT) : "memory");
+#endif
+}
+#define k_copy_wait(left) copy_wait<left>()
 #else
 #include "kernels/cudasim/sim.h"
 #endif

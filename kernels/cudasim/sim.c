@@ -25,14 +25,17 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-enum { WARP = 32, MOST_THREADS = 1024, STACK = 128 * 1024, MOST_SHARED = 16, SHARED_BYTES = 48 * 1024, ARGS_BYTES = 4096, MANY = 0xffff };
+enum { WARP = 32, MOST_THREADS = 1024, STACK = 128 * 1024, MOST_SHARED = 16, SHARED_BYTES = 48 * 1024, ARGS_BYTES = 4096, MANY = 0xffff,
+	MOST_FLIGHTS = 64 };
 
 struct cell { uint32_t wrote, read, read_before; uint16_t writer, reader; };
 /* Bytes [at, at + n); a cell every 1 << shift of them. */
 struct region { uintptr_t at; size_t n; struct cell *cells; int shift; bool shared; };
 
 enum state { READY, AT_BARRIER, AT_WARP, DONE };
-struct fiber { jmp_buf at; enum state state; bool made; int line, n_shared; unsigned phase; uint32_t said[2][6]; };
+struct fiber { jmp_buf at; enum state state; bool made; int line, n_shared, n_flight, group; unsigned phase; uint32_t said[2][6]; };
+/* A copy under way. */
+struct flight { void *to; int group; uint8_t bytes[16]; };
 struct warp { int arrived; };
 
 struct k_sim {
@@ -45,11 +48,13 @@ struct k_sim {
 	int n_shared;
 	uint8_t *arena;                 /* of shared memory, with gaps */
 	struct cell *arena_cells;
+	uint8_t *arena_flying;          /* bytes that a copy still fills */
 	size_t arena_used, shared_bytes;
 	uint32_t now, block_at, launch_at;
 	struct fiber *fiber;
 	struct warp warp[MOST_THREADS / WARP];
 	uint8_t *stacks;
+	struct flight *flight;          /* MOST_FLIGHTS a thread */
 	unsigned n_threads, at;         /* at: the thread that runs */
 	struct k_sim_index block;
 	const struct k_sim_launch *launch;
@@ -80,8 +85,10 @@ struct k_sim *k_sim_new(void)
 	s->fiber = k_calloc(MOST_THREADS, sizeof(*s->fiber));
 	s->arena = k_aligned(ARENA_BYTES);
 	s->arena_cells = k_calloc(ARENA_BYTES, CELLS_BYTES);
+	s->arena_flying = k_calloc(ARENA_BYTES, 1);
+	s->flight = k_calloc((size_t)MOST_THREADS * MOST_FLIGHTS, sizeof(*s->flight));
 	s->stacks = reserve((size_t)MOST_THREADS * STACK);
-	if (!s->fiber || !s->arena || !s->arena_cells || !s->stacks) {
+	if (!s->fiber || !s->arena || !s->arena_cells || !s->arena_flying || !s->flight || !s->stacks) {
 		k_sim_free(s);
 		return NULL;
 	}
@@ -104,6 +111,8 @@ void k_sim_free(struct k_sim *s)
 	k_free(s->fiber);
 	k_free(s->arena);
 	k_free(s->arena_cells);
+	k_free(s->arena_flying);
+	k_free(s->flight);
 	pthread_mutex_destroy(&s->lock);
 	k_free(s);
 }
@@ -246,6 +255,8 @@ static K_NORETURN void race(struct k_sim *s, const struct region *r, size_t i, b
 static void mark(struct k_sim *s, const struct region *r, size_t i, bool write)
 {
 	struct cell *c = &r->cells[i >> r->shift];
+	if (r->shared && s->arena_flying[r->at + i - (uintptr_t)s->arena])
+		fault(s, "%s byte %zu of %zu of shared memory that a copy still fills", write ? "writes" : "reads", i, r->n);
 	if (other_block(s, r, c->wrote) || other_thread(s, c->wrote, c->writer))
 		race(s, r, i, write, true, c->wrote, c->writer);
 	if (write) {
@@ -352,6 +363,55 @@ struct k_u4 k_load16(const void *p)
 	return v;
 }
 
+void k_store16(void *p, struct k_u4 v)
+{
+	touch(p, sizeof(v), sizeof(v), true);
+	memcpy(p, &v, sizeof(v));
+}
+
+/* The bytes are read now, and written at the wait. */
+void k_copy16(void *to, const void *from, bool there)
+{
+	struct k_sim *s = running;
+	struct fiber *f = &s->fiber[s->at];
+	struct flight *l = s->flight + (size_t)s->at * MOST_FLIGHTS + f->n_flight;
+	const struct region *r;
+	if (f->n_flight >= MOST_FLIGHTS)
+		fault(s, "has more than %d copies under way", MOST_FLIGHTS);
+	*l = (struct flight){ to, f->group, { 0 } };
+	if (there) {
+		touch(from, sizeof(l->bytes), sizeof(l->bytes), false);
+		memcpy(l->bytes, from, sizeof(l->bytes));
+	}
+	touch(to, sizeof(l->bytes), sizeof(l->bytes), true);
+	r = find(s, (uintptr_t)to, sizeof(l->bytes));
+	if (!r || !r->shared)
+		fault(s, "copies to memory that is not shared");
+	memset(to, 0xff, sizeof(l->bytes));
+	memset(s->arena_flying + ((uintptr_t)to - (uintptr_t)s->arena), 1, sizeof(l->bytes));
+	f->n_flight++;
+}
+
+void k_copy_commit(void) { running->fiber[running->at].group++; }
+
+void k_copy_wait(int left)
+{
+	struct k_sim *s = running;
+	struct fiber *f = &s->fiber[s->at];
+	struct flight *l = s->flight + (size_t)s->at * MOST_FLIGHTS;
+	int n = 0;
+	for (int i = 0; i < f->n_flight; i++) {
+		if (l[i].group >= f->group - left) {
+			l[n++] = l[i];
+			continue;
+		}
+		memset(s->arena_flying + ((uintptr_t)l[i].to - (uintptr_t)s->arena), 0, sizeof(l->bytes));
+		touch(l[i].to, sizeof(l->bytes), sizeof(l->bytes), true);
+		memcpy(l[i].to, l[i].bytes, sizeof(l->bytes));
+	}
+	f->n_flight = n;
+}
+
 /* --- threads ------------------------------------------------------------------------------------------------------------------ */
 
 #ifdef K_ASAN
@@ -382,6 +442,8 @@ static void live(void)
 	for (;;) {
 		switch_home(s);
 		s->launch->kernel(s->args);
+		if (s->fiber[s->at].n_flight)
+			fault(s, "ends before its copies");
 		s->fiber[s->at].state = DONE;
 	}
 }
@@ -556,6 +618,7 @@ static void run_block(struct k_sim *s)
 		s->fiber[i].state = READY;
 		s->fiber[i].n_shared = 0;
 		s->fiber[i].phase = 0;
+		s->fiber[i].n_flight = s->fiber[i].group = 0;
 	}
 	while (!*s->fault && count(s, DONE, &any) < s->n_threads) {
 		bool moved = false;

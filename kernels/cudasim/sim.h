@@ -27,6 +27,11 @@ float k_sim_shuffle(float v, int x);
 /* c += a b by a warp: 16 x 16 times 16 x 8, bf16, fragments as PTX lays them out (mma.m16n8k16). */
 void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b);
 struct k_u4 k_load16(const void *p);
+void k_store16(void *p, struct k_u4 v);
+/* Copies that take their time: shared memory that one fills may not be touched before the wait, by anyone. */
+void k_copy16(void *to, const void *from, bool there);
+void k_copy_commit(void);
+void k_copy_wait(int left);
 
 #define threadIdx (k_sim_thread())
 #define blockIdx (k_sim_block())

@@ -6,6 +6,7 @@
  *   - race: touch a word that another thread of the block wrote, or write one that it read, with no barrier in between; or that a thread of
  *     another block of the launch wrote (read)
  *   - read shared memory that no thread of the block wrote
+ *   - touch shared memory that an asynchronous copy fills and was not waited for; end before one
  *   - leave a barrier or a shuffle to some of the threads
  *
  * After a fault nothing runs any more. */

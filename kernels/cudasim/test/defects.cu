@@ -118,3 +118,86 @@ K_KERNEL(too_much_shared)
 	s[ME] = a.x[AT];
 	a.y[AT] = s[ME];
 }
+
+/* x through stages of shared memory, of which one is copied while another is read. */
+enum { RUNS = N / 4, STAGES = 2 };
+
+K_DEV void stage_copy(float *s, const float *x, int i)
+{
+	if (i < STAGES && ME < RUNS)
+		k_copy16(s + i * N + 4 * ME, x + 4 * ((ME + 4 * i) % RUNS), true);
+	k_copy_commit();
+}
+
+K_KERNEL(copies)
+{
+	K_SHARED(float, s, STAGES * N);
+	const float *x = a.x + blockIdx.x * N;
+	float y = 0;
+	stage_copy(s, x, 0);
+	for (int i = 0; i < STAGES; i++) {
+		stage_copy(s, x, i + 1);
+		k_copy_wait(1);
+		__syncthreads();
+		y += s[i * N + N - 1 - ME];
+		__syncthreads();
+	}
+	a.y[AT] = y;
+}
+
+K_KERNEL(stage_not_waited)
+{
+	K_SHARED(float, s, N);
+	stage_copy(s, a.x, 0);
+	__syncthreads();
+	a.y[AT] = s[ME];
+	k_copy_wait(0);
+}
+
+K_KERNEL(stage_one_late)
+{
+	K_SHARED(float, s, STAGES * N);
+	for (int i = 0; i < STAGES; i++)
+		stage_copy(s, a.x, i);
+	k_copy_wait(1);
+	__syncthreads();
+	a.y[AT] = s[N + ME];
+	k_copy_wait(0);
+}
+
+K_KERNEL(stage_no_barrier)
+{
+	K_SHARED(float, s, N);
+	stage_copy(s, a.x, 0);
+	k_copy_wait(0);
+	a.y[AT] = s[N - 1 - ME];
+}
+
+/* The next copy into a stage that others still read. */
+K_KERNEL(stage_reused)
+{
+	K_SHARED(float, s, N);
+	for (int i = 0; i < STAGES; i++) {
+		stage_copy(s, a.x, 0);
+		k_copy_wait(0);
+		__syncthreads();
+		a.y[AT] = s[N - 1 - ME];
+	}
+}
+
+K_KERNEL(stage_uncommitted)
+{
+	K_SHARED(float, s, N);
+	if (ME < RUNS)
+		k_copy16(s + 4 * ME, a.x + 4 * ME, true);
+	k_copy_wait(0);
+	a.y[AT] = 0;
+}
+
+K_KERNEL(copy_to_device)
+{
+	if (ME < RUNS)
+		k_copy16(a.y + blockIdx.x * N + 4 * ME, a.x, true);
+	k_copy_commit();
+	k_copy_wait(0);
+}
