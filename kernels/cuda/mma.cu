@@ -10,27 +10,9 @@
  * the same sums.
  *
  * Experts: pairs (token, slot) are sorted by expert, and a block takes vectors of one expert (a tile). */
-#include "kernels/cuda/cuda_dev.h"
+#include "kernels/cuda/mma.h"
 
 enum { MMA_TILES = CUDA_MMA_VECTORS / 8 };
-
-#ifdef __CUDACC__
-K_DEV void mma16816(float *c, const uint32_t *a, const uint32_t *b)
-{
-#if __CUDA_ARCH__ >= 800
-	asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-		: "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-	/* The host launches none of these kernels on such a card. */
-	__trap();
-#endif
-}
-#else
-#define mma16816 k_sim_mma16816
-#endif
-
-/* The high halves of two floats that are bf16 already; the first is the lower half. */
-K_DEV uint32_t pack(uint32_t first, uint32_t second) { return first >> 16 | (second & 0xffff0000); }
 
 /* Codes 2 j and 2 j + 1 of a word of x16. */
 K_DEV uint32_t codes(uint32_t word, int j)

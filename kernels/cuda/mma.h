@@ -1,0 +1,52 @@
+/* mma.h: tensor cores, a warp at a time: c += a b with f32 sums, a and b in bf16 (mma.sync m16n8k16).
+ *
+ *   lane l:   a: rows l / 4 and + 8, columns 2 (l % 4), + 1, and + 8       b: rows (of 16) 2 (l % 4), + 1, and + 8, column l / 4
+ *             c: rows l / 4 and + 8, columns 2 (l % 4), + 1
+ *
+ * So two c side by side are an a, once rounded: what comes out of one product goes into the next without leaving the registers. Which 16 of many columns go
+ * together does not matter as long as a and b agree. */
+#ifndef KERNELS_CUDA_MMA_H
+#define KERNELS_CUDA_MMA_H
+
+#include "kernels/cuda/cuda_dev.h"
+
+#ifdef __CUDACC__
+K_DEV void mma16816(float *c, const uint32_t *a, const uint32_t *b)
+{
+#if __CUDA_ARCH__ >= 800
+	asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+		: "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+	/* The host launches none of these kernels on such a card. */
+	__trap();
+#endif
+}
+#else
+#define mma16816 k_sim_mma16816
+#endif
+
+/* The high halves of two floats that are bf16 already; the first is the lower half. */
+K_DEV uint32_t pack(uint32_t first, uint32_t second) { return first >> 16 | (second & 0xffff0000); }
+
+/* Two floats as bf16; the first is the lower half. */
+K_DEV uint32_t pack_round(float first, float second)
+{
+#if defined(__CUDACC__) && __CUDA_ARCH__ >= 800
+	uint32_t u;
+	asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(u) : "f"(second), "f"(first));
+	return u;
+#else
+	return pack(k_f_bits(k_bf16_round(first)), k_f_bits(k_bf16_round(second)));
+#endif
+}
+
+/* Two c side by side as an a. */
+K_DEV void a_from_c(uint32_t *a, const float *left, const float *right)
+{
+	a[0] = pack_round(left[0], left[1]);
+	a[1] = pack_round(left[2], left[3]);
+	a[2] = pack_round(right[0], right[1]);
+	a[3] = pack_round(right[2], right[3]);
+}
+
+#endif
