@@ -184,7 +184,7 @@ $(B)/obj/%.cu.o: %.cu
 	$(call say,NV,$<) $(NVCC) $(nv_flags) -MMD -MP -MF $@.d -MT $@ -c -o $@ $<
 $(B)/lib/ktools/ktools-cuda.so: $(nv_obj)
 	@mkdir -p $(@D)
-	$(call say,NV,$@) $(NVCC) -shared -cudart static -Xlinker --as-needed -o $@ $^
+	$(call say,NV,$@) $(NVCC) -shared -cudart static -Xlinker --as-needed -o $@ $^ -ldl
 .PHONY: cuda check-cuda bench-cuda
 # Both say "no device" where there is none, and where there is no nvcc.
 check-cuda bench-cuda: $(bins) $(B)/kcheck

@@ -175,6 +175,7 @@ static int kbench_run(struct k_ctx *ctx, void *args, int n_operands, char **oper
 	struct k_report *rep = NULL;
 	char suite[64];
 	ctx->spool = a->spool;
+	ctx->any_order = true;
 	int r = find_what(n_operands, operands, &w, err);
 	struct k_bench *b = r == 0 ? k_calloc(1, sizeof(*b)) : NULL;
 	if (r < 0 || !b)

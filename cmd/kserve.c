@@ -55,7 +55,7 @@ static const struct k_opt opts[] = {
 	K_OPT_STR(0, "state-dir", struct args, state_dir, "DIR", NULL,
 		"keep what prompts begin with in DIR across restarts; a file that is damaged or of another model is set aside, and said"),
 	K_OPT_FLAG(0, "deterministic", struct args, deterministic,
-		"same request, same bytes, whatever else is computed; always so, with this prompts are also cut and reused on one fixed grid"),
+		"same request, same bytes, whatever else is computed; always so on the CPU, with this on a GPU too, and prompts are cut and reused on one fixed grid"),
 	K_OPT_FLAG(0, "check", struct args, check, "verify every digest of the model before serving"),
 	K_OPT_FLAG(0, "web", struct args, web, "the chat page at / (the default)"),
 	K_OPT_FLAG(0, "no-web", struct args, no_web, "no chat page"),
@@ -165,6 +165,7 @@ static int run(struct k_ctx *given, void *p, int n_operands, char **operands, st
 		return rc;
 	if (!a->common.act)
 		ctx.act = k_cpu_has("avx512bf16") && !a->common.cpu ? K_ACT_BF16 : K_ACT_F32;
+	ctx.any_order = !a->deterministic;
 	rc = k_device_open(&dev, &ctx, a->common.device, err);
 	if (!rc)
 		rc = load(&m, dev, a, path, &ctx, err);
@@ -202,7 +203,7 @@ const struct k_tool k_tool = {
 		"sampled. tool_choice and parallel_tool_calls are meant literally. A schema that nothing fits is refused, and with strict one that holds "
 		"a keyword that is not known here.\n\n"
 		"Requests that come together are computed together, each a token a step; an answer does not depend on what else is "
-		"computed. What a prompt begins with is not computed again if it was computed before.\n\n"
+		"computed (on a GPU it may in the last digits of its logits, unless --deterministic). What a prompt begins with is not computed again if it was computed before.\n\n"
 		"Without keys only addresses of this machine are served. A key comes as Authorization: Bearer KEY or X-Api-Key: KEY; "
 		"/health, /livez, /version and /metrics (Prometheus) want none. A unix socket is for its owner alone; fd:3 is a socket that a "
 		"service manager hands over. With --tls-cert and --tls-key the port speaks TLS 1.2 and 1.3 only.\n\n"

@@ -20,6 +20,7 @@ struct k_ctx {
 	uint64_t max_memory;                    /* bytes; 0 = the tool's default */
 	const char *cpu;                        /* highest kernel level, NULL = best */
 	enum k_act act;
+	bool any_order;                         /* how many rows are computed at once may show in the last digits: libraries may multiply */
 	const struct k_codec *codec;            /* fast conversions (libcore/qtype.h); NULL: the types' own */
 	const char *spool;                      /* folder for spooled archives, NULL = none */
 	const struct k_renames *renames;        /* libcore/rename.h: for tensors of other people's files; NULL = none */

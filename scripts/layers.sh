@@ -37,7 +37,8 @@ event2/ cmd/kserve/net.c
 liburing libcore/io_uring.c
 histedit cmd/kserve/lines_edit.c
 curl/ evals/client.c
-cuda_runtime kernels/cuda/so/cuda_runtime.cu
+cuda_runtime kernels/cuda/so/cuda_runtime.cu kernels/cuda/so/products.h
+cublas kernels/cuda/so/products.cu
 END
 
 # A name in a stack trace is an address.

@@ -31,6 +31,9 @@ struct cuda_swiglu { float *y; const float *gate, *up; int64_t n; };
 /* A block a row: x in another precision; int8: symmetric groups of 32 as kk.def has it, else bf16 */
 struct cuda_round { float *y; const float *x; int64_t cols, x_step; int int8; };
 
+/* A block a row: x as bf16, without gaps */
+struct cuda_narrow { uint16_t *y; const float *x; int64_t cols, x_step; };
+
 /* y[t][row] = w[row] . x[t] (+ bias): a warp a row of w, CUDA_TOKENS rows of x; blocks (rows / CUDA_WARPS, n / CUDA_TOKENS) */
 enum { CUDA_TOKENS = 4 };
 struct cuda_gemm_rows { float *y; const float *x; struct cuda_matrix w; const float *bias; int64_t n, y_step, x_step; };

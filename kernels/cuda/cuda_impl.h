@@ -24,7 +24,8 @@ struct cuda {
 	const struct cuda_rt *rt;
 	void *on;                       /* rt's device */
 	struct k_device *cpu;           /* what the kernels leave */
-	bool has_mma;
+	bool has_mma, has_product;
+	bool said_product;              /* whether there is a library */
 	bool said[CUDA_N_OPS];          /* that an operation runs there */
 	char level[48];
 	uint8_t *scratch;
@@ -61,6 +62,9 @@ static inline bool cuda_rounds(const struct cuda *c) { return c->dev.ctx->act !=
 
 /* Do tensor cores multiply with it? Activations are bf16 then, and rounded into scratch. */
 bool cuda_takes_mma(const struct cuda *c, const struct cuda_matrix *w);
+
+/* The first rows of a product, as many as a library computed (cuda_blas.c); 0: it takes none of them. */
+int64_t cuda_by_library(struct cuda *c, const struct k_op_gemm *op, const struct cuda_matrix *w);
 
 /* On the CPU, why: a part of a sentence. */
 struct k_device *cuda_on_cpu(struct cuda *c, enum cuda_op_id op, const char *why);

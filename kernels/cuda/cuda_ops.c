@@ -84,11 +84,15 @@ void cuda_op_gemm(struct k_device *dev, const struct k_op_gemm *op)
 	bool rounds = !op->exact && cuda_rounds(c);
 	for (int64_t t = 0, n; t < op->n; t += n) {
 		struct k_op_gemm part = *op;
-		cuda_begin(c);
-		n = rounds ? cuda_fit(c, op->n - t, floats(w.cols)) : K_MIN(op->n - t, (int64_t)BLOCKS_Y * CUDA_TOKENS);
-		part.n = n;
+		part.n -= t;
 		part.x += t * op->x_step;
 		part.y += t * op->y_step;
+		cuda_begin(c);
+		n = cuda_by_library(c, &part, &w);
+		if (n)
+			continue;
+		n = rounds ? cuda_fit(c, op->n - t, floats(w.cols)) : K_MIN(op->n - t, (int64_t)BLOCKS_Y * CUDA_TOKENS);
+		part.n = n;
 		if (rounds) {
 			part.x = cuda_round(c, cuda_take(c, floats(n * w.cols)), part.x, n, w.cols, op->x_step);
 			part.x_step = w.cols;

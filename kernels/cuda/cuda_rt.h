@@ -17,6 +17,9 @@ enum cuda_kernel_id {
 struct cuda_grid { unsigned x, y, z; };
 struct cuda_why { char msg[320]; };
 
+/* y[i][o] = sum over k of w[o][k] x[i][k] in f32, for n rows of x; x and w are f32, or bf16: both. Steps in elements. */
+struct cuda_product { float *y; const void *x, *w; int64_t rows, cols, n, y_step, x_step; bool bf16; };
+
 struct cuda_rt {
 	/* Bytes of the arguments of each kernel: a library of another build is refused by them. */
 	unsigned n_kernels;
@@ -34,6 +37,10 @@ struct cuda_rt {
 	/* The source may be used again at once. */
 	void (*put)(void *dev, void *dst, const void *src, size_t n);
 	void (*launch)(void *dev, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args, size_t bytes);
+	/* Is there a library that multiplies? what: its name, or why there is none. */
+	bool (*has_product)(void *dev, struct cuda_why *what);
+	/* The same shape has the same order of sums, whatever the values. */
+	void (*product)(void *dev, const struct cuda_product *p);
 	/* Waits for all of it; false: what went wrong since the device was opened. */
 	bool (*sync)(void *dev, struct cuda_why *why);
 	bool (*get)(void *dev, void *dst, const void *src, size_t n, struct cuda_why *why);

@@ -54,3 +54,9 @@ K_KERNEL(round)
 	for (int64_t k = threadIdx.x; !a.int8 && k < a.cols; k += CUDA_THREADS)
 		y[k] = k_bf16_round(x[k]);
 }
+
+K_KERNEL(narrow)
+{
+	for (int64_t k = threadIdx.x; k < a.cols; k += CUDA_THREADS)
+		a.y[blockIdx.x * a.cols + k] = (uint16_t)(k_f_bits(k_bf16_round(a.x[blockIdx.x * a.x_step + k])) >> 16);
+}

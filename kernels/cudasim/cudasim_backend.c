@@ -5,6 +5,7 @@
 #include "kernels/cuda/cuda_args.h"
 #include "kernels/cuda/cuda_impl.h"
 #include "kernels/cudasim/sim_run.h"
+#include "libcore/dtype.h"
 
 #define CUDA_KERNEL(name) void k_sim_##name(const void *args);
 #include "kernels/cuda/cuda_kernels.def"
@@ -42,6 +43,33 @@ static void sim_launch(void *dev, enum cuda_kernel_id kernel, struct cuda_grid g
 	k_sim_run(dev, &l);
 }
 
+static bool sim_has_product(void *dev K_UNUSED, struct cuda_why *what)
+{
+	snprintf(what->msg, sizeof(what->msg), "a plain loop");
+	return true;
+}
+
+static double value(const void *p, int64_t i, bool bf16)
+{
+	return bf16 ? k_bf16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i];
+}
+
+static void sim_product(void *dev, const struct cuda_product *p)
+{
+	size_t each = p->bf16 ? sizeof(uint16_t) : sizeof(float);
+	if (k_sim_fault(dev) || !k_sim_holds(dev, p->w, (size_t)(p->rows * p->cols) * each, "weights of a product") ||
+		!k_sim_holds(dev, p->x, (size_t)((p->n - 1) * p->x_step + p->cols) * each, "rows of a product") ||
+		!k_sim_holds(dev, p->y, (size_t)((p->n - 1) * p->y_step + p->rows) * sizeof(float), "results of a product"))
+		return;
+	for (int64_t i = 0; i < p->n; i++)
+		for (int64_t o = 0; o < p->rows; o++) {
+			double sum = 0;
+			for (int64_t k = 0; k < p->cols; k++)
+				sum += value(p->w, o * p->cols + k, p->bf16) * value(p->x, i * p->x_step + k, p->bf16);
+			p->y[i * p->y_step + o] = (float)sum;
+		}
+}
+
 static bool sim_sync(void *dev, struct cuda_why *why)
 {
 	const char *fault = k_sim_fault(dev);
@@ -58,7 +86,8 @@ static bool sim_get(void *dev, void *dst, const void *src, size_t n, struct cuda
 
 static const struct cuda_rt rt = {
 	.n_kernels = CUDA_N_KERNELS, .arg_bytes = k_cuda_arg_bytes, .probe = sim_probe, .open = sim_open, .close = sim_close, .has_mma = sim_has_mma, .alloc = sim_alloc,
-	.free = sim_free, .put = sim_put, .launch = sim_launch, .sync = sim_sync, .get = sim_get,
+	.free = sim_free, .put = sim_put, .launch = sim_launch, .has_product = sim_has_product,
+	.product = sim_product, .sync = sim_sync, .get = sim_get,
 };
 
 static int cudasim_score(const char *spec) { return strcmp(spec, "cudasim") == 0; }

@@ -233,6 +233,18 @@ void k_sim_copy(struct k_sim *s, void *dst, const void *src, size_t n, bool to_d
 	pthread_mutex_unlock(&s->lock);
 }
 
+bool k_sim_holds(struct k_sim *s, const void *p, size_t n, const char *what)
+{
+	uintptr_t at = (uintptr_t)p;
+	const struct region *r;
+	pthread_mutex_lock(&s->lock);
+	r = find_mem(s, at);
+	if (!r || at - r->at > r->n || n > r->n - (at - r->at))
+		note_fault(s, "%s: %zu bytes leave device memory", what, n);
+	pthread_mutex_unlock(&s->lock);
+	return !*s->fault;
+}
+
 /* --- accesses ---------------------------------------------------------------------------------------------------------------- */
 
 /* Shared memory is a new one in each block. */

@@ -26,6 +26,8 @@ void *k_sim_alloc(struct k_sim *s, size_t n);
 void k_sim_release(struct k_sim *s, void *p);
 /* From and to device memory, which is checked. */
 void k_sim_copy(struct k_sim *s, void *dst, const void *src, size_t n, bool to_device);
+/* Is all of it device memory? Else that is the fault. */
+bool k_sim_holds(struct k_sim *s, const void *p, size_t n, const char *what);
 void k_sim_run(struct k_sim *s, const struct k_sim_launch *l);
 /* NULL: none so far. */
 const char *k_sim_fault(const struct k_sim *s);

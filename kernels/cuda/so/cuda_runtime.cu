@@ -10,10 +10,18 @@
 #include <string.h>
 #include "kernels/cuda/cuda_args.h"
 #include "kernels/cuda/cuda_rt.h"
+#include "kernels/cuda/so/products.h"
 
 enum { RING = 4 << 20, PIECE = RING / 4, ALIGN = 256 };
 
-struct device { int index, major; cudaStream_t stream; char *ring; size_t used; char failed[sizeof(((struct cuda_why *)0)->msg)]; };
+struct device {
+	int index, major;
+	cudaStream_t stream;
+	char *ring;
+	size_t used;
+	struct products *products;      /* once somebody asked; NULL: there is no library */
+	char failed[sizeof(((struct cuda_why *)0)->msg)];
+};
 
 #define CUDA_KERNEL(name) extern "C" __global__ void k_cuda_##name(const struct cuda_##name a);
 #include "kernels/cuda/cuda_kernels.def"
@@ -72,6 +80,8 @@ static void rt_close(void *dev)
 {
 	struct device *d = (struct device *)dev;
 	cudaSetDevice(d->index);
+	if (d->products)
+		products_close(d->products);
 	if (d->stream)
 		cudaStreamDestroy(d->stream);
 	if (d->ring)
@@ -155,6 +165,27 @@ static void rt_launch(void *dev, enum cuda_kernel_id kernel, struct cuda_grid gr
 	note(d, cudaLaunchKernel(kernels[kernel].kernel, dim3(grid.x, grid.y, grid.z), dim3(CUDA_THREADS), argv, 0, d->stream), kernels[kernel].name);
 }
 
+static bool rt_has_product(void *dev, struct cuda_why *what)
+{
+	struct device *d = (struct device *)dev;
+	cudaSetDevice(d->index);
+	if (!d->products)
+		d->products = products_open(d->stream, what);
+	return d->products;
+}
+
+static void rt_product(void *dev, const struct cuda_product *p)
+{
+	struct device *d = (struct device *)dev;
+	const char *why;
+	if (*d->failed)
+		return;
+	cudaSetDevice(d->index);
+	why = products_multiply(d->products, p);
+	if (why)
+		snprintf(d->failed, sizeof(d->failed), "a product of %lld x %lld by cuBLAS: %s", (long long)p->rows, (long long)p->cols, why);
+}
+
 static bool rt_sync(void *dev, struct cuda_why *why)
 {
 	struct device *d = (struct device *)dev;
@@ -174,7 +205,8 @@ static bool rt_get(void *dev, void *dst, const void *src, size_t n, struct cuda_
 }
 
 static const struct cuda_rt rt = {
-	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_has_mma, rt_alloc, rt_free, rt_put, rt_launch, rt_sync, rt_get,
+	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_has_mma, rt_alloc, rt_free, rt_put, rt_launch,
+	rt_has_product, rt_product, rt_sync, rt_get,
 };
 
 extern "C" __attribute__((visibility("default"))) const struct cuda_rt *ktools_cuda_rt(void) { return &rt; }
