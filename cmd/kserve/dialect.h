@@ -25,8 +25,9 @@ struct k_dialect {
 
 	/* Once, before all others: r->head. */
 	void (*begin)(struct k_reply *r);
-	/* Of a stream; each may be NULL. start: the prompt is computed. open, close: a part begins, is complete. delta: text of the
+	/* Of a stream; each may be NULL. progress: so many tokens of the prompts are computed or were known. start: the prompt is computed. open, close: a part begins, is complete. delta: text of the
 	 * part, with entries (log-probabilities, borrowed, may be NULL). end: a choice is over. done: all are. */
+	void (*progress)(struct k_reply *r, int64_t n);
 	void (*start)(struct k_reply *r, int choice);
 	void (*open)(struct k_reply *r, int choice, const struct k_part *p);
 	void (*delta)(struct k_reply *r, int choice, const struct k_part *p, const char *s, size_t n, const struct k_json *entries);
@@ -49,6 +50,8 @@ void k_openai_event(struct k_reply *r, int choice);
 void k_openai_event_end(struct k_reply *r);
 /* ,"finish_reason":..,"stop_reason":..,token ids, usage, tail, sent. */
 void k_openai_finish(struct k_reply *r, int choice);
+/* An event without choices: how far the prompts are. */
+void k_openai_progress(struct k_reply *r, int64_t n);
 /* The event behind the choices, with the usage. */
 void k_openai_done(struct k_reply *r);
 /* A whole reply; put writes what a choice says, "text":.. or "message":.., and "logprobs":.. */

@@ -31,12 +31,19 @@ static void put_rate(struct k_buf *b, const char *name, int64_t n, double ms)
 	k_json_put_double(b, ms > 0 ? (double)n * 1000 / ms : 0);
 }
 
+/* Since a slot was free for it. */
+static double ms_until(const struct k_reply *r, uint64_t t)
+{
+	uint64_t from = r->out->spent.t_admitted;
+	return from && t > from ? (double)(t - from) / 1e6 : 0;
+}
+
 static void put_timings(struct k_reply *r)
 {
 	struct k_usage u = k_reply_usage(r, -1);
 	uint64_t now = k_now_ns(), first = r->t_first ? r->t_first : now;
 	k_buf_printf(&r->line, ",\"timings\":{\"cache_n\":%" PRId64, u.cached);
-	put_rate(&r->line, "prompt", u.prompt - u.cached, (double)(first - r->t_start) / 1e6);
+	put_rate(&r->line, "prompt", u.prompt - u.cached, ms_until(r, first));
 	put_rate(&r->line, "predicted", u.made, (double)(now - first) / 1e6);
 	k_buf_putc(&r->line, '}');
 }
@@ -77,9 +84,21 @@ static void tail(struct k_reply *r)
 	} else if (r->rq->include_usage) {
 		k_buf_puts(b, ",\"usage\":null");
 	}
-	if (r->rq->timings && r->n_sent > 0)
+	if (r->rq->timings && k_reply_usage(r, -1).made > 0)
 		put_timings(r);
 	k_buf_putc(b, '}');
+	k_reply_send(r, NULL);
+}
+
+void k_openai_progress(struct k_reply *r, int64_t n)
+{
+	struct k_buf *b = &r->line;
+	k_buf_reset(b);
+	k_buf_put(b, r->head.data, r->head.len);
+	k_buf_printf(b, "],\"prompt_progress\":{\"total\":%" PRId64 ",\"cache\":%" PRId64 ",\"processed\":%" PRId64 ",\"time_ms\":",
+		r->rq->n_prompt_tokens, r->n_cached, n);
+	k_json_put_double(b, ms_until(r, k_now_ns()));
+	k_buf_puts(b, r->rq->include_usage ? "},\"usage\":null}" : "}}");
 	k_reply_send(r, NULL);
 }
 
@@ -116,7 +135,7 @@ void k_openai_finish(struct k_reply *r, int choice)
 void k_openai_done(struct k_reply *r)
 {
 	struct k_buf *b = &r->line;
-	if (!r->rq->include_usage && !r->rq->timings)
+	if (!r->rq->include_usage)
 		return;
 	k_buf_reset(b);
 	k_buf_put(b, r->head.data, r->head.len);
@@ -307,6 +326,6 @@ static void put_choice(struct k_reply *r, const struct k_choice *c)
 static void whole(struct k_reply *r) { k_openai_whole(r, put_choice); }
 
 const struct k_dialect k_dialect_chat = {
-	.name = "chat", .parse = parse, .fault = k_openai_fault, .ping = ": ping\n\n", .last = "data: [DONE]\n\n", .begin = begin, .start = start,
-	.open = open_part, .delta = delta, .end = end, .done = k_openai_done, .whole = whole,
+	.name = "chat", .parse = parse, .fault = k_openai_fault, .ping = ": ping\n\n", .last = "data: [DONE]\n\n", .begin = begin,
+	.progress = k_openai_progress, .start = start, .open = open_part, .delta = delta, .end = end, .done = k_openai_done, .whole = whole,
 };

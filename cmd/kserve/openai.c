@@ -217,6 +217,7 @@ static const struct flag flags[] = {
 	{ "include_reasoning", offsetof(struct k_request, include_reasoning) },
 	{ "parallel_tool_calls", offsetof(struct k_request, parallel_calls) },
 	{ "timings_per_token", offsetof(struct k_request, timings) },
+	{ "return_progress", offsetof(struct k_request, progress) },
 	{ "cache_prompt", offsetof(struct k_request, cache_prompt) },
 };
 
@@ -483,6 +484,11 @@ static int read_salt(struct k_request *rq, struct k_fault *f)
 	return 0;
 }
 
+static int read_slot(const struct k_server *s, struct k_request *rq, struct k_fault *f)
+{
+	return k_field_int(rq->body, "", "id_slot", -1, s->n_slots - 1, &rq->slot, f);
+}
+
 static int read_model(const struct k_server *s, const struct k_request *rq, struct k_fault *f)
 {
 	const struct k_json *v = k_field(rq->body, "model");
@@ -527,7 +533,7 @@ static int check_context(const struct k_server *s, struct k_request *rq, struct 
 
 static int parse(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
-	if (read_model(s, rq, f) || read_numbers(rq, f) || read_wholes(rq, f) || read_stream(rq, f) || read_salt(rq, f) ||
+	if (read_model(s, rq, f) || read_numbers(rq, f) || read_wholes(rq, f) || read_stream(rq, f) || read_salt(rq, f) || read_slot(s, rq, f) ||
 		refuse(rq, f) || read_stops(s, rq, f) || read_stop_ids(s, rq, f) || read_bias(s, rq, f))
 		return -1;
 	if (rq->kind == K_KIND_CHAT ? k_openai_chat(s, rq, f) : k_openai_text(s, rq, f))
@@ -548,7 +554,7 @@ static int make(struct k_request **out, const struct k_server *s, const struct k
 	rq->kind = d == &k_dialect_text ? K_KIND_TEXT : K_KIND_CHAT;
 	rq->body = body;
 	rq->n = 1;
-	rq->max_tokens = -1;
+	rq->max_tokens = rq->slot = -1;
 	rq->temperature = s->temperature;
 	rq->top_p = s->top_p;
 	rq->top_k = s->top_k;

@@ -51,8 +51,9 @@ struct k_request {
 	int n_used;                     /* tool calls in the history */
 	struct k_constraint *constraint;        /* constraint.h; NULL: free text */
 	struct k_chat_options chat;
-	bool timings;
+	bool timings, progress;         /* timings_per_token; return_progress, of streams */
 	bool cache_prompt;              /* false: nothing is taken from the prefix cache, and nothing left there */
+	int64_t slot;                   /* id_slot: the only one that may compute it; -1: any */
 	uint64_t salt;                  /* hash of cache_salt: only requests with the same share prefixes; 0: none */
 	bool keep_text;                 /* the prompt as text is wanted, and nothing else */
 	struct k_buf text;

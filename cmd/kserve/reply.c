@@ -117,6 +117,12 @@ static void put(struct k_reply *r, int choice, struct k_part *p, const char *s, 
 		r->rq->dialect->delta(r, choice, p, s, n, entries);
 }
 
+void k_reply_progress(struct k_reply *r, int64_t n)
+{
+	if (r->rq->stream && r->rq->progress && r->rq->dialect->progress)
+		r->rq->dialect->progress(r, n);
+}
+
 void k_reply_start(struct k_reply *r, int choice)
 {
 	struct k_choice *c = &r->choices[choice];
@@ -292,7 +298,6 @@ int k_reply_new(struct k_reply **out_reply, const struct k_server *s, const stru
 	r->rq = rq;
 	r->out = out;
 	r->created = (int64_t)time(NULL);
-	r->t_start = k_now_ns();
 	if (set_up(r, &err)) {
 		k_reply_free(r);
 		return k_fault_err(f, &err);

@@ -58,7 +58,7 @@ struct k_reply {
 	int n_choices, n_open;
 	int64_t n_cached;
 	int64_t n_sent;                 /* events so far */
-	uint64_t t_start, t_first;      /* when it was admitted; when the first token came */
+	uint64_t t_first;               /* when the first token came */
 	bool over;                      /* finish was called */
 	bool broken;                    /* out of memory on the way */
 };
@@ -68,6 +68,8 @@ int k_reply_new(struct k_reply **out_reply, const struct k_server *s, const stru
 	K_MUST_USE;
 void k_reply_free(struct k_reply *r);
 
+/* n tokens of all prompts are computed, or were known: a stream that asked for it hears so. */
+void k_reply_progress(struct k_reply *r, int64_t n);
 /* The prompt is computed: a chat stream says who speaks. */
 void k_reply_start(struct k_reply *r, int choice);
 /* kind: K_EVENT_REASONING or K_EVENT_CONTENT. entries: array of log-probability entries, taken; may be NULL. */

@@ -434,6 +434,15 @@ static void step_failed(struct k_sched *c, int n, const struct k_err *err)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* Of the prompts of a request; a copy computes none. */
+static void tell_progress(const struct job *j)
+{
+	int64_t n = 0;
+	for (int i = 0; i < j->n_tasks; i++)
+		n += j->tasks[i].copy ? 0 : j->tasks[i].n_done;
+	k_reply_progress(j->reply, n);
+}
+
 static void step(struct k_sched *c, int n)
 {
 	struct k_err err = { 0 };
@@ -457,6 +466,8 @@ static void step(struct k_sched *c, int n)
 		t->n_done += c->runs[i].n;
 		if (t->mark_at == t->n_done)
 			k_slots_mark(c, t);
+		if (t->copy == 0)
+			tell_progress(t->job);
 	}
 	if (!rc)
 		rc = deliver(c, n, hidden, &err);

@@ -134,6 +134,13 @@ static struct slot *free_slot(struct k_sched *c)
 	return NULL;
 }
 
+/* One that t may have: any, or the one that its request names. */
+static struct slot *slot_for(struct k_sched *c, const struct task *t)
+{
+	struct slot *named = t->job->rq->slot < 0 ? NULL : &c->slots[t->job->rq->slot];
+	return !named ? free_slot(c) : named->task ? NULL : named;
+}
+
 void k_slots_release(struct k_sched *c, struct task *t)
 {
 	struct slot *sl = t->slot;
@@ -143,6 +150,7 @@ void k_slots_release(struct k_sched *c, struct task *t)
 	k_slots_drop_seq(sl);
 	unpromise(c, t);
 	limit(c);
+	k_count_slot(sl);
 	sl->task = NULL;
 	t->slot = NULL;
 }
@@ -213,13 +221,13 @@ static struct task *waiting_task(struct job *j)
 	return NULL;
 }
 
-/* Of the client that got a slot longest ago, the request that came first. */
+/* Of the client that got a slot longest ago, the request that came first; one whose own slot is busy holds nobody up. */
 static struct task *next_task(struct k_sched *c)
 {
 	struct task *best = NULL;
 	for (struct job *j = c->jobs; j; j = j->next) {
 		struct task *t = waiting_task(j);
-		if (t && (!best || j->client->admitted < best->job->client->admitted))
+		if (t && slot_for(c, t) && (!best || j->client->admitted < best->job->client->admitted))
 			best = t;
 	}
 	return best;
@@ -242,8 +250,8 @@ static void admitted(struct k_sched *c, struct job *j)
 void k_slots_admit(struct k_sched *c, void (*fail)(struct k_sched *, struct job *, const struct k_err *))
 {
 	struct task *t;
-	struct slot *sl;
-	while ((sl = free_slot(c)) && (t = next_task(c))) {
+	while (free_slot(c) && (t = next_task(c))) {
+		struct slot *sl = slot_for(c, t);
 		struct k_err err = { 0 };
 		if (!promise(c, t))
 			return;         /* its turn stays: nobody overtakes it for being smaller */
@@ -256,7 +264,7 @@ void k_slots_admit(struct k_sched *c, void (*fail)(struct k_sched *, struct job 
 
 bool k_slots_fork(struct k_sched *c, struct task *t, struct task *o)
 {
-	struct slot *sl = free_slot(c);
+	struct slot *sl = slot_for(c, o);
 	struct k_err err = { 0 };
 	if (!sl || !promise(c, o))
 		return false;

@@ -65,7 +65,7 @@ void k_count_token(struct k_sched *c, struct task *t)
 	c->stats.generated_tokens++;
 }
 
-static void show_slot(struct slot *sl)
+void k_count_slot(struct slot *sl)
 {
 	struct task *t = sl->task;
 	sl->shown.busy = t != NULL;
@@ -103,7 +103,7 @@ void k_count_show(struct k_sched *c)
 	for (struct job *j = c->jobs; j; j = j->next)
 		running += j->admitted;
 	for (int i = 0; i < c->s->n_slots; i++)
-		show_slot(&c->slots[i]);
+		k_count_slot(&c->slots[i]);
 	show_memory(c);
 	pthread_mutex_lock(&c->lock);
 	c->shown = c->stats;
