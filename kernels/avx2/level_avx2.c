@@ -14,6 +14,7 @@
 const struct kk_level kk_level_avx2 = { "avx2", 20, {
 	.gemm_f32 = KK_FN(gemm_f32),
 	.gemm_bf16 = KK_FN(gemm_bf16),
+	.gemm_i8row = KK_FN(gemm_i8row),
 	.gemm_i4x16 = KK_FN(gemm_i4x16),
 	.ready_i4x16 = KK_FN(ready_i4x16),
 	.unpack = KK_FN(unpack),

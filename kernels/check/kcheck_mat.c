@@ -1,4 +1,4 @@
-/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16, i4x16), unpack, mix, rope, conv_silu, kda_step.
+/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16, i8row, i4x16), unpack, mix, rope, conv_silu, kda_step.
  *
  * Beside the reference's values: steps wider than rows leave the gaps alone, and a part (one row, one token, one column) computed
  * alone has the bits that it has among others. */
@@ -59,13 +59,14 @@ enum { TOKENS = 100 };
 
 /* What a kernel multiplies with; rows and columns come in multiples. */
 struct stored { const char *type, *layout; size_t rows, cols; };
-static const struct stored as_f32 = { "f32", NULL, 1, 1 }, as_bf16 = { "bf16", NULL, 1, 1 }, as_i4x16 = { "i4g32", "x16", 16, 64 };
+static const struct stored as_f32 = { "f32", NULL, 1, 1 }, as_bf16 = { "bf16", NULL, 1, 1 }, as_i8row = { "i8row", "rows", 1, 1 },
+	as_i4x16 = { "i4g32", "x16", 16, 64 };
 
 struct gemm {
 	const struct stored *as;
 	size_t rows, n, cols, w_step, y_step;
 	const void *w;
-	const float *values;            /* of as_i4x16, without gaps */
+	const float *values;            /* of granules, without gaps */
 	const float *x[TOKENS];
 	const float *ready[TOKENS];      /* of as_i4x16: x as the level whose turn it is wants it */
 	float *y;
@@ -86,31 +87,33 @@ static void gemm_part(const struct kk *k, const struct gemm *g, float *y, size_t
 {
 	if (g->as == &as_i4x16)
 		k->gemm_i4x16(y, y_step, (const char *)g->w + row * g->cols * 9 / 16, (int)rows, g->ready + t, (int)n, g->cols);
+	else if (g->as == &as_i8row)
+		k->gemm_i8row(y, y_step, (const char *)g->w + row * (g->cols + sizeof(float)), (int)rows, g->x + t, (int)n, g->cols);
 	else if (g->as == &as_bf16)
 		k->gemm_bf16(y, y_step, (const uint16_t *)g->w + row * g->w_step, g->w_step, (int)rows, g->x + t, (int)n, g->cols);
 	else
 		k->gemm_f32(y, y_step, (const float *)g->w + row * g->w_step, g->w_step, (int)rows, g->x + t, (int)n, g->cols);
 }
 
-static void new_i4x16(struct run *r, struct gemm *g)
+static void new_granules(struct run *r, struct gemm *g)
 {
-	const struct k_qtype *t = k_qtype_find(as_i4x16.type, as_i4x16.layout);
-	size_t bytes = t->granule_bytes((int64_t)g->cols, 16);
-	char *p = box(r, SLOT_W, g->rows / 16 * bytes, 1);
+	const struct k_qtype *t = k_qtype_find(g->as->type, g->as->layout);
+	size_t in = g->as->rows, bytes = t->granule_bytes((int64_t)g->cols, (int)in);
+	char *p = box(r, SLOT_W, g->rows / in * bytes, 1);
 	float *values = box_f(r, SLOT_TERMS2, g->rows * g->cols);
 	g->w = p;
 	g->values = values;
 	for (size_t i = 0; i < g->rows; i++, values += g->cols) {
-		if (i % 16 == 0)
-			new_granule(r, t, p + i / 16 * bytes, (int64_t)g->cols, 16);
-		t->dequant(values, p + i / 16 * bytes, (int64_t)g->cols, 16, (int)(i % 16));
+		if (i % in == 0)
+			new_granule(r, t, p + i / in * bytes, (int64_t)g->cols, (int)in);
+		t->dequant(values, p + i / in * bytes, (int64_t)g->cols, (int)in, (int)(i % in));
 	}
 }
 
 static float weight_at(const struct gemm *g, size_t i, size_t k)
 {
 	size_t at = i * g->w_step + k;
-	if (g->as == &as_i4x16)
+	if (g->values)
 		return g->values[i * g->cols + k];
 	return g->as == &as_bf16 ? k_bf16_to_f32(((const uint16_t *)g->w)[at]) : ((const float *)g->w)[at];
 }
@@ -122,8 +125,9 @@ static void new_gemm(struct run *r, struct gemm *g)
 	g->w_step = g->cols + slack(r);
 	g->y_step = g->rows + slack(r);
 	w = span(g->rows, g->w_step, g->cols);
-	if (g->as == &as_i4x16) {
-		new_i4x16(r, g);
+	g->values = NULL;
+	if (g->as->layout) {
+		new_granules(r, g);
 	} else if (g->as == &as_bf16) {
 		uint16_t *p = box(r, SLOT_W, w, sizeof(*p));
 		for (size_t i = 0; i < w; i++) {
@@ -201,14 +205,14 @@ static void gemm_poison(struct run *r, struct gemm *g)
 	g->x[bad] = x;
 }
 
-/* gemm_f32 on the widened weights: the same bits. */
+/* gemm_f32 on the widened weights, which are what unpack makes of them: the same bits. */
 static void gemm_twin(struct run *r, const struct gemm *g)
 {
 	size_t w = span(g->rows, g->w_step, g->cols);
 	float *wide = box_f(r, SLOT_B, w), *y = box_f(r, SLOT_ALONE, span(g->n, g->y_step, g->rows));
 	struct gemm twin = *g;
 	for (size_t i = 0; i < w; i++)
-		wide[i] = k_bf16_to_f32(((const uint16_t *)g->w)[i]);
+		wide[i] = i % g->w_step < g->cols ? weight_at(g, i / g->w_step, i % g->w_step) : 0;
 	twin.as = &as_f32;
 	twin.w = wide;
 	gemm_part(r->got, &twin, y, g->y_step, 0, g->rows, 0, g->n);
@@ -236,7 +240,7 @@ static void gemm_case(struct run *r, struct gemm *g)
 	box_check(r);
 	gemm_alone(r, g);
 	gemm_poison(r, g);
-	if (g->as == &as_bf16)
+	if (g->as == &as_bf16 || g->as == &as_i8row)
 		gemm_twin(r, g);
 	box_check(r);
 }
@@ -715,7 +719,7 @@ static void bench_kda(const void *how K_UNUSED, void (*time)(void *ctx, const st
 
 const struct row kcheck_mat[] = {
 	{ "gemm_f32", check_gemm, &as_f32, bench_gemm }, { "gemm_bf16", check_gemm, &as_bf16, bench_gemm },
-	{ "gemm_i4x16", check_gemm, &as_i4x16, bench_gemm },
+	{ "gemm_i8row", check_gemm, &as_i8row, bench_gemm }, { "gemm_i4x16", check_gemm, &as_i4x16, bench_gemm },
 	{ "ready_i4x16", check_ready, NULL, bench_ready },
 	{ "unpack", check_unpack, NULL, bench_unpack }, { "mix", check_mix, NULL, bench_mix }, { "rope", check_rope, NULL, bench_rope },
 	{ "conv_silu", check_conv, NULL, bench_conv }, { "kda_step", check_kda, NULL, bench_kda }, { .name = NULL },

@@ -3,6 +3,7 @@
  *   weights [rows x cols]                        tasks: a block of rows for a run of tokens
  *     block of rows -- unpack --> panel of f32 -- gemm_f32 --> y
  *                   \- bf16: gemm_bf16, the same sums without the panel
+ *                   |- i8row and few tokens: gemm_i8row, likewise
  *                   |- i4g32 in layout x16: gemm_i4x16, its own sums and its own form of the activations (cpu_round)
  *                   \- f32: as they lie
  *
@@ -20,7 +21,7 @@ static bool is_type(const struct k_tensor *w, const char *name, const char *layo
 	return strcmp(w->type->name, name) == 0 && strcmp(w->type->layout, layout) == 0;
 }
 
-enum how { BY_F32, BY_BF16, BY_I4X16 };
+enum how { BY_F32, BY_BF16, BY_I8ROW, BY_I4X16 };
 
 /* Rows that lie ready at w. */
 static void mul_rows(const struct cpu *c, enum how how, const void *w, int64_t cols, int rows, struct cpu_rows x, float *y, int64_t y_step,
@@ -33,6 +34,8 @@ static void mul_rows(const struct cpu *c, enum how how, const void *w, int64_t c
 			at[i] = x.base + (x.index ? x.index[t + i] : t + i) * x.step;
 		if (how == BY_I4X16)
 			c->kk.gemm_i4x16(y, (size_t)y_step, w, rows, at, m, (size_t)cols);
+		else if (how == BY_I8ROW)
+			c->kk.gemm_i8row(y, (size_t)y_step, w, rows, at, m, (size_t)cols);
 		else if (how == BY_BF16)
 			c->kk.gemm_bf16(y, (size_t)y_step, w, (size_t)cols, rows, at, m, (size_t)cols);
 		else
@@ -64,6 +67,8 @@ void cpu_mul(const struct cpu *c, int worker, const struct k_tensor *w, int64_t 
 		mul_rows(c, BY_F32, (const float *)w->data + row * cols, cols, rows, x, y, y_step, n);
 	else if (is_type(w, "bf16", "rows"))
 		mul_rows(c, BY_BF16, (const uint16_t *)w->data + row * cols, cols, rows, x, y, y_step, n);
+	else if (is_type(w, "i8row", "rows") && n <= FEW_TOKENS)
+		mul_rows(c, BY_I8ROW, (const char *)w->data + (size_t)row * w->type->granule_bytes(cols, 1), cols, rows, x, y, y_step, n);
 	else if (is_type(w, "i4g32", "x16"))
 		mul_rows(c, BY_I4X16, (const char *)w->data + (size_t)(row / w->type->granule) * w->type->granule_bytes(cols, w->type->granule),
 			cols, rows, x, y, y_step, n);

@@ -26,6 +26,22 @@ void kk_ref_gemm_bf16(float *y, size_t y_step, const uint16_t *w, size_t w_step,
 		}
 }
 
+void kk_ref_gemm_i8row(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
+{
+	const uint8_t *p = w;
+	for (int r = 0; r < rows; r++, p += cols + sizeof(float)) {
+		const int8_t *code = (const int8_t *)p + sizeof(float);
+		float scale;
+		memcpy(&scale, p, sizeof(scale));
+		for (int t = 0; t < n; t++) {
+			double s = 0;
+			for (size_t k = 0; k < cols; k++)
+				s += (double)((float)code[k] * scale) * x[t][k];
+			y[(size_t)t * y_step + (size_t)r] = (float)s;
+		}
+	}
+}
+
 /* libcore/qtype/i4g32_x16.c shows a record. */
 static double i4x16_value(const uint8_t *w, size_t cols, size_t row, size_t k)
 {

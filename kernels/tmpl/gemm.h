@@ -1,7 +1,7 @@
 /* gemm.h: products of rows of weights with rows of activations, for a level that has defined
  *
  *     VL, vf              lanes and the vector of that many floats
- *     vf_load, vf_store   of VL floats; vf_bf16(p): VL bf16 as floats; vf_set(x): x in all lanes
+ *     vf_load, vf_store   of VL floats; vf_bf16(p), vf_i8(p): VL bf16, signed bytes as floats; vf_set(x): x in all lanes
  *     vf_fma(a, b, c)     a b + c, rounded once
  *     vf_sum(v)           sum of the lanes, in one order
  *     vf_sums(y, v, step) y[r] = vf_sum(v[r * step]), r < 4, to the bit
@@ -154,6 +154,64 @@ static void few_f32(float *y, size_t y_step, const float *w, size_t w_step, int 
 	for (int r = 0; r < rows; r++, w += w_step)
 		for (int t = 0; t < n; t += TILE_R)
 			row[K_MIN(n - t, (int)TILE_R) - 1](y + (size_t)t * y_step + r, y_step, w, x + t, cols);
+}
+
+static inline vf end_i8(const uint8_t *p, size_t n)
+{
+	uint8_t tmp[VL] = { 0 };
+	memcpy(tmp, p, n);
+	return vf_i8(tmp);
+}
+
+/* Rows of i8row: a scale, then codes. What is multiplied is what unpack gives. Meanwhile memory is asked for what comes some rows later. */
+enum { I8ROW_AHEAD = 8 };
+
+#define I8ROW_FN(R, T) \
+static void i8row_##R##x##T(float *y, size_t y_step, const uint8_t *w, const float *const *x, size_t cols) \
+{ \
+	size_t step = sizeof(float) + cols, k = 0; \
+	vf acc[R * TILE_T], a[R][T] = { 0 }, scale[R]; \
+	EACH(r, R) { \
+		float s; \
+		memcpy(&s, w + (size_t)r * step, sizeof(s)); \
+		scale[r] = vf_set(s); \
+	} \
+	w += sizeof(float); \
+	for (; k + VL <= cols; k += VL) { \
+		vf b[T]; \
+		EACH(t, T) \
+			b[t] = vf_load(x[t] + k); \
+		__builtin_prefetch(w + I8ROW_AHEAD * step + R * k); \
+		EACH(r, R) { \
+			vf c = vf_i8(w + (size_t)r * step + k) * scale[r]; \
+			EACH(t, T) \
+				a[r][t] = vf_fma(c, b[t], a[r][t]); \
+		} \
+	} \
+	if (k < cols) \
+		EACH(t, T) { \
+			vf b = end_f32(x[t] + k, cols - k); \
+			EACH(r, R) \
+				a[r][t] = vf_fma(end_i8(w + (size_t)r * step + k, cols - k) * scale[r], b, a[r][t]); \
+		} \
+	EACH(r, R) EACH(t, T) \
+		acc[r * TILE_T + t] = a[r][t]; \
+	tile_sums(y, y_step, acc, R, T); \
+}
+I8ROW_FN(4, 1) I8ROW_FN(4, 2) I8ROW_FN(4, 3)
+I8ROW_FN(1, 1) I8ROW_FN(1, 2) I8ROW_FN(1, 3)
+
+static void KK_FN(gemm_i8row)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
+{
+	static void (*const tile[2][TILE_T])(float *, size_t, const uint8_t *, const float *const *, size_t) = {
+		{ i8row_1x1, i8row_1x2, i8row_1x3 }, { i8row_4x1, i8row_4x2, i8row_4x3 },
+	};
+	const uint8_t *p = w;
+	for (int r = 0, m; r < rows; r += m, p += (size_t)m * (sizeof(float) + cols)) {
+		m = rows - r < TILE_R ? 1 : TILE_R;
+		for (int t = 0; t < n; t += TILE_T)
+			tile[m > 1][K_MIN(n - t, (int)TILE_T) - 1](y + (size_t)t * y_step + r, y_step, p, x + t, cols);
+	}
 }
 
 /* Columns [0, cols) of up to TILE_R rows as floats in the nearest cache. */

@@ -83,6 +83,17 @@ static void unpack_q8_0(float *dst, const uint8_t *p, size_t cols, int row K_UNU
 	}
 }
 
+static void unpack_i8row(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
+{
+	float scale;
+	size_t k = 0;
+	memcpy(&scale, p, sizeof(scale));
+	for (p += sizeof(scale); k + VL <= cols; k += VL)
+		vf_store(dst + k, vf_i8(p + k) * vf_set(scale));
+	for (; k < cols; k++)
+		dst[k] = (float)(int8_t)p[k] * scale;
+}
+
 static void unpack_q4_0(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
 {
 	for (float *end = dst + cols; dst < end; dst += 32, p += 18) {
@@ -130,7 +141,8 @@ static unpack_row *unpack_of(const struct k_qtype *t)
 {
 	static const struct { const char *name, *layout; unpack_row *fn; } rows[] = {
 		{ "bf16", "rows", unpack_bf16 }, { "f16", "rows", unpack_f16 }, { "i4g32", "x16", unpack_i4x16 },
-		{ "i4g32", "rows", unpack_i4 }, { "mxfp4", "rows", unpack_mxfp4 }, { "q8_0", "rows", unpack_q8_0 }, { "q4_0", "rows", unpack_q4_0 }, { "q4_1", "rows", unpack_q4_1 },
+		{ "i4g32", "rows", unpack_i4 }, { "mxfp4", "rows", unpack_mxfp4 }, { "q8_0", "rows", unpack_q8_0 },
+		{ "i8row", "rows", unpack_i8row }, { "q4_0", "rows", unpack_q4_0 }, { "q4_1", "rows", unpack_q4_1 },
 	};
 	for (size_t i = 0; i < K_LEN(rows); i++)
 		if (strcmp(rows[i].name, t->name) == 0 && strcmp(rows[i].layout, t->layout) == 0)
