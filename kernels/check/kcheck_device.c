@@ -567,7 +567,8 @@ static void check_gqa(struct world *w)
 
 /* --- rows of ops.def ------------------------------------------------------------------------------------------------------- */
 
-/* Sums are f32 where the CPU's are double: errors of some units in the last place, added up at random. */
+/* Sums are f32 where the CPU's are double: errors of some units in the last place, added up at random. The delta rule's result is
+ * divided by its own size, which a state that cancels makes small. */
 static const struct { const char *name; struct tol tol; void (*check)(struct world *w); } rows[] = {
 	{ "embed", { TOL_EXACT, 0, 0 }, check_embed },
 	{ "rmsnorm", { TOL_ULP, 6, 0 }, check_rmsnorm },
@@ -576,7 +577,7 @@ static const struct { const char *name; struct tol tol; void (*check)(struct wor
 	{ "swiglu", { TOL_ULP, 8, 0 }, check_swiglu },
 	{ "route", { TOL_NMSE, 1e-12, 0 }, check_route },
 	{ "moe", { TOL_NMSE, 1e-11, 0 }, check_moe },
-	{ "kda", { TOL_NMSE, 1e-11, 0 }, check_kda },
+	{ "kda", { TOL_NMSE, 1e-9, 0 }, check_kda },
 	{ "mla", { TOL_NMSE, 1e-11, 0 }, check_mla },
 	{ "gqa", { TOL_NMSE, 1e-11, 0 }, check_gqa },
 };
