@@ -7,9 +7,17 @@
 #define LEVEL avx2
 #include "kernels/tmpl/gemm.h"
 #include "kernels/tmpl/int4_masked.h"
+#include "kernels/tmpl/int4_int8.h"
 #include "kernels/tmpl/unpack.h"
 #include "kernels/tmpl/quant.h"
 #include "kernels/tmpl/elem.h"
+
+/* There are no products of bf16: they are those of floats. */
+static void KK_FN(ready_i4x16_bf16)(float *y, const float *x, size_t cols)
+{
+	KK_FN(act_bf16)(y, x, cols);
+	KK_FN(ready_i4x16)(y, y, cols);
+}
 
 const struct kk_level kk_level_avx2 = { "avx2", 20, {
 	.gemm_f32 = KK_FN(gemm_f32),
@@ -17,6 +25,10 @@ const struct kk_level kk_level_avx2 = { "avx2", 20, {
 	.gemm_i8row = KK_FN(gemm_i8row),
 	.gemm_i4x16 = KK_FN(gemm_i4x16),
 	.ready_i4x16 = KK_FN(ready_i4x16),
+	.gemm_i4x16_bf16 = KK_FN(gemm_i4x16),
+	.ready_i4x16_bf16 = KK_FN(ready_i4x16_bf16),
+	.gemm_i4x16_int8 = KK_FN(gemm_i4x16_int8),
+	.ready_i4x16_int8 = KK_FN(ready_i4x16_int8),
 	.unpack = KK_FN(unpack),
 	.convert = KK_FN(convert),
 	.mix = KK_FN(mix),

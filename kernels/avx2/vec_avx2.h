@@ -41,6 +41,18 @@ static inline __m256i vf_bytes(const uint8_t *p) { return _mm256_cvtepu8_epi32(_
 static inline vf vf_low4(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_and_si256(vf_bytes(p), _mm256_set1_epi32(15))); }
 static inline vf vf_high4(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_srli_epi32(vf_bytes(p), 4)); }
 static inline vf vf_int(vu word) { return _mm256_cvtepi32_ps((__m256i)word); }
+/* Dot products of bytes, for int4_int8.h: pairs are added up in 16 bits. 8 steps of two products are at most 16 x 15 x 127 = 30480. */
+enum { I8_TOKENS = 4 };
+static inline vu vq_begin(const int32_t *p K_UNUSED) { return (vu)_mm256_setzero_si256(); }
+static inline vu vq_dot(vu a, vu u, const int8_t *p)
+{
+	int32_t four;
+	memcpy(&four, p, sizeof(four));
+	a = (vu)_mm256_add_epi16((__m256i)a, _mm256_maddubs_epi16((__m256i)u, _mm256_set1_epi32(four)));
+	__asm__("" : "+x"(a));          /* as it stands: sums that are made anew as a tree do not fit the registers */
+	return a;
+}
+static inline vu vq_end(vu a, const int32_t *p) { return (vu)_mm256_add_epi32(_mm256_madd_epi16((__m256i)a, _mm256_set1_epi16(1)), _mm256_set1_epi32(*p)); }
 /* Of 32 u16 at p the largest, their upper bits aside. */
 static inline uint32_t vu_top(const uint8_t *p)
 {

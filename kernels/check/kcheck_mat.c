@@ -57,10 +57,29 @@ static void new_granule(struct run *r, const struct k_qtype *t, void *p, int64_t
 
 enum { TOKENS = 100 };
 
-/* What a kernel multiplies with; rows and columns come in multiples. */
-struct stored { const char *type, *layout; size_t rows, cols; };
-static const struct stored as_f32 = { "f32", NULL, 1, 1 }, as_bf16 = { "bf16", NULL, 1, 1 }, as_i8row = { "i8row", "rows", 1, 1 },
-	as_i4x16 = { "i4g32", "x16", 16, 64 };
+typedef void packed_gemm(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols);
+typedef void make_ready(float *y, const float *x, size_t cols);
+
+/* What a kernel multiplies with; rows and columns come in multiples. Of packed weights also which entries of struct kk they are. */
+struct stored { const char *type, *layout; size_t rows, cols, gemm, ready; };
+#define PACKED(name) { "i4g32", "x16", 16, 64, offsetof(struct kk, gemm_##name), offsetof(struct kk, ready_##name) }
+static const struct stored as_f32 = { "f32", NULL, 1, 1, 0, 0 }, as_bf16 = { "bf16", NULL, 1, 1, 0, 0 },
+	as_i8row = { "i8row", "rows", 1, 1, 0, 0 }, as_i4x16 = PACKED(i4x16), as_i4x16_bf16 = PACKED(i4x16_bf16),
+	as_i4x16_int8 = PACKED(i4x16_int8);
+
+static packed_gemm *gemm_of(const struct kk *k, const struct stored *as)
+{
+	packed_gemm *fn;
+	memcpy(&fn, (const char *)k + as->gemm, sizeof(fn));
+	return fn;
+}
+
+static make_ready *ready_of(const struct kk *k, const struct stored *as)
+{
+	make_ready *fn;
+	memcpy(&fn, (const char *)k + as->ready, sizeof(fn));
+	return fn;
+}
 
 struct gemm {
 	const struct stored *as;
@@ -68,25 +87,25 @@ struct gemm {
 	const void *w;
 	const float *values;            /* of granules, without gaps */
 	const float *x[TOKENS];
-	const float *ready[TOKENS];      /* of as_i4x16: x as the level whose turn it is wants it */
+	const float *ready[TOKENS];      /* beside packed weights: x as the level whose turn it is wants it */
 	float *y;
 };
 
 static void gemm_ready(struct run *r, const struct kk *k, struct gemm *g, int slot)
 {
-	if (g->as != &as_i4x16)
+	if (!g->as->ready)
 		return;
 	float *to = box_f(r, slot, g->n * KK_READY(g->cols));
 	for (size_t t = 0; t < g->n; t++, to += KK_READY(g->cols)) {
-		k->ready_i4x16(to, g->x[t], g->cols);
+		ready_of(k, g->as)(to, g->x[t], g->cols);
 		g->ready[t] = to;
 	}
 }
 
 static void gemm_part(const struct kk *k, const struct gemm *g, float *y, size_t y_step, size_t row, size_t rows, size_t t, size_t n)
 {
-	if (g->as == &as_i4x16)
-		k->gemm_i4x16(y, y_step, (const char *)g->w + row * g->cols * 9 / 16, (int)rows, g->ready + t, (int)n, g->cols);
+	if (g->as->ready)
+		gemm_of(k, g->as)(y, y_step, (const char *)g->w + row * g->cols * 9 / 16, (int)rows, g->ready + t, (int)n, g->cols);
 	else if (g->as == &as_i8row)
 		k->gemm_i8row(y, y_step, (const char *)g->w + row * (g->cols + sizeof(float)), (int)rows, g->x + t, (int)n, g->cols);
 	else if (g->as == &as_bf16)
@@ -198,7 +217,7 @@ static void gemm_poison(struct run *r, struct gemm *g)
 	for (size_t t = 0; t < g->n; t++)
 		if (t != bad)
 			same(r, "beside a NaN: y", y + t * g->y_step, g->y + t * g->y_step, g->rows);
-		else if (g->as == &as_i4x16)
+		else if (g->as->ready)
 			for (size_t i = 0; i < g->rows; i++)
 				if (y[t * g->y_step + i] == y[t * g->y_step + i])
 					fail(r, "a NaN was lost");
@@ -305,17 +324,28 @@ static void bench_gemm(const void *how, void (*time)(void *ctx, const struct ben
 	}
 }
 
-/* In place or not: the same values, and no more of them. */
-static void check_ready(struct run *r, const void *how K_UNUSED)
+/* In place or not: the same results, and no more written. */
+static void check_ready(struct run *r, const void *how)
 {
-	for (size_t cols = 0; cols <= 640; cols += as_i4x16.cols) {
+	struct gemm g = { .as = how, .rows = 16 };
+	for (size_t cols = 0; cols <= 640; cols += g.as->cols) {
 		where(r, "cols=%zu", cols);
+		g.cols = cols;
+		new_granules(r, &g);
 		float *x = box_data(r, SLOT_X, cols, rnd(r) % 2 ? DATA_PLAIN : DATA_ANY), *at = box_f(r, SLOT_Y, KK_READY(cols));
-		float *to = box_f(r, SLOT_READY, KK_READY(cols));
+		float *to = box_f(r, SLOT_READY, KK_READY(cols)), want[16], got[16];
 		memcpy(at, x, cols * sizeof(*x));
-		r->got->ready_i4x16(to, x, cols);
-		r->got->ready_i4x16(at, at, cols);
-		same(r, "in place", at, to, KK_READY(cols));
+		ready_of(r->got, how)(to, x, cols);
+		ready_of(r->got, how)(at, at, cols);
+		gemm_of(r->got, how)(want, 16, g.w, 16, (const float *const[]){ to }, 1, cols);
+		gemm_of(r->got, how)(got, 16, g.w, 16, (const float *const[]){ at }, 1, cols);
+		same(r, "in place", got, want, 16);
+		if (g.as == &as_i4x16_int8) {
+			float *def = box_f(r, SLOT_READY2, KK_READY(cols));
+			r->ref->ready_i4x16_int8(def, x, cols);
+			if (memcmp(def, to, cols / 32 * sizeof(struct kk_i8)))
+				fail(r, "not the form of the reference");
+		}
 		box_check(r);
 	}
 }
@@ -323,12 +353,12 @@ static void check_ready(struct run *r, const void *how K_UNUSED)
 static void go_ready(const struct kk *k, void *arg)
 {
 	struct gemm_turns *t = arg;
-	k->ready_i4x16(t->g.y, t->g.x[0], t->g.cols);
+	ready_of(k, t->g.as)(t->g.y, t->g.x[0], t->g.cols);
 }
 
-static void bench_ready(const void *how K_UNUSED, void (*time)(void *ctx, const struct bench *b), void *ctx)
+static void bench_ready(const void *how, void (*time)(void *ctx, const struct bench *b), void *ctx)
 {
-	struct gemm_turns t = { .r = { .name = "bench", .level = "", .timed = true }, .g = { .cols = 2048 } };
+	struct gemm_turns t = { .r = { .name = "bench", .level = "", .timed = true }, .g = { .as = how, .cols = 2048 } };
 	t.g.x[0] = box_data(&t.r, SLOT_X, t.g.cols, DATA_PLAIN);
 	t.g.y = box_f(&t.r, SLOT_Y, KK_READY(t.g.cols));
 	time(ctx, &(struct bench){ "2048 columns", go_ready, &t });
@@ -719,8 +749,13 @@ static void bench_kda(const void *how K_UNUSED, void (*time)(void *ctx, const st
 
 const struct row kcheck_mat[] = {
 	{ "gemm_f32", check_gemm, &as_f32, bench_gemm }, { "gemm_bf16", check_gemm, &as_bf16, bench_gemm },
-	{ "gemm_i8row", check_gemm, &as_i8row, bench_gemm }, { "gemm_i4x16", check_gemm, &as_i4x16, bench_gemm },
-	{ "ready_i4x16", check_ready, NULL, bench_ready },
+	{ "gemm_i8row", check_gemm, &as_i8row, bench_gemm },
+	{ "gemm_i4x16", check_gemm, &as_i4x16, bench_gemm },
+	{ "ready_i4x16", check_ready, &as_i4x16, bench_ready },
+	{ "gemm_i4x16_bf16", check_gemm, &as_i4x16_bf16, bench_gemm },
+	{ "ready_i4x16_bf16", check_ready, &as_i4x16_bf16, bench_ready },
+	{ "gemm_i4x16_int8", check_gemm, &as_i4x16_int8, bench_gemm },
+	{ "ready_i4x16_int8", check_ready, &as_i4x16_int8, bench_ready },
 	{ "unpack", check_unpack, NULL, bench_unpack }, { "mix", check_mix, NULL, bench_mix }, { "rope", check_rope, NULL, bench_rope },
 	{ "conv_silu", check_conv, NULL, bench_conv }, { "kda_step", check_kda, NULL, bench_kda }, { .name = NULL },
 };

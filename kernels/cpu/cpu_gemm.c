@@ -4,7 +4,7 @@
  *     block of rows -- unpack --> panel of f32 -- gemm_f32 --> y
  *                   \- bf16: gemm_bf16, the same sums without the panel
  *                   |- i8row and few tokens: gemm_i8row, likewise
- *                   |- i4g32 in layout x16: gemm_i4x16, its own sums and its own form of the activations (cpu_round)
+ *                   |- i4g32 in layout x16: gemm_i4x16 of the precision, its own sums and its own form of the activations (cpu_round)
  *                   \- f32: as they lie
  *
  * A panel is sized to stay in the second cache, for few tokens in the first. */
@@ -23,6 +23,17 @@ static bool is_type(const struct k_tensor *w, const char *name, const char *layo
 
 enum how { BY_F32, BY_BF16, BY_I8ROW, BY_I4X16 };
 
+static void mul_i4x16(const struct cpu *c, enum k_act act, float *y, int64_t y_step, const void *w, int rows, const float *const *x, int n,
+	int64_t cols)
+{
+	if (act == K_ACT_INT8)
+		c->kk.gemm_i4x16_int8(y, (size_t)y_step, w, rows, x, n, (size_t)cols);
+	else if (act == K_ACT_BF16)
+		c->kk.gemm_i4x16_bf16(y, (size_t)y_step, w, rows, x, n, (size_t)cols);
+	else
+		c->kk.gemm_i4x16(y, (size_t)y_step, w, rows, x, n, (size_t)cols);
+}
+
 /* Rows that lie ready at w. */
 static void mul_rows(const struct cpu *c, enum how how, const void *w, int64_t cols, int rows, struct cpu_rows x, float *y, int64_t y_step,
 	int64_t n)
@@ -33,7 +44,7 @@ static void mul_rows(const struct cpu *c, enum how how, const void *w, int64_t c
 		for (int i = 0; i < m; i++)
 			at[i] = x.base + (x.index ? x.index[t + i] : t + i) * x.step;
 		if (how == BY_I4X16)
-			c->kk.gemm_i4x16(y, (size_t)y_step, w, rows, at, m, (size_t)cols);
+			mul_i4x16(c, x.act, y, y_step, w, rows, at, m, cols);
 		else if (how == BY_I8ROW)
 			c->kk.gemm_i8row(y, (size_t)y_step, w, rows, at, m, (size_t)cols);
 		else if (how == BY_BF16)
@@ -76,20 +87,17 @@ void cpu_mul(const struct cpu *c, int worker, const struct k_tensor *w, int64_t 
 		mul_panels(c, worker, w, row, rows, x, y, y_step, n);
 }
 
-bool cpu_plain(const struct cpu *c, const struct k_tensor *w, bool exact)
-{
-	return (exact || c->dev.ctx->act == K_ACT_F32) && !is_type(w, "i4g32", "x16");
-}
+bool cpu_plain(const struct k_tensor *w, enum k_act act) { return act == K_ACT_F32 && !is_type(w, "i4g32", "x16"); }
 
-void cpu_round(const struct cpu *c, const struct k_tensor *w, bool exact, float *y, const float *x, int64_t cols)
+void cpu_round(const struct cpu *c, const struct k_tensor *w, enum k_act act, float *y, const float *x, int64_t cols)
 {
-	enum k_act act = exact ? K_ACT_F32 : c->dev.ctx->act;
-	if (act == K_ACT_BF16)
-		c->kk.act_bf16(y, x, (size_t)cols);
-	else if (act == K_ACT_INT8)
-		c->kk.act_int8(y, x, (size_t)cols);
-	if (is_type(w, "i4g32", "x16"))
-		c->kk.ready_i4x16(y, act == K_ACT_F32 ? x : y, (size_t)cols);
+	bool packed = is_type(w, "i4g32", "x16");
+	if (act == K_ACT_INT8)
+		(packed ? c->kk.ready_i4x16_int8 : c->kk.act_int8)(y, x, (size_t)cols);
+	else if (act == K_ACT_BF16)
+		(packed ? c->kk.ready_i4x16_bf16 : c->kk.act_bf16)(y, x, (size_t)cols);
+	else if (packed)
+		c->kk.ready_i4x16(y, x, (size_t)cols);
 }
 
 struct gemm {
@@ -133,7 +141,7 @@ struct rounding { const struct cpu *c; const struct k_op_gemm *op; float *y; con
 static void round_task(void *arg, int64_t i, int worker K_UNUSED)
 {
 	const struct rounding *r = arg;
-	cpu_round(r->c, r->op->w, r->op->exact, r->y + i * KK_READY(r->cols), r->x + i * r->op->x_step, r->cols);
+	cpu_round(r->c, r->op->w, cpu_act(r->c, r->op->exact), r->y + i * KK_READY(r->cols), r->x + i * r->op->x_step, r->cols);
 }
 
 void cpu_gemm(struct k_device *dev, const struct k_op_gemm *op)
@@ -141,23 +149,24 @@ void cpu_gemm(struct k_device *dev, const struct k_op_gemm *op)
 	struct cpu *c = cpu_of(dev);
 	int64_t cols = k_shape_cols(op->w->ndim, op->w->shape), m = op->n;
 	struct gemm g = { .c = c, .w = op->w, .bias = op->bias };
+	enum k_act act = cpu_act(c, op->exact);
 	float *rounded = NULL;
 	if (op->n <= 0)
 		return;
-	if (!cpu_plain(c, op->w, op->exact)) {
+	if (!cpu_plain(op->w, act)) {
 		cpu_begin(c);
 		m = cpu_fit(c, op->n, KK_READY(cols));
 		rounded = cpu_take(c, m * KK_READY(cols));
 	}
 	for (int64_t t = 0; t < op->n; t += m) {
 		g.n = K_MIN(op->n - t, m);
-		g.x = (struct cpu_rows){ op->x + t * op->x_step, op->x_step, NULL };
+		g.x = (struct cpu_rows){ op->x + t * op->x_step, op->x_step, NULL, act };
 		g.y = op->y + t * op->y_step;
 		g.y_step = op->y_step;
 		if (rounded) {
 			struct rounding r = { c, op, rounded, op->x + t * op->x_step, cols };
 			cpu_each(c, g.n, (double)(g.n * cols), round_task, &r);
-			g.x = (struct cpu_rows){ rounded, KK_READY(cols), NULL };
+			g.x = (struct cpu_rows){ rounded, KK_READY(cols), NULL, act };
 		}
 		run_gemm(&g);
 	}

@@ -36,8 +36,8 @@ int64_t cpu_fit(const struct cpu *c, int64_t n, int64_t each);
 /* fn for i < n over the pool; in this thread when `work` (about one multiply-add a unit) does not pay for waking others. */
 void cpu_each(const struct cpu *c, int64_t n, double work, void (*fn)(void *arg, int64_t i, int worker), void *arg);
 
-/* Rows of activations: row i is base + (index ? index[i] : i) * step. */
-struct cpu_rows { const float *base; int64_t step; const int32_t *index; };
+/* Rows of activations: row i is base + (index ? index[i] : i) * step. act: what cpu_round made them for. */
+struct cpu_rows { const float *base; int64_t step; const int32_t *index; enum k_act act; };
 static inline struct cpu_rows cpu_rows_at(struct cpu_rows r, int64_t i)
 {
 	if (r.index)
@@ -51,10 +51,12 @@ void cpu_mul(const struct cpu *c, int worker, const struct k_tensor *w, int64_t 
 	int64_t n);
 /* Rows that a task should take of a matrix with this many columns: a multiple of 16. */
 int cpu_task_rows(int64_t cols);
-/* Do activations go into products as they are? Else cpu_round makes a row of cols of them what the product with w takes: rounded as
- * ctx->act says (not where the operation is exact), then in the kernel's own form where it has one. y: KK_READY(cols) floats, may be x. */
-bool cpu_plain(const struct cpu *c, const struct k_tensor *w, bool exact);
-void cpu_round(const struct cpu *c, const struct k_tensor *w, bool exact, float *y, const float *x, int64_t cols);
+/* The precision of activations. */
+static inline enum k_act cpu_act(const struct cpu *c, bool exact) { return exact ? K_ACT_F32 : c->dev.ctx->act; }
+/* Do activations go into products as they are? Else cpu_round makes a row of cols of them what the product with w takes: rounded, or in
+ * the kernel's own form where it has one. y: KK_READY(cols) floats, may be x. */
+bool cpu_plain(const struct k_tensor *w, enum k_act act);
+void cpu_round(const struct cpu *c, const struct k_tensor *w, enum k_act act, float *y, const float *x, int64_t cols);
 
 /* Floats that an operation wants: of shared scratch a row (it may get fewer rows at once), and of a worker's room. */
 int64_t cpu_gemm_row(const struct k_hp *hp);

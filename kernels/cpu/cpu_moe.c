@@ -174,7 +174,7 @@ static struct part part_of(const struct moe *m, int64_t i, int64_t rows)
 
 static struct cpu_rows rows_for(const struct moe *m, bool rounded, const float *row, int64_t first)
 {
-	return (struct cpu_rows){ rounded ? row : m->x, rounded ? KK_READY(m->D) : m->D, m->token + first };
+	return (struct cpu_rows){ rounded ? row : m->x, rounded ? KK_READY(m->D) : m->D, m->token + first, cpu_act(m->c, false) };
 }
 
 static void up_task(void *arg, int64_t i, int worker)
@@ -195,7 +195,7 @@ static void act_task(void *arg, int64_t i, int worker K_UNUSED)
 	float *gate = m->gate + i * KK_READY(m->F);
 	m->c->kk.swiglu(gate, gate, m->up + i * KK_READY(m->F), (size_t)m->F);
 	if (m->rounds_down)
-		cpu_round(m->c, m->op->down, false, gate, gate, m->F);
+		cpu_round(m->c, m->op->down, cpu_act(m->c, false), gate, gate, m->F);
 }
 
 static void down_task(void *arg, int64_t i, int worker)
@@ -203,7 +203,7 @@ static void down_task(void *arg, int64_t i, int worker)
 	const struct moe *m = arg;
 	struct part p = part_of(m, i, m->D);
 	struct k_tensor down = k_tensor_slice(m->op->down, p.expert);
-	struct cpu_rows x = { m->gate + p.first * KK_READY(m->F), KK_READY(m->F), NULL };
+	struct cpu_rows x = { m->gate + p.first * KK_READY(m->F), KK_READY(m->F), NULL, cpu_act(m->c, false) };
 	cpu_mul(m->c, worker, &down, p.row, p.rows, x, m->out + p.first * m->D + p.row, m->D, p.n);
 }
 
@@ -220,9 +220,9 @@ static void round_x(void *arg, int64_t i, int worker K_UNUSED)
 {
 	const struct moe *m = arg;
 	if (m->rounds_gate)
-		cpu_round(m->c, m->op->gate, false, m->for_gate + i * KK_READY(m->D), m->x + i * m->D, m->D);
+		cpu_round(m->c, m->op->gate, cpu_act(m->c, false), m->for_gate + i * KK_READY(m->D), m->x + i * m->D, m->D);
 	if (m->rounds_up && m->for_up != m->for_gate)
-		cpu_round(m->c, m->op->up, false, m->for_up + i * KK_READY(m->D), m->x + i * m->D, m->D);
+		cpu_round(m->c, m->op->up, cpu_act(m->c, false), m->for_up + i * KK_READY(m->D), m->x + i * m->D, m->D);
 }
 
 static void run_round(struct moe *m)
@@ -263,9 +263,9 @@ void cpu_moe(struct k_device *dev, const struct k_op_moe *op)
 	m.gate = cpu_take(c, most * m.used * KK_READY(m.F));
 	m.up = cpu_take(c, most * m.used * KK_READY(m.F));
 	m.out = cpu_take(c, most * m.used * m.D);
-	m.rounds_gate = !cpu_plain(c, op->gate, false);
-	m.rounds_up = !cpu_plain(c, op->up, false);
-	m.rounds_down = !cpu_plain(c, op->down, false);
+	m.rounds_gate = !cpu_plain(op->gate, cpu_act(c, false));
+	m.rounds_up = !cpu_plain(op->up, cpu_act(c, false));
+	m.rounds_down = !cpu_plain(op->down, cpu_act(c, false));
 	m.for_gate = m.for_up = cpu_take(c, most * KK_READY(m.D));
 	if (op->up->type != op->gate->type)
 		m.for_up = cpu_take(c, most * KK_READY(m.D));

@@ -43,16 +43,30 @@ void kk_ref_gemm_i8row(float *y, size_t y_step, const void *w, int rows, const f
 }
 
 /* libcore/qtype/i4g32_x16.c shows a record. */
+enum { X16_RECORD = 576 };
+
+static const uint8_t *i4x16_row(const uint8_t *w, size_t cols, size_t row, size_t k)
+{
+	return w + (row / 16 * (cols / 64) + k / 64) * X16_RECORD + row % 16 * 4;
+}
+
+static float i4x16_scale(const uint8_t *w, size_t cols, size_t row, size_t k)
+{
+	uint16_t scale;
+	memcpy(&scale, i4x16_row(w, cols, row, k) + k % 64 / 32 * 2, sizeof(scale));
+	return k_bf16_to_f32(scale);
+}
+
+static int i4x16_code(const uint8_t *w, size_t cols, size_t row, size_t k)
+{
+	uint32_t word;
+	memcpy(&word, i4x16_row(w, cols, row, k) + 64 + k % 64 / 8 * 64, sizeof(word));
+	return (int)(word >> (k % 2 * 16 + k % 8 / 2 * 4) & 15) - 8;
+}
+
 static double i4x16_value(const uint8_t *w, size_t cols, size_t row, size_t k)
 {
-	enum { RECORD = 576 };
-	const uint8_t *p = w + (row / 16 * (cols / 64) + k / 64) * RECORD + row % 16 * 4;
-	uint16_t scale;
-	uint32_t word;
-	memcpy(&scale, p + k % 64 / 32 * 2, sizeof(scale));
-	memcpy(&word, p + 64 + k % 64 / 8 * 64, sizeof(word));
-	int code = (int)(word >> (k % 2 * 16 + k % 8 / 2 * 4) & 15) - 8;
-	return (double)k_bf16_to_f32(scale) * code;
+	return (double)i4x16_scale(w, cols, row, k) * i4x16_code(w, cols, row, k);
 }
 
 void kk_ref_ready_i4x16(float *y, const float *x, size_t cols) { memmove(y, x, cols * sizeof(*x)); }
@@ -65,6 +79,62 @@ void kk_ref_gemm_i4x16(float *y, size_t y_step, const void *w, int rows, const f
 			for (size_t k = 0; k < cols; k++)
 				s += i4x16_value(w, cols, (size_t)r, k) * x[t][k];
 			y[(size_t)t * y_step + (size_t)r] = (float)s;
+		}
+}
+
+void kk_ref_ready_i4x16_bf16(float *y, const float *x, size_t cols) { kk_ref_act_bf16(y, x, cols); }
+
+void kk_ref_gemm_i4x16_bf16(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
+{
+	kk_ref_gemm_i4x16(y, y_step, w, rows, x, n, cols);
+}
+
+/* d and its inverse, as act_int8 has them. */
+static float int8_step(const float *x, size_t n, float *inv)
+{
+	float top = 0;
+	for (size_t i = 0; i < n; i++)
+		top = fabsf(x[i]) > top ? fabsf(x[i]) : top;
+	float d = top / 127;
+	*inv = d > FLT_MIN ? 1 / d : 0;
+	return d;
+}
+
+void kk_ref_ready_i4x16_int8(float *y, const float *x, size_t cols)
+{
+	static const int order[] = { KK_I8_ORDER };
+	for (size_t g = 0; g < cols / 32; g++) {
+		struct kk_i8 to = { .bias = 0 };
+		float v[32], inv;
+		bool finite = true;
+		memcpy(v, x + 32 * g, sizeof(v));
+		to.d = int8_step(v, 32, &inv);
+		for (int i = 0; i < 32; i++)
+			finite &= (bool)isfinite(v[i]);
+		for (int i = 0; finite && i < 32; i++) {
+			to.code[i] = (int8_t)rintf(v[i / 8 * 8 + order[i % 8]] * inv);
+			to.bias -= 8 * to.code[i];
+		}
+		to.d = finite ? to.d : NAN;
+		memcpy((char *)y + g * sizeof(to), &to, sizeof(to));
+	}
+}
+
+void kk_ref_gemm_i4x16_int8(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
+{
+	static const int order[] = { KK_I8_ORDER };
+	for (int t = 0; t < n; t++)
+		for (int r = 0; r < rows; r++) {
+			float sum = 0;
+			for (size_t g = 0; g < cols / 32; g++) {
+				struct kk_i8 a;
+				int s = 0;
+				memcpy(&a, (const char *)x[t] + g * sizeof(a), sizeof(a));
+				for (size_t i = 0; i < 32; i++)
+					s += i4x16_code(w, cols, (size_t)r, 32 * g + i / 8 * 8 + (size_t)order[i % 8]) * a.code[i];
+				sum = fmaf((float)s, a.d * i4x16_scale(w, cols, (size_t)r, 32 * g), sum);
+			}
+			y[(size_t)t * y_step + (size_t)r] = sum;
 		}
 }
 
@@ -100,10 +170,7 @@ void kk_ref_act_int8(float *y, const float *x, size_t n)
 {
 	for (size_t i = 0; i < n; i += 32) {
 		size_t m = K_MIN(n - i, (size_t)32);
-		float top = 0;
-		for (size_t j = 0; j < m; j++)
-			top = fabsf(x[i + j]) > top ? fabsf(x[i + j]) : top;
-		float d = top / 127, inv = d > FLT_MIN ? 1 / d : 0;
+		float inv, d = int8_step(x + i, m, &inv);
 		for (size_t j = 0; j < m; j++)
 			y[i + j] = rintf(x[i + j] * inv) * d;
 	}

@@ -1,0 +1,140 @@
+/* int4_int8.h: products of INT4 weights with activations of 8 bits, straight from the records of i4g32 in layout x16
+ * (libcore/qtype/i4g32_x16.c). For a level that has defined, beside what gemm.h wants,
+ *
+ *     vu                   the vector of VL words
+ *     vf_int(v)            signed words as floats
+ *     vq_begin(p)          where the sums of a group begin that has -8 times the sum of its codes at p
+ *     vq_dot(a, u, p)      a plus, in each word, the products of the four bytes of u, 0 to 15, with the four signed bytes at p
+ *     vq_end(a, p)         the sums of a group, in words
+ *     I8_TOKENS            tokens side by side, as registers allow: up to 8
+ *
+ * A lane is a row. A word holds 8 columns as nibbles: masked they are bytes of columns 0 4 1 5, shifted and masked of columns 2 6 3 7, and
+ * that is the order of the codes in struct kk_i8. Sums of a group are whole numbers, so that it matters to nobody how they are made; what
+ * is rounded is said in kk.def. */
+
+enum {
+	I8_ROWS = 16, I8_COLS = 64, I8_RECORD = 576,
+	I8_H = I8_ROWS / VL,                    /* vectors that hold the rows */
+	I8_AHEAD = 8 * I8_RECORD,               /* memory is asked for this far ahead */
+};
+
+static inline __attribute__((always_inline)) vu i8_load(const uint8_t *p, int h)
+{
+	vu v;
+	memcpy(&v, p + (size_t)h * sizeof(v), sizeof(v));
+	return v;
+}
+
+/* The groups of a record, at p, for T tokens, whose groups are at x. */
+#define I8_GROUP(T, g) do { \
+	vu a[I8_H][T]; \
+	EACH(h, I8_H) EACH(t, T) \
+		a[h][t] = vq_begin(&x[t][g].bias); \
+	EACH(word, 4) { \
+		vu w[I8_H]; \
+		EACH(h, I8_H) \
+			w[h] = i8_load(p + 64 + 64 * (4 * (g) + word), h); \
+		EACH(half, 2) EACH(t, T) EACH(h, I8_H) \
+			a[h][t] = vq_dot(a[h][t], (half ? w[h] >> 4 : w[h]) & 0x0f0f0f0fu, x[t][g].code + 8 * word + 4 * half); \
+	} \
+	EACH(h, I8_H) { \
+		vu scales = i8_load(p, h); \
+		vf scale = (vf)((g) ? scales & 0xffff0000u : scales << 16); \
+		EACH(t, T) \
+			sum[h][t] = vf_fma(vf_int(vq_end(a[h][t], &x[t][g].bias)), scale * vf_set(x[t][g].d), sum[h][t]); \
+	} \
+} while (0)
+
+#define I8_FN(T) \
+static void i8_##T(float *y, size_t y_step, const uint8_t *p, const struct kk_i8 *const *from, size_t cols) \
+{ \
+	const struct kk_i8 *x[T]; \
+	vf sum[I8_H][T]; \
+	EACH(t, T) \
+		x[t] = from[t]; \
+	EACH(h, I8_H) EACH(t, T) \
+		sum[h][t] = vf_set(0); \
+	for (size_t k = 0; k < cols; k += I8_COLS, p += I8_RECORD) { \
+		EACH(i, I8_RECORD / 64) \
+			__builtin_prefetch(p + I8_AHEAD + 64 * i); \
+		I8_GROUP(T, 0); \
+		I8_GROUP(T, 1); \
+		EACH(t, T) \
+			x[t] += 2; \
+	} \
+	EACH(h, I8_H) EACH(t, T) \
+		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
+}
+I8_FN(1)
+I8_FN(2)
+I8_FN(3)
+I8_FN(4)
+
+/* As few passes as there must be, and none of them thin. */
+static int i8_tokens(int n)
+{
+	int passes = (n + I8_TOKENS - 1) / I8_TOKENS;
+	return (n + passes - 1) / passes;
+}
+
+static void KK_FN(gemm_i4x16_int8)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
+{
+	static void (*const tile[])(float *, size_t, const uint8_t *, const struct kk_i8 *const *, size_t) = { i8_1, i8_2, i8_3, i8_4 };
+	const uint8_t *p = w;
+	for (int r = 0; r < rows; r += I8_ROWS, p += cols / I8_COLS * I8_RECORD)
+		for (int t = 0, m; t < n; t += m) {
+			m = i8_tokens(n - t);
+			tile[m - 1](y + (size_t)t * y_step + r, y_step, p, (const struct kk_i8 *const *)(x + t), cols);
+		}
+}
+
+typedef int32_t i8_words __attribute__((vector_size(32)));
+typedef float i8_floats __attribute__((vector_size(32)));
+typedef uint32_t i8_four __attribute__((vector_size(16)));
+typedef uint16_t i8_four16 __attribute__((vector_size(8)));
+
+static inline i8_words i8_max(i8_words a, i8_words b)
+{
+	i8_words more = a > b;
+	return (a & more) | (b & ~more);
+}
+
+/* 8 numbers up to 127 as codes, in their order. The sum with 1.5 2^23 is rounded to a whole number, whose bits are its lowest. */
+static inline i8_words i8_codes(int8_t *to, i8_floats x)
+{
+	i8_words c = (i8_words)(x + 0x1.8p23f) - 0x4b400000;
+	i8_four half[2];
+	memcpy(half, &c, sizeof(c));
+	i8_four16 pairs = __builtin_convertvector((half[0] & 0xffu) | (half[1] & 0xffu) << 8, i8_four16);
+	memcpy(to, &pairs, sizeof(pairs));
+	return c;
+}
+
+static void KK_FN(ready_i4x16_int8)(float *y, const float *x, size_t cols)
+{
+	struct kk_i8 *to = (struct kk_i8 *)y;
+	for (size_t g = 0; g < cols / 32; g++, to++) {
+		i8_floats v[4];
+		i8_words top, sum = { 0 };
+		EACH(i, 4)                              /* all of them before the first is written: y may be x */
+			memcpy(&v[i], x + 32 * g + 8 * i, sizeof(v[i]));
+		/* As whole numbers: NaN is above infinity. */
+		top = i8_max(i8_max((i8_words)v[0] & INT32_MAX, (i8_words)v[1] & INT32_MAX),
+			i8_max((i8_words)v[2] & INT32_MAX, (i8_words)v[3] & INT32_MAX));
+		top = i8_max(top, __builtin_shuffle(top, (i8_words){ 4, 5, 6, 7, 0, 1, 2, 3 }));
+		top = i8_max(top, __builtin_shuffle(top, (i8_words){ 2, 3, 0, 1, 6, 7, 4, 5 }));
+		top = i8_max(top, __builtin_shuffle(top, (i8_words){ 1, 0, 3, 2, 5, 4, 7, 6 }));
+		float d = ((i8_floats)top)[0] / 127, inv = d > __FLT_MIN__ ? 1 / d : 0;
+		if (top[0] >= 0x7f800000) {
+			d = __builtin_nanf("");
+			inv = 0;
+			EACH(i, 4)
+				v[i] = (i8_floats){ 0 };
+		}
+		EACH(i, 4)
+			sum += i8_codes(to->code + 8 * i, v[i] * inv);
+		sum += __builtin_shuffle(sum, (i8_words){ 4, 5, 6, 7, 0, 1, 2, 3 });
+		to->d = d;
+		to->bias = -8 * (sum[0] + sum[1] + sum[2] + sum[3]);
+	}
+}
