@@ -21,6 +21,7 @@ struct k_dialect {
 	void (*fault)(struct k_buf *out, const struct k_fault *f, const char *id);
 	const char *problem;            /* name of the event that an error within a stream is; NULL: none */
 	const char *ping;               /* text between events that keeps a silent stream alive */
+	bool repeats;                   /* a stream tells at its end again what its deltas were */
 	const char *last;               /* text behind the last event; "" for nothing */
 
 	/* Once, before all others: r->head. */

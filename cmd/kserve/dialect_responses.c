@@ -40,7 +40,8 @@ static void begin(struct k_reply *r)
 	static const struct { const char *name, *otherwise; } asked[] = {
 		{ "instructions", "null" }, { "max_output_tokens", "null" }, { "max_tool_calls", "null" }, { "metadata", "{}" },
 		{ "parallel_tool_calls", "true" }, { "reasoning", "{\"effort\":null,\"summary\":null}" },
-		{ "text", "{\"format\":{\"type\":\"text\"}}" }, { "tool_choice", "\"auto\"" }, { "tools", "[]" }, { "user", "null" },
+		{ "text", "{\"format\":{\"type\":\"text\"}}" }, { "tool_choice", "\"auto\"" }, { "tools", "[]" },
+		{ "top_logprobs", "0" }, { "user", "null" },
 	};
 	struct k_buf *b = &r->head;
 	k_buf_puts(b, ",\"model\":");
@@ -70,11 +71,30 @@ static void put_id(struct k_reply *r, const struct k_part *p)
 
 static void put_quoted(struct k_buf *b, const struct k_buf *text) { k_json_quote(b, text->len ? text->data : "", text->len); }
 
-static void put_text_part(struct k_reply *r, const struct k_buf *text)
+/* ,"logprobs":[..]: n of the list from the first on. */
+static void put_entries(struct k_reply *r, const struct k_json *list, size_t first, size_t n)
 {
+	k_buf_puts(&r->line, ",\"logprobs\":[");
+	for (size_t i = 0; i < n; i++) {
+		k_buf_puts(&r->line, i ? "," : "");
+		k_json_dump(&r->line, k_json_at(list, first + i), K_JSON_COMPACT);
+	}
+	k_buf_putc(&r->line, ']');
+}
+
+static void put_part_entries(struct k_reply *r, const struct k_part *p, bool empty)
+{
+	put_entries(r, r->choices[0].logprobs, p->first_entry, empty ? 0 : p->n_entries);
+}
+
+static void put_text_part(struct k_reply *r, const struct k_part *p, bool empty)
+{
+	static const struct k_buf none;
 	k_buf_puts(&r->line, "{\"type\":\"output_text\",\"text\":");
-	put_quoted(&r->line, text);
-	k_buf_puts(&r->line, ",\"annotations\":[],\"logprobs\":[]}");
+	put_quoted(&r->line, empty ? &none : &p->text);
+	k_buf_puts(&r->line, ",\"annotations\":[]");
+	put_part_entries(r, p, empty);
+	k_buf_putc(&r->line, '}');
 }
 
 /* empty: as it is when it begins. */
@@ -97,7 +117,7 @@ static void put_item(struct k_reply *r, const struct k_part *p, bool empty)
 	} else if (p->kind == K_EVENT_CONTENT) {
 		k_buf_puts(b, "\"type\":\"message\",\"role\":\"assistant\",\"content\":[");
 		if (!empty)
-			put_text_part(r, text);
+			put_text_part(r, p, false);
 		k_buf_puts(b, "]}");
 	} else {
 		k_buf_puts(b, "\"type\":\"function_call\",\"call_id\":");
@@ -201,11 +221,11 @@ static void whole_item_event(struct k_reply *r, const char *name, const struct k
 	send(r, name);
 }
 
-static void part_event(struct k_reply *r, const char *name, const struct k_part *p, const struct k_buf *text)
+static void part_event(struct k_reply *r, const char *name, const struct k_part *p, bool empty)
 {
 	item_event(r, name, p);
 	k_buf_puts(&r->line, ",\"part\":");
-	put_text_part(r, text);
+	put_text_part(r, p, empty);
 	send(r, name);
 }
 
@@ -217,13 +237,12 @@ static void start(struct k_reply *r, int choice K_UNUSED)
 
 static void open_part(struct k_reply *r, int choice K_UNUSED, const struct k_part *p)
 {
-	static const struct k_buf none = { .data = NULL };
 	whole_item_event(r, "response.output_item.added", p, true);
 	if (p->kind == K_EVENT_CONTENT)
-		part_event(r, "response.content_part.added", p, &none);
+		part_event(r, "response.content_part.added", p, true);
 }
 
-static void delta(struct k_reply *r, int choice K_UNUSED, const struct k_part *p, const char *s, size_t n, const struct k_json *entries K_UNUSED)
+static void delta(struct k_reply *r, int choice K_UNUSED, const struct k_part *p, const char *s, size_t n, const struct k_json *entries)
 {
 	static const char *const names[] = { [K_EVENT_REASONING] = "response.reasoning_text.delta",
 		[K_EVENT_CONTENT] = "response.output_text.delta", [K_EVENT_CALL] = "response.function_call_arguments.delta" };
@@ -232,7 +251,8 @@ static void delta(struct k_reply *r, int choice K_UNUSED, const struct k_part *p
 	item_event(r, names[p->kind], p);
 	k_buf_puts(&r->line, ",\"delta\":");
 	k_json_quote(&r->line, s, n);
-	k_buf_puts(&r->line, p->kind == K_EVENT_CONTENT ? ",\"logprobs\":[]" : "");
+	if (p->kind == K_EVENT_CONTENT)
+		put_entries(r, entries, 0, k_json_len(entries));
 	send(r, names[p->kind]);
 }
 
@@ -249,11 +269,11 @@ static void close_part(struct k_reply *r, int choice K_UNUSED, const struct k_pa
 		k_buf_puts(&r->line, ",\"name\":");
 		k_json_quote(&r->line, p->name, strlen(p->name));
 	} else if (p->kind == K_EVENT_CONTENT) {
-		k_buf_puts(&r->line, ",\"logprobs\":[]");
+		put_part_entries(r, p, false);
 	}
 	send(r, done[p->kind].name);
 	if (p->kind == K_EVENT_CONTENT)
-		part_event(r, "response.content_part.done", p, &p->text);
+		part_event(r, "response.content_part.done", p, false);
 	whole_item_event(r, "response.output_item.done", p, false);
 }
 
@@ -265,6 +285,6 @@ static void end(struct k_reply *r, int choice, const struct k_json *entries K_UN
 }
 
 const struct k_dialect k_dialect_responses = {
-	.name = "responses", .parse = parse, .fault = k_openai_fault, .problem = "error", .ping = ": ping\n\n", .last = "", .begin = begin,
+	.name = "responses", .parse = parse, .fault = k_openai_fault, .problem = "error", .repeats = true, .ping = ": ping\n\n", .last = "", .begin = begin,
 	.start = start, .open = open_part, .delta = delta, .close = close_part, .end = end, .whole = whole,
 };

@@ -99,6 +99,7 @@ static struct k_part *new_part(struct k_reply *r, int choice, enum k_event_kind 
 	struct k_part *p = &c->parts[c->n_parts++];
 	memset(p, 0, sizeof(*p));
 	p->kind = kind;
+	p->first_entry = k_json_len(c->logprobs);
 	k_buf_init(&p->text, 0);
 	return p;
 }
@@ -135,13 +136,16 @@ void k_reply_start(struct k_reply *r, int choice)
 		r->rq->dialect->start(r, choice);
 }
 
-/* Moves the entries behind those that the choice has. */
+/* The entries go behind those that the choice has, and its last part has them. */
 static void keep_entries(struct k_reply *r, struct k_choice *c, struct k_json *entries)
 {
+	struct k_part *p = last_part(c);
 	for (size_t i = 0; i < k_json_len(entries) && c->logprobs; i++) {
 		if (k_json_push(c->logprobs, k_json_keep(k_json_at(entries, i))))
 			r->broken = true;
 	}
+	if (p && c->logprobs)
+		p->n_entries = k_json_len(c->logprobs) - p->first_entry;
 }
 
 void k_reply_text(struct k_reply *r, int choice, enum k_event_kind kind, const char *s, size_t n, struct k_json *entries)
@@ -276,7 +280,7 @@ static int set_up(struct k_reply *r, struct k_err *err)
 	r->choices = k_calloc((size_t)r->n_choices, sizeof(*r->choices));
 	bool bad = !r->choices;
 	for (int i = 0; i < r->n_choices && !bad; i++) {
-		if (rq->logprobs && !rq->stream)
+		if (rq->logprobs && (!rq->stream || rq->dialect->repeats))
 			bad |= !(r->choices[i].logprobs = k_json_array());
 		if (rq->token_ids)
 			bad |= !(r->choices[i].ids = k_json_array());

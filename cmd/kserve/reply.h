@@ -34,11 +34,12 @@ struct k_part {
 	struct k_buf text;              /* of a call: its arguments */
 	char *id, *name;                /* of a call */
 	int call;                       /* of a call: which one, from 0 */
+	size_t first_entry, n_entries;  /* in the choice's logprobs */
 };
 struct k_choice {
 	struct k_part *parts;
 	int n_parts, cap_parts, n_calls;
-	struct k_json *logprobs;        /* array of entries as gen.c makes them; NULL: not asked, or a stream */
+	struct k_json *logprobs;        /* array of entries as gen.c makes them; NULL: not asked, or of a stream that does not end with them */
 	struct k_json *ids;             /* generated ids; NULL: not asked */
 	const char *finish;             /* stop, length, tool_calls, abort; NULL: not yet */
 	struct k_json *stop_reason;     /* the stop string or id; NULL: none */

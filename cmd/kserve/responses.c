@@ -268,24 +268,38 @@ static int put_format(struct k_json *out, const struct k_json *body, struct k_fa
 static int refuse(const struct k_json *body, struct k_fault *f)
 {
 	static const char *const names[] = { "previous_response_id", "conversation", "prompt", "context_management" };
-	const struct k_json *include = k_field(body, "include"), *cut = k_field(body, "truncation");
+	const struct k_json *cut = k_field(body, "truncation");
 	bool background = false;
-	int64_t top = 0;
 	for (size_t i = 0; i < K_LEN(names); i++) {
 		if (k_field(body, names[i]))
 			return k_fault_set(f, 400, "unsupported_parameter", names[i], "%s is not supported: nothing is stored by this server", names[i]);
 	}
-	if (k_field_bool(body, "", "background", &background, f) || k_field_int(body, "", "top_logprobs", 0, K_MAX_TOP, &top, f))
+	if (k_field_bool(body, "", "background", &background, f))
 		return -1;
 	if (background)
 		return k_fault_set(f, 400, "unsupported_parameter", "background", "background is not supported by this server");
 	if (cut && !k_is(cut, "disabled"))
 		return k_fault_set(f, 400, "unsupported_parameter", "truncation", "truncation must be disabled");
-	bool logprobs = top > 0;
+	return 0;
+}
+
+/* What else is told: of what include can name, log-probabilities are known here. */
+static int put_logprobs(struct k_json *out, const struct k_json *body, struct k_fault *f)
+{
+	const struct k_json *include = k_field(body, "include");
+	bool wanted = false;
+	int64_t top = 0;
+	if (include && k_json_kind(include) != K_JSON_ARRAY)
+		return k_wrong(f, "include", include, "an array");
 	for (size_t i = 0; i < k_json_len(include); i++)
-		logprobs |= k_is(k_json_at(include, i), "message.output_text.logprobs");
-	return logprobs ? k_fault_set(f, 400, "unsupported_parameter", top ? "top_logprobs" : "include",
-		"log-probabilities are told by /v1/chat/completions only") : 0;
+		wanted |= k_is(k_json_at(include, i), "message.output_text.logprobs");
+	if (k_field_int(body, "", "top_logprobs", 0, K_MAX_TOP, &top, f))
+		return -1;
+	if (top > 0 && !wanted)
+		return k_fault_set(f, 400, NULL, "top_logprobs", "top_logprobs needs include: [\"message.output_text.logprobs\"]");
+	if (!wanted)
+		return 0;
+	return k_put(out, "logprobs", k_json_new_bool(true), f) || k_share(out, "top_logprobs", body, "top_logprobs", f) ? -1 : 0;
 }
 
 struct k_json *k_responses_to_chat(const struct k_json *body, struct k_fault *f)
@@ -293,7 +307,7 @@ struct k_json *k_responses_to_chat(const struct k_json *body, struct k_fault *f)
 	struct k_json *out = k_json_object();
 	const struct k_json *reasoning = k_field(body, "reasoning");
 	if (!refuse(body, f) && !put_messages(out, body, f) && !put_tools(out, body, f) && !put_choice(out, body, f) &&
-		!put_format(out, body, f) && !k_share_common(out, body, f) && !k_share(out, "reasoning_effort", reasoning, "effort", f) &&
+		!put_format(out, body, f) && !put_logprobs(out, body, f) && !k_share_common(out, body, f) && !k_share(out, "reasoning_effort", reasoning, "effort", f) &&
 		!k_share(out, "parallel_tool_calls", body, "parallel_tool_calls", f) &&
 		!k_share(out, "max_completion_tokens", body, "max_output_tokens", f))
 		return out;

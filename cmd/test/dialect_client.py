@@ -282,6 +282,32 @@ def responses():
 
 
 @check
+def responses_logprobs():
+    """The very entries of a chat, with the deltas, at the end of a stream and in the whole response."""
+    want = good('POST', '/v1/chat/completions', {'messages': [{'role': 'user', 'content': 'Define wisdom.'}], 'temperature': 0, 'max_tokens': 48,
+                                                 'logprobs': True, 'top_logprobs': 2})['choices'][0]['logprobs']['content']
+    ask = response(include=['message.output_text.logprobs'], top_logprobs=2)
+    r = both_responses(ask)
+    assert r['output'][0]['content'][0]['logprobs'] == want and r['top_logprobs'] == 2 and ''.join(e['token'] for e in want) == WISDOM, r
+    got = named_events('/v1/responses', ask)
+    assert sum((e['logprobs'] for e in got if e['type'] == 'response.output_text.delta'), []) == want
+    assert all(e['logprobs'] for e in got if e['type'] == 'response.output_text.delta')
+    assert [e['logprobs'] for e in got if e['type'] == 'response.output_text.done'] == [want]
+    assert [e['part']['logprobs'] for e in got if e['type'].startswith('response.content_part.')] == [[], want]
+    none = both_responses(response(include=['message.output_text.logprobs']))['output'][0]['content'][0]['logprobs']
+    assert [dict(e, top_logprobs=[]) for e in want] == none
+    # Text around a call: each message has its own.
+    tools = both_responses(response([{'role': 'user', 'content': LOOP['user']}], tools=R_TOOLS, max_output_tokens=64, include=['message.output_text.logprobs']))
+    for item in tools['output']:
+        for part in item.get('content', []) if item['type'] == 'message' else []:
+            assert ''.join(e['token'] for e in part['logprobs']) == part['text'], part
+    for wrong in ({'top_logprobs': 2}, {'include': 'message.output_text.logprobs'}, {'include': ask['include'], 'top_logprobs': 21},
+                  {'include': ask['include'], 'top_logprobs': 'x'}):
+        status, e, _ = call('POST', '/v1/responses', response(**wrong))
+        assert status == 400 and e['error']['param'] in ('top_logprobs', 'include'), (wrong, status, e)
+
+
+@check
 def responses_tools():
     """Ids of calls are the model's own, so that the next prompt has them; what was said is one message of the history."""
     history, seen = [{'role': 'user', 'content': LOOP['user']}], 0

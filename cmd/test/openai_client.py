@@ -125,6 +125,9 @@ def responses():
         text += e.delta if e.type == 'response.output_text.delta' else ''
         last = e
     assert text == WISDOM and last.type == 'response.completed' and last.response.output_text == WISDOM, last
+    r = client.responses.create(model='nano', input='Define wisdom.', temperature=0, max_output_tokens=48, include=['message.output_text.logprobs'], top_logprobs=3)
+    p = r.output[0].content[0].logprobs
+    assert ''.join(x.token for x in p) == WISDOM and all(len(x.top_logprobs) == 3 and x.logprob == x.top_logprobs[0].logprob for x in p), p
 
 
 run([models, chat, chat_stream, tools, completions, errors, at_once, json_schema, choices, forced_tools, responses])
