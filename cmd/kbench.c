@@ -6,10 +6,11 @@
 #include "cmd/cli.h"
 #include "cmd/kbench/bench.h"
 #include "cmd/kbench/records.h"
+#include "libcore/backend.h"
 
 struct args {
 	struct k_common common;
-	const char *model, *depth, *batch, *report, *junit, *spool, *url, *name, *file, *concurrency, *plot, *history;
+	const char *model, *depth, *batch, *report, *junit, *spool, *url, *name, *file, *concurrency, *plot, *history, *synthetic, *fill;
 	int64_t reps, tokens, slow, seed;
 	double rate, seconds, abandon;
 	bool tap, ignore_output;
@@ -18,7 +19,9 @@ struct args {
 
 static const struct k_opt opts[] = {
 	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "decode, prefill, load, convert: the model"),
-	K_OPT_STR(0, "depth", struct args, depth, "N,...", "0", "decode, prefill: tokens that are there before"),
+	K_OPT_STR(0, "synthetic", struct args, synthetic, "ARCH:SIZE", NULL, "decode, prefill, load: a model of that shape with random weights, in memory, in the place of -m: kimi-linear:48b, kimi-linear:nano, kimi-linear-mla:48b, kimi-linear-mla:nano, kimi-k2:tiny, kimi-k2:1t"),
+	K_OPT_STR(0, "depth", struct args, depth, "N,...", "0", "decode, prefill: tokens that are there before: 0,1k,32k,1M"),
+	K_OPT_STR(0, "fill", struct args, fill, "HOW", NULL, "decode, prefill: how a depth is reached: prompt computes it, random computes 256 tokens and copies their caches; default: random where the weights are"),
 	K_OPT_STR('b', "batch", struct args, batch, "N,...", "1", "decode, prefill: sequences at once"),
 	K_OPT_INT(0, "tokens", struct args, tokens, "N", NULL, "tokens a repetition or answer; default: 32, 512 for prefill"),
 	K_OPT_STR('u', "url", struct args, url, "URL", NULL, "serve: the server, http://host:port/v1; its key is OPENAI_API_KEY"),
@@ -29,7 +32,7 @@ static const struct k_opt opts[] = {
 	K_OPT_NUM(0, "seconds", struct args, seconds, "S", NULL, "serve: how long; default: 10, a file with timestamps to its end"),
 	K_OPT_INT(0, "slow", struct args, slow, "N", NULL, "serve: N of the streams read slowly"),
 	K_OPT_NUM(0, "abandon", struct args, abandon, "P", NULL, "serve: share of the streams that are dropped on the way, 0 to 1"),
-	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "serve: of arrivals and drops; compare: of the order of runs (default: any)"),
+	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "of synthetic weights; serve: of arrivals and drops; compare: of the order of runs (default: any)"),
 	K_OPT_INT(0, "reps", struct args, reps, "N", NULL, "repetitions; default: 5, for kernels 9, for compare 15 blocks of A B B A or B A A B"),
 	K_OPT_FLAG(0, "ignore-output", struct args, ignore_output, "compare: B may print and compute something else than A"),
 	K_OPT_STR(0, "history", struct args, history, "FILE", NULL, "append what is measured to FILE, JSON lines of all runs; trends: read them"),
@@ -48,6 +51,7 @@ static const struct k_opt opts[] = {
 static const char *const examples[] = {
 	"kbench decode -m model.kmf --depth 0,256 -b 1,2 --tokens 4 --reps 2",
 	"kbench prefill -m model.kmf --tokens 64 --reps 2",
+	"kbench decode --synthetic kimi-linear:nano --depth 0,1k --reps 2",
 	"kbench load -m model.kmf --reps 2",
 	"kbench convert -m hf --reps 2",
 	"kbench machine --reps 1 --history runs.jsonl",
@@ -61,19 +65,19 @@ static const char *const examples[] = {
 static const struct what {
 	const char *name, *fields;
 	int (*run)(struct k_bench *b, struct k_err *err);
-	bool wants_model;
+	bool wants_model, synthetic;
 	int64_t reps;
 } whats[] = {
-	{ "machine", "read_gbs peak_gops spread", k_bench_machine, false, 5 },
-	{ "kernels", "limit_frac kernels", k_bench_kernels, false, 9 },
-	{ "decode", "tok_s bytes_per_token limit_frac ref_error peak_rss spread", k_bench_decode, true, 5 },
-	{ "prefill", "tok_s bytes_per_token limit_frac ref_error peak_rss spread", k_bench_prefill, true, 5 },
-	{ "load", "ms ms_cold peak_rss spread", k_bench_load, true, 5 },
-	{ "convert", "gbs read_gbs limit_frac peak_rss spread", k_bench_convert, true, 5 },
+	{ "machine", "read_gbs peak_gops spread", k_bench_machine, false, false, 5 },
+	{ "kernels", "limit_frac kernels", k_bench_kernels, false, false, 9 },
+	{ "decode", "tok_s bytes_per_token limit_frac ref_error peak_rss spread", k_bench_decode, true, true, 5 },
+	{ "prefill", "tok_s bytes_per_token limit_frac ref_error peak_rss spread", k_bench_prefill, true, true, 5 },
+	{ "load", "ms ms_cold peak_rss spread", k_bench_load, true, true, 5 },
+	{ "convert", "gbs read_gbs limit_frac peak_rss spread", k_bench_convert, true, false, 5 },
 	{ "serve", "req_s tok_s ttft_ms_p50 ttft_ms_p99 tpot_ms_p50 tpot_ms_p99 itl_ms_p50 itl_ms_p99 itl_ratio requests refused abandoned errors "
-		"late unfinished tokens prompt_tokens mismatches", k_bench_serve, false, 1 },
-	{ "compare", "ratio p_value noise_floor blocks", k_bench_compare, false, 15 },
-	{ "trends", "records torn series slower faster worst", k_bench_trends, false, 1 },
+		"late unfinished tokens prompt_tokens mismatches", k_bench_serve, false, false, 1 },
+	{ "compare", "ratio p_value noise_floor blocks", k_bench_compare, false, false, 15 },
+	{ "trends", "records torn series slower faster worst", k_bench_trends, false, false, 1 },
 };
 
 static int find_what(int n_operands, char **operands, const struct what **out, struct k_err *err)
@@ -87,13 +91,19 @@ static int find_what(int n_operands, char **operands, const struct what **out, s
 		n_operands ? operands[0] : "", n_operands ? "' cannot be measured; " : "");
 }
 
-/* "0,1024,4096" */
+/* "0,1024,4k" */
 static int parse_list(const char *text, const char *option, int64_t lo, int64_t *v, int *n, struct k_err *err)
 {
+	static const char units[] = "kKmM";
 	*n = 0;
 	for (const char *p = text; ; p++) {
 		char *end;
 		int64_t x = strtoll(p, &end, 10);
+		const char *unit = *end ? strchr(units, *end) : NULL;
+		if (end != p && unit && x <= 1 << 24) {
+			x <<= 10 * (1 + (unit - units) / 2);
+			end++;
+		}
 		if (end == p || x < lo || x > 1 << 24 || (*end && *end != ',') || *n == 32)
 			return k_err_set(err, K_EUSAGE, "%s is '%s', wanted up to 32 numbers with commas", option, text);
 		v[(*n)++] = x;
@@ -101,6 +111,31 @@ static int parse_list(const char *text, const char *option, int64_t lo, int64_t 
 		if (!*p)
 			return 0;
 	}
+}
+
+static int check_synthetic(const struct args *a, const struct what *w, int n_operands, struct k_err *err)
+{
+	if (!w->synthetic)
+		return k_err_set(err, K_EUSAGE, "--synthetic: '%s' measures no model with made-up weights, wanted decode, prefill or load", w->name);
+	if (a->model || n_operands > 1)
+		return k_err_set(err, K_EUSAGE, "--synthetic and a model: wanted one of both");
+	return 0;
+}
+
+/* The models of --synthetic, for the largest point that will be measured. */
+static int make_synthetic(struct k_bench *b, const struct args *a, struct k_err *err)
+{
+	struct k_room room = { 0, 1 };
+	if (!a->synthetic)
+		return 0;
+	for (int i = 0; i < b->n_depth; i++)
+		for (int k = 0; k < b->n_batch; k++)
+			room.tokens = K_MAX(room.tokens, b->batch[k] * (b->depth[i] + K_MAX(b->tokens, (int64_t)512) + 2 * K_PAGE));
+	for (int k = 0; k < b->n_batch; k++)
+		room.seqs = K_MAX(room.seqs, b->batch[k]);
+	int r = k_synthetic_open(b->synthetic, (int)K_LEN(b->synthetic), &b->n_synthetic, a->synthetic, room, b->seed, b->ctx, err);
+	b->model = b->synthetic[0].path;
+	return r;
 }
 
 static int fill(struct k_bench *b, const struct args *a, const struct what *w, int n_operands, char **operands, struct k_err *err)
@@ -126,6 +161,9 @@ static int fill(struct k_bench *b, const struct args *a, const struct what *w, i
 		return k_err_set(err, K_EUSAGE, "--reps is %lld, wanted 1 to 1000", (long long)b->reps);
 	if (b->tokens < 0 || b->tokens > 1 << 20)
 		return k_err_set(err, K_EUSAGE, "--tokens is %lld, wanted 1 to %d", (long long)b->tokens, 1 << 20);
+	if (a->fill && strcmp(a->fill, "prompt") && strcmp(a->fill, "random"))
+		return k_err_set(err, K_EUSAGE, "--fill is '%s', wanted prompt or random", a->fill);
+	b->stretch = a->fill ? !strcmp(a->fill, "random") : a->synthetic != NULL;
 	int r = parse_list(a->depth, "--depth", 0, b->depth, &b->n_depth, err);
 	if (r == 0)
 		r = parse_list(a->batch, "--batch", 1, b->batch, &b->n_batch, err);
@@ -133,6 +171,8 @@ static int fill(struct k_bench *b, const struct args *a, const struct what *w, i
 		r = parse_list(a->concurrency, "--concurrency", 1, b->concurrency, &b->n_concurrency, err);
 	if (r == 0 && w->run != k_bench_compare && w->run != k_bench_kernels && n_operands > (w->wants_model && !b->model ? 2 : 1))
 		r = k_err_set(err, K_EUSAGE, "'%s' is one operand too many; see kbench --help", operands[n_operands - 1]);
+	if (r == 0 && a->synthetic)
+		return check_synthetic(a, w, n_operands, err);
 	if (r == 0 && w->wants_model && !b->model)
 		r = k_cli_model(n_operands - 1, operands + 1, &b->model, err);
 	return r;
@@ -193,6 +233,8 @@ static int kbench_run(struct k_ctx *ctx, void *args, int n_operands, char **oper
 		.junit = a->junit, .bars = a->bars.v, .n_bars = a->bars.n, .keep = a->plot || a->history,
 		.form = a->tap ? K_REPORT_TAP : k_cli_wants_table(&a->common) ? K_REPORT_TABLE : K_REPORT_JSON };
 	r = k_report_open(&rep, &ro, err);
+	if (r == 0)
+		r = make_synthetic(b, a, err);
 	if (r == 0) {
 		b->rep = rep;
 		r = w->run(b, err);
@@ -202,6 +244,8 @@ static int kbench_run(struct k_ctx *ctx, void *args, int n_operands, char **oper
 	}
 	k_report_close(rep);
 out:
+	for (size_t i = 0; i < K_LEN(b->synthetic); i++)
+		k_synthetic_close(&b->synthetic[i]);
 	k_free(b);
 	return r;
 }
@@ -217,7 +261,10 @@ const struct k_tool k_tool = {
 		"commands in turns). A record carries the machine, the kernel "
 		"level, the threads, the spread of the repetitions, what they used and a digest of what was computed; decode and prefill fail where a few "
 		"tokens computed at --cpu ref give other logits (ref_error, in standard deviations). limit_frac is the share of the "
-		"machine's read bandwidth, timed in the same run, that decoding used. compare says faster, slower, same (within 1 %) or "
+		"machine's read bandwidth, timed in the same run, that decoding used. "
+		"--synthetic wants no checkpoint: experts are INT4 in groups of 32, all else is BF16, the bits are random and follow from --seed. What does not fit in "
+		"three quarters of the memory that is available, or in --max-memory, gets fewer layers in the same pattern, a smaller vocabulary and fewer dense layers in that proportion "
+		"(layers, layers_of and vocab of the record); kimi-linear-mla has the shape of kimi-linear and attention in all layers. compare says faster, slower, same (within 1 %) or "
 		"undecided of B against A, by a test that is wrong in at most 1 of 100 comparisons; slower is exit status 1, and so is wrong: B's records "
 		"have other digests than A's, or B prints other bytes than A prints in every run. With fewer than 8 blocks (--reps) nothing is decided. "
 		"--history FILE keeps what runs measured, and trends judges it: the last run of each series (one figure of one "

@@ -25,6 +25,9 @@ int k_seq_rewind(struct k_seq *s, int64_t n, int64_t *len, struct k_err *err) K_
 int k_seq_sync(struct k_seq *s, const int32_t *ids, int64_t n, int64_t *reused, struct k_err *err) K_MUST_USE;
 /* A copy that goes its own way. Pages are shared until one of both writes to them, marks for good. */
 int k_seq_fork(struct k_seq **out, const struct k_seq *s, struct k_err *err) K_MUST_USE;
+/* For measurements: n tokens long without computing, by copies of its pages (of 64 tokens: one must be full) and ids, drawn by seed; states of
+ * KDA layers stay. Not what a prompt gives, but as long, as large, and of the same size of numbers. */
+int k_seq_stretch(struct k_seq *s, int64_t n, uint64_t seed, struct k_err *err) K_MUST_USE;
 /* Written with the model's digest, how it was computed, tokens and a sha256; tag is the owner's. load refuses (K_ECHECK) what is
  * damaged, of another model or computed in another way. */
 struct k_sink;

@@ -4,6 +4,7 @@
 #define K_BENCH_H
 
 #include <sys/resource.h>
+#include "cmd/kbench/synthetic.h"
 #include "evals/report.h"
 #include "libcore/buf.h"
 #include "libcore/ctx.h"
@@ -12,9 +13,12 @@
 struct k_bench {
 	struct k_ctx *ctx;
 	struct k_report *rep;
-	const char *model, *device;     /* model NULL: not given */
+	const char *model, *device;     /* model NULL: not given; of synthetic ones the first one's path */
 	int64_t depth[32], batch[32];
 	int n_depth, n_batch;
+	struct k_synthetic synthetic[2];        /* decode, prefill, load: in the place of a model; a second one is measured beside it */
+	int n_synthetic;
+	bool stretch;                   /* depths are filled without computing */
 	int64_t reps, tokens;
 	const char *url, *name, *file;  /* serve */
 	int64_t concurrency[32], slow, seed;
@@ -62,8 +66,8 @@ int k_bench_put_machine(struct k_json *o, const struct k_ctx *ctx, struct k_devi
 struct k_bench_model { struct k_device *dev; struct k_model *m; };
 int k_bench_model_open(struct k_bench_model *o, struct k_bench *b, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 void k_bench_model_close(struct k_bench_model *o);
-/* A sequence of so many tokens, the same for a seed on every machine. */
-int k_bench_fill_seq(struct k_model *m, struct k_seq **out, int64_t depth, int64_t seed, struct k_err *err) K_MUST_USE;
+/* A sequence of so many tokens, the same for a seed on every machine. stretch: only the first few of them are computed. */
+int k_bench_fill_seq(struct k_model *m, struct k_seq **out, int64_t depth, int64_t seed, bool stretch, struct k_err *err) K_MUST_USE;
 
 int k_bench_machine(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_kernels(struct k_bench *b, struct k_err *err) K_MUST_USE;

@@ -15,7 +15,7 @@
 #include "libcore/log.h"
 #include "libcore/seq.h"
 
-enum { MAX_BATCH = 1024 };
+enum { MAX_BATCH = 1024, COMPUTED = 256 };
 
 int k_bench_model_open(struct k_bench_model *o, struct k_bench *b, const struct k_ctx *ctx, struct k_err *err)
 {
@@ -51,15 +51,18 @@ static void fill_ids(int32_t *ids, int64_t n, int64_t vocab, int64_t seed)
 	}
 }
 
-int k_bench_fill_seq(struct k_model *m, struct k_seq **out, int64_t depth, int64_t seed, struct k_err *err)
+int k_bench_fill_seq(struct k_model *m, struct k_seq **out, int64_t depth, int64_t seed, bool stretch, struct k_err *err)
 {
-	int32_t *ids = k_calloc((size_t)depth + 1, sizeof(*ids));
-	int r = ids ? k_seq_new(out, m, err) : k_err_nomem(err, (size_t)depth * 4, "tokens");
+	int64_t n = stretch ? K_MIN(depth, (int64_t)COMPUTED) : depth;
+	int32_t *ids = k_calloc((size_t)n + 1, sizeof(*ids));
+	int r = ids ? k_seq_new(out, m, err) : k_err_nomem(err, (size_t)n * 4, "tokens");
 	if (r == 0 && depth) {
-		struct k_run run = { *out, ids, depth, 0 };
-		fill_ids(ids, depth, k_model_hp(m)->n_vocab, seed);
+		struct k_run run = { *out, ids, n, 0 };
+		fill_ids(ids, n, k_model_hp(m)->n_vocab, seed);
 		r = k_model_step(m, &run, 1, NULL, NULL, err);
 	}
+	if (r == 0)
+		r = k_seq_stretch(*out, depth, (uint64_t)seed + 1, err);
 	k_free(ids);
 	return r;
 }
@@ -135,7 +138,7 @@ static int measure(struct k_bench *b, struct k_model *m, const struct point *pt,
 	int r = logits ? 0 : k_err_nomem(err, (size_t)(V * pt->batch) * 4, "logits");
 	out->step_bytes = k_model_bytes_per_token(m);
 	for (int64_t i = 0; r == 0 && i < pt->batch; i++) {
-		r = k_bench_fill_seq(m, &base[i], pt->depth, i, err);
+		r = k_bench_fill_seq(m, &base[i], pt->depth, i, b->stretch, err);
 		if (r == 0)
 			out->step_bytes += k_seq_bytes(base[i]);
 	}
@@ -178,7 +181,7 @@ static int few_tokens(struct k_bench *b, struct k_model *m, bool prefill, float 
 	struct k_seq *base = NULL;
 	struct point pt = { 0, 1, prefill };
 	double seconds;
-	int r = k_bench_fill_seq(m, &base, 0, 0, err);
+	int r = k_bench_fill_seq(m, &base, 0, 0, false, err);
 	if (r == 0)
 		r = repeat(m, &base, &pt, K_MIN(tokens_of(b, prefill), prefill ? 32 : 4), &seconds, logits, err);
 	k_seq_free(base);
@@ -272,7 +275,7 @@ static int run_points(struct k_bench *b, struct k_model *m, bool prefill, struct
 	k_hex(hex, digest);
 	struct k_json *s = *summary = k_json_object();
 	if (s && (k_put_str(s, "what", prefill ? "prefill" : "decode") | put_point(s, &worst, &at, m, b->reps) |
-		k_put_str(s, "digest", hex) | k_put_str(s, "act", acts[b->ctx->act].name) | k_bench_put_machine(s, b->ctx, k_model_device(m))) == 0)
+		(b->n_synthetic ? k_synthetic_put(s, b->synthetic) : 0) | k_put_str(s, "digest", hex) | k_put_str(s, "act", acts[b->ctx->act].name) | k_bench_put_machine(s, b->ctx, k_model_device(m))) == 0)
 		return 0;
 	k_json_free(s);
 	*summary = NULL;

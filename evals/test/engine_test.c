@@ -65,6 +65,37 @@ static void same(struct bench *b, const char *what, float *x, const float *y)
 	free(x);
 }
 
+/* As large as one that was computed, the same bits for a seed, other ones for another. */
+K_TEST(engine_stretched_sequences)
+{
+	enum { FAR = 800, IDS = 4096 };         /* the room for ids grows in steps */
+	static const uint64_t seeds[] = { 1, 1, 2 };
+	for (size_t i = 0; i < K_LEN(names); i++) {
+		float *logits[K_LEN(seeds)];
+		struct k_err err;
+		struct bench b;
+
+		set_up(&b, names[i], 2);
+		struct k_seq *whole = new_seq(&b);
+		free(run(&b, whole, 0, FAR, LEN));
+		for (size_t k = 0; k < K_LEN(seeds); k++) {
+			struct k_seq *s = new_seq(&b);
+
+			free(run(&b, s, 0, 3 * K_PAGE + 5, LEN));
+			K_CHECK_OK(k_seq_stretch(s, FAR, seeds[k], &err));
+			K_CHECK(k_seq_len(s) == FAR && k_seq_bytes(s) <= k_seq_bytes(whole) + IDS && k_seq_bytes(whole) <= k_seq_bytes(s) + IDS);
+			logits[k] = run(&b, s, 0, 1, 1);
+			k_seq_free(s);
+		}
+		k_seq_free(whole);
+		K_CHECK(memcmp(logits[0], logits[2], (size_t)b.vocab * sizeof(float)) != 0);
+		same(&b, names[i], logits[0], logits[1]);
+		free(logits[1]);
+		free(logits[2]);
+		tear_down(&b);
+	}
+}
+
 K_TEST(engine_chunks_do_not_matter)
 {
 	for (size_t i = 0; i < K_LEN(names); i++) {
