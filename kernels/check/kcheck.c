@@ -194,7 +194,8 @@ static void check_device(const char *spec, const struct options *o, struct sums 
 		struct run r = { .level = spec };
 		char name[64];
 		snprintf(name, sizeof(name), "%s.%s", spec, op_names[i]);
-		if (o->kernel && strcmp(o->kernel, name) != 0)
+		/* --kernel names it as the CPU's: cpu.OP. */
+		if (o->kernel && strcmp(strchr(o->kernel, '.') ? strchr(o->kernel, '.') + 1 : o->kernel, op_names[i]) != 0)
 			continue;
 		start(&r, o->seed, name);
 		if (!kcheck_device_op(&r, spec, op_names[i]))

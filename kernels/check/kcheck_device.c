@@ -25,7 +25,7 @@ struct world {
 	int n_buf;
 	struct k_seq_layer seq[SIDES][SEQS];
 	float *page[SIDES][SEQS][MOST_PAGES];
-	int64_t pos[SEQS], rows;        /* rows: of the batch, ROWS where sequences matter */
+	int64_t pos[SEQS], rows, split; /* rows: of the batch; split: where its second sequence begins */
 	double scale;
 	bool stuck;                     /* out of memory, or the device failed: it was said */
 };
@@ -109,7 +109,7 @@ static void sequences(struct world *w, int64_t width, size_t state, size_t conv,
 {
 	w->pos[1] = pos;
 	for (int s = 0; s < SEQS; s++) {
-		int64_t pages = k_div_up(w->pos[s] + ROWS, K_PAGE);
+		int64_t pages = k_div_up(w->pos[s] + w->rows, K_PAGE);
 		K_ASSERT(pages <= MOST_PAGES);
 		for (int64_t p = 0; width && p < pages; p++) {
 			int i = data(w, (size_t)(width * K_PAGE), DATA_PLAIN);
@@ -133,7 +133,7 @@ static void sequences(struct world *w, int64_t width, size_t state, size_t conv,
 /* The parts of the sequences that lie in rows [from, from + n), counted from `from`. */
 static int64_t segments(struct world *w, int side, int64_t from, int64_t n, struct k_seg out[SEQS])
 {
-	static const int64_t first[] = { 0, SPLIT, ROWS };
+	const int64_t first[] = { 0, w->split, w->rows };
 	int64_t k = 0;
 	for (int s = 0; s < SEQS; s++) {
 		int64_t a = K_MAX(first[s], from), b = K_MIN(first[s + 1], from + n);
@@ -182,9 +182,9 @@ static void compare(struct world *w, void **first)
 	}
 }
 
-static void all_ways(struct world *w, op_fn *op, void *how, const char *what)
+/* steps: rows at once, in the first way all. */
+static void ways(struct world *w, op_fn *op, void *how, const char *what, const int64_t *steps, int n_steps)
 {
-	const int64_t steps[] = { w->rows, w->rows > ROWS ? 33 : 1, w->rows > ROWS ? 9 : 3 };
 	void *first[MOST_BUFS] = { 0 };
 	struct k_err err;
 	for (int side = 0; side < SIDES && !w->stuck; side++)
@@ -193,7 +193,7 @@ static void all_ways(struct world *w, op_fn *op, void *how, const char *what)
 	begin_side(w, CPU);
 	if (!w->stuck)
 		op(w, how, CPU, 0, w->rows);
-	for (size_t i = 0; i < K_LEN(steps) && !w->stuck; i++) {
+	for (int i = 0; i < n_steps && !w->stuck; i++) {
 		where(w->r, "%s, steps of %d rows", what, (int)steps[i]);
 		begin_side(w, DEV);
 		for (int64_t from = 0; from < w->rows; from += steps[i])
@@ -202,6 +202,12 @@ static void all_ways(struct world *w, op_fn *op, void *how, const char *what)
 	}
 	for (int i = 0; i < w->n_buf; i++)
 		k_free(first[i]);
+}
+
+static void all_ways(struct world *w, op_fn *op, void *how, const char *what)
+{
+	const int64_t steps[] = { w->rows, w->rows > ROWS ? 33 : 1, w->rows > ROWS ? 9 : 3 };
+	ways(w, op, how, what, steps, K_LEN(steps));
 }
 
 static void end(struct world *w)
@@ -467,24 +473,54 @@ static void op_kda(struct world *w, void *how, int side, int64_t from, int64_t n
 		.n_seg = segments(w, side, from, n, seg), .n = n, .hp = &w->hp });
 }
 
+static struct kda kda_data(struct world *w, int heads, int dim, int taps)
+{
+	size_t H = (size_t)heads, d = (size_t)dim, P = H * d, n = (size_t)w->rows;
+	w->hp.kda_head = heads;
+	w->hp.kda_dim = dim;
+	w->hp.kda_conv = taps;
+	struct kda a = { .y = output(w, n * P), .a_log = data(w, H, DATA_PLAIN), .dt_bias = data(w, P, DATA_PLAIN), .o_norm = data(w, d, DATA_PLAIN) };
+	for (int k = 0; k < 6; k++)
+		a.in[k] = data(w, n * (k == 5 ? H : P), DATA_PLAIN);
+	for (int k = 0; k < 3; k++)
+		a.conv_w[k] = data(w, P * (size_t)taps, DATA_PLAIN);
+	sequences(w, 0, H * d * d, 3 * P * (size_t)(taps - 1), w->pos[1]);
+	return a;
+}
+
 static void check_kda(struct world *w)
 {
 	static const struct { int heads, dim, taps; } cases[] = { { 3, 40, 4 }, { 1, 1, 2 }, { 2, 33, 3 }, { 1, 128, 4 }, { 1, 150, 9 } };
 	for (size_t i = 0; i < K_LEN(cases); i++) {
-		size_t H = (size_t)cases[i].heads, d = (size_t)cases[i].dim, P = H * d, taps = (size_t)cases[i].taps;
-		w->hp.kda_head = (int64_t)H;
-		w->hp.kda_dim = (int64_t)d;
-		w->hp.kda_conv = (int64_t)taps;
-		struct kda a = { .y = output(w, ROWS * P), .a_log = data(w, H, DATA_PLAIN), .dt_bias = data(w, P, DATA_PLAIN),
-			.o_norm = data(w, d, DATA_PLAIN) };
-		for (int k = 0; k < 6; k++)
-			a.in[k] = data(w, ROWS * (k == 5 ? H : P), DATA_PLAIN);
-		for (int k = 0; k < 3; k++)
-			a.conv_w[k] = data(w, P * taps, DATA_PLAIN);
-		sequences(w, 0, H * d * d, 3 * P * (taps - 1), 0);
+		struct kda a = kda_data(w, cases[i].heads, cases[i].dim, cases[i].taps);
 		all_ways(w, op_kda, &a, "delta attention");
 		end(w);
 	}
+}
+
+/* Long enough for chunks of 16 on tensor cores: bits are the same where the batch is cut on their grid (here at rows 32 and 64), and near elsewhere. The
+ * first sequence begins at position 0, the second so that row 32 is on the grid for it as well. */
+static void check_kda_chunks(struct world *w)
+{
+	static const struct { int heads, dim, taps, split, pos, gate; } cases[] = {
+		{ 2, 32, 4, 23, 7, 0 }, { 1, 128, 4, 48, 0, 2 }, { 3, 64, 3, 3, 19, 9 }, { 1, 96, 2, 65, 5, 0 },
+	};
+	for (size_t i = 0; i < K_LEN(cases); i++) {
+		w->rows = 71;
+		w->split = cases[i].split;
+		w->pos[1] = cases[i].pos;
+		struct kda a = kda_data(w, cases[i].heads, cases[i].dim, cases[i].taps);
+		float *gate = w->buf[a.in[3]].begin;
+		/* Some channels forget everything at once. */
+		for (size_t k = 0; gate && cases[i].gate && k < w->buf[a.in[3]].bytes / sizeof(float); k += (size_t)cases[i].gate)
+			gate[k] = 300;
+		ways(w, op_kda, &a, "delta attention, chunks", (int64_t[]){ w->rows, 32 }, 2);
+		ways(w, op_kda, &a, "delta attention, one by one", (int64_t[]){ 1 }, 1);
+		end(w);
+	}
+	w->rows = ROWS;
+	w->split = SPLIT;
+	w->pos[1] = 0;
 }
 
 static int rotation(struct world *w, int64_t dim, bool interleaved, bool none)
@@ -584,7 +620,7 @@ static const struct { const char *name; struct tol tol; void (*check)(struct wor
 
 static void check_at(struct run *r, const char *spec, void (*check)(struct world *w), enum k_act act, bool any_order)
 {
-	struct world w = { .r = r, .rows = ROWS, .hp = { .n_embd = 64, .n_ff = 64, .eps = 1e-5, .eps_inner = 1e-6, .n_group = 1, .n_group_used = 1, .moe_freq = 1 } };
+	struct world w = { .r = r, .rows = ROWS, .split = SPLIT, .hp = { .n_embd = 64, .n_ff = 64, .eps = 1e-5, .eps_inner = 1e-6, .n_group = 1, .n_group_used = 1, .moe_freq = 1 } };
 	struct k_pool *pool = NULL;
 	struct k_err err = { 0 };
 	int rc = k_pool_new(&pool, 1, &err);
@@ -616,6 +652,10 @@ bool kcheck_device_op(struct run *r, const char *spec, const char *op)
 				check_at(r, spec, rows[i].check, K_ACT_BF16, false);
 			for (enum k_act act = K_ACT_F32; act <= K_ACT_BF16 && strcmp(op, "gemm") == 0; act++)
 				check_at(r, spec, check_library, act, true);
+			if (strcmp(op, "kda") == 0) {
+				r->tol = (struct tol){ TOL_NMSE, 3e-5, 0 };
+				check_at(r, spec, check_kda_chunks, K_ACT_BF16, false);
+			}
 			return true;
 		}
 	return false;

@@ -84,12 +84,17 @@ struct cuda_kda {
 	float eps;
 };
 
-/* The same for rows [first, last) of segments of any length, in order: prepare, walk, finish; blocks (rows, heads), (heads, dim / CUDA_WARPS, segments),
- * (rows, heads). ready: 5 dim floats a (row, head). */
-struct cuda_kda_prompt { struct cuda_kda op; float *ready; int64_t first, last; int n_seg; };
+/* The same for rows [first, last) of segments of any length. With `chunks` whole chunks of CUDA_CHUNK tokens, at positions that are multiples of it, go by
+ * kda_chunk and kda_chunk_walk, blocks (chunks, heads), (heads, segments): at most CUDA_CHUNK_DIM channels a head, a multiple of 32. All other rows go one by
+ * one: prepare, walk, finish; blocks (rows, heads), (heads, dim / CUDA_WARPS, segments), (rows, heads); walk before the chunks, and behind them.
+ * ready: 5 dim floats a (head, row), at a multiple of 16 bytes. */
+enum { CUDA_CHUNK = 16, CUDA_CHUNK_DIM = 128, CUDA_CHUNK_TAPS = 4 };
+struct cuda_kda_prompt { struct cuda_kda op; float *ready; int64_t first, last; int n_seg; bool chunks, behind; };
 struct cuda_kda_prepare { struct cuda_kda_prompt prompt; };
 struct cuda_kda_walk { struct cuda_kda_prompt prompt; };
 struct cuda_kda_finish { struct cuda_kda_prompt prompt; };
+struct cuda_kda_chunk { struct cuda_kda_prompt prompt; };
+struct cuda_kda_chunk_walk { struct cuda_kda_prompt prompt; };
 
 /* Latent normed, key part rotated, both to the page; a block a row */
 struct cuda_mla_append { const float *kv, *kv_norm; struct cuda_rope rope; const struct cuda_seg *seg; int n_seg, r; float eps; };

@@ -176,16 +176,59 @@ void cuda_op_moe(struct k_device *dev, const struct k_op_moe *op)
 
 /* --- delta attention ------------------------------------------------------------------------------------------------------ */
 
+/* As the kernels have it (kda.h): rows [from, to) of a segment in a round, chunks, and what is before and behind them. */
+struct kda_rows { int64_t chunks, before, behind; };
+
+static struct kda_rows kda_count(const struct k_op_kda *op, const struct cuda_kda_prompt *p)
+{
+	struct kda_rows all = { 0, 0, 0 };
+	for (int64_t i = 0; i < op->n_seg; i++) {
+		const struct k_seg *s = &op->seg[i];
+		int64_t from = K_MAX(s->row, p->first), to = K_MIN(s->row + s->n, p->last);
+		int64_t begin = from + (CUDA_CHUNK - (s->pos + from - s->row) % CUDA_CHUNK) % CUDA_CHUNK;
+		if (from >= to)
+			continue;
+		if (!p->chunks || begin + CUDA_CHUNK > to) {
+			all.before += to - from;
+			continue;
+		}
+		all.chunks += (to - begin) / CUDA_CHUNK;
+		all.before += begin - from;
+		all.behind += (to - begin) % CUDA_CHUNK;
+	}
+	return all;
+}
+
+/* A round ends between chunks, where it is long enough. */
+static int64_t kda_round_end(const struct k_op_kda *op, int64_t first, int64_t last)
+{
+	for (int64_t i = 0; i < op->n_seg; i++) {
+		const struct k_seg *s = &op->seg[i];
+		int64_t back = (s->pos + last - s->row) % CUDA_CHUNK;
+		if (last > s->row && last < s->row + s->n && last - back > K_MAX(first, s->row))
+			return last - back;
+	}
+	return last;
+}
+
 /* Rows whose scratch does not fit at once are taken in rounds. */
 static void kda_prompt(struct cuda *c, const struct k_op_kda *op, const struct cuda_kda *a)
 {
 	int64_t H = a->n_head, d = a->dim, most = cuda_fit(c, op->n, floats(5 * H * d));
 	struct cuda_kda_prompt p = { .op = *a, .ready = cuda_take(c, floats(most * 5 * H * d)), .n_seg = (int)op->n_seg };
+	p.chunks = c->has_mma && c->dev.ctx->act == K_ACT_BF16 && d % 32 == 0 && d <= CUDA_CHUNK_DIM && a->taps <= CUDA_CHUNK_TAPS;
 	for (p.first = 0; p.first < op->n; p.first = p.last) {
-		p.last = K_MIN(op->n, p.first + most);
-		cuda_launch(c, kda_prepare, p.last - p.first, H, 1, .prompt = p);
-		cuda_launch(c, kda_walk, H, k_div_up(d, CUDA_WARPS), op->n_seg, .prompt = p);
-		cuda_launch(c, kda_finish, p.last - p.first, H, 1, .prompt = p);
+		p.last = p.first + most < op->n ? kda_round_end(op, p.first, p.first + most) : op->n;
+		struct kda_rows rows = kda_count(op, &p);
+		int64_t singles = rows.before + rows.behind;
+		p.behind = false;
+		cuda_launch(c, kda_prepare, singles, H, 1, .prompt = p);
+		cuda_launch(c, kda_chunk, rows.chunks, H, 1, .prompt = p);
+		cuda_launch(c, kda_walk, rows.before ? H : 0, k_div_up(d, CUDA_WARPS), op->n_seg, .prompt = p);
+		cuda_launch(c, kda_chunk_walk, rows.chunks ? H : 0, op->n_seg, 1, .prompt = p);
+		p.behind = true;
+		cuda_launch(c, kda_walk, rows.behind ? H : 0, k_div_up(d, CUDA_WARPS), op->n_seg, .prompt = p);
+		cuda_launch(c, kda_finish, singles, H, 1, .prompt = p);
 	}
 }
 

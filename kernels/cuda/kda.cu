@@ -7,14 +7,7 @@
  * One token a segment (decoding): kda does it all, a block a head of a segment, and reads and writes the state once. A prompt: kda_prepare and
  * kda_finish do what is each token's own, a block a (token, head); in between kda_walk has each row of a state in the registers of a warp from the first
  * token to the last. The steps are the same functions, so both give the same bits. */
-#include "kernels/cuda/cuda_dev.h"
-
-/* Channel c of raw projection i, `back` tokens before token t of the segment; what lies before the segment is in the tail. */
-K_DEV float raw_at(const struct cuda_kda *a, const struct cuda_seg *s, int i, int64_t channel, int64_t t)
-{
-	int64_t P = (int64_t)a->n_head * a->dim, keep = a->taps - 1;
-	return t < 0 ? s->conv[(i * P + channel) * keep + keep + t] : a->raw[i][(s->row + t) * P + channel];
-}
+#include "kernels/cuda/kda.h"
 
 K_DEV float conv_silu(const struct cuda_kda *a, const struct cuda_seg *s, int i, int64_t channel, int64_t t)
 {
@@ -23,8 +16,6 @@ K_DEV float conv_silu(const struct cuda_kda *a, const struct cuda_seg *s, int i,
 		sum = fmaf(a->conv_w[i][channel * a->taps + j], raw_at(a, s, i, channel, t - (a->taps - 1) + j), sum);
 	return k_silu(sum);
 }
-
-K_DEV float softplus(float x) { return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x)); }
 
 /* A row of a state: lane l has columns l, l + 32, ... */
 enum { COLUMNS = CUDA_KDA_DIM / K_WARP };
@@ -70,13 +61,13 @@ struct token { float q, k, v, alpha; };
 K_DEV struct token prepare(const struct cuda_kda *a, const struct cuda_seg *s, int64_t head, int64_t t, float *part)
 {
 	int c = (int)threadIdx.x, d = a->dim;
-	int64_t channel = head * d + c, at = (s->row + t) * a->n_head * d + channel;
+	int64_t channel = head * d + c;
 	struct token x = { 0, 0, 0, 0 };
 	if (c < d) {
 		x.q = conv_silu(a, s, 0, channel, t);
 		x.k = conv_silu(a, s, 1, channel, t);
 		x.v = conv_silu(a, s, 2, channel, t);
-		x.alpha = expf(-expf(a->a_log[head]) * softplus(a->a[at] + a->dt_bias[channel]));
+		x.alpha = gate(a, head, channel, s->row + t);
 	}
 	x.q /= sqrtf(k_block_sum(x.q * x.q, part) + 1e-6f) * sqrtf((float)d);
 	x.k /= sqrtf(k_block_sum(x.k * x.k, part) + 1e-6f);
@@ -91,15 +82,6 @@ K_DEV void finish(const struct cuda_kda *a, int64_t row, int64_t head, float o, 
 	float norm = sqrtf(k_block_sum(o * o, part) / (float)a->dim + a->eps);
 	if (c < a->dim)
 		a->y[at] = a->o_norm[c] * (o / norm) * k_sigmoid(a->z[at]);
-}
-
-/* The last taps - 1 raw projections stay behind; ascending, so that what is read was not written yet. */
-K_DEV void leave_tail(const struct cuda_kda *a, const struct cuda_seg *s, int64_t channel)
-{
-	int64_t P = (int64_t)a->n_head * a->dim, keep = a->taps - 1;
-	for (int i = 0; i < 3; i++)
-		for (int64_t j = 0; j < keep; j++)
-			s->conv[(i * P + channel) * keep + j] = raw_at(a, s, i, channel, s->n - keep + j);
 }
 
 K_KERNEL(kda)
@@ -135,23 +117,35 @@ K_KERNEL(kda)
 		leave_tail(&a, s, head * d + c);
 }
 
-/* Where a (row, head) has its q, k, v, alpha and o, d floats each. */
-K_DEV float *ready_at(const struct cuda_kda_prompt *p, int64_t row, int64_t head)
+/* Row i of those in this round that no chunk has, its segment; NULL behind the last. */
+K_DEV const struct cuda_seg *single_of(const struct cuda_kda_prompt *p, int64_t i, int64_t *row)
 {
-	return p->ready + ((row - p->first) * p->op.n_head + head) * 5 * p->op.dim;
+	for (int k = 0; k < p->n_seg; k++) {
+		struct stretch x = stretch_of(p, p->op.seg + k);
+		int64_t before = x.begin - x.from, behind = x.to - x.end;
+		if (x.from < x.to && i < before + behind) {
+			*row = i < before ? x.from + i : x.end + i - before;
+			return p->op.seg + k;
+		}
+		i -= x.from < x.to ? before + behind : 0;
+	}
+	return NULL;
 }
 
+/* ready: q, k, v, alpha and o, d floats each. */
 K_KERNEL(kda_prepare)
 {
 	K_SHARED(float, part, CUDA_WARPS);
 	const struct cuda_kda_prompt *p = &a.prompt;
-	int64_t row = p->first + blockIdx.x, head = blockIdx.y;
-	int i = k_seg_of(p->op.seg, p->n_seg, row), c = (int)threadIdx.x, d = p->op.dim;
-	float *ready = ready_at(p, row, head);
+	int64_t row = 0, head = blockIdx.y;
+	const struct cuda_seg *s = single_of(p, blockIdx.x, &row);
+	int c = (int)threadIdx.x, d = p->op.dim;
+	float *ready;
 	struct token x;
-	if (i < 0)
+	if (!s)
 		return;
-	x = prepare(&p->op, p->op.seg + i, head, row - p->op.seg[i].row, part);
+	x = prepare(&p->op, s, head, row - s->row, part);
+	ready = ready_at(p, row, head);
 	if (c < d) {
 		ready[c] = x.q;
 		ready[d + c] = x.k;
@@ -165,7 +159,8 @@ K_KERNEL(kda_walk)
 	const struct cuda_kda_prompt *p = &a.prompt;
 	const struct cuda_seg *s = p->op.seg + blockIdx.z;
 	int d = p->op.dim, j = (int)blockIdx.y * CUDA_WARPS + k_warp();
-	int64_t head = blockIdx.x, from = s->row > p->first ? s->row : p->first, to = s->row + s->n < p->last ? s->row + s->n : p->last;
+	struct stretch x = stretch_of(p, s);
+	int64_t head = blockIdx.x, from = p->behind ? x.end : x.from, to = p->behind ? x.to : x.begin;
 	float *row = s->state + (head * d + j) * d, r[COLUMNS];
 	if (j >= d || from >= to)
 		return;
@@ -184,10 +179,10 @@ K_KERNEL(kda_finish)
 {
 	K_SHARED(float, part, CUDA_WARPS);
 	const struct cuda_kda_prompt *p = &a.prompt;
-	int64_t row = p->first + blockIdx.x, head = blockIdx.y;
-	int i = k_seg_of(p->op.seg, p->n_seg, row), c = (int)threadIdx.x, d = p->op.dim;
-	const struct cuda_seg *s = p->op.seg + i;
-	if (i < 0)
+	int64_t row = 0, head = blockIdx.y;
+	const struct cuda_seg *s = single_of(p, blockIdx.x, &row);
+	int c = (int)threadIdx.x, d = p->op.dim;
+	if (!s)
 		return;
 	finish(&p->op, row, head, c < d ? ready_at(p, row, head)[4 * d + c] : 0, part);
 	if (c < d && row == s->row + s->n - 1)

@@ -1,0 +1,53 @@
+/* kda.h: what the kernels of delta attention share: raw projections, convolution, gate, and which rows of a round go by chunk. */
+#ifndef KERNELS_CUDA_KDA_H
+#define KERNELS_CUDA_KDA_H
+
+#include "kernels/cuda/cuda_dev.h"
+
+/* Channel c of raw projection i, `back` tokens before token t of the segment; what lies before the segment is in the tail. */
+K_DEV float raw_at(const struct cuda_kda *a, const struct cuda_seg *s, int i, int64_t channel, int64_t t)
+{
+	int64_t P = (int64_t)a->n_head * a->dim, keep = a->taps - 1;
+	return t < 0 ? s->conv[(i * P + channel) * keep + keep + t] : a->raw[i][(s->row + t) * P + channel];
+}
+
+K_DEV float softplus(float x) { return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x)); }
+
+K_DEV float gate(const struct cuda_kda *a, int64_t head, int64_t channel, int64_t row)
+{
+	return expf(-expf(a->a_log[head]) * softplus(a->a[row * a->n_head * a->dim + channel] + a->dt_bias[channel]));
+}
+
+/* The last taps - 1 raw projections stay behind; ascending, so that what is read was not written yet. */
+K_DEV void leave_tail(const struct cuda_kda *a, const struct cuda_seg *s, int64_t channel)
+{
+	int64_t P = (int64_t)a->n_head * a->dim, keep = a->taps - 1;
+	for (int i = 0; i < 3; i++)
+		for (int64_t j = 0; j < keep; j++)
+			s->conv[(i * P + channel) * keep + j] = raw_at(a, s, i, channel, s->n - keep + j);
+}
+
+/* Rows [from, to) of a segment in this round; [begin, end) of them are whole chunks. */
+struct stretch { int64_t from, begin, end, to; };
+
+K_DEV struct stretch stretch_of(const struct cuda_kda_prompt *p, const struct cuda_seg *s)
+{
+	int64_t from = s->row > p->first ? s->row : p->first, to = s->row + s->n < p->last ? s->row + s->n : p->last, begin;
+	struct stretch x = { from, to, to, to };
+	if (!p->chunks || from >= to)
+		return x;
+	begin = from + (CUDA_CHUNK - (s->pos + from - s->row) % CUDA_CHUNK) % CUDA_CHUNK;
+	if (begin + CUDA_CHUNK > to)
+		return x;
+	x.begin = begin;
+	x.end = begin + (to - begin) / CUDA_CHUNK * CUDA_CHUNK;
+	return x;
+}
+
+/* Where a (row, head) has room, 5 dim floats; rows of a head lie together. */
+K_DEV float *ready_at(const struct cuda_kda_prompt *p, int64_t row, int64_t head)
+{
+	return p->ready + (head * (p->last - p->first) + row - p->first) * 5 * p->op.dim;
+}
+
+#endif
