@@ -1,7 +1,7 @@
 #!/bin/sh
 # deps.sh: installs what the build and its tests need, where that is possible; says it otherwise. Called by make deps.
 packages='gcc make libc6-dev libjansson-dev libpcre2-dev libssl-dev libarchive-dev zlib1g-dev libevent-dev libcurl4-openssl-dev
-	liburing-dev libedit-dev python3 python3-venv python3-yaml curl jq perl gnuplot-nox'
+	liburing-dev libedit-dev python3 python3-venv python3-yaml curl jq perl gnuplot-nox valgrind strace'
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
 	# Not a Debian system: the compiler itself is the test.
