@@ -1,6 +1,7 @@
 /* pool.c: threads that wait for a job; the caller of a job works too, as worker 0.
  *
- *     each:  indices are handed out from one counter, in growing order.
+ *     each:  every worker has a run of indices of its own, and takes from those of others when it is through. So who goes through
+ *            memory goes through it in order, as hardware that looks ahead expects, and from step to step the same parts of it.
  *     pipe:  slots go round: free -> (read, one thread) -> full -> (work, any) -> done -> (write, in order)
  *
  * In a pipe whoever is idle takes the write that is due, else work that is there, else the next read. So a
@@ -15,19 +16,29 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-struct worker { struct k_pool *pool; pthread_t thread; int index; };
+/* What several threads write has a line of memory for itself. */
+#define ALONE K_ALIGNED(64)
+
+struct worker {
+	ALONE _Atomic int64_t next;     /* for-each: its run of indices, [next, last) */
+	int64_t last;
+	struct k_pool *pool;
+	pthread_t thread;
+	int index;
+};
 
 struct k_pool {
-	pthread_mutex_t lock;
+	pthread_mutex_t lock;           /* of those who sleep, or wake a sleeper */
 	pthread_cond_t wake, idle;
 	void (*run)(void *arg, int worker);     /* the job; written before round changes */
 	void *arg;
-	_Atomic uint64_t round;         /* number of the job; a worker runs each once */
-	atomic_int busy;                /* helpers that have not finished the round */
-	atomic_bool end;
-	bool in_job;
 	int n, started, spin;
-	struct worker *workers;         /* n - 1 helpers */
+	struct worker *workers;         /* by index; 0 is the caller's */
+	ALONE _Atomic uint64_t round;   /* number of the job; a worker runs each once */
+	atomic_bool end, in_job;
+	ALONE atomic_int busy;          /* helpers that have not finished the round */
+	atomic_int asleep;              /* helpers that wait for news */
+	atomic_bool waiting;            /* does the caller sleep until nobody is busy? */
 };
 
 /* A decode step is hundreds of short jobs, and going to sleep and waking takes longer than many of them:
@@ -46,6 +57,50 @@ static bool has_news(struct k_pool *p, uint64_t seen)
 	return atomic_load(&p->round) != seen || atomic_load(&p->end);
 }
 
+static void sleep_for_news(struct k_pool *p, uint64_t seen)
+{
+	pthread_mutex_lock(&p->lock);
+	/* Whoever publishes news looks at `asleep` after it, and who sleeps looks for news after `asleep`: one of them sees the other. */
+	atomic_fetch_add(&p->asleep, 1);
+	while (!has_news(p, seen))
+		pthread_cond_wait(&p->wake, &p->lock);
+	atomic_fetch_sub(&p->asleep, 1);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void wake_sleepers(struct k_pool *p)
+{
+	if (!atomic_load(&p->asleep))
+		return;
+	pthread_mutex_lock(&p->lock);
+	pthread_cond_broadcast(&p->wake);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* Likewise `waiting` and `busy`. */
+static void finish(struct k_pool *p)
+{
+	if (atomic_fetch_sub(&p->busy, 1) != 1 || !atomic_load(&p->waiting))
+		return;
+	pthread_mutex_lock(&p->lock);
+	pthread_cond_signal(&p->idle);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void wait_for_helpers(struct k_pool *p)
+{
+	for (int i = 0; i < p->spin && atomic_load(&p->busy); i++)
+		pause_cpu();
+	if (!atomic_load(&p->busy))
+		return;
+	pthread_mutex_lock(&p->lock);
+	atomic_store(&p->waiting, true);
+	while (atomic_load(&p->busy))
+		pthread_cond_wait(&p->idle, &p->lock);
+	atomic_store(&p->waiting, false);
+	pthread_mutex_unlock(&p->lock);
+}
+
 static void *helper(void *arg)
 {
 	struct worker *w = arg;
@@ -54,26 +109,25 @@ static void *helper(void *arg)
 	for (uint64_t seen = 0; ; seen++) {
 		for (int i = 0; i < p->spin && !has_news(p, seen); i++)
 			pause_cpu();
-		if (!has_news(p, seen)) {
-			pthread_mutex_lock(&p->lock);
-			while (!has_news(p, seen))
-				pthread_cond_wait(&p->wake, &p->lock);
-			pthread_mutex_unlock(&p->lock);
-		}
+		if (!has_news(p, seen))
+			sleep_for_news(p, seen);
 		if (atomic_load(&p->end))
 			return NULL;
 		p->run(p->arg, w->index);
-		if (atomic_fetch_sub(&p->busy, 1) == 1) {
-			pthread_mutex_lock(&p->lock);
-			pthread_cond_signal(&p->idle);
-			pthread_mutex_unlock(&p->lock);
-		}
+		finish(p);
 	}
+}
+
+static void *zeroed(size_t n)
+{
+	void *p = k_aligned(n);
+
+	return p ? memset(p, 0, n) : NULL;
 }
 
 int k_pool_new(struct k_pool **out, int n, struct k_err *err)
 {
-	struct k_pool *p = k_calloc(1, sizeof *p);
+	struct k_pool *p = zeroed(sizeof *p);
 	sigset_t all, old;
 	int rc = 0;
 
@@ -86,7 +140,7 @@ int k_pool_new(struct k_pool **out, int n, struct k_err *err)
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->wake, NULL);
 	pthread_cond_init(&p->idle, NULL);
-	p->workers = k_calloc((size_t)n, sizeof *p->workers);
+	p->workers = zeroed((size_t)n * sizeof *p->workers);
 	if (!p->workers)
 		rc = k_err_nomem(err, (size_t)n * sizeof *p->workers, "threads");
 	/* Signals go to the thread that waits for them; faults of a helper are its own, and so is a reader that left. */
@@ -98,9 +152,10 @@ int k_pool_new(struct k_pool **out, int n, struct k_err *err)
 	sigdelset(&all, SIGPIPE);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	for (int i = 1; i < n && !rc; i++) {
-		struct worker *w = &p->workers[i - 1];
+		struct worker *w = &p->workers[i];
 
-		*w = (struct worker){ .pool = p, .index = i };
+		w->pool = p;
+		w->index = i;
 		if (pthread_create(&w->thread, NULL, helper, w))
 			rc = k_err_set(err, K_ENOMEM, "the system refuses thread %d of %d", i + 1, n);
 		else
@@ -119,12 +174,10 @@ void k_pool_free(struct k_pool *p)
 {
 	if (!p)
 		return;
-	pthread_mutex_lock(&p->lock);
 	atomic_store(&p->end, true);
-	pthread_cond_broadcast(&p->wake);
-	pthread_mutex_unlock(&p->lock);
+	wake_sleepers(p);
 	for (int i = 0; i < p->started; i++)
-		pthread_join(p->workers[i].thread, NULL);
+		pthread_join(p->workers[i + 1].thread, NULL);
 	pthread_cond_destroy(&p->idle);
 	pthread_cond_destroy(&p->wake);
 	pthread_mutex_destroy(&p->lock);
@@ -136,50 +189,53 @@ int k_pool_threads(const struct k_pool *p) { return p ? p->n : 1; }
 
 static void run_all(struct k_pool *p, void (*run)(void *, int), void *arg)
 {
-	pthread_mutex_lock(&p->lock);
-	K_ASSERT(!p->in_job);
-	p->in_job = true;
+	K_ASSERT(!atomic_exchange(&p->in_job, true));
 	p->run = run;
 	p->arg = arg;
 	atomic_store(&p->busy, p->started);
 	atomic_fetch_add(&p->round, 1);
-	pthread_cond_broadcast(&p->wake);
-	pthread_mutex_unlock(&p->lock);
+	wake_sleepers(p);
 	run(arg, 0);
-	for (int i = 0; i < p->spin && atomic_load(&p->busy); i++)
-		pause_cpu();
-	pthread_mutex_lock(&p->lock);
-	while (atomic_load(&p->busy))
-		pthread_cond_wait(&p->idle, &p->lock);
-	p->in_job = false;
-	pthread_mutex_unlock(&p->lock);
+	wait_for_helpers(p);
+	atomic_store(&p->in_job, false);
 }
 
 /* --- for-each ------------------------------------------------------------------------------------ */
 
-struct each { int64_t n, next; void (*fn)(void *, int64_t, int); void *arg; };
+struct each { struct k_pool *p; void (*fn)(void *, int64_t, int); void *arg; };
 
+/* A run that is through is looked at, and not counted on: `next` would grow for ever. */
 static void each_run(void *arg, int worker)
 {
 	struct each *e = arg;
+	int n = e->p->n;
 
-	for (;;) {
-		int64_t i = __atomic_fetch_add(&e->next, 1, __ATOMIC_RELAXED);
+	for (int k = 0; k < n; k++) {
+		struct worker *w = &e->p->workers[(worker + k) % n];
+		int64_t i;
 
-		if (i >= e->n)
-			return;
-		e->fn(e->arg, i, worker);
+		while (atomic_load_explicit(&w->next, memory_order_relaxed) < w->last
+			&& (i = atomic_fetch_add_explicit(&w->next, 1, memory_order_relaxed)) < w->last)
+			e->fn(e->arg, i, worker);
 	}
 }
 
 void k_pool_each(struct k_pool *p, int64_t n, void (*fn)(void *arg, int64_t i, int worker), void *arg)
 {
-	struct each e = { n, 0, fn, arg };
+	struct each e = { p, fn, arg };
+	int64_t at = 0;
 
 	if (!p || p->n == 1 || n <= 1) {
 		for (int64_t i = 0; i < n; i++)
 			fn(arg, i, 0);
 		return;
+	}
+	for (int i = 0; i < p->n; i++) {
+		struct worker *w = &p->workers[i];
+
+		atomic_store_explicit(&w->next, at, memory_order_relaxed);
+		at += n / p->n + (i < n % p->n);
+		w->last = at;
 	}
 	run_all(p, each_run, &e);
 }
