@@ -429,6 +429,8 @@ int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const 
 		r = k_ctx_check(m->ctx, err);
 		if (r < 0)
 			return r;
+		if (m->dev->begin)
+			m->dev->begin(m->dev, n == n_seg);
 		run_chunk(m, ids, n, n_seg, probe);
 		for (int64_t s = 0; s < n_seg; s++) {
 			struct k_seq *seq = m->seg_run[s]->seq;
@@ -436,6 +438,8 @@ int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const 
 			memcpy(seq->ids + seq->len, ids + m->seg[s].row, (size_t)m->seg[s].n * sizeof(*ids));
 			seq->len += m->seg[s].n;
 		}
+		if (m->dev->end)
+			m->dev->end(m->dev);
 	}
 	if (hidden)
 		*hidden = m->out;

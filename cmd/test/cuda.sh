@@ -5,11 +5,11 @@
 device=${K_DEVICE:-cudasim}
 usable() { keval '--device=?' --json 2> /dev/null | grep -q "\"device\": \"${1%%:*}\", \"usable\": true"; }
 
-# short NAME: a golden set of its shortest sequences and three greedy tokens, in $T/NAME
+# short NAME [SET]: of golden set SET (default: NAME) the shortest sequences and three greedy tokens, in $T/NAME
 short() {
 	mkdir "$T/$1"
-	ln -s "$PWD/testdata/golden/$1/golden.safetensors" "$T/$1/"
-	python3 - "testdata/golden/$1/golden.json" "$T/$1/golden.json" <<-'END'
+	ln -s "$PWD/testdata/golden/${2:-$1}/golden.safetensors" "$T/$1/"
+	python3 - "testdata/golden/${2:-$1}/golden.json" "$T/$1/golden.json" <<-'END'
 	import json, sys
 	golden = json.load(open(sys.argv[1]))
 	golden['sequences'] = {k: v for k, v in golden['sequences'].items() if len(v['ids']) <= 7}
@@ -26,6 +26,9 @@ else
 		if [ "$device" = cudasim ]; then short $name; else ln -s "$PWD/testdata/golden/$name" "$T/$name"; fi
 		check "$name on $device" keval parity -m testdata/tiny/$name -f "$T/$name" --device "$device"
 	done
+	short kimi-linear-tiny-steps kimi-linear-tiny
+	check "greedy steps on $device" keval dump -v -m testdata/tiny/kimi-linear-tiny -f "$T/kimi-linear-tiny-steps/golden.json" --device "$device" -o "$T/d.st"
+	if grep -q "$device: 1 graphs made, launched 2 times" "$T/.err"; then ok "steps are one graph"; else fail "steps are one graph" "$(cat "$T/.err")"; fi
 	exits "imatrix on $device" 4 keval imatrix -m testdata/tiny/llama-tiny -f LICENSE --device "$device" -o "$T/i"
 fi
 

@@ -6,6 +6,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* No gaps: arguments are compared as bytes (cuda_step.c), and what lies in a gap is anybody's guess. A struct that would have one ends with `int gap`. */
+#ifdef __GNUC__
+#pragma GCC diagnostic push
+#pragma GCC diagnostic error "-Wpadded"
+#endif
+
 /* Threads of every block, and its warps. */
 enum { CUDA_THREADS = 256, CUDA_WARPS = 8 };
 
@@ -13,7 +19,7 @@ enum { CUDA_THREADS = 256, CUDA_WARPS = 8 };
 enum cuda_type { CUDA_F32, CUDA_BF16, CUDA_F16, CUDA_I4_ROWS, CUDA_I4_X16, CUDA_FP8B128, CUDA_MXFP4, CUDA_I8ROW };
 
 /* One matrix, or a stack of them: slice i begins i * slice bytes behind data. */
-struct cuda_matrix { const uint8_t *data; int64_t rows, cols, slice; enum cuda_type type; };
+struct cuda_matrix { const uint8_t *data; int64_t rows, cols, slice; enum cuda_type type; int gap; };
 
 /* A run of rows of one sequence (struct k_seg). pages: device addresses of its pages. */
 struct cuda_seg { int64_t row, n, pos; float *const *pages; float *state, *conv; };
@@ -24,12 +30,12 @@ struct cuda_rope { const float *table; int dim, interleaved; };
 /* A block a row: y[i] = row ids[i] of w */
 struct cuda_embed { float *y; struct cuda_matrix w; const int32_t *ids; };
 /* A block a row */
-struct cuda_rmsnorm { float *y; const float *x, *w; int64_t dim, y_step, x_step; float eps; };
+struct cuda_rmsnorm { float *y; const float *x, *w; int64_t dim, y_step, x_step; float eps; int gap; };
 /* A thread an element */
 struct cuda_add { float *y; const float *x; int64_t n; };
 struct cuda_swiglu { float *y; const float *gate, *up; int64_t n; };
 /* A block a row: x in another precision; int8: symmetric groups of 32 as kk.def has it, else bf16 */
-struct cuda_round { float *y; const float *x; int64_t cols, x_step; int int8; };
+struct cuda_round { float *y; const float *x; int64_t cols, x_step; int int8; int gap; };
 
 /* A block a row: x as bf16, without gaps */
 struct cuda_narrow { uint16_t *y; const float *x; int64_t cols, x_step; };
@@ -47,12 +53,13 @@ struct cuda_route {
 	float *weights;
 	const float *logits, *bias;
 	int n_expert, n_used, n_group, n_group_used, softmax, biased, norm;
+	int gap;
 	double scale;
 };
 /* h[pair][row] = silu(gate . x) * (up . x); blocks (rows / 16, pairs), a pair is (token, slot) */
-struct cuda_moe_up { float *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; int n_used; };
+struct cuda_moe_up { float *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; int n_used; int gap; };
 /* y[t][row] = sum over slots of weight * (down . h[pair]); blocks (rows / 16, tokens) */
-struct cuda_moe_down { float *y; const float *h; const int32_t *ids; const float *weights; struct cuda_matrix down; int n_used; };
+struct cuda_moe_down { float *y; const float *h; const int32_t *ids; const float *weights; struct cuda_matrix down; int n_used; int gap; };
 
 /* The same on tensor cores, where activations are bf16 already (x at multiples of 16 bytes) and w is i4g32 in layout x16, or bf16 with a multiple of 32
  * columns at a multiple of 16 bytes. CUDA_MMA_VECTORS rows of x a block; blocks (rows / 16, n / CUDA_MMA_VECTORS). */
@@ -69,10 +76,11 @@ struct cuda_moe_up_mma {
 	const struct cuda_tile *tile;
 	struct cuda_matrix gate, up;
 	int n_used;
+	int gap;
 };
 struct cuda_moe_down_mma { float *out; const float *h; const int32_t *order, *n_tile; const struct cuda_tile *tile; struct cuda_matrix down; };
 /* y[t] = sum over slots of weight * out[pair]; blocks (dim / CUDA_THREADS, tokens) */
-struct cuda_moe_sum { float *y; const float *out, *weights; int64_t dim; int n_used; };
+struct cuda_moe_sum { float *y; const float *out, *weights; int64_t dim; int n_used; int gap; };
 
 /* struct k_op_kda for one token a segment; blocks (heads, segments); at most CUDA_KDA_DIM channels a head */
 enum { CUDA_KDA_DIM = 256 };
@@ -89,7 +97,7 @@ struct cuda_kda {
  * one: prepare, walk, finish; blocks (rows, heads), (heads, dim / CUDA_WARPS, segments), (rows, heads); walk before the chunks, and behind them.
  * ready: 5 dim floats a (head, row), at a multiple of 16 bytes. */
 enum { CUDA_CHUNK = 16, CUDA_CHUNK_DIM = 128, CUDA_CHUNK_TAPS = 4 };
-struct cuda_kda_prompt { struct cuda_kda op; float *ready; int64_t first, last; int n_seg; bool chunks, behind; };
+struct cuda_kda_prompt { struct cuda_kda op; float *ready; int64_t first, last; int n_seg, chunks, behind, gap; };
 struct cuda_kda_prepare { struct cuda_kda_prompt prompt; };
 struct cuda_kda_walk { struct cuda_kda_prompt prompt; };
 struct cuda_kda_finish { struct cuda_kda_prompt prompt; };
@@ -97,7 +105,7 @@ struct cuda_kda_chunk { struct cuda_kda_prompt prompt; };
 struct cuda_kda_chunk_walk { struct cuda_kda_prompt prompt; };
 
 /* Latent normed, key part rotated, both to the page; a block a row */
-struct cuda_mla_append { const float *kv, *kv_norm; struct cuda_rope rope; const struct cuda_seg *seg; int n_seg, r; float eps; };
+struct cuda_mla_append { const float *kv, *kv_norm; struct cuda_rope rope; const struct cuda_seg *seg; int n_seg, r; float eps; int gap; };
 /* query[row][head] = [K_h^T q_nope | rotated q_rope]; blocks (rows, heads). first: the row that q begins with */
 struct cuda_mla_query {
 	float *query;
@@ -122,6 +130,7 @@ struct cuda_attend {
 	int64_t first, last;            /* rows of this round; parts and query begin with row first */
 	int n_seg, n_head, n_kv, dk, dv, width, value, n_span;
 	float scale;
+	int gap;
 };
 /* y[row][head] = what the spans give together, taken through V_h [dv][r] where v is given; blocks (rows, heads). v_step: floats from one head to
  * the next */
@@ -131,6 +140,11 @@ struct cuda_merge {
 	const struct cuda_seg *seg;
 	int64_t first, v_step;
 	int n_seg, n_head, n_span, r, dv;
+	int gap;
 };
+
+#ifdef __GNUC__
+#pragma GCC diagnostic pop
+#endif
 
 #endif

@@ -15,7 +15,8 @@
 
 extern const struct k_backend k_backend_cuda;
 
-enum { SCRATCH_MIN = 1024 * 1024, SCRATCH_MOST = 64 * 1024 * 1024, TABLE_MIN = 64 * 1024, TABLE_MOST = 1024 * 1024, ALIGN = 256 };
+enum { SCRATCH_MIN = 1024 * 1024, SCRATCH_MOST = 64 * 1024 * 1024, TABLE_MIN = 64 * 1024, TABLE_MOST = 1024 * 1024, TABLE_STEP = 8 * 1024 * 1024, STEP_ROWS = 64,
+	ALIGN = 256 };
 
 const uint32_t k_cuda_arg_bytes[CUDA_N_KERNELS] = {
 #define CUDA_KERNEL(name) sizeof(struct cuda_##name),
@@ -40,6 +41,7 @@ static void cuda_free(struct k_device *d, void *p)
 static int cuda_put(struct k_device *d, void *dst, const void *src, size_t n, struct k_err *err K_UNUSED)
 {
 	struct cuda *c = cuda_of(d);
+	cuda_step_flush(c);
 	c->rt->put(c->on, dst, src, n);
 	return 0;
 }
@@ -48,6 +50,7 @@ static int cuda_get(struct k_device *d, void *dst, const void *src, size_t n, st
 {
 	struct cuda *c = cuda_of(d);
 	struct cuda_why why;
+	cuda_step_flush(c);
 	if (c->rt->get(c->on, dst, src, n, &why))
 		return 0;
 	return k_err_set(err, K_EDEVICE, "%s: %s", c->level, why.msg);
@@ -67,10 +70,15 @@ static int grow(struct cuda *c, int64_t scratch, int64_t table, struct k_err *er
 		c->n_scratch = scratch;
 	}
 	if (table > c->n_table) {
-		void *p = k_realloc(c->table, (size_t)table);
-		if (!p)
+		void *host = k_realloc(c->table, (size_t)table), *there = c->rt->alloc(c->on, (size_t)table);
+		if (host)
+			c->table = host;
+		if (c->there && there)
+			c->rt->free(c->on, c->there);
+		if (there)
+			c->there = there;
+		if (!host || !there)
 			return k_err_nomem(err, (size_t)table, "page lists of the device");
-		c->table = p;
 		c->n_table = table;
 	}
 	return 0;
@@ -80,7 +88,7 @@ static int cuda_reserve(struct k_device *d, const struct k_hp *hp, int64_t n_row
 {
 	struct cuda *c = cuda_of(d);
 	int64_t row = cuda_row_bytes(hp, n_ctx), want = K_MAX(row, (int64_t)SCRATCH_MOST), all;
-	int64_t pages = (n_ctx / K_PAGE + 2) * (int64_t)sizeof(float *), table = n_rows * (int64_t)sizeof(struct cuda_seg);
+	int64_t pages = (n_ctx / K_PAGE + CUDA_SPAN / K_PAGE) * (int64_t)sizeof(float *), table = n_rows * (int64_t)sizeof(struct cuda_seg), step;
 	int rc = c->cpu->reserve(c->cpu, hp, n_rows, n_ctx, err);
 	if (k_mul_i64(row, n_rows, &all))
 		want = K_MIN(want, all);
@@ -88,14 +96,23 @@ static int cuda_reserve(struct k_device *d, const struct k_hp *hp, int64_t n_row
 		table += K_MAX(pages, K_MIN(all, (int64_t)TABLE_MOST));
 	else
 		table += K_MAX(pages, (int64_t)TABLE_MOST);
-	return rc ? rc : grow(c, want + table + 64 * ALIGN, table, err);
+	/* In a decode step all layers have theirs at once. */
+	if (!k_mul_i64(pages + (int64_t)sizeof(struct cuda_seg), K_MIN(n_rows, (int64_t)STEP_ROWS) * hp->n_layer, &step))
+		step = TABLE_STEP;
+	table = K_MAX(table, K_MIN(step + hp->n_layer * ALIGN, (int64_t)TABLE_STEP));
+	if (!rc)
+		rc = grow(c, want + 64 * ALIGN, table, err);
+	return rc ? rc : cuda_step_reserve(c, err);
 }
 
 static void cuda_close(struct k_device *d)
 {
 	struct cuda *c = cuda_of(d);
+	cuda_step_close(c);
 	if (c->on && c->scratch)
 		c->rt->free(c->on, c->scratch);
+	if (c->on && c->there)
+		c->rt->free(c->on, c->there);
 	if (c->on)
 		c->rt->close(c->on);
 	k_device_close(c->cpu);
@@ -113,7 +130,7 @@ int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct 
 	if (!c)
 		return k_err_nomem(err, sizeof(*c), "the device");
 	c->dev = (struct k_device){ .backend = b, .ctx = ctx, .far = true, .alloc = cuda_alloc, .free = cuda_free, .put = cuda_put, .get = cuda_get,
-		.reserve = cuda_reserve, .level = cuda_level, .close = cuda_close, .impl = c };
+		.reserve = cuda_reserve, .begin = cuda_step_begin, .end = cuda_step_end, .level = cuda_level, .close = cuda_close, .impl = c };
 #define K_OP(name, what) c->dev.ops.name = cuda_op_##name;
 #include "libcore/ops.def"
 #undef K_OP
@@ -137,8 +154,9 @@ int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct 
 
 void cuda_launch_bytes(struct cuda *c, enum cuda_kernel_id kernel, int64_t x, int64_t y, int64_t z, const void *args, size_t bytes)
 {
-	if (x > 0 && y > 0 && z > 0)
-		c->rt->launch(c->on, kernel, (struct cuda_grid){ (unsigned)x, (unsigned)y, (unsigned)z }, args, bytes);
+	struct cuda_grid grid = { (unsigned)x, (unsigned)y, (unsigned)z };
+	if (x > 0 && y > 0 && z > 0 && !cuda_step_add(c, kernel, grid, args, bytes))
+		c->rt->launch(c->on, kernel, grid, args, bytes);
 }
 
 void *cuda_take(struct cuda *c, int64_t bytes)
@@ -165,7 +183,7 @@ bool cuda_matrix(struct cuda_matrix *m, const struct k_tensor *w)
 	uint64_t slice;
 	for (size_t i = 0; i < K_LEN(known); i++)
 		if (strcmp(w->type->name, known[i].name) == 0 && strcmp(w->type->layout, known[i].layout) == 0) {
-			*m = (struct cuda_matrix){ w->data, k_shape_rows(w->ndim, w->shape), k_shape_cols(w->ndim, w->shape), 0, known[i].type };
+			*m = (struct cuda_matrix){ w->data, k_shape_rows(w->ndim, w->shape), k_shape_cols(w->ndim, w->shape), 0, known[i].type, 0 };
 			if (!k_qtype_slice_bytes(w->type, m->rows, m->cols, &slice))
 				return false;
 			m->slice = (int64_t)slice;
@@ -174,25 +192,64 @@ bool cuda_matrix(struct cuda_matrix *m, const struct k_tensor *w)
 	return false;
 }
 
+uint8_t *cuda_tell(struct cuda *c, int64_t n, uint8_t **host)
+{
+	/* What a step has told so far goes on its way, and the table is free again. */
+	if (c->step.on && n > c->n_table - c->told)
+		cuda_step_flush(c);
+	if (n > c->n_table - c->told)
+		return NULL;
+	*host = c->table + c->told;
+	c->told += K_MIN((int64_t)k_align_up((uint64_t)n, ALIGN), c->n_table - c->told);
+	return c->there + (*host - c->table);
+}
+
+void cuda_told(struct cuda *c, const uint8_t *host, int64_t n)
+{
+	if (!c->step.on)
+		c->rt->put(c->on, c->there + (host - c->table), host, (size_t)n);
+}
+
+/* Pages in the list of a segment. In a step that may be kept, lists have room for all that the longest has of whole spans: what comes after them
+ * stays in its place while sequences grow. */
+static int64_t listed(const struct cuda *c, const struct k_seg *seg, int64_t n_seg, int64_t i)
+{
+	int64_t longest = seg[i].pos + seg[i].n;
+	for (int64_t k = 0; c->step.on && k < n_seg; k++)
+		longest = K_MAX(longest, seg[k].pos + seg[k].n);
+	return c->step.on ? k_div_up(longest, CUDA_SPAN) * (CUDA_SPAN / K_PAGE) : k_div_up(longest, K_PAGE);
+}
+
+static int64_t segs_bytes(const struct cuda *c, const struct k_seg *seg, int64_t n_seg, int64_t width)
+{
+	int64_t bytes = n_seg * (int64_t)sizeof(struct cuda_seg);
+	if (width && c->step.on)
+		return bytes + n_seg * listed(c, seg, n_seg, 0) * (int64_t)sizeof(float *);
+	for (int64_t i = 0; width && i < n_seg; i++)
+		bytes += listed(c, seg, n_seg, i) * (int64_t)sizeof(float *);
+	return bytes;
+}
+
 bool cuda_segs(struct cuda *c, const struct k_seg *seg, int64_t n_seg, int64_t width, const struct cuda_seg **out)
 {
-	int64_t bytes = n_seg * (int64_t)sizeof(struct cuda_seg), lists = bytes;
-	struct cuda_seg *host = (struct cuda_seg *)c->table;
-	uint8_t *there;
-	for (int64_t i = 0; width && i < n_seg; i++)
-		lists += k_div_up(seg[i].pos + seg[i].n, K_PAGE) * (int64_t)sizeof(float *);
-	if (lists > c->n_table)
-		return false;
-	there = cuda_take(c, lists);
-	lists = bytes;
-	for (int64_t i = 0; i < n_seg; i++) {
-		int64_t n = width ? k_div_up(seg[i].pos + seg[i].n, K_PAGE) * (int64_t)sizeof(float *) : 0;
-		host[i] = (struct cuda_seg){ seg[i].row, seg[i].n, seg[i].pos, (float *const *)(there + lists), seg[i].state->state, seg[i].state->conv };
-		if (n)
-			memcpy(c->table + lists, seg[i].state->page, (size_t)n);
-		lists += n;
+	int64_t bytes = segs_bytes(c, seg, n_seg, width), at = n_seg * (int64_t)sizeof(struct cuda_seg);
+	uint8_t *host, *there;
+	if (c->step.on && bytes > c->n_table - c->told) {
+		cuda_step_flush(c);
+		bytes = segs_bytes(c, seg, n_seg, width);
 	}
-	c->rt->put(c->on, there, c->table, (size_t)lists);
+	there = cuda_tell(c, bytes, &host);
+	if (!there)
+		return false;
+	for (int64_t i = 0; i < n_seg; i++) {
+		((struct cuda_seg *)host)[i] = (struct cuda_seg){ seg[i].row, seg[i].n, seg[i].pos, (float *const *)(there + at), seg[i].state->state,
+			seg[i].state->conv };
+		if (!width)
+			continue;
+		memcpy(host + at, seg[i].state->page, (size_t)k_div_up(seg[i].pos + seg[i].n, K_PAGE) * sizeof(float *));
+		at += listed(c, seg, n_seg, i) * (int64_t)sizeof(float *);
+	}
+	cuda_told(c, host, bytes);
 	*out = (const struct cuda_seg *)there;
 	return true;
 }
@@ -208,6 +265,7 @@ struct k_device *cuda_on_cpu(struct cuda *c, enum cuda_op_id op, const char *why
 	if (!c->said[op])
 		k_logf(c->dev.ctx->log, K_LOG_WARN, "%s: %s runs on the CPU: %s", c->level, names[op], why);
 	c->said[op] = true;
+	cuda_step_flush(c);
 	/* What failed before is told by the next get. */
 	if (!c->rt->sync(c->on, &failed))
 		k_logf(c->dev.ctx->log, K_LOG_DEBUG, "%s: %s", c->level, failed.msg);

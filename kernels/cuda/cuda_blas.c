@@ -51,6 +51,7 @@ int64_t cuda_by_library(struct cuda *c, const struct k_op_gemm *op, const struct
 		p.x = x;
 		p.x_step = w->cols;
 	}
+	cuda_step_flush(c);
 	c->rt->product(c->on, &p);
 	return p.n;
 }

@@ -2,9 +2,10 @@
  * simulator's. What the kernels cannot do runs on a CPU device in the same memory, and is said once.
  *
  *   scratch   one block of device memory, of which the running operation takes pieces:   cuda_take() after cuda_begin()
- *   table     host memory in which segments and page lists are put together before they are sent
+ *   table     host memory in which ids, segments and page lists are put together before they are sent; there: where they are sent to
+ *   step      what a decode step launches (cuda_step.c)
  *
- * Both are made by open() and grow in reserve(), never in a step. */
+ * All are made by open() and grow in reserve(), never in a step. */
 #ifndef KERNELS_CUDA_CUDA_IMPL_H
 #define KERNELS_CUDA_CUDA_IMPL_H
 
@@ -19,6 +20,19 @@ enum cuda_op_id {
 	CUDA_N_OPS
 };
 
+/* A list of launches, and what it was made into. */
+struct cuda_graph { struct cuda_call *call; uint8_t *args; size_t n; void *exec; uint64_t used; };
+enum { CUDA_GRAPHS = 32 };
+struct cuda_step {
+	bool on;                        /* launches are listed, and not launched */
+	struct cuda_call *call;
+	uint8_t *args;
+	size_t n, n_args;
+	struct cuda_graph graph[CUDA_GRAPHS];
+	uint64_t clock;
+	int64_t made, launched;
+};
+
 struct cuda {
 	struct k_device dev;
 	const struct cuda_rt *rt;
@@ -30,8 +44,9 @@ struct cuda {
 	char level[48];
 	uint8_t *scratch;
 	int64_t n_scratch, taken;       /* bytes */
-	uint8_t *table;
-	int64_t n_table;
+	uint8_t *table, *there;
+	int64_t n_table, told;          /* told: bytes of it in use */
+	struct cuda_step step;
 };
 
 extern const uint32_t k_cuda_arg_bytes[CUDA_N_KERNELS];
@@ -47,8 +62,17 @@ int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct 
 	cuda_launch_bytes(c, CUDA_KERNEL_##name, gx, gy, gz, &(struct cuda_##name){ __VA_ARGS__ }, sizeof(struct cuda_##name))
 void cuda_launch_bytes(struct cuda *c, enum cuda_kernel_id kernel, int64_t x, int64_t y, int64_t z, const void *args, size_t bytes);
 
-static inline void cuda_begin(struct cuda *c) { c->taken = 0; }
+static inline void cuda_begin(struct cuda *c)
+{
+	c->taken = 0;
+	if (!c->step.on)
+		c->told = 0;
+}
 void *cuda_take(struct cuda *c, int64_t bytes);
+/* n bytes of the table for the running operation, where they will be on the device; NULL: no room. */
+uint8_t *cuda_tell(struct cuda *c, int64_t n, uint8_t **host);
+/* They are written. */
+void cuda_told(struct cuda *c, const uint8_t *host, int64_t n);
 /* How many rows of `each` bytes fit into what is left, at least 1, at most n. */
 int64_t cuda_fit(const struct cuda *c, int64_t n, int64_t each);
 
@@ -68,6 +92,14 @@ int64_t cuda_by_library(struct cuda *c, const struct k_op_gemm *op, const struct
 
 /* On the CPU, why: a part of a sentence. */
 struct k_device *cuda_on_cpu(struct cuda *c, enum cuda_op_id op, const char *why);
+
+/* cuda_step.c */
+int cuda_step_reserve(struct cuda *c, struct k_err *err) K_MUST_USE;
+void cuda_step_close(struct cuda *c);
+void cuda_step_begin(struct k_device *d, bool decode);
+void cuda_step_end(struct k_device *d);
+bool cuda_step_add(struct cuda *c, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args, size_t bytes);
+void cuda_step_flush(struct cuda *c);
 
 /* Bytes of scratch that an operation takes for n rows (it may get fewer rows at once), and for anything else. */
 int64_t cuda_row_bytes(const struct k_hp *hp, int64_t n_ctx);

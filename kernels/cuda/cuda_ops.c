@@ -4,6 +4,8 @@
 
 /* Blocks in y and z are 16 bits wide. */
 enum { BLOCKS_Y = 65535 };
+/* Of an embedding at once: the table has always room for them. */
+enum { MOST_IDS = 4096 };
 
 static int64_t floats(int64_t n) { return n * (int64_t)sizeof(float); }
 
@@ -17,12 +19,13 @@ void cuda_op_embed(struct k_device *dev, const struct k_op_embed *op)
 		return;
 	}
 	for (int64_t i = 0, n; i < op->n; i += n) {
-		int32_t *ids;
+		uint8_t *host, *there;
 		cuda_begin(c);
-		n = cuda_fit(c, op->n - i, sizeof(*ids));
-		ids = cuda_take(c, n * (int64_t)sizeof(*ids));
-		c->rt->put(c->on, ids, op->ids + i, (size_t)n * sizeof(*ids));
-		cuda_launch(c, embed, n, 1, 1, .y = op->y + i * w.cols, .w = w, .ids = ids);
+		n = K_MIN(op->n - i, (int64_t)MOST_IDS);
+		there = cuda_tell(c, n * (int64_t)sizeof(*op->ids), &host);
+		memcpy(host, op->ids + i, (size_t)n * sizeof(*op->ids));
+		cuda_told(c, host, n * (int64_t)sizeof(*op->ids));
+		cuda_launch(c, embed, n, 1, 1, .y = op->y + i * w.cols, .w = w, .ids = (const int32_t *)there);
 	}
 }
 

@@ -20,6 +20,8 @@ struct cuda_why { char msg[320]; };
 /* y[i][o] = sum over k of w[o][k] x[i][k] in f32, for n rows of x; x and w are f32, or bf16: both. Steps in elements. */
 struct cuda_product { float *y; const void *x, *w; int64_t rows, cols, n, y_step, x_step; bool bf16; };
 
+struct cuda_call { enum cuda_kernel_id kernel; struct cuda_grid grid; const void *args; size_t bytes; };
+
 struct cuda_rt {
 	/* Bytes of the arguments of each kernel: a library of another build is refused by them. */
 	unsigned n_kernels;
@@ -37,6 +39,11 @@ struct cuda_rt {
 	/* The source may be used again at once. */
 	void (*put)(void *dev, void *dst, const void *src, size_t n);
 	void (*launch)(void *dev, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args, size_t bytes);
+	/* Launches in order as one thing, which keeps copies of the arguments; NULL: it cannot be had. */
+	void *(*graph_make)(void *dev, const struct cuda_call *call, size_t n);
+	/* now: what would be launched without it. It is the same, and the simulator looks whether it is. */
+	void (*graph_launch)(void *dev, void *graph, const struct cuda_call *now, size_t n);
+	void (*graph_free)(void *dev, void *graph);
 	/* Is there a library that multiplies? what: its name, or why there is none. */
 	bool (*has_product)(void *dev, struct cuda_why *what);
 	/* The same shape has the same order of sums, whatever the values. */

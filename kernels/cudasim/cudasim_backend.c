@@ -43,6 +43,54 @@ static void sim_launch(void *dev, enum cuda_kernel_id kernel, struct cuda_grid g
 	k_sim_run(dev, &l);
 }
 
+/* A graph is the list that it was made from. */
+struct graph { size_t n; struct cuda_call *call; };
+
+static void sim_graph_free(void *dev K_UNUSED, void *graph)
+{
+	struct graph *g = graph;
+	for (size_t i = 0; i < g->n; i++)
+		k_free((void *)g->call[i].args);
+	k_free(g->call);
+	k_free(g);
+}
+
+static void *sim_graph_make(void *dev, const struct cuda_call *call, size_t n)
+{
+	struct graph *g = k_calloc(1, sizeof(*g));
+	if (!g)
+		return NULL;
+	g->call = k_calloc(n, sizeof(*g->call));
+	for (; g->call && g->n < n; g->n++) {
+		void *args = k_alloc(call[g->n].bytes);
+		if (!args)
+			break;
+		memcpy(args, call[g->n].args, call[g->n].bytes);
+		g->call[g->n] = call[g->n];
+		g->call[g->n].args = args;
+	}
+	if (g->n == n)
+		return g;
+	sim_graph_free(dev, g);
+	return NULL;
+}
+
+/* What is replayed is what would be launched: an argument that changed since is the classic mistake. */
+static void sim_graph_launch(void *dev, void *graph, const struct cuda_call *now, size_t n)
+{
+	const struct graph *g = graph;
+	if (g->n != n)
+		k_sim_blame(dev, "a graph of %zu launches stands for %zu", g->n, n);
+	for (size_t i = 0; i < n && !k_sim_fault(dev); i++) {
+		const struct cuda_call *a = &g->call[i], *b = &now[i];
+		if (a->kernel != b->kernel || a->bytes != b->bytes || memcmp(&a->grid, &b->grid, sizeof(a->grid)) != 0)
+			k_sim_blame(dev, "launch %zu of a graph is %s, and would now be %s, or one of another size", i, kernels[a->kernel].name, kernels[b->kernel].name);
+		else if (memcmp(a->args, b->args, a->bytes) != 0)
+			k_sim_blame(dev, "launch %zu of a graph, %s, has arguments that have changed since", i, kernels[a->kernel].name);
+		sim_launch(dev, a->kernel, a->grid, a->args, a->bytes);
+	}
+}
+
 static bool sim_has_product(void *dev K_UNUSED, struct cuda_why *what)
 {
 	snprintf(what->msg, sizeof(what->msg), "a plain loop");
@@ -86,7 +134,8 @@ static bool sim_get(void *dev, void *dst, const void *src, size_t n, struct cuda
 
 static const struct cuda_rt rt = {
 	.n_kernels = CUDA_N_KERNELS, .arg_bytes = k_cuda_arg_bytes, .probe = sim_probe, .open = sim_open, .close = sim_close, .has_mma = sim_has_mma, .alloc = sim_alloc,
-	.free = sim_free, .put = sim_put, .launch = sim_launch, .has_product = sim_has_product,
+	.free = sim_free, .put = sim_put, .launch = sim_launch, .graph_make = sim_graph_make,
+	.graph_launch = sim_graph_launch, .graph_free = sim_graph_free, .has_product = sim_has_product,
 	.product = sim_product, .sync = sim_sync, .get = sim_get,
 };
 

@@ -203,6 +203,14 @@ static K_PRINTF(2, 3) void note_fault(struct k_sim *s, const char *fmt, ...)
 	va_end(ap);
 }
 
+void k_sim_blame(struct k_sim *s, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	note(s, fmt, ap);
+	va_end(ap);
+}
+
 static void switch_home(struct k_sim *s);
 
 /* In a fiber: the launch is over. */

@@ -29,6 +29,8 @@ void k_sim_copy(struct k_sim *s, void *dst, const void *src, size_t n, bool to_d
 /* Is all of it device memory? Else that is the fault. */
 bool k_sim_holds(struct k_sim *s, const void *p, size_t n, const char *what);
 void k_sim_run(struct k_sim *s, const struct k_sim_launch *l);
+/* A mistake that the caller found. */
+void k_sim_blame(struct k_sim *s, const char *fmt, ...) K_PRINTF(2, 3);
 /* NULL: none so far. */
 const char *k_sim_fault(const struct k_sim *s);
 

@@ -165,6 +165,56 @@ static void rt_launch(void *dev, enum cuda_kernel_id kernel, struct cuda_grid gr
 	note(d, cudaLaunchKernel(kernels[kernel].kernel, dim3(grid.x, grid.y, grid.z), dim3(CUDA_THREADS), argv, 0, d->stream), kernels[kernel].name);
 }
 
+/* One kernel after the other. */
+static void *rt_graph_make(void *dev, const struct cuda_call *call, size_t n)
+{
+	struct device *d = (struct device *)dev;
+	cudaGraph_t graph;
+	cudaGraphExec_t exec = NULL;
+	cudaGraphNode_t last = NULL, node;
+	bool ok;
+	cudaSetDevice(d->index);
+	if (cudaGraphCreate(&graph, 0) != cudaSuccess) {
+		cudaGetLastError();
+		return NULL;
+	}
+	ok = true;
+	for (size_t i = 0; i < n && ok; i++) {
+		void *argv[] = { (void *)call[i].args };
+		struct cudaKernelNodeParams p = {};
+		p.func = (void *)kernels[call[i].kernel].kernel;
+		p.gridDim = dim3(call[i].grid.x, call[i].grid.y, call[i].grid.z);
+		p.blockDim = dim3(CUDA_THREADS);
+		p.kernelParams = argv;
+		ok = cudaGraphAddKernelNode(&node, graph, last ? &last : NULL, last ? 1 : 0, &p) == cudaSuccess;
+		last = node;
+	}
+	if (!ok || cudaGraphInstantiate(&exec, graph, 0) != cudaSuccess) {
+		cudaGetLastError();
+		exec = NULL;
+	}
+	cudaGraphDestroy(graph);
+	return exec;
+}
+
+static void rt_graph_launch(void *dev, void *graph, const struct cuda_call *now, size_t n)
+{
+	struct device *d = (struct device *)dev;
+	(void)now, (void)n;
+	if (*d->failed)
+		return;
+	cudaSetDevice(d->index);
+	note(d, cudaGraphLaunch((cudaGraphExec_t)graph, d->stream), "the graph of a step");
+}
+
+static void rt_graph_free(void *dev, void *graph)
+{
+	struct device *d = (struct device *)dev;
+	cudaSetDevice(d->index);
+	note(d, cudaStreamSynchronize(d->stream), "the device");
+	note(d, cudaGraphExecDestroy((cudaGraphExec_t)graph), "freeing the graph of a step");
+}
+
 static bool rt_has_product(void *dev, struct cuda_why *what)
 {
 	struct device *d = (struct device *)dev;
@@ -206,7 +256,7 @@ static bool rt_get(void *dev, void *dst, const void *src, size_t n, struct cuda_
 
 static const struct cuda_rt rt = {
 	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_has_mma, rt_alloc, rt_free, rt_put, rt_launch,
-	rt_has_product, rt_product, rt_sync, rt_get,
+	rt_graph_make, rt_graph_launch, rt_graph_free, rt_has_product, rt_product, rt_sync, rt_get,
 };
 
 extern "C" __attribute__((visibility("default"))) const struct cuda_rt *ktools_cuda_rt(void) { return &rt; }

@@ -1,0 +1,131 @@
+/* step_test.c: a decode step as a graph: the same results as one launch after the other, a graph for each list of launches and no more, and a graph that
+ * replays what has changed is found. The arithmetic is by hand: rows of an embedding, doubled. */
+#include "libcore/base.h"
+#include "kernels/cuda/cuda_impl.h"
+#include "libcore/pool.h"
+#include "libcore/test.h"
+
+enum { VOCAB = 5, DIM = 3, ROWS = 4 };
+
+struct bench { struct k_pool *pool; struct k_ctx ctx; struct k_device *d; struct k_tensor w; float *y, *x; };
+
+static void setup(struct bench *b)
+{
+	struct k_err err;
+	float table[VOCAB * DIM];
+	static const struct k_hp hp = { .n_embd = DIM, .n_ff = DIM, .n_layer = 2 };
+	memset(b, 0, sizeof(*b));
+	K_CHECK_OK(k_pool_new(&b->pool, 1, &err));
+	b->ctx.pool = b->pool;
+	K_CHECK_OK(k_device_open(&b->d, &b->ctx, "cudasim", &err));
+	K_CHECK_OK(b->d->reserve(b->d, &hp, ROWS, 64, &err));
+	for (int i = 0; i < VOCAB * DIM; i++)
+		table[i] = (float)i;
+	b->y = b->d->alloc(b->d, ROWS * DIM * sizeof(float));
+	b->x = b->d->alloc(b->d, ROWS * DIM * sizeof(float));
+	float *w = b->d->alloc(b->d, sizeof(table));
+	K_CHECK(b->y && b->x && w);
+	K_CHECK_OK(b->d->put(b->d, w, table, sizeof(table), &err));
+	b->w = (struct k_tensor){ .name = "w", .type = k_qtype_find("f32", NULL), .ndim = 2, .shape = { VOCAB, DIM }, .data = w };
+}
+
+static void teardown(struct bench *b)
+{
+	b->d->free(b->d, b->y);
+	b->d->free(b->d, b->x);
+	b->d->free(b->d, (void *)(uintptr_t)b->w.data);
+	k_device_close(b->d);
+	k_pool_free(b->pool);
+}
+
+/* y = 2 * rows of w. middle: somebody looks before the end. */
+static void step(struct bench *b, float *y, const int32_t *ids, int64_t n, bool middle)
+{
+	struct k_device *d = b->d;
+	struct k_err err;
+	float host[ROWS * DIM];
+	d->begin(d, true);
+	d->ops.embed(d, &(struct k_op_embed){ y, &b->w, ids, n });
+	d->ops.embed(d, &(struct k_op_embed){ b->x, &b->w, ids, n });
+	if (middle)
+		K_CHECK_OK(d->get(d, host, y, (size_t)(n * DIM) * sizeof(float), &err));
+	d->ops.add(d, &(struct k_op_add){ y, b->x, n * DIM });
+	d->end(d);
+	K_CHECK_OK(d->get(d, host, y, (size_t)(n * DIM) * sizeof(float), &err));
+	for (int64_t i = 0; i < n * DIM; i++)
+		K_CHECK(host[i] == 2 * (float)(ids[i / DIM] * DIM + i % DIM));
+}
+
+K_TEST(step_is_one_graph_a_list)
+{
+	struct bench b;
+	setup(&b);
+	const struct cuda_step *s = &cuda_of(b.d)->step;
+	step(&b, b.y, (int32_t[]){ 3, 1 }, 2, false);
+	step(&b, b.y, (int32_t[]){ 0, 4 }, 2, false);
+	step(&b, b.y, (int32_t[]){ 2, 2 }, 2, false);
+	K_CHECK(s->made == 1 && s->launched == 3);
+	/* Another number of rows, and back. */
+	step(&b, b.y, (int32_t[]){ 4, 0, 1 }, 3, false);
+	step(&b, b.y, (int32_t[]){ 1, 3 }, 2, false);
+	K_CHECK(s->made == 2 && s->launched == 5);
+	/* Memory elsewhere. */
+	float *y = b.d->alloc(b.d, ROWS * DIM * sizeof(float));
+	step(&b, y, (int32_t[]){ 1, 3 }, 2, false);
+	K_CHECK(s->made == 3 && s->launched == 6);
+	b.d->free(b.d, y);
+	teardown(&b);
+}
+
+K_TEST(step_that_is_looked_into_is_no_graph)
+{
+	struct bench b;
+	setup(&b);
+	step(&b, b.y, (int32_t[]){ 3, 1 }, 2, true);
+	step(&b, b.y, (int32_t[]){ 3, 0 }, 2, true);
+	K_CHECK(cuda_of(b.d)->step.made == 0);
+	teardown(&b);
+}
+
+/* More lists than graphs are kept. */
+K_TEST(step_forgets_old_graphs)
+{
+	struct bench b;
+	float *y[CUDA_GRAPHS + 1];
+	setup(&b);
+	const struct cuda_step *s = &cuda_of(b.d)->step;
+	for (int i = 0; i <= CUDA_GRAPHS; i++) {
+		y[i] = b.d->alloc(b.d, ROWS * DIM * sizeof(float));
+		step(&b, y[i], (int32_t[]){ i % VOCAB }, 1, false);
+	}
+	K_CHECK(s->made == CUDA_GRAPHS + 1);
+	step(&b, y[CUDA_GRAPHS], (int32_t[]){ 2 }, 1, false);
+	K_CHECK(s->made == CUDA_GRAPHS + 1);
+	step(&b, y[0], (int32_t[]){ 3 }, 1, false);
+	K_CHECK(s->made == CUDA_GRAPHS + 2);
+	for (int i = 0; i <= CUDA_GRAPHS; i++)
+		b.d->free(b.d, y[i]);
+	teardown(&b);
+}
+
+/* The mistake that graphs are known for. */
+K_TEST(step_replays_nothing_that_has_changed)
+{
+	struct bench b;
+	struct k_err err;
+	float host;
+	setup(&b);
+	struct cuda *c = cuda_of(b.d);
+	struct cuda_add a = { b.y, b.x, 4 };
+	struct cuda_call call = { CUDA_KERNEL_add, { 1, 1, 1 }, &a, sizeof(a) };
+	void *graph = c->rt->graph_make(c->on, &call, 1);
+	K_CHECK(graph);
+	c->rt->graph_launch(c->on, graph, &call, 1);
+	K_CHECK_OK(b.d->get(b.d, &host, b.y, sizeof(host), &err));
+	a.n = 5;
+	c->rt->graph_launch(c->on, graph, &call, 1);
+	K_CHECK(b.d->get(b.d, &host, b.y, sizeof(host), &err) == K_EDEVICE);
+	K_CHECK(strstr(err.msg, "arguments that have changed"));
+	c->rt->graph_free(c->on, graph);
+	teardown(&b);
+}
