@@ -606,6 +606,7 @@ static void *engine(void *arg)
 	while (take_work(c, idle, unsaved || c->jobs)) {
 		weed(c);
 		sweep(c);
+		k_slots_states(c);
 		k_slots_admit(c, fail_job_err);
 		int n = plan(c);
 		if (n)

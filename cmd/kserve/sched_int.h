@@ -14,11 +14,14 @@
 #include "cmd/kserve/store.h"
 
 struct job;
+/* Is there more of a prompt on disk? */
+enum look { LOOK_NOT_YET, LOOK_READS, LOOK_LATER, LOOKED };
 struct task {
 	struct job *job;
 	struct k_gen *gen;
 	int prompt, copy;               /* the copy-th choice of this prompt */
 	struct slot *slot;              /* NULL: waits */
+	enum look look;
 	int64_t n_done;                 /* tokens of the prompt in the sequence */
 	int64_t mark_at;                /* a mark is wanted when that many are done; 0: none */
 	bool firm;                      /* it is where many conversations part */
@@ -95,6 +98,8 @@ void k_count_show(struct k_sched *c);
 int k_slots_open(struct k_sched *c, struct k_err *err) K_MUST_USE;
 /* Saves what is not on disk yet, frees all. */
 void k_slots_close(struct k_sched *c);
+/* What was read from disk goes to the prefix cache. */
+void k_slots_states(struct k_sched *c);
 /* Slots for those that wait, client by client. A job that fails here is handed to fail. */
 void k_slots_admit(struct k_sched *c, void (*fail)(struct k_sched *, struct job *, const struct k_err *));
 /* What t computed stays behind in the prefix cache, and its slot is free. */

@@ -1,6 +1,6 @@
 /* sched_slot.c: who gets a slot, and what its prompt need not compute again.
  *
- *   wait -- client whose turn it is, memory promised --> slot: sequence from the prefix cache, or from a file that offers more
+ *   wait -- client whose turn it is, a file that offers more is read, memory promised --> slot: sequence from the prefix cache
  *   mark reached, task over --> pages and states go to the prefix cache --> cut to what memory leaves --> files, now and then
  *
  * Models with KDA layers go on only from marks. A prompt is marked at the ends of its turns (the first two, tools and system, are
@@ -155,23 +155,6 @@ void k_slots_release(struct k_sched *c, struct task *t)
 	t->slot = NULL;
 }
 
-/* What a file has and the prefix cache has not goes there first. */
-static int from_disk(struct k_sched *c, const struct k_ids *ids, uint64_t salt, struct k_err *err)
-{
-	int64_t n = (int64_t)ids->n;
-	struct k_seq *s;
-	uint64_t id;
-	if (!c->store)
-		return 0;
-	int64_t have = k_prefix_look(c->prefix, salt, ids->v, n, grid(c));
-	k_store_find(c->store, salt, ids->v, n, have, &s, &id);
-	if (!s)
-		return 0;
-	int rc = k_prefix_put(c->prefix, salt, s, id, false, err);
-	k_seq_free(s);
-	return rc;
-}
-
 /* A sequence for the slot, with what is known of t's prompt. */
 static int fill(struct k_sched *c, struct slot *sl, struct task *t, struct k_err *err)
 {
@@ -179,8 +162,6 @@ static int fill(struct k_sched *c, struct slot *sl, struct task *t, struct k_err
 	uint64_t salt = t->job->rq->salt;
 	int64_t reused = 0;
 	int rc = k_seq_new(&sl->seq, c->s->model, err);
-	if (!rc && shares(t))
-		rc = from_disk(c, ids, salt, err);
 	if (!rc && shares(t))
 		rc = k_prefix_take(c->prefix, salt, ids->v, (int64_t)ids->n, grid(c), sl->seq, &reused, err);
 	if (rc) {
@@ -215,13 +196,43 @@ static struct task *waiting_task(struct job *j)
 {
 	for (int i = 0; i < j->n_tasks; i++) {
 		struct task *t = &j->tasks[i];
-		if (!t->over && !t->slot && !waits_for_sibling(t))
+		if (!t->over && !t->slot && (t->look == LOOK_NOT_YET || t->look == LOOKED) && !waits_for_sibling(t))
 			return t;
 	}
 	return NULL;
 }
 
-/* Of the client that got a slot longest ago, the request that came first; one whose own slot is busy holds nobody up. */
+/* Does it wait for what is read from disk? Each asks once. */
+static bool waits_for_disk(struct k_sched *c, struct task *t)
+{
+	static const enum look looks[] = { [K_STORE_NOTHING] = LOOKED, [K_STORE_READS] = LOOK_READS, [K_STORE_LATER] = LOOK_LATER };
+	const struct k_ids *ids = prompt_of(t);
+	uint64_t salt = t->job->rq->salt;
+	if (t->look == LOOK_NOT_YET && c->store && shares(t)) {
+		int64_t have = k_prefix_look(c->prefix, salt, ids->v, (int64_t)ids->n, grid(c));
+		t->look = looks[k_store_ask(c->store, salt, ids->v, (int64_t)ids->n, have)];
+	}
+	return t->look == LOOK_READS || t->look == LOOK_LATER;
+}
+
+void k_slots_states(struct k_sched *c)
+{
+	struct k_err err = { 0 };
+	struct k_seq *s;
+	uint64_t salt, id;
+	if (!c->store || !k_store_take(c->store, &s, &salt, &id))
+		return;
+	if (s && k_prefix_put(c->prefix, salt, s, id, false, &err))
+		k_logf(c->s->log, K_LOG_WARN, "a state is not used: %s", err.msg);
+	k_seq_free(s);
+	limit(c);
+	for (struct job *j = c->jobs; j; j = j->next)
+		for (struct task *t = j->tasks; t < j->tasks + j->n_tasks; t++)
+			t->look = t->look == LOOK_READS ? LOOKED : t->look == LOOK_LATER ? LOOK_NOT_YET : t->look;
+}
+
+/* Of the client that got a slot longest ago, the request that came first; one whose own slot is busy, or that waits
+ * for the disk, holds nobody up. */
 static struct task *next_task(struct k_sched *c)
 {
 	struct task *best = NULL;
@@ -253,6 +264,8 @@ void k_slots_admit(struct k_sched *c, void (*fail)(struct k_sched *, struct job 
 	while (free_slot(c) && (t = next_task(c))) {
 		struct slot *sl = slot_for(c, t);
 		struct k_err err = { 0 };
+		if (waits_for_disk(c, t))
+			continue;
 		if (!promise(c, t))
 			return;         /* its turn stays: nobody overtakes it for being smaller */
 		admitted(c, t->job);
@@ -297,10 +310,12 @@ bool k_slots_save(struct k_sched *c, bool idle)
 	return true;
 }
 
+static void told(void *c) { k_sched_wake(c); }
+
 int k_slots_open(struct k_sched *c, struct k_err *err)
 {
 	int rc = k_prefix_new(&c->prefix, c->s->model, err);
-	return rc || !c->s->state_dir ? rc : k_store_open(&c->store, c->s, err);
+	return rc || !c->s->state_dir ? rc : k_store_open(&c->store, c->s, told, c, err);
 }
 
 void k_slots_close(struct k_sched *c)

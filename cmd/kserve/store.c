@@ -8,9 +8,10 @@
  * everything) before it is used. What fails either is set aside, and the prompt is computed.
  *
  *   engine: k_store_save -> queue -> writer's thread -> file -> list -> oldest files removed until the rest fits
- *   engine: k_store_find <- list
+ *   engine: k_store_ask -> list -> reader's thread -> file -> k_store_take
  *
- * The lock guards queue and list; files are read and written without it. */
+ * The lock guards queue, list and what is asked for; files are read and written without it. So a file may be written again, or removed,
+ * while it is read: each time that one enters the list it gets another serial number, which tells. */
 #include "libcore/base.h"
 
 #include <dirent.h>
@@ -28,20 +29,27 @@
 #define MOST_BYTES (UINT64_C(16) << 30)
 #define MOST_WAITING 8                  /* sequences that wait to be written hold memory */
 
-struct entry { uint64_t id, bytes, used; struct k_seq_head head; struct entry *next; };
+struct entry { uint64_t id, serial, bytes, used; struct k_seq_head head; struct entry *next; };
 struct save { struct k_seq *seq; uint64_t salt, id; struct save *next; };
+/* A prompt whose beginning is wanted, and what there is of it. */
+struct search { enum { NO_SEARCH, ASKED, FOUND } state; uint64_t salt, id; int32_t *ids; int64_t n, have; struct k_seq *seq; };
 
 struct k_store {
 	const struct k_server *s;
 	const char *dir;
 	uint64_t limit;
-	pthread_t thread;
+	void (*told)(void *arg);
+	void *arg;
+	pthread_t writer, reader;
+	int n_threads;                  /* that were started */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct entry *entries;
+	uint64_t serial;                /* of the entry that came last */
+	struct search search;
 	struct save *first, **last;
 	int n_waiting;                  /* with the one that is being written */
-	bool closing, started;
+	bool closing;
 	uint64_t clock;
 	struct k_store_stats stats;
 };
@@ -70,6 +78,13 @@ static struct entry *take_entry(struct k_store *st, uint64_t id)
 	return NULL;
 }
 
+static void count(struct k_store *st, uint64_t *n)
+{
+	pthread_mutex_lock(&st->lock);
+	++*n;
+	pthread_mutex_unlock(&st->lock);
+}
+
 static void set_aside(struct k_store *st, const char *path, const struct k_err *why)
 {
 	char to[4200];
@@ -77,7 +92,7 @@ static void set_aside(struct k_store *st, const char *path, const struct k_err *
 	k_logf(st->s->log, K_LOG_WARN, "state refused, it will be computed again: %s", why->msg);
 	if (rename(path, to))
 		unlink(path);
-	st->stats.refused++;
+	count(st, &st->stats.refused);
 }
 
 /* --- the list ------------------------------------------------------------------------------------------------------------------ */
@@ -128,6 +143,7 @@ static int list_file(struct k_store *st, uint64_t id, const char *path, struct k
 	}
 	pthread_mutex_lock(&st->lock);
 	old = take_entry(st, id);
+	e->serial = ++st->serial;
 	st->clock = K_MAX(st->clock, e->used);
 	e->next = st->entries;
 	st->entries = e;
@@ -190,39 +206,49 @@ static int64_t offers(const struct k_store *st, const struct k_seq_head *h, cons
 
 /* --- reading ------------------------------------------------------------------------------------------------------------------- */
 
-static bool find_best(struct k_store *st, uint64_t salt, const int32_t *ids, int64_t n, int64_t have, uint64_t *id)
+/* The file that holds the longest beginning, longer than have; false: none does. */
+static bool find_best(struct k_store *st, const struct search *q, uint64_t *id, uint64_t *serial)
 {
-	bool found = false;
+	struct entry *best = NULL;
+	int64_t have = q->have;
 	pthread_mutex_lock(&st->lock);
 	for (struct entry *e = st->entries; e; e = e->next) {
-		int64_t more = e->head.tag == salt ? offers(st, &e->head, ids, n) : 0;
+		int64_t more = e->head.tag == q->salt ? offers(st, &e->head, q->ids, q->n) : 0;
 		if (more <= have)
 			continue;
 		have = more;
-		*id = e->id;
-		found = true;
+		best = e;
 	}
-	for (struct entry *e = st->entries; found && e; e = e->next)
-		if (e->id == *id)
-			e->used = ++st->clock;
+	if (best) {
+		best->used = ++st->clock;
+		*id = best->id;
+		*serial = best->serial;
+	}
 	pthread_mutex_unlock(&st->lock);
-	return found;
+	return best;
 }
 
-/* The tokens are those that the list knows: a file may have been exchanged since. */
-static bool as_listed(struct k_store *st, uint64_t id, uint64_t tag, const struct k_seq *s)
+/* The entry as it was found, NULL when its file was written again or removed since. Lock held. */
+static struct entry *same_entry(struct k_store *st, uint64_t id, uint64_t serial)
 {
-	bool same = false;
-	pthread_mutex_lock(&st->lock);
 	for (struct entry *e = st->entries; e; e = e->next)
 		if (e->id == id)
-			same = e->head.tag == tag && e->head.n == k_seq_len(s) &&
-				!memcmp(e->head.ids, k_seq_ids(s), (size_t)e->head.n * sizeof(int32_t));
+			return e->serial == serial ? e : NULL;
+	return NULL;
+}
+
+/* The tokens are those that the list knows: a file may have been exchanged since by others. */
+static bool as_listed(struct k_store *st, uint64_t id, uint64_t serial, uint64_t tag, const struct k_seq *s)
+{
+	pthread_mutex_lock(&st->lock);
+	const struct entry *e = same_entry(st, id, serial);
+	bool same = !e || (e->head.tag == tag && e->head.n == k_seq_len(s) &&
+		!memcmp(e->head.ids, k_seq_ids(s), (size_t)e->head.n * sizeof(int32_t)));
 	pthread_mutex_unlock(&st->lock);
 	return same;
 }
 
-static int load(struct k_store *st, uint64_t id, const char *path, struct k_seq **seq, struct k_err *err)
+static int load(struct k_store *st, uint64_t id, uint64_t serial, const char *path, struct k_seq **seq, struct k_err *err)
 {
 	struct k_source *src;
 	uint64_t tag;
@@ -232,33 +258,101 @@ static int load(struct k_store *st, uint64_t id, const char *path, struct k_seq 
 		return rc;
 	rc = k_seq_load(seq, st->s->model, src, &tag, err);
 	k_source_close(src);
-	if (rc || as_listed(st, id, tag, *seq))
+	if (rc || as_listed(st, id, serial, tag, *seq))
 		return rc;
 	k_seq_free(*seq);
 	*seq = NULL;
 	return k_err_set(err, K_ECHECK, "'%s' holds other tokens than it did", path);
 }
 
-void k_store_find(struct k_store *st, uint64_t salt, const int32_t *ids, int64_t n, int64_t have, struct k_seq **seq, uint64_t *id)
+/* The file is not what it was listed as. false: it is another one by now, and nothing is said against that. */
+static bool drop_entry(struct k_store *st, uint64_t id, uint64_t serial)
 {
-	*seq = NULL;
-	while (find_best(st, salt, ids, n, have, id)) {
+	pthread_mutex_lock(&st->lock);
+	struct entry *e = same_entry(st, id, serial) ? take_entry(st, id) : NULL;
+	pthread_mutex_unlock(&st->lock);
+	if (e)
+		free_entry(e);
+	return e;
+}
+
+/* Reads the best file; the next best where it is refused. */
+static void read_best(struct k_store *st, struct search *q)
+{
+	uint64_t serial;
+	while (find_best(st, q, &q->id, &serial)) {
 		char path[4200];
 		struct k_err err = { 0 };
-		path_of(st, *id, path, sizeof(path));
-		if (!load(st, *id, path, seq, &err)) {
-			st->stats.read++;
+		path_of(st, q->id, path, sizeof(path));
+		if (!load(st, q->id, serial, path, &q->seq, &err)) {
+			count(st, &st->stats.read);
 			return;
 		}
 		if (err.code == K_ENOMEM)
 			return;
-		set_aside(st, path, &err);
-		pthread_mutex_lock(&st->lock);
-		struct entry *e = take_entry(st, *id);
-		pthread_mutex_unlock(&st->lock);
-		if (e)
-			free_entry(e);
+		if (drop_entry(st, q->id, serial))
+			set_aside(st, path, &err);
 	}
+}
+
+static void *reader(void *arg)
+{
+	struct k_store *st = arg;
+	pthread_mutex_lock(&st->lock);
+	while (!st->closing) {
+		if (st->search.state != ASKED) {
+			pthread_cond_wait(&st->wake, &st->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&st->lock);
+		read_best(st, &st->search);
+		pthread_mutex_lock(&st->lock);
+		st->search.state = FOUND;
+		pthread_mutex_unlock(&st->lock);
+		st->told(st->arg);
+		pthread_mutex_lock(&st->lock);
+	}
+	pthread_mutex_unlock(&st->lock);
+	return NULL;
+}
+
+enum k_store_ask k_store_ask(struct k_store *st, uint64_t salt, const int32_t *ids, int64_t n, int64_t have)
+{
+	const struct search q = { .salt = salt, .ids = (int32_t *)(uintptr_t)ids, .n = n, .have = have };
+	uint64_t id, serial;
+	if (!find_best(st, &q, &id, &serial))
+		return K_STORE_NOTHING;
+	pthread_mutex_lock(&st->lock);
+	bool idle = st->search.state == NO_SEARCH;
+	pthread_mutex_unlock(&st->lock);
+	if (!idle)
+		return K_STORE_LATER;
+	int32_t *copy = k_alloc((size_t)n * sizeof(*copy));
+	if (!copy)
+		return K_STORE_NOTHING;
+	memcpy(copy, ids, (size_t)n * sizeof(*copy));
+	pthread_mutex_lock(&st->lock);
+	st->search = (struct search){ .state = ASKED, .salt = salt, .ids = copy, .n = n, .have = have };
+	pthread_cond_broadcast(&st->wake);
+	pthread_mutex_unlock(&st->lock);
+	return K_STORE_READS;
+}
+
+bool k_store_take(struct k_store *st, struct k_seq **seq, uint64_t *salt, uint64_t *id)
+{
+	pthread_mutex_lock(&st->lock);
+	struct search q = st->search;
+	bool done = q.state == FOUND;
+	if (done)
+		st->search = (struct search){ .state = NO_SEARCH };
+	pthread_mutex_unlock(&st->lock);
+	if (!done)
+		return false;
+	k_free(q.ids);
+	*seq = q.seq;
+	*salt = q.salt;
+	*id = q.id;
+	return true;
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------------------- */
@@ -286,7 +380,7 @@ static void write_one(struct k_store *st, struct save *w)
 		return;
 	}
 	k_logf(st->s->log, K_LOG_DEBUG, "state saved: '%s', %" PRId64 " tokens", path, k_seq_len(w->seq));
-	__atomic_add_fetch(&st->stats.written, 1, __ATOMIC_RELAXED);
+	count(st, &st->stats.written);
 	trim(st);
 }
 
@@ -334,7 +428,7 @@ void k_store_save(struct k_store *st, struct k_seq *seq, uint64_t salt, uint64_t
 		*st->last = w;
 		st->last = &w->next;
 		st->n_waiting++;
-		pthread_cond_signal(&st->wake);
+		pthread_cond_broadcast(&st->wake);
 	}
 	pthread_mutex_unlock(&st->lock);
 	if (room)
@@ -346,19 +440,29 @@ void k_store_save(struct k_store *st, struct k_seq *seq, uint64_t salt, uint64_t
 
 void k_store_stats(struct k_store *st, struct k_store_stats *out)
 {
+	pthread_mutex_lock(&st->lock);
 	*out = st->stats;
-	out->written = __atomic_load_n(&st->stats.written, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&st->lock);
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------------------------- */
 
-int k_store_open(struct k_store **out, const struct k_server *s, struct k_err *err)
+static int start_threads(struct k_store *st, struct k_err *err)
+{
+	if (!pthread_create(&st->writer, NULL, writer, st) && ++st->n_threads && !pthread_create(&st->reader, NULL, reader, st) && ++st->n_threads)
+		return 0;
+	return k_err_set(err, K_ENOMEM, "no thread for the states");
+}
+
+int k_store_open(struct k_store **out, const struct k_server *s, void (*told)(void *arg), void *arg, struct k_err *err)
 {
 	struct k_store *st = k_calloc(1, sizeof(*st));
 	if (!st)
 		return k_err_nomem(err, sizeof(*st), "the states");
 	st->s = s;
 	st->dir = s->state_dir;
+	st->told = told;
+	st->arg = arg;
 	st->last = &st->first;
 	pthread_mutex_init(&st->lock, NULL);
 	pthread_cond_init(&st->wake, NULL);
@@ -371,9 +475,7 @@ int k_store_open(struct k_store **out, const struct k_server *s, struct k_err *e
 		rc = scan(st, err);
 	if (!rc) {
 		st->limit = K_MIN(MOST_BYTES, k_disk_free(st->dir) / 2);
-		st->started = pthread_create(&st->thread, NULL, writer, st) == 0;
-		if (!st->started)
-			rc = k_err_set(err, K_ENOMEM, "no thread for the states");
+		rc = start_threads(st, err);
 	}
 	if (rc) {
 		k_store_close(st);
@@ -389,10 +491,14 @@ void k_store_close(struct k_store *st)
 		return;
 	pthread_mutex_lock(&st->lock);
 	st->closing = true;
-	pthread_cond_signal(&st->wake);
+	pthread_cond_broadcast(&st->wake);
 	pthread_mutex_unlock(&st->lock);
-	if (st->started)
-		pthread_join(st->thread, NULL);
+	if (st->n_threads > 0)
+		pthread_join(st->writer, NULL);
+	if (st->n_threads > 1)
+		pthread_join(st->reader, NULL);
+	k_seq_free(st->search.seq);
+	k_free(st->search.ids);
 	while (st->entries) {
 		struct entry *e = st->entries;
 		st->entries = e->next;

@@ -1,5 +1,5 @@
-/* store.h: what the prefix cache holds, on disk (--state-dir): files that a thread of their own writes, and that are read when a
- * prompt begins like one. All functions but k_store_close are the engine's thread's. */
+/* store.h: what the prefix cache holds, on disk (--state-dir): files that one thread writes, and that another reads when a prompt begins
+ * like one, so that what computes waits for no disk. All functions are the engine's thread's, or come before and after it. */
 #ifndef K_STORE_H
 #define K_STORE_H
 
@@ -9,14 +9,23 @@
 struct k_store;
 struct k_store_stats { uint64_t written, read, refused; };
 
-/* Makes the folder where it is missing and reads the heads of its files. s is borrowed. */
-int k_store_open(struct k_store **out, const struct k_server *s, struct k_err *err) K_MUST_USE;
-/* Waits for what is to be written. Takes NULL. */
+/* Makes the folder where it is missing and reads the heads of its files. s is borrowed. told is called, by a thread of the store, when
+ * k_store_take has something. */
+int k_store_open(struct k_store **out, const struct k_server *s, void (*told)(void *arg), void *arg, struct k_err *err) K_MUST_USE;
+/* Waits for what is read and what is to be written. Takes NULL. */
 void k_store_close(struct k_store *st);
 
-/* The file that holds the longest beginning of ids[0..n), more than have tokens of it, as a checked sequence; *seq is NULL where there
- * is none. What is wrong with files that are refused goes to the log. */
-void k_store_find(struct k_store *st, uint64_t salt, const int32_t *ids, int64_t n, int64_t have, struct k_seq **seq, uint64_t *id);
+/* Does a file hold a longer beginning of ids[0..n) than have tokens? Then the one that holds the longest is read and checked; one at a
+ * time. What is wrong with files that are refused goes to the log. */
+enum k_store_ask {
+	K_STORE_NOTHING,
+	K_STORE_READS,                  /* take has it soon */
+	K_STORE_LATER,                  /* another is being read: ask again when it was taken */
+};
+enum k_store_ask k_store_ask(struct k_store *st, uint64_t salt, const int32_t *ids, int64_t n, int64_t have);
+/* What was asked for is there, as a checked sequence of the caller's; *seq is NULL where all that offered it was refused. false: not yet,
+ * or nothing was asked for. */
+bool k_store_take(struct k_store *st, struct k_seq **seq, uint64_t *salt, uint64_t *id);
 /* Something waits to be written, or is. */
 bool k_store_busy(struct k_store *st);
 /* Takes seq; written soon under the name id, in place of what had it. */

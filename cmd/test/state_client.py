@@ -221,6 +221,62 @@ def changed_tokens_are_refused():
             assert 'state refused' in s.log() and ('other tokens' in s.log()) == before and os.path.exists(good + '.refused'), (name, s.log()[-400:])
 
 
+def reading_a_state_holds_nobody_up():
+    """Files that are pipes: they are read for as long as nobody writes. Whoever wants one waits, and the others are computed."""
+    folder = f'{T}/slow'
+    talks = [[{'role': 'system', 'content': f'You are {x}. ' + SYSTEM}, user('Define wisdom.')] for x in ('one', 'two', 'three')]
+    with Server('--state-dir', folder) as s:
+        want = [s.ask(t) for t in talks]
+    files = states(folder)
+    assert len(files) == 3, files
+    data = [open(f, 'rb').read() for f in files]
+    with Server('--state-dir', folder, '--slots', '2') as s:
+        for f in files:
+            os.remove(f)
+            os.mkfifo(f)
+        def metric(name):
+            c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=20)
+            c.request('GET', '/metrics')
+            return sum(float(line.split()[-1]) for line in c.getresponse().read().decode().split('\n') if line.startswith(name + '{'))
+        def until(name, n):
+            end = time.time() + 60
+            while metric(name) != n:
+                assert time.time() < end, (name, metric(name), n)
+                time.sleep(0.01)
+        got = {}
+        def ask(i):
+            got[i] = s.ask(talks[i])
+        def gone(i):
+            c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=60)
+            c.request('POST', '/v1/chat/completions', json.dumps({'messages': talks[i], 'temperature': 0, 'max_tokens': 12}), {'Content-Type': 'application/json'})
+            until('vllm:num_requests_waiting', 1)
+            c.close()
+            until('vllm:num_requests_waiting', 0)
+        gone(2)         # it left while its file was being read
+        threads = [threading.Thread(target=ask, args=(i,)) for i in (0, 1)]
+        for t in threads:
+            t.start()
+        until('vllm:num_requests_waiting', 2)
+        steps = metric('kserve_steps_total')
+        for i in range(6):
+            status, r, _ = s.post('/v1/completions', text([9 + i] * 70, min_tokens=8))
+            assert status == 200 and r['usage']['completion_tokens'] == 8, r
+        assert metric('kserve_steps_total') >= steps + 6 * 8 and metric('vllm:num_requests_waiting') == 2 and not got, (steps, got)
+        for f, d in zip(files, data):
+            def feed(f=f, d=d):
+                with open(f, 'wb') as out:
+                    out.write(d)
+            threads.append(threading.Thread(target=feed, daemon=True))
+            threads[-1].start()
+        for t in threads[:2]:
+            t.join(60)
+        for i in (0, 1):
+            message, n, cached = got[i]
+            assert message == want[i][0] and cached == n - 1, (got[i], want[i])
+        message, n, cached = s.ask(talks[2])
+        assert message == want[2][0] and cached == n - 1 and metric('kserve_states_read_total') == 3 and metric('kserve_states_refused_total') == 0, (cached, n)
+
+
 def clients_that_go_leave_nothing():
     """Gone while waiting, while the prompt is computed, while it answers; then a load with random ends, in flat memory."""
     def rss(s):
@@ -277,7 +333,7 @@ def too_many_wait():
         assert any(a != 200 for a, _ in seen), seen
 
 
-for test in (cached_tokens_are_true, cache_does_not_change_an_answer, tool_loop_with_a_restart_and_a_crash, wrong_states_are_refused, changed_tokens_are_refused,
+for test in (cached_tokens_are_true, cache_does_not_change_an_answer, tool_loop_with_a_restart_and_a_crash, wrong_states_are_refused, changed_tokens_are_refused, reading_a_state_holds_nobody_up,
              clients_that_go_leave_nothing, too_many_wait):
     try:
         test()
