@@ -6,7 +6,10 @@
  * Frames and states are made once and found again by what they hold, so that a state is a number, its step by a byte a look into a
  * table, and its mask is kept. Strings are where nearly every token fits; their masks come from lists made for the vocabulary, and
  * only the few tokens with a quote, an escape or half a character are walked. A step is taken only where a value can still be
- * finished, so no text ends in a dead end. The tables begin anew when they have grown too large. */
+ * finished, so no text ends in a dead end. The tables begin anew when they have grown too large.
+ *
+ * Frames have the numbers in which they were made, and nothing that is said depends on them, but for one thing: where a text could stand for
+ * more than K_MAX_THREADS stacks, some are left out. So a matcher that was rewound says what a new one does only if that never was. */
 #include "libcore/base.h"
 
 #include <stdlib.h>
@@ -109,7 +112,7 @@ static uint32_t state_of(struct k_matcher *m, uint32_t *threads, uint32_t n, boo
 	if (!copy)
 		return m->full = true, DEAD;
 	memcpy(copy, threads, n * sizeof(*copy));
-	m->states[m->n_states] = (struct k_state){ copy, n, hash, accept, NULL, NULL };
+	m->states[m->n_states] = (struct k_state){ copy, n, hash, accept, NULL, NULL, 0 };
 	put_slot(&m->by_state, hash, m->n_states);
 	return m->n_states++;
 }
@@ -118,8 +121,10 @@ static uint32_t state_of(struct k_matcher *m, uint32_t *threads, uint32_t n, boo
 
 void k_frame_emit(struct k_matcher *m, uint32_t parent, uint32_t node, uint32_t depth, uint32_t a, uint32_t b, uint64_t n)
 {
-	if (m->n_out == K_MAX_THREADS)
-		return;                 /* fewer alternatives; those that are there can be finished */
+	if (m->n_out == K_MAX_THREADS) {
+		m->cut = true;          /* fewer alternatives; those that are there can be finished */
+		return;
+	}
 	uint32_t f = k_frame_of(m, parent, node, depth, a, b, n);
 	for (uint32_t i = 0; i < m->n_out; i++) {
 		if (m->out[i] == f)
@@ -326,7 +331,7 @@ static void drop_tables(struct k_matcher *m)
 /* Empty tables: frame 0 is below every stack, state 0 is dead. */
 static int make_tables(struct k_matcher *m)
 {
-	m->full = false;
+	m->full = m->cut = false;
 	m->frames = k_calloc(64, sizeof(*m->frames));
 	m->states = k_calloc(64, sizeof(*m->states));
 	m->cap_frames = m->cap_states = 64;
@@ -338,10 +343,9 @@ static int make_tables(struct k_matcher *m)
 	return 0;
 }
 
-static int start(struct k_matcher *m)
+/* To the state of the empty text, which is made or found. */
+static int begin(struct k_matcher *m)
 {
-	if (make_tables(m))
-		return -1;
 	m->n_out = 0;
 	m->out_accept = false;
 	k_node_enter(m, m->g->root, 0);
@@ -349,40 +353,78 @@ static int start(struct k_matcher *m)
 	return m->full ? -1 : 0;
 }
 
-/* Keeps what the present state needs, when the tables have grown. */
-static void compact(struct k_matcher *m)
+static int start(struct k_matcher *m) { return make_tables(m) ? -1 : begin(m); }
+
+static bool are_large(const struct k_matcher *m) { return m->n_states >= SOFT_STATES || m->n_frames >= SOFT_FRAMES || m->full; }
+
+/* Is the state kept when the tables begin anew? */
+static bool is_kept(const struct k_matcher *old, uint32_t s, bool masks) { return s == old->now || (masks && old->states[s].mask); }
+
+/* The frames that kept states stand on, in the new tables: to[] of the old numbers. */
+static bool move_frames(struct k_matcher *m, const struct k_matcher *old, bool masks, uint32_t *to)
 {
-	if (m->n_states < SOFT_STATES && m->n_frames < SOFT_FRAMES && !m->full)
-		return;
-	struct k_matcher old = *m;
-	uint32_t threads[K_MAX_THREADS], n = old.states[old.now].n;
+	for (uint32_t s = 1; s < old->n_states; s++) {
+		for (uint32_t i = 0; i < old->states[s].n && is_kept(old, s, masks); i++) {
+			for (uint32_t f = old->states[s].threads[i]; f && !to[f]; f = old->frames[f].parent)
+				to[f] = 1;
+		}
+	}
+	/* Parents are older than their children. */
+	for (uint32_t f = 1; f < old->n_frames && !m->full; f++) {
+		const struct k_frame *x = &old->frames[f];
+		if (to[f])
+			to[f] = k_frame_of(m, to[x->parent], x->node, x->depth, x->a, x->b, x->n);
+	}
+	return !m->full;
+}
+
+static bool move_states(struct k_matcher *m, const struct k_matcher *old, bool masks, const uint32_t *to)
+{
+	uint32_t threads[K_MAX_THREADS];
+	for (uint32_t s = 1; s < old->n_states && !m->full; s++) {
+		if (!is_kept(old, s, masks))
+			continue;
+		for (uint32_t i = 0; i < old->states[s].n; i++)
+			threads[i] = to[old->states[s].threads[i]];
+		uint32_t now = state_of(m, threads, old->states[s].n, old->states[s].accept);
+		if (s == old->now)
+			m->now = now;
+		if (masks && now) {
+			m->states[now].mask = old->states[s].mask;
+			m->states[now].used = old->states[s].used;
+			m->n_masks += m->states[now].mask != NULL;
+		}
+	}
+	return !m->full;
+}
+
+/* The tables begin anew with the present state, and those whose masks are known. Without memory they stay as they are. */
+static void renew(struct k_matcher *m, bool masks)
+{
+	struct k_matcher old = *m, *lost = &old;
 	uint32_t *to = k_calloc(old.n_frames, sizeof(*to));
 	m->states = NULL;
 	m->frames = NULL;
 	m->by_frame = m->by_state = (struct k_table){ 0 };
 	m->n_states = m->n_frames = m->n_masks = 0;
-	bool ok = to && !make_tables(m);
-	for (uint32_t i = 0; i < n && ok; i++) {
-		for (uint32_t f = old.states[old.now].threads[i]; f && !to[f]; f = old.frames[f].parent)
-			to[f] = 1;
-	}
-	/* Parents are older than their children. */
-	for (uint32_t f = 1; f < old.n_frames && ok; f++) {
-		const struct k_frame *x = &old.frames[f];
-		if (to[f])
-			to[f] = k_frame_of(m, to[x->parent], x->node, x->depth, x->a, x->b, x->n);
-	}
-	for (uint32_t i = 0; i < n && ok; i++)
-		threads[i] = to[old.states[old.now].threads[i]];
-	if (ok)
-		m->now = state_of(m, threads, n, old.states[old.now].accept);
-	k_free(to);
-	if (!ok || m->full) {
-		drop_tables(m);
+	if (!to || make_tables(m) || !move_frames(m, &old, masks, to) || !move_states(m, &old, masks, to)) {
+		struct k_matcher half = *m;
 		*m = old;
-		return;
+		old = half;
 	}
-	drop_tables(&old);
+	/* A mask is in both; it stays where the matcher has it. */
+	for (uint32_t s = 0; masks && s < lost->n_states; s++)
+		lost->states[s].mask = NULL;
+	k_free(to);
+	drop_tables(lost);
+}
+
+static void compact(struct k_matcher *m)
+{
+	if (are_large(m))
+		renew(m, !m->cut && !m->full);
+	if (are_large(m))
+		renew(m, false);
 }
 
 int k_matcher_new(struct k_matcher **out, struct k_grammar *g, const struct k_vocab *v, struct k_err *err)
@@ -411,8 +453,21 @@ void k_matcher_free(struct k_matcher *m)
 
 int k_matcher_reset(struct k_matcher *m, struct k_err *err)
 {
+	if (!m->cut && !are_large(m) && !begin(m))
+		return 0;
 	drop_tables(m);
 	return start(m) ? k_err_nomem(err, sizeof(*m), "a grammar's state") : 0;
+}
+
+const struct k_grammar *k_matcher_grammar(const struct k_matcher *m) { return m->g; }
+
+size_t k_matcher_bytes(const struct k_matcher *m)
+{
+	size_t n = sizeof(*m) + m->cap_states * sizeof(*m->states) + m->cap_frames * sizeof(*m->frames) +
+		(m->by_frame.cap + m->by_state.cap) * sizeof(uint32_t);
+	for (uint32_t i = 0; i < m->n_states; i++)
+		n += m->states[i].n * sizeof(uint32_t) + (m->states[i].next ? 256 * sizeof(uint32_t) : 0);
+	return n + (m->v ? m->n_masks * ((size_t)m->v->n / 64 + 1) * 8 : 0);
 }
 
 bool k_matcher_put_bytes(struct k_matcher *m, const char *s, size_t n)
@@ -438,18 +493,26 @@ bool k_matcher_put(struct k_matcher *m, int32_t id)
 bool k_matcher_done(const struct k_matcher *m) { return m->states[m->now].accept; }
 bool k_matcher_more(const struct k_matcher *m) { return m->states[m->now].n > 0; }
 
+/* Those that were not asked for of late: about half of them stay. */
+static void forget_masks(struct k_matcher *m)
+{
+	for (uint32_t i = 0; i < m->n_states; i++) {
+		if (!m->states[i].mask || m->states[i].used + MAX_MASKS / 2 > m->clock)
+			continue;
+		k_free(m->states[i].mask);
+		m->states[i].mask = NULL;
+		m->n_masks--;
+	}
+}
+
 const uint64_t *k_matcher_mask(struct k_matcher *m)
 {
 	compact(m);
+	m->states[m->now].used = ++m->clock;
 	if (m->states[m->now].mask)
 		return m->states[m->now].mask;
-	if (m->n_masks >= MAX_MASKS) {
-		for (uint32_t i = 0; i < m->n_states; i++) {
-			k_free(m->states[i].mask);
-			m->states[i].mask = NULL;
-		}
-		m->n_masks = 0;
-	}
+	if (m->n_masks >= MAX_MASKS)
+		forget_masks(m);
 	uint64_t *mask = k_alloc(((size_t)m->v->n / 64 + 1) * 8);
 	if (!mask)
 		return NULL;

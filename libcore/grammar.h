@@ -18,8 +18,10 @@ struct k_matcher;
 int k_matcher_new(struct k_matcher **out, struct k_grammar *g, const struct k_vocab *v, struct k_err *err) K_MUST_USE;
 void k_matcher_free(struct k_matcher *m);               /* takes NULL */
 
-/* Back to the begin. */
+/* Back to the begin. What it has found out about the grammar it keeps, for texts that go the same ways. */
 int k_matcher_reset(struct k_matcher *m, struct k_err *err) K_MUST_USE;
+const struct k_grammar *k_matcher_grammar(const struct k_matcher *m);
+size_t k_matcher_bytes(const struct k_matcher *m);      /* memory that it holds, without the grammar */
 /* false: the text cannot go on like this; the matcher is as it was. */
 bool k_matcher_put_bytes(struct k_matcher *m, const char *s, size_t n);
 bool k_matcher_put(struct k_matcher *m, int32_t id);

@@ -12,8 +12,9 @@ enum { K_MAX_THREADS = 256 };
 
 /* Where one node is: inside which frame (0: none), how far (a, b, n: as the node likes), within how many containers. */
 struct k_frame { uint32_t parent, node, a, b; uint64_t n; uint32_t depth, hash; };
-/* All stacks that a text may stand for, by their top frames; next: [byte] the state behind it, NULL until a step is taken. */
-struct k_state { uint32_t *threads; uint32_t n, hash; bool accept; uint32_t *next; uint64_t *mask; };
+/* All stacks that a text may stand for, by their top frames; next: [byte] the state behind it, NULL until a step is taken; used: when the
+ * mask was asked for last. */
+struct k_state { uint32_t *threads; uint32_t n, hash; bool accept; uint32_t *next; uint64_t *mask, used; };
 struct k_table { uint32_t *slots; size_t cap; };
 struct k_matcher {
 	struct k_grammar *g;
@@ -22,8 +23,10 @@ struct k_matcher {
 	struct k_state *states; uint32_t n_states, cap_states; struct k_table by_state;
 	uint32_t now;
 	uint32_t n_masks;
+	uint64_t clock;                 /* masks that were asked for */
 	uint32_t out[K_MAX_THREADS], n_out;     /* of the step that is taken */
 	bool out_accept, full;          /* full: memory or room gave out */
+	bool cut;                       /* alternatives were left out, or room gave out: what the tables say may depend on what came before */
 };
 
 /* a of a frame. */

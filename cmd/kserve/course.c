@@ -13,6 +13,7 @@ enum state { BEGIN, THINK, FREE, MUST, FORMAT, SECTION, HEADER, ARGS, CALLED, EN
 struct k_course {
 	const struct k_request *rq;
 	const struct k_constraint *c;
+	struct k_grammars *grammars;
 	const struct k_vocab *vocab;
 	int32_t mark[K_N_MARKERS];
 	enum state state;
@@ -128,10 +129,10 @@ static int open_args(struct k_course *x, struct k_err *err)
 		if (x->ids[i] && x->header.len == strlen(x->ids[i]) && !memcmp(x->ids[i], x->header.data, x->header.len))
 			tool = &x->c->tools[i];
 	}
-	k_matcher_free(x->matcher);
+	k_grammars_back(x->grammars, x->matcher);
 	x->matcher = NULL;
 	x->calls++;
-	return k_matcher_new(&x->matcher, tool->grammar, x->vocab, err);
+	return k_grammars_lend(x->grammars, tool->grammar, &x->matcher, err);
 }
 
 /* --- the mask --------------------------------------------------------------------------------------------------------------------------- */
@@ -298,7 +299,7 @@ static int set_up(struct k_course *x, const struct k_server *s, int state, struc
 	if (!x->bits || !x->ids)
 		return k_err_nomem(err, x->words * 8, "the mask of an answer");
 	x->state = state == K_PARSE_REASON ? THINK : state == K_PARSE_START ? BEGIN : behind_thoughts(x);
-	return x->c->format ? k_matcher_new(&x->matcher, x->c->format, x->vocab, err) : 0;
+	return x->c->format ? k_grammars_lend(x->grammars, x->c->format, &x->matcher, err) : 0;
 }
 
 int k_course_new(struct k_course **out, const struct k_server *s, const struct k_request *rq, int state, struct k_err *err)
@@ -309,6 +310,7 @@ int k_course_new(struct k_course **out, const struct k_server *s, const struct k
 		return k_err_nomem(err, sizeof(*x), "the constraint of an answer");
 	x->rq = rq;
 	x->c = rq->constraint;
+	x->grammars = s->grammars;
 	x->vocab = v;
 	k_buf_init(&x->header, 1024);
 	int rc = set_up(x, s, state, err);
@@ -327,7 +329,7 @@ void k_course_free(struct k_course *x)
 	drop_ids(x);
 	k_free(x->ids);
 	k_buf_fini(&x->header);
-	k_matcher_free(x->matcher);
+	k_grammars_back(x->grammars, x->matcher);
 	k_free(x->bits);
 	k_free(x);
 }

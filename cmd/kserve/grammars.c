@@ -1,4 +1,5 @@
-/* grammars.c: a table of compiled schemas by their text, the least recently used of which goes when it is full. */
+/* grammars.c: a table of compiled schemas by their text, the least recently used of which goes when it is full; and matchers that no answer
+ * has at the moment, with the tables and masks that they have made: the next answer with the same grammar need not make them again. */
 #include "libcore/base.h"
 
 #include <pthread.h>
@@ -10,6 +11,8 @@
 
 #define MAX_GRAMMARS 256
 #define MAX_SCHEMA (256u << 10)
+#define MAX_IDLE 64                     /* matchers that nobody has */
+#define MAX_IDLE_BYTES (32u << 20)      /* of them all */
 
 struct entry { char *text; size_t len; int flags; struct k_grammar *grammar; uint64_t used; };
 struct k_grammars {
@@ -19,6 +22,9 @@ struct k_grammars {
 	struct k_vocab *vocab;
 	struct entry entries[MAX_GRAMMARS];
 	int n;
+	struct idle { struct k_matcher *m; size_t bytes; } idle[MAX_IDLE];      /* in the order in which they came back */
+	int n_idle;
+	size_t idle_bytes;
 	uint64_t clock;
 };
 
@@ -34,6 +40,59 @@ int k_grammars_new(struct k_grammars **out, const struct k_tokenizer *t, struct 
 	return 0;
 }
 
+/* --- matchers ---------------------------------------------------------------------------------------------------------------- */
+
+/* With the lock held. */
+static struct k_matcher *take_idle(struct k_grammars *g, int i)
+{
+	struct k_matcher *m = g->idle[i].m;
+	g->idle_bytes -= g->idle[i].bytes;
+	memmove(&g->idle[i], &g->idle[i + 1], (size_t)(--g->n_idle - i) * sizeof(*g->idle));
+	return m;
+}
+
+int k_grammars_lend(struct k_grammars *g, struct k_grammar *grammar, struct k_matcher **out, struct k_err *err)
+{
+	const struct k_vocab *v = k_grammars_vocab(g);
+	struct k_matcher *m = NULL;
+	if (!v)
+		return k_err_nomem(err, sizeof(*v), "the tokens by their bytes");
+	pthread_mutex_lock(&g->lock);
+	for (int i = g->n_idle; i-- > 0 && !m; )
+		m = k_matcher_grammar(g->idle[i].m) == grammar ? take_idle(g, i) : NULL;
+	pthread_mutex_unlock(&g->lock);
+	if (!m)
+		return k_matcher_new(out, grammar, v, err);
+	int rc = k_matcher_reset(m, err);
+	if (rc)
+		k_matcher_free(m);
+	else
+		*out = m;
+	return rc;
+}
+
+/* Those that came back first make room. */
+void k_grammars_back(struct k_grammars *g, struct k_matcher *m)
+{
+	size_t bytes = m ? k_matcher_bytes(m) : 0;
+	bool keep = m && bytes <= MAX_IDLE_BYTES;
+	while (keep) {
+		struct k_matcher *old = NULL;
+		pthread_mutex_lock(&g->lock);
+		if (g->n_idle == MAX_IDLE || g->idle_bytes + bytes > MAX_IDLE_BYTES) {
+			old = take_idle(g, 0);
+		} else {
+			g->idle[g->n_idle++] = (struct idle){ m, bytes };
+			g->idle_bytes += bytes;
+			m = NULL;
+			keep = false;
+		}
+		pthread_mutex_unlock(&g->lock);
+		k_matcher_free(old);
+	}
+	k_matcher_free(m);
+}
+
 static void drop(struct entry *e)
 {
 	k_free(e->text);
@@ -46,6 +105,8 @@ void k_grammars_free(struct k_grammars *g)
 		return;
 	for (int i = 0; i < g->n; i++)
 		drop(&g->entries[i]);
+	while (g->n_idle)
+		k_matcher_free(take_idle(g, g->n_idle - 1));
 	k_vocab_free(g->vocab);
 	pthread_mutex_destroy(&g->lock);
 	k_free(g);

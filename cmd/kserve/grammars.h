@@ -15,6 +15,9 @@ void k_grammars_free(struct k_grammars *g);             /* takes NULL */
  * the log once. An array is a choice of texts. where: path in the request. -1 with a fault of the code invalid_schema. Any thread. */
 int k_grammars_get(struct k_grammars *g, const struct k_json *schema, int flags, const char *where, struct k_grammar **out, struct k_fault *f)
 	K_MUST_USE;
+/* A matcher of the grammar at its begin; of those that were given back, one that knows its masks already. Any thread. */
+int k_grammars_lend(struct k_grammars *g, struct k_grammar *grammar, struct k_matcher **out, struct k_err *err) K_MUST_USE;
+void k_grammars_back(struct k_grammars *g, struct k_matcher *m);        /* takes NULL */
 /* The tokens by their bytes; made when it is first wanted. NULL without memory. Any thread. */
 const struct k_vocab *k_grammars_vocab(struct k_grammars *g);
 

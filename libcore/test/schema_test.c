@@ -1,6 +1,7 @@
 /* schema_test.c: what a schema's grammar takes and what not, values of small sets in full, refusals by name, hostile schemas, and
  * masks against byte-wise matching. */
 #include "libcore/base.h"
+#include "libcore/matcher_int.h"
 #include "libcore/schema.h"
 #include "libcore/test.h"
 #include <stdio.h>
@@ -187,6 +188,16 @@ static void add_file(struct k_files *files, const char *name)
 	K_CHECK_OK(k_files_add(files, name, data, n, &err));
 }
 
+static void open_nano(struct k_files *files, struct k_tokenizer **t, struct k_vocab **v)
+{
+	struct k_err err = { 0 };
+	k_files_init(files, "nano");
+	add_file(files, "tiktoken.model");
+	add_file(files, "tokenizer_config.json");
+	K_CHECK_OK(k_tokenizer_open(t, files, 0, &err));
+	K_CHECK_OK(k_vocab_new(v, *t, &err));
+}
+
 /* Walks at random; on the way the mask must be what trying each token says, and the end must be reached. */
 K_TEST(schema_masks_are_exact)
 {
@@ -201,11 +212,7 @@ K_TEST(schema_masks_are_exact)
 	struct k_vocab *v;
 	struct k_err err = { 0 };
 	uint64_t x = 7;
-	k_files_init(&files, "nano");
-	add_file(&files, "tiktoken.model");
-	add_file(&files, "tokenizer_config.json");
-	K_CHECK_OK(k_tokenizer_open(&t, &files, 0, &err));
-	K_CHECK_OK(k_vocab_new(&v, t, &err));
+	open_nano(&files, &t, &v);
 	for (size_t i = 0; i < K_LEN(schemas) * 4; i++) {
 		struct k_grammar *g;
 		struct k_matcher *m, *probe;
@@ -215,9 +222,13 @@ K_TEST(schema_masks_are_exact)
 		K_CHECK_OK(k_matcher_new(&m, g, v, &err));
 		K_CHECK_OK(k_matcher_new(&probe, g, v, &err));
 		for (int step = 0; step < 24; step++) {
-			const uint64_t *mask = k_matcher_mask(m);
+			const uint64_t *mask = k_matcher_mask(m), *again;
 			int32_t allowed = 0, pick = -1;
 			K_CHECK(mask);
+			/* One that was rewound, which knows other texts already, says the same. */
+			K_CHECK_OK(k_matcher_reset(probe, &err));
+			K_CHECK(!said.len || k_matcher_put_bytes(probe, said.data, said.len));
+			K_CHECK((again = k_matcher_mask(probe)) && !memcmp(again, mask, ((size_t)v->n / 64 + 1) * 8));
 			for (int32_t id = 0; id < v->n; id++) {
 				bool yes = mask[id / 64] >> (id % 64) & 1;
 				allowed += yes;
@@ -243,6 +254,60 @@ K_TEST(schema_masks_are_exact)
 		k_grammar_free(g);
 		k_buf_fini(&said);
 	}
+	k_vocab_free(v);
+	k_tokenizer_free(t);
+	k_files_fini(&files);
+}
+
+/* A matcher that is rewound hundreds of times, over texts that make its tables begin anew, says what a new one says, and does not make again the
+ * masks of a short text that it has just had. */
+K_TEST(schema_masks_are_kept)
+{
+	static const char schema[] = "{\"type\":\"object\",\"properties\":{\"path\":{\"type\":\"string\",\"maxLength\":300},"
+		"\"note\":{\"type\":\"string\",\"maxLength\":300},"
+		"\"limit\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":9000}},\"required\":[\"path\",\"note\",\"limit\"],\"additionalProperties\":false}";
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz";
+	struct k_files files;
+	struct k_tokenizer *t;
+	struct k_vocab *v;
+	struct k_grammar *g;
+	struct k_matcher *kept, *fresh;
+	struct k_err err = { 0 };
+	uint32_t states = 0;
+	int anew = 0;
+	open_nano(&files, &t, &v);
+	K_CHECK_OK(compile(&g, schema, 0, &err));
+	K_CHECK_OK(k_matcher_new(&kept, g, v, &err));
+	for (int i = 0; i < 700; i++) {
+		const uint64_t *seen[128];
+		struct k_ids ids;
+		char text[320];
+		int n = snprintf(text, sizeof(text), "{\"path\":\"%.*s the river %d and what is behind it\",\"note\":\"%.*s is a hill and a wide valley\",\"limit\":%d}", i % 40,
+			letters, i, i % 41, letters, i + 1);
+		k_ids_init(&ids);
+		K_CHECK_OK(k_tokenizer_encode(t, text, (size_t)n, 0, &ids, &err));
+		K_CHECK(ids.n < K_LEN(seen));
+		K_CHECK_OK(k_matcher_new(&fresh, g, v, &err));
+		for (int pass = 0; pass < 2; pass++) {
+			K_CHECK_OK(k_matcher_reset(kept, &err));
+			for (size_t k = 0; k < ids.n; k++) {
+				const uint64_t *mask = k_matcher_mask(kept);
+				K_CHECK_MSG(mask && (!pass || ids.n > 60 || mask == seen[k]), "text %d: the mask of token %zu is made again", i, k);
+				seen[k] = mask;
+				K_CHECK(pass || !memcmp(mask, k_matcher_mask(fresh), ((size_t)v->n / 64 + 1) * 8));
+				K_CHECK(k_matcher_put(kept, ids.v[k]) && (pass || k_matcher_put(fresh, ids.v[k])));
+				anew += kept->n_states < states;
+				states = kept->n_states;
+			}
+			K_CHECK(k_matcher_done(kept));
+		}
+		k_matcher_free(fresh);
+		k_ids_fini(&ids);
+	}
+	K_CHECK_MSG(anew > 0, "the tables began anew %d times: %u states, %u frames", anew, kept->n_states, kept->n_frames);
+	K_CHECK(k_matcher_bytes(kept) < 32 << 20);
+	k_matcher_free(kept);
+	k_grammar_free(g);
 	k_vocab_free(v);
 	k_tokenizer_free(t);
 	k_files_fini(&files);
