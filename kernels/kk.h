@@ -19,6 +19,10 @@
 struct kk_i8 { int8_t code[32]; float d; int32_t bias; };
 #define KK_I8_ORDER 0, 4, 1, 5, 2, 6, 3, 7
 
+/* Queries that share the keys of attention at once, and floats that they take when packed. */
+#define KK_QUERIES 32
+#define KK_PACKED(cols) (KK_QUERIES * (cols))
+
 struct kk {
 #define KK(name, ret, args, tolerance) ret (*name) args;
 #include "kernels/kk.def"

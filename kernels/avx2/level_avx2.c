@@ -6,6 +6,7 @@
 
 #define LEVEL avx2
 #include "kernels/tmpl/gemm.h"
+#include "kernels/tmpl/attn.h"
 #include "kernels/tmpl/int4_masked.h"
 #include "kernels/tmpl/int4_int8.h"
 #include "kernels/tmpl/unpack.h"
@@ -31,7 +32,11 @@ const struct kk_level kk_level_avx2 = { "avx2", 20, {
 	.ready_i4x16_int8 = KK_FN(ready_i4x16_int8),
 	.unpack = KK_FN(unpack),
 	.convert = KK_FN(convert),
+	.pack_queries = KK_FN(pack_queries),
+	.scores_f32 = KK_FN(scores_f32),
+	.scores_bf16 = KK_FN(scores_bf16),
 	.mix = KK_FN(mix),
+	.mix_bf16 = KK_FN(mix_bf16),
 	.axpy = KK_FN(axpy),
 	.add = KK_FN(add),
 	.scale = KK_FN(scale),

@@ -3,7 +3,8 @@
  *   kcheck.c       command line, levels x rows of kk.def, sums
  *   kcheck_box.c   memory between guards, random data, comparison
  *   kcheck_elem.c  element by element kernels, norms, reductions          one table
- *   kcheck_mat.c   gemm, mix, unpack, kda_step, rope, conv_silu           one table
+ *   kcheck_mat.c   gemm, unpack, kda_step, rope, conv_silu                one table
+ *   kcheck_attn.c  scores, mix                                            one table
  *   kcheck_quant.c conversions between types                              one table
  *   kcheck_cpu.c   operations of the CPU device: threads, cuts of a batch one table
  *   kcheck_device.c  operations of other devices, against the CPU's        one table
@@ -39,7 +40,7 @@ struct row {
 	/* Sets up what is timed, calls time(b) for each size. */
 	void (*bench)(const void *how, void (*time)(void *ctx, const struct bench *b), void *ctx);
 };
-extern const struct row kcheck_elem[], kcheck_mat[], kcheck_quant[];    /* end with name NULL */
+extern const struct row kcheck_elem[], kcheck_mat[], kcheck_attn[], kcheck_quant[];    /* end with name NULL */
 
 /* An operation of the CPU device at one level: same bits at any number of threads, however a batch is cut. */
 struct op_row { const char *name; void (*check)(struct run *r); };
@@ -64,6 +65,8 @@ size_t slack(struct run *r);
 /* 1 to `left`, where a vector is cut. */
 size_t piece(struct run *r, size_t left);
 float rnd_float(struct run *r, float lo, float hi);
+/* One of a list of sizes. */
+#define PICK(r, list) ((size_t)(list)[rnd_below(r, K_LEN(list))])
 
 /* Kinds of data: a handful of magnitudes; all magnitudes that squares survive; arguments of exp and sigmoid; every float that is a
  * number; all floats; zeros of both signs and less; positive factors up to 1. */
@@ -81,6 +84,11 @@ void near(struct run *r, const char *what, const float *got, const float *want, 
 /* terms: sums of the squares of the terms that make an element, its size where they cancel. */
 void near_terms(struct run *r, const char *what, const float *got, const float *want, const double *terms, size_t n);
 void same(struct run *r, const char *what, const float *got, const float *want, size_t n);
+/* Gaps between rows (n of them, y_step apart, `rows` long) hold what box() put there. */
+void gaps(struct run *r, const float *y, size_t n, size_t step, size_t rows);
+/* Floats from the first on that n such rows span. */
+static inline size_t span(size_t n, size_t step, size_t rows) { return n ? (n - 1) * step + rows : 0; }
+static inline double square(double x) { return x * x; }
 /* What a fault prints. */
 void box_watch(struct run *r);
 

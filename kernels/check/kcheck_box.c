@@ -255,3 +255,13 @@ void near_terms(struct run *r, const char *what, const float *got, const float *
 }
 
 void near(struct run *r, const char *what, const float *got, const float *want, size_t n) { near_terms(r, what, got, want, NULL, n); }
+
+void gaps(struct run *r, const float *y, size_t n, size_t step, size_t rows)
+{
+	for (size_t t = 0; t + 1 < n; t++)
+		for (size_t j = rows; j < step; j++)
+			if (k_f32_bits(y[t * step + j]) != 0xffffffff) {
+				fail(r, "wrote between rows, at row %zu column %zu", t, j);
+				return;
+			}
+}

@@ -1,4 +1,4 @@
-/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16, i8row, i4x16), unpack, mix, rope, conv_silu, kda_step.
+/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16, i8row, i4x16), unpack, rope, conv_silu, kda_step.
  *
  * Beside the reference's values: steps wider than rows leave the gaps alone, and a part (one row, one token, one column) computed
  * alone has the bits that it has among others. */
@@ -9,28 +9,9 @@
 
 enum { SLOT_W, SLOT_Y, SLOT_X, SLOT_WANT, SLOT_ALONE, SLOT_B, SLOT_TERMS, SLOT_TERMS2, SLOT_MORE, SLOT_READY, SLOT_READY2 };
 
-static size_t pick(struct run *r, const int *from, size_t n) { return (size_t)from[rnd_below(r, n)]; }
-#define PICK(r, list) pick(r, list, K_LEN(list))
-
 static const int few[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 };
 static const int sides[] = { 0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33 };
 static const int depths[] = { 0, 1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129, 255, 576, 1023, 1024, 1025, 1040, 2047, 2048, 2049 };
-
-/* Floats from y[0] on that a result of n rows at y_step with `rows` columns spans. */
-static size_t span(size_t n, size_t step, size_t rows) { return n ? (n - 1) * step + rows : 0; }
-
-static double square(double x) { return x * x; }
-
-/* Gaps between rows hold what box() put there. */
-static void gaps(struct run *r, const float *y, size_t n, size_t step, size_t rows)
-{
-	for (size_t t = 0; t + 1 < n; t++)
-		for (size_t j = rows; j < step; j++)
-			if (k_f32_bits(y[t * step + j]) != 0xffffffff) {
-				fail(r, "wrote between rows, at row %zu column %zu", t, j);
-				return;
-			}
-}
 
 /* Random values where the type can be made, else random bytes that its check lets pass: when many tries did not, none with large
  * exponents, and then small numbers of 16 bits (zero points). */
@@ -439,107 +420,6 @@ static void bench_unpack(const void *how K_UNUSED, void (*time)(void *ctx, const
 	}
 }
 
-/* --- mix ---------------------------------------------------------------------------------------------------------------- */
-
-struct mix { size_t n, rows, cols, y_step, p_step, w_step; float *y; const float *p, *w; };
-
-static void new_mix(struct run *r, struct mix *m)
-{
-	m->y_step = m->cols + slack(r);
-	m->p_step = m->rows + slack(r);
-	m->w_step = m->cols + slack(r);
-	m->p = box_data(r, SLOT_X, span(m->n, m->p_step, m->rows), rnd(r) % 3 ? DATA_PART : DATA_PLAIN);
-	m->w = box_data(r, SLOT_W, span(m->rows, m->w_step, m->cols), DATA_PLAIN);
-	m->y = box_data(r, SLOT_Y, span(m->n, m->y_step, m->cols), DATA_PLAIN);
-}
-
-static void mix_part(const struct kk *k, const struct mix *m, float *y, size_t t, size_t n, size_t j, size_t cols)
-{
-	k->mix(y + t * m->y_step + j, m->y_step, m->p + t * m->p_step, m->p_step, (int)n, m->w + j, m->w_step, (int)m->rows, cols);
-}
-
-static const double *mix_terms(struct run *r, const struct mix *m)
-{
-	double *terms = box(r, SLOT_TERMS, m->n * m->cols, sizeof(*terms)), *to = terms;
-	for (size_t t = 0; t < m->n; t++)
-		for (size_t j = 0; j < m->cols; j++) {
-			double s = square((double)m->y[t * m->y_step + j]);
-			for (size_t d = 0; d < m->rows; d++)
-				s += square((double)m->p[t * m->p_step + d] * (double)m->w[d * m->w_step + j]);
-			*to++ = s;
-		}
-	return terms;
-}
-
-static void mix_case(struct run *r, struct mix *m)
-{
-	size_t size, cut, at;
-	where(r, "n=%zu rows=%zu cols=%zu", m->n, m->rows, m->cols);
-	new_mix(r, m);
-	size = span(m->n, m->y_step, m->cols);
-	float *want = box_copy(r, SLOT_WANT, m->y, size), *got = box_copy(r, SLOT_B, m->y, size), *alone = box_copy(r, SLOT_ALONE, m->y, size);
-	mix_part(r->ref, m, want, 0, m->n, 0, m->cols);
-	mix_part(r->got, m, got, 0, m->n, 0, m->cols);
-	const double *terms = mix_terms(r, m);
-	for (size_t t = 0; t < m->n; t++)
-		near_terms(r, "y", got + t * m->y_step, want + t * m->y_step, terms + t * m->cols, m->cols);
-	for (size_t t = 0; t + 1 < m->n; t++)
-		same(r, "between rows: y", got + t * m->y_step + m->cols, m->y + t * m->y_step + m->cols, m->y_step - m->cols);
-	box_check(r);
-	/* Each token alone, its columns cut somewhere; rows in two calls, for the order is that of the rows. */
-	for (size_t t = 0; t < m->n; t++)
-		for (at = 0; at < m->cols; at += cut) {
-			cut = piece(r, m->cols - at);
-			mix_part(r->got, m, alone, t, 1, at, cut);
-		}
-	same(r, "alone: y", alone, got, size);
-	struct mix head = *m, tail = *m;
-	alone = box_copy(r, SLOT_ALONE, m->y, size);
-	head.rows = rnd_below(r, m->rows + 1);
-	tail.rows -= head.rows;
-	tail.p += head.rows;
-	tail.w += head.rows * m->w_step;
-	mix_part(r->got, &head, alone, 0, m->n, 0, m->cols);
-	mix_part(r->got, &tail, alone, 0, m->n, 0, m->cols);
-	/* The reference rounds its double where a call ends. */
-	if (strcmp(r->level, "ref") != 0)
-		same(r, "in two calls: y", alone, got, size);
-	box_check(r);
-}
-
-static void check_mix(struct run *r, const void *how K_UNUSED)
-{
-	static const int runs[] = { 0, 1, 2, 5, 16, 63, 64 };
-	struct mix m = { 0 };
-	for (int i = 0; i < kcheck_n_lengths; i++) {
-		m.cols = kcheck_lengths[i];
-		m.n = PICK(r, few);
-		m.rows = PICK(r, runs);
-		mix_case(r, &m);
-	}
-	for (int n = 0; n <= 17; n++) {
-		m.cols = PICK(r, sides) + PICK(r, sides);
-		m.n = (size_t)n;
-		m.rows = 1 + PICK(r, runs);
-		mix_case(r, &m);
-	}
-}
-
-static void go_mix(const struct kk *k, void *arg)
-{
-	struct mix *m = arg;
-	memset(m->y, 0, span(m->n, m->y_step, m->cols) * sizeof(*m->y));
-	mix_part(k, m, m->y, 0, m->n, 0, m->cols);
-}
-
-static void bench_mix(const void *how K_UNUSED, void (*time)(void *ctx, const struct bench *b), void *ctx)
-{
-	struct run r = { .name = "bench", .level = "", .timed = true };
-	struct mix m = { .n = 16, .rows = 64, .cols = 512 };
-	new_mix(&r, &m);
-	time(ctx, &(struct bench){ "16 queries, 64 rows, 512 columns", go_mix, &m });
-}
-
 /* --- rope --------------------------------------------------------------------------------------------------------------- */
 
 static float *new_table(struct run *r, size_t pairs)
@@ -756,6 +636,6 @@ const struct row kcheck_mat[] = {
 	{ "ready_i4x16_bf16", check_ready, &as_i4x16_bf16, bench_ready },
 	{ "gemm_i4x16_int8", check_gemm, &as_i4x16_int8, bench_gemm },
 	{ "ready_i4x16_int8", check_ready, &as_i4x16_int8, bench_ready },
-	{ "unpack", check_unpack, NULL, bench_unpack }, { "mix", check_mix, NULL, bench_mix }, { "rope", check_rope, NULL, bench_rope },
+	{ "unpack", check_unpack, NULL, bench_unpack }, { "rope", check_rope, NULL, bench_rope },
 	{ "conv_silu", check_conv, NULL, bench_conv }, { "kda_step", check_kda, NULL, bench_kda }, { .name = NULL },
 };

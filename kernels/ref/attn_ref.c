@@ -1,6 +1,36 @@
-/* attn_ref.c: parts of attention: rotation, softmax: the definition. */
+/* attn_ref.c: parts of attention: rotation, scores, softmax, weighted values: the definition. */
 #include "libcore/base.h"
 #include "kernels/ref/ref.h"
+#include "libcore/dtype.h"
+
+void kk_ref_pack_queries(float *y, const float *const *q, int n, size_t cols)
+{
+	for (int t = 0; t < n && cols; t++)
+		memcpy(y + (size_t)t * cols, q[t], cols * sizeof(*y));
+}
+
+void kk_ref_scores_f32(float *y, size_t y_step, const float *w, size_t w_step, int rows, const float *q, int n, size_t cols, const float *ahead K_UNUSED)
+{
+	for (int t = 0; t < n; t++)
+		for (int r = 0; r < rows; r++) {
+			double s = 0;
+			for (size_t k = 0; k < cols; k++)
+				s += (double)w[(size_t)r * w_step + k] * q[(size_t)t * cols + k];
+			y[(size_t)t * y_step + (size_t)r] = (float)s;
+		}
+}
+
+void kk_ref_scores_bf16(float *y, size_t y_step, const uint16_t *w, size_t w_step, int rows, const float *q, int n, size_t cols,
+	const uint16_t *ahead K_UNUSED)
+{
+	for (int t = 0; t < n; t++)
+		for (int r = 0; r < rows; r++) {
+			double s = 0;
+			for (size_t k = 0; k < cols; k++)
+				s += (double)k_bf16_to_f32(w[(size_t)r * w_step + k]) * q[(size_t)t * cols + k];
+			y[(size_t)t * y_step + (size_t)r] = (float)s;
+		}
+}
 
 float kk_ref_max(const float *x, size_t n)
 {
@@ -31,4 +61,26 @@ void kk_ref_rope(float *x, const float *table, size_t pairs, bool interleaved)
 		*p = (float)(a * c - b * s);
 		*q = (float)(a * s + b * c);
 	}
+}
+
+void kk_ref_mix(float *y, size_t y_step, const float *p, size_t p_step, int n, const float *w, size_t w_step, int rows, size_t cols)
+{
+	for (int t = 0; t < n; t++)
+		for (size_t j = 0; j < cols; j++) {
+			double s = y[(size_t)t * y_step + j];
+			for (int d = 0; d < rows; d++)
+				s += (double)p[(size_t)t * p_step + (size_t)d] * w[(size_t)d * w_step + j];
+			y[(size_t)t * y_step + j] = (float)s;
+		}
+}
+
+void kk_ref_mix_bf16(float *y, size_t y_step, const float *p, size_t p_step, int n, const uint16_t *w, size_t w_step, int rows, size_t cols)
+{
+	for (int t = 0; t < n; t++)
+		for (size_t j = 0; j < cols; j++) {
+			double s = y[(size_t)t * y_step + j];
+			for (int d = 0; d < rows; d++)
+				s += (double)p[(size_t)t * p_step + (size_t)d] * k_bf16_to_f32(w[(size_t)d * w_step + j]);
+			y[(size_t)t * y_step + j] = (float)s;
+		}
 }

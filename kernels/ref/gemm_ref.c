@@ -149,17 +149,6 @@ void kk_ref_unpack(float *dst, size_t step, const struct k_qtype *t, const void 
 	}
 }
 
-void kk_ref_mix(float *y, size_t y_step, const float *p, size_t p_step, int n, const float *w, size_t w_step, int rows, size_t cols)
-{
-	for (int t = 0; t < n; t++)
-		for (size_t j = 0; j < cols; j++) {
-			double s = y[(size_t)t * y_step + j];
-			for (int d = 0; d < rows; d++)
-				s += (double)p[(size_t)t * p_step + (size_t)d] * w[(size_t)d * w_step + j];
-			y[(size_t)t * y_step + j] = (float)s;
-		}
-}
-
 void kk_ref_act_bf16(float *y, const float *x, size_t n)
 {
 	for (size_t i = 0; i < n; i++)

@@ -289,52 +289,6 @@ static void KK_FN(gemm_##kind)(float *y, size_t y_step, const type *w, size_t w_
 GEMM_FNS(f32, float)
 GEMM_FNS(bf16, uint16_t)
 
-/* Columns are the lanes: each element is one chain of fused multiply-adds over d, whichever path takes it. */
-#define MIX_FN(T, V) \
-static void mix_##T##x##V(float *y, size_t y_step, const float *p, size_t p_step, const float *w, size_t w_step, int rows) \
-{ \
-	vf a[T][V]; \
-	EACH(t, T) \
-		EACH(v, V) \
-			a[t][v] = vf_load(y + (size_t)t * y_step + v * VL); \
-	for (int d = 0; d < rows; d++) { \
-		vf c[V]; \
-		EACH(v, V) \
-			c[v] = vf_load(w + (size_t)d * w_step + v * VL); \
-		EACH(t, T) { \
-			vf b = vf_set(p[(size_t)t * p_step + (size_t)d]); \
-			EACH(v, V) \
-				a[t][v] = vf_fma(b, c[v], a[t][v]); \
-		} \
-	} \
-	EACH(t, T) \
-		EACH(v, V) \
-			vf_store(y + (size_t)t * y_step + v * VL, a[t][v]); \
-}
-MIX_FN(4, 2)
-MIX_FN(1, 4)
-MIX_FN(1, 1)
-
-static void KK_FN(mix)(float *y, size_t y_step, const float *p, size_t p_step, int n, const float *w, size_t w_step, int rows, size_t cols)
-{
-	size_t j = 0;
-	int t = 0;
-	for (; t + 4 <= n; t += 4)
-		for (j = 0; j + 2 * VL <= cols; j += 2 * VL)
-			mix_4x2(y + (size_t)t * y_step + j, y_step, p + (size_t)t * p_step, p_step, w + j, w_step, rows);
-	for (int i = 0; i < n; i++) {
-		float *to = y + (size_t)i * y_step;
-		const float *from = p + (size_t)i * p_step;
-		for (j = i < t ? cols - cols % (2 * VL) : 0; j + 4 * VL <= cols; j += 4 * VL)
-			mix_1x4(to + j, y_step, from, p_step, w + j, w_step, rows);
-		for (; j + VL <= cols; j += VL)
-			mix_1x1(to + j, y_step, from, p_step, w + j, w_step, rows);
-		for (; j < cols; j++)
-			for (int d = 0; d < rows; d++)
-				to[j] = __builtin_fmaf(from[d], w[(size_t)d * w_step + j], to[j]);
-	}
-}
-
 /* R rows of the state: they come from memory once. What is read from the new state is taken from the old one,
  * o = sum alpha s q + e (k . q), so that a row is stored once as well. */
 #define KDA_FN(R) \

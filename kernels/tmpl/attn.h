@@ -1,0 +1,210 @@
+/* attn.h: the products of attention, queries with keys and weights with values, for a level that has gemm.h's vectors.
+ *
+ * Every element is one chain of fused multiply-adds, in growing order of the column (scores) or the position (mix), so tiles only decide
+ * what is computed side by side. No sum is ever taken across lanes:
+ *
+ *     scores   lanes are queries, which lie packed [column][query]; a key's columns are broadcast
+ *     mix      lanes are columns of the values; a query's weights are broadcast
+ *
+ * What is bf16 is widened a tile (scores) or a strip of columns (mix) at a time into the nearest cache and then serves all queries; for
+ * few queries mix widens on the way. */
+
+enum { MOST_Q = KK_QUERIES / VL, KEYS = 64, MOST_KEYS = 8, MOST_DEPTH = 256, VALUES = 64, VECTORS = 3 };
+
+static inline int packed_vectors(int n) { return (n + VL - 1) / VL; }
+
+static void KK_FN(pack_queries)(float *y, const float *const *q, int n, size_t cols)
+{
+	size_t step = (size_t)packed_vectors(n) * VL;
+	for (size_t t = 0; t < step; t++)
+		for (size_t k = 0; k < cols; k++)
+			y[k * step + t] = (int)t < n ? q[t][k] : 0;
+}
+
+/* s[r][v]: P keys with V vectors of queries, `cols` columns further. Meanwhile memory is asked for as much of what lies at `ahead`. */
+#define SCORE_FN(P, V) \
+static void score_##P##x##V(vf *s, const float *w, size_t w_step, const float *q, size_t cols, const char *ahead, size_t ahead_step, size_t size) \
+{ \
+	vf a[P][V]; \
+	EACH(r, P) EACH(v, V) \
+		a[r][v] = s[r * V + v]; \
+	for (size_t k = 0; k < cols; q += V * VL, k++) { \
+		vf b[V]; \
+		if (k % LINE == 0) \
+			EACH(r, P) \
+				__builtin_prefetch(ahead + (size_t)r * ahead_step + k * size, 0, 2); \
+		EACH(v, V) \
+			b[v] = vf_load(q + v * VL); \
+		EACH(r, P) { \
+			vf c = vf_set(w[(size_t)r * w_step + k]); \
+			EACH(v, V) \
+				a[r][v] = vf_fma(c, b[v], a[r][v]); \
+		} \
+	} \
+	EACH(r, P) EACH(v, V) \
+		s[r * V + v] = a[r][v]; \
+}
+SCORE_FN(8, 1) SCORE_FN(4, 2) SCORE_FN(4, 3) SCORE_FN(3, 4)
+SCORE_FN(1, 1) SCORE_FN(1, 2) SCORE_FN(1, 3) SCORE_FN(1, 4)
+
+typedef void score_fn(vf *s, const float *w, size_t w_step, const float *q, size_t cols, const char *ahead, size_t ahead_step, size_t size);
+/* By vectors of queries: tiles as large as registers hold, and how many columns of the queries stay in the nearest cache. */
+static const struct score_tile { score_fn *whole, *single; int keys, depth; } score_tiles[] = {
+	{ score_8x1, score_1x1, 8, 256 }, { score_4x2, score_1x2, 4, 128 * 8 / VL }, { score_4x3, score_1x3, 4, 128 * 8 / VL },
+	{ score_3x4, score_1x4, 3, 128 * 8 / VL },
+};
+
+static inline const float *tile_keys_f32(float *room K_UNUSED, const float *w, size_t *step K_UNUSED, int rows K_UNUSED, size_t cols K_UNUSED)
+{
+	return w;
+}
+
+static inline const float *tile_keys_bf16(float *room, const uint16_t *w, size_t *step, int rows, size_t cols)
+{
+	for (int r = 0; r < rows; r++) {
+		size_t k = 0;
+		for (; k + VL <= cols; k += VL)
+			vf_store(room + (size_t)r * MOST_DEPTH + k, vf_bf16(w + (size_t)r * *step + k));
+		if (k < cols)
+			vf_store(room + (size_t)r * MOST_DEPTH + k, end_bf16(w + (size_t)r * *step + k, cols - k));
+	}
+	*step = MOST_DEPTH;
+	return room;
+}
+
+/* Up to KEYS keys; their sums rest in `s` while the columns go by. */
+#define SCORES_FN(kind, type) \
+static void scores_block_##kind(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *q, int n, size_t cols, \
+	const type *ahead) \
+{ \
+	int vectors = packed_vectors(n); \
+	const struct score_tile *tile = &score_tiles[vectors - 1]; \
+	vf s[KEYS * MOST_Q]; \
+	float room[MOST_KEYS * MOST_DEPTH]; \
+	memset(s, 0, (size_t)(rows * vectors) * sizeof(*s)); \
+	for (size_t k = 0, run; k < cols; k += run) { \
+		run = K_MIN(cols - k, (size_t)tile->depth); \
+		for (int r = 0, m; r < rows; r += m) { \
+			const type *at = w + (size_t)r * w_step + k, *next = ahead + (size_t)r * w_step + k; \
+			size_t step = w_step; \
+			m = rows - r < tile->keys ? 1 : tile->keys; \
+			const float *keys = tile_keys_##kind(room, at, &step, m, run); \
+			(m == 1 ? tile->single : tile->whole)(s + r * vectors, keys, step, q + k * (size_t)vectors * VL, run, (const char *)next, \
+				w_step * sizeof(*w), sizeof(*w)); \
+		} \
+	} \
+	for (int r = 0; r < rows; r++) { \
+		float lanes[KK_QUERIES]; \
+		for (int v = 0; v < vectors; v++) \
+			vf_store(lanes + v * VL, s[r * vectors + v]); \
+		for (int t = 0; t < n; t++) \
+			y[(size_t)t * y_step + (size_t)r] = lanes[t]; \
+	} \
+} \
+\
+static void KK_FN(scores_##kind)(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *q, int n, size_t cols, \
+	const type *ahead) \
+{ \
+	if (n > 0) \
+		for (int r = 0; r < rows; r += KEYS) \
+			scores_block_##kind(y + r, y_step, w + (size_t)r * w_step, w_step, K_MIN(rows - r, (int)KEYS), q, n, cols, \
+				(ahead ? ahead : w) + (size_t)r * w_step); \
+}
+SCORES_FN(f32, float)
+SCORES_FN(bf16, uint16_t)
+
+/* --- mix ------------------------------------------------------------------------------------------------------------------ */
+
+#define MIX_FN(kind, type, T, V) \
+static void mix_##kind##_##T##x##V(float *y, size_t y_step, const float *p, size_t p_step, const type *w, size_t w_step, int rows) \
+{ \
+	vf a[T][V]; \
+	EACH(t, T) EACH(v, V) \
+		a[t][v] = vf_load(y + (size_t)t * y_step + v * VL); \
+	for (int d = 0; d < rows; d++) { \
+		vf c[V]; \
+		EACH(v, V) \
+			c[v] = load_##kind(w + (size_t)d * w_step + v * VL); \
+		EACH(t, T) { \
+			vf b = vf_set(p[(size_t)t * p_step + (size_t)d]); \
+			EACH(v, V) \
+				a[t][v] = vf_fma(b, c[v], a[t][v]); \
+		} \
+	} \
+	EACH(t, T) EACH(v, V) \
+		vf_store(y + (size_t)t * y_step + v * VL, a[t][v]); \
+}
+
+static inline float one_f32(float x) { return x; }
+static inline float one_bf16(uint16_t x) { return k_bf16_to_f32(x); }
+
+/* n queries and a strip of up to VECTORS vectors of columns; the end of a row that fills no vector goes one by one. */
+#define MIX_FNS(kind, type) \
+MIX_FN(kind, type, 4, 3) MIX_FN(kind, type, 3, 3) MIX_FN(kind, type, 2, 3) MIX_FN(kind, type, 1, 3) \
+MIX_FN(kind, type, 4, 1) MIX_FN(kind, type, 3, 1) MIX_FN(kind, type, 2, 1) MIX_FN(kind, type, 1, 1) MIX_FN(kind, type, 1, 8) \
+\
+static void mix_strip_##kind(float *y, size_t y_step, const float *p, size_t p_step, int n, const type *w, size_t w_step, int rows, size_t cols) \
+{ \
+	static void (*const whole[])(float *, size_t, const float *, size_t, const type *, size_t, int) = \
+		{ mix_##kind##_1x3, mix_##kind##_2x3, mix_##kind##_3x3, mix_##kind##_4x3 }; \
+	static void (*const single[])(float *, size_t, const float *, size_t, const type *, size_t, int) = \
+		{ mix_##kind##_1x1, mix_##kind##_2x1, mix_##kind##_3x1, mix_##kind##_4x1 }; \
+	for (int t = 0; t < n; t += TILE_R) { \
+		float *to = y + (size_t)t * y_step; \
+		const float *from = p + (size_t)t * p_step; \
+		int m = K_MIN(n - t, (int)TILE_R); \
+		size_t j = 0; \
+		if (cols == VECTORS * VL) { \
+			whole[m - 1](to, y_step, from, p_step, w, w_step, rows); \
+			continue; \
+		} \
+		for (; j + VL <= cols; j += VL) \
+			single[m - 1](to + j, y_step, from, p_step, w + j, w_step, rows); \
+		for (; j < cols; j++) \
+			for (int i = 0; i < m; i++) \
+				for (int d = 0; d < rows; d++) \
+					to[(size_t)i * y_step + j] = __builtin_fmaf(from[(size_t)i * p_step + (size_t)d], one_##kind(w[(size_t)d * w_step + j]), \
+						to[(size_t)i * y_step + j]); \
+	} \
+} \
+\
+/* As the values lie. One query alone takes more columns, to have sums enough at once. */ \
+static void mix_rows_##kind(float *y, size_t y_step, const float *p, size_t p_step, int n, const type *w, size_t w_step, int rows, size_t cols) \
+{ \
+	size_t j = 0, run; \
+	for (; n == 1 && j + 8 * VL <= cols; j += 8 * VL) \
+		mix_##kind##_1x8(y + j, y_step, p, p_step, w + j, w_step, rows); \
+	for (; j < cols; j += run) { \
+		run = K_MIN(cols - j, (size_t)(VECTORS * VL)); \
+		mix_strip_##kind(y + j, y_step, p, p_step, n, w + j, w_step, rows, run); \
+	} \
+}
+MIX_FNS(f32, float)
+MIX_FNS(bf16, uint16_t)
+
+static void KK_FN(mix)(float *y, size_t y_step, const float *p, size_t p_step, int n, const float *w, size_t w_step, int rows, size_t cols)
+{
+	mix_rows_f32(y, y_step, p, p_step, n, w, w_step, rows, cols);
+}
+
+static void KK_FN(mix_bf16)(float *y, size_t y_step, const float *p, size_t p_step, int n, const uint16_t *w, size_t w_step, int rows, size_t cols)
+{
+	float wide[VALUES * VECTORS * VL];
+	if (n <= TILE_R) {
+		mix_rows_bf16(y, y_step, p, p_step, n, w, w_step, rows, cols);
+		return;
+	}
+	for (int d = 0, m; d < rows; d += m) {
+		m = K_MIN(rows - d, (int)VALUES);
+		for (size_t j = 0, run; j < cols; j += run) {
+			run = K_MIN(cols - j, (size_t)(VECTORS * VL));
+			for (int i = 0; i < m; i++) {
+				const uint16_t *from = w + (size_t)(d + i) * w_step + j;
+				float *to = wide + (size_t)i * VECTORS * VL;
+				for (size_t c = 0; c < run; c += VL)
+					vf_store(to + c, run - c < VL ? end_bf16(from + c, run - c) : vf_bf16(from + c));
+			}
+			mix_strip_f32(y + j, y_step, p + d, p_step, n, wide, VECTORS * VL, m, run);
+		}
+	}
+}
