@@ -30,13 +30,18 @@ struct k_op_moe { float *y; const float *x; const int32_t *ids; const float *wei
 /* A run of rows of the batch that belongs to one sequence: rows [row, row + n), at positions pos, pos + 1, ... */
 struct k_seg { int64_t row, n, pos; struct k_seq_layer *state; };
 
-/* State that a layer keeps for a sequence (device memory). Pages hold K_PAGE tokens; page[p] + (t % K_PAGE) * width floats. */
+/* What pages hold: floats, or BF16, to which a position is rounded (nearest, ties to even) when it is appended. */
+enum k_kv { K_KV_F32, K_KV_BF16 };
+static inline size_t k_kv_bytes(enum k_kv kv) { return kv == K_KV_BF16 ? sizeof(uint16_t) : sizeof(float); }
+
+/* State that a layer keeps for a sequence (device memory). Pages hold K_PAGE tokens; page[p] + (t % K_PAGE) * width values. */
 #define K_PAGE 64
 struct k_seq_layer {
-	float **page;                   /* MLA: width r + dr: [normed latent | rotated key]; GQA: width 2 * Hkv * d: [keys | values] */
+	void **page;                    /* MLA: width r + dr: [normed latent | rotated key]; GQA: width 2 * Hkv * d: [keys | values] */
 	int64_t n_page;
 	float *state;                   /* KDA: [head][value channel][key channel] f32 */
 	float *conv;                    /* KDA: [3 (q, k, v)][P][taps - 1] raw projections, oldest first */
+	enum k_kv kv;                   /* BF16 only where the device says that it takes them */
 };
 
 /* One KDA layer after its projections. q k v a z: [n][P] raw (a: forget gate logits before dt_bias, z: output gate logits), beta: [n][H] logits.
@@ -63,6 +68,7 @@ struct k_device {
 	const struct k_backend *backend;
 	struct k_ops ops;
 	const struct k_ctx *ctx;
+	bool bf16_pages;                /* attention takes pages of BF16 too */
 	bool far;                       /* operations do not read the host's memory: weights are put into the device's */
 	void *tap;                      /* of whoever laid functions of his own over ops; else NULL */
 	/* Device memory, 64-byte aligned, zeroed; NULL without memory. */
@@ -88,6 +94,8 @@ struct k_backend {
 	/* Is there a device of it? what: its name, or why not. NULL: always. */
 	bool (*probe)(char *what, size_t n);
 };
+/* What pages hold with activations of this precision: whoever rounds those need not keep more of keys and values. */
+static inline enum k_kv k_kv_of(enum k_act act, const struct k_device *d) { return act != K_ACT_F32 && d->bf16_pages ? K_KV_BF16 : K_KV_F32; }
 /* spec NULL: "cpu". "auto": the best that is here. Unknown or absent: K_EDEVICE. */
 int k_device_open(struct k_device **out, const struct k_ctx *ctx, const char *spec, struct k_err *err) K_MUST_USE;
 void k_device_close(struct k_device *d);

@@ -107,6 +107,7 @@ static int open_layers(struct k_model *m, struct k_err *err)
 	m->layers = k_arena_array(&m->arena, (size_t)m->hp.n_layer, sizeof(*m->layers));
 	if (!m->layers)
 		return k_err_nomem(err, (size_t)m->hp.n_layer * sizeof(*m->layers), "layers");
+	m->kv = k_kv_of(m->ctx->act, m->dev);
 	for (int64_t i = 0; i < m->hp.n_layer; i++) {
 		struct k_layer *l = &m->layers[i];
 		struct k_plan plan;

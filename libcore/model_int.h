@@ -23,7 +23,7 @@ struct k_layer {
 	const struct k_block *mixer, *ffn;
 	void *mixer_self, *ffn_self;
 	const float *mixer_norm, *ffn_norm;
-	int64_t page_width;             /* floats a token in pages; 0: none */
+	int64_t page_width;             /* values a token in pages; 0: none */
 	int64_t page_at;                /* where its rows begin in a page */
 	int64_t n_state, n_conv;        /* floats in the sequence's KDA block */
 	int64_t state_at;               /* where they begin there: state, then conv */
@@ -56,7 +56,8 @@ struct k_model {
 	const float *norm;
 	struct k_layer *layers;
 	int64_t n_kda;                  /* floats of a sequence's KDA block */
-	int64_t n_page;                 /* floats of a page: K_PAGE tokens of all attention layers */
+	int64_t n_page;                 /* values of a page: K_PAGE tokens of all attention layers */
+	enum k_kv kv;                   /* what they are stored as */
 	uint64_t token_bytes;
 
 	double *inv;                    /* rope; NULL: none */
@@ -75,7 +76,7 @@ struct k_model {
 
 /* Counted; whoever lets go last frees. A page that is held more than once is not written to: seq.c copies it first. The counts may
  * be changed by several threads; kept is the prefix cache's own: how many of its nodes hold it. */
-struct k_page { struct k_device *dev; float *mem; int refs, kept; };
+struct k_page { struct k_device *dev; void *mem; int refs, kept; };
 struct k_state { float *kda; int refs, kept; };         /* a KDA block at some length, on the host; never changes */
 struct k_page *k_page_hold(struct k_page *p);
 void k_page_drop(struct k_page *p);                     /* takes NULL */

@@ -75,7 +75,7 @@ struct k_common {
 /* For tools that compute. */
 #define K_OPT_COMPUTE(type, c) \
 	K_OPT_STR(0, "device", type, c.device, "SPEC", "cpu", "cpu, cuda, cuda:0, or auto: a GPU where there is one; ? lists what is here"), \
-	K_OPT_WORD(0, "act", type, c.act, "auto|f32|bf16|int8", "auto", "precision of the activations that enter matrix products")
+	K_OPT_WORD(0, "act", type, c.act, "auto|f32|bf16|int8", "auto", "precision of the activations that enter matrix products; with bf16 and int8 the CPU keeps keys and values in BF16, half as large")
 
 struct k_tool {
 	const char *name, *about;       /* "kquant", "quantise a model" */

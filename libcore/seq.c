@@ -15,7 +15,7 @@ static int64_t pages(int64_t n)
 
 static size_t page_bytes(const struct k_model *m)
 {
-	return (size_t)m->n_page * sizeof(float);
+	return (size_t)m->n_page * k_kv_bytes(m->kv);
 }
 
 static size_t kda_bytes(const struct k_model *m)
@@ -51,7 +51,7 @@ int k_seq_lists(struct k_seq *s, int64_t n, struct k_err *err)
 	for (int64_t i = 0; i < s->m->hp.n_layer; i++) {
 		if (!s->m->layers[i].page_width)
 			continue;
-		float **p = k_realloc(s->layer[i].page, (size_t)cap * sizeof(*p));
+		void **p = k_realloc(s->layer[i].page, (size_t)cap * sizeof(*p));
 		if (!p)
 			return k_err_nomem(err, (size_t)cap * sizeof(*p), "the pages of a sequence");
 		s->layer[i].page = p;
@@ -114,7 +114,7 @@ static void put_page(struct k_seq *s, int64_t i, struct k_page *p)
 		const struct k_layer *l = &s->m->layers[k];
 		if (!l->page_width)
 			continue;
-		s->layer[k].page[i] = p->mem + l->page_at;
+		s->layer[k].page[i] = (char *)p->mem + (size_t)l->page_at * k_kv_bytes(s->m->kv);
 		s->layer[k].n_page = s->n_page;
 	}
 }
@@ -135,7 +135,7 @@ static int own_page(struct k_seq *s, int64_t i, struct k_err *err)
 	if (!p)
 		return k_err_nomem(err, page_bytes(s->m), "a page of a sequence");
 	if (old && i * K_PAGE < s->len) {
-		float *host = k_alloc(page_bytes(s->m));
+		void *host = k_alloc(page_bytes(s->m));
 		int r = host ? d->get(d, host, old->mem, page_bytes(s->m), err) : k_err_nomem(err, page_bytes(s->m), "a page");
 		if (r == 0)
 			r = d->put(d, p->mem, host, page_bytes(s->m), err);
@@ -171,11 +171,13 @@ int k_seq_new(struct k_seq **out, struct k_model *m, struct k_err *err)
 		k_seq_free(s);
 		return k_err_nomem(err, kda_bytes(m), "a sequence");
 	}
-	for (int64_t i = 0; i < m->hp.n_layer; i++)
+	for (int64_t i = 0; i < m->hp.n_layer; i++) {
+		s->layer[i].kv = m->kv;
 		if (m->layers[i].n_state) {
 			s->layer[i].state = s->kda + m->layers[i].state_at;
 			s->layer[i].conv = s->layer[i].state + m->layers[i].n_state;
 		}
+	}
 	*out = s;
 	return 0;
 }

@@ -1,11 +1,11 @@
 /* seq_save.c: a timeline as bytes, little-endian.
  *
  *   head    "KSEQ\r\n\x1a\n", u32 version 2, u32 marks, model digest (32), how it was computed (64: device, level, activations,
- *           profile; text, filled with zeros), u64 tag of the owner, i64 tokens
+ *           kind of pages if not f32, profile; text, filled with zeros), u64 tag of the owner, i64 tokens
  *   marks   i64 length of each, ascending
  *   ids     i32 of each token
  *   sha256  of all so far: what a list of files is made from before the rest is read
- *   pages   for every 64 tokens: for each attention layer their rows (f32)
+ *   pages   for every 64 tokens: for each attention layer their rows (f32 or bf16)
  *   kda     the block of states and tails, if the model has KDA layers
  *   marks   the block of each
  *   sha256  of the digest above and all behind it
@@ -39,7 +39,7 @@ static int get(struct pass *p, void *v, size_t n, struct k_err *err)
 }
 
 /* One piece of device memory, either way. */
-static int pass_device(struct pass *p, float *at, size_t n, struct k_err *err)
+static int pass_device(struct pass *p, void *at, size_t n, struct k_err *err)
 {
 	if (p->to) {
 		int r = p->dev->get(p->dev, p->host, at, n, err);
@@ -53,7 +53,7 @@ static int pass_begin(struct pass *p, const struct k_model *m, struct k_err *err
 {
 	size_t most = (size_t)m->n_kda * sizeof(float);
 	for (int64_t i = 0; i < m->hp.n_layer; i++)
-		most = K_MAX(most, (size_t)(m->layers[i].page_width * K_PAGE) * sizeof(float));
+		most = K_MAX(most, (size_t)(m->layers[i].page_width * K_PAGE) * k_kv_bytes(m->kv));
 	p->dev = m->dev;
 	p->host = k_alloc(most);
 	return p->host ? k_sha256_new(&p->sha, err) : k_err_nomem(err, most, "a sequence on its way");
@@ -70,8 +70,8 @@ static void computed_how(const struct k_model *m, char out[64])
 {
 	static const char *const acts[] = { "f32", "bf16", "int8" };
 	memset(out, 0, 64);
-	snprintf(out, 64, "%s %s, act %s%s", m->dev->backend->name, m->dev->level(m->dev), acts[m->ctx->act],
-		m->opts.hf_remote ? ", hf_remote" : "");
+	snprintf(out, 64, "%s %s, act %s%s%s", m->dev->backend->name, m->dev->level(m->dev), acts[m->ctx->act],
+		m->kv == K_KV_BF16 ? ", kv bf16" : "", m->opts.hf_remote ? ", hf_remote" : "");
 }
 
 /* Writes the digest of all so far, or reads one and compares. */
@@ -110,7 +110,7 @@ static int pass_page(struct pass *p, const struct k_seq *s, int64_t t, int64_t n
 	for (int64_t i = 0; r == 0 && i < s->m->hp.n_layer; i++) {
 		int64_t w = s->m->layers[i].page_width;
 		if (w)
-			r = pass_device(p, s->layer[i].page[t / K_PAGE], (size_t)(n * w) * sizeof(float), err);
+			r = pass_device(p, s->layer[i].page[t / K_PAGE], (size_t)(n * w) * k_kv_bytes(s->m->kv), err);
 	}
 	return r;
 }

@@ -17,6 +17,7 @@
 #include "cmd/kbench/bench.h"
 #include "cmd/kbench/limits.h"
 #include "libcore/backend.h"
+#include "libcore/dtype.h"
 #include "libcore/hash.h"
 #include "libcore/pool.h"
 
@@ -39,7 +40,7 @@ struct job {
 	int n_mem;
 	struct k_seq_layer *seq;
 	struct k_seg *seg;
-	float **pages;
+	void **pages;
 	int32_t ids[USED];
 	float weights[USED];
 };
@@ -191,25 +192,39 @@ static void call_kda(struct job *j)
 
 /* --- latent attention: rows tokens behind n positions ----------------------------------------------------------------------- */
 
+/* Memory for pages of n values. */
+static void *values(struct job *j, enum k_kv kv, size_t n)
+{
+	char *p = (char *)floats(j, k_div_up(n * k_kv_bytes(kv), sizeof(float)));
+	for (size_t i = 0; p && kv == K_KV_BF16 && i < n; i++) {
+		uint16_t v = k_bf16_from_f32((float)(int32_t)(uint32_t)(draw(j) >> 32) * 0x1p-31f);
+		memcpy(p + i * sizeof(v), &v, sizeof(v));
+	}
+	return p;
+}
+
 static int make_mla(struct job *j, struct k_err *err)
 {
 	int64_t width = LATENT + ROPE, rows = j->e->rows, pages = k_div_up(j->e->n + rows, K_PAGE);
+	enum k_kv kv = strcmp(j->e->type, "bf16") == 0 ? K_KV_BF16 : K_KV_F32;
+	size_t page = (size_t)(K_PAGE * width) * k_kv_bytes(kv);
 	j->n_y = (size_t)(rows * HEADS * VDIM);
 	j->y = floats(j, j->n_y);
 	j->x = floats(j, (size_t)(rows * (HEADS * (NOPE + ROPE) + width)));
-	float *cache = floats(j, (size_t)(pages * K_PAGE * width)), *params = floats(j, (size_t)(LATENT + HEADS * (NOPE + VDIM) * LATENT));
+	char *cache = values(j, kv, (size_t)(pages * K_PAGE * width));
+	float *params = floats(j, (size_t)(LATENT + HEADS * (NOPE + VDIM) * LATENT));
 	j->seq = k_calloc(1, sizeof(*j->seq));
 	j->seg = k_calloc(1, sizeof(*j->seg));
 	j->pages = k_calloc((size_t)pages, sizeof(*j->pages));
 	if (!j->y || !j->x || !cache || !params || !j->seq || !j->seg || !j->pages)
-		return no_room((size_t)(pages * K_PAGE * width), err);
+		return no_room((size_t)pages * page / sizeof(float), err);
 	for (int64_t i = 0; i < pages; i++)
-		j->pages[i] = cache + i * K_PAGE * width;
-	*j->seq = (struct k_seq_layer){ .page = j->pages, .n_page = pages };
+		j->pages[i] = cache + (size_t)i * page;
+	*j->seq = (struct k_seq_layer){ .page = j->pages, .n_page = pages, .kv = kv };
 	*j->seg = (struct k_seg){ 0, rows, j->e->n, j->seq };
 	j->w[0] = tensor("f32", 0, HEADS * (NOPE + VDIM), LATENT);
 	j->w[0].data = params + LATENT;
-	j->bytes = (double)((j->e->n + rows) * width) * sizeof(float) + (double)(HEADS * (NOPE + VDIM) * LATENT) * sizeof(float);
+	j->bytes = (double)((j->e->n + rows) * width) * (double)k_kv_bytes(kv) + (double)(HEADS * (NOPE + VDIM) * LATENT) * sizeof(float);
 	j->flops = 2.0 * (double)rows * HEADS * ((double)(j->e->n + rows / 2) * (width + LATENT) + (NOPE + VDIM) * LATENT);
 	return 0;
 }
@@ -285,9 +300,11 @@ static const struct entry entries[] = {
 	{ "moe", "8of256x3x1024x2304", K_ACT_F32, "i4g32", 0, 0, 1, READ, make_moe, call_moe },
 	{ "kda_step", "32x32x128x128", K_ACT_F32, NULL, 0, 0, -32, SCALE, make_kda, call_kda },
 	{ "kda_chunk", "256x32x128x128", K_ACT_F32, NULL, 0, 0, 256, PEAK, make_kda, call_kda },
-	{ "mla_decode", "32x576 at 4096", K_ACT_F32, NULL, 1, 0, 4095, BOTH, make_mla, call_mla },
-	{ "mla_decode", "32x576 at 32768", K_ACT_F32, NULL, 1, 0, 32767, BOTH, make_mla, call_mla },
-	{ "mla_prefill", "64x32x576 at 4096", K_ACT_F32, NULL, 64, 0, 4032, PEAK, make_mla, call_mla },
+	{ "mla_decode", "32x576 at 4096", K_ACT_F32, "f32", 1, 0, 4095, BOTH, make_mla, call_mla },
+	{ "mla_decode", "32x576 at 32768", K_ACT_F32, "f32", 1, 0, 32767, BOTH, make_mla, call_mla },
+	{ "mla_decode", "32x576 at 32768 bf16", K_ACT_F32, "bf16", 1, 0, 32767, BOTH, make_mla, call_mla },
+	{ "mla_prefill", "64x32x576 at 4096", K_ACT_F32, "f32", 64, 0, 4032, PEAK, make_mla, call_mla },
+	{ "mla_prefill", "64x32x576 at 4096 bf16", K_ACT_F32, "bf16", 64, 0, 4032, PEAK, make_mla, call_mla },
 	{ "quant_i4", "1024x2304", K_ACT_F32, "bf16", 1024, 2304, 1, READ, make_quant, call_quant },
 };
 

@@ -3,6 +3,7 @@
 #define K_KLS_H
 
 #include "cmd/cli.h"
+#include "libcore/backend.h"
 #include "libcore/ckpt.h"
 
 int k_kls_list(struct k_ckpt *c, bool table, struct k_err *err) K_MUST_USE;
@@ -12,7 +13,7 @@ int k_kls_history(struct k_ckpt *c, bool table, struct k_err *err) K_MUST_USE;
 int k_kls_verify(struct k_ckpt *c, bool table, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 int k_kls_stats(struct k_ckpt *c, bool table, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 /* Bytes read per decoded token by part, and resident memory at a context of n_ctx tokens. */
-int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, bool table, struct k_err *err) K_MUST_USE;
+int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, struct k_err *err) K_MUST_USE;
 /* One tensor as npy (raw: as stored); of a GGUF by the name and with the row order of that file; of a stack also one expert by its own name. */
 int k_kls_dump(struct k_ckpt *c, const char *name, bool raw, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 /* K_ENO when a and b differ. */

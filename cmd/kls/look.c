@@ -1,7 +1,7 @@
 /* look.c: what a file says of itself: its entries, head, history, and what decoding one token costs. */
 #include "libcore/base.h"
 #include "cmd/kls/kls.h"
-#include "libcore/arch.h"
+#include "libcore/block.h"
 #include "libcore/json.h"
 
 static int flush(struct k_buf *b, struct k_err *err)
@@ -134,21 +134,25 @@ static int part_of(const char *role)
 	return -1;
 }
 
-/* Bytes of state per sequence that do not grow, and per token that do (f32, as the engine keeps them). */
-static void state_bytes(const struct k_hp *hp, uint64_t *fixed, uint64_t *per_token)
+/* Bytes of state per sequence that do not grow, and per token that do, as the engine keeps them. */
+static void state_bytes(const struct k_arch *arch, const struct k_hp *hp, enum k_kv kv, uint64_t *fixed, uint64_t *per_token)
 {
 	*fixed = *per_token = 0;
 	for (int64_t i = 0; i < hp->n_layer; i++) {
-		if (k_hp_is_kda(hp, i))
-			*fixed += 4ull * (uint64_t)(hp->kda_head * hp->kda_dim * hp->kda_dim + 3 * hp->kda_head * hp->kda_dim * (hp->kda_conv - 1));
-		else if (hp->kv_lora)
-			*per_token += 4ull * (uint64_t)(hp->kv_lora + hp->d_rope);
-		else
-			*per_token += 8ull * (uint64_t)(hp->n_head_kv * hp->head_dim);
+		int64_t page = 0, state = 0, conv = 0;
+		const struct k_block *b;
+		struct k_plan plan;
+
+		arch->plan(hp, i, &plan);
+		b = k_block_find(plan.mixer);
+		if (b && b->keeps)
+			b->keeps(hp, &page, &state, &conv);
+		*fixed += sizeof(float) * (uint64_t)(state + conv);
+		*per_token += k_kv_bytes(kv) * (uint64_t)page;
 	}
 }
 
-int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, bool table, struct k_err *err)
+int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, struct k_err *err)
 {
 	uint64_t parts[N_PARTS] = { 0 }, resident = 0, read = 0, fixed, per_token;
 	const struct k_json *text;
@@ -185,7 +189,7 @@ int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, bool table, struct k_err *err)
 	for (int i = 0; tied && i < c->n_entries; i++)
 		if (strcmp(c->entries[i].role, "embed") == 0)
 			parts[PART_HEAD] += c->entries[i].bytes;
-	state_bytes(hp, &fixed, &per_token);
+	state_bytes(arch, hp, kv, &fixed, &per_token);
 	parts[PART_STATE] = 2 * fixed + per_token * (uint64_t)n_ctx;
 	k_buf_init(&b, 0);
 	k_buf_puts(&b, table ? "" : "{");

@@ -185,6 +185,22 @@ def wrong_states_are_refused():
     with Server('--state-dir', folder, '--act', 'int8') as s:
         got, n, cached = s.ask(talk)
         assert cached == 0 and 'another way' in s.log(), s.log()[-400:]
+    # Pages of BF16: found again, half as large. As versions wrote it that kept floats with every --act: refused.
+    empty()
+    with Server('--state-dir', folder, '--act', 'bf16') as s:
+        want, n, _ = s.ask(talk)
+    other, = states(folder)
+    small = open(other, 'rb').read()
+    assert b'kv bf16' in small[:128] and b'kv bf16' not in data[:128] and len(small) < len(data), (len(small), len(data))
+    for old in (False, True):
+        if old:
+            how = small[48:112].replace(b', kv bf16', b'').ljust(64, b'\0')
+            empty()
+            open(other, 'wb').write(small[:48] + how + small[112:])
+        with Server('--state-dir', folder, '--act', 'bf16') as s:
+            got, n, cached = s.ask(talk)
+            assert got == want and cached == (0 if old else n - 1), (old, cached, n)
+            assert ('another way' in s.log()) == old, s.log()[-400:]
 
 
 def changed_tokens_are_refused():

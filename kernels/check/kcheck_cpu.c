@@ -8,6 +8,7 @@
 #include <math.h>
 #include "kernels/check/kcheck.h"
 #include "libcore/backend.h"
+#include "libcore/dtype.h"
 #include "libcore/pool.h"
 #include "libcore/rope.h"
 
@@ -22,8 +23,10 @@ struct world {
 	float *out[MOST_OUT];
 	size_t n_out[MOST_OUT];
 	struct k_seq_layer seq[SEQS];
-	float *page[SEQS][PAGES], *state0, *conv0;
-	size_t page_floats, state_floats, conv_floats;
+	void *page[SEQS][PAGES];
+	float *state0, *conv0;
+	enum k_kv kv;
+	size_t page_values, state_floats, conv_floats;
 	float *table;
 	const void *extra;
 	void *owned[64];
@@ -72,28 +75,39 @@ static struct k_tensor weight(struct world *w, const char *type, int64_t slices,
 	return x;
 }
 
+static void *new_page(struct world *w)
+{
+	float *x = data(w, w->page_values, DATA_PLAIN);
+	if (w->kv == K_KV_F32)
+		return x;
+	uint16_t *y = keep(w, k_aligned(w->page_values * sizeof(*y)));
+	for (size_t i = 0; i < w->page_values; i++)
+		y[i] = k_bf16_from_f32(x[i]);
+	return y;
+}
+
 /* Sequences whose pages and state hold something already. */
 static void sequences(struct world *w, size_t width, size_t state, size_t conv)
 {
-	w->page_floats = width * K_PAGE;
+	w->page_values = width * K_PAGE;
 	w->state_floats = state;
 	w->conv_floats = conv;
 	w->state0 = data(w, SEQS * state, DATA_PART);
 	w->conv0 = data(w, SEQS * conv, DATA_PLAIN);
 	for (int s = 0; s < SEQS; s++) {
 		for (int p = 0; p < PAGES; p++)
-			w->page[s][p] = data(w, w->page_floats, DATA_PLAIN);
-		w->seq[s] = (struct k_seq_layer){ w->page[s], PAGES, floats(w, state), floats(w, conv) };
+			w->page[s][p] = new_page(w);
+		w->seq[s] = (struct k_seq_layer){ .page = w->page[s], .n_page = PAGES, .state = floats(w, state), .conv = floats(w, conv), .kv = w->kv };
 	}
 }
 
 /* Positions that are still to come hold NaN, as a page that was somebody else's may. */
 static void reset(struct world *w)
 {
-	size_t width = w->page_floats / K_PAGE;
+	size_t row = w->page_values / K_PAGE * k_kv_bytes(w->kv);
 	for (int s = 0; s < SEQS; s++)
-		for (int64_t t = s ? POS : 0; width && t < PAGES * K_PAGE; t++)
-			memset(w->page[s][t / K_PAGE] + (size_t)(t % K_PAGE) * width, 0xff, width * sizeof(float));
+		for (int64_t t = s ? POS : 0; row && t < PAGES * K_PAGE; t++)
+			memset((char *)w->page[s][t / K_PAGE] + (size_t)(t % K_PAGE) * row, 0xff, row);
 	for (int i = 0; i < MOST_OUT; i++)
 		if (w->out[i])
 			memset(w->out[i], 0xff, w->n_out[i] * sizeof(float));
@@ -477,10 +491,11 @@ static void op_mla(struct world *w, struct k_device *dev, int64_t from, int64_t 
 		.seg = seg, .n_seg = n_seg, .n = n, .hp = &w->hp });
 }
 
-static void check_mla(struct run *r)
+static void mla_with(struct run *r, enum k_kv kv)
 {
 	struct world w;
 	begin(&w, r);
+	w.kv = kv;
 	w.hp.n_head = MH;
 	w.hp.kv_lora = MR;
 	w.hp.d_rope = MDR;
@@ -499,6 +514,12 @@ static void check_mla(struct run *r)
 	end(&w);
 }
 
+static void check_mla(struct run *r)
+{
+	mla_with(r, K_KV_F32);
+	mla_with(r, K_KV_BF16);
+}
+
 enum { GH = 6, GKV = 2, GD = 34 };
 
 static void op_gqa(struct world *w, struct k_device *dev, int64_t from, int64_t n)
@@ -510,23 +531,62 @@ static void op_gqa(struct world *w, struct k_device *dev, int64_t from, int64_t 
 		.hp = &w->hp });
 }
 
+static void gqa_world(struct world *w, struct run *r, enum k_kv kv)
+{
+	begin(w, r);
+	w->kv = kv;
+	w->hp.n_head = GH;
+	w->hp.n_head_kv = GKV;
+	w->hp.head_dim = GD;
+	rotation(w, GD, false);
+	w->in[0] = data(w, ROWS * GH * GD, DATA_PLAIN);
+	w->in[1] = data(w, ROWS * GKV * GD, DATA_PLAIN);
+	w->in[2] = data(w, ROWS * GKV * GD, DATA_PLAIN);
+	sequences(w, 2 * GKV * GD, 0, 0);
+	output(w, 0, ROWS * GH * GD);
+	output(w, 2, ROWS * GH * GD);
+	output(w, 1, ROWS * GKV * GD);
+}
+
+/* Keys and values that BF16 holds exactly give the same bits on both kinds of pages. */
+static void gqa_rounded(struct run *r)
+{
+	float y[2][ROWS * GH * GD];
+	uint64_t rng = r->rng;
+	for (int kv = K_KV_F32; kv <= K_KV_BF16; kv++) {
+		struct world w;
+		r->rng = rng;
+		gqa_world(&w, r, K_KV_F32);
+		w.hp.rope.kind = K_ROPE_NONE;
+		for (int i = 1; i <= 2; i++)
+			for (int j = 0; j < ROWS * GKV * GD; j++)
+				w.in[i][j] = k_bf16_to_f32(k_bf16_from_f32(w.in[i][j]));
+		for (int s = 0; s < SEQS; s++)
+			for (int p = 0; p < PAGES; p++) {
+				float *x = w.page[s][p];
+				uint16_t *b = keep(&w, k_aligned(w.page_values * sizeof(*b)));
+				for (size_t j = 0; j < w.page_values; j++)
+					x[j] = k_bf16_to_f32(b[j] = k_bf16_from_f32(x[j]));
+				w.page[s][p] = kv == K_KV_BF16 ? (void *)b : x;
+			}
+		w.kv = w.seq[0].kv = w.seq[1].kv = (enum k_kv)kv;
+		all_ways(&w, op_gqa, K_ACT_F32);
+		memcpy(y[kv], w.out[0], sizeof(y[kv]));
+		end(&w);
+	}
+	where(r, "keys and values of BF16");
+	same(r, "y", y[1], y[0], ROWS * GH * GD);
+}
+
 static void check_gqa(struct run *r)
 {
-	struct world w;
-	begin(&w, r);
-	w.hp.n_head = GH;
-	w.hp.n_head_kv = GKV;
-	w.hp.head_dim = GD;
-	rotation(&w, GD, false);
-	w.in[0] = data(&w, ROWS * GH * GD, DATA_PLAIN);
-	w.in[1] = data(&w, ROWS * GKV * GD, DATA_PLAIN);
-	w.in[2] = data(&w, ROWS * GKV * GD, DATA_PLAIN);
-	sequences(&w, 2 * GKV * GD, 0, 0);
-	output(&w, 0, ROWS * GH * GD);
-	output(&w, 2, ROWS * GH * GD);
-	output(&w, 1, ROWS * GKV * GD);
-	all_ways(&w, op_gqa, K_ACT_F32);
-	end(&w);
+	for (int kv = K_KV_F32; kv <= K_KV_BF16; kv++) {
+		struct world w;
+		gqa_world(&w, r, (enum k_kv)kv);
+		all_ways(&w, op_gqa, K_ACT_F32);
+		end(&w);
+	}
+	gqa_rounded(r);
 }
 
 #define K_OP(name, what) { #name, check_##name },

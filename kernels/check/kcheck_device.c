@@ -24,7 +24,7 @@ struct world {
 	struct buf buf[MOST_BUFS];
 	int n_buf;
 	struct k_seq_layer seq[SIDES][SEQS];
-	float *page[SIDES][SEQS][MOST_PAGES];
+	void *page[SIDES][SEQS][MOST_PAGES];
 	int64_t pos[SEQS], rows, split; /* rows: of the batch; split: where its second sequence begins */
 	double scale;
 	bool stuck;                     /* out of memory, or the device failed: it was said */
@@ -126,7 +126,8 @@ static void sequences(struct world *w, int64_t width, size_t state, size_t conv,
 		if (conv)
 			w->buf[tail].out = true;
 		for (int side = 0; side < SIDES; side++)
-			w->seq[side][s] = (struct k_seq_layer){ w->page[side][s], pages, state ? at(w, side, kda) : NULL, conv ? at(w, side, tail) : NULL };
+			w->seq[side][s] = (struct k_seq_layer){ .page = w->page[side][s], .n_page = pages, .state = state ? at(w, side, kda) : NULL,
+				.conv = conv ? at(w, side, tail) : NULL };
 	}
 }
 

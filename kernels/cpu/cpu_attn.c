@@ -15,6 +15,7 @@
 #include "libcore/base.h"
 #include <math.h>
 #include "kernels/cpu/cpu_impl.h"
+#include "libcore/dtype.h"
 
 enum { SPAN_PAGES = 16 };
 
@@ -33,7 +34,7 @@ struct attn {
 	float *out;
 	int64_t q_row, q_head, out_row, out_head;       /* steps */
 	int64_t n_kv, group;                    /* key heads; query heads of each */
-	int64_t dk, dv, width, value;           /* sizes; floats a position; where values begin. Head h: key at h dk, value at value + h dv */
+	int64_t dk, dv, width, value;           /* sizes; values a position; where values begin. Head h: key at h dk, value at value + h dv */
 	float scale;
 	/* Where spans are tasks: */
 	int64_t span, n_span;                   /* the first of this round, and how many */
@@ -55,6 +56,7 @@ struct queries {
 	const float *q[CPU_QUERIES];
 	float *out[CPU_QUERIES];
 	int64_t limit[CPU_QUERIES];             /* positions below it are seen; ascending */
+	float *packed;                          /* q as scores wants it */
 	float *score;                           /* [n][K_PAGE] */
 	struct part p;                          /* the span that is gathered */
 };
@@ -79,35 +81,45 @@ static int64_t weigh(const struct attn *a, struct queries *g, int64_t i, int64_t
 	return seen;
 }
 
-/* A page comes from memory fastest in the order in which it lies there, and tiles of many queries go through it in another. */
-static void fetch(const float *p, int64_t floats)
+/* Scores of the page's first rows for all queries; meanwhile the next page comes nearer. */
+static void score_page(const struct attn *a, const struct queries *g, int64_t page, int64_t rows)
 {
-	enum { LINE = 16 };
-	for (int64_t i = 0; i < floats; i += LINE)
-		(void)*(const volatile float *)(p + i);
+	const struct kk *kk = &a->c->kk;
+	const struct k_seq_layer *l = g->seg->state;
+	int64_t next = K_MIN(page + 1, l->n_page - 1), at = g->kv * a->dk;
+	if (l->kv == K_KV_BF16)
+		kk->scores_bf16(g->score, K_PAGE, (const uint16_t *)l->page[page] + at, (size_t)a->width, (int)rows, g->packed, (int)g->n,
+			(size_t)a->dk, (const uint16_t *)l->page[next] + at);
+	else
+		kk->scores_f32(g->score, K_PAGE, (const float *)l->page[page] + at, (size_t)a->width, (int)rows, g->packed, (int)g->n,
+			(size_t)a->dk, (const float *)l->page[next] + at);
+}
+
+/* Queries [i, i + n) take the values of the page's first rows by their weights. */
+static void mix_page(const struct attn *a, struct queries *g, int64_t page, int64_t i, int64_t n, int64_t rows)
+{
+	const struct kk *kk = &a->c->kk;
+	const struct k_seq_layer *l = g->seg->state;
+	int64_t at = a->value + g->kv * a->dv;
+	float *acc = g->p.acc + i * a->dv, *weight = g->score + i * K_PAGE;
+	if (l->kv == K_KV_BF16)
+		kk->mix_bf16(acc, (size_t)a->dv, weight, K_PAGE, (int)n, (const uint16_t *)l->page[page] + at, (size_t)a->width, (int)rows,
+			(size_t)a->dv);
+	else
+		kk->mix(acc, (size_t)a->dv, weight, K_PAGE, (int)n, (const float *)l->page[page] + at, (size_t)a->width, (int)rows, (size_t)a->dv);
 }
 
 static void attend_page(const struct attn *a, struct queries *g, int64_t page)
 {
-	enum { FEW = 6 };
-	const struct kk *kk = &a->c->kk;
-	const float *keys = g->seg->state->page[page] + g->kv * a->dk, *values = g->seg->state->page[page] + a->value + g->kv * a->dv;
-	int64_t base = page * K_PAGE, rows = K_MIN(g->limit[g->n - 1] - base, (int64_t)K_PAGE), seen[CPU_QUERIES];
-	bool same = true;
-	if (g->n > FEW && a->n_kv == 1)
-		fetch(keys, rows * a->width);
-	kk->gemm_f32(g->score, K_PAGE, keys, (size_t)a->width, (int)rows, g->q, (int)g->n, (size_t)a->dk);
-	for (int64_t i = 0; i < g->n; i++) {
-		seen[i] = weigh(a, g, i, base, rows);
-		same &= seen[i] == rows;
-	}
-	if (same) {
-		kk->mix(g->p.acc, (size_t)a->dv, g->score, K_PAGE, (int)g->n, values, (size_t)a->width, (int)rows, (size_t)a->dv);
-		return;
-	}
+	int64_t base = page * K_PAGE, rows = K_MIN(g->limit[g->n - 1] - base, (int64_t)K_PAGE), seen[CPU_QUERIES], run;
+	score_page(a, g, page, rows);
 	for (int64_t i = 0; i < g->n; i++)
-		kk->mix(g->p.acc + i * a->dv, (size_t)a->dv, g->score + i * K_PAGE, K_PAGE, 1, values, (size_t)a->width, (int)seen[i],
-			(size_t)a->dv);
+		seen[i] = weigh(a, g, i, base, rows);
+	for (int64_t i = 0; i < g->n; i += run) {
+		for (run = 1; i + run < g->n && seen[i + run] == seen[i];)
+			run++;
+		mix_page(a, g, page, i, run, seen[i]);
+	}
 }
 
 static void clear_part(const struct attn *a, struct part p, int64_t n)
@@ -171,7 +183,7 @@ static void gather(const struct attn *a, int64_t i, int worker, struct queries *
 	int64_t block = i / a->n_kv, first, rows = 0;
 	const struct k_seg *s = a->seg;
 
-	*g = (struct queries){ .kv = i % a->n_kv, .score = room_of(a->c, worker) };
+	*g = (struct queries){ .kv = i % a->n_kv, .score = room_of(a->c, worker), .packed = room_of(a->c, worker) + CPU_QUERIES * K_PAGE };
 	for (;; s++) {
 		K_ASSERT(s < a->seg + a->n_seg);
 		rows = seg_rows(a, s, &first);
@@ -188,15 +200,18 @@ static void gather(const struct attn *a, int64_t i, int worker, struct queries *
 	}
 }
 
+static void pack(const struct attn *a, struct queries *g) { a->c->kk.pack_queries(g->packed, g->q, (int)g->n, (size_t)a->dk); }
+
 /* All spans of a task's queries. */
 static void attn_task(void *arg, int64_t i, int worker)
 {
 	const struct attn *a = arg;
 	struct queries g;
-	float *room = room_of(a->c, worker) + CPU_QUERIES * K_PAGE;
+	float *room = room_of(a->c, worker) + CPU_QUERIES * K_PAGE + KK_PACKED(a->dk);
 	struct part all = part_at(room), one = part_at(room + part_floats(a->dv));
 
 	gather(a, i, worker, &g);
+	pack(a, &g);
 	clear_part(a, all, g.n);
 	for (int64_t span = 0; span < spans_of(&g); span++) {
 		attend_span(a, &g, one, span);
@@ -218,8 +233,10 @@ static void span_task(void *arg, int64_t i, int worker)
 	struct queries g;
 
 	gather(a, task, worker, &g);
-	if (a->span + slot < spans_of(&g))
-		attend_span(a, &g, split_part(a, task, 1 + slot), a->span + slot);
+	if (a->span + slot >= spans_of(&g))
+		return;
+	pack(a, &g);
+	attend_span(a, &g, split_part(a, task, 1 + slot), a->span + slot);
 }
 
 static void merge_task(void *arg, int64_t i, int worker)
@@ -281,10 +298,18 @@ static const struct k_seg *seg_at(const struct k_seg *seg, int64_t n_seg, int64_
 	return NULL;
 }
 
-static float *slot_at(const struct k_seg *s, int64_t pos, int64_t width)
+/* n values of a position, from its value `at` on. */
+static void append(const struct k_seg *s, int64_t pos, int64_t width, int64_t at, const float *x, int64_t n)
 {
-	K_ASSERT(pos / K_PAGE < s->state->n_page);
-	return s->state->page[pos / K_PAGE] + pos % K_PAGE * width;
+	const struct k_seq_layer *l = s->state;
+	at += pos % K_PAGE * width;
+	K_ASSERT(pos / K_PAGE < l->n_page);
+	if (l->kv == K_KV_F32) {
+		memcpy((float *)l->page[pos / K_PAGE] + at, x, (size_t)n * sizeof(*x));
+		return;
+	}
+	for (uint16_t *to = (uint16_t *)l->page[pos / K_PAGE] + at; n > 0; n--)
+		*to++ = k_bf16_from_f32(*x++);
 }
 
 /* --- GQA ----------------------------------------------------------------------------------------------------------------- */
@@ -308,9 +333,8 @@ static void gqa_append(void *arg, int64_t row, int worker K_UNUSED)
 		for (int64_t h = 0; h < hp->n_head_kv; h++)
 			g->c->kk.rope(k + h * d, table, (size_t)hp->rope.dim / 2, hp->rope.interleaved);
 	}
-	float *slot = slot_at(s, pos, 2 * nk);
-	memcpy(slot, k, (size_t)nk * sizeof(*slot));
-	memcpy(slot + nk, op->v + row * nk, (size_t)nk * sizeof(*slot));
+	append(s, pos, 2 * nk, 0, k, nk);
+	append(s, pos, 2 * nk, nk, op->v + row * nk, nk);
 }
 
 void cpu_gqa(struct k_device *dev, const struct k_op_gqa *op)
@@ -356,7 +380,7 @@ static void mla_append(void *arg, int64_t row, int worker K_UNUSED)
 		for (int64_t h = 0; h < m->H; h++)
 			kk->rope(op->q + (row * m->H + h) * dq + m->dn, table, (size_t)m->dr / 2, op->hp->rope.interleaved);
 	}
-	memcpy(slot_at(s, pos, width), kv, (size_t)width * sizeof(*kv));
+	append(s, pos, width, 0, kv, width);
 }
 
 /* A task of the outer products: one head, a run of rows. */
@@ -427,5 +451,5 @@ int64_t cpu_attn_row(const struct k_hp *hp) { return hp->n_head * (2 * hp->kv_lo
 
 int64_t cpu_attn_room(const struct k_hp *hp)
 {
-	return CPU_QUERIES * K_PAGE + 2 * part_floats(K_MAX(hp->head_dim, hp->kv_lora));
+	return CPU_QUERIES * K_PAGE + KK_PACKED(K_MAX(hp->head_dim, hp->kv_lora + hp->d_rope)) + 2 * part_floats(K_MAX(hp->head_dim, hp->kv_lora));
 }

@@ -12,7 +12,7 @@
 #include "libcore/backend.h"
 #include "libcore/pool.h"
 
-enum { CPU_TOKENS = 48, CPU_QUERIES = 32, CPU_TAPS = 64 };
+enum { CPU_TOKENS = 48, CPU_QUERIES = KK_QUERIES, CPU_TAPS = 64 };
 
 struct cpu {
 	struct k_device dev;
