@@ -281,6 +281,8 @@ static int set_context(struct k_ctx *ctx, struct k_codec *codec, const struct k_
 	if (c->device && !k_device_known(c->device))
 		return k_err_set(err, K_EDEVICE,
 			"--device is '%s', and nothing here knows such a device; --device=? lists what there is", c->device);
+	if (c->gpu_memory && (!c->device || !strcmp(c->device, "cpu")))
+		return k_err_set(err, K_EUSAGE, "--gpu-memory is for a device with a memory of its own, --device is 'cpu'");
 	if (c->threads < 0 || c->threads > MOST_THREADS)
 		return k_err_set(err, K_EUSAGE, "--threads is %lld, wanted 1 to %d, or 0 for all",
 			(long long)c->threads, MOST_THREADS);
@@ -288,6 +290,7 @@ static int set_context(struct k_ctx *ctx, struct k_codec *codec, const struct k_
 	ctx->cpu = c->cpu;
 	ctx->act = acts[c->act];
 	ctx->max_memory = c->max_memory;
+	ctx->gpu_memory = c->gpu_memory;
 	ctx->stop = &stop;
 	return k_pool_new(
 		&ctx->pool, c->threads ? (int)c->threads : K_MIN(k_cpu_count(), (int)MOST_THREADS), err);

@@ -78,6 +78,8 @@ struct k_device {
 	int (*get)(struct k_device *, void *host, const void *src, size_t n, struct k_err *);
 	/* Scratch for operations on up to n rows of a model of this shape and contexts up to n_ctx; called when a model opens and when limits grow; steps then allocate nothing. */
 	int (*reserve)(struct k_device *, const struct k_hp *, int64_t n_rows, int64_t n_ctx, struct k_err *);
+	/* Bytes that are left for weights and sequences in a memory of its own; NULL: it is the host's. Weights that are not in it have tensor.host. */
+	uint64_t (*room)(struct k_device *);
 	/* Around the operations of a step; decode: its rows are of as many sequences. In between they may be kept back: they are on their way when end
 	 * returns, or when somebody gets. NULL: each goes at once. */
 	void (*begin)(struct k_device *, bool decode);

@@ -94,6 +94,7 @@ static int check_row(struct k_model *m, const struct k_weight *w, int64_t layer,
 		return k_err_set(err, K_EUNSUP, "'%s': %s has type %s, which is not a number type that weights can have",
 			m->ck->path, e->name, e->type->name);
 	m->used[e - m->ck->entries] = true;
+	m->layer_of[e - m->ck->entries] = layer;
 	return check_shape(m, row, e, err);
 }
 
@@ -102,8 +103,10 @@ int k_bind_check(struct k_model *m, struct k_err *err)
 	int n = m->ck->n_entries, r;
 	m->data = k_calloc((size_t)n + 1, sizeof(*m->data));
 	m->used = k_calloc((size_t)n + 1, sizeof(*m->used));
-	if (!m->data || !m->used)
-		return k_err_nomem(err, (size_t)n * 9, "the list of weights");
+	m->host = k_calloc((size_t)n + 1, sizeof(*m->host));
+	m->layer_of = k_calloc((size_t)n + 1, sizeof(*m->layer_of));
+	if (!m->data || !m->used || !m->host || !m->layer_of)
+		return k_err_nomem(err, (size_t)n * 18, "the list of weights");
 	for (int i = 0; i < n; i++) {
 		struct k_entry *e = &m->ck->entries[i];
 		if (k_map_put(&m->names, e->name, strlen(e->name), e) < 0)
@@ -135,7 +138,9 @@ static int read_entry(struct k_model *m, int i, char *dst, char *stage, size_t s
 		int r = k_ckpt_take(m->ck, i, off, stage, n, err);
 		if (r < 0)
 			return r;
-		if (dst && (r = m->dev->put(m->dev, dst + off, stage, n, err)) < 0)
+		if (dst && m->host[i])
+			memcpy(dst + off, stage, n);
+		else if (dst && (r = m->dev->put(m->dev, dst + off, stage, n, err)) < 0)
 			return r;
 		off += n;
 		k_progress_step(p, n);
@@ -163,11 +168,11 @@ static int fits(struct k_model *m, uint64_t want, struct k_err *err)
 	return 0;
 }
 
-static void *own(struct k_model *m, size_t bytes, const char *what, struct k_err *err)
+static void *own(struct k_model *m, size_t bytes, bool host, const char *what, struct k_err *err)
 {
 	if (m->n_own == m->cap_own) {
 		size_t cap = m->cap_own ? 2 * m->cap_own : 64;
-		void **p = k_realloc(m->own, cap * sizeof(*p));
+		struct k_own *p = k_realloc(m->own, cap * sizeof(*p));
 		if (!p) {
 			k_err_nomem(err, cap * sizeof(*p), what);
 			return NULL;
@@ -175,12 +180,13 @@ static void *own(struct k_model *m, size_t bytes, const char *what, struct k_err
 		m->own = p;
 		m->cap_own = cap;
 	}
-	void *p = m->dev->alloc(m->dev, bytes ? bytes : 1);
+	void *p = host ? k_aligned(bytes ? bytes : 1) : m->dev->alloc(m->dev, bytes ? bytes : 1);
 	if (!p) {
 		k_err_nomem(err, bytes, what);
 		return NULL;
 	}
-	return m->own[m->n_own++] = p;
+	m->own[m->n_own++] = (struct k_own){ p, host };
+	return p;
 }
 
 void *k_model_alloc(struct k_model *m, size_t n_floats, const char *what, struct k_err *err)
@@ -190,7 +196,7 @@ void *k_model_alloc(struct k_model *m, size_t n_floats, const char *what, struct
 		k_err_nomem(err, SIZE_MAX, what);
 		return NULL;
 	}
-	return own(m, bytes, what, err);
+	return own(m, bytes, false, what, err);
 }
 
 int k_bind_load(struct k_model *m, struct k_err *err)
@@ -201,7 +207,7 @@ int k_bind_load(struct k_model *m, struct k_err *err)
 	for (int i = 0; i < ck->n_entries; i++) {
 		if (!strcmp(ck->entries[i].role, "file"))
 			continue;
-		const void *p = ck->sequential || m->dev->far || !m->used[i] ? NULL : k_ckpt_map(ck, i);
+		const void *p = ck->sequential || (m->dev->far && !m->host[i]) || !m->used[i] ? NULL : k_ckpt_map(ck, i);
 		m->data[i] = p;
 		if (m->used[i] && !p)
 			need += ck->entries[i].bytes;
@@ -224,7 +230,7 @@ int k_bind_load(struct k_model *m, struct k_err *err)
 		bool mine = m->used[i] && !m->data[i];
 		if (!strcmp(e->role, "file") || (!mine && !all))
 			continue;
-		void *dst = mine ? own(m, e->bytes, e->name, err) : NULL;
+		void *dst = mine ? own(m, e->bytes, m->host[i], e->name, err) : NULL;
 		r = mine && !dst ? err->code : read_entry(m, i, dst, stage, n, &p, err);
 		if (mine)
 			m->data[i] = dst;
@@ -247,7 +253,8 @@ const struct k_tensor *k_layer_weight(const struct k_layer_weights *w, const cha
 		k_err_nomem(w->err, sizeof(*t), e->name);
 		return NULL;
 	}
-	*t = (struct k_tensor){ .name = e->name, .type = e->type, .ndim = e->ndim, .data = w->m->data[e - w->m->ck->entries] };
+	*t = (struct k_tensor){ .name = e->name, .type = e->type, .ndim = e->ndim, .data = w->m->data[e - w->m->ck->entries],
+		.host = w->m->host[e - w->m->ck->entries] };
 	memcpy(t->shape, e->shape, sizeof(t->shape));
 	return t;
 }
@@ -276,7 +283,7 @@ const float *k_layer_vector(const struct k_layer_weights *w, const char *slot)
 	size_t bytes;
 	float *host = NULL, *dev = NULL;
 	char *copy = NULL;
-	const void *src = m->ck->sequential ? NULL : k_ckpt_map(m->ck, i);
+	const void *src = m->host[i] ? m->data[i] : m->ck->sequential ? NULL : k_ckpt_map(m->ck, i);
 	if (!k_shape_count(e->ndim, e->shape, &count) || !k_mul_size((size_t)count, sizeof(float), &bytes) ||
 		!(host = k_alloc(bytes)) || (!src && !(copy = k_alloc(e->bytes)))) {
 		k_err_nomem(w->err, (size_t)e->bytes, e->name);

@@ -18,6 +18,7 @@ struct k_ctx {
 	struct k_pool *pool;
 	const volatile sig_atomic_t *stop;      /* non-zero: a signal asked to stop; may be NULL */
 	uint64_t max_memory;                    /* bytes; 0 = the tool's default */
+	uint64_t gpu_memory;                    /* of a device with a memory of its own; 0 = what is free there */
 	const char *cpu;                        /* highest kernel level, NULL = best */
 	enum k_act act;
 	bool any_order;                         /* how many rows are computed at once may show in the last digits: libraries may multiply */

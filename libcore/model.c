@@ -227,6 +227,8 @@ int k_model_open(struct k_model **out, struct k_ckpt *ck, struct k_device *dev, 
 	if (r == 0)
 		r = k_bind_check(m, err);
 	if (r == 0)
+		r = k_place(m, err);
+	if (r == 0)
 		r = k_bind_load(m, err);
 	if (r == 0)
 		r = open_ends(m, err);
@@ -247,7 +249,10 @@ void k_model_close(struct k_model *m)
 	if (!m)
 		return;
 	for (size_t i = 0; i < m->n_own; i++)
-		m->dev->free(m->dev, m->own[i]);
+		if (m->own[i].host)
+			k_free(m->own[i].p);
+		else
+			m->dev->free(m->dev, m->own[i].p);
 	if (m->rope)
 		m->dev->free(m->dev, m->rope);
 	if (m->out)
@@ -255,6 +260,8 @@ void k_model_close(struct k_model *m)
 	k_free(m->own);
 	k_free(m->data);
 	k_free(m->used);
+	k_free(m->host);
+	k_free(m->layer_of);
 	k_map_fini(&m->names);
 	k_arena_fini(&m->arena);
 	k_tokenizer_free(m->tok);
@@ -291,7 +298,10 @@ static void digest_table(const struct k_model *m, struct k_sha256 *h)
 		k_sha256_add(h, e->shape, (size_t)e->ndim * sizeof(e->shape[0]));
 		uint64_t n = K_MIN(e->bytes, sizeof(some));
 		struct k_err err;
-		if (m->data[i] && m->dev->get(m->dev, some, (const char *)m->data[i] + (e->bytes - n) / 2, (size_t)n, &err) == 0)
+		const char *at = m->data[i] ? (const char *)m->data[i] + (e->bytes - n) / 2 : NULL;
+		if (at && m->host[i])
+			memcpy(some, at, (size_t)n);
+		if (at && (m->host[i] || m->dev->get(m->dev, some, at, (size_t)n, &err) == 0))
 			k_sha256_add(h, some, (size_t)n);
 	}
 }

@@ -46,10 +46,11 @@ struct k_model {
 	struct k_model_opts opts;
 	char prefix[64];                /* of tensor names, for wrapped models */
 	struct k_arena arena;
-	void **own;                     /* device memory of the model */
+	struct k_own { void *p; bool host; } *own;      /* memory of the model */
 	size_t n_own, cap_own;
 	const void **data;              /* of each entry of ck; NULL: not loaded */
-	bool *used;                     /* entries that some slot was bound to */
+	bool *used, *host;              /* entries that some slot was bound to; of them, those that stay in the host's memory */
+	int64_t *layer_of;              /* of each used entry; -1: none */
 	struct k_map names;             /* entry name -> struct k_entry * */
 
 	struct k_tensor embed, head;
@@ -106,6 +107,8 @@ struct k_layer_weights { struct k_model *m; int64_t layer; struct k_err *err; };
 int k_bind_load(struct k_model *m, struct k_err *err) K_MUST_USE;
 /* Every slot that the architecture wants is there and has its shape. */
 int k_bind_check(struct k_model *m, struct k_err *err) K_MUST_USE;
+/* place.c: m->host, from what the device has left. */
+int k_place(struct k_model *m, struct k_err *err) K_MUST_USE;
 /* Bytes that one token reads, from the slots that were bound. */
 uint64_t k_bind_token_bytes(const struct k_model *m);
 

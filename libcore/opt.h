@@ -55,7 +55,7 @@ struct k_common {
 	const char *cpu, *device;
 	int act;                        /* 0 auto (the tool's default), 1 f32, 2 bf16, 3 int8 */
 	const char *output;             /* K_OPT_OUTPUT: cmd/cli.c puts standard output there */
-	uint64_t max_memory;
+	uint64_t max_memory, gpu_memory;
 };
 #define K_OPT_COMMON(type, c) \
 	{ 'h', "help", K_OPT_KIND_STR, K_OPT_AT_(type, c.help, 0, const char *), "man|bash|zsh|fish|json", NULL, "show this help, the manual page, a shell completion or the option table", true }, \
@@ -74,6 +74,7 @@ struct k_common {
 	K_OPT_STR('o', "output", type, c.output, "FILE", NULL, "write the result to FILE instead of standard output")
 /* For tools that compute. */
 #define K_OPT_COMPUTE(type, c) \
+	K_OPT_SIZE(0, "gpu-memory", type, c.gpu_memory, "SIZE", NULL, "memory of the GPU to use; weights beyond it stay on the host (default: what is free)"), \
 	K_OPT_STR(0, "device", type, c.device, "SPEC", "cpu", "cpu, cuda, cuda:0, or auto: a GPU where there is one; ? lists what is here"), \
 	K_OPT_WORD(0, "act", type, c.act, "auto|f32|bf16|int8", "auto", "precision of the activations that enter matrix products; with bf16 and int8 the CPU keeps keys and values in BF16, half as large")
 

@@ -13,6 +13,7 @@ struct k_tensor {
 	int ndim;
 	int64_t shape[K_MAX_DIMS];
 	const void *data;               /* slices one after the other */
+	bool host;                      /* in the host's memory, though the device has one of its own that was too small */
 };
 
 /* Rows x cols of one slice, number of slices. ndim 0: 1 x 1; ndim 1: 1 row. */

@@ -41,7 +41,10 @@ static int sizes(struct k_server *s, const struct k_server_opts *o, struct k_err
 	s->state_dir = o->state_dir;
 	int64_t known = s->hp->n_ctx > 0 ? s->hp->n_ctx : UNKNOWN_CTX;
 	/* A quarter is left to the batch's scratch and to everybody else. */
-	s->room = o->max_memory ? o->max_memory : (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	struct k_device *dev = k_model_device(s->model);
+	s->room = dev->room ? dev->room(dev) : (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	if (o->max_memory && (!dev->room || o->max_memory < s->room))
+		s->room = o->max_memory;
 	s->room = s->room / 4 * 3;
 	s->seq_room = s->room / 4 * 3;
 	s->n_ctx = o->ctx;

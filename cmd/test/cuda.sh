@@ -29,6 +29,20 @@ else
 	short kimi-linear-tiny-steps kimi-linear-tiny
 	check "greedy steps on $device" keval dump -v -m testdata/tiny/kimi-linear-tiny -f "$T/kimi-linear-tiny-steps/golden.json" --device "$device" -o "$T/d.st"
 	if grep -q "$device: 1 graphs made, launched 2 times" "$T/.err"; then ok "steps are one graph"; else fail "steps are one graph" "$(cat "$T/.err")"; fi
+	# Weights beyond --gpu-memory stay on the host: all on the device, half of the experts, attention and routers alone.
+	model=testdata/tiny/kimi-k2-tiny-int4
+	[ "$device" = cudasim ] || ln -s "$PWD/testdata/golden/kimi-k2-tiny-int4" "$T/placed"
+	[ "$device" = cudasim ] && short placed kimi-k2-tiny-int4
+	plan() { awk -v what="$1" -v col="$2" '$2 == "plan:" && $3 == what { print $col }' "$T/.err"; }
+	check "a plan" keval parity -v -m $model -f "$T/placed" --device "$device" --gpu-memory 512M
+	experts=$(plan experts 4) rest=$((512 * 1024 * 1024 - $(plan free 4)))
+	if [ "$(plan experts 9)" = 0 ] && [ "${experts:-0}" -gt 0 ]; then ok "it fits"; else fail "it fits" "$(cat "$T/.err")"; fi
+	others=$(($(plan shared 4) + $(plan embed 4) + $(plan head 4) + $(plan dense 4)))
+	check "half the experts" keval parity -v -m $model -f "$T/placed" --device "$device" --gpu-memory $((rest - experts / 2 + 1000))
+	if [ "$(plan experts 4)" -gt 0 ] && [ "$(plan experts 9)" -gt 0 ] && [ "$(plan head 9)" = 0 ]; then ok "half: as planned"; else fail "half" "$(cat "$T/.err")"; fi
+	check "attention alone" keval parity -v -m $model -f "$T/placed" --device "$device" --gpu-memory $((rest - experts - others + 1000))
+	if [ "$(plan experts 4)" = 0 ] && [ "$(plan head 4)" = 0 ] && [ "$(plan embed 4)" = 0 ]; then ok "alone: as planned"; else fail "alone" "$(cat "$T/.err")"; fi
+	exits "too little for attention" 6 keval parity -m $model -f "$T/placed" --device "$device" --gpu-memory $((rest - experts - others - 100000))
 	exits "imatrix on $device" 4 keval imatrix -m testdata/tiny/llama-tiny -f LICENSE --device "$device" -o "$T/i"
 fi
 
@@ -44,5 +58,6 @@ if ! usable cuda; then
 	keval dump -m testdata/tiny/llama-tiny -f testdata/golden/llama-tiny/golden.json -o "$T/cpu.st"
 	same "auto is the CPU" "$T/cpu.st" "$T/auto.st"
 fi
+exits "--gpu-memory of the CPU" 2 keval parity -m testdata/tiny/llama-tiny -f testdata/golden/llama-tiny --gpu-memory 1G
 exits "a number that is none" 6 keval dump -m testdata/tiny/llama-tiny -f testdata/golden/llama-tiny/golden.json --device cuda:x -o "$T/x.st"
 finish

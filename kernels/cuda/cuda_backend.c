@@ -16,7 +16,7 @@
 extern const struct k_backend k_backend_cuda;
 
 enum { SCRATCH_MIN = 1024 * 1024, SCRATCH_MOST = 64 * 1024 * 1024, TABLE_MIN = 64 * 1024, TABLE_MOST = 1024 * 1024, TABLE_STEP = 8 * 1024 * 1024, STEP_ROWS = 64,
-	ALIGN = 256 };
+	ALIGN = 256, DRIVERS = 256 * 1024 * 1024 };
 
 const uint32_t k_cuda_arg_bytes[CUDA_N_KERNELS] = {
 #define CUDA_KERNEL(name) sizeof(struct cuda_##name),
@@ -26,10 +26,23 @@ const uint32_t k_cuda_arg_bytes[CUDA_N_KERNELS] = {
 
 /* --- the device ---------------------------------------------------------------------------------------------------------- */
 
+/* Of what is free without --gpu-memory a part is left to the driver. */
+static uint64_t cuda_room(struct k_device *d)
+{
+	struct cuda *c = cuda_of(d);
+	uint64_t left = c->rt->room(c->on), cap = d->ctx->gpu_memory, used = c->free_at_open > left ? c->free_at_open - left : 0;
+	if (!cap)
+		return left - K_MIN(left, (uint64_t)DRIVERS);
+	return K_MIN(left, cap > used ? cap - used : 0);
+}
+
 static void *cuda_alloc(struct k_device *d, size_t n)
 {
 	struct cuda *c = cuda_of(d);
-	return c->rt->alloc(c->on, n);
+	void *p = d->ctx->gpu_memory && n > cuda_room(d) ? NULL : c->rt->alloc(c->on, n);
+	uint64_t left = c->rt->room(c->on);
+	c->peak = K_MAX(c->peak, c->free_at_open - K_MIN(left, c->free_at_open));
+	return p;
 }
 
 static void cuda_free(struct k_device *d, void *p)
@@ -102,13 +115,18 @@ static int cuda_reserve(struct k_device *d, const struct k_hp *hp, int64_t n_row
 	table = K_MAX(table, K_MIN(step + hp->n_layer * ALIGN, (int64_t)TABLE_STEP));
 	if (!rc)
 		rc = grow(c, want + 64 * ALIGN, table, err);
+	if (!rc)
+		rc = cuda_host_reserve(c, hp, row, err);
 	return rc ? rc : cuda_step_reserve(c, err);
 }
 
 static void cuda_close(struct k_device *d)
 {
 	struct cuda *c = cuda_of(d);
+	if (c->peak)
+		k_logf(d->ctx->log, K_LOG_DEBUG, "%s: at most %llu bytes of device memory", c->level, (unsigned long long)c->peak);
 	cuda_step_close(c);
+	cuda_cache_close(c);
 	if (c->on && c->scratch)
 		c->rt->free(c->on, c->scratch);
 	if (c->on && c->there)
@@ -117,6 +135,7 @@ static void cuda_close(struct k_device *d)
 		c->rt->close(c->on);
 	k_device_close(c->cpu);
 	k_free(c->table);
+	k_free(c->stage);
 	k_free(c);
 }
 
@@ -130,7 +149,7 @@ int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct 
 	if (!c)
 		return k_err_nomem(err, sizeof(*c), "the device");
 	c->dev = (struct k_device){ .backend = b, .ctx = ctx, .far = true, .alloc = cuda_alloc, .free = cuda_free, .put = cuda_put, .get = cuda_get,
-		.reserve = cuda_reserve, .begin = cuda_step_begin, .end = cuda_step_end, .level = cuda_level, .close = cuda_close, .impl = c };
+		.reserve = cuda_reserve, .room = cuda_room, .begin = cuda_step_begin, .end = cuda_step_end, .level = cuda_level, .close = cuda_close, .impl = c };
 #define K_OP(name, what) c->dev.ops.name = cuda_op_##name;
 #include "libcore/ops.def"
 #undef K_OP
@@ -139,6 +158,8 @@ int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct 
 	rc = k_device_open(&c->cpu, ctx, "cpu", err);
 	if (!rc && !(c->on = rt->open(index, &why)))
 		rc = k_err_set(err, K_EDEVICE, "--device is '%s': %s", c->level, why.msg);
+	if (!rc)
+		c->free_at_open = rt->room(c->on);
 	if (!rc)
 		rc = grow(c, SCRATCH_MIN + TABLE_MIN, TABLE_MIN, err);
 	if (!rc)

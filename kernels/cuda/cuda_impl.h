@@ -33,6 +33,21 @@ struct cuda_step {
 	int64_t made, launched;
 };
 
+/* Experts of the host in slots of device memory (cuda_host.c). stack: the slots as three tensors; first, more, copy: seconds. */
+enum { CUDA_CACHE_PAIRS = 1024 };
+struct cuda_slot { bool taken; int64_t layer, expert; uint64_t call; };
+struct cuda_cached { const void *gate; uint32_t *uses, *now; int32_t *slot; };
+struct cuda_cache {
+	bool tried;
+	struct k_tensor stack[3];
+	float *io, *room;
+	struct cuda_slot *slot;
+	struct cuda_cached *layer;
+	int64_t n_slot, n_layer, copied;
+	uint64_t calls;
+	double first, more, copy;
+};
+
 struct cuda {
 	struct k_device dev;
 	const struct cuda_rt *rt;
@@ -46,7 +61,11 @@ struct cuda {
 	int64_t n_scratch, taken;       /* bytes */
 	uint8_t *table, *there;
 	int64_t n_table, told;          /* told: bytes of it in use */
+	uint64_t free_at_open, peak;    /* bytes: before anything was allocated; most that was in use */
+	uint8_t *stage;                 /* between the host and the device */
+	int64_t n_stage;
 	struct cuda_step step;
+	struct cuda_cache cache;
 };
 
 extern const uint32_t k_cuda_arg_bytes[CUDA_N_KERNELS];
@@ -92,6 +111,13 @@ int64_t cuda_by_library(struct cuda *c, const struct k_op_gemm *op, const struct
 
 /* On the CPU, why: a part of a sentence. */
 struct k_device *cuda_on_cpu(struct cuda *c, enum cuda_op_id op, const char *why);
+
+/* cuda_host.c: with weights in the host's memory. row: bytes of cuda_row_bytes */
+int cuda_host_reserve(struct cuda *c, const struct k_hp *hp, int64_t row, struct k_err *err) K_MUST_USE;
+void cuda_host_embed(struct cuda *c, const struct k_op_embed *op);
+void cuda_host_gemm(struct cuda *c, const struct k_op_gemm *op);
+void cuda_host_moe(struct cuda *c, const struct k_op_moe *op);
+void cuda_cache_close(struct cuda *c);
 
 /* cuda_step.c */
 int cuda_step_reserve(struct cuda *c, struct k_err *err) K_MUST_USE;

@@ -13,6 +13,10 @@ void cuda_op_embed(struct k_device *dev, const struct k_op_embed *op)
 {
 	struct cuda *c = cuda_of(dev);
 	struct cuda_matrix w;
+	if (op->w->host) {
+		cuda_host_embed(c, op);
+		return;
+	}
 	if (!cuda_matrix(&w, op->w)) {
 		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_embed, op->w->type->name);
 		cpu->ops.embed(cpu, op);
@@ -79,6 +83,10 @@ void cuda_op_gemm(struct k_device *dev, const struct k_op_gemm *op)
 {
 	struct cuda *c = cuda_of(dev);
 	struct cuda_matrix w;
+	if (op->w->host) {
+		cuda_host_gemm(c, op);
+		return;
+	}
 	if (!cuda_matrix(&w, op->w)) {
 		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_gemm, op->w->type->name);
 		cpu->ops.gemm(cpu, op);
@@ -161,6 +169,10 @@ void cuda_op_moe(struct k_device *dev, const struct k_op_moe *op)
 	struct cuda *c = cuda_of(dev);
 	struct moe m = { .used = op->hp->n_expert_used, .E = op->hp->n_expert };
 	bool mma;
+	if (op->gate->host) {
+		cuda_host_moe(c, op);
+		return;
+	}
 	if (!cuda_matrix(&m.gate, op->gate) || !cuda_matrix(&m.up, op->up) || !cuda_matrix(&m.down, op->down)) {
 		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_moe, op->gate->type->name);
 		cpu->ops.moe(cpu, op);

@@ -33,6 +33,8 @@ struct cuda_rt {
 	void (*close)(void *dev);
 	/* Has it tensor cores for bf16? */
 	bool (*has_mma)(void *dev);
+	/* Bytes of its memory that nobody has. */
+	uint64_t (*room)(void *dev);
 	/* Zeroed, aligned to 256 bytes, readable by the host once sync has returned; NULL without memory. */
 	void *(*alloc)(void *dev, size_t n);
 	void (*free)(void *dev, void *p);

@@ -2,6 +2,7 @@
  * that they stay inside their memory, and that barriers stand where they must (sim_run.h); it is thousands of times slower than a device. */
 #include "libcore/base.h"
 #include <stdio.h>
+#include <unistd.h>
 #include "kernels/cuda/cuda_args.h"
 #include "kernels/cuda/cuda_impl.h"
 #include "kernels/cudasim/sim_run.h"
@@ -33,6 +34,13 @@ static void *sim_open(int index, struct cuda_why *why)
 
 static void sim_close(void *dev) { k_sim_free(dev); }
 static bool sim_has_mma(void *dev K_UNUSED) { return true; }
+/* Its memory is the machine's. */
+static uint64_t sim_room(void *dev)
+{
+	uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), used = k_sim_bytes(dev);
+	return all > used ? all - used : 0;
+}
+
 static void *sim_alloc(void *dev, size_t n) { return k_sim_alloc(dev, n); }
 static void sim_free(void *dev, void *p) { k_sim_release(dev, p); }
 static void sim_put(void *dev, void *dst, const void *src, size_t n) { k_sim_copy(dev, dst, src, n, true); }
@@ -133,7 +141,7 @@ static bool sim_get(void *dev, void *dst, const void *src, size_t n, struct cuda
 }
 
 static const struct cuda_rt rt = {
-	.n_kernels = CUDA_N_KERNELS, .arg_bytes = k_cuda_arg_bytes, .probe = sim_probe, .open = sim_open, .close = sim_close, .has_mma = sim_has_mma, .alloc = sim_alloc,
+	.n_kernels = CUDA_N_KERNELS, .arg_bytes = k_cuda_arg_bytes, .probe = sim_probe, .open = sim_open, .close = sim_close, .has_mma = sim_has_mma, .room = sim_room, .alloc = sim_alloc,
 	.free = sim_free, .put = sim_put, .launch = sim_launch, .graph_make = sim_graph_make,
 	.graph_launch = sim_graph_launch, .graph_free = sim_graph_free, .has_product = sim_has_product,
 	.product = sim_product, .sync = sim_sync, .get = sim_get,

@@ -43,6 +43,7 @@ struct k_sim {
 	char fault[320];
 	struct region *mem;             /* device memory, ascending */
 	size_t n_mem, cap_mem;
+	uint64_t bytes;                 /* of all of it */
 	const struct region *last;      /* where touch() found its word last */
 	struct region shared[MOST_SHARED];
 	int n_shared;
@@ -140,9 +141,12 @@ static void *alloc_locked(struct k_sim *s, size_t n)
 		s->mem[i] = s->mem[i - 1];
 	s->mem[i] = r;
 	s->n_mem++;
+	s->bytes += n;
 	s->last = NULL;
 	return p;
 }
+
+uint64_t k_sim_bytes(const struct k_sim *s) { return s->bytes; }
 
 void *k_sim_alloc(struct k_sim *s, size_t n)
 {
@@ -175,6 +179,7 @@ void k_sim_release(struct k_sim *s, void *p)
 	r = find_mem(s, (uintptr_t)p);
 	K_ASSERT(r && r->at == (uintptr_t)p);
 	munmap(r->cells, cells_of(r));
+	s->bytes -= r->n;
 	k_free(p);
 	memmove(r, r + 1, (size_t)(s->mem + s->n_mem - (r + 1)) * sizeof(*r));
 	s->n_mem--;

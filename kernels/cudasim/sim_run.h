@@ -23,6 +23,8 @@ struct k_sim *k_sim_new(void);
 void k_sim_free(struct k_sim *s);
 /* Zeroed device memory; NULL without. */
 void *k_sim_alloc(struct k_sim *s, size_t n);
+/* That were allocated and not released. */
+uint64_t k_sim_bytes(const struct k_sim *s);
 void k_sim_release(struct k_sim *s, void *p);
 /* From and to device memory, which is checked. */
 void k_sim_copy(struct k_sim *s, void *dst, const void *src, size_t n, bool to_device);

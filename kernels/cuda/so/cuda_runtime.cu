@@ -111,6 +111,15 @@ static void *rt_open(int index, struct cuda_why *why)
 
 static bool rt_has_mma(void *dev) { return ((const struct device *)dev)->major >= 8; }
 
+static uint64_t rt_room(void *dev)
+{
+	struct device *d = (struct device *)dev;
+	size_t left = 0, all = 0;
+	cudaSetDevice(d->index);
+	note(d, cudaMemGetInfo(&left, &all), "asking for memory");
+	return left;
+}
+
 static void *rt_alloc(void *dev, size_t n)
 {
 	struct device *d = (struct device *)dev;
@@ -255,7 +264,7 @@ static bool rt_get(void *dev, void *dst, const void *src, size_t n, struct cuda_
 }
 
 static const struct cuda_rt rt = {
-	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_has_mma, rt_alloc, rt_free, rt_put, rt_launch,
+	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_has_mma, rt_room, rt_alloc, rt_free, rt_put, rt_launch,
 	rt_graph_make, rt_graph_launch, rt_graph_free, rt_has_product, rt_product, rt_sync, rt_get,
 };
 
