@@ -12,7 +12,7 @@
 #include "libcore/pool.h"
 #include "libcore/rope.h"
 
-enum { ROWS = 7, SPLIT = 4, MANY_ROWS = 41, PROMPT_ROWS = 130, MOST_BUFS = 64, SEQS = 2, MOST_PAGES = 12, CPU = 0, DEV = 1, SIDES = 2 };
+enum { ROWS = 7, SPLIT = 4, MANY_ROWS = 41, TILE_ROWS = 67, PROMPT_ROWS = 130, MOST_BUFS = 64, SEQS = 2, MOST_PAGES = 12, CPU = 0, DEV = 1, SIDES = 2 };
 
 /* The same bytes in both memories. Outputs are compared; both begin anew from `begin` for each way of running. */
 struct buf { void *at[SIDES], *begin; size_t bytes; bool out; };
@@ -302,18 +302,21 @@ static void check_swiglu(struct world *w) { check_elements(w, op_swiglu, false);
 
 struct gemm { struct weight w; int y, x, bias; bool exact; };
 
+/* Rows of x at multiples of 16 bytes or not. */
+static int64_t x_step(int64_t rows, int64_t cols) { return cols + (rows % 2 ? 2 : 4); }
+
 static void op_gemm(struct world *w, void *how, int side, int64_t from, int64_t n)
 {
 	struct gemm *g = how;
-	int64_t rows = g->w.t.shape[0], cols = g->w.t.shape[1], y_step = rows + 1, x_step = cols + 2;
-	w->dev[side]->ops.gemm(w->dev[side], &(struct k_op_gemm){ row_at(w, side, g->y, from, y_step), row_at(w, side, g->x, from, x_step),
-		weight_at(w, side, &g->w), g->bias < 0 ? NULL : at(w, side, g->bias), n, y_step, x_step, g->exact });
+	int64_t rows = g->w.t.shape[0], cols = g->w.t.shape[1], y_step = rows + 1, step = x_step(rows, cols);
+	w->dev[side]->ops.gemm(w->dev[side], &(struct k_op_gemm){ row_at(w, side, g->y, from, y_step), row_at(w, side, g->x, from, step),
+		weight_at(w, side, &g->w), g->bias < 0 ? NULL : at(w, side, g->bias), n, y_step, step, g->exact });
 }
 
 static void check_product(struct world *w, const char *type, int64_t rows, int64_t cols, bool bias, bool exact)
 {
 	struct gemm g = { .w = weight(w, k_qtype_for(type, rows, cols), 1, rows, cols), .y = data(w, (size_t)(w->rows * (rows + 1)), DATA_PLAIN),
-		.x = data(w, (size_t)(w->rows * (cols + 2)), DATA_PLAIN), .bias = bias ? data(w, (size_t)rows, DATA_PLAIN) : -1, .exact = exact };
+		.x = data(w, (size_t)(w->rows * x_step(rows, cols)), DATA_PLAIN), .bias = bias ? data(w, (size_t)rows, DATA_PLAIN) : -1, .exact = exact };
 	char what[64];
 	w->buf[g.y].out = true;
 	w->hp.n_ff = K_MAX(rows, cols);
@@ -336,6 +339,11 @@ static void check_gemm(struct world *w)
 	w->rows = MANY_ROWS;
 	check_product(w, "i4g32", 32, 192, true, false);
 	check_product(w, "bf16", 19, 96, true, false);
+	check_product(w, "fp8b128", 140, 160, true, false);
+	w->rows = TILE_ROWS;
+	check_product(w, "i4g32", 304, 640, true, false);
+	check_product(w, "bf16", 21, 160, false, false);
+	check_product(w, "mxfp4", 33, 256, false, false);
 	w->rows = ROWS;
 }
 
@@ -449,10 +457,14 @@ static void check_moe(struct world *w)
 	check_experts(w, "bf16", 4, 2, 17, 33);
 	check_experts(w, "mxfp4", 4, 2, 32, 64);
 	check_experts(w, "fp8b128", 2, 2, 15, 131);
+	check_experts(w, "fp8b128", 11, 10, 32, 32);
 	check_experts(w, "q8_0", 2, 1, 32, 32);
 	w->rows = MANY_ROWS;
 	check_experts(w, "i4g32", 2, 2, 64, 64);
 	check_experts(w, "bf16", 6, 2, 32, 64);
+	check_experts(w, "mxfp4", 3, 1, 128, 128);
+	w->rows = TILE_ROWS;
+	check_experts(w, "i4g32", 1, 1, 64, 64);
 	w->rows = ROWS;
 }
 
@@ -654,7 +666,8 @@ bool kcheck_device_op(struct run *r, const char *spec, const char *op)
 			for (enum k_act act = K_ACT_F32; act <= K_ACT_BF16 && strcmp(op, "gemm") == 0; act++)
 				check_at(r, spec, check_library, act, true);
 			if (strcmp(op, "kda") == 0) {
-				r->tol = (struct tol){ TOL_NMSE, 3e-5, 0 };
+				/* A head whose result nearly cancels magnifies bf16's rounding. */
+				r->tol = (struct tol){ TOL_NMSE, 1e-3, 0 };
 				check_at(r, spec, check_kda_chunks, K_ACT_BF16, false);
 			}
 			return true;

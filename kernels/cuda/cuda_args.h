@@ -61,24 +61,32 @@ struct cuda_moe_up { float *h; const float *x; const int32_t *ids; struct cuda_m
 /* y[t][row] = sum over slots of weight * (down . h[pair]); blocks (rows / 16, tokens) */
 struct cuda_moe_down { float *y; const float *h; const int32_t *ids; const float *weights; struct cuda_matrix down; int n_used; int gap; };
 
-/* The same on tensor cores, where activations are bf16 already (x at multiples of 16 bytes) and w is i4g32 in layout x16, or bf16 with a multiple of 32
- * columns at a multiple of 16 bytes. CUDA_MMA_VECTORS rows of x a block; blocks (rows / 16, n / CUDA_MMA_VECTORS). */
+/* The same on tensor cores: i4g32 in layout x16; bf16 with a multiple of 32 columns, at multiples of 16 bytes; mxfp4 with a multiple of 128 columns and fp8b128
+ * with one of 32, at multiples of 4. For a few vectors, x is f32 at multiples of 16 bytes, and is rounded to bf16 where it is read.
+ * CUDA_MMA_VECTORS rows of x a block; blocks (rows / 16, n / CUDA_MMA_VECTORS). */
 enum { CUDA_MMA_VECTORS = 32 };
 struct cuda_gemm_mma { float *y; const float *x; struct cuda_matrix w; const float *bias; int64_t n, y_step, x_step; };
+/* moe_up and moe_down, blocks as theirs */
+struct cuda_moe_up_mma { float *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; int n_used; int gap; };
+struct cuda_moe_down_mma { float *y; const float *h; const int32_t *ids; const float *weights; struct cuda_matrix down; int n_used; int gap; };
+
+/* For many vectors, x is bf16, rows of w.cols at multiples of 16 bytes; blocks (rows / CUDA_TILE_ROWS, n / CUDA_TILE). */
+enum { CUDA_TILE = 64, CUDA_TILE_ROWS = 256 };
+struct cuda_gemm_tile { float *y; const uint16_t *x; struct cuda_matrix w; const float *bias; int64_t n, y_step; };
 /* Pairs sorted by expert, and cut into tiles of one expert. One block. tile has room for n_pair of them. */
 struct cuda_tile { int32_t expert, first, n; };
 struct cuda_moe_sort { int32_t *order, *n_tile; struct cuda_tile *tile; const int32_t *ids; int n_pair, n_expert; };
-/* As moe_up and moe_down, a tile a block; blocks (rows / 16, most tiles). out[pair][row], without weights. */
-struct cuda_moe_up_mma {
-	float *h;
-	const float *x;
+/* A tile a block; blocks (rows / (CUDA_TILE_ROWS / 2), most tiles), (rows / CUDA_TILE_ROWS, most tiles). out[pair][row], without weights. */
+struct cuda_moe_up_tile {
+	uint16_t *h;
+	const uint16_t *x;
 	const int32_t *order, *n_tile;
 	const struct cuda_tile *tile;
 	struct cuda_matrix gate, up;
 	int n_used;
 	int gap;
 };
-struct cuda_moe_down_mma { float *out; const float *h; const int32_t *order, *n_tile; const struct cuda_tile *tile; struct cuda_matrix down; };
+struct cuda_moe_down_tile { float *out; const uint16_t *h; const int32_t *order, *n_tile; const struct cuda_tile *tile; struct cuda_matrix down; };
 /* y[t] = sum over slots of weight * out[pair]; blocks (dim / CUDA_THREADS, tokens) */
 struct cuda_moe_sum { float *y; const float *out, *weights; int64_t dim; int n_used; int gap; };
 

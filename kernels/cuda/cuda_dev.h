@@ -16,6 +16,8 @@
 #define K_KERNEL(name) extern "C" __global__ void __launch_bounds__(CUDA_THREADS) k_cuda_##name(const struct cuda_##name a)
 /* So many blocks at once on a multiprocessor, by their registers. */
 #define K_KERNEL_MANY(name, blocks) extern "C" __global__ void __launch_bounds__(CUDA_THREADS, blocks) k_cuda_##name(const struct cuda_##name a)
+/* A loop whose arrays stay in registers. */
+#define K_UNROLL _Pragma("unroll")
 #define K_SHARED(type, name, n) __shared__ __align__(16) type name[n]
 struct k_u4 { uint32_t w[4]; };
 K_DEV uint32_t k_f_bits(float f) { return __float_as_uint(f); }

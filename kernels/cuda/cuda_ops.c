@@ -61,17 +61,46 @@ const float *cuda_round(struct cuda *c, float *room, const float *x, int64_t n, 
 
 bool cuda_takes_mma(const struct cuda *c, const struct cuda_matrix *w)
 {
-	bool bf16 = w->type == CUDA_BF16 && w->cols % 32 == 0 && (uintptr_t)w->data % 16 == 0;
-	return c->has_mma && c->dev.ctx->act == K_ACT_BF16 && (bf16 || w->type == CUDA_I4_X16);
+	static const struct { enum cuda_type type; int64_t cols, align; } takes[] = {
+		{ CUDA_I4_X16, 64, 1 }, { CUDA_BF16, 32, 16 }, { CUDA_MXFP4, 128, 4 }, { CUDA_FP8B128, 32, 4 },
+	};
+	if (c->has_mma && c->dev.ctx->act == K_ACT_BF16)
+		for (size_t i = 0; i < K_LEN(takes); i++)
+			if (w->type == takes[i].type)
+				return w->cols % takes[i].cols == 0 && (uintptr_t)w->data % (uintptr_t)takes[i].align == 0 && w->slice % takes[i].align == 0;
+	return false;
+}
+
+/* On tensor cores: as many of the rows of x as scratch allows. */
+static int64_t multiply_mma(struct cuda *c, const struct k_op_gemm *op, const struct cuda_matrix *w)
+{
+	const float *x = op->x;
+	int64_t n, x_step = op->x_step;
+	if (op->n >= CUDA_TILE) {
+		uint16_t *narrow;
+		n = cuda_fit(c, op->n, w->cols * (int64_t)sizeof(*narrow));
+		n = K_MIN(n, (int64_t)BLOCKS_Y * CUDA_TILE);
+		narrow = cuda_take(c, n * w->cols * (int64_t)sizeof(*narrow));
+		cuda_launch(c, narrow, n, 1, 1, .y = narrow, .x = x, .cols = w->cols, .x_step = x_step);
+		cuda_launch(c, gemm_tile, k_div_up(w->rows, CUDA_TILE_ROWS), k_div_up(n, CUDA_TILE), 1, .y = op->y, .x = narrow, .w = *w, .bias = op->bias,
+			.n = n, .y_step = op->y_step);
+		return n;
+	}
+	n = op->n;
+	if ((uintptr_t)x % 16 || x_step % 4) {
+		n = cuda_fit(c, n, floats(w->cols));
+		x = cuda_round(c, cuda_take(c, floats(n * w->cols)), x, n, w->cols, x_step);
+		x_step = w->cols;
+	}
+	cuda_launch(c, gemm_mma, k_div_up(w->rows, 16), k_div_up(n, CUDA_MMA_VECTORS), 1, .y = op->y, .x = x, .w = *w, .bias = op->bias,
+		.n = n, .y_step = op->y_step, .x_step = x_step);
+	return n;
 }
 
 static void multiply(struct cuda *c, const struct k_op_gemm *op, const struct cuda_matrix *w)
 {
 	int64_t tiles = k_div_up(op->n, CUDA_TOKENS);
-	if (!op->exact && cuda_takes_mma(c, w))
-		cuda_launch(c, gemm_mma, k_div_up(w->rows, 16), k_div_up(op->n, CUDA_MMA_VECTORS), 1, .y = op->y, .x = op->x, .w = *w, .bias = op->bias,
-			.n = op->n, .y_step = op->y_step, .x_step = op->x_step);
-	else if (w->type == CUDA_I4_X16)
+	if (w->type == CUDA_I4_X16)
 		cuda_launch(c, gemm_x16, w->rows / 16, tiles, 1, .y = op->y, .x = op->x, .w = *w, .bias = op->bias, .n = op->n, .y_step = op->y_step,
 			.x_step = op->x_step);
 	else
@@ -100,6 +129,8 @@ void cuda_op_gemm(struct k_device *dev, const struct k_op_gemm *op)
 		part.y += t * op->y_step;
 		cuda_begin(c);
 		n = cuda_by_library(c, &part, &w);
+		if (!n && !op->exact && cuda_takes_mma(c, &w))
+			n = multiply_mma(c, &part, &w);
 		if (n)
 			continue;
 		n = rounds ? cuda_fit(c, op->n - t, floats(w.cols)) : K_MIN(op->n - t, (int64_t)BLOCKS_Y * CUDA_TOKENS);
@@ -129,28 +160,45 @@ void cuda_op_route(struct k_device *dev, const struct k_op_route *op)
 		.scale = hp->expert_scale);
 }
 
-/* On tensor cores: the pairs sorted by expert. What scratch is wanted a token is token_bytes. */
 struct moe { struct cuda_matrix gate, up, down; int64_t F, D, used, E; };
 
-static int64_t token_bytes(const struct moe *m, bool mma)
+/* Tokens that are computed pair by pair on tensor cores: weights are read once for each. */
+enum { FEW = 4 };
+
+/* Scratch for a token. */
+static int64_t token_bytes(const struct moe *m, bool tiles)
 {
-	int64_t pair = floats(2 * m->F + (mma ? m->D + 1 : 0)) + (mma ? (int64_t)sizeof(struct cuda_tile) : 0);
-	return m->used * pair + floats(m->D);
+	int64_t half = (int64_t)sizeof(uint16_t);
+	if (tiles)
+		return m->used * (m->F * half + floats(m->D + 1) + (int64_t)sizeof(struct cuda_tile)) + m->D * half;
+	return m->used * floats(2 * m->F) + floats(m->D);
 }
 
+/* On tensor cores: the pairs sorted by expert, in tiles. */
 static void moe_by_expert(struct cuda *c, const struct moe *m, float *y, const float *x, const int32_t *ids, const float *weights, int64_t n)
 {
-	int64_t pairs = n * m->used, tiles = K_MIN(pairs, pairs / CUDA_MMA_VECTORS + m->E);
+	int64_t pairs = n * m->used, tiles = K_MIN(pairs, pairs / CUDA_TILE + m->E);
 	struct cuda_tile *tile = cuda_take(c, pairs * (int64_t)sizeof(*tile));
 	int32_t *order = cuda_take(c, pairs * (int64_t)sizeof(*order)), *n_tile = cuda_take(c, sizeof(*n_tile));
-	float *rounded = cuda_take(c, floats(n * m->D)), *h = cuda_take(c, floats(pairs * m->F)), *h_room = cuda_take(c, floats(pairs * m->F));
+	uint16_t *narrow = cuda_take(c, n * m->D * (int64_t)sizeof(*narrow)), *h = cuda_take(c, pairs * m->F * (int64_t)sizeof(*h));
 	float *out = cuda_take(c, floats(pairs * m->D));
 	cuda_launch(c, moe_sort, 1, 1, 1, .order = order, .n_tile = n_tile, .tile = tile, .ids = ids, .n_pair = (int)pairs, .n_expert = (int)m->E);
-	cuda_launch(c, moe_up_mma, k_div_up(m->F, 16), tiles, 1, .h = h, .x = cuda_round(c, rounded, x, n, m->D, m->D), .order = order,
-		.n_tile = n_tile, .tile = tile, .gate = m->gate, .up = m->up, .n_used = (int)m->used);
-	cuda_launch(c, moe_down_mma, k_div_up(m->D, 16), tiles, 1, .out = out, .h = cuda_round(c, h_room, h, pairs, m->F, m->F), .order = order,
-		.n_tile = n_tile, .tile = tile, .down = m->down);
+	cuda_launch(c, narrow, n, 1, 1, .y = narrow, .x = x, .cols = m->D, .x_step = m->D);
+	cuda_launch(c, moe_up_tile, k_div_up(m->F, CUDA_TILE_ROWS / 2), tiles, 1, .h = h, .x = narrow, .order = order, .n_tile = n_tile, .tile = tile,
+		.gate = m->gate, .up = m->up, .n_used = (int)m->used);
+	cuda_launch(c, moe_down_tile, k_div_up(m->D, CUDA_TILE_ROWS), tiles, 1, .out = out, .h = h, .order = order, .n_tile = n_tile, .tile = tile,
+		.down = m->down);
 	cuda_launch(c, moe_sum, k_div_up(m->D, CUDA_THREADS), n, 1, .y = y, .out = out, .weights = weights, .dim = m->D, .n_used = (int)m->used);
+}
+
+/* The same bits, pair by pair: two launches. */
+static void moe_few(struct cuda *c, const struct moe *m, float *y, const float *x, const int32_t *ids, const float *weights, int64_t n)
+{
+	int64_t pairs = n * m->used;
+	float *h = cuda_take(c, floats(pairs * m->F));
+	cuda_launch(c, moe_up_mma, k_div_up(m->F, 16), pairs, 1, .h = h, .x = x, .ids = ids, .gate = m->gate, .up = m->up, .n_used = (int)m->used);
+	cuda_launch(c, moe_down_mma, k_div_up(m->D, 16), n, 1, .y = y, .h = h, .ids = ids, .weights = weights, .down = m->down,
+		.n_used = (int)m->used);
 }
 
 /* On the ordinary cores: pair by pair. */
@@ -180,12 +228,14 @@ void cuda_op_moe(struct k_device *dev, const struct k_op_moe *op)
 	}
 	m.F = m.gate.rows;
 	m.D = m.gate.cols;
-	/* Slices of whole granules begin at multiples of 16 bytes. */
-	mma = cuda_takes_mma(c, &m.gate) && cuda_takes_mma(c, &m.up) && cuda_takes_mma(c, &m.down) && m.E <= CUDA_EXPERTS;
+	mma = cuda_takes_mma(c, &m.gate) && cuda_takes_mma(c, &m.up) && cuda_takes_mma(c, &m.down) && m.gate.type == m.up.type &&
+		m.E <= CUDA_EXPERTS;
 	for (int64_t t = 0, n; t < op->n; t += n) {
+		bool few = op->n - t <= FEW && (uintptr_t)op->x % 16 == 0 && m.D % 4 == 0 && m.F % 4 == 0;
 		cuda_begin(c);
-		n = K_MIN(cuda_fit(c, op->n - t, token_bytes(&m, mma)), BLOCKS_Y / m.used);
-		(mma ? moe_by_expert : moe_by_pair)(c, &m, op->y + t * m.D, op->x + t * m.D, op->ids + t * m.used, op->weights + t * m.used, n);
+		n = K_MIN(cuda_fit(c, op->n - t, token_bytes(&m, mma && !few)), BLOCKS_Y / m.used);
+		(!mma ? moe_by_pair : few ? moe_few : moe_by_expert)(c, &m, op->y + t * m.D, op->x + t * m.D, op->ids + t * m.used,
+			op->weights + t * m.used, n);
 	}
 }
 

@@ -14,6 +14,7 @@
 	void k_sim_##name(const void *args) { k_cuda_##name(*(const struct cuda_##name *)args); } \
 	static void k_cuda_##name(const struct cuda_##name a)
 #define K_KERNEL_MANY(name, blocks) K_KERNEL(name)
+#define K_UNROLL
 #define K_SHARED(type, name, n) type *const name = (type *)k_sim_shared(sizeof(type) * (n))
 
 struct k_sim_index { unsigned x, y, z; };
