@@ -23,6 +23,9 @@ struct kk_i8 { int8_t code[32]; float d; int32_t bias; };
 #define KK_QUERIES 32
 #define KK_PACKED(cols) (KK_QUERIES * (cols))
 
+/* Tokens of one head for kda_run: token t has dk floats of q, k and alpha and dv of v and o at t * step, and beta[t]. */
+struct kk_kda { const float *q, *k, *v, *alpha, *beta; float *o; size_t step; };
+
 struct kk {
 #define KK(name, ret, args, tolerance) ret (*name) args;
 #include "kernels/kk.def"

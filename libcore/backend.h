@@ -40,14 +40,14 @@ struct k_seq_layer {
 	void **page;                    /* MLA: width r + dr: [normed latent | rotated key]; GQA: width 2 * Hkv * d: [keys | values] */
 	int64_t n_page;
 	float *state;                   /* KDA: [head][value channel][key channel] f32 */
-	float *conv;                    /* KDA: [3 (q, k, v)][P][taps - 1] raw projections, oldest first */
+	float *conv;                    /* KDA: [3 (q, k, v)][taps - 1][P] raw projections, oldest first */
 	enum k_kv kv;                   /* BF16 only where the device says that it takes them */
 };
 
 /* One KDA layer after its projections. q k v a z: [n][P] raw (a: forget gate logits before dt_bias, z: output gate logits), beta: [n][H] logits.
  * Per token and head: conv + silu, q = L2(q) d^-1/2, k = L2(k), g = -exp(A_log) softplus(a + dt_bias), S = diag(e^g) S,
  * e = v - S^T k, S += k (sigmoid(beta) e)^T, o = S^T q, y = rmsnorm(o; o_norm, eps) * sigmoid(z). L2: x / sqrt(sum x^2 + 1e-6).
- * conv_w: 3 x [P][taps] f32, last tap is the current token. Token by token in order, so cuts of a prompt do not change a bit. */
+ * conv_w: 3 x [taps][P] f32, last tap is the current token. Token by token in order, so cuts of a prompt do not change a bit. */
 struct k_op_kda { float *y; const float *q, *k, *v, *a, *z, *beta; const float *conv_w[3], *a_log, *dt_bias, *o_norm; const struct k_seg *seg; int64_t n_seg, n; const struct k_hp *hp; };
 /* q: [n][H*(dn+dr)], kv: [n][r+dr] raw output of kv_a. Norms the latent with kv_norm (eps_inner), rotates q's and kv's last dr (hp->rope, unless
  * NONE), appends to the pages, then per head in absorbed form over all positions <= its own:

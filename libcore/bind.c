@@ -271,7 +271,15 @@ static void expand(const struct k_entry *e, const void *data, float *dst)
 	}
 }
 
-const float *k_layer_vector(const struct k_layer_weights *w, const char *slot)
+/* [rows][cols] -> [cols][rows] */
+static void turn(float *to, const float *from, int64_t rows, int64_t cols)
+{
+	for (int64_t r = 0; r < rows; r++)
+		for (int64_t c = 0; c < cols; c++)
+			to[c * rows + r] = from[r * cols + c];
+}
+
+static const float *layer_f32(const struct k_layer_weights *w, const char *slot, bool turned)
 {
 	struct k_model *m = w->m;
 	const struct k_weight *row;
@@ -281,11 +289,11 @@ const float *k_layer_vector(const struct k_layer_weights *w, const char *slot)
 	int i = (int)(e - m->ck->entries);
 	int64_t count;
 	size_t bytes;
-	float *host = NULL, *dev = NULL;
+	float *host = NULL, *other = NULL, *dev = NULL;
 	char *copy = NULL;
 	const void *src = m->host[i] ? m->data[i] : m->ck->sequential ? NULL : k_ckpt_map(m->ck, i);
 	if (!k_shape_count(e->ndim, e->shape, &count) || !k_mul_size((size_t)count, sizeof(float), &bytes) ||
-		!(host = k_alloc(bytes)) || (!src && !(copy = k_alloc(e->bytes)))) {
+		!(host = k_alloc(bytes)) || (turned && !(other = k_alloc(bytes))) || (!src && !(copy = k_alloc(e->bytes)))) {
 		k_err_nomem(w->err, (size_t)e->bytes, e->name);
 		goto out;
 	}
@@ -295,14 +303,20 @@ const float *k_layer_vector(const struct k_layer_weights *w, const char *slot)
 		src = copy;
 	}
 	expand(e, src, host);
+	if (turned)
+		turn(other, host, count / e->shape[e->ndim - 1], e->shape[e->ndim - 1]);
 	dev = k_model_alloc(m, (size_t)count, e->name, w->err);
-	if (dev && m->dev->put(m->dev, dev, host, bytes, w->err) < 0)
+	if (dev && m->dev->put(m->dev, dev, turned ? other : host, bytes, w->err) < 0)
 		dev = NULL;
 out:
 	k_free(host);
+	k_free(other);
 	k_free(copy);
 	return dev;
 }
+
+const float *k_layer_vector(const struct k_layer_weights *w, const char *slot) { return layer_f32(w, slot, false); }
+const float *k_layer_columns(const struct k_layer_weights *w, const char *slot) { return layer_f32(w, slot, true); }
 
 uint64_t k_bind_token_bytes(const struct k_model *m)
 {

@@ -9,6 +9,7 @@
 struct k_layer_weights;
 const struct k_tensor *k_layer_weight(const struct k_layer_weights *w, const char *slot);
 const float *k_layer_vector(const struct k_layer_weights *w, const char *slot);       /* expanded to f32, flat */
+const float *k_layer_columns(const struct k_layer_weights *w, const char *slot);      /* the same, turned: what had the last index comes first */
 
 struct k_scratch;       /* per-step activations, in device memory */
 float *k_scratch_rows(struct k_scratch *s, int64_t width);      /* room for the step's rows x width; valid until the block returns. Never fails: sizes were reserved by want() */

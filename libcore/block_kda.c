@@ -30,9 +30,9 @@ static int kda_open(void **self, const struct k_hp *hp, int64_t layer, const str
 	K_WANT(b->ga = k_layer_weight(w, "kda.ga"));
 	K_WANT(b->gb = k_layer_weight(w, "kda.gb"));
 	K_WANT(b->o = k_layer_weight(w, "kda.o"));
-	K_WANT(b->conv[0] = k_layer_vector(w, "kda.conv_q"));
-	K_WANT(b->conv[1] = k_layer_vector(w, "kda.conv_k"));
-	K_WANT(b->conv[2] = k_layer_vector(w, "kda.conv_v"));
+	K_WANT(b->conv[0] = k_layer_columns(w, "kda.conv_q"));
+	K_WANT(b->conv[1] = k_layer_columns(w, "kda.conv_k"));
+	K_WANT(b->conv[2] = k_layer_columns(w, "kda.conv_v"));
 	K_WANT(b->a_log = k_layer_vector(w, "kda.a_log"));
 	K_WANT(b->dt_bias = k_layer_vector(w, "kda.dt_bias"));
 	K_WANT(b->o_norm = k_layer_vector(w, "kda.o_norm"));

@@ -341,16 +341,20 @@ int k_seq_kda(const struct k_seq *s, int layer, float *state, float *conv, struc
 		return k_err_set(err, K_EUSAGE, "layer %d keeps no state", layer);
 	const struct k_layer *l = &s->m->layers[layer];
 	int64_t n = s->m->hp.kda_dim;
-	float *host = k_alloc((size_t)l->n_state * sizeof(float));
+	size_t bytes = (size_t)K_MAX(l->n_state, l->n_conv) * sizeof(float);
+	float *host = k_alloc(bytes);
 	if (!host)
-		return k_err_nomem(err, (size_t)l->n_state * sizeof(float), "a state");
+		return k_err_nomem(err, bytes, "a state");
 	int r = d->get(d, host, s->layer[layer].state, (size_t)l->n_state * sizeof(float), err);
-	if (r == 0)
-		r = d->get(d, conv, s->layer[layer].conv, (size_t)l->n_conv * sizeof(float), err);
 	for (int64_t h = 0; r == 0 && h < s->m->hp.kda_head; h++)
 		for (int64_t v = 0; v < n; v++)
 			for (int64_t k = 0; k < n; k++)
 				state[(h * n + k) * n + v] = host[(h * n + v) * n + k];
+	int64_t P = s->m->hp.kda_head * n, keep = s->m->hp.kda_conv - 1;
+	if (r == 0)
+		r = d->get(d, host, s->layer[layer].conv, (size_t)l->n_conv * sizeof(float), err);
+	for (int64_t i = 0; r == 0 && i < l->n_conv; i++)
+		conv[(i / (keep * P) * P + i % P) * keep + i / P % keep] = host[i];
 	k_free(host);
 	return r;
 }

@@ -6,7 +6,7 @@
  *   ids     i32 of each token
  *   sha256  of all so far: what a list of files is made from before the rest is read
  *   pages   for every 64 tokens: for each attention layer their rows (f32 or bf16)
- *   kda     the block of states and tails, if the model has KDA layers
+ *   kda     the block of states and tails, if the model has KDA layers: of each its states, then its tails [3][P][taps - 1]
  *   marks   the block of each
  *   sha256  of the digest above and all behind it
  *
@@ -22,7 +22,7 @@
 struct head { char magic[8]; uint32_t version, n_mark; uint8_t model[32]; char how[64]; uint64_t tag; int64_t len; };
 
 /* A sink or a source with a hash in passing, and a host buffer as large as the largest piece. */
-struct pass { struct k_sink *to; struct k_source *from; struct k_sha256 *sha; struct k_device *dev; char *host; const char *name; };
+struct pass { struct k_sink *to; struct k_source *from; struct k_sha256 *sha; struct k_device *dev; char *host; float *tail; const char *name; };
 
 static int put(struct pass *p, const void *v, size_t n, struct k_err *err)
 {
@@ -49,6 +49,45 @@ static int pass_device(struct pass *p, void *at, size_t n, struct k_err *err)
 	return r < 0 ? r : p->dev->put(p->dev, at, p->host, n, err);
 }
 
+/* Tails of a block on the host, between the order of the file and that of memory (backend.h). */
+static void turn_tails(const struct pass *p, const struct k_model *m, float *block)
+{
+	int64_t P = m->hp.kda_head * m->hp.kda_dim, keep = m->hp.kda_conv - 1, rows = p->to ? keep : P, cols = p->to ? P : keep;
+	for (int64_t i = 0; i < m->hp.n_layer; i++) {
+		const struct k_layer *l = &m->layers[i];
+		for (int64_t at = 0; at < l->n_conv; at += P * keep) {
+			float *tail = block + l->state_at + l->n_state + at;
+			memcpy(p->tail, tail, (size_t)(P * keep) * sizeof(float));
+			for (int64_t r = 0; r < rows; r++)
+				for (int64_t c = 0; c < cols; c++)
+					tail[c * rows + r] = p->tail[r * cols + c];
+		}
+	}
+}
+
+/* The block of states: of the sequence (device memory), or of a mark (host memory), either way. */
+static int pass_block(struct pass *p, const struct k_model *m, float *at, bool on_host, struct k_err *err)
+{
+	size_t n = (size_t)m->n_kda * sizeof(float);
+	float *block = (float *)(void *)p->host;
+	int r = 0;
+	if (p->from)
+		r = get(p, block, n, err);
+	else if (on_host)
+		memcpy(block, at, n);
+	else
+		r = p->dev->get(p->dev, block, at, n, err);
+	if (r < 0)
+		return r;
+	turn_tails(p, m, block);
+	if (p->to)
+		return put(p, block, n, err);
+	if (!on_host)
+		return p->dev->put(p->dev, at, block, n, err);
+	memcpy(at, block, n);
+	return 0;
+}
+
 static int pass_begin(struct pass *p, const struct k_model *m, struct k_err *err)
 {
 	size_t most = (size_t)m->n_kda * sizeof(float);
@@ -56,12 +95,14 @@ static int pass_begin(struct pass *p, const struct k_model *m, struct k_err *err
 		most = K_MAX(most, (size_t)(m->layers[i].page_width * K_PAGE) * k_kv_bytes(m->kv));
 	p->dev = m->dev;
 	p->host = k_alloc(most);
-	return p->host ? k_sha256_new(&p->sha, err) : k_err_nomem(err, most, "a sequence on its way");
+	p->tail = k_alloc((size_t)K_MAX(m->hp.kda_head * m->hp.kda_dim * (m->hp.kda_conv - 1), (int64_t)1) * sizeof(float));
+	return p->host && p->tail ? k_sha256_new(&p->sha, err) : k_err_nomem(err, most, "a sequence on its way");
 }
 
 static void pass_end(struct pass *p)
 {
 	k_free(p->host);
+	k_free(p->tail);
 	k_sha256_free(p->sha);
 }
 
@@ -118,16 +159,15 @@ static int pass_page(struct pass *p, const struct k_seq *s, int64_t t, int64_t n
 int k_seq_save(const struct k_seq *s, uint64_t tag, struct k_sink *sink, struct k_err *err)
 {
 	struct pass p = { .to = sink, .name = k_sink_name(sink) };
-	size_t kda = (size_t)s->m->n_kda * sizeof(float);
 	int r = pass_begin(&p, s->m, err);
 	if (r == 0)
 		r = save_head(&p, s, tag, err);
 	for (int64_t t = 0; r == 0 && t < s->len; t += K_PAGE)
 		r = pass_page(&p, s, t, K_MIN(K_PAGE, s->len - t), err);
 	if (r == 0 && s->kda)
-		r = pass_device(&p, s->kda, kda, err);
+		r = pass_block(&p, s->m, s->kda, false, err);
 	for (int i = 0; r == 0 && i < s->n_mark; i++)
-		r = put(&p, s->mark[i].state->kda, kda, err);
+		r = pass_block(&p, s->m, s->mark[i].state->kda, true, err);
 	if (r == 0)
 		r = pass_digest(&p, err);
 	pass_end(&p);
@@ -196,7 +236,7 @@ static int load_mark(struct pass *p, struct k_seq *s, int64_t len, struct k_err 
 	struct k_state *state = k_calloc(1, sizeof(*state));
 	if (state)
 		*state = (struct k_state){ .kda = k_alloc(kda), .refs = 1 };
-	int r = state && state->kda ? get(p, state->kda, kda, err) : k_err_nomem(err, kda, "a mark of a sequence");
+	int r = state && state->kda ? pass_block(p, s->m, state->kda, true, err) : k_err_nomem(err, kda, "a mark of a sequence");
 	if (r == 0)
 		k_seq_add_mark(s, len, state);
 	k_state_drop(state);
@@ -214,7 +254,7 @@ static int load_body(struct pass *p, struct k_seq *s, const struct head *h, cons
 		s->len = t + n;
 	}
 	if (r == 0 && s->kda)
-		r = pass_device(p, s->kda, (size_t)s->m->n_kda * sizeof(float), err);
+		r = pass_block(p, s->m, s->kda, false, err);
 	for (uint32_t i = 0; r == 0 && i < h->n_mark; i++)
 		r = load_mark(p, s, marks[i], err);
 	return r < 0 ? r : pass_digest(p, err);

@@ -11,6 +11,7 @@
 #include "kernels/tmpl/unpack.h"
 #include "kernels/tmpl/quant.h"
 #include "kernels/tmpl/elem.h"
+#include "kernels/tmpl/delta.h"
 
 const struct kk_level kk_level_avx512 = { "avx512", 30, {
 	.gemm_f32 = KK_FN(gemm_f32),
@@ -30,6 +31,7 @@ const struct kk_level kk_level_avx512 = { "avx512", 30, {
 	.scale = KK_FN(scale),
 	.max = KK_FN(max),
 	.exp_sum = KK_FN(exp_sum),
+	.sigmoid = KK_FN(sigmoid),
 	.swiglu = KK_FN(swiglu),
 	.rmsnorm = KK_FN(rmsnorm),
 	.l2norm = KK_FN(l2norm),
@@ -37,7 +39,7 @@ const struct kk_level kk_level_avx512 = { "avx512", 30, {
 	.rope = KK_FN(rope),
 	.conv_silu = KK_FN(conv_silu),
 	.kda_gate = KK_FN(kda_gate),
-	.kda_step = KK_FN(kda_step),
+	.kda_run = KK_FN(kda_run),
 	.act_bf16 = KK_FN(act_bf16),
 	.act_int8 = KK_FN(act_int8),
 } };

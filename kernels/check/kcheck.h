@@ -3,7 +3,7 @@
  *   kcheck.c       command line, levels x rows of kk.def, sums
  *   kcheck_box.c   memory between guards, random data, comparison
  *   kcheck_elem.c  element by element kernels, norms, reductions          one table
- *   kcheck_mat.c   gemm, unpack, kda_step, rope, conv_silu                one table
+ *   kcheck_mat.c   gemm, unpack, kda_run, rope, conv_silu                 one table
  *   kcheck_attn.c  scores, mix                                            one table
  *   kcheck_quant.c conversions between types                              one table
  *   kcheck_cpu.c   operations of the CPU device: threads, cuts of a batch one table

@@ -27,6 +27,7 @@ static void call_add(const struct kk *k, struct args *a) { k->add(a->y, a->in[0]
 static void call_scale(const struct kk *k, struct args *a) { k->scale(a->y, a->a, a->n); }
 static void call_max(const struct kk *k, struct args *a) { a->ret = k->max(a->in[0], a->n); }
 static void call_exp_sum(const struct kk *k, struct args *a) { a->ret = k->exp_sum(a->y, a->a, a->b, a->n); }
+static void call_sigmoid(const struct kk *k, struct args *a) { k->sigmoid(a->y, a->in[0], a->n); }
 static void call_swiglu(const struct kk *k, struct args *a) { k->swiglu(a->y, a->in[0], a->in[1], a->n); }
 static void call_rmsnorm(const struct kk *k, struct args *a) { k->rmsnorm(a->y, a->in[0], a->in[1], a->n, a->d); }
 static void call_l2norm(const struct kk *k, struct args *a) { k->l2norm(a->y, a->in[0], (double)a->a, a->n); }
@@ -47,6 +48,7 @@ static const struct elem
 	scale = { call_scale, 0, true, true, false, 0, { { P, { P } }, { F, { P } }, { A, { P } } }, -3, 3 },
 	max = { call_max, 1, false, false, true, 0, { { P, { Z } }, { P, { F } }, { P, { A } } }, 0, 0 },
 	exp_sum = { call_exp_sum, 0, true, true, true, 0, { { P, { P } }, { P, { P } }, { P, { P } } }, 0.1f, 20 },
+	sigmoid = { call_sigmoid, 1, false, true, false, 1, { { P, { P } }, { P, { G } }, { P, { W } } }, 0, 0 },
 	swiglu = { call_swiglu, 2, false, true, false, 3, { { P, { P, W } }, { P, { G, P } }, { P, { W, P } } }, 0, 0 },
 	rmsnorm = { call_rmsnorm, 2, false, false, false, 1, { { P, { P, P } }, { P, { W, P } }, { P, { W, W } } }, 0, 0 },
 	l2norm = { call_l2norm, 1, false, false, false, 1, { { P, { P } }, { P, { W } }, { P, { W } } }, 0.05f, 1 },
@@ -157,6 +159,6 @@ static void bench_elem(const void *how, void (*time)(void *ctx, const struct ben
 
 #define ROW(id, what) { #id, check_elem, &what, bench_elem }
 const struct row kcheck_elem[] = {
-	ROW(axpy, axpy), ROW(add, add), ROW(scale, scale), ROW(max, max), ROW(exp_sum, exp_sum), ROW(swiglu, swiglu), ROW(rmsnorm, rmsnorm),
-	ROW(l2norm, l2norm), ROW(gated_norm, gated), ROW(kda_gate, kda_gate), ROW(act_bf16, act_bf16), ROW(act_int8, act_int8), { .name = NULL },
+	ROW(axpy, axpy), ROW(add, add), ROW(scale, scale), ROW(max, max), ROW(exp_sum, exp_sum), ROW(sigmoid, sigmoid), ROW(swiglu, swiglu),
+	ROW(rmsnorm, rmsnorm), ROW(l2norm, l2norm), ROW(gated_norm, gated), ROW(kda_gate, kda_gate), ROW(act_bf16, act_bf16), ROW(act_int8, act_int8), { .name = NULL },
 };

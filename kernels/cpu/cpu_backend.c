@@ -67,7 +67,7 @@ static int grow_rooms(struct cpu *c, int64_t n, struct k_err *err)
 static int cpu_reserve(struct k_device *d, const struct k_hp *hp, int64_t n_rows, int64_t n_ctx K_UNUSED, struct k_err *err)
 {
 	struct cpu *c = cpu_of(d);
-	int64_t row = K_MAX(cpu_gemm_row(hp), K_MAX(cpu_moe_row(hp), cpu_attn_row(hp)));
+	int64_t row = K_MAX(cpu_gemm_row(hp), K_MAX(cpu_moe_row(hp), K_MAX(cpu_attn_row(hp), cpu_kda_row(hp))));
 	int64_t want = K_MAX(row, (int64_t)SHARED_MOST), all;
 	int64_t room = K_MAX(K_MAX(cpu_gemm_room(hp), cpu_moe_room(hp)), K_MAX(cpu_attn_room(hp), cpu_kda_room(hp)));
 	if (k_mul_i64(row, n_rows, &all))

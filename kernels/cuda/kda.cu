@@ -13,7 +13,7 @@ K_DEV float conv_silu(const struct cuda_kda *a, const struct cuda_seg *s, int i,
 {
 	float sum = 0;
 	for (int j = 0; j < a->taps; j++)
-		sum = fmaf(a->conv_w[i][channel * a->taps + j], raw_at(a, s, i, channel, t - (a->taps - 1) + j), sum);
+		sum = fmaf(a->conv_w[i][(int64_t)j * a->n_head * a->dim + channel], raw_at(a, s, i, channel, t - (a->taps - 1) + j), sum);
 	return k_silu(sum);
 }
 

@@ -8,7 +8,7 @@
 K_DEV float raw_at(const struct cuda_kda *a, const struct cuda_seg *s, int i, int64_t channel, int64_t t)
 {
 	int64_t P = (int64_t)a->n_head * a->dim, keep = a->taps - 1;
-	return t < 0 ? s->conv[(i * P + channel) * keep + keep + t] : a->raw[i][(s->row + t) * P + channel];
+	return t < 0 ? s->conv[(i * keep + keep + t) * P + channel] : a->raw[i][(s->row + t) * P + channel];
 }
 
 K_DEV float softplus(float x) { return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x)); }
@@ -24,7 +24,7 @@ K_DEV void leave_tail(const struct cuda_kda *a, const struct cuda_seg *s, int64_
 	int64_t P = (int64_t)a->n_head * a->dim, keep = a->taps - 1;
 	for (int i = 0; i < 3; i++)
 		for (int64_t j = 0; j < keep; j++)
-			s->conv[(i * P + channel) * keep + j] = raw_at(a, s, i, channel, s->n - keep + j);
+			s->conv[(i * keep + j) * P + channel] = raw_at(a, s, i, channel, s->n - keep + j);
 }
 
 /* Rows [from, to) of a segment in this round; [begin, end) of them are whole chunks. */

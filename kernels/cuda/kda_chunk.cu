@@ -70,7 +70,7 @@ K_DEV void conv_run(float *y, const struct cuda_kda *a, const struct cuda_seg *s
 	float w[TAPS], x[TAPS];
 	for (int j = 0; j < TAPS; j++) {
 		int tap = j - (TAPS - a->taps);
-		w[j] = tap < 0 ? 0 : a->conv_w[i][channel * a->taps + tap];
+		w[j] = tap < 0 ? 0 : a->conv_w[i][(int64_t)tap * a->n_head * a->dim + channel];
 		x[j] = tap < 0 || j == TAPS - 1 ? 0 : raw_at(a, s, i, channel, t - (TAPS - 1) + j);
 	}
 	for (int k = 0; k < n; k++) {

@@ -20,6 +20,12 @@ void kk_ref_scale(float *y, float a, size_t n)
 		y[i] *= a;
 }
 
+void kk_ref_sigmoid(float *y, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] = (float)ref_sigmoid(x[i]);
+}
+
 void kk_ref_swiglu(float *y, const float *gate, const float *up, size_t n)
 {
 	for (size_t i = 0; i < n; i++)

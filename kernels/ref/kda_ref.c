@@ -18,8 +18,7 @@ void kk_ref_kda_gate(float *alpha, const float *a, const float *bias, double rat
 		alpha[i] = (float)exp(-rate * ref_softplus((double)a[i] + bias[i]));
 }
 
-void kk_ref_kda_step(float *state, float *o, const float *q, const float *k, const float *v, const float *alpha, float beta, size_t dk,
-	size_t dv)
+static void one_token(float *state, float *o, const float *q, const float *k, const float *v, const float *alpha, float beta, size_t dk, size_t dv)
 {
 	for (size_t j = 0; j < dv; j++) {
 		float *s = state + j * dk;
@@ -33,5 +32,13 @@ void kk_ref_kda_step(float *state, float *o, const float *q, const float *k, con
 			out += x * q[i];
 		}
 		o[j] = (float)out;
+	}
+}
+
+void kk_ref_kda_run(float *state, const struct kk_kda *x, size_t n, size_t dk, size_t dv)
+{
+	for (size_t t = 0; t < n; t++) {
+		size_t at = t * x->step;
+		one_token(state, x->o + at, x->q + at, x->k + at, x->v + at, x->alpha + at, x->beta[t], dk, dv);
 	}
 }

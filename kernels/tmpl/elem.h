@@ -86,6 +86,8 @@ static void KK_FN(swiglu)(float *y, const float *gate, const float *up, size_t n
 	EACH_VEC(n, give(y + i, silu_(take(gate + i, m)) * take(up + i, m), m));
 }
 
+static void KK_FN(sigmoid)(float *y, const float *x, size_t n) { EACH_VEC(n, give(y + i, sigmoid_(take(x + i, m)), m)); }
+
 static float KK_FN(max)(const float *x, size_t n)
 {
 	float m[SUMS], top = -__builtin_inff();
