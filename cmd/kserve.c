@@ -17,7 +17,7 @@ struct args {
 	const char *listen, *port_file, *layout, *name, *key_file, *cert, *tls_key, *cors, *access, *state_dir;
 	int64_t ctx, slots, batch, max_queue, queue_timeout, drain, timeout, max_conns;
 	uint64_t max_body;
-	bool enforce, no_enforce, stdio, talk, check, deterministic, web, no_web, insecure, slots_route;
+	bool enforce, no_enforce, stdio, talk, check, deterministic, web, no_web, insecure, slots_route, compat_llama;
 	int reasoning;                  /* enum k_reasoning_field */
 };
 
@@ -44,6 +44,8 @@ static const struct k_opt opts[] = {
 	K_OPT_STR(0, "access-log", struct args, access, "FILE", NULL,
 		"one line of JSON a request, without its text; - for standard output; opened again on SIGHUP"),
 	K_OPT_FLAG(0, "slots-route", struct args, slots_route, "open /slots: what each slot computes, without text"),
+	K_OPT_FLAG(0, "compat-llama", struct args, compat_llama,
+		"what clients of llama-server look for: its names of metrics beside the others, its type of error for a prompt that is too long"),
 	K_OPT_INT(0, "timeout", struct args, timeout, "SECONDS", "60",
 		"time that a client may keep a connection idle, a body coming or an answer unread; the head of a request gets a sixth"),
 	K_OPT_INT(0, "max-connections", struct args, max_conns, "N", "1024", "connections at once; one address may have a quarter"),
@@ -127,7 +129,7 @@ static int serve(struct k_model *m, struct k_device *dev, const struct args *a, 
 	struct k_sched *sched = NULL;
 	const struct k_server_opts so = { a->name, a->layout, a->ctx, a->slots, a->batch, a->common.max_memory,
 		(enum k_reasoning_field)a->reasoning, a->enforce || !a->no_enforce,
-		a->state_dir, a->max_queue, a->queue_timeout, a->deterministic };
+		a->state_dir, a->max_queue, a->queue_timeout, a->deterministic, a->compat_llama };
 	const struct k_http_opts ho = {
 		.listen = a->listen, .port_file = a->port_file, .key_file = a->key_file, .keys = getenv("KSERVE_API_KEY"), .insecure = a->insecure,
 		.cert = a->cert, .tls_key = a->tls_key, .cors = a->cors, .access = a->access,

@@ -1,4 +1,4 @@
-/* metrics.c: the names are those of vLLM where it has one, so that dashboards work, and kserve's own. */
+/* metrics.c: the names are those of vLLM where it has one, so that dashboards work, and kserve's own; with --compat-llama llama-server's too. */
 #include "libcore/base.h"
 
 #include <dirent.h>
@@ -111,6 +111,28 @@ static void put_sched(struct text *t, const struct k_sched_stats *st)
 	put_rows(t, rows, K_LEN(rows));
 }
 
+static double per(double n, double of) { return of > 0 ? n / of : 0; }
+
+/* The same, as llama-server counts it: prompts without what the cache had, times of requests that are over. */
+static void put_llama(struct text *t, const struct k_sched_stats *st)
+{
+	double prompt = (double)(st->prompt_tokens - st->cache_hits), made = (double)st->generated_tokens;
+	const struct row rows[] = {
+		{ "llamacpp:prompt_tokens_total", "counter", "Tokens of prompts that were computed.", prompt },
+		{ "llamacpp:prompt_seconds_total", "counter", "Time of prompts.", st->prefill.sum },
+		{ "llamacpp:tokens_predicted_total", "counter", "Tokens that were generated.", made },
+		{ "llamacpp:tokens_predicted_seconds_total", "counter", "Time of answers.", st->decode.sum },
+		{ "llamacpp:prompt_tokens_seconds", "gauge", "Tokens of prompts a second.", per(prompt, st->prefill.sum) },
+		{ "llamacpp:predicted_tokens_seconds", "gauge", "Tokens of answers a second.", per(made, st->decode.sum) },
+		{ "llamacpp:requests_processing", "gauge", "Requests that are computed.", st->running_now },
+		{ "llamacpp:requests_deferred", "gauge", "Requests that wait.", st->waiting_now },
+		{ "llamacpp:n_decode_total", "counter", "Steps of the model.", (double)st->steps },
+		{ "llamacpp:n_busy_slots_per_decode", "gauge", "Sequences in a step, on average.", per((double)st->step_runs, (double)st->steps) },
+		{ "llamacpp:n_tokens_max", "counter", "Tokens of the longest sequence so far.", (double)st->longest },
+	};
+	put_rows(t, rows, K_LEN(rows));
+}
+
 static void put_ends(struct text *t, const struct k_sched_stats *st)
 {
 	static const struct { enum k_end end; const char *label; } ends[] = {
@@ -213,6 +235,8 @@ void k_metrics_put(struct k_buf *b, const struct k_metrics *m, const struct k_se
 		k_buf_putc(&t.model, *p == '\n' ? ' ' : *p);
 	}
 	put_sched(&t, st);
+	if (s->compat_llama)
+		put_llama(&t, st);
 	put_ends(&t, st);
 	put_histograms(&t, st);
 	put_http(&t, m);

@@ -519,6 +519,8 @@ static int check_context(const struct k_server *s, struct k_request *rq, struct 
 			"This model's maximum context length is %" PRId64 " tokens. However, your %s resulted in %" PRId64
 			" tokens. Please reduce the length of the %s.", s->n_ctx, rq->kind == K_KIND_CHAT ? "messages" : "prompt", n,
 			rq->kind == K_KIND_CHAT ? "messages" : "prompt");
+		if (s->compat_llama)
+			f->type = "exceed_context_size_error";
 		f->n_prompt = n;
 		f->n_ctx = s->n_ctx;
 		return -1;

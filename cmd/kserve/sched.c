@@ -457,6 +457,7 @@ static void step(struct k_sched *c, int n)
 	}
 	c->stats.steps++;
 	c->stats.step_rows += (uint64_t)rows;
+	c->stats.step_runs += (uint64_t)n;
 	k_histogram_add(&c->stats.step, (double)rows);
 	int rc = k_model_step(c->s->model, c->runs, n, &hidden, NULL, &err);
 	for (int i = 0; i < n && !rc; i++) {

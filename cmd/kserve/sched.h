@@ -23,7 +23,8 @@ struct k_sched_stats {
 	uint64_t snapshot_bytes_now;
 	uint64_t reserved_bytes_now, room_bytes;        /* for sequences: promised to those that run; in all */
 	uint64_t states_written, states_read, states_refused;   /* files of --state-dir */
-	uint64_t steps, step_rows;              /* calls of the model; tokens in them */
+	uint64_t steps, step_rows, step_runs;   /* calls of the model; tokens in them; sequences */
+	int64_t longest;                        /* tokens of a sequence, the most so far */
 	struct k_histogram ttft, itl, e2e, queue, prefill, decode;      /* seconds */
 	struct k_histogram prompt, generated, max_tokens, choices, step;        /* tokens a request; n; tokens a step */
 };

@@ -90,7 +90,7 @@ void k_count_init(struct k_sched_stats *s);
 void k_count_job(struct k_sched *c, const struct job *j);
 void k_count_token(struct k_sched *c, struct task *t);
 /* What the slot's task has done so far, for /slots: also behind its end. */
-void k_count_slot(struct slot *sl);
+void k_count_slot(struct k_sched *c, struct slot *sl);
 /* Puts what others may ask for where they find it. */
 void k_count_show(struct k_sched *c);
 

@@ -150,7 +150,7 @@ void k_slots_release(struct k_sched *c, struct task *t)
 	k_slots_drop_seq(sl);
 	unpromise(c, t);
 	limit(c);
-	k_count_slot(sl);
+	k_count_slot(c, sl);
 	sl->task = NULL;
 	t->slot = NULL;
 }

@@ -65,7 +65,7 @@ void k_count_token(struct k_sched *c, struct task *t)
 	c->stats.generated_tokens++;
 }
 
-void k_count_slot(struct slot *sl)
+void k_count_slot(struct k_sched *c, struct slot *sl)
 {
 	struct task *t = sl->task;
 	sl->shown.busy = t != NULL;
@@ -75,6 +75,7 @@ void k_count_slot(struct slot *sl)
 	sl->shown.n_prompt = (int64_t)t->job->rq->prompts[t->prompt].n;
 	sl->shown.n_done = t->n_done;
 	sl->shown.n_decoded = t->n_decoded;
+	c->stats.longest = K_MAX(c->stats.longest, t->n_done + t->n_decoded);
 }
 
 static void show_memory(struct k_sched *c)
@@ -103,7 +104,7 @@ void k_count_show(struct k_sched *c)
 	for (struct job *j = c->jobs; j; j = j->next)
 		running += j->admitted;
 	for (int i = 0; i < c->s->n_slots; i++)
-		k_count_slot(&c->slots[i]);
+		k_count_slot(c, &c->slots[i]);
 	show_memory(c);
 	pthread_mutex_lock(&c->lock);
 	c->shown = c->stats;

@@ -38,6 +38,7 @@ static int sizes(struct k_server *s, const struct k_server_opts *o, struct k_err
 	s->max_queue = (int)(o->max_queue ? o->max_queue : DEFAULT_QUEUE);
 	s->queue_timeout = (double)o->queue_timeout;
 	s->deterministic = o->deterministic;
+	s->compat_llama = o->compat_llama;
 	s->state_dir = o->state_dir;
 	int64_t known = s->hp->n_ctx > 0 ? s->hp->n_ctx : UNKNOWN_CTX;
 	/* A quarter is left to the batch's scratch and to everybody else. */

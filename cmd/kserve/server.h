@@ -27,7 +27,7 @@ struct k_server_opts {
 	const char *state_dir;          /* NULL: states are not kept on disk */
 	int64_t max_queue;              /* 0: chosen */
 	int64_t queue_timeout;          /* seconds */
-	bool deterministic;
+	bool deterministic, compat_llama;
 };
 
 struct k_server {
@@ -48,6 +48,7 @@ struct k_server {
 	int max_queue;                  /* requests that wait */
 	double queue_timeout;           /* seconds that one may */
 	bool deterministic;             /* prompts are cut, and reused, at multiples of K_PAGE only */
+	bool compat_llama;              /* llama-server's names of metrics too, and its error of a prompt that is too long */
 	const char *state_dir;          /* NULL: none */
 	double temperature, top_p;      /* where a request says nothing */
 	double instant;                 /* temperature of an answer without thinking, of a model that can think */

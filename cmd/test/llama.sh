@@ -6,5 +6,6 @@ kconvert -q testdata/nano -o "$T/nano.kmf" || { fail setup "nano does not conver
 # begin NAME OPTION...; ask NAME CHECK...
 begin() { start "$1" --listen 127.0.0.1:0 --ctx 4096 --slots 3 --slots-route "${@:2}" "$T/nano.kmf"; }
 ask() { client "$1" python3 "$(dirname "$0")/llama_client.py" "$port" "${@:2}"; }
-if begin plain --batch 64; then ask plain slot_numbers pinned pinned_waits progress timings; stop plain; fi
+if begin plain --batch 64; then ask plain slot_numbers pinned pinned_waits progress timings not_compatible; stop plain; fi
+if begin compat --compat-llama; then ask compat compatible; stop compat; fi
 finish

@@ -170,5 +170,35 @@ def timings():
     assert waits[0][1] - begun > 0.6 and waits[0][0]['timings']['prompt_ms'] < (waits[0][1] - begun) * 1000 - 500, waits
 
 
+def metrics():
+    c = http.client.HTTPConnection('127.0.0.1', PORT, timeout=20)
+    c.request('GET', '/metrics')
+    text = c.getresponse().read().decode()
+    return {line.split('{')[0]: float(line.split()[-1]) for line in text.split('\n') if line.startswith('llamacpp:')}
+
+
+@check
+def compatible():
+    """--compat-llama: metrics under its names, which say what was asked for, and the type of one error."""
+    good('/v1/completions', prompt=[5] * 40, max_tokens=6, min_tokens=6, cache_salt='m')
+    good('/v1/completions', prompt=[5] * 40 + [6], max_tokens=6, min_tokens=6, cache_salt='m')
+    m = metrics()
+    assert set(m) == {'llamacpp:' + x for x in ('prompt_tokens_total', 'prompt_seconds_total', 'tokens_predicted_total', 'tokens_predicted_seconds_total',
+                                                'prompt_tokens_seconds', 'predicted_tokens_seconds', 'requests_processing', 'requests_deferred', 'n_decode_total',
+                                                'n_busy_slots_per_decode', 'n_tokens_max')}, m
+    v = {k.split(':')[1]: x for k, x in m.items()}
+    assert 41 <= v['prompt_tokens_total'] < 60 and v['tokens_predicted_total'] == 12 and 46 <= v['n_tokens_max'] <= 47, v      # the cache had the forty
+    assert v['requests_processing'] == v['requests_deferred'] == 0 and v['n_decode_total'] >= 12 and v['n_busy_slots_per_decode'] == 1, v
+    assert v['prompt_seconds_total'] > 0 and abs(v['predicted_tokens_seconds'] * v['tokens_predicted_seconds_total'] - 12) < 1e-3, v
+    status, r = call('POST', '/v1/completions', {'prompt': [5] * 5000})
+    e = r['error']
+    assert status == 400 and (e['type'], e['code'], e['n_prompt_tokens'], e['n_ctx']) == ('exceed_context_size_error', 'context_length_exceeded', 5000, 4096), e
+
+
+@check
+def not_compatible():
+    assert metrics() == {} and call('POST', '/v1/completions', {'prompt': [5] * 5000})[1]['error']['type'] == 'invalid_request_error'
+
+
 if __name__ == '__main__':
     run([CHECKS[name] for name in sys.argv[2:]])
