@@ -1,8 +1,17 @@
 #!/bin/sh
-# check-cuda.sh: what wants a GPU: kernels against the CPU, golden sets, compute-sanitizer where it is installed. Ends with the line
-# "N passed, N failed, N skipped"; without a device everything is skipped. B: the build.
+# check-cuda.sh: what wants a GPU: kernels against the CPU, golden sets, greedy tokens, the server, memory over many requests, compute-sanitizer where it
+# is installed. Ends with the line "N passed, N failed, N skipped"; without a device everything is skipped. B: the build. DEVICE=cudasim
+# runs the same in the simulator, with little of each: that the script itself works.
 B=${B:-build}
+DEVICE=${DEVICE:-cuda}
 pass=0 fail=0 skip=0
+T=$(mktemp -d "${TMPDIR:-/tmp}/ktools-cuda.XXXXXX") || exit 1
+trap 'rm -rf "$T"' EXIT
+PATH=$(cd "$B/bin" && pwd):$PATH
+usable() { keval '--device=?' --json 2> /dev/null | grep -q "\"${DEVICE%%:*}\", \"usable\": true"; }
+ok() { pass=$((pass + 1)); echo "ok   $*"; }
+bad() { fail=$((fail + 1)); echo "FAIL $*"; }
+left() { skip=$((skip + 1)); echo "skip $*"; }
 
 # add TEXT: counts its last line, shows the rest where something failed
 add() {
@@ -15,14 +24,75 @@ add() {
 	echo "$1" | sed '$d'
 }
 
-add "$("$B/kcheck" --device cuda 2>&1)"
-add "$(K_BIN="$B/bin" K_DEVICE=cuda bash cmd/test/cuda.sh 2>&1)"
-for tool in memcheck racecheck synccheck; do
-	if command -v compute-sanitizer > /dev/null && "$B/bin/keval" '--device=?' --json | grep -q '"cuda", "usable": true'; then
-		add "$(compute-sanitizer --tool $tool --error-exitcode 1 "$B/kcheck" --device cuda 2>&1 | grep -v '^=')"
+# golden NAME ACT TOLERANCE: within it of the spread of the golden logits
+golden() {
+	if keval parity -m "testdata/tiny/$1" -f "testdata/golden/$1" --device "$DEVICE" --act "$2" --tol "$3" > "$T/out" 2> "$T/err"; then
+		ok "golden $1, $2"
 	else
-		echo "skip compute-sanitizer $tool: no device, or not installed"
-		skip=$((skip + 1))
+		bad "golden $1, $2: $(tail -n 1 "$T/err")"
+	fi
+}
+
+# greedy COUNT: tokens of nano on the device and on the CPU
+greedy() {
+	echo "{\"sequences\": {}, \"greedy\": {\"prompt\": [5, 300, 41, 7], \"count\": $1}}" > "$T/greedy.json"
+	for device in cpu "$DEVICE"; do
+		keval dump -m testdata/nano -f "$T/greedy.json" --device "$device" --act f32 -o "$T/$device.st" 2> "$T/err" || { bad "greedy on $device: $(tail -n 1 "$T/err")"; return; }
+	done
+	if cmp -s "$T/cpu.st" "$T/$DEVICE.st"; then ok "greedy: $1 tokens as on the CPU"; else bad "greedy: other tokens than on the CPU"; fi
+}
+
+# peak N: bytes of device memory that N requests take at most
+peak() {
+	i=0
+	while test $i -lt "$1"; do
+		echo "{\"messages\": [{\"role\": \"user\", \"content\": \"Count to $((i % 10)).\"}], \"max_tokens\": $2, \"temperature\": 0}"
+		i=$((i + 1))
+	done > "$T/requests"
+	kserve -v --stdio --ctx 512 --slots 4 --device "$DEVICE" testdata/nano < "$T/requests" > "$T/answers" 2> "$T/err" || return 1
+	test "$(grep -c '"finish_reason"' "$T/answers")" = "$1" || return 1
+	sed -n "s/.*$DEVICE: at most \([0-9]*\) bytes of device memory.*/\1/p" "$T/err"
+}
+
+memory() {
+	few=$(peak "$1" "$3") many=$(peak "$2" "$3")
+	# How many were computed at the same time differs a little.
+	if test -n "$few" && test -n "$many" && test "$many" -le $((few + few / 50)); then
+		ok "$2 requests take no more device memory than $1: $many and $few bytes"
+	else
+		bad "device memory: ${few:-?} bytes for $1 requests, ${many:-?} for $2: $(tail -n 1 "$T/err")"
+	fi
+}
+
+add "$("$B/kcheck" --device "$DEVICE" 2>&1)"
+add "$(K_BIN="$B/bin" K_DEVICE=$DEVICE bash cmd/test/cuda.sh 2>&1)"
+if ! usable; then
+	left "golden sets: no device"
+	left "greedy tokens: no device"
+	left "server: no device"
+	left "memory: no device"
+elif test "$DEVICE" = cudasim; then
+	golden llama-tiny f32 1e-4
+	greedy 2
+	left "server: the simulator is too slow"
+	left "memory: the simulator is too slow"
+else
+	for name in $(cd testdata/golden && echo *-tiny*); do
+		test -d "testdata/tiny/$name" || continue
+		golden "$name" f32 1e-4
+		golden "$name" bf16 5e-3
+	done
+	greedy 256
+	for t in serve http dialect openai; do
+		add "$(K_BIN="$B/bin" K_KSERVE_DEVICE=$DEVICE bash cmd/test/$t.sh 2>&1)"
+	done
+	memory 100 1000 16
+fi
+for tool in memcheck racecheck synccheck; do
+	if test "$DEVICE" != cudasim && command -v compute-sanitizer > /dev/null && usable; then
+		add "$(compute-sanitizer --tool $tool --error-exitcode 1 "$B/kcheck" --device "$DEVICE" 2>&1 | grep -v '^=')"
+	else
+		left "compute-sanitizer $tool: no device, or not installed"
 	fi
 done
 echo "$pass passed, $fail failed, $skip skipped"

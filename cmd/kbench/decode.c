@@ -204,9 +204,11 @@ static double differ(const float *x, const float *y, int64_t n)
 static int compute_reference(struct k_bench *b, struct reference *f, bool prefill, struct k_err *err)
 {
 	struct k_ctx ctx = *b->ctx;
+	struct k_bench on_cpu = *b;
 	struct k_bench_model o;
 	ctx.cpu = "ref";
-	int r = k_bench_model_open(&o, b, &ctx, err);
+	on_cpu.device = NULL;
+	int r = k_bench_model_open(&o, &on_cpu, &ctx, err);
 	if (r == 0)
 		r = few_tokens(b, o.m, prefill, f->theirs, err);
 	k_bench_model_close(&o);
