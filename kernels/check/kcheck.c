@@ -3,6 +3,7 @@
  *     kcheck [--seed N] [--level NAME] [--kernel NAME] [-v]     each row of kk.def at each level; operations of the devices
  *     kcheck --device SPEC [--kernel NAME]                      operations of that device only; not here: skipped
  *     kcheck --bench [--level NAME] [--kernel NAME]             each against the reference, calls in turn: medians, ratios
+ *     kcheck --bench --device SPEC                              operations of that device beside its copying and its BF16 product
  *     kcheck --once [--level NAME] [--kernel NAME]              one call of each, what --bench times: for a counter of instructions
  *
  * A check is one kernel at one level. Entries that a level leaves to those below it are theirs. Levels that this CPU cannot run are
@@ -336,6 +337,11 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (o.bench && o.device) {
+		kcheck_device_bench(o.device, &s.passed, &s.failed);
+		printf("%d passed, %d failed, %d skipped\n", s.passed, s.failed, s.skipped);
+		return s.failed != 0;
+	}
 	if (o.bench && !o.once)
 		printf("%-10s %-8s %12s %12s %8s  %s\n", "kernel", "level", "ref ns", "level ns", "faster", "size");
 	else if (!o.bench)

@@ -7,6 +7,7 @@
  *   kcheck_attn.c  scores, mix                                            one table
  *   kcheck_quant.c conversions between types                              one table
  *   kcheck_cpu.c   operations of the CPU device: threads, cuts of a batch one table
+ *   kcheck_speed.c   what a device does beside what it can                one table
  *   kcheck_device.c  operations of other devices, against the CPU's        one table
  *
  * A checker is called with the reference and with a level's table laid over it, makes cases, and compares. It works at once on
@@ -46,6 +47,7 @@ extern const struct row kcheck_elem[], kcheck_mat[], kcheck_attn[], kcheck_quant
 struct op_row { const char *name; void (*check)(struct run *r); };
 extern const struct op_row kcheck_ops[];
 /* An operation of another device; false: nobody checks it. */
+void kcheck_device_bench(const char *spec, int *passed, int *failed);
 bool kcheck_device_op(struct run *r, const char *spec, const char *op);
 
 /* --- kcheck_box.c ------------------------------------------------------------------------------------------------------- */

@@ -1,0 +1,242 @@
+/* kcheck_speed.c: kcheck --bench --device SPEC: what a device does beside what it can: copying and a BF16 product first, then each operation as a part of
+ * one of them, with its bar. On a simulator shapes are tiny: only that the rows run is of interest there.
+ *
+ * Weights and rows are bytes of a fixed pseudo-random sequence, below the values at which bf16 would overflow. */
+#include "libcore/base.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include "kernels/check/kcheck.h"
+#include "libcore/backend.h"
+#include "libcore/pool.h"
+
+enum { MOST = 32, ROUNDS = 7, STAGE = 1 << 20 };
+
+struct speed {
+	struct k_device *d;
+	struct k_hp hp;
+	void *mem[MOST];
+	int n_mem;
+	bool tiny, failed;
+	uint8_t *stage;
+	double copy, product;           /* bytes and operations a second */
+};
+
+static double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void *memory(struct speed *s, int64_t bytes)
+{
+	struct k_err err;
+	char *p = s->failed || s->n_mem == MOST ? NULL : s->d->alloc(s->d, (size_t)bytes);
+	for (int64_t i = 0; p && i < bytes; i += STAGE)
+		if (s->d->put(s->d, p + i, s->stage, (size_t)K_MIN(bytes - i, (int64_t)STAGE), &err) < 0)
+			s->failed = true;
+	if (p)
+		s->mem[s->n_mem++] = p;
+	s->failed |= !p;
+	return p;
+}
+
+static void release(struct speed *s)
+{
+	while (s->n_mem)
+		s->d->free(s->d, s->mem[--s->n_mem]);
+}
+
+static struct k_tensor weight(struct speed *s, const char *type, int64_t slices, int64_t rows, int64_t cols, int64_t *bytes)
+{
+	struct k_tensor t = { .name = type, .type = k_qtype_for(type, rows, cols), .ndim = 3, .shape = { slices, rows, cols } };
+	uint64_t n;
+	K_ASSERT(k_qtype_slice_bytes(t.type, rows, cols, &n));
+	if (slices == 1)
+		t = (struct k_tensor){ .name = type, .type = t.type, .ndim = 2, .shape = { rows, cols } };
+	*bytes = (int64_t)n;
+	t.data = memory(s, slices * (int64_t)n);
+	return t;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+/* Median seconds of a call; y is what the last one writes. */
+static double time_of(struct speed *s, void (*call)(struct speed *s, void *arg), void *arg, const void *y)
+{
+	int calls = s->tiny ? 1 : 10;
+	double t[ROUNDS];
+	struct k_err err;
+	float some;
+	for (int i = -1; i < (s->tiny ? 1 : ROUNDS) && !s->failed; i++) {
+		double begun = now();
+		for (int k = 0; k < calls; k++)
+			call(s, arg);
+		if (s->d->get(s->d, &some, y, sizeof(some), &err) < 0) {
+			printf("%s\n", err.msg);
+			s->failed = true;
+		}
+		t[i < 0 ? 0 : i] = (now() - begun) / calls;
+	}
+	if (s->failed)
+		return 0;
+	qsort(t, s->tiny ? 1 : ROUNDS, sizeof(*t), by_size);
+	return t[s->tiny ? 0 : ROUNDS / 2];
+}
+
+static void call_add(struct speed *s, void *arg) { s->d->ops.add(s->d, arg); }
+static void call_gemm(struct speed *s, void *arg) { s->d->ops.gemm(s->d, arg); }
+static void call_moe(struct speed *s, void *arg) { s->d->ops.moe(s->d, arg); }
+static void call_kda(struct speed *s, void *arg) { s->d->ops.kda(s->d, arg); }
+
+/* --- the limits ----------------------------------------------------------------------------------------------------------- */
+
+static double copying(struct speed *s, double *work)
+{
+	int64_t n = s->tiny ? 4096 : 1 << 26;
+	struct k_op_add op = { memory(s, 4 * n), memory(s, 4 * n), n };
+	*work = 12.0 * (double)n;
+	return time_of(s, call_add, &op, op.y);
+}
+
+static double product(struct speed *s, double *work)
+{
+	int64_t n = s->tiny ? 64 : 8192, tokens = s->tiny ? 128 : 512, bytes;
+	struct k_tensor w = weight(s, "bf16", 1, n, n, &bytes);
+	struct k_op_gemm op = { memory(s, 4 * n * tokens), memory(s, 4 * n * tokens), &w, NULL, tokens, n, n, false };
+	*work = 2.0 * (double)n * (double)n * (double)tokens;
+	return time_of(s, call_gemm, &op, op.y);
+}
+
+/* --- operations ----------------------------------------------------------------------------------------------------------- */
+
+/* tokens that use 8 of E experts evenly. */
+static double experts(struct speed *s, int64_t E, int64_t tokens, double *bytes, double *operations)
+{
+	int64_t D = s->tiny ? 128 : 2304, F = s->tiny ? 64 : 1024, used = 8, slice, sum = 0;
+	s->hp = (struct k_hp){ .n_embd = D, .n_ff = F, .n_ff_expert = F, .n_expert = E, .n_expert_used = used, .n_layer = 1 };
+	struct k_tensor gate = weight(s, "i4g32", E, F, D, &slice);
+	sum += slice;
+	struct k_tensor up = weight(s, "i4g32", E, F, D, &slice);
+	sum += slice;
+	struct k_tensor down = weight(s, "i4g32", E, D, F, &slice);
+	sum += slice;
+	int32_t *ids = k_alloc((size_t)(tokens * used) * sizeof(*ids)), *there = memory(s, 4 * tokens * used);
+	struct k_err err;
+	for (int64_t i = 0; ids && i < tokens * used; i++)
+		ids[i] = (int32_t)(i / used * used % E / (E / used) % (E / used) + i % used * (E / used));
+	if (!ids || s->failed || s->d->reserve(s->d, &s->hp, tokens, 64, &err) < 0 || s->d->put(s->d, there, ids, (size_t)(4 * tokens * used), &err) < 0)
+		s->failed = true;
+	k_free(ids);
+	struct k_op_moe op = { memory(s, 4 * D * tokens), memory(s, 4 * D * tokens), there, memory(s, 4 * tokens * used), &gate, &up, &down, tokens, &s->hp };
+	*bytes = (double)(sum * used);
+	*operations = 2.0 * (double)(3 * D * F) * (double)(tokens * used);
+	return time_of(s, call_moe, &op, op.y);
+}
+
+/* n rows of n_seg sequences; the state of each is read and written once a call or token. */
+static double delta(struct speed *s, int64_t H, int64_t n, int64_t n_seg, double *bytes)
+{
+	int64_t d = s->tiny ? 32 : 128, P = H * d, state = P * d, taps = 4;
+	struct k_seg *seg = k_calloc((size_t)n_seg, sizeof(*seg));
+	struct k_seq_layer *layer = k_calloc((size_t)n_seg, sizeof(*layer));
+	float *states = memory(s, 4 * n_seg * state), *conv = memory(s, 4 * n_seg * 3 * P * (taps - 1)), *in[6], *w[6];
+	struct k_err err;
+	double t = 0;
+	for (int i = 0; i < 6; i++) {
+		in[i] = memory(s, 4 * n * P);
+		w[i] = memory(s, 4 * P * taps);
+	}
+	float *y = memory(s, 4 * n * P);
+	s->hp = (struct k_hp){ .kda_head = H, .kda_dim = d, .kda_conv = taps, .n_layer = 1, .eps = 1e-5 };
+	if (!seg || !layer || s->failed || s->d->reserve(s->d, &s->hp, K_MIN(n, (int64_t)512), 64, &err) < 0)
+		s->failed = true;
+	for (int64_t i = 0; !s->failed && i < n_seg; i++) {
+		layer[i] = (struct k_seq_layer){ .state = states + i * state, .conv = conv + i * 3 * P * (taps - 1) };
+		seg[i] = (struct k_seg){ i * (n / n_seg), n / n_seg, 0, &layer[i] };
+	}
+	struct k_op_kda op = { .y = y, .q = in[0], .k = in[1], .v = in[2], .a = in[3], .z = in[4], .beta = in[5], .conv_w = { w[0], w[1], w[2] }, .a_log = w[3],
+		.dt_bias = w[4], .o_norm = w[5], .seg = seg, .n_seg = n_seg, .n = n, .hp = &s->hp };
+	*bytes = 8.0 * (double)(n_seg * state);
+	if (!s->failed)
+		t = time_of(s, call_kda, &op, y);
+	k_free(seg);
+	k_free(layer);
+	return t;
+}
+
+/* --- the table ------------------------------------------------------------------------------------------------------------ */
+
+static double moe_one(struct speed *s, double *work) { double ops; return experts(s, s->tiny ? 8 : 256, 1, work, &ops); }
+static double moe_many(struct speed *s, double *work) { double bytes; return experts(s, 16, s->tiny ? 16 : 256, &bytes, work); }
+static double kda_step(struct speed *s, double *work) { return delta(s, s->tiny ? 2 : 32, s->tiny ? 2 : 64, s->tiny ? 2 : 64, work); }
+static double kda_prompt(struct speed *s, double *work) { return delta(s, s->tiny ? 2 : 96, s->tiny ? 32 : 8192, 1, work); }
+
+/* of: what a rate is a part of, 'c'opying or 'p'roduct; 't': milliseconds, at most the bar. aim: 0 where there is none. */
+static const struct { const char *name, *shape; double (*run)(struct speed *s, double *work); char of; double bar, aim; } rows[] = {
+	{ "copy", "y += x, 2^26 floats", copying, 0, 0, 0 },
+	{ "gemm_bf16", "8192 x 8192, 512 tokens", product, 0, 0, 0 },
+	{ "moe_i4", "48B layer, 1 token", moe_one, 'c', 0.65, 0.80 },
+	{ "moe_i4", "128 tokens an expert", moe_many, 'p', 0.55, 0 },
+	{ "kda_step", "32 heads, batch 64", kda_step, 'c', 0.65, 0 },
+	{ "kda_prompt", "96 heads, 8192 tokens", kda_prompt, 't', 1.5, 1.15 },
+};
+
+/* 1: the bar is missed. */
+static int put_row(struct speed *s, size_t i, double t, double work)
+{
+	char of = rows[i].of;
+	double value = of == 't' ? t * 1e3 : of ? work / t / (of == 'c' ? s->copy : s->product) : 0;
+	bool good = !of || (of == 't' ? value <= rows[i].bar : value >= rows[i].bar);
+	printf("%-10s %-24s %10.1f us %9.1f %s", rows[i].name, s->tiny ? "tiny" : rows[i].shape, t * 1e6, work / t / (of == 'p' || i == 1 ? 1e12 : 1e9),
+		of == 'p' || i == 1 ? "Top/s" : "GB/s");
+	if (of)
+		printf("  %.3f %s, wanted %.2f%s", value, of == 'c' ? "of copy" : of == 'p' ? "of gemm_bf16" : "ms", rows[i].bar,
+			s->tiny ? " (not judged here)" : good ? "" : ": MISSED");
+	if (of && rows[i].aim > 0)
+		printf(", aim %.2f", rows[i].aim);
+	putchar('\n');
+	return !good && !s->tiny;
+}
+
+void kcheck_device_bench(const char *spec, int *passed, int *failed)
+{
+	struct speed s = { .tiny = strcmp(spec, "cudasim") == 0, .stage = k_alloc(STAGE) };
+	struct k_pool *pool = NULL;
+	struct k_err err = { 0 };
+	uint32_t x = 1;
+	int rc = s.stage ? k_pool_new(&pool, 1, &err) : K_ENOMEM;
+	struct k_ctx ctx = { .pool = pool, .act = K_ACT_BF16, .any_order = true };
+	for (int i = 0; s.stage && i < STAGE; i++)
+		s.stage[i] = (uint8_t)((x = x * 1664525 + 1013904223) >> 24 & 0x3f);
+	if (!rc)
+		rc = k_device_open(&s.d, &ctx, spec, &err);
+	for (size_t i = 0; !rc && i < K_LEN(rows); i++) {
+		double work = 0, t;
+		s.failed = false;
+		s.hp = (struct k_hp){ .n_embd = 8192, .n_ff = 8192, .n_layer = 1 };
+		if (i == 1)
+			s.failed = s.d->reserve(s.d, &s.hp, 512, 64, &err) < 0;
+		t = rows[i].run(&s, &work);
+		release(&s);
+		if (s.failed)
+			printf("%-10s %-24s does not run\n", rows[i].name, rows[i].shape);
+		else if (i < 2)
+			*(i ? &s.product : &s.copy) = work / t;
+		int bad = s.failed || put_row(&s, i, t, work);
+		*(bad ? failed : passed) += 1;
+	}
+	if (rc) {
+		printf("%s: %s\n", spec, err.msg);
+		*failed += 1;
+	}
+	if (s.d)
+		k_device_close(s.d);
+	k_pool_free(pool);
+	k_free(s.stage);
+}
