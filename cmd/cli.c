@@ -173,7 +173,7 @@ static void put_levels(struct k_buf *b, bool table)
 		const char *needs = *levels[i].needs ? levels[i].needs : "nothing";
 
 		if (table)
-			k_buf_printf(b, "%-10s %-4s needs %s\n", levels[i].name, can ? "yes" : "no", needs);
+			k_buf_printf(b, "%-13s %-4s needs %s\n", levels[i].name, can ? "yes" : "no", needs);
 		else
 			k_buf_printf(b, "{\"level\": \"%s\", \"usable\": %s, \"needs\": \"%s\"}\n",
 				levels[i].name, can ? "true" : "false", levels[i].needs);

@@ -49,11 +49,15 @@ int kk_select(struct kk *out, const char **name, const char *max_level, struct k
 	if (found >= 0 && !kk_level_usable(found))
 		return k_err_set(err, K_EUSAGE, "kernel level '%s' needs a CPU with %s", max_level, levels[found].needs);
 	if (found >= 0)
-		top = levels[found].level->rank;
+		top = K_MAX(levels[found].level->rank, 0);
 	memset(out, 0, sizeof(*out));
 	for (int rank = -1, i; (i = next_level(rank, top)) >= 0; rank = levels[i].level->rank) {
 		kk_overlay(out, levels[i].level);
 		*name = levels[i].level->name;
+	}
+	if (found >= 0 && levels[found].level->rank < 0) {
+		kk_overlay(out, levels[found].level);
+		*name = levels[found].level->name;
 	}
 	K_ASSERT(out->gemm_f32);
 	return 0;

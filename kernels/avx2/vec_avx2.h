@@ -44,7 +44,7 @@ static inline vf vf_low4(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_an
 static inline vf vf_high4(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_srli_epi32(vf_bytes(p), 4)); }
 static inline vf vf_int(vu word) { return _mm256_cvtepi32_ps((__m256i)word); }
 /* Dot products of bytes, for int4_int8.h: pairs are added up in 16 bits. 8 steps of two products are at most 16 x 15 x 127 = 30480. */
-enum { I8_TOKENS = 4 };
+#define I8_TOKENS 4
 static inline vu vq_begin(const int32_t *p K_UNUSED) { return (vu)_mm256_setzero_si256(); }
 static inline vu vq_dot(vu a, vu u, const int8_t *p)
 {

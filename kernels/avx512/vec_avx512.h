@@ -44,6 +44,23 @@ static inline vf vf_code(vu word, int i)
 	const vf codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
 	return _mm512_permutexvar_ps((__m512i)(word >> (4 * i)), codes);
 }
+static inline vf vf_int(vu word) { return _mm512_cvtepi32_ps((__m512i)word); }
+#ifndef I8_TOKENS
+/* Dot products of bytes, for int4_int8.h, where there is no VNNI: as on AVX2. */
+#define I8_TOKENS 8
+static inline vu vq_begin(const int32_t *p K_UNUSED) { return (vu)_mm512_setzero_si512(); }
+static inline vu vq_dot(vu a, vu u, const int8_t *p)
+{
+	int32_t four;
+	memcpy(&four, p, sizeof(four));
+	a = (vu)_mm512_add_epi16((__m512i)a, _mm512_maddubs_epi16((__m512i)u, _mm512_set1_epi32(four)));
+#ifndef KERNELS_AVX512SIM_ZMM_H
+	__asm__("" : "+v"(a));          /* as it stands: sums that are made anew as a tree do not fit the registers */
+#endif
+	return a;
+}
+static inline vu vq_end(vu a, const int32_t *p) { return (vu)_mm512_add_epi32(_mm512_madd_epi16((__m512i)a, _mm512_set1_epi16(1)), _mm512_set1_epi32(*p)); }
+#endif
 /* Of 32 u16 at p the largest, their upper bits aside. */
 static inline uint32_t vu_top(const uint8_t *p)
 {

@@ -17,8 +17,7 @@
 
 enum { TILE_R = 4, TILE_T = 3, DEPTH = 512, BLOCK_R = 32, BLOCK_T = 48, FEW = 6, LINE = 32 };
 
-#define UNROLL _Pragma("GCC unroll 16")
-#define EACH(i, n) UNROLL for (int i = 0; i < n; i++)
+#include "kernels/tmpl/each.h"
 
 static inline __attribute__((always_inline)) vf load_f32(const float *p) { return vf_load(p); }
 static inline __attribute__((always_inline)) vf load_wide(const float *p) { return vf_load(p); }

@@ -6,7 +6,7 @@
  *     vq_begin(p)          where the sums of a group begin that has -8 times the sum of its codes at p
  *     vq_dot(a, u, p)      a plus, in each word, the products of the four bytes of u, 0 to 15, with the four signed bytes at p
  *     vq_end(a, p)         the sums of a group, in words
- *     I8_TOKENS            tokens side by side, as registers allow: up to 8
+ *     I8_TOKENS            tokens side by side, as registers allow: 4, 8 or 12
  *
  * A lane is a row. A word holds 8 columns as nibbles: masked they are bytes of columns 0 4 1 5, shifted and masked of columns 2 6 3 7, and
  * that is the order of the codes in struct kk_i8. Sums of a group are whole numbers, so that it matters to nobody how they are made; what
@@ -69,6 +69,28 @@ I8_FN(1)
 I8_FN(2)
 I8_FN(3)
 I8_FN(4)
+#if I8_TOKENS > 4
+I8_FN(5)
+I8_FN(6)
+I8_FN(7)
+I8_FN(8)
+#endif
+#if I8_TOKENS > 8
+I8_FN(9)
+I8_FN(10)
+I8_FN(11)
+I8_FN(12)
+#endif
+
+typedef void i8_tile(float *y, size_t y_step, const uint8_t *p, const struct kk_i8 *const *x, size_t cols);
+static i8_tile *const i8_tiles[] = { i8_1, i8_2, i8_3, i8_4,
+#if I8_TOKENS > 4
+	i8_5, i8_6, i8_7, i8_8,
+#endif
+#if I8_TOKENS > 8
+	i8_9, i8_10, i8_11, i8_12,
+#endif
+};
 
 /* As few passes as there must be, and none of them thin. */
 static int i8_tokens(int n)
@@ -79,12 +101,11 @@ static int i8_tokens(int n)
 
 static void KK_FN(gemm_i4x16_int8)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
 {
-	static void (*const tile[])(float *, size_t, const uint8_t *, const struct kk_i8 *const *, size_t) = { i8_1, i8_2, i8_3, i8_4 };
 	const uint8_t *p = w;
 	for (int r = 0; r < rows; r += I8_ROWS, p += cols / I8_COLS * I8_RECORD)
 		for (int t = 0, m; t < n; t += m) {
 			m = i8_tokens(n - t);
-			tile[m - 1](y + (size_t)t * y_step + r, y_step, p, (const struct kk_i8 *const *)(x + t), cols);
+			i8_tiles[m - 1](y + (size_t)t * y_step + r, y_step, p, (const struct kk_i8 *const *)(x + t), cols);
 		}
 }
 

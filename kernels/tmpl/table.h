@@ -1,0 +1,41 @@
+/* table.h: the entries that elem.h, gemm.h, an int4 and the others make, for the table of a level. */
+#define KK_OF_TEMPLATES \
+	.gemm_f32 = KK_FN(gemm_f32), \
+	.gemm_bf16 = KK_FN(gemm_bf16), \
+	.gemm_i8row = KK_FN(gemm_i8row), \
+	.gemm_i4x16 = KK_FN(gemm_i4x16), \
+	.ready_i4x16 = KK_FN(ready_i4x16), \
+	.gemm_i4x16_bf16 = KK_FN(gemm_i4x16), \
+	.ready_i4x16_bf16 = KK_FN(ready_i4x16_bf16), \
+	.gemm_i4x16_int8 = KK_FN(gemm_i4x16_int8), \
+	.ready_i4x16_int8 = KK_FN(ready_i4x16_int8), \
+	.unpack = KK_FN(unpack), \
+	.convert = KK_FN(convert), \
+	.pack_queries = KK_FN(pack_queries), \
+	.scores_f32 = KK_FN(scores_f32), \
+	.scores_bf16 = KK_FN(scores_bf16), \
+	.mix = KK_FN(mix), \
+	.mix_bf16 = KK_FN(mix_bf16), \
+	.axpy = KK_FN(axpy), \
+	.add = KK_FN(add), \
+	.scale = KK_FN(scale), \
+	.max = KK_FN(max), \
+	.exp_sum = KK_FN(exp_sum), \
+	.sigmoid = KK_FN(sigmoid), \
+	.swiglu = KK_FN(swiglu), \
+	.rmsnorm = KK_FN(rmsnorm), \
+	.l2norm = KK_FN(l2norm), \
+	.gated_norm = KK_FN(gated_norm), \
+	.rope = KK_FN(rope), \
+	.conv_silu = KK_FN(conv_silu), \
+	.kda_gate = KK_FN(kda_gate), \
+	.kda_run = KK_FN(kda_run), \
+	.act_bf16 = KK_FN(act_bf16), \
+	.act_int8 = KK_FN(act_int8)
+
+/* Where there are no products of bf16: they are those of floats. */
+static void KK_FN(ready_i4x16_bf16)(float *y, const float *x, size_t cols)
+{
+	KK_FN(act_bf16)(y, x, cols);
+	KK_FN(ready_i4x16)(y, y, cols);
+}
