@@ -66,7 +66,7 @@ K_DEV void chain_of(float (*sum)[4], const struct cuda_matrix *w, const uint8_t 
 	else if (w->type == CUDA_BF16)
 		chain(sum, CUDA_BF16, w, slice, g, from, to, x, tiles, most, 2);
 	else if (w->type == CUDA_MXFP4)
-		chain(sum, CUDA_MXFP4, w, slice, g, from, to, x, tiles, most, AHEAD);
+		chain(sum, CUDA_MXFP4, w, slice, g, from, to, x, tiles, most, 4);
 	else
 		chain(sum, CUDA_FP8B128, w, slice, g, from, to, x, tiles, most, 3);
 }
@@ -111,16 +111,14 @@ K_KERNEL(gemm_mma)
 
 /* --- experts -------------------------------------------------------------------------------------------------------------- */
 
-K_KERNEL(moe_up_mma)
+K_KERNEL_MANY(moe_up_mma, 2)
 {
 	K_SHARED(float, gate, CUDA_WARPS * 8 * 16);
 	K_SHARED(float, up, CUDA_WARPS * 8 * 16);
 	int64_t pair = blockIdx.y, expert = a.ids[pair], row = (int64_t)blockIdx.x * 16 + threadIdx.x;
 	const float *x[1] = { k_lane() / 4 ? NULL : a.x + pair / a.n_used * a.gate.cols };
-	for (int i = 0; i < 2; i++) {
-		const struct cuda_matrix *w = i ? &a.up : &a.gate;
-		parts_of(i ? up : gate, w, k_slice(w, expert), blockIdx.x, x, 1, 1);
-	}
+	parts_of(gate, &a.gate, k_slice(&a.gate, expert), blockIdx.x, x, 1, 1);
+	parts_of(up, &a.up, k_slice(&a.up, expert), blockIdx.x, x, 1, 1);
 	__syncthreads();
 	if (threadIdx.x < 16 && row < a.gate.rows)
 		a.h[pair * a.gate.rows + row] = k_silu(sum_of(gate, 0, (int)threadIdx.x, 1)) * sum_of(up, 0, (int)threadIdx.x, 1);

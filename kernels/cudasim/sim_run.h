@@ -33,6 +33,11 @@ bool k_sim_holds(struct k_sim *s, const void *p, size_t n, const char *what);
 void k_sim_run(struct k_sim *s, const struct k_sim_launch *l);
 /* A mistake that the caller found. */
 void k_sim_blame(struct k_sim *s, const char *fmt, ...) K_PRINTF(2, 3);
+/* A mistake that a check plants in a kernel: the barriers of a line let everybody pass, or waits for copies do not wait. Lines of the barriers that a kernel has
+ * passed since: how many, at most `most`. */
+struct k_sim_plant { const char *kernel; int line; bool no_waits; };
+void k_sim_plant(struct k_sim *s, const struct k_sim_plant *plant);
+int k_sim_barriers(const struct k_sim *s, const char *kernel, int *lines, int most);
 /* NULL: none so far. */
 const char *k_sim_fault(const struct k_sim *s);
 

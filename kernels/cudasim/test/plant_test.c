@@ -1,0 +1,121 @@
+/* plant_test.c: mistakes planted in the kernels that matter most, one at a time; the simulator must find each:
+ *
+ *   a barrier, each in turn, that lets everybody pass; a wait for copies that does not wait; a result that is four bytes short
+ *
+ * So no barrier is there for nothing, and none would be missed. Data are zeros: what is found does not depend on them. */
+#include "libcore/base.h"
+#include <stdio.h>
+#include "kernels/cuda/cuda_impl.h"
+#include "kernels/cudasim/sim_run.h"
+#include "libcore/pool.h"
+#include "libcore/test.h"
+
+enum { SLICES = 12, MOST_LINES = 16 };
+
+static float *floats(struct k_device *d, int64_t n)
+{
+	float *p = d->alloc(d, (size_t)n * sizeof(float));
+	K_CHECK(p);
+	return p;
+}
+
+static struct k_tensor weights(struct k_device *d, const char *type, int64_t slices, int64_t rows, int64_t cols)
+{
+	struct k_tensor t = { .name = type, .type = k_qtype_for(type, rows, cols), .ndim = 3, .shape = { slices, rows, cols } };
+	uint64_t bytes;
+	K_CHECK(k_qtype_slice_bytes(t.type, rows, cols, &bytes));
+	t.data = d->alloc(d, (size_t)(bytes * (uint64_t)slices));
+	if (slices == 1) {
+		t.ndim = 2;
+		t.shape[0] = rows;
+		t.shape[1] = cols;
+	}
+	return t;
+}
+
+/* less: floats that the result is short of. */
+static void gemm(struct k_device *d, int64_t n, int64_t less)
+{
+	int64_t rows = 32, cols = 256;
+	struct k_tensor w = weights(d, "i4g32", 1, rows, cols);
+	d->ops.gemm(d, &(struct k_op_gemm){ .y = floats(d, n * rows - less), .x = floats(d, n * cols), .w = &w, .n = n, .y_step = rows, .x_step = cols });
+}
+
+static void moe(struct k_device *d, int64_t n, int64_t less)
+{
+	int64_t F = 32, D = 192, used = 10;
+	struct k_tensor gate = weights(d, "bf16", SLICES, F, D), up = weights(d, "bf16", SLICES, F, D), down = weights(d, "bf16", SLICES, D, F);
+	struct k_hp hp = { .n_expert = SLICES, .n_expert_used = used, .n_embd = D, .n_ff_expert = F };
+	d->ops.moe(d, &(struct k_op_moe){ .y = floats(d, n * D - less), .x = floats(d, n * D), .ids = (int32_t *)floats(d, n * used),
+		.weights = floats(d, n * used), .gate = &gate, .up = &up, .down = &down, .n = n, .hp = &hp });
+}
+
+static void kda(struct k_device *d, int64_t n, int64_t less)
+{
+	int64_t H = 2, dim = 64, P = H * dim, taps = 4;
+	struct k_hp hp = { .kda_head = H, .kda_dim = dim, .kda_conv = taps, .eps = 1e-5 };
+	struct k_seq_layer layer = { .state = floats(d, P * dim), .conv = floats(d, 3 * P * (taps - 1)) };
+	struct k_seg seg = { 0, n, 0, &layer };
+	struct k_op_kda op = { .y = floats(d, n * P - less), .q = floats(d, n * P), .k = floats(d, n * P), .v = floats(d, n * P), .a = floats(d, n * P),
+		.z = floats(d, n * P), .beta = floats(d, n * H), .a_log = floats(d, H), .dt_bias = floats(d, P), .o_norm = floats(d, dim), .seg = &seg,
+		.n_seg = 1, .n = n, .hp = &hp };
+	for (int i = 0; i < 3; i++)
+		op.conv_w[i] = floats(d, P * taps);
+	d->ops.kda(d, &op);
+}
+
+/* What runs the kernel, with how many tokens; how many barriers it has at least; whether it is who writes the result. */
+static const struct kernel { const char *name; void (*op)(struct k_device *d, int64_t n, int64_t less); int64_t n; int barriers; bool copies, last; } kernels[] = {
+	{ "kda_chunk", kda, 48, 4, false, false }, { "kda_chunk_walk", kda, 48, 2, true, true },
+	{ "gemm_mma", gemm, 3, 1, false, true }, { "gemm_tile", gemm, 64, 1, true, true },
+	{ "moe_up_mma", moe, 1, 1, false, false }, { "moe_down_mma", moe, 2, 2, false, true },
+	{ "moe_sort", moe, 5, 2, false, false }, { "moe_up_tile", moe, 5, 1, true, false }, { "moe_down_tile", moe, 5, 1, true, false },
+	{ "moe_sum", moe, 5, 0, false, true },
+};
+
+/* Runs it with the mistake; lines of the kernel's barriers; what the simulator says is copied to said, "" for nothing. */
+static int run(const struct kernel *k, const struct k_sim_plant *plant, int64_t less, int lines[MOST_LINES], char said[320])
+{
+	struct k_ctx ctx = { .act = K_ACT_BF16, .cpu = "ref" };
+	struct k_err err;
+	struct k_device *d = NULL;
+	int n;
+	K_CHECK(k_pool_new(&ctx.pool, 1, &err) == 0 && k_device_open(&d, &ctx, "cudasim", &err) == 0);
+	struct k_sim *s = cuda_of(d)->on;
+	k_sim_plant(s, plant);
+	k->op(d, k->n, less);
+	n = k_sim_barriers(s, k->name, lines, MOST_LINES);
+	snprintf(said, 320, "%s", k_sim_fault(s) ? k_sim_fault(s) : "");
+	k_device_close(d);
+	k_pool_free(ctx.pool);
+	return n;
+}
+
+static void finds(const struct kernel *k, const struct k_sim_plant *plant, int64_t less, const char *what)
+{
+	char said[320];
+	int lines[MOST_LINES];
+	run(k, plant, less, lines, said);
+	if (!strstr(said, k->name))
+		fprintf(stderr, "%s, %s (line %d): %s\n", k->name, what, plant ? plant->line : 0, said);
+	K_CHECK(strstr(said, k->name));
+}
+
+K_TEST(sim_finds_what_is_planted)
+{
+	for (size_t i = 0; i < K_LEN(kernels); i++) {
+		const struct kernel *k = &kernels[i];
+		int lines[MOST_LINES], n;
+		char said[320];
+		n = run(k, NULL, 0, lines, said);
+		if (*said)
+			fprintf(stderr, "%s\n", said);
+		K_CHECK(!*said && n >= k->barriers);
+		for (int b = 0; b < n; b++)
+			finds(k, &(struct k_sim_plant){ k->name, lines[b], false }, 0, "a missing barrier");
+		if (k->copies)
+			finds(k, &(struct k_sim_plant){ k->name, 0, true }, 0, "a missing wait");
+		if (k->last)
+			finds(k, NULL, 1, "a short result");
+	}
+}
