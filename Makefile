@@ -254,7 +254,7 @@ check-tsan: deps
 		K_VARIANT='-fsanitize=thread -fno-omit-frame-pointer -DK_TSAN'
 # Every allocation, read and write of a row of command lines fails once (cmd/test/faults.sh).
 check-oom: deps
-	@$(again) B=build/oom all K_VARIANT='-fsanitize=address -fno-omit-frame-pointer -DK_FAULTS -DK_ASAN'
+	@$(again) B=build/oom all levels=ref sim= K_VARIANT='-fsanitize=address -fno-omit-frame-pointer -DK_FAULTS -DK_ASAN'
 	@K_BIN=build/oom/bin K_FAULT_BIN=build/oom/bin K_FAULT_STEP=1 MAKE='$(MAKE)' sh cmd/test/faults.sh
 
 # Every output of every build, level and thread count (cmd/test/bytes.sh).

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static atomic_long n_alloc, n_io;
-static long fail_alloc, fail_io;
+static atomic_long n_alloc, n_io, n_device;
+static long fail_alloc, fail_io, fail_device;
 static pid_t owner;
 
 static void report(void)
@@ -33,17 +33,23 @@ static void report(void)
 	close(fd);
 }
 
+static long number(const char *name)
+{
+	const char *s = getenv(name);
+
+	return s ? atol(s) : 0;
+}
+
 __attribute__((constructor)) static void start(void)
 {
-	const char *s = getenv("K_FAULT_ALLOC");
-
-	fail_alloc = s ? atol(s) : 0;
-	s = getenv("K_FAULT_IO");
-	fail_io = s ? atol(s) : 0;
+	fail_alloc = number("K_FAULT_ALLOC");
+	fail_io = number("K_FAULT_IO");
+	fail_device = number("K_FAULT_DEVICE");
 	owner = getpid();
 	atexit(report);
 }
 
 bool k_fault_alloc(void) { return atomic_fetch_add(&n_alloc, 1) + 1 == fail_alloc; }
 bool k_fault_io(void) { return atomic_fetch_add(&n_io, 1) + 1 == fail_io; }
+bool k_fault_device(void) { return atomic_fetch_add(&n_device, 1) + 1 == fail_device; }
 #endif

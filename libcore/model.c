@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include "libcore/hash.h"
 #include "libcore/kmf.h"
+#include "libcore/fault.h"
 #include "libcore/model_int.h"
 #include "libcore/rope.h"
 
@@ -418,6 +419,8 @@ int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const 
 	struct k_err *err)
 {
 	int r = check_runs(m, runs, n_runs, err);
+	if (r == 0 && k_fault_device())
+		r = k_err_set(err, K_EDEVICE, "the device failed");
 	if (r < 0)
 		return r;
 	int64_t done = 0, n_out = 0;            /* tokens of runs[i] that are computed; outputs that are */

@@ -23,6 +23,7 @@ struct line {
 	struct io *io;
 	struct k_json *id;              /* for errors; NULL: none */
 	struct k_buf said;
+	bool lost;                      /* what it says is incomplete: no memory */
 	bool done;
 	struct line *next;
 };
@@ -43,13 +44,25 @@ static void free_line(struct line *l)
 	k_free(l);
 }
 
+/* Of an answer that memory was not enough for, one line is left: who waits for it waits for nothing else. */
+static void check_lost(struct line *l, struct k_err *err)
+{
+	static const char lost[] = "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}\n";
+	l->lost |= l->said.failed;
+	if (!l->lost)
+		return;
+	k_buf_fini(&l->said);
+	k_buf_init(&l->said, 0);
+	if (l->done && !err->code && k_cli_write(lost, sizeof(lost) - 1, err))
+		k_err_add(err, "while answering");
+}
+
 /* With the lock held: writes what may be written now. */
 static void flush(struct io *io)
 {
 	while (io->first) {
 		struct line *l = io->first;
-		if (l->said.failed && !io->failed.code)
-			k_err_nomem(&io->failed, l->said.len, "an answer");
+		check_lost(l, &io->failed);
 		if (l->said.len && !io->failed.code && k_cli_write(l->said.data, l->said.len, &io->failed))
 			k_err_add(&io->failed, "while answering");
 		k_buf_reset(&l->said);
