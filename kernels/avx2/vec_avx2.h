@@ -36,6 +36,28 @@ static inline void vf_sums(float *y, const vf *v, size_t step)
 	/* d: sums 0 2 . . | 1 3 . . */
 	_mm_storeu_ps(y, _mm_unpacklo_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1)));
 }
+/* Lane j of a[i] becomes lane i of a[j]. */
+static inline __attribute__((always_inline)) void vf_transpose(vf a[VL])
+{
+	vf p[VL], q[VL];
+#pragma GCC unroll 4
+	for (int i = 0; i < 4; i++) {
+		p[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+		p[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+	}
+#pragma GCC unroll 2
+	for (int i = 0; i < 8; i += 4)
+#pragma GCC unroll 2
+		for (int j = 0; j < 2; j++) {
+			q[i + 2 * j] = _mm256_shuffle_ps(p[i + j], p[i + j + 2], 0x44);
+			q[i + 2 * j + 1] = _mm256_shuffle_ps(p[i + j], p[i + j + 2], 0xee);
+		}
+#pragma GCC unroll 4
+	for (int i = 0; i < 4; i++) {
+		a[i] = _mm256_permute2f128_ps(q[i], q[i + 4], 0x20);
+		a[i + 4] = _mm256_permute2f128_ps(q[i], q[i + 4], 0x31);
+	}
+}
 /* Eight f16; eight signed bytes; the low and the high nibbles of eight bytes. */
 static inline vf vf_f16(const uint8_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
 static inline vf vf_i8(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p))); }

@@ -32,6 +32,32 @@ static inline void vf_sums(float *y, const vf *v, size_t step)
 	for (size_t r = 0; r < 4; r++)
 		y[r] = vf_sum(v[r * step]);
 }
+/* Lane j of a[i] becomes lane i of a[j]: in blocks of 4 x 4, then the blocks. */
+static inline __attribute__((always_inline)) void vf_transpose(vf a[VL])
+{
+	vf p[VL], q[VL];
+#pragma GCC unroll 8
+	for (int i = 0; i < 8; i++) {
+		p[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+		p[2 * i + 1] = _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+	}
+#pragma GCC unroll 4
+	for (int i = 0; i < VL; i += 4)
+#pragma GCC unroll 2
+		for (int j = 0; j < 2; j++) {
+			q[i + 2 * j] = _mm512_shuffle_ps(p[i + j], p[i + j + 2], 0x44);
+			q[i + 2 * j + 1] = _mm512_shuffle_ps(p[i + j], p[i + j + 2], 0xee);
+		}
+#pragma GCC unroll 4
+	for (int j = 0; j < 4; j++) {
+		vf even = _mm512_shuffle_f32x4(q[j], q[4 + j], 0x88), odd = _mm512_shuffle_f32x4(q[j], q[4 + j], 0xdd);
+		vf even2 = _mm512_shuffle_f32x4(q[8 + j], q[12 + j], 0x88), odd2 = _mm512_shuffle_f32x4(q[8 + j], q[12 + j], 0xdd);
+		a[j] = _mm512_shuffle_f32x4(even, even2, 0x88);
+		a[8 + j] = _mm512_shuffle_f32x4(even, even2, 0xdd);
+		a[4 + j] = _mm512_shuffle_f32x4(odd, odd2, 0x88);
+		a[12 + j] = _mm512_shuffle_f32x4(odd, odd2, 0xdd);
+	}
+}
 /* Sixteen f16; sixteen signed bytes; the low and the high nibbles of sixteen bytes. */
 static inline vf vf_f16(const uint8_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 static inline vf vf_i8(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }

@@ -11,7 +11,12 @@
  * A task takes CPU_QUERIES queries that share a key head, and reads each page once for all of them: all their spans, or one where
  * there are too few tasks for the threads (decoding a long context). Spans begin at fixed positions and are merged in order, so a
  * query goes through the same steps whatever its neighbours and the threads. Later positions are never touched, not even multiplied
- * by 0. */
+ * by 0.
+ *
+ * Pages are f32 or BF16 (struct k_seq_layer); a position is rounded when it is appended and never again.
+ *
+ * Long prompts are absorbed too. The expanded form (keys and values of every head made from the latents of a chunk) has fewer products
+ * from some hundred tokens on, but other sums, so that a result would tell how a prompt was cut and what of it was there already. */
 #include "libcore/base.h"
 #include <math.h>
 #include "kernels/cpu/cpu_impl.h"

@@ -3,36 +3,61 @@
  * Every element is one chain of fused multiply-adds, in growing order of the column (scores) or the position (mix), so tiles only decide
  * what is computed side by side. No sum is ever taken across lanes:
  *
- *     scores   lanes are queries, which lie packed [column][query]; a key's columns are broadcast
+ *     scores   lanes are queries, which lie packed [column][query]; a key's columns are broadcast. For few queries lanes are keys, which
+ *              are turned in registers
  *     mix      lanes are columns of the values; a query's weights are broadcast
  *
  * What is bf16 is widened a tile (scores) or a strip of columns (mix) at a time into the nearest cache and then serves all queries; for
  * few queries mix widens on the way. */
 
-enum { MOST_Q = KK_QUERIES / VL, KEYS = 64, MOST_KEYS = 8, MOST_DEPTH = 256, VALUES = 64, VECTORS = 3 };
+enum { MOST_Q = KK_QUERIES / VL, FEW_Q = 4, FEW_KEYS = 2 * VL, KEYS = 64, MOST_KEYS = 8, MOST_DEPTH = 256, VALUES = 64, VECTORS = 3, LINE_BYTES = 64 };
 
 static inline int packed_vectors(int n) { return (n + VL - 1) / VL; }
 
 static void KK_FN(pack_queries)(float *y, const float *const *q, int n, size_t cols)
 {
-	size_t step = (size_t)packed_vectors(n) * VL;
-	for (size_t t = 0; t < step; t++)
-		for (size_t k = 0; k < cols; k++)
+	static const float none[VL];
+	size_t step = (size_t)packed_vectors(n) * VL, k = 0;
+	for (; k + VL <= cols; k += VL)
+		for (size_t g = 0; g < step; g += VL) {
+			vf a[VL];
+			EACH(i, VL)
+				a[i] = vf_load((int)g + i < n ? q[g + i] + k : none);
+			vf_transpose(a);
+			EACH(i, VL)
+				vf_store(y + (k + i) * step + g, a[i]);
+		}
+	for (; k < cols; k++)
+		for (size_t t = 0; t < step; t++)
 			y[k * step + t] = (int)t < n ? q[t][k] : 0;
 }
 
-/* s[r][v]: P keys with V vectors of queries, `cols` columns further. Meanwhile memory is asked for as much of what lies at `ahead`. */
+/* Memory that is asked for line by line, in the order in which it lies: rows of so many bytes. */
+struct asked { const char *at, *end; size_t row, step; };
+
+static inline __attribute__((always_inline)) void ask(struct asked *a)
+{
+	__builtin_prefetch(a->at);
+	a->at += LINE_BYTES;
+	if (a->at >= a->end) {
+		a->at = a->end - a->row + a->step;
+		a->end += a->step;
+	}
+}
+
+/* s[r][v]: P keys with V vectors of queries, `cols` columns further. Meanwhile as much of what lies at `ahead` is asked for. */
 #define SCORE_FN(P, V) \
 static void score_##P##x##V(vf *s, const float *w, size_t w_step, const float *q, size_t cols, const char *ahead, size_t ahead_step, size_t size) \
 { \
 	vf a[P][V]; \
 	EACH(r, P) EACH(v, V) \
 		a[r][v] = s[r * V + v]; \
+	struct asked next = { ahead, ahead + cols * size, cols * size, ahead_step }; \
 	for (size_t k = 0; k < cols; q += V * VL, k++) { \
 		vf b[V]; \
-		if (k % LINE == 0) \
+		if (k * size % LINE_BYTES == 0) \
 			EACH(r, P) \
-				__builtin_prefetch(ahead + (size_t)r * ahead_step + k * size, 0, 2); \
+				ask(&next); \
 		EACH(v, V) \
 			b[v] = vf_load(q + v * VL); \
 		EACH(r, P) { \
@@ -72,7 +97,67 @@ static inline const float *tile_keys_bf16(float *room, const uint16_t *w, size_t
 	return room;
 }
 
+/* Sums [key][query] to where they belong, [query][key]. */
+static void scores_out(float *y, size_t y_step, const vf *s, int rows, int n)
+{
+	int vectors = packed_vectors(n), r = 0;
+	for (; r + VL <= rows; r += VL)
+		for (int v = 0; v < vectors; v++) {
+			vf a[VL];
+			EACH(i, VL)
+				a[i] = s[(r + i) * vectors + v];
+			vf_transpose(a);
+			for (int i = 0; i < VL && v * VL + i < n; i++)
+				vf_store(y + (size_t)(v * VL + i) * y_step + r, a[i]);
+		}
+	for (; r < rows; r++) {
+		float lanes[KK_QUERIES];
+		for (int v = 0; v < vectors; v++)
+			vf_store(lanes + v * VL, s[r * vectors + v]);
+		for (int t = 0; t < n; t++)
+			y[(size_t)t * y_step + (size_t)r] = lanes[t];
+	}
+}
+
 /* Up to KEYS keys; their sums rest in `s` while the columns go by. */
+static inline float one_f32(float x) { return x; }
+static inline float one_bf16(uint16_t x) { return k_bf16_to_f32(x); }
+
+/* FEW_KEYS keys and up to FEW_Q queries. */
+#define FEW_FN(kind, type) \
+static void keys_##kind(float *y, size_t y_step, const type *w, size_t w_step, const float *q, int n, size_t cols, const type *ahead) \
+{ \
+	vf a[2][FEW_Q] = { { vf_set(0) } }; \
+	struct asked next = { (const char *)ahead, (const char *)(ahead + cols), cols * sizeof(*w), w_step * sizeof(*w) }; \
+	size_t k = 0; \
+	for (; k + VL <= cols; k += VL) { \
+		if (k * sizeof(*w) % LINE_BYTES == 0) \
+			EACH(r, FEW_KEYS) \
+				ask(&next); \
+		EACH(h, 2) { \
+			vf c[VL]; \
+			EACH(i, VL) \
+				c[i] = load_##kind(w + (size_t)(h * VL + i) * w_step + k); \
+			vf_transpose(c); \
+			EACH(i, VL) EACH(t, FEW_Q) \
+				a[h][t] = vf_fma(c[i], vf_set(q[(k + (size_t)i) * VL + t]), a[h][t]); \
+		} \
+	} \
+	for (; k < cols; k++) \
+		EACH(h, 2) { \
+			float c[VL]; \
+			for (int i = 0; i < VL; i++) \
+				c[i] = one_##kind(w[(size_t)(h * VL + i) * w_step + k]); \
+			EACH(t, FEW_Q) \
+				a[h][t] = vf_fma(vf_load(c), vf_set(q[k * VL + t]), a[h][t]); \
+		} \
+	for (int t = 0; t < n; t++) \
+		EACH(h, 2) \
+			vf_store(y + (size_t)t * y_step + h * VL, a[h][t]); \
+}
+FEW_FN(f32, float)
+FEW_FN(bf16, uint16_t)
+
 #define SCORES_FN(kind, type) \
 static void scores_block_##kind(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *q, int n, size_t cols, \
 	const type *ahead) \
@@ -93,22 +178,21 @@ static void scores_block_##kind(float *y, size_t y_step, const type *w, size_t w
 				w_step * sizeof(*w), sizeof(*w)); \
 		} \
 	} \
-	for (int r = 0; r < rows; r++) { \
-		float lanes[KK_QUERIES]; \
-		for (int v = 0; v < vectors; v++) \
-			vf_store(lanes + v * VL, s[r * vectors + v]); \
-		for (int t = 0; t < n; t++) \
-			y[(size_t)t * y_step + (size_t)r] = lanes[t]; \
-	} \
+	scores_out(y, y_step, s, rows, n); \
 } \
 \
 static void KK_FN(scores_##kind)(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *q, int n, size_t cols, \
 	const type *ahead) \
 { \
-	if (n > 0) \
-		for (int r = 0; r < rows; r += KEYS) \
-			scores_block_##kind(y + r, y_step, w + (size_t)r * w_step, w_step, K_MIN(rows - r, (int)KEYS), q, n, cols, \
-				(ahead ? ahead : w) + (size_t)r * w_step); \
+	int r = 0; \
+	if (n <= 0) \
+		return; \
+	ahead = ahead ? ahead : w; \
+	for (; n <= FEW_Q && r + FEW_KEYS <= rows; r += FEW_KEYS) \
+		keys_##kind(y + r, y_step, w + (size_t)r * w_step, w_step, q, n, cols, ahead + (size_t)r * w_step); \
+	for (; r < rows; r += KEYS) \
+		scores_block_##kind(y + r, y_step, w + (size_t)r * w_step, w_step, K_MIN(rows - r, (int)KEYS), q, n, cols, \
+			ahead + (size_t)r * w_step); \
 }
 SCORES_FN(f32, float)
 SCORES_FN(bf16, uint16_t)
@@ -134,9 +218,6 @@ static void mix_##kind##_##T##x##V(float *y, size_t y_step, const float *p, size
 	EACH(t, T) EACH(v, V) \
 		vf_store(y + (size_t)t * y_step + v * VL, a[t][v]); \
 }
-
-static inline float one_f32(float x) { return x; }
-static inline float one_bf16(uint16_t x) { return k_bf16_to_f32(x); }
 
 /* n queries and a strip of up to VECTORS vectors of columns; the end of a row that fills no vector goes one by one. */
 #define MIX_FNS(kind, type) \
