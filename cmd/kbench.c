@@ -51,7 +51,7 @@ static const struct k_opt opts[] = {
 static const char *const examples[] = {
 	"kbench decode -m model.kmf --depth 0,256 -b 1,2 --tokens 4 --reps 2",
 	"kbench prefill -m model.kmf --tokens 64 --reps 2",
-	"kbench decode --synthetic kimi-linear:nano --depth 0,1k --reps 2",
+	"kbench decode --synthetic kimi-linear:nano,kimi-linear-mla:nano --depth 0,1k --tokens 4 --reps 2",
 	"kbench load -m model.kmf --reps 2",
 	"kbench convert -m hf --reps 2",
 	"kbench machine --reps 1 --history runs.jsonl",
@@ -70,8 +70,8 @@ static const struct what {
 } whats[] = {
 	{ "machine", "read_gbs peak_gops spread", k_bench_machine, false, false, 5 },
 	{ "kernels", "limit_frac kernels", k_bench_kernels, false, false, 9 },
-	{ "decode", "tok_s bytes_per_token limit_frac ref_error peak_rss spread", k_bench_decode, true, true, 5 },
-	{ "prefill", "tok_s bytes_per_token limit_frac ref_error peak_rss spread", k_bench_prefill, true, true, 5 },
+	{ "decode", "tok_s bytes_per_token limit_frac ratio ratio_least ratio_frac ref_error peak_rss spread", k_bench_decode, true, true, 5 },
+	{ "prefill", "tok_s bytes_per_token limit_frac ratio ratio_least ratio_frac ref_error peak_rss spread", k_bench_prefill, true, true, 5 },
 	{ "load", "ms ms_cold peak_rss spread", k_bench_load, true, true, 5 },
 	{ "convert", "gbs read_gbs limit_frac peak_rss spread", k_bench_convert, true, false, 5 },
 	{ "serve", "req_s tok_s ttft_ms_p50 ttft_ms_p99 tpot_ms_p50 tpot_ms_p99 itl_ms_p50 itl_ms_p99 itl_ratio requests refused abandoned errors "
@@ -261,7 +261,10 @@ const struct k_tool k_tool = {
 		"commands in turns). A record carries the machine, the kernel "
 		"level, the threads, the spread of the repetitions, what they used and a digest of what was computed; decode and prefill fail where a few "
 		"tokens computed at --cpu ref give other logits (ref_error, in standard deviations). limit_frac is the share of the "
-		"machine's read bandwidth, timed in the same run, that decoding used. "
+		"machine's read bandwidth, timed right before and after, that a step's weights and caches (step_bytes) used; of a prompt what reading or f32 multiply-adds allow, "
+		"whichever takes longer. placement tells how far apart two CPUs are (ping_ns: how long a cache line goes to and fro); samples during which "
+		"that changed are dropped and counted. --synthetic with two names of as many layers measures both in turns and reports the time of a token of the second over "
+		"the first (ratio), beside what their bytes promise (ratio_bytes, ratio_frac): kimi-linear:48b,kimi-linear-mla:48b is what the delta rule saves. "
 		"--synthetic wants no checkpoint: experts are INT4 in groups of 32, all else is BF16, the bits are random and follow from --seed. What does not fit in "
 		"three quarters of the memory that is available, or in --max-memory, gets fewer layers in the same pattern, a smaller vocabulary and fewer dense layers in that proportion "
 		"(layers, layers_of and vocab of the record); kimi-linear-mla has the shape of kimi-linear and attention in all layers. compare says faster, slower, same (within 1 %) or "

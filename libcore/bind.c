@@ -318,21 +318,38 @@ out:
 const float *k_layer_vector(const struct k_layer_weights *w, const char *slot) { return layer_f32(w, slot, false); }
 const float *k_layer_columns(const struct k_layer_weights *w, const char *slot) { return layer_f32(w, slot, true); }
 
-uint64_t k_bind_token_bytes(const struct k_model *m)
+static void add_part(struct k_token_part *out, int max, int *n, const char *role, uint64_t bytes, uint64_t weights)
 {
-	uint64_t sum = 0;
+	int i = 0;
+	while (i < *n && strcmp(out[i].role, role))
+		i++;
+	if (i == max)
+		i = max - 1;                    /* more roles than the caller has room for: the last one takes the rest */
+	else if (i == *n)
+		out[(*n)++] = (struct k_token_part){ .role = role };
+	out[i].bytes += bytes;
+	out[i].weights += weights;
+}
+
+int k_bind_token_parts(const struct k_model *m, struct k_token_part *out, int max)
+{
+	int n = 0;
 	for (const struct k_weight *w = m->arch->weights; w->slot; w++)
 		for (int64_t layer = w->per_layer ? 0 : -1; layer < (w->per_layer ? m->hp.n_layer : 0); layer++) {
 			const struct k_entry *e = row_applies(m, w, layer) ? row_entry(m, w, layer) : NULL;
 			if (!e)
 				continue;
-			int64_t rows = K_MAX(k_entry_rows(e), 1);
-			if (!strcmp(w->slot, "embed"))
-				sum += e->bytes / (uint64_t)rows + (m->hp.tied ? e->bytes : 0);
-			else if (strstr(w->name, "{e}"))
-				sum += e->bytes / (uint64_t)m->hp.n_expert * (uint64_t)m->hp.n_expert_used;
-			else
-				sum += e->bytes;
+			uint64_t rows = (uint64_t)K_MAX(k_entry_rows(e), 1), all = rows * (uint64_t)k_entry_cols(e);
+			if (!strcmp(w->slot, "embed")) {
+				add_part(out, max, &n, w->role, e->bytes / rows, 0);
+				if (m->hp.tied)
+					add_part(out, max, &n, "head", e->bytes, all);
+			} else if (strstr(w->name, "{e}")) {
+				add_part(out, max, &n, w->role, e->bytes / (uint64_t)m->hp.n_expert * (uint64_t)m->hp.n_expert_used,
+					all * (uint64_t)m->hp.n_expert_used);
+			} else {
+				add_part(out, max, &n, w->role, e->bytes, all);
+			}
 		}
-	return sum;
+	return n;
 }

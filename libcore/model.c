@@ -138,7 +138,9 @@ static int open_ends(struct k_model *m, struct k_err *err)
 		return err->code ? err->code : k_err_set(err, K_ENOENT, "'%s' has no embedding, output norm or head", m->ck->path);
 	m->embed = *embed;
 	m->head = *head;
-	m->token_bytes = k_bind_token_bytes(m);
+	struct k_token_part part[16];
+	for (int i = k_bind_token_parts(m, part, (int)K_LEN(part)); i > 0; i--)
+		m->token_bytes += part[i - 1].bytes;
 	return 0;
 }
 
@@ -277,6 +279,7 @@ const struct k_arch *k_model_arch(const struct k_model *m) { return m->arch; }
 const struct k_files *k_model_files(const struct k_model *m) { return m->files; }
 struct k_device *k_model_device(const struct k_model *m) { return m->dev; }
 uint64_t k_model_bytes_per_token(const struct k_model *m) { return m->token_bytes; }
+int k_model_token_parts(const struct k_model *m, struct k_token_part *out, int max) { return k_bind_token_parts(m, out, max); }
 
 const struct k_tokenizer *k_model_tokenizer(const struct k_model *m, const char **why)
 {

@@ -26,6 +26,9 @@ struct k_device *k_model_device(const struct k_model *m);
 const struct k_tokenizer *k_model_tokenizer(const struct k_model *m, const char **why);
 /* Bytes of weights that one decoded token reads: routed experts counted n_used / n_expert; embedding: one row. */
 uint64_t k_model_bytes_per_token(const struct k_model *m);
+/* The same by role, and how many weights one token is multiplied by: at most max roles, in the order of the table of weights; how many there are. */
+struct k_token_part { const char *role; uint64_t bytes, weights; };
+int k_model_token_parts(const struct k_model *m, struct k_token_part *out, int max);
 /* sha256 of what was loaded (the container's identity; for other sources over config, entry table and samples of the values): for state files and reports. */
 void k_model_digest(const struct k_model *m, uint8_t out[32]);
 

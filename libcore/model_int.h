@@ -109,8 +109,8 @@ int k_bind_load(struct k_model *m, struct k_err *err) K_MUST_USE;
 int k_bind_check(struct k_model *m, struct k_err *err) K_MUST_USE;
 /* place.c: m->host, from what the device has left. */
 int k_place(struct k_model *m, struct k_err *err) K_MUST_USE;
-/* Bytes that one token reads, from the slots that were bound. */
-uint64_t k_bind_token_bytes(const struct k_model *m);
+/* What one token reads, from the slots that were bound: k_model_token_parts. */
+int k_bind_token_parts(const struct k_model *m, struct k_token_part *out, int max);
 
 /* y[n][rows of w] = w x, rows packed without gaps; exact: f32 whatever the device's activation precision. */
 static inline void k_gemm(struct k_device *d, float *y, const float *x, const struct k_tensor *w, const float *bias, int64_t n)

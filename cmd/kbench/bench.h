@@ -4,6 +4,7 @@
 #define K_BENCH_H
 
 #include <sys/resource.h>
+#include "cmd/kbench/place.h"
 #include "cmd/kbench/synthetic.h"
 #include "evals/report.h"
 #include "libcore/buf.h"
@@ -18,6 +19,7 @@ struct k_bench {
 	int n_depth, n_batch;
 	struct k_synthetic synthetic[2];        /* decode, prefill, load: in the place of a model; a second one is measured beside it */
 	int n_synthetic;
+	struct k_place place;
 	bool stretch;                   /* depths are filled without computing */
 	int64_t reps, tokens;
 	const char *url, *name, *file;  /* serve */
@@ -59,12 +61,12 @@ void k_use_end(struct rusage *u, const struct rusage *begun);
 void k_use_add(struct rusage *sum, const struct rusage *u);
 int k_use_put(struct k_json *o, const struct rusage *u, int64_t runs) K_MUST_USE;
 
-/* machine, threads, placement, commit; level where a device is open (dev may be NULL). */
-int k_bench_put_machine(struct k_json *o, const struct k_ctx *ctx, struct k_device *dev) K_MUST_USE;
+/* machine, threads, placement, ping_ns, dropped, commit; level where a device is open (dev may be NULL). */
+int k_bench_put_machine(struct k_json *o, struct k_bench *b, struct k_device *dev) K_MUST_USE;
 
 /* The model of -m on a device of its own, which ctx chooses the level of; close takes one that did not open. */
 struct k_bench_model { struct k_device *dev; struct k_model *m; };
-int k_bench_model_open(struct k_bench_model *o, struct k_bench *b, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+int k_bench_model_open(struct k_bench_model *o, struct k_bench *b, const char *path, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 void k_bench_model_close(struct k_bench_model *o);
 /* A sequence of so many tokens, the same for a seed on every machine. stretch: only the first few of them are computed. */
 int k_bench_fill_seq(struct k_model *m, struct k_seq **out, int64_t depth, int64_t seed, bool stretch, struct k_err *err) K_MUST_USE;

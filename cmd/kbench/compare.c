@@ -202,7 +202,7 @@ static struct k_json *record(struct compare *c, const struct k_signed *s, double
 		put_interval(o, "ci95", exp(s->lo), exp(s->hi)) | (c->ratio.n ? k_put_f32(o, "p_value", s->p_value) : k_put_null(o, "p_value")) |
 		k_put_f32(o, "noise_floor", noise) | k_put_str(o, "verdict", v) | k_put_int(o, "blocks", c->ratio.n) | k_put_int(o, "seed", c->seed) |
 		k_put_str(o, "output", output) | (c->wrong ? k_put_str(o, "why", c->why) : 0) | k_put_str(o, "cache", "warm") |
-		put_side(o, "a", &c->a) | put_side(o, "b", &c->c) | k_bench_put_machine(o, c->b->ctx, NULL);
+		put_side(o, "a", &c->a) | put_side(o, "b", &c->c) | k_bench_put_machine(o, c->b, NULL);
 	if (!bad)
 		return o;
 	k_json_free(o);

@@ -252,7 +252,7 @@ static int report(struct convert *c, struct k_err *err)
 	if (r < 0)
 		return r;
 	struct k_json *s = k_json_object();
-	if (s && (k_put_str(s, "what", "convert") | put_figures(s, c, at % 2, at / 2) | k_bench_put_machine(s, c->b->ctx, NULL)) < 0) {
+	if (s && (k_put_str(s, "what", "convert") | put_figures(s, c, at % 2, at / 2) | k_bench_put_machine(s, c->b, NULL)) < 0) {
 		k_json_free(s);
 		s = NULL;
 	}

@@ -1,23 +1,27 @@
 /* decode.c: tokens a second of a model: decode (one token a sequence and step) and prefill (a prompt at once), at depths and
- * batches.
+ * batches. Two models that were made up are measured in turns.
  *
  *   base sequences, filled to the depth --fork--> timed repetition --drop--> next
+ *   sample:  place  read  A  read  place        of two:  place  read  A  read  B  read  B  read  A  read  place
  *
- * limit_frac of decode: bytes that a step must read (weights of one token, caches of all sequences) a second, over the raw read
- * bandwidth of the machine, which is timed before and after and averaged. Speed without a right result is none: each repetition must compute
- * the same, and a few tokens are computed at --cpu ref as well. */
+ * limit_frac: the time that a repetition would take at the limits of the machine, over the time that it took. A step of decode must read the
+ * weights of its tokens and the caches of all sequences, and read and write their states; the limit is the raw read bandwidth, timed
+ * right before and right after. A prompt is bounded by that or by its multiplications, whichever takes longer. Speed without a right result
+ * is none: each repetition must compute the same, and a few tokens are computed at --cpu ref as well. */
 #include "libcore/base.h"
 #include <math.h>
 #include <stdio.h>
 #include "cmd/kbench/bench.h"
+#include "cmd/kbench/limits.h"
 #include "formats/format.h"
 #include "libcore/hash.h"
 #include "libcore/log.h"
 #include "libcore/seq.h"
 
-enum { MAX_BATCH = 1024, COMPUTED = 256 };
+enum { MAX_BATCH = 1024, COMPUTED = 256, MOST = 2, PARTS = 16, PASSES = 4 };
+#define ARENA ((size_t)256 << 20)
 
-int k_bench_model_open(struct k_bench_model *o, struct k_bench *b, const struct k_ctx *ctx, struct k_err *err)
+int k_bench_model_open(struct k_bench_model *o, struct k_bench *b, const char *path, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct k_model_opts mo = { 0 };
 	struct k_ckpt *ck;
@@ -25,7 +29,7 @@ int k_bench_model_open(struct k_bench_model *o, struct k_bench *b, const struct 
 	memset(o, 0, sizeof(*o));
 	int r = k_device_open(&o->dev, ctx, b->device, err);
 	if (r == 0)
-		r = k_format_open(&ck, b->model, true, ctx, err);
+		r = k_format_open(&ck, path, true, ctx, err);
 	if (r == 0)
 		r = k_model_open(&o->m, ck, o->dev, &mo, ctx, err);
 	if (r < 0)
@@ -97,75 +101,179 @@ static int repeat(struct k_model *m, struct k_seq **base, const struct point *pt
 	return r;
 }
 
-struct measured { double tok_s, spread, limit_frac; uint64_t step_bytes; char digest[65]; struct rusage use; };
-
 static int64_t tokens_of(const struct k_bench *b, bool prefill) { return b->tokens ? b->tokens : prefill ? 512 : 32; }
 
-/* A repetition to warm up, and those that are timed: all of them compute the same, or the point fails. */
-static int repeat_all(struct k_bench *b, struct k_model *m, struct k_seq **base, const struct point *pt, float *logits, struct k_times *t,
-	struct measured *out, struct k_err *err)
+/* A model at a point: what it must read and compute, and what was measured. */
+struct subject {
+	struct k_model *m;
+	const struct k_synthetic *made; /* NULL: not made up */
+	struct k_seq *base[MAX_BATCH];
+	float *logits;
+	uint64_t weights, kv, state, caches;    /* bytes of a step: read of weights, of pages; states, once; all that the caches take, slack included */
+	double flops;                   /* of a token in products of weights */
+	struct k_times seconds, frac;
+	uint8_t first[32];
+	struct rusage use;
+};
+
+/* Of the routed experts of a step of n tokens each is read once: so many are, where routing is even. */
+static double union_of(const struct k_hp *h, int64_t n)
 {
-	size_t n = (size_t)(k_model_hp(m)->n_vocab * pt->batch) * sizeof(*logits);
-	int64_t tokens = tokens_of(b, pt->prefill);
-	uint8_t first[32], digest[32];
-	struct rusage begun;
-	double seconds;
-	int r = repeat(m, base, pt, tokens, &seconds, logits, err);
-	if (r == 0)
-		r = k_sha256_once(logits, n, first, err);
-	k_use_begin(&begun);
-	for (int64_t i = 0; r == 0 && i < b->reps; i++) {
-		r = repeat(m, base, pt, tokens, &seconds, logits, err);
-		t->v[t->n++] = (double)(tokens * pt->batch) / seconds;
-		if (r == 0)
-			r = k_sha256_once(logits, n, digest, err);
-		if (r == 0 && memcmp(digest, first, sizeof(digest)))
-			r = k_err_set(err, K_ENO, "depth %lld, batch %lld: repetition %lld computes other logits than the first", (long long)pt->depth,
-				(long long)pt->batch, (long long)i + 1);
+	double share = h->n_expert ? (double)h->n_expert_used / (double)h->n_expert : 0;
+	return share > 0 ? (1 - pow(1 - share, (double)n)) / share : 0;
+}
+
+static int subject_open(struct k_bench *b, struct subject *x, const struct point *pt, struct k_err *err)
+{
+	struct k_token_part part[PARTS];
+	int64_t V = k_model_hp(x->m)->n_vocab, n = pt->prefill ? tokens_of(b, true) * pt->batch : pt->batch;
+	int r = 0;
+	x->logits = k_calloc((size_t)V, (size_t)pt->batch * sizeof(*x->logits));
+	if (!x->logits)
+		return k_err_nomem(err, (size_t)(V * pt->batch) * 4, "logits");
+	for (int i = k_model_token_parts(x->m, part, PARTS); i > 0; i--) {
+		bool experts = !strcmp(part[i - 1].role, "experts");
+		x->weights += (uint64_t)((double)part[i - 1].bytes * (experts ? union_of(k_model_hp(x->m), n) : 1));
+		x->flops += 2.0 * (double)part[i - 1].weights;
 	}
-	k_use_end(&out->use, &begun);
-	k_hex(out->digest, first);
+	for (int64_t i = 0; r == 0 && i < pt->batch; i++) {
+		r = k_bench_fill_seq(x->m, &x->base[i], pt->depth, i, b->stretch, err);
+		if (r == 0)
+			x->caches += k_seq_bytes(x->base[i]);
+	}
+	x->kv = (uint64_t)pt->batch * (uint64_t)((double)k_seq_page_bytes(x->m) / K_PAGE * (double)pt->depth);
+	x->state = (uint64_t)pt->batch * k_seq_state_bytes(x->m);
 	return r;
 }
 
-static int measure(struct k_bench *b, struct k_model *m, const struct point *pt, struct measured *out, struct k_err *err)
+static void subject_close(struct subject *x)
 {
-	struct k_seq *base[MAX_BATCH] = { 0 };
-	struct k_times t = { .n = 0 };
-	double before, after;
-	int64_t V = k_model_hp(m)->n_vocab;
-	float *logits = k_calloc((size_t)V, (size_t)pt->batch * sizeof(*logits));
-	int r = logits ? 0 : k_err_nomem(err, (size_t)(V * pt->batch) * 4, "logits");
-	out->step_bytes = k_model_bytes_per_token(m);
-	for (int64_t i = 0; r == 0 && i < pt->batch; i++) {
-		r = k_bench_fill_seq(m, &base[i], pt->depth, i, b->stretch, err);
-		if (r == 0)
-			out->step_bytes += k_seq_bytes(base[i]);
-	}
+	for (int i = 0; i < MAX_BATCH; i++)
+		k_seq_free(x->base[i]);
+	k_free(x->logits);
+}
+
+static uint64_t step_bytes(const struct subject *x) { return x->weights + x->kv + 2 * x->state; }
+
+/* A repetition; all of them compute the same. */
+static int time_once(struct subject *x, const struct point *pt, int64_t tokens, double *seconds, struct k_err *err)
+{
+	size_t n = (size_t)(k_model_hp(x->m)->n_vocab * pt->batch) * sizeof(*x->logits);
+	static const uint8_t none[32];
+	uint8_t digest[32];
+	int r = repeat(x->m, x->base, pt, tokens, seconds, x->logits, err);
 	if (r == 0)
-		r = k_bench_bandwidth(b->ctx, &before, err);
-	if (r == 0)
-		r = repeat_all(b, m, base, pt, logits, &t, out, err);
-	if (r == 0)
-		r = k_bench_bandwidth(b->ctx, &after, err);
-	for (int64_t i = 0; i < pt->batch; i++)
-		k_seq_free(base[i]);
-	k_free(logits);
+		r = k_sha256_once(x->logits, n, digest, err);
 	if (r < 0)
 		return r;
-	out->tok_s = k_times_median(&t);
-	out->spread = k_times_spread(&t);
-	out->limit_frac = out->tok_s / (double)pt->batch * (double)out->step_bytes / ((before + after) / 2);
+	if (!memcmp(x->first, none, sizeof(none)))
+		memcpy(x->first, digest, sizeof(digest));
+	else if (memcmp(digest, x->first, sizeof(digest)))
+		return k_err_set(err, K_ENO, "depth %lld, batch %lld: a repetition computes other logits than the first", (long long)pt->depth,
+			(long long)pt->batch);
 	return 0;
 }
 
-/* What was used is that of a repetition; all of them are warm. */
-static int put_point(struct k_json *o, const struct measured *x, const struct point *pt, struct k_model *m, int64_t reps)
+static double read_limit(struct k_limits *l)
 {
-	return k_put_f32(o, "tok_s", x->tok_s) | k_put_int(o, "bytes_per_token", (int64_t)k_model_bytes_per_token(m)) |
-		(pt->prefill ? k_put_null(o, "limit_frac") : k_put_f32(o, "limit_frac", x->limit_frac)) |
-		k_use_put(o, &x->use, reps) | k_put_str(o, "cache", "warm") | k_put_f32(o, "spread", x->spread) |
-		k_put_int(o, "depth", pt->depth) | k_put_int(o, "batch", pt->batch);
+	double best = 0;
+	for (int i = 0; i < PASSES; i++) {
+		double bytes_s = k_limit_read(l);
+		best = fmax(best, bytes_s);
+	}
+	return best;
+}
+
+/* How long a repetition would take at the limits. */
+static double ideal(const struct subject *x, const struct point *pt, int64_t tokens, double read, double peak)
+{
+	if (!pt->prefill)
+		return (double)tokens * (double)step_bytes(x) / read;
+	double by_flops = peak > 0 ? (double)(tokens * pt->batch) * x->flops / peak : 0;
+	return fmax(by_flops, (double)step_bytes(x) / read);
+}
+
+/* One sample of each subject; a subject that is timed twice has the mean of both. */
+static int sample(struct k_bench *b, struct subject *x, int n, const struct point *pt, struct k_limits *l, struct k_err *err)
+{
+	static const int orders[MOST][4] = { { 0 }, { 0, 1, 1, 0 } };
+	double took[MOST] = { 0 }, frac[MOST] = { 0 }, before, after, seconds;
+	int64_t tokens = tokens_of(b, pt->prefill);
+	int turns = n == 1 ? 1 : 4, r = 0;
+	double peak = pt->prefill ? k_limit_peak(l, k_model_device(x->m)->level(k_model_device(x->m))) : 0;
+	k_place_begin(&b->place);
+	before = read_limit(l);
+	for (int i = 0; r == 0 && i < turns; i++) {
+		int k = orders[n - 1][i];
+		r = time_once(&x[k], pt, tokens, &seconds, err);
+		after = read_limit(l);
+		took[k] += seconds * n / turns;
+		frac[k] += ideal(&x[k], pt, tokens, (before + after) / 2, peak) / seconds * n / turns;
+		before = after;
+	}
+	if (r < 0 || !k_place_end(&b->place))
+		return r;
+	for (int k = 0; k < n; k++) {
+		x[k].seconds.v[x[k].seconds.n++] = took[k];
+		x[k].frac.v[x[k].frac.n++] = frac[k];
+	}
+	return 0;
+}
+
+/* All repetitions of a point, after one to warm up. Samples during which the threads were moved are taken again, for as long again. */
+static int measure(struct k_bench *b, struct subject *x, int n, const struct point *pt, struct k_limits *l, struct k_err *err)
+{
+	double seconds;
+	int r = 0;
+	for (int k = 0; r == 0 && k < n; k++) {
+		r = subject_open(b, &x[k], pt, err);
+		if (r == 0)
+			r = time_once(&x[k], pt, tokens_of(b, pt->prefill), &seconds, err);
+		k_use_begin(&x[k].use);
+	}
+	for (int64_t i = 0; r == 0 && i < 2 * b->reps && x->seconds.n < b->reps; i++)
+		r = sample(b, x, n, pt, l, err);
+	if (r == 0 && !x->seconds.n)
+		return k_err_set(err, K_ENO, "depth %lld, batch %lld: threads were moved between CPUs in each of %lld samples, none counts",
+			(long long)pt->depth, (long long)pt->batch, (long long)(2 * b->reps));
+	return r;
+}
+
+/* --- records --------------------------------------------------------------------------------------------------------------------- */
+
+static double tok_s(struct subject *x, const struct k_bench *b, const struct point *pt)
+{
+	return (double)(tokens_of(b, pt->prefill) * pt->batch) / k_times_median(&x->seconds);
+}
+
+static struct k_json *bytes_by_part(const struct subject *x)
+{
+	struct k_token_part part[PARTS];
+	struct k_json *o = k_json_object();
+	int bad = !o;
+	for (int i = 0, n = k_model_token_parts(x->m, part, PARTS); o && i < n; i++)
+		bad |= k_put_int(o, part[i].role, (int64_t)part[i].bytes);
+	if (bad) {
+		k_json_free(o);
+		o = NULL;
+	}
+	return o;
+}
+
+/* What was used is that of a repetition; all of them are warm. */
+static int put_point(struct k_json *o, struct k_bench *b, struct subject *x, const struct point *pt)
+{
+	char digest[65];
+	struct rusage use = x->use;
+	k_use_end(&use, &x->use);
+	k_hex(digest, x->first);
+	struct k_json *parts = bytes_by_part(x);
+	return k_put_f32(o, "tok_s", tok_s(x, b, pt)) | k_put_int(o, "bytes_per_token", (int64_t)k_model_bytes_per_token(x->m)) |
+		k_put_f32(o, "limit_frac", k_times_median(&x->frac)) | k_use_put(o, &use, x->seconds.n) | k_put_str(o, "cache", "warm") |
+		k_put_f32(o, "spread", k_times_spread(&x->seconds)) | k_put_int(o, "depth", pt->depth) | k_put_int(o, "batch", pt->batch) |
+		k_put_int(o, "step_bytes", (int64_t)step_bytes(x)) | k_put_int(o, "kv_bytes", (int64_t)x->kv) |
+		k_put_int(o, "state_bytes", (int64_t)x->state) | k_put_int(o, "cache_bytes", (int64_t)x->caches) |
+		(parts ? k_json_set(o, "weight_bytes_by_role", parts) : -1) | (x->made ? k_synthetic_put(o, x->made) : 0) | k_put_str(o, "digest", digest);
 }
 
 /* --- the reference ------------------------------------------------------------------------------------------------------------------ */
@@ -208,7 +316,7 @@ static int compute_reference(struct k_bench *b, struct reference *f, bool prefil
 	struct k_bench_model o;
 	ctx.cpu = "ref";
 	on_cpu.device = NULL;
-	int r = k_bench_model_open(&o, &on_cpu, &ctx, err);
+	int r = k_bench_model_open(&o, &on_cpu, b->model, &ctx, err);
 	if (r == 0)
 		r = few_tokens(b, o.m, prefill, f->theirs, err);
 	k_bench_model_close(&o);
@@ -237,66 +345,133 @@ static int report_reference(struct k_bench *b, const struct reference *f, struct
 
 /* --- points ----------------------------------------------------------------------------------------------------------------------- */
 
-/* All points, an item each; the summary is the slowest of them, its digest that of all their digests. */
-static int run_points(struct k_bench *b, struct k_model *m, bool prefill, struct k_json **summary, struct k_err *err)
-{
-	struct measured worst = { .tok_s = -1 };
-	struct point at = { 0 };
+/* What all points of a run come to. */
+struct sums {
 	struct k_buf digests;
+	double slowest;
+	struct k_json *summary;         /* of the slowest point */
+	double ratio, ratio_least, ratio_frac;  /* of two models: of the deepest point, the least, the least share of what bytes promise */
+};
+
+/* An item of one subject; the slowest of the first model is the summary. */
+static int report_point(struct k_bench *b, struct subject *x, const struct point *pt, bool first, struct sums *s, struct k_err *err)
+{
+	char key[96], digest[65];
+	struct k_json *o = k_json_object(), *copy = k_json_object();
+	snprintf(key, sizeof(key), "%s%sdepth %lld batch %lld", b->n_synthetic > 1 ? x->made->name : "", b->n_synthetic > 1 ? " " : "",
+		(long long)pt->depth, (long long)pt->batch);
+	k_hex(digest, x->first);
+	k_buf_puts(&s->digests, digest);
+	if (!o || !copy || (k_put_str(copy, "what", pt->prefill ? "prefill" : "decode") | put_point(copy, b, x, pt) | put_point(o, b, x, pt)) < 0) {
+		k_json_free(o);
+		o = NULL;
+	} else if (first && (s->slowest < 0 || tok_s(x, b, pt) < s->slowest)) {
+		struct k_json *other = s->summary;
+		s->slowest = tok_s(x, b, pt);
+		s->summary = copy;
+		copy = other;
+	}
+	k_json_free(copy);
+	return k_report_item(b->rep, key, o, true, NULL, err);
+}
+
+/* Second over first: the time of a token, and what bytes say that it should be. */
+static int report_ratio(struct k_bench *b, struct subject *x, const struct point *pt, struct sums *s, struct k_err *err)
+{
+	struct k_times t = { .n = x[0].seconds.n };
+	char key[64];
+	for (int i = 0; i < t.n; i++)
+		t.v[i] = x[1].seconds.v[i] / x[0].seconds.v[i];
+	double model = (double)step_bytes(&x[1]) / (double)step_bytes(&x[0]), spread = k_times_spread(&t), ratio = k_times_median(&t);
+	struct k_json *o = k_json_object();
+	snprintf(key, sizeof(key), "ratio depth %lld batch %lld", (long long)pt->depth, (long long)pt->batch);
+	s->ratio = ratio;
+	s->ratio_least = s->ratio_least ? fmin(s->ratio_least, ratio) : ratio;
+	s->ratio_frac = s->ratio_frac ? fmin(s->ratio_frac, ratio / model) : ratio / model;
+	if (o && (k_put_f32(o, "ratio", ratio) | k_put_f32(o, "ratio_bytes", model) | k_put_f32(o, "ratio_frac", ratio / model) |
+		k_put_f32(o, "cache_ratio", (double)x[0].caches / (double)x[1].caches) | k_put_f32(o, "spread", spread)) < 0) {
+		k_json_free(o);
+		o = NULL;
+	}
+	return k_report_item(b->rep, key, o, true, NULL, err);
+}
+
+static int run_point(struct k_bench *b, const struct k_bench_model *models, int n, const struct point *pt, struct k_limits *l, struct sums *s,
+	struct k_err *err)
+{
+	struct subject *x = k_calloc((size_t)n, sizeof(*x));
+	if (!x)
+		return k_err_nomem(err, (size_t)n * sizeof(*x), "a point");
+	for (int k = 0; k < n; k++) {
+		x[k].m = models[k].m;
+		x[k].made = b->n_synthetic ? &b->synthetic[k] : NULL;
+	}
+	int r = measure(b, x, n, pt, l, err);
+	/* Before they are sorted for medians the samples of two models belong together. */
+	if (r == 0 && n > 1)
+		r = report_ratio(b, x, pt, s, err);
+	for (int k = 0; r == 0 && k < n; k++)
+		r = report_point(b, &x[k], pt, k == 0, s, err);
+	for (int k = 0; k < n; k++)
+		subject_close(&x[k]);
+	k_free(x);
+	return r;
+}
+
+/* All points, an item each; the summary is the slowest of them, its digest that of all their digests. */
+static int run_points(struct k_bench *b, const struct k_bench_model *models, int n, bool prefill, struct k_json **summary, struct k_err *err)
+{
+	struct k_limits l = { .ctx = b->ctx, .bytes = ARENA };
+	struct sums s = { .slowest = -1 };
 	uint8_t digest[32];
 	char hex[65];
-	k_buf_init(&digests, 0);
+	if (b->ctx->max_memory && b->ctx->max_memory / 4 < l.bytes)
+		l.bytes = (size_t)K_MAX(b->ctx->max_memory / 4 >> 20, (uint64_t)1) << 20;
+	l.arena = k_aligned(l.bytes);
+	if (!l.arena)
+		return k_err_nomem(err, l.bytes, "the bandwidth buffer");
+	memset(l.arena, 1, l.bytes);
+	k_buf_init(&s.digests, 0);
 	int r = 0;
 	for (int i = 0; i < b->n_depth * b->n_batch && r == 0; i++) {
 		struct point pt = { b->depth[i / b->n_batch], b->batch[i % b->n_batch], prefill };
-		struct measured x;
-		char key[64];
-		r = measure(b, m, &pt, &x, err);
-		if (r < 0)
-			break;
-		k_buf_puts(&digests, x.digest);
-		if (worst.tok_s < 0 || x.tok_s < worst.tok_s) {
-			worst = x;
-			at = pt;
-		}
-		struct k_json *o = k_json_object();
-		if (o && (put_point(o, &x, &pt, m, b->reps) | k_put_str(o, "digest", x.digest)) < 0) {
-			k_json_free(o);
-			o = NULL;
-		}
-		snprintf(key, sizeof(key), "depth %lld batch %lld", (long long)pt.depth, (long long)pt.batch);
-		r = k_report_item(b->rep, key, o, true, NULL, err);
+		r = run_point(b, models, n, &pt, &l, &s, err);
 	}
 	if (r == 0)
-		r = k_buf_ok(&digests, "digests", err);
+		r = k_buf_ok(&s.digests, "digests", err);
 	if (r == 0)
-		r = k_sha256_once(digests.data, digests.len, digest, err);
-	k_buf_fini(&digests);
-	if (r < 0)
-		return r;
-	k_hex(hex, digest);
-	struct k_json *s = *summary = k_json_object();
-	if (s && (k_put_str(s, "what", prefill ? "prefill" : "decode") | put_point(s, &worst, &at, m, b->reps) |
-		(b->n_synthetic ? k_synthetic_put(s, b->synthetic) : 0) | k_put_str(s, "digest", hex) | k_put_str(s, "act", acts[b->ctx->act].name) | k_bench_put_machine(s, b->ctx, k_model_device(m))) == 0)
+		r = k_sha256_once(s.digests.data, s.digests.len, digest, err);
+	k_buf_fini(&s.digests);
+	k_free(l.arena);
+	if (r == 0)
+		k_hex(hex, digest);
+	if (r == 0 && s.summary && (k_put_str(s.summary, "digest", hex) | k_put_str(s.summary, "act", acts[b->ctx->act].name) |
+		(n > 1 ? k_put_f32(s.summary, "ratio", s.ratio) | k_put_f32(s.summary, "ratio_least", s.ratio_least) |
+			k_put_f32(s.summary, "ratio_frac", s.ratio_frac) : 0) | k_bench_put_machine(s.summary, b, k_model_device(models->m))) == 0) {
+		*summary = s.summary;
 		return 0;
-	k_json_free(s);
-	*summary = NULL;
-	return k_err_nomem(err, 1024, "a record");
+	}
+	k_json_free(s.summary);
+	return r < 0 ? r : k_err_nomem(err, 1024, "a record");
 }
 
 static int measure_and_check(struct k_bench *b, bool prefill, struct reference *f, struct k_json **summary, struct k_err *err)
 {
-	struct k_bench_model o;
-	int r = k_bench_model_open(&o, b, b->ctx, err);
+	struct k_bench_model o[MOST] = { { NULL, NULL } };
+	int n = K_MAX(b->n_synthetic, 1), r = 0;
+	/* The first one last: its digest is the one that a history keeps. */
+	for (int k = n - 1; r == 0 && k >= 0; k--)
+		r = k_bench_model_open(&o[k], b, k ? b->synthetic[k].path : b->model, b->ctx, err);
 	if (r == 0) {
-		f->n = k_model_hp(o.m)->n_vocab;
+		f->n = k_model_hp(o->m)->n_vocab;
 		f->ours = k_calloc((size_t)f->n, sizeof(*f->ours));
 		f->theirs = k_calloc((size_t)f->n, sizeof(*f->theirs));
-		r = f->ours && f->theirs ? few_tokens(b, o.m, prefill, f->ours, err) : k_err_nomem(err, (size_t)f->n * 8, "logits");
+		r = f->ours && f->theirs ? few_tokens(b, o->m, prefill, f->ours, err) : k_err_nomem(err, (size_t)f->n * 8, "logits");
 	}
 	if (r == 0)
-		r = run_points(b, o.m, prefill, summary, err);
-	k_bench_model_close(&o);
+		r = run_points(b, o, n, prefill, summary, err);
+	for (int k = 0; k < n; k++)
+		k_bench_model_close(&o[k]);
 	if (r == 0 && !strcmp(b->model, "-")) {
 		k_logf(b->ctx->log, K_LOG_WARN, "a model from a pipe is read once: it is not computed at --cpu ref as well");
 		return k_put_null(*summary, "ref_error") < 0 ? k_err_nomem(err, 64, "a record") : 0;

@@ -373,11 +373,15 @@ static int measure(struct k_bench *b, struct job *j, double *least, struct k_err
 	for (int i = 0; r == 0 && i < 3; i++)
 		time_call(j, &calls);
 	for (int64_t i = 0; r == 0 && i < b->reps; i++) {
-		double rate, before = ideal(j, &rate), took = time_call(j, &calls) / (double)calls, after = ideal(j, &rate);
+		double rate;
+		k_place_begin(&b->place);
+		double before = ideal(j, &rate), took = time_call(j, &calls) / (double)calls, after = ideal(j, &rate);
+		r = k_ctx_check(b->ctx, err);
+		if (!k_place_end(&b->place) && (ns->n || i + 1 < b->reps))
+			continue;                       /* the threads were moved meanwhile */
 		ns->v[ns->n++] = took * 1e9;
 		if (before > 0 && after > 0)
 			frac->v[frac->n++] = (before + after) / 2 / took;
-		r = k_ctx_check(b->ctx, err);
 	}
 	if (r == 0)
 		r = report(b, j, ns, frac, digest, least, err);
@@ -466,7 +470,7 @@ int k_bench_kernels(struct k_bench *b, struct k_err *err)
 	if (r == 0) {
 		struct k_json *s = k_json_object();
 		if (s && (k_put_str(s, "what", "kernels") | k_put_int(s, "kernels", n) | k_put_num(s, "limit_frac", least) |
-			k_put_int(s, "arena", (int64_t)limits.bytes) | k_bench_put_machine(s, b->ctx, NULL)) < 0) {
+			k_put_int(s, "arena", (int64_t)limits.bytes) | k_bench_put_machine(s, b, NULL)) < 0) {
 			k_json_free(s);
 			s = NULL;
 		}

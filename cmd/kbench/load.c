@@ -9,7 +9,7 @@ static int load_once(struct k_bench *b, double *ms, struct k_err *err)
 	struct k_bench_model o;
 	struct k_seq *s = NULL;
 	double start = k_bench_now();
-	int r = k_bench_model_open(&o, b, b->ctx, err);
+	int r = k_bench_model_open(&o, b, b->model, b->ctx, err);
 	if (r == 0)
 		r = k_bench_fill_seq(o.m, &s, 1, 0, false, err);       /* ready is when a token can be computed */
 	*ms = (k_bench_now() - start) * 1e3;
@@ -67,7 +67,7 @@ int k_bench_load(struct k_bench *b, struct k_err *err)
 	struct k_json *s = k_json_object();
 	if (s && (k_put_str(s, "what", "load") | k_put_f32(s, "ms", k_times_median(&warm)) |
 		(cold.n ? k_put_f32(s, "ms_cold", k_times_median(&cold)) : k_put_null(s, "ms_cold")) | k_put_str(s, "cache", "warm") |
-		(b->n_synthetic ? k_synthetic_put(s, b->synthetic) : 0) | k_put_f32(s, "spread", k_times_spread(&warm)) | k_use_put(s, &warm_use, warm.n) | k_bench_put_machine(s, b->ctx, NULL)) < 0) {
+		(b->n_synthetic ? k_synthetic_put(s, b->synthetic) : 0) | k_put_f32(s, "spread", k_times_spread(&warm)) | k_use_put(s, &warm_use, warm.n) | k_bench_put_machine(s, b, NULL)) < 0) {
 		k_json_free(s);
 		s = NULL;
 	}

@@ -51,15 +51,18 @@ int k_bench_bandwidth(const struct k_ctx *ctx, double *bytes_s, struct k_err *er
 	return 0;
 }
 
-int k_bench_put_machine(struct k_json *o, const struct k_ctx *ctx, struct k_device *dev)
+int k_bench_put_machine(struct k_json *o, struct k_bench *b, struct k_device *dev)
 {
-	char name[128], place[64];
+	int threads = k_pool_threads(b->ctx->pool);
+	char name[128], place[96];
 	cpu_set_t set;
 	int allowed = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
 	k_cpu_name(name, sizeof(name));
-	snprintf(place, sizeof(place), "%d threads on %d cpus", k_pool_threads(ctx->pool), allowed);
+	const char *label = k_place_label(&b->place);
+	snprintf(place, sizeof(place), threads > 1 && allowed > 1 ? "%d threads on %d cpus, %s" : "%d threads on %d cpus", threads, allowed, label);
 	return k_put_str(o, "machine", name) | (dev ? k_put_str(o, "level", dev->level(dev)) : 0) |
-		k_put_int(o, "threads", k_pool_threads(ctx->pool)) | k_put_str(o, "placement", place) |
+		k_put_int(o, "threads", threads) | k_put_str(o, "placement", place) |
+		(b->place.ns > 0 ? k_put_f32(o, "ping_ns", b->place.ns) : k_put_null(o, "ping_ns")) | k_put_int(o, "dropped", b->place.dropped) |
 		k_put_str(o, "commit", K_DESCRIBE);
 }
 
@@ -71,15 +74,17 @@ int k_bench_machine(struct k_bench *b, struct k_err *err)
 	double peak = 0;
 	int r = k_device_open(&dev, b->ctx, b->device, err);
 	for (int64_t i = 0; r == 0 && i < b->reps; i++) {
-		r = k_bench_bandwidth(b->ctx, &t.v[t.n++], err);
+		k_place_begin(&b->place);
+		r = k_bench_bandwidth(b->ctx, &t.v[t.n], err);
 		peak = K_MAX(peak, k_limit_peak(&limits, dev->level(dev)));
+		t.n += k_place_end(&b->place) || (t.n == 0 && i == b->reps - 1);
 	}
 	if (r == 0) {
 		struct k_json *s = k_json_object();
 		double gbs = k_times_median(&t) / 1e9;
 		if (s && (k_put_str(s, "what", "machine") | k_put_f32(s, "read_gbs", gbs) |
 			(peak > 0 ? k_put_f32(s, "peak_gops", peak / 1e9) : k_put_null(s, "peak_gops")) |
-			k_put_f32(s, "spread", k_times_spread(&t)) | k_bench_put_machine(s, b->ctx, dev)) < 0) {
+			k_put_f32(s, "spread", k_times_spread(&t)) | k_bench_put_machine(s, b, dev)) < 0) {
 			k_json_free(s);
 			s = NULL;
 		}

@@ -431,7 +431,7 @@ int k_bench_serve(struct k_bench *b, struct k_err *err)
 		k_json_free(s);
 		return r;
 	}
-	if (s && (k_put_str(s, "what", "serve") | k_bench_put_machine(s, b->ctx, NULL)) < 0) {
+	if (s && (k_put_str(s, "what", "serve") | k_bench_put_machine(s, b, NULL)) < 0) {
 		k_json_free(s);
 		s = NULL;
 	}
