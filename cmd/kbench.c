@@ -72,7 +72,7 @@ static const struct what {
 	{ "kernels", "limit_frac kernels", k_bench_kernels, false, false, 9 },
 	{ "decode", "tok_s bytes_per_token limit_frac ratio ratio_least ratio_frac ref_error peak_rss spread", k_bench_decode, true, true, 5 },
 	{ "prefill", "tok_s bytes_per_token limit_frac ratio ratio_least ratio_frac ref_error peak_rss spread", k_bench_prefill, true, true, 5 },
-	{ "load", "ms ms_cold peak_rss spread", k_bench_load, true, true, 5 },
+	{ "load", "ms ms_cold exec_ms exec_ms_cold peak_rss spread", k_bench_load, true, true, 5 },
 	{ "convert", "gbs read_gbs limit_frac peak_rss spread", k_bench_convert, true, false, 5 },
 	{ "serve", "req_s tok_s ttft_ms_p50 ttft_ms_p99 tpot_ms_p50 tpot_ms_p99 itl_ms_p50 itl_ms_p99 itl_ratio requests refused abandoned errors "
 		"late unfinished tokens prompt_tokens mismatches", k_bench_serve, false, false, 1 },
@@ -257,7 +257,7 @@ const struct k_tool k_tool = {
 	.text = "kbench measures what WHAT names: machine (raw read bandwidth, and f32 operations a second of the level), kernels (each "
 		"operation of the engine on made-up weights against what bounds it: reading, scaling in place or f32 multiply-adds, timed right before and "
 		"after; names behind it choose some), decode and prefill (tokens a second of a model), load "
-		"(until a first token can be computed), convert (kconvert and kquant beside a plain read of the same bytes, cold and warm), serve (requests and tokens a second of a server, and its latencies, under a load) or compare (two "
+		"(until a first token can be computed, ms, and until a kserve that was just started could answer, exec_ms), convert (kconvert and kquant beside a plain read of the same bytes, cold and warm), serve (requests and tokens a second of a server, and its latencies, under a load) or compare (two "
 		"commands in turns). A record carries the machine, the kernel "
 		"level, the threads, the spread of the repetitions, what they used and a digest of what was computed; decode and prefill fail where a few "
 		"tokens computed at --cpu ref give other logits (ref_error, in standard deviations). limit_frac is the share of the "

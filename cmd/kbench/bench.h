@@ -54,6 +54,8 @@ struct k_child {
 };
 /* K_EUSAGE: it cannot be run. */
 int k_child_run(struct k_child *c, char **argv, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+/* The tool beside this one; where there is none, any in PATH. The caller's; NULL without memory. */
+char *k_child_tool(const char *name) K_MUST_USE;
 
 /* What was used, by this process from begin to end, or by commands: peak_rss, bytes_read (from disk), minor_faults, major_faults. put: of one of so many runs. */
 void k_use_begin(struct rusage *u);

@@ -134,3 +134,21 @@ int k_use_put(struct k_json *o, const struct rusage *u, int64_t runs)
 		bad |= k_put_int(o, uses[i].name, *use(u, i) * uses[i].unit / (uses[i].peak ? 1 : K_MAX(runs, 1)));
 	return bad;
 }
+
+char *k_child_tool(const char *name)
+{
+	char self[4096];
+	size_t len = strlen(name) + 1;
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self));
+	while (n > 0 && self[n - 1] != '/')
+		n--;
+	char *p = n > 0 ? k_alloc((size_t)n + len) : NULL;
+	if (p) {
+		memcpy(p, self, (size_t)n);
+		memcpy(p + n, name, len);
+	}
+	if (p && access(p, X_OK) == 0)
+		return p;
+	k_free(p);
+	return k_strdup(name);
+}

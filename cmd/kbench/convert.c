@@ -52,20 +52,6 @@ static char *join(const char *a, size_t n, const char *b)
 	return p;
 }
 
-/* The tool beside this one; where there is none, any in PATH. */
-static char *find_tool(const char *name)
-{
-	char self[4096];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self));
-	while (n > 0 && self[n - 1] != '/')
-		n--;
-	char *p = n > 0 ? join(self, (size_t)n, name) : NULL;
-	if (p && access(p, X_OK) == 0)
-		return p;
-	k_free(p);
-	return k_strdup(name);
-}
-
 /* A folder of our own beside the model (--spool says another place), so that reading and writing share a file system. */
 static int make_folder(struct convert *c, struct k_err *err)
 {
@@ -271,7 +257,7 @@ int k_bench_convert(struct k_bench *b, struct k_err *err)
 	snprintf(c->threads, sizeof(c->threads), "%d", k_pool_threads(b->ctx->pool));
 	int r = k_inputs_open(&c->in, b->model, err);
 	for (size_t i = 0; i < K_LEN(tools) && r == 0; i++)
-		if (!(c->command[i] = find_tool(tools[i].name)))
+		if (!(c->command[i] = k_child_tool(tools[i].name)))
 			r = k_err_nomem(err, 64, "a path");
 	if (r == 0)
 		r = make_folder(c, err);

@@ -43,6 +43,7 @@ cp "$T/.out" "$T/out"; is "no error is made up" '.[-1].ref_error == null'
 rec "load" 0 load -m "$T/m.kmf" --reps 2
 is "load: records" '(.[0] | .item == "cold" and .cache == "cold") and (.[1] | .item == "warm" and .ms > 0) and (.[2] | .ms > 0 and (.ms_cold == null or .ms_cold > 0))'
 is "load: summary" ".[-1] | $used and $facts"
+is "load: a server, too" '.[1].exec_ms > 0 and .[2].exec_ms == .[1].exec_ms' 
 rec "load a folder" 0 load -m testdata/tiny/kimi-linear-tiny --reps 1
 rec "load nothing" 5 load -m "$T/none"
 
