@@ -268,9 +268,9 @@ check-big: $(bins)
 check-compare: $(bins)
 	@K_BIN='$(B)/bin' bash scripts/check-compare.sh
 
-bench: $(bins) $(if $(kcheck_src),$(B)/kcheck)
-	@$(B)/kcheck --bench
-	@$(B)/bin/kbench machine --table
+# A line a bar of what the engine must reach, beside what bounds it: K_BENCH_REPS, K_BENCH_MEMORY, K_BENCH_ROWS.
+bench: $(bins)
+	@B='$(B)' bash scripts/bench.sh
 
 FUZZ_SECONDS ?= 600
 fuzz:
@@ -350,7 +350,7 @@ help:
 	@echo 'make check-compare  how often kbench compare is wrong, over 220 comparisons (10 minutes on a quiet machine)'
 	@echo 'make check-headers layers              each header compiled alone; who may include whom'
 	@echo 'make fuzz       ten minutes a reader (FUZZ_SECONDS)'
-	@echo 'make bench      kernels and machine'
+	@echo 'make bench      what the engine reaches beside what bounds it, a line a bar (K_BENCH_MEMORY=12G K_BENCH_REPS=9)'
 	@echo 'make cuda       the backend for NVIDIA GPUs, in $(B)/lib/ktools/: wants nvcc (CUDA 12 or 13)'
 	@echo 'make check-cuda bench-cuda             on a GPU: kernels against the CPU, golden sets, compute-sanitizer; tokens a second'
 	@echo 'make man        manual pages, in $(B)/man/'
