@@ -4,7 +4,7 @@
 #define K_BENCH_H
 
 #include <sys/resource.h>
-#include "cmd/kbench/place.h"
+#include "cmd/kbench/placement.h"
 #include "cmd/kbench/synthetic.h"
 #include "evals/report.h"
 #include "libcore/buf.h"
@@ -19,7 +19,7 @@ struct k_bench {
 	int n_depth, n_batch;
 	struct k_synthetic synthetic[2];        /* decode, prefill, load: in the place of a model; a second one is measured beside it */
 	int n_synthetic;
-	struct k_place place;
+	struct k_placement place;
 	bool stretch;                   /* depths are filled without computing */
 	int64_t reps, tokens;
 	const char *url, *name, *file;  /* serve */

@@ -201,7 +201,7 @@ static int sample(struct k_bench *b, struct subject *x, int n, const struct poin
 	int64_t tokens = tokens_of(b, pt->prefill);
 	int turns = n == 1 ? 1 : 4, r = 0;
 	double peak = pt->prefill ? k_limit_peak(l, k_model_device(x->m)->level(k_model_device(x->m))) : 0;
-	k_place_begin(&b->place);
+	k_placement_begin(&b->place);
 	before = read_limit(l);
 	for (int i = 0; r == 0 && i < turns; i++) {
 		int k = orders[n - 1][i];
@@ -211,7 +211,7 @@ static int sample(struct k_bench *b, struct subject *x, int n, const struct poin
 		frac[k] += ideal(&x[k], pt, tokens, (before + after) / 2, peak) / seconds * n / turns;
 		before = after;
 	}
-	if (r < 0 || !k_place_end(&b->place))
+	if (r < 0 || !k_placement_end(&b->place))
 		return r;
 	for (int k = 0; k < n; k++) {
 		x[k].seconds.v[x[k].seconds.n++] = took[k];

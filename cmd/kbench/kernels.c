@@ -374,10 +374,10 @@ static int measure(struct k_bench *b, struct job *j, double *least, struct k_err
 		time_call(j, &calls);
 	for (int64_t i = 0; r == 0 && i < b->reps; i++) {
 		double rate;
-		k_place_begin(&b->place);
+		k_placement_begin(&b->place);
 		double before = ideal(j, &rate), took = time_call(j, &calls) / (double)calls, after = ideal(j, &rate);
 		r = k_ctx_check(b->ctx, err);
-		if (!k_place_end(&b->place) && (ns->n || i + 1 < b->reps))
+		if (!k_placement_end(&b->place) && (ns->n || i + 1 < b->reps))
 			continue;                       /* the threads were moved meanwhile */
 		ns->v[ns->n++] = took * 1e9;
 		if (before > 0 && after > 0)

@@ -50,7 +50,7 @@ static int time_state(struct k_bench *b, const struct k_inputs *cold, struct sta
 		struct rusage from, to;
 		if (cold && !k_inputs_chill(cold))
 			return 0;
-		k_place_begin(&b->place);
+		k_placement_begin(&b->place);
 		k_use_begin(&from);
 		int r = load_once(b, &s->ms.v[s->ms.n], err);
 		k_use_end(&to, &from);
@@ -61,7 +61,7 @@ static int time_state(struct k_bench *b, const struct k_inputs *cold, struct sta
 		if (r < 0)
 			return r;
 		k_use_add(&s->use, &to);
-		if (k_place_end(&b->place) || (!s->ms.n && i >= b->reps)) {
+		if (k_placement_end(&b->place) || (!s->ms.n && i >= b->reps)) {
 			s->ms.n++;
 			s->exec.n++;
 		}

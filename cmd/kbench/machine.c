@@ -58,7 +58,7 @@ int k_bench_put_machine(struct k_json *o, struct k_bench *b, struct k_device *de
 	cpu_set_t set;
 	int allowed = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
 	k_cpu_name(name, sizeof(name));
-	const char *label = k_place_label(&b->place);
+	const char *label = k_placement_label(&b->place);
 	snprintf(place, sizeof(place), threads > 1 && allowed > 1 ? "%d threads on %d cpus, %s" : "%d threads on %d cpus", threads, allowed, label);
 	return k_put_str(o, "machine", name) | (dev ? k_put_str(o, "level", dev->level(dev)) : 0) |
 		k_put_int(o, "threads", threads) | k_put_str(o, "placement", place) |
@@ -74,10 +74,10 @@ int k_bench_machine(struct k_bench *b, struct k_err *err)
 	double peak = 0;
 	int r = k_device_open(&dev, b->ctx, b->device, err);
 	for (int64_t i = 0; r == 0 && i < b->reps; i++) {
-		k_place_begin(&b->place);
+		k_placement_begin(&b->place);
 		r = k_bench_bandwidth(b->ctx, &t.v[t.n], err);
 		peak = K_MAX(peak, k_limit_peak(&limits, dev->level(dev)));
-		t.n += k_place_end(&b->place) || (t.n == 0 && i == b->reps - 1);
+		t.n += k_placement_end(&b->place) || (t.n == 0 && i == b->reps - 1);
 	}
 	if (r == 0) {
 		struct k_json *s = k_json_object();

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <unistd.h>
 #include "cmd/kbench/synthetic_int.h"
+#include "libcore/backend.h"
 #include "libcore/block.h"
 #include "libcore/buf.h"
 #include "libcore/opt.h"
@@ -167,19 +168,20 @@ static int outline(struct k_outline *o, const struct shape *s, int64_t layers, s
 /* --- how many layers fit ------------------------------------------------------------------------------------------------- */
 
 /* Weights, and beside them caches, a copy of the states for a repetition, copies of vectors and room to work. */
-static uint64_t wants(const struct k_outline *o, struct k_room room)
+static uint64_t wants(const struct k_outline *o, struct k_room room, const struct k_ctx *ctx)
 {
-	uint64_t floats = 0;
+	uint64_t floats = 0, values = 0;
 	for (int64_t i = 0; i < o->hp.n_layer; i++) {
 		int64_t page = 0, state = 0, conv = 0;
 		struct k_plan plan;
 		o->arch->plan(&o->hp, i, &plan);
 		k_block_find(plan.mixer)->keeps(&o->hp, &page, &state, &conv);
-		floats += (uint64_t)(page * room.tokens + 2 * room.seqs * (state + conv));
+		values += (uint64_t)(page * room.tokens);
+		floats += (uint64_t)(2 * room.seqs * (state + conv));
 		if (page)                               /* kv_b, which attention wants in f32 */
 			floats += (uint64_t)(o->hp.n_head * (o->hp.d_nope + o->hp.d_v) * o->hp.kv_lora);
 	}
-	return o->bytes + floats * sizeof(float) + ((uint64_t)64 << 20);
+	return o->bytes + values * k_kv_bytes(ctx->act == K_ACT_F32 ? K_KV_F32 : K_KV_BF16) + floats * sizeof(float) + ((uint64_t)64 << 20);
 }
 
 static uint64_t available(const struct k_ctx *ctx)
@@ -197,14 +199,14 @@ static uint64_t available(const struct k_ctx *ctx)
 }
 
 /* Of all shapes together with so many layers. */
-static int total(const struct shape *const *s, int n, int64_t layers, struct k_room room, uint64_t *bytes, struct k_err *err)
+static int total(const struct shape *const *s, int n, int64_t layers, struct k_room room, const struct k_ctx *ctx, uint64_t *bytes, struct k_err *err)
 {
 	*bytes = 0;
 	for (int i = 0; i < n; i++) {
 		struct k_outline o;
 		int r = outline(&o, s[i], layers, err);
 		if (r == 0)
-			*bytes += wants(&o, room);
+			*bytes += wants(&o, room, ctx);
 		k_arena_fini(&o.arena);
 		if (r < 0)
 			return r;
@@ -220,7 +222,7 @@ static int choose_layers(const struct shape *const *s, int n, struct k_room room
 	for (int i = 0; i < n; i++)
 		step = K_MAX(step, s[i]->full_every);
 	for (int64_t l = s[0]->layers; l > 0; l = (l - 1) / step * step) {
-		int r = total(s, n, l, room, &bytes, err);
+		int r = total(s, n, l, room, ctx, &bytes, err);
 		if (r < 0)
 			return r;
 		*layers = l;

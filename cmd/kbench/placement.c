@@ -1,17 +1,17 @@
-/* place.c: see place.h. The caller's thread and a helper are held on two CPUs, and a line goes to and fro in short bursts, of which the fastest
+/* placement.c: see placement.h. The caller's thread and a helper are held on two CPUs, and a line goes to and fro in short bursts, of which the fastest
  * counts: in the others somebody else had a CPU. */
 #include "libcore/base.h"
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include "cmd/kbench/bench.h"
-#include "cmd/kbench/place.h"
+#include "cmd/kbench/placement.h"
 
 enum { BURSTS = 16, TRIPS = 100, SPINS = 20 * 1000 };
 #define LONGEST 50e-3
 
 /* Up to so many ns for a round trip. */
-static const struct { double ns; const char *name; } states[K_PLACES] = {
+static const struct { double ns; const char *name; } states[K_PLACEMENTS] = {
 	{ 0, "unknown" }, { 85, "same core" }, { 300, "same chiplet" }, { 1e9, "apart" }
 };
 
@@ -78,18 +78,18 @@ static double ping(void)
 	return s;
 }
 
-static int state_now(struct k_place *p)
+static int state_now(struct k_placement *p)
 {
 	int i = 0;
 	p->ns = ping() * 1e9;
-	while (p->ns > states[i].ns && i < K_PLACES - 1)
+	while (p->ns > states[i].ns && i < K_PLACEMENTS - 1)
 		i++;
 	return i;
 }
 
-void k_place_begin(struct k_place *p) { p->state = state_now(p); }
+void k_placement_begin(struct k_placement *p) { p->state = state_now(p); }
 
-bool k_place_end(struct k_place *p)
+bool k_placement_end(struct k_placement *p)
 {
 	int now = state_now(p), before = p->state;
 	bool same = now == before || !now || !before;   /* 0: other programs kept the CPUs busy, nobody knows */
@@ -97,13 +97,13 @@ bool k_place_end(struct k_place *p)
 	return same;
 }
 
-const char *k_place_label(struct k_place *p)
+const char *k_placement_label(struct k_placement *p)
 {
 	int found = -1;
-	for (int i = 1; i < K_PLACES; i++)
+	for (int i = 1; i < K_PLACEMENTS; i++)
 		if (p->kept[i])
-			found = found < 0 ? i : K_PLACES;
+			found = found < 0 ? i : K_PLACEMENTS;
 	if (found < 0)
 		found = p->kept[0] ? 0 : state_now(p);
-	return found < K_PLACES ? states[found].name : "mixed";
+	return found < K_PLACEMENTS ? states[found].name : "mixed";
 }
