@@ -38,6 +38,10 @@ typedef float zmm_f32 __attribute__((vector_size(64)));
 #undef _mm512_extractf32x8_ps
 #undef _mm512_castsi512_si256
 #undef _mm512_extracti64x4_epi64
+#undef _mm512_unpacklo_ps
+#undef _mm512_unpackhi_ps
+#undef _mm512_shuffle_ps
+#undef _mm512_shuffle_f32x4
 #undef _mm512_permutexvar_ps
 #undef _mm512_permutexvar_epi16
 #undef _mm512_cvtepu16_epi32
@@ -113,6 +117,32 @@ ZMM_CALL __m512i zmm_permute_16(__m512i index, __m512i v)
 		to[i] = from[at[i]];
 	return (__m512i)to;
 }
+/* vunpcklps, vunpckhps (first: 0, 2), vshufps within blocks of four lanes; vshuff32x4 of whole blocks. */
+ZMM_CALL __m512 zmm_unpack(__m512 a, __m512 b, int first)
+{
+	zmm_f32 y, p = a, q = b;
+	for (int i = 0; i < 16; i++)
+		y[i] = (i % 2 ? q : p)[i / 4 * 4 + first + i % 4 / 2];
+	return y;
+}
+ZMM_CALL __m512 zmm_shuffle(__m512 a, __m512 b, int how)
+{
+	zmm_f32 y, p = a, q = b;
+	for (int i = 0; i < 16; i++)
+		y[i] = (i % 4 < 2 ? p : q)[i / 4 * 4 + (how >> i % 4 * 2 & 3)];
+	return y;
+}
+ZMM_CALL __m512 zmm_shuffle_blocks(__m512 a, __m512 b, int how)
+{
+	zmm_f32 y, p = a, q = b;
+	for (int i = 0; i < 16; i++)
+		y[i] = (i < 8 ? p : q)[(how >> i / 4 * 2 & 3) * 4 + i % 4];
+	return y;
+}
+#define _mm512_unpacklo_ps(a, b) zmm_unpack(a, b, 0)
+#define _mm512_unpackhi_ps(a, b) zmm_unpack(a, b, 2)
+#define _mm512_shuffle_ps(a, b, how) zmm_shuffle(a, b, how)
+#define _mm512_shuffle_f32x4(a, b, how) zmm_shuffle_blocks(a, b, how)
 #define _mm512_permutexvar_ps(index, v) zmm_permute_ps(index, v)
 #define _mm512_permutexvar_epi16(index, v) zmm_permute_16(index, v)
 
