@@ -54,5 +54,5 @@ try "kls --sign, allocations" alloc "0 6" "$FB/kls" -j 1 --sign "$T/key" -o "$T/
 try "kls --sign, I/O" io "0 5" "$FB/kls" -j 1 --sign "$T/key" -o "$T/out" "$T/tiny.kmf"
 try "kls --check-sign, allocations" alloc "0 6" "$FB/kls" -j 1 --check-sign "$T/pub" --sig "$T/sig" --copy "$T/out" "$T/tiny.kmf"
 try "kls --check-sign, I/O" io "0 5" "$FB/kls" -j 1 --check-sign "$T/pub" --sig "$T/sig" --copy "$T/out" "$T/tiny.kmf"
-client faults_client.py "$FB/kserve" "$T/tiny.kmf" "$T" "$step"
+client server python3 "$(dirname "$0")/faults_client.py" "$FB/kserve" "$T/tiny.kmf" "$T" "$step"
 finish

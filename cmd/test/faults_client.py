@@ -70,26 +70,29 @@ def device():
     port_file = f'{T}/port'
     with open(f'{T}/said', 'w+') as said:
         p = subprocess.Popen([KSERVE, '--listen', '127.0.0.1:0', '--port-file', port_file, *OPTIONS, MODEL], stderr=said, env=dict(os.environ, K_FAULT_DEVICE='40'))
-        while not (os.path.exists(port_file) and open(port_file).read()):
-            assert p.poll() is None
-            time.sleep(0.05)
-        calls = []
-        for stream in (True, False):
-            c = http.client.HTTPConnection('127.0.0.1', int(open(port_file).read()), timeout=120)
-            c.request('POST', '/v1/completions', json.dumps({'prompt': [5] * 20, 'max_tokens': 200, 'min_tokens': 200, 'stream': stream}), {'Content-Type': 'application/json'})
-            calls.append(c)
-        r = calls[0].getresponse()
-        events = r.read().decode().strip().split('\n\n')
-        assert r.status == 200 and len(events) > 3 and events[-1] == 'data: [DONE]', events[-2:]
-        e = json.loads(events[-2][6:])['error']
-        assert e['type'] == 'server_error' and 'device' in e['message'], e
-        r = calls[1].getresponse()
-        e = json.loads(r.read())['error']
-        assert r.status == 500 and e['type'] == 'server_error' and e['message'], e
-        assert p.wait(60) == 6
-        said.seek(0)
-        text = said.read()
-        assert text.strip().split('\n')[-1].startswith('kserve: ') and 'device' in text.strip().split('\n')[-1] and 'Sanitizer' not in text, text[-600:]
+        try:
+            while not (os.path.exists(port_file) and open(port_file).read()):
+                assert p.poll() is None
+                time.sleep(0.05)
+            calls = []
+            for stream in (True, False):
+                c = http.client.HTTPConnection('127.0.0.1', int(open(port_file).read()), timeout=120)
+                c.request('POST', '/v1/completions', json.dumps({'prompt': [5] * 20, 'max_tokens': 200, 'min_tokens': 200, 'stream': stream}), {'Content-Type': 'application/json'})
+                calls.append(c)
+            r = calls[0].getresponse()
+            events = r.read().decode().strip().split('\n\n')
+            assert r.status == 200 and len(events) > 3 and events[-1] == 'data: [DONE]', events[-2:]
+            e = json.loads(events[-2][6:])['error']
+            assert e['type'] == 'server_error' and 'device' in e['message'], e
+            r = calls[1].getresponse()
+            e = json.loads(r.read())['error']
+            assert r.status == 500 and e['type'] == 'server_error' and e['message'], e
+            assert p.wait(60) == 6
+            said.seek(0)
+            text = said.read()
+            assert text.strip().split('\n')[-1].startswith('kserve: ') and 'device' in text.strip().split('\n')[-1] and 'Sanitizer' not in text, text[-600:]
+        finally:
+            p.kill()
 
 
 run([allocations, device])
