@@ -142,9 +142,9 @@ static void KK_FN(ready_i4x16_int8)(float *y, const float *x, size_t cols)
 		/* As whole numbers: NaN is above infinity. */
 		top = i8_max(i8_max((i8_words)v[0] & INT32_MAX, (i8_words)v[1] & INT32_MAX),
 			i8_max((i8_words)v[2] & INT32_MAX, (i8_words)v[3] & INT32_MAX));
-		top = i8_max(top, __builtin_shuffle(top, (i8_words){ 4, 5, 6, 7, 0, 1, 2, 3 }));
-		top = i8_max(top, __builtin_shuffle(top, (i8_words){ 2, 3, 0, 1, 6, 7, 4, 5 }));
-		top = i8_max(top, __builtin_shuffle(top, (i8_words){ 1, 0, 3, 2, 5, 4, 7, 6 }));
+		top = i8_max(top, __builtin_shufflevector(top, top, 4, 5, 6, 7, 0, 1, 2, 3));
+		top = i8_max(top, __builtin_shufflevector(top, top, 2, 3, 0, 1, 6, 7, 4, 5));
+		top = i8_max(top, __builtin_shufflevector(top, top, 1, 0, 3, 2, 5, 4, 7, 6));
 		float d = ((i8_floats)top)[0] / 127, inv = d > __FLT_MIN__ ? 1 / d : 0;
 		if (top[0] >= 0x7f800000) {
 			d = __builtin_nanf("");
@@ -154,7 +154,7 @@ static void KK_FN(ready_i4x16_int8)(float *y, const float *x, size_t cols)
 		}
 		EACH(i, 4)
 			sum += i8_codes(to->code + 8 * i, v[i] * inv);
-		sum += __builtin_shuffle(sum, (i8_words){ 4, 5, 6, 7, 0, 1, 2, 3 });
+		sum += __builtin_shufflevector(sum, sum, 4, 5, 6, 7, 0, 1, 2, 3);
 		to->d = d;
 		to->bias = -8 * (sum[0] + sum[1] + sum[2] + sum[3]);
 	}
