@@ -40,8 +40,6 @@ double k_times_spread(struct k_times *t);               /* (largest - smallest) 
 struct k_json *k_times_json(const struct k_times *t);   /* as they come; NULL without memory */
 
 double k_bench_now(void);                               /* seconds, monotonic */
-/* Bytes that all threads together read from memory in a second: best of a few passes over a buffer beyond the caches. */
-int k_bench_bandwidth(const struct k_ctx *ctx, double *bytes_s, struct k_err *err) K_MUST_USE;
 
 /* A command, run to its end (child.c). */
 struct k_child {

@@ -19,7 +19,6 @@
 #include "libcore/seq.h"
 
 enum { MAX_BATCH = 1024, COMPUTED = 256, MOST = 2, PARTS = 16, PASSES = 4 };
-#define ARENA ((size_t)256 << 20)
 
 int k_bench_model_open(struct k_bench_model *o, struct k_bench *b, const char *path, const struct k_ctx *ctx, struct k_err *err)
 {
@@ -174,16 +173,6 @@ static int time_once(struct subject *x, const struct point *pt, int64_t tokens, 
 	return 0;
 }
 
-static double read_limit(struct k_limits *l)
-{
-	double best = 0;
-	for (int i = 0; i < PASSES; i++) {
-		double bytes_s = k_limit_read(l);
-		best = fmax(best, bytes_s);
-	}
-	return best;
-}
-
 /* How long a repetition would take at the limits. */
 static double ideal(const struct subject *x, const struct point *pt, int64_t tokens, double read, double peak)
 {
@@ -202,11 +191,11 @@ static int sample(struct k_bench *b, struct subject *x, int n, const struct poin
 	int turns = n == 1 ? 1 : 4, r = 0;
 	double peak = pt->prefill ? k_limit_peak(l, k_model_device(x->m)->level(k_model_device(x->m))) : 0;
 	k_placement_begin(&b->place);
-	before = read_limit(l);
+	before = k_limit_read_best(l, PASSES);
 	for (int i = 0; r == 0 && i < turns; i++) {
 		int k = orders[n - 1][i];
 		r = time_once(&x[k], pt, tokens, &seconds, err);
-		after = read_limit(l);
+		after = k_limit_read_best(l, PASSES);
 		took[k] += seconds * n / turns;
 		frac[k] += ideal(&x[k], pt, tokens, (before + after) / 2, peak) / seconds * n / turns;
 		before = after;
@@ -419,18 +408,14 @@ static int run_point(struct k_bench *b, const struct k_bench_model *models, int 
 /* All points, an item each; the summary is the slowest of them, its digest that of all their digests. */
 static int run_points(struct k_bench *b, const struct k_bench_model *models, int n, bool prefill, struct k_json **summary, struct k_err *err)
 {
-	struct k_limits l = { .ctx = b->ctx, .bytes = ARENA };
+	struct k_limits l;
 	struct sums s = { .slowest = -1 };
 	uint8_t digest[32];
 	char hex[65];
-	if (b->ctx->max_memory && b->ctx->max_memory / 4 < l.bytes)
-		l.bytes = (size_t)K_MAX(b->ctx->max_memory / 4 >> 20, (uint64_t)1) << 20;
-	l.arena = k_aligned(l.bytes);
-	if (!l.arena)
-		return k_err_nomem(err, l.bytes, "the bandwidth buffer");
-	memset(l.arena, 1, l.bytes);
+	int r = k_limits_open(&l, b->ctx, err);
+	if (r < 0)
+		return r;
 	k_buf_init(&s.digests, 0);
-	int r = 0;
 	for (int i = 0; i < b->n_depth * b->n_batch && r == 0; i++) {
 		struct point pt = { b->depth[i / b->n_batch], b->batch[i % b->n_batch], prefill };
 		r = run_point(b, models, n, &pt, &l, &s, err);
@@ -440,7 +425,7 @@ static int run_points(struct k_bench *b, const struct k_bench_model *models, int
 	if (r == 0)
 		r = k_sha256_once(s.digests.data, s.digests.len, digest, err);
 	k_buf_fini(&s.digests);
-	k_free(l.arena);
+	k_limits_close(&l);
 	if (r == 0)
 		k_hex(hex, digest);
 	if (r == 0 && s.summary && (k_put_str(s.summary, "digest", hex) | k_put_str(s.summary, "act", acts[b->ctx->act].name) |

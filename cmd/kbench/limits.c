@@ -1,6 +1,6 @@
 /* limits.c: what the machine can do, timed beside a subject, a few milliseconds each: reading, scaling in place, multiply-adds.
  *
- * Reading and scaling go over memory that the caller has (and has touched), a window of it each time, so that it comes from beyond the
+ * Reading and scaling go over memory that was touched, a window of it each time, so that it comes from beyond the
  * caches. Multiply-adds are counted in the vectors of the level in use; a level without an entry has no peak. */
 #include "libcore/base.h"
 #include "cmd/kbench/limits.h"
@@ -8,6 +8,21 @@
 #include "libcore/pool.h"
 
 enum { PIECE = 1 << 20, PIECES = 64 };
+#define ARENA ((size_t)256 << 20)
+
+int k_limits_open(struct k_limits *l, const struct k_ctx *ctx, struct k_err *err)
+{
+	*l = (struct k_limits){ .ctx = ctx, .bytes = ARENA };
+	if (ctx->max_memory && ctx->max_memory / 4 < l->bytes)
+		l->bytes = (size_t)K_MAX(ctx->max_memory / 4 >> 20, (uint64_t)1) << 20;
+	l->arena = k_aligned(l->bytes);
+	if (!l->arena)
+		return k_err_nomem(err, l->bytes, "the bandwidth buffer");
+	memset(l->arena, 1, l->bytes);
+	return 0;
+}
+
+void k_limits_close(struct k_limits *l) { k_free(l->arena); }
 
 struct window { uint64_t *p; uint64_t sum[1024]; float factor; };
 
@@ -48,6 +63,17 @@ static double pass(struct k_limits *l, void (*fn)(void *, int64_t, int))
 }
 
 double k_limit_read(struct k_limits *l) { return pass(l, read_piece); }
+
+double k_limit_read_best(struct k_limits *l, int passes)
+{
+	double best = 0;
+	for (int i = 0; i < passes; i++) {
+		double bytes_s = k_limit_read(l);
+		best = K_MAX(best, bytes_s);
+	}
+	return best;
+}
+
 double k_limit_scale(struct k_limits *l) { return 2 * pass(l, scale_piece); }
 
 #if defined(__x86_64__)

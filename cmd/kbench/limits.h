@@ -3,14 +3,19 @@
 #define K_BENCH_LIMITS_H
 
 #include "libcore/ctx.h"
+#include "libcore/err.h"
 
 struct k_limits {
 	const struct k_ctx *ctx;
-	uint8_t *arena;                 /* the caller's, aligned to 64 bytes, at least a MiB, touched */
+	uint8_t *arena;                 /* of k_limits_open, or the caller's: aligned to 64 bytes, at least a MiB, touched */
 	size_t bytes, at;
 	float factor;                   /* 1: what is scaled stays as it is, but no compiler knows */
 };
+/* An arena of its own beyond the caches, of a quarter of ctx->max_memory at most; its end takes what was never opened. */
+int k_limits_open(struct k_limits *l, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+void k_limits_close(struct k_limits *l);
 double k_limit_read(struct k_limits *l);                /* bytes a second read */
+double k_limit_read_best(struct k_limits *l, int passes);
 double k_limit_scale(struct k_limits *l);               /* bytes a second read and written by x *= factor in place */
 double k_limit_peak(struct k_limits *l, const char *level);     /* f32 multiplications and additions a second; 0: unknown for the level */
 

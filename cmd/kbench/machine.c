@@ -11,7 +11,6 @@
 #include "evals/stats.h"
 
 enum { PASSES = 12 };
-#define BUFFER (256u << 20)
 
 double k_times_median(struct k_times *t)
 {
@@ -30,25 +29,6 @@ double k_bench_now(void)
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-int k_bench_bandwidth(const struct k_ctx *ctx, double *bytes_s, struct k_err *err)
-{
-	struct k_limits l = { .ctx = ctx, .bytes = BUFFER };
-	double best = 0;
-	if (ctx->max_memory && ctx->max_memory / 4 < l.bytes)
-		l.bytes = (size_t)K_MAX(ctx->max_memory / 4 >> 20, (uint64_t)1) << 20;
-	l.arena = k_aligned(l.bytes);
-	if (!l.arena)
-		return k_err_nomem(err, l.bytes, "the bandwidth buffer");
-	memset(l.arena, 1, l.bytes);
-	for (int i = 0; i < PASSES; i++) {
-		double read = k_limit_read(&l);
-		best = K_MAX(best, read);
-	}
-	*bytes_s = best;
-	k_free(l.arena);
-	return 0;
 }
 
 int k_bench_put_machine(struct k_json *o, struct k_bench *b, struct k_device *dev)
@@ -70,12 +50,14 @@ int k_bench_machine(struct k_bench *b, struct k_err *err)
 {
 	struct k_device *dev = NULL;
 	struct k_times t = { .n = 0 };
-	struct k_limits limits = { .ctx = b->ctx };
+	struct k_limits limits = { .arena = NULL };
 	double peak = 0;
 	int r = k_device_open(&dev, b->ctx, b->device, err);
+	if (r == 0)
+		r = k_limits_open(&limits, b->ctx, err);
 	for (int64_t i = 0; r == 0 && i < b->reps; i++) {
 		k_placement_begin(&b->place);
-		r = k_bench_bandwidth(b->ctx, &t.v[t.n], err);
+		t.v[t.n] = k_limit_read_best(&limits, PASSES);
 		peak = K_MAX(peak, k_limit_peak(&limits, dev->level(dev)));
 		t.n += k_placement_end(&b->place) || (t.n == 0 && i == b->reps - 1);
 	}
@@ -90,6 +72,7 @@ int k_bench_machine(struct k_bench *b, struct k_err *err)
 		}
 		r = k_report_summary(b->rep, s, err);
 	}
+	k_limits_close(&limits);
 	k_device_close(dev);
 	return r;
 }
