@@ -40,7 +40,7 @@ static inline vf end_bf16(const uint16_t *p, size_t n)
 }
 
 /* acc[r][t] += the products of columns [0, cols). R and T are constants: all of it stays in registers. Meanwhile memory is asked for what
- * comes after: `near`, the R rows below; `far`, as many columns of a row of bf16 at `ahead`. */
+ * comes after: `near`, the R rows below; `far` (a step), so many elements a column at `ahead`. load and end may use r, the row. */
 #define TILE_BODY(R, T, load, end, near, far) do { \
 	vf a[R][T]; \
 	size_t k = 0; \
@@ -51,7 +51,7 @@ static inline vf end_bf16(const uint16_t *p, size_t n)
 		EACH(t, T) \
 			b[t] = vf_load(x[t] + k); \
 		if (far) \
-			__builtin_prefetch(ahead + k); \
+			__builtin_prefetch(ahead + (far) * k); \
 		EACH(r, R) { \
 			vf c = load(w + (size_t)r * w_step + k); \
 			if (near) \
@@ -165,36 +165,21 @@ static inline vf end_i8(const uint8_t *p, size_t n)
 /* Rows of i8row: a scale, then codes. What is multiplied is what unpack gives. Meanwhile memory is asked for what comes some rows later. */
 enum { I8ROW_AHEAD = 8 };
 
+#define scaled_i8(p) (vf_i8(p) * scale[r])
+#define end_scaled_i8(p, n) (end_i8(p, n) * scale[r])
 #define I8ROW_FN(R, T) \
 static void i8row_##R##x##T(float *y, size_t y_step, const uint8_t *w, const float *const *x, size_t cols) \
 { \
-	size_t step = sizeof(float) + cols, k = 0; \
-	vf acc[R * TILE_T], a[R][T] = { 0 }, scale[R]; \
+	const size_t w_step = sizeof(float) + cols; \
+	vf acc[R * TILE_T] = { 0 }, scale[R]; \
 	EACH(r, R) { \
 		float s; \
-		memcpy(&s, w + (size_t)r * step, sizeof(s)); \
+		memcpy(&s, w + (size_t)r * w_step, sizeof(s)); \
 		scale[r] = vf_set(s); \
 	} \
 	w += sizeof(float); \
-	for (; k + VL <= cols; k += VL) { \
-		vf b[T]; \
-		EACH(t, T) \
-			b[t] = vf_load(x[t] + k); \
-		__builtin_prefetch(w + I8ROW_AHEAD * step + R * k); \
-		EACH(r, R) { \
-			vf c = vf_i8(w + (size_t)r * step + k) * scale[r]; \
-			EACH(t, T) \
-				a[r][t] = vf_fma(c, b[t], a[r][t]); \
-		} \
-	} \
-	if (k < cols) \
-		EACH(t, T) { \
-			vf b = end_f32(x[t] + k, cols - k); \
-			EACH(r, R) \
-				a[r][t] = vf_fma(end_i8(w + (size_t)r * step + k, cols - k) * scale[r], b, a[r][t]); \
-		} \
-	EACH(r, R) EACH(t, T) \
-		acc[r * TILE_T + t] = a[r][t]; \
+	const uint8_t *ahead = w + I8ROW_AHEAD * w_step; \
+	TILE_BODY(R, T, scaled_i8, end_scaled_i8, 0, R); \
 	tile_sums(y, y_step, acc, R, T); \
 }
 I8ROW_FN(4, 1) I8ROW_FN(4, 2) I8ROW_FN(4, 3)

@@ -8,44 +8,33 @@
  * Every element has, for each group of 32 columns, the sum of its even and that of its odd columns, each in growing k; both together
  * times the scale are added to the element, groups in growing k. How many tokens share the unpacking changes nothing of this. */
 
-enum {
-	INT4_ROWS = 16, INT4_COLS = 64, INT4_RECORD = 576,
-	INT4_H = INT4_ROWS / VL,                /* vectors that hold the rows */
-	INT4_G = VL / 8,                        /* groups side by side: enough sums to hide how long a product takes */
-	INT4_AHEAD = 8 * INT4_RECORD,           /* memory is asked for this far ahead */
-};
+#include "kernels/tmpl/x16.h"
 
-static inline __attribute__((always_inline)) vu int4_load(const uint8_t *p, int h)
-{
-	vu v;
-	memcpy(&v, p + (size_t)h * sizeof(v), sizeof(v));
-	return v;
-}
+enum { INT4_G = VL / 8 };                       /* groups side by side: enough sums to hide how long a product takes */
 
 /* Groups group .. group + INT4_G - 1 of the record p; x stand at its first column. */
 #define INT4_GROUPS(T) do { \
-	vf a[INT4_G][INT4_H][T][2]; \
-	EACH(g, INT4_G) EACH(h, INT4_H) EACH(t, T) \
+	vf a[INT4_G][X16_H][T][2]; \
+	EACH(g, INT4_G) EACH(h, X16_H) EACH(t, T) \
 		a[g][h][t][0] = a[g][h][t][1] = vf_set(0); \
 	EACH(q, 4) EACH(g, INT4_G) { \
 		int word = 4 * (group + g) + q; \
-		vu w[INT4_H]; \
-		EACH(h, INT4_H) \
-			w[h] = int4_load(p + 64 + 64 * word, h); \
+		vu w[X16_H]; \
+		EACH(h, X16_H) \
+			w[h] = x16_word(p, word, h); \
 		EACH(i, 4) EACH(odd, 2) { \
-			vf code[INT4_H]; \
-			EACH(h, INT4_H) \
+			vf code[X16_H]; \
+			EACH(h, X16_H) \
 				code[h] = vf_code(w[h], i + 4 * odd); \
 			EACH(t, T) { \
 				vf b = vf_set(x[t][k + 8 * (size_t)word + 2 * (size_t)i + (size_t)odd]); \
-				EACH(h, INT4_H) \
+				EACH(h, X16_H) \
 					a[g][h][t][odd] = vf_fma(code[h], b, a[g][h][t][odd]); \
 			} \
 		} \
 	} \
-	EACH(g, INT4_G) EACH(h, INT4_H) { \
-		vu scales = int4_load(p, h); \
-		vf scale = (vf)(group + g ? scales & 0xffff0000u : scales << 16); \
+	EACH(g, INT4_G) EACH(h, X16_H) { \
+		vf scale = x16_scale(p, group + g, h); \
 		EACH(t, T) \
 			sum[h][t] = vf_fma(a[g][h][t][0] + a[g][h][t][1], scale, sum[h][t]); \
 	} \
@@ -54,16 +43,15 @@ static inline __attribute__((always_inline)) vu int4_load(const uint8_t *p, int 
 #define INT4_FN(T) \
 static void int4_##T(float *y, size_t y_step, const uint8_t *p, const float *const *x, size_t cols) \
 { \
-	vf sum[INT4_H][T]; \
-	EACH(h, INT4_H) EACH(t, T) \
+	vf sum[X16_H][T]; \
+	EACH(h, X16_H) EACH(t, T) \
 		sum[h][t] = vf_set(0); \
-	for (size_t k = 0; k < cols; k += INT4_COLS, p += INT4_RECORD) { \
-		EACH(i, INT4_RECORD / 64) \
-			__builtin_prefetch(p + INT4_AHEAD + 64 * i); \
+	for (size_t k = 0; k < cols; k += X16_COLS, p += X16_RECORD) { \
+		X16_FETCH(p); \
 		UNROLL for (int group = 0; group < 2; group += INT4_G) \
 			INT4_GROUPS(T); \
 	} \
-	EACH(h, INT4_H) EACH(t, T) \
+	EACH(h, X16_H) EACH(t, T) \
 		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
 }
 INT4_FN(1)
@@ -77,7 +65,7 @@ static void KK_FN(gemm_i4x16)(float *y, size_t y_step, const void *w, int rows, 
 {
 	static void (*const tile[])(float *, size_t, const uint8_t *, const float *const *, size_t) = { int4_1, int4_2, int4_3, int4_4 };
 	const uint8_t *p = w;
-	for (int r = 0; r < rows; r += INT4_ROWS, p += cols / INT4_COLS * INT4_RECORD)
+	for (int r = 0; r < rows; r += X16_ROWS, p += cols / X16_COLS * X16_RECORD)
 		for (int t = 0; t < n; t += (int)K_LEN(tile))
 			tile[K_MIN(n - t, (int)K_LEN(tile)) - 1](y + (size_t)t * y_step + r, y_step, p, x + t, cols);
 }

@@ -12,34 +12,22 @@
  * that is the order of the codes in struct kk_i8. Sums of a group are whole numbers, so that it matters to nobody how they are made; what
  * is rounded is said in kk.def. */
 
-enum {
-	I8_ROWS = 16, I8_COLS = 64, I8_RECORD = 576,
-	I8_H = I8_ROWS / VL,                    /* vectors that hold the rows */
-	I8_AHEAD = 8 * I8_RECORD,               /* memory is asked for this far ahead */
-};
-
-static inline __attribute__((always_inline)) vu i8_load(const uint8_t *p, int h)
-{
-	vu v;
-	memcpy(&v, p + (size_t)h * sizeof(v), sizeof(v));
-	return v;
-}
+#include "kernels/tmpl/x16.h"
 
 /* The groups of a record, at p, for T tokens, whose groups are at x. */
 #define I8_GROUP(T, g) do { \
-	vu a[I8_H][T]; \
-	EACH(h, I8_H) EACH(t, T) \
+	vu a[X16_H][T]; \
+	EACH(h, X16_H) EACH(t, T) \
 		a[h][t] = vq_begin(&x[t][g].bias); \
 	EACH(word, 4) { \
-		vu w[I8_H]; \
-		EACH(h, I8_H) \
-			w[h] = i8_load(p + 64 + 64 * (4 * (g) + word), h); \
-		EACH(half, 2) EACH(t, T) EACH(h, I8_H) \
+		vu w[X16_H]; \
+		EACH(h, X16_H) \
+			w[h] = x16_word(p, 4 * (g) + word, h); \
+		EACH(half, 2) EACH(t, T) EACH(h, X16_H) \
 			a[h][t] = vq_dot(a[h][t], (half ? w[h] >> 4 : w[h]) & 0x0f0f0f0fu, x[t][g].code + 8 * word + 4 * half); \
 	} \
-	EACH(h, I8_H) { \
-		vu scales = i8_load(p, h); \
-		vf scale = (vf)((g) ? scales & 0xffff0000u : scales << 16); \
+	EACH(h, X16_H) { \
+		vf scale = x16_scale(p, g, h); \
 		EACH(t, T) \
 			sum[h][t] = vf_fma(vf_int(vq_end(a[h][t], &x[t][g].bias)), scale * vf_set(x[t][g].d), sum[h][t]); \
 	} \
@@ -49,20 +37,19 @@ static inline __attribute__((always_inline)) vu i8_load(const uint8_t *p, int h)
 static void i8_##T(float *y, size_t y_step, const uint8_t *p, const struct kk_i8 *const *from, size_t cols) \
 { \
 	const struct kk_i8 *x[T]; \
-	vf sum[I8_H][T]; \
+	vf sum[X16_H][T]; \
 	EACH(t, T) \
 		x[t] = from[t]; \
-	EACH(h, I8_H) EACH(t, T) \
+	EACH(h, X16_H) EACH(t, T) \
 		sum[h][t] = vf_set(0); \
-	for (size_t k = 0; k < cols; k += I8_COLS, p += I8_RECORD) { \
-		EACH(i, I8_RECORD / 64) \
-			__builtin_prefetch(p + I8_AHEAD + 64 * i); \
+	for (size_t k = 0; k < cols; k += X16_COLS, p += X16_RECORD) { \
+		X16_FETCH(p); \
 		I8_GROUP(T, 0); \
 		I8_GROUP(T, 1); \
 		EACH(t, T) \
 			x[t] += 2; \
 	} \
-	EACH(h, I8_H) EACH(t, T) \
+	EACH(h, X16_H) EACH(t, T) \
 		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
 }
 I8_FN(1)
@@ -92,19 +79,12 @@ static i8_tile *const i8_tiles[] = { i8_1, i8_2, i8_3, i8_4,
 #endif
 };
 
-/* As few passes as there must be, and none of them thin. */
-static int i8_tokens(int n)
-{
-	int passes = (n + I8_TOKENS - 1) / I8_TOKENS;
-	return (n + passes - 1) / passes;
-}
-
 static void KK_FN(gemm_i4x16_int8)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
 {
 	const uint8_t *p = w;
-	for (int r = 0; r < rows; r += I8_ROWS, p += cols / I8_COLS * I8_RECORD)
+	for (int r = 0; r < rows; r += X16_ROWS, p += cols / X16_COLS * X16_RECORD)
 		for (int t = 0, m; t < n; t += m) {
-			m = i8_tokens(n - t);
+			m = x16_tokens(n - t, I8_TOKENS);
 			i8_tiles[m - 1](y + (size_t)t * y_step + r, y_step, p, (const struct kk_i8 *const *)(x + t), cols);
 		}
 }

@@ -14,19 +14,16 @@
  * columns, -8 sum x, since a code is a nibble less 8. That is where a group's sum begins; its products follow in the order of the words,
  * however many tokens are computed side by side. */
 
-enum {
-	I4_ROWS = 16, I4_COLS = 64, I4_GROUP = 32, I4_RECORD = 576,
-	I4_H = I4_ROWS / VL,                    /* vectors that hold the rows */
-	I4_AHEAD = 8 * I4_RECORD,               /* memory is asked for this far ahead */
-	I4_TOKENS = 4,
-};
+#include "kernels/tmpl/x16.h"
+
+enum { I4_TOKENS = 4 };
 
 static void KK_FN(ready_i4x16)(float *to, const float *x, size_t cols)
 {
-	for (size_t g = 0; g < cols / I4_GROUP; g++) {
+	for (size_t g = 0; g < cols / X16_GROUP; g++) {
 		double sum = 0;
-		for (size_t word = 0; word < I4_GROUP / 8; word++) {
-			size_t at = g * I4_GROUP + 8 * word;
+		for (size_t word = 0; word < X16_GROUP / 8; word++) {
+			size_t at = g * X16_GROUP + 8 * word;
 			float q[8], *f = to + at;
 			memcpy(q, x + at, sizeof(q));
 			for (size_t i = 0; i < 2; i++) {
@@ -42,36 +39,28 @@ static void KK_FN(ready_i4x16)(float *to, const float *x, size_t cols)
 	}
 }
 
-static inline __attribute__((always_inline)) vu i4_load(const uint8_t *p, int h)
-{
-	vu v;
-	memcpy(&v, p + (size_t)h * sizeof(v), sizeof(v));
-	return v;
-}
-
 /* Groups g .. g + G - 1 of the record p; x stand at its first column, begin at -8 sum x of its first group. */
 #define I4_GROUPS(G, T) do { \
-	vf a[G][I4_H][T]; \
-	EACH(j, G) EACH(h, I4_H) EACH(t, T) \
+	vf a[G][X16_H][T]; \
+	EACH(j, G) EACH(h, X16_H) EACH(t, T) \
 		a[j][h][t] = vf_set(begin[t][g + j]); \
 	EACH(word, 4) EACH(j, G) EACH(i, 8) { \
-		vf code[I4_H]; \
-		EACH(h, I4_H) { \
-			vu v = i4_load(p + 64 + 64 * (4 * (g + j) + word), h); \
+		vf code[X16_H]; \
+		EACH(h, X16_H) { \
+			vu v = x16_word(p, 4 * (g + j) + word, h); \
 			v = i < 4 ? v : v >> 16; \
 			code[h] = vf_int(i == 7 ? v : v & ((16u << 4 * (i % 4)) - 1)); \
 		} \
 		EACH(t, T) { \
 			vf b = vf_set(x[t][k + (size_t)(32 * (g + j) + 8 * word + i)]); \
-			EACH(h, I4_H) \
+			EACH(h, X16_H) \
 				a[j][h][t] = vf_fma(code[h], b, a[j][h][t]); \
 		} \
 	} \
-	EACH(j, G) EACH(h, I4_H) { \
-		vu scales = i4_load(p, h); \
-		scales = g + j ? scales & 0xffff0000u : scales << 16; \
+	EACH(j, G) EACH(h, X16_H) { \
+		vf scale = x16_scale(p, g + j, h); \
 		EACH(t, T) \
-			sum[h][t] = vf_fma(a[j][h][t], (vf)scales, sum[h][t]); \
+			sum[h][t] = vf_fma(a[j][h][t], scale, sum[h][t]); \
 	} \
 } while (0)
 
@@ -80,20 +69,19 @@ static inline __attribute__((always_inline)) vu i4_load(const uint8_t *p, int h)
 static void i4_##T(float *y, size_t y_step, const uint8_t *p, const float *const *x, size_t cols) \
 { \
 	const float *begin[T]; \
-	vf sum[I4_H][T]; \
+	vf sum[X16_H][T]; \
 	EACH(t, T) \
 		begin[t] = x[t] + cols; \
-	EACH(h, I4_H) EACH(t, T) \
+	EACH(h, X16_H) EACH(t, T) \
 		sum[h][t] = vf_set(0); \
-	for (size_t k = 0; k < cols; k += I4_COLS, p += I4_RECORD) { \
-		EACH(i, I4_RECORD / 64) \
-			__builtin_prefetch(p + I4_AHEAD + 64 * i); \
+	for (size_t k = 0; k < cols; k += X16_COLS, p += X16_RECORD) { \
+		X16_FETCH(p); \
 		UNROLL for (int g = 0; g < 2; g += G) \
 			I4_GROUPS(G, T); \
 		EACH(t, T) \
 			begin[t] += 2; \
 	} \
-	EACH(h, I4_H) EACH(t, T) \
+	EACH(h, X16_H) EACH(t, T) \
 		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
 }
 I4_FN(2, 1)
@@ -101,20 +89,13 @@ I4_FN(2, 2)
 I4_FN(1, 3)
 I4_FN(1, 4)
 
-/* As few passes as there must be, and none of them thin. */
-static int i4_tokens(int n)
-{
-	int passes = (n + I4_TOKENS - 1) / I4_TOKENS;
-	return (n + passes - 1) / passes;
-}
-
 static void KK_FN(gemm_i4x16)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
 {
 	static void (*const tile[])(float *, size_t, const uint8_t *, const float *const *, size_t) = { i4_1, i4_2, i4_3, i4_4 };
 	const uint8_t *p = w;
-	for (int r = 0; r < rows; r += I4_ROWS, p += cols / I4_COLS * I4_RECORD)
+	for (int r = 0; r < rows; r += X16_ROWS, p += cols / X16_COLS * X16_RECORD)
 		for (int t = 0, m; t < n; t += m) {
-			m = i4_tokens(n - t);
+			m = x16_tokens(n - t, I4_TOKENS);
 			tile[m - 1](y + (size_t)t * y_step + r, y_step, p, x + t, cols);
 		}
 }
