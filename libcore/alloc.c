@@ -31,6 +31,13 @@ void *k_aligned(size_t n)
 	return p;
 }
 
+void *k_aligned_zero(size_t n)
+{
+	void *p = k_aligned(n);
+
+	return p ? memset(p, 0, n) : NULL;
+}
+
 char *k_strndup(const char *s, size_t n)
 {
 	char *p = n < SIZE_MAX ? k_alloc(n + 1) : NULL;

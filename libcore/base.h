@@ -32,11 +32,12 @@ static inline uint64_t k_align_up(uint64_t n, uint64_t align) { return (n + alig
 
 /* Memory. Every allocation of ktools goes through these, so that a test build (-DK_FAULTS) can fail the n-th.
  * NULL when there is none; k_alloc(0) and k_calloc(0, x) give a pointer that may be freed. k_calloc checks n * size.
- * k_aligned's memory is aligned to 64 bytes. All are freed with k_free, which takes NULL. */
+ * k_aligned's memory is aligned to 64 bytes, k_aligned_zero's is zeroed as well. All are freed with k_free, which takes NULL. */
 void *k_alloc(size_t n) K_MUST_USE;
 void *k_calloc(size_t n, size_t size) K_MUST_USE;
 void *k_realloc(void *p, size_t n) K_MUST_USE;
 void *k_aligned(size_t n) K_MUST_USE;
+void *k_aligned_zero(size_t n) K_MUST_USE;
 char *k_strdup(const char *s) K_MUST_USE;
 char *k_strndup(const char *s, size_t n) K_MUST_USE;
 void k_free(void *p);

@@ -118,16 +118,9 @@ static void *helper(void *arg)
 	}
 }
 
-static void *zeroed(size_t n)
-{
-	void *p = k_aligned(n);
-
-	return p ? memset(p, 0, n) : NULL;
-}
-
 int k_pool_new(struct k_pool **out, int n, struct k_err *err)
 {
-	struct k_pool *p = zeroed(sizeof *p);
+	struct k_pool *p = k_aligned_zero(sizeof *p);
 	sigset_t all, old;
 	int rc = 0;
 
@@ -140,7 +133,7 @@ int k_pool_new(struct k_pool **out, int n, struct k_err *err)
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->wake, NULL);
 	pthread_cond_init(&p->idle, NULL);
-	p->workers = zeroed((size_t)n * sizeof *p->workers);
+	p->workers = k_aligned_zero((size_t)n * sizeof *p->workers);
 	if (!p->workers)
 		rc = k_err_nomem(err, (size_t)n * sizeof *p->workers, "threads");
 	/* Signals go to the thread that waits for them; faults of a helper are its own, and so is a reader that left. */

@@ -11,13 +11,7 @@ enum {
 
 extern const struct k_backend k_backend_cpu;
 
-static void *cpu_alloc(struct k_device *d K_UNUSED, size_t n)
-{
-	void *p = k_aligned(n);
-	if (p)
-		memset(p, 0, n);
-	return p;
-}
+static void *cpu_alloc(struct k_device *d K_UNUSED, size_t n) { return k_aligned_zero(n); }
 
 static void cpu_free(struct k_device *d K_UNUSED, void *p) { k_free(p); }
 

@@ -80,10 +80,9 @@ static void *reserve(size_t n)
 
 struct k_sim *k_sim_new(void)
 {
-	struct k_sim *s = k_aligned(sizeof(*s));
+	struct k_sim *s = k_aligned_zero(sizeof(*s));
 	if (!s)
 		return NULL;
-	memset(s, 0, sizeof(*s));
 	pthread_mutex_init(&s->lock, NULL);
 	s->now = 1;
 	s->fiber = k_calloc(MOST_THREADS, sizeof(*s->fiber));
