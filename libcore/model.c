@@ -29,6 +29,23 @@ const struct k_block *k_block_find(const char *name)
 	return NULL;
 }
 
+struct k_kept k_blocks_keep(const struct k_arch *arch, const struct k_hp *hp)
+{
+	struct k_kept kept = { 0, 0, 0 };
+	for (int64_t i = 0; i < hp->n_layer; i++) {
+		int64_t page = 0, state = 0, conv = 0;
+		struct k_plan plan;
+		arch->plan(hp, i, &plan);
+		const struct k_block *b = k_block_find(plan.mixer);
+		if (b && b->keeps)
+			b->keeps(hp, &page, &state, &conv);
+		kept.page += page;
+		kept.paged += page > 0;
+		kept.state += state + conv;
+	}
+	return kept;
+}
+
 float *k_scratch_rows(struct k_scratch *s, int64_t width)
 {
 	float *p = s->base + s->used;

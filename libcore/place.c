@@ -23,23 +23,18 @@ static int64_t floats(int64_t n) { return n * (int64_t)sizeof(float); }
 static uint64_t kept_bytes(const struct k_model *m)
 {
 	const struct k_hp *hp = &m->hp;
-	int64_t widest = 0, page = 0, state = 0, tokens = hp->n_ctx > 0 ? K_MIN(hp->n_ctx, (int64_t)KEPT_TOKENS) : KEPT_TOKENS;
+	struct k_kept kept = k_blocks_keep(m->arch, hp);
+	int64_t widest = 0, tokens = hp->n_ctx > 0 ? K_MIN(hp->n_ctx, (int64_t)KEPT_TOKENS) : KEPT_TOKENS;
 	for (int64_t i = 0; i < hp->n_layer; i++) {
-		int64_t width = 0, s = 0, conv = 0;
 		struct k_plan plan;
 		m->arch->plan(hp, i, &plan);
 		const struct k_block *mixer = k_block_find(plan.mixer), *ffn = k_block_find(plan.ffn);
-		if (!mixer || !ffn)
-			continue;
-		widest = K_MAX(widest, K_MAX(mixer->scratch(hp), ffn->scratch(hp)));
-		if (mixer->keeps)
-			mixer->keeps(hp, &width, &s, &conv);
-		page += width;
-		state += s + conv;
+		if (mixer && ffn)
+			widest = K_MAX(widest, K_MAX(mixer->scratch(hp), ffn->scratch(hp)));
 	}
 	/* The device's own scratch (64 MiB and a row), and the table of positions. */
 	int64_t own = 96 * 1024 * 1024 + floats(tokens * hp->rope.dim);
-	return (uint64_t)(floats((widest + 4 * hp->n_embd) * K_ROWS + hp->n_vocab * K_HEAD_ROWS + page * tokens + state * KEPT_STATES) + own);
+	return (uint64_t)(floats((widest + 4 * hp->n_embd) * K_ROWS + hp->n_vocab * K_HEAD_ROWS + kept.page * tokens + kept.state * KEPT_STATES) + own);
 }
 
 /* With what is made of it at load: vectors, and matrices that attention takes by rows, become f32. */

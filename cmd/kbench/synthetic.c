@@ -170,17 +170,10 @@ static int outline(struct k_outline *o, const struct shape *s, int64_t layers, s
 /* Weights, and beside them caches, a copy of the states for a repetition, copies of vectors and room to work. */
 static uint64_t wants(const struct k_outline *o, struct k_room room, const struct k_ctx *ctx)
 {
-	uint64_t floats = 0, values = 0;
-	for (int64_t i = 0; i < o->hp.n_layer; i++) {
-		int64_t page = 0, state = 0, conv = 0;
-		struct k_plan plan;
-		o->arch->plan(&o->hp, i, &plan);
-		k_block_find(plan.mixer)->keeps(&o->hp, &page, &state, &conv);
-		values += (uint64_t)(page * room.tokens);
-		floats += (uint64_t)(2 * room.seqs * (state + conv));
-		if (page)                               /* kv_b, which attention wants in f32 */
-			floats += (uint64_t)(o->hp.n_head * (o->hp.d_nope + o->hp.d_v) * o->hp.kv_lora);
-	}
+	struct k_kept kept = k_blocks_keep(o->arch, &o->hp);
+	/* kv_b, which attention wants in f32. */
+	uint64_t kv_b = (uint64_t)(kept.paged * o->hp.n_head * (o->hp.d_nope + o->hp.d_v) * o->hp.kv_lora);
+	uint64_t values = (uint64_t)(kept.page * room.tokens), floats = (uint64_t)(2 * room.seqs * kept.state) + kv_b;
 	return o->bytes + values * k_kv_bytes(ctx->act == K_ACT_F32 ? K_KV_F32 : K_KV_BF16) + floats * sizeof(float) + ((uint64_t)64 << 20);
 }
 

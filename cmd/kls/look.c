@@ -134,24 +134,6 @@ static int part_of(const char *role)
 	return -1;
 }
 
-/* Bytes of state per sequence that do not grow, and per token that do, as the engine keeps them. */
-static void state_bytes(const struct k_arch *arch, const struct k_hp *hp, enum k_kv kv, uint64_t *fixed, uint64_t *per_token)
-{
-	*fixed = *per_token = 0;
-	for (int64_t i = 0; i < hp->n_layer; i++) {
-		int64_t page = 0, state = 0, conv = 0;
-		const struct k_block *b;
-		struct k_plan plan;
-
-		arch->plan(hp, i, &plan);
-		b = k_block_find(plan.mixer);
-		if (b && b->keeps)
-			b->keeps(hp, &page, &state, &conv);
-		*fixed += sizeof(float) * (uint64_t)(state + conv);
-		*per_token += k_kv_bytes(kv) * (uint64_t)page;
-	}
-}
-
 int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, struct k_err *err)
 {
 	uint64_t parts[N_PARTS] = { 0 }, resident = 0, read = 0, fixed, per_token;
@@ -159,6 +141,7 @@ int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, stru
 	const struct k_arch *arch;
 	struct k_json *config;
 	const char *prefix;
+	struct k_kept kept;
 	struct k_hp *hp;
 	struct k_buf b;
 	bool tied = true;
@@ -189,7 +172,9 @@ int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, stru
 	for (int i = 0; tied && i < c->n_entries; i++)
 		if (strcmp(c->entries[i].role, "embed") == 0)
 			parts[PART_HEAD] += c->entries[i].bytes;
-	state_bytes(arch, hp, kv, &fixed, &per_token);
+	kept = k_blocks_keep(arch, hp);
+	fixed = sizeof(float) * (uint64_t)kept.state;
+	per_token = k_kv_bytes(kv) * (uint64_t)kept.page;
 	parts[PART_STATE] = 2 * fixed + per_token * (uint64_t)n_ctx;
 	k_buf_init(&b, 0);
 	k_buf_puts(&b, table ? "" : "{");

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include "kernels/check/kcheck.h"
 #include "libcore/backend.h"
 
@@ -231,19 +230,12 @@ static void check_devices(const struct options *o, struct sums *s)
 enum { ROUNDS = 21 };
 struct bencher { const char *level, *name; const struct kk *ref, *got; };
 
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static double time_of(const struct bench *b, const struct kk *k, long calls)
 {
-	double t = now();
+	double t = seconds_now();
 	for (long i = 0; i < calls; i++)
 		b->go(k, b->arg);
-	return (now() - t) / (double)calls;
+	return (seconds_now() - t) / (double)calls;
 }
 
 static int by_size(const void *a, const void *b)

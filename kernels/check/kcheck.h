@@ -16,6 +16,9 @@
 #define KERNELS_CHECK_KCHECK_H
 
 #include "kernels/kk.h"
+#include "libcore/log.h"
+
+static inline double seconds_now(void) { return (double)k_now_ns() * 1e-9; }
 
 enum tol_kind { TOL_EXACT, TOL_ULP, TOL_NMSE };
 struct tol { enum tol_kind kind; double bound, least; };     /* least: what an element counts as at least (NMSE) */

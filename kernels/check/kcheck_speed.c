@@ -5,7 +5,6 @@
 #include "libcore/base.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include "kernels/check/kcheck.h"
 #include "libcore/backend.h"
 #include "libcore/pool.h"
@@ -21,13 +20,6 @@ struct speed {
 	uint8_t *stage;
 	double copy, product;           /* bytes and operations a second */
 };
-
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static void *memory(struct speed *s, int64_t bytes)
 {
@@ -74,14 +66,14 @@ static double time_of(struct speed *s, void (*call)(struct speed *s, void *arg),
 	struct k_err err;
 	float some;
 	for (int i = -1; i < (s->tiny ? 1 : ROUNDS) && !s->failed; i++) {
-		double begun = now();
+		double begun = seconds_now();
 		for (int k = 0; k < calls; k++)
 			call(s, arg);
 		if (s->d->get(s->d, &some, y, sizeof(some), &err) < 0) {
 			printf("%s\n", err.msg);
 			s->failed = true;
 		}
-		t[i < 0 ? 0 : i] = (now() - begun) / calls;
+		t[i < 0 ? 0 : i] = (seconds_now() - begun) / calls;
 	}
 	if (s->failed)
 		return 0;

@@ -10,7 +10,6 @@
  * An expert is copied where its pairs take the CPU longer than the copy, by what both took when they were first measured; and the one that was
  * asked for most takes the place of one that was asked for less, one a call. Counts are halved now and then, so that they follow. */
 #include "libcore/base.h"
-#include <time.h>
 #include "kernels/cuda/cuda_impl.h"
 #include "libcore/log.h"
 #include "libcore/opt.h"
@@ -98,12 +97,7 @@ static void moe_on_cpu(struct cuda *c, const struct k_op_moe *op)
 	}
 }
 
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
+static double now(void) { return (double)k_now_ns() * 1e-9; }
 
 static int64_t slice_of(const struct k_tensor *w)
 {

@@ -86,13 +86,7 @@ static inline const float *tile_keys_f32(float *room K_UNUSED, const float *w, s
 
 static inline const float *tile_keys_bf16(float *room, const uint16_t *w, size_t *step, int rows, size_t cols)
 {
-	for (int r = 0; r < rows; r++) {
-		size_t k = 0;
-		for (; k + VL <= cols; k += VL)
-			vf_store(room + (size_t)r * MOST_DEPTH + k, vf_bf16(w + (size_t)r * *step + k));
-		if (k < cols)
-			vf_store(room + (size_t)r * MOST_DEPTH + k, end_bf16(w + (size_t)r * *step + k, cols - k));
-	}
+	widen(room, MOST_DEPTH, w, *step, rows, cols);
 	*step = MOST_DEPTH;
 	return room;
 }
@@ -279,12 +273,7 @@ static void KK_FN(mix_bf16)(float *y, size_t y_step, const float *p, size_t p_st
 		m = K_MIN(rows - d, (int)VALUES);
 		for (size_t j = 0, run; j < cols; j += run) {
 			run = K_MIN(cols - j, (size_t)(VECTORS * VL));
-			for (int i = 0; i < m; i++) {
-				const uint16_t *from = w + (size_t)(d + i) * w_step + j;
-				float *to = wide + (size_t)i * VECTORS * VL;
-				for (size_t c = 0; c < run; c += VL)
-					vf_store(to + c, run - c < VL ? end_bf16(from + c, run - c) : vf_bf16(from + c));
-			}
+			widen(wide, VECTORS * VL, w + (size_t)d * w_step + j, w_step, m, run);
 			mix_strip_f32(y + j, y_step, p + d, p_step, n, wide, VECTORS * VL, m, run);
 		}
 	}

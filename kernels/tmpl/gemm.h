@@ -198,10 +198,10 @@ static void KK_FN(gemm_i8row)(float *y, size_t y_step, const void *w, int rows, 
 	}
 }
 
-/* Columns [0, cols) of up to TILE_R rows as floats in the nearest cache. */
-static void widen(float *to, const uint16_t *w, size_t w_step, int rows, size_t cols)
+/* Columns [0, cols) of some rows as floats in the nearest cache; a last vector is filled with zeros. */
+static void widen(float *to, size_t to_step, const uint16_t *w, size_t w_step, int rows, size_t cols)
 {
-	for (int r = 0; r < rows; r++, w += w_step, to += DEPTH) {
+	for (int r = 0; r < rows; r++, w += w_step, to += to_step) {
 		size_t k = 0;
 		for (; k + VL <= cols; k += VL)
 			vf_store(to + k, vf_bf16(w + k));
@@ -226,7 +226,7 @@ static inline void tiles_bf16(vf (*part)[TILE_R * TILE_T], const uint16_t *w, si
 	for (int r = (n + TILE_T - 1) / TILE_T; r < TILE_R; r++)
 		for (size_t k = 0; k < cols; k += LINE)
 			__builtin_prefetch(next + (size_t)r * w_step + k);
-	widen(wide, w, w_step, rows, cols);
+	widen(wide, DEPTH, w, w_step, rows, cols);
 	for (int t = 0, r = 0; t < n; t += TILE_T, r++)
 		tile_wide(*part++, wide, DEPTH, rows, x + t, K_MIN(n - t, (int)TILE_T), cols, next + (size_t)(r % TILE_R) * w_step);
 }
