@@ -92,7 +92,7 @@ def pinned():
     """Each stream runs where it was told to, while others run."""
     two, none = long(2), long(None)
     until(lambda: [s['is_processing'] for s in slots()] == [True, False, True], 'others are busy')
-    assert good('/v1/completions', prompt='Twice', max_tokens=4, id_slot=1)['usage']['completion_tokens'] == 4
+    assert good('/v1/completions', prompt='Twice', max_tokens=4, min_tokens=4, id_slot=1)['usage']['completion_tokens'] == 4
     two.close(), none.close()
     until(lambda: not any(s['is_processing'] for s in slots()), 'a slot stays busy')
 
