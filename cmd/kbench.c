@@ -68,7 +68,7 @@ static const struct what {
 	bool wants_model, synthetic;
 	int64_t reps;
 } whats[] = {
-	{ "machine", "read_gbs peak_gops spread", k_bench_machine, false, false, 5 },
+	{ "machine", "read_gbs peak_gops peak_bf16_gops peak_int8_gops spread", k_bench_machine, false, false, 5 },
 	{ "kernels", "limit_frac kernels", k_bench_kernels, false, false, 9 },
 	{ "decode", "tok_s bytes_per_token limit_frac ratio ratio_least ratio_frac ref_error peak_rss spread", k_bench_decode, true, true, 5 },
 	{ "prefill", "tok_s bytes_per_token limit_frac ratio ratio_least ratio_frac ref_error peak_rss spread", k_bench_prefill, true, true, 5 },
@@ -254,14 +254,14 @@ const struct k_tool k_tool = {
 	.name = "kbench",
 	.about = "measure speed, with a verdict",
 	.usage = "WHAT [-m MODEL | -u URL] [options] | compare [options] -- A... -- B...",
-	.text = "kbench measures what WHAT names: machine (raw read bandwidth, and f32 operations a second of the level), kernels (each "
-		"operation of the engine on made-up weights against what bounds it: reading, scaling in place or f32 multiply-adds, timed right before and "
+	.text = "kbench measures what WHAT names: machine (raw read bandwidth, and operations a second of the level on f32, bf16 and int8), kernels (each "
+		"operation of the engine on made-up weights against what bounds it: reading, scaling in place or multiply-adds of its own kind, timed right before and "
 		"after; names behind it choose some), decode and prefill (tokens a second of a model), load "
 		"(until a first token can be computed, ms, and until a kserve that was just started could answer, exec_ms), convert (kconvert and kquant beside a plain read of the same bytes, cold and warm), serve (requests and tokens a second of a server, and its latencies, under a load) or compare (two "
 		"commands in turns). A record carries the machine, the kernel "
 		"level, the threads, the spread of the repetitions, what they used and a digest of what was computed; decode and prefill fail where a few "
 		"tokens computed at --cpu ref give other logits (ref_error, in standard deviations). limit_frac is the share of the "
-		"machine's read bandwidth, timed right before and after, that a step's weights and caches (step_bytes) used; of a prompt what reading or f32 multiply-adds allow, "
+		"machine's read bandwidth, timed right before and after, that a step's weights and caches (step_bytes) used; of a prompt what reading or multiply-adds of the activations' kind allow, "
 		"whichever takes longer. placement tells how far apart two CPUs are (ping_ns: how long a cache line goes to and fro); samples during which "
 		"that changed are dropped and counted. --synthetic with two names of as many layers measures both in turns and reports the time of a token of the second over "
 		"the first (ratio), beside what their bytes promise (ratio_bytes, ratio_frac): kimi-linear:48b,kimi-linear-mla:48b is what the delta rule saves. "

@@ -28,7 +28,7 @@ kernel() { of "$1" "[.[] | select(.name == \"$2\" and (.shape | test(\"$3\"))) |
 wants() { case " $rows " in *" $1 "*) ;; *) return 1 ;; esac; }
 no512='not on this CPU: AVX-512'
 
-jq -r 'select(.summary) | "\(.machine), level \(.level), \(.placement), read \(.read_gbs | round) GB/s, f32 peak \(.peak_gops // 0 | round) GFLOP/s"' "$T/machine"
+jq -r 'select(.summary) | "\(.machine), level \(.level), \(.placement), read \(.read_gbs | round) GB/s, peaks f32 \(.peak_gops // 0 | round), bf16 \(.peak_bf16_gops // 0 | round), int8 \(.peak_int8_gops // 0 | round) G/s"' "$T/machine"
 printf '%-58s %8s %8s %9s  %-44s\n' "(1 thread unless said; ratios)" 'at least' aim measured 'over'
 if wants gemv; then
 	bench gemv kernels gemv_i4_bf16 gemv_i4_int8 gemv_i4_f32 -j 1 --reps "$reps" || echo "  $why"
@@ -45,9 +45,10 @@ if wants gemm; then
 		row "INT4 prefill, int8, VNNI" 0.60 0.70 "" "$no512"
 		row "INT4 prefill, bf16, BF16 units" 0.80 0.88 "" "$no512"
 	fi
-	[ "$level" = avx2 ] && bar=- || bar=0.60
-	row "INT4 prefill, int8, 24 to 96 tokens, $level" $bar - "$(kernel gemm gemm_i4_int8 .)" "f32 multiply-adds, least of three shapes"
-	row "INT4 prefill, bf16, 24 to 96 tokens, $level" $bar - "$(kernel gemm gemm_i4_bf16 .)" "f32 multiply-adds"
+	[ "$level" = avx2 ] && bar='- - - -' || bar='0.60 0.70 0.80 0.88'
+	set -- $bar
+	row "INT4 prefill, int8, 24 to 96 tokens, $level" $1 $2 "$(kernel gemm gemm_i4_int8 .)" "int8 peak of the level, least of three shapes"
+	row "INT4 prefill, bf16, 24 to 96 tokens, $level" $3 $4 "$(kernel gemm gemm_i4_bf16 .)" "bf16 peak of the level"
 	row "INT4 prefill, f32, 24 to 96 tokens, $level" - - "$(kernel gemm gemm_i4_f32 .)" "f32 multiply-adds"
 fi
 if wants kda; then

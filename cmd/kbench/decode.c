@@ -109,7 +109,7 @@ struct subject {
 	struct k_seq *base[MAX_BATCH];
 	float *logits;
 	uint64_t weights, kv, state, caches;    /* bytes of a step: read of weights, of pages; states, once; all that the caches take, slack included */
-	double flops;                   /* of a token in products of weights */
+	double flops, expert_flops;     /* of a token in products of weights: of all but routed experts, of those */
 	struct k_times seconds, frac;
 	uint8_t first[32];
 	struct rusage use;
@@ -133,7 +133,7 @@ static int subject_open(struct k_bench *b, struct subject *x, const struct point
 	for (int i = k_model_token_parts(x->m, part, PARTS); i > 0; i--) {
 		bool experts = !strcmp(part[i - 1].role, "experts");
 		x->weights += (uint64_t)((double)part[i - 1].bytes * (experts ? union_of(k_model_hp(x->m), n) : 1));
-		x->flops += 2.0 * (double)part[i - 1].weights;
+		*(experts ? &x->expert_flops : &x->flops) += 2.0 * (double)part[i - 1].weights;
 	}
 	for (int64_t i = 0; r == 0 && i < pt->batch; i++) {
 		r = k_bench_fill_seq(x->m, &x->base[i], pt->depth, i, b->stretch, err);
@@ -173,13 +173,25 @@ static int time_once(struct subject *x, const struct point *pt, int64_t tokens, 
 	return 0;
 }
 
+/* What multiplies routed experts and what all others, operations a second; 0: not known. */
+struct peaks { double experts, others; };
+
 /* How long a repetition would take at the limits. */
-static double ideal(const struct subject *x, const struct point *pt, int64_t tokens, double read, double peak)
+static double ideal(const struct subject *x, const struct point *pt, int64_t tokens, double read, struct peaks peak)
 {
 	if (!pt->prefill)
 		return (double)tokens * (double)step_bytes(x) / read;
-	double by_flops = peak > 0 ? (double)(tokens * pt->batch) * x->flops / peak : 0;
+	double by_flops = peak.experts > 0 ? (double)(tokens * pt->batch) * (x->expert_flops / peak.experts + x->flops / peak.others) : 0;
 	return fmax(by_flops, (double)step_bytes(x) / read);
+}
+
+/* Only INT4 has products of whole numbers. */
+static struct peaks peaks_of(const struct k_bench *b, const struct subject *x, struct k_limits *l)
+{
+	const char *level = k_model_device(x->m)->level(k_model_device(x->m));
+	enum k_act act = b->ctx->act, other = act == K_ACT_INT8 ? K_ACT_F32 : act;
+	double experts = k_limit_peak(l, level, act), others = other == act ? experts : k_limit_peak(l, level, other);
+	return (struct peaks){ experts, others };
 }
 
 /* One sample of each subject; a subject that is timed twice has the mean of both. keep: also when threads were moved. */
@@ -189,7 +201,7 @@ static int sample(struct k_bench *b, struct subject *x, int n, const struct poin
 	double took[MOST] = { 0 }, frac[MOST] = { 0 }, before, after, seconds;
 	int64_t tokens = tokens_of(b, pt->prefill);
 	int turns = n == 1 ? 1 : 4, r = 0;
-	double peak = pt->prefill ? k_limit_peak(l, k_model_device(x->m)->level(k_model_device(x->m))) : 0;
+	struct peaks peak = pt->prefill ? peaks_of(b, x, l) : (struct peaks){ 0 };
 	k_placement_begin(&b->place);
 	before = k_limit_read_best(l, PASSES);
 	for (int i = 0; r == 0 && i < turns; i++) {

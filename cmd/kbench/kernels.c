@@ -7,7 +7,7 @@
  *
  *   READ    bytes of weights or of cache a second, over reading          products of one token, mixtures of experts, attention
  *   SCALE   bytes of state read and written, over scaling in place       the delta rule, a token
- *   PEAK    operations a second, over f32 multiply-adds                  products of many tokens, prefill
+ *   PEAK    operations a second, over multiply-adds of the activations' kind: f32, bf16 or int8      products of many tokens, prefill
  *
  * Where both bytes and operations count (attention over a long context) the bound is whichever takes longer. */
 #include "libcore/base.h"
@@ -322,7 +322,7 @@ static struct k_hp shape_of_all(void)
 static double ideal(const struct job *j, double *rate)
 {
 	struct k_limits *l = j->limits;
-	double peak = j->e->bound == PEAK || j->e->bound == BOTH ? k_limit_peak(l, j->dev->level(j->dev)) : 0;
+	double peak = j->e->bound == PEAK || j->e->bound == BOTH ? k_limit_peak(l, j->dev->level(j->dev), j->e->act) : 0;
 	double bytes_s = j->e->bound == SCALE ? k_limit_scale(l) : j->e->bound == PEAK ? 0 : k_limit_read(l);
 	double by_bytes = bytes_s > 0 ? j->bytes / bytes_s : 0, by_flops = peak > 0 ? j->flops / peak : 0;
 	*rate = by_bytes > by_flops ? bytes_s : peak;
@@ -340,6 +340,12 @@ static double time_call(struct job *j, int64_t *calls)
 	return t;
 }
 
+static const char *limit_name(const struct entry *e)
+{
+	static const char *const peak[] = { [K_ACT_F32] = "peak", [K_ACT_BF16] = "bf16 peak", [K_ACT_INT8] = "int8 peak" };
+	return e->bound == READ ? "read" : e->bound == SCALE ? "scale" : e->bound == PEAK ? peak[e->act] : "read, peak";
+}
+
 static int report(struct k_bench *b, struct job *j, struct k_times *ns, struct k_times *frac, const uint8_t digest[32], double *least,
 	struct k_err *err)
 {
@@ -352,7 +358,7 @@ static int report(struct k_bench *b, struct job *j, struct k_times *ns, struct k
 		*least = f;
 	if (item && (k_put_str(item, "name", j->e->name) | k_put_str(item, "shape", j->e->shape) | k_put_str(item, "level", j->dev->level(j->dev)) |
 		k_put_f32(item, "ns", k_times_median(ns)) | (frac->n ? k_put_f32(item, "limit_frac", f) : k_put_null(item, "limit_frac")) |
-		k_put_str(item, "limit", j->e->bound == READ ? "read" : j->e->bound == SCALE ? "scale" : j->e->bound == PEAK ? "peak" : "read, peak") |
+		k_put_str(item, "limit", limit_name(j->e)) |
 		k_put_f32(item, "spread", k_times_spread(frac->n ? frac : ns)) | k_put_str(item, "digest", hex)) < 0) {
 		k_json_free(item);
 		item = NULL;

@@ -1,10 +1,12 @@
 /* limits.c: what the machine can do, timed beside a subject, a few milliseconds each: reading, scaling in place, multiply-adds.
  *
  * Reading and scaling go over memory that was touched, a window of it each time, so that it comes from beyond the
- * caches. Multiply-adds are counted in the vectors of the level in use; a level without an entry has no peak. */
+ * caches. Multiply-adds are those of the instructions of the level in use, operands in registers; the reference and models of instructions
+ * have no peak. */
 #include "libcore/base.h"
 #include "cmd/kbench/limits.h"
 #include "cmd/kbench/bench.h"
+#include "kernels/kk.h"
 #include "libcore/pool.h"
 
 enum { PIECE = 1 << 20, PIECES = 64 };
@@ -77,41 +79,78 @@ double k_limit_read_best(struct k_limits *l, int passes)
 double k_limit_scale(struct k_limits *l) { return 2 * pass(l, scale_piece); }
 
 #if defined(__x86_64__)
-#define TEN(op, r) \
-	op " %%" r "12, %%" r "13, %%" r "0\n" op " %%" r "12, %%" r "13, %%" r "1\n" op " %%" r "12, %%" r "13, %%" r "2\n" \
-	op " %%" r "12, %%" r "13, %%" r "3\n" op " %%" r "12, %%" r "13, %%" r "4\n" op " %%" r "12, %%" r "13, %%" r "5\n" \
-	op " %%" r "12, %%" r "13, %%" r "6\n" op " %%" r "12, %%" r "13, %%" r "7\n" op " %%" r "12, %%" r "13, %%" r "8\n" \
-	op " %%" r "12, %%" r "13, %%" r "9\n"
-#define CHAIN_FN(name, r) \
+/* Registers 0 to 9 are ten independent chains, as many as hide how long one step takes; 10 to 14 are operands and what is dropped. */
+#define TEN(one, r) one(r, "0") one(r, "1") one(r, "2") one(r, "3") one(r, "4") one(r, "5") one(r, "6") one(r, "7") one(r, "8") one(r, "9")
+#define EIGHT(x) x x x x x x x x
+#define FMA(r, i) "vfmadd231ps %%" r "12, %%" r "13, %%" r i "\n"
+#define DPBF16(r, i) "vdpbf16ps %%" r "12, %%" r "13, %%" r i "\n"
+#define DPBUSD(r, i) "vpdpbusd %%" r "12, %%" r "13, %%" r i "\n"
+/* Eight steps of bytes are added up in 16 bits and then widened, as INT4 times int8 allows: int4_int8.h. */
+#define MADDUBS(r, i) "vpmaddubsw %%" r "12, %%" r "13, %%" r "14\nvpaddw %%" r "14, %%" r i ", %%" r i "\n"
+#define MADD(r, i) "vpmaddwd %%" r i ", %%" r "12, %%" r "14\nvpaddd %%" r "14, %%" r "10, %%" r "10\n"
+#define CHAIN_FN(name, text) \
 static void name(int64_t n) \
 { \
-	__asm__ volatile("1:\n" TEN("vfmadd231ps", r) "dec %0\njnz 1b\n" : "+r"(n) : : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", \
-		"xmm6", "xmm7", "xmm8", "xmm9", "cc"); \
+	__asm__ volatile("vzeroall\n1:\n" text "dec %0\njnz 1b\nvzeroupper\n" : "+r"(n) : : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", \
+		"xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "cc"); \
 }
-CHAIN_FN(chain_avx2, "ymm")
-CHAIN_FN(chain_avx512, "zmm")
+CHAIN_FN(fma_avx2, TEN(FMA, "ymm"))
+CHAIN_FN(fma_avx512, TEN(FMA, "zmm"))
+CHAIN_FN(maddubs_avx2, EIGHT(TEN(MADDUBS, "ymm")) TEN(MADD, "ymm"))
+CHAIN_FN(maddubs_avx512, EIGHT(TEN(MADDUBS, "zmm")) TEN(MADD, "zmm"))
+CHAIN_FN(dpbusd_avx512, TEN(DPBUSD, "zmm"))
+CHAIN_FN(dpbf16_avx512, TEN(DPBF16, "zmm"))
 #endif
 
-/* Ten independent chains of multiply-adds: as many as hide how long one takes. */
-static const struct peak { const char *level; int lanes; void (*chain)(int64_t n); } peaks[] = {
+/* Of a kind of operands that of the highest level counts that is not above the one in use. */
+static const struct peak {
+	const char *level;
+	enum k_act operands;
+	int ops, steps;                 /* multiplications and additions of a step; steps that take about a millisecond */
+	void (*chain)(int64_t steps);
+} peaks[] = {
 #if defined(__x86_64__)
-	{ "avx2", 8, chain_avx2 }, { "avx512", 16, chain_avx512 },
+	{ "avx2", K_ACT_F32, 2 * 10 * 8, 200 * 1000, fma_avx2 },
+	{ "avx2", K_ACT_BF16, 2 * 10 * 8, 200 * 1000, fma_avx2 },
+	{ "avx2", K_ACT_INT8, 2 * 80 * 32, 20 * 1000, maddubs_avx2 },
+	{ "avx512", K_ACT_F32, 2 * 10 * 16, 200 * 1000, fma_avx512 },
+	{ "avx512", K_ACT_BF16, 2 * 10 * 16, 200 * 1000, fma_avx512 },
+	{ "avx512", K_ACT_INT8, 2 * 80 * 64, 20 * 1000, maddubs_avx512 },
+	{ "avx512vnni", K_ACT_INT8, 2 * 10 * 64, 200 * 1000, dpbusd_avx512 },
+	{ "avx512bf16", K_ACT_BF16, 2 * 10 * 32, 200 * 1000, dpbf16_avx512 },
 #endif
-	{ NULL, 0, NULL }
+	{ NULL, 0, 0, 0, NULL }
 };
 
-enum { CHAINS = 10, STEPS = 100 * 1000, TASKS_A_THREAD = 8 };
+enum { TASKS_A_THREAD = 4 };
 
-static void chain_task(void *arg, int64_t i K_UNUSED, int worker K_UNUSED) { ((const struct peak *)arg)->chain(STEPS); }
-
-double k_limit_peak(struct k_limits *l, const char *level)
+static void chain_task(void *arg, int64_t i K_UNUSED, int worker K_UNUSED)
 {
-	for (const struct peak *p = peaks; p->level; p++)
-		if (!strcmp(p->level, level)) {
-			int64_t n = TASKS_A_THREAD * k_pool_threads(l->ctx->pool);
-			double t = k_bench_now();
-			k_pool_each(l->ctx->pool, n, chain_task, (void *)(uintptr_t)p);
-			return 2.0 * (double)n * STEPS * CHAINS * p->lanes / (k_bench_now() - t);
-		}
-	return 0;
+	const struct peak *p = arg;
+	p->chain(p->steps);
+}
+
+/* -1: there is no such level here. */
+static int rank_of(const char *level)
+{
+	for (int i = 0; kk_level_at(i); i++)
+		if (!strcmp(kk_level_at(i)->name, level))
+			return kk_level_at(i)->rank;
+	return -1;
+}
+
+double k_limit_peak(struct k_limits *l, const char *level, enum k_act operands)
+{
+	const struct peak *best = NULL;
+	for (const struct peak *p = peaks; p->level; p++) {
+		int rank = rank_of(p->level);
+		if (p->operands == operands && rank >= 0 && rank <= rank_of(level) && (!best || rank > rank_of(best->level)))
+			best = p;
+	}
+	if (!best)
+		return 0;
+	int64_t n = TASKS_A_THREAD * k_pool_threads(l->ctx->pool);
+	double t = k_bench_now();
+	k_pool_each(l->ctx->pool, n, chain_task, (void *)(uintptr_t)best);
+	return (double)n * best->steps * best->ops / (k_bench_now() - t);
 }

@@ -17,6 +17,8 @@ void k_limits_close(struct k_limits *l);
 double k_limit_read(struct k_limits *l);                /* bytes a second read */
 double k_limit_read_best(struct k_limits *l, int passes);
 double k_limit_scale(struct k_limits *l);               /* bytes a second read and written by x *= factor in place */
-double k_limit_peak(struct k_limits *l, const char *level);     /* f32 multiplications and additions a second; 0: unknown for the level */
+/* Multiplications and additions a second in the best that the level has for operands of a kind: f32, bf16 (where it has no such instruction: f32),
+ * bytes into whole numbers. 0: not known for the level. */
+double k_limit_peak(struct k_limits *l, const char *level, enum k_act operands);
 
 #endif

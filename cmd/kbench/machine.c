@@ -46,27 +46,35 @@ int k_bench_put_machine(struct k_json *o, struct k_bench *b, struct k_device *de
 		k_put_str(o, "commit", K_DESCRIBE);
 }
 
+static const struct { const char *name; enum k_act operands; } peaks[] = {
+	{ "peak_gops", K_ACT_F32 }, { "peak_bf16_gops", K_ACT_BF16 }, { "peak_int8_gops", K_ACT_INT8 },
+};
+
 int k_bench_machine(struct k_bench *b, struct k_err *err)
 {
 	struct k_device *dev = NULL;
 	struct k_times t = { .n = 0 };
 	struct k_limits limits = { .arena = NULL };
-	double peak = 0;
+	double peak[K_LEN(peaks)] = { 0 };
 	int r = k_device_open(&dev, b->ctx, b->device, err);
 	if (r == 0)
 		r = k_limits_open(&limits, b->ctx, err);
 	for (int64_t i = 0; r == 0 && i < b->reps; i++) {
 		k_placement_begin(&b->place);
 		t.v[t.n] = k_limit_read_best(&limits, PASSES);
-		peak = K_MAX(peak, k_limit_peak(&limits, dev->level(dev)));
+		for (size_t k = 0; k < K_LEN(peaks); k++) {
+			double ops = k_limit_peak(&limits, dev->level(dev), peaks[k].operands);
+			peak[k] = K_MAX(peak[k], ops);
+		}
 		t.n += k_placement_end(&b->place) || (t.n == 0 && i == b->reps - 1);
 	}
 	if (r == 0) {
 		struct k_json *s = k_json_object();
 		double gbs = k_times_median(&t) / 1e9;
-		if (s && (k_put_str(s, "what", "machine") | k_put_f32(s, "read_gbs", gbs) |
-			(peak > 0 ? k_put_f32(s, "peak_gops", peak / 1e9) : k_put_null(s, "peak_gops")) |
-			k_put_f32(s, "spread", k_times_spread(&t)) | k_bench_put_machine(s, b, dev)) < 0) {
+		int bad = s ? k_put_str(s, "what", "machine") | k_put_f32(s, "read_gbs", gbs) : 0;
+		for (size_t k = 0; s && k < K_LEN(peaks); k++)
+			bad |= peak[k] > 0 ? k_put_f32(s, peaks[k].name, peak[k] / 1e9) : k_put_null(s, peaks[k].name);
+		if (s && (bad | k_put_f32(s, "spread", k_times_spread(&t)) | k_bench_put_machine(s, b, dev)) < 0) {
 			k_json_free(s);
 			s = NULL;
 		}
