@@ -107,14 +107,16 @@ static int write_tensors(struct bundle *b, const struct k_golden *set, struct k_
 static int compute(struct bundle *b, const struct k_golden_seq *s, const struct k_ctx *ctx, struct k_trace *t, struct k_golden **set,
 	struct k_err *err)
 {
-	struct k_device *d = k_model_device(b->m);
-	const struct k_ctx *was = d->ctx;
+	struct k_device *first = k_model_device(b->m);
+	const struct k_ctx *was = first->ctx;
 	*set = NULL;
-	d->ctx = ctx;
+	for (struct k_device *d = first; d; d = d->next)
+		d->ctx = ctx;
 	int r = k_trace_run(t, b->m, s, 1, err);
 	if (r == 0)
 		r = k_capture(set, b->m, s, 1, t, err);
-	d->ctx = was;
+	for (struct k_device *d = first; d; d = d->next)
+		d->ctx = was;
 	return r;
 }
 

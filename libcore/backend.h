@@ -85,6 +85,11 @@ struct k_device {
 	void (*begin)(struct k_device *, bool decode);
 	void (*end)(struct k_device *);
 	const char *(*level)(struct k_device *);        /* "avx2" */
+	/* Devices that share a model's layers: the one after this one; NULL: none. Closing the first closes all. */
+	struct k_device *next;
+	/* n bytes from another of them: behind all that was asked of `from`, before all that will be asked of this one. What fails is told by the next get.
+	 * May be NULL where there is no other. */
+	void (*hand)(struct k_device *, void *dst, struct k_device *from, const void *src, size_t n);
 	void (*close)(struct k_device *);
 	void *impl;
 };

@@ -105,8 +105,9 @@ int k_bind_check(struct k_model *m, struct k_err *err)
 	m->used = k_calloc((size_t)n + 1, sizeof(*m->used));
 	m->host = k_calloc((size_t)n + 1, sizeof(*m->host));
 	m->layer_of = k_calloc((size_t)n + 1, sizeof(*m->layer_of));
-	if (!m->data || !m->used || !m->host || !m->layer_of)
-		return k_err_nomem(err, (size_t)n * 18, "the list of weights");
+	m->part_of = k_calloc((size_t)n + 1, sizeof(*m->part_of));
+	if (!m->data || !m->used || !m->host || !m->layer_of || !m->part_of)
+		return k_err_nomem(err, (size_t)n * 22, "the list of weights");
 	for (int i = 0; i < n; i++) {
 		struct k_entry *e = &m->ck->entries[i];
 		if (k_map_put(&m->names, e->name, strlen(e->name), e) < 0)
@@ -126,6 +127,7 @@ static int read_entry(struct k_model *m, int i, char *dst, char *stage, size_t s
 	struct k_err *err)
 {
 	const struct k_entry *e = &m->ck->entries[i];
+	struct k_device *d = m->part[m->part_of[i]].dev;
 	uint64_t slice = k_entry_slice_bytes(e);
 	for (uint64_t off = 0; off < e->bytes; ) {
 		size_t n = k_entry_block(e, stage_size);
@@ -140,7 +142,7 @@ static int read_entry(struct k_model *m, int i, char *dst, char *stage, size_t s
 			return r;
 		if (dst && m->host[i])
 			memcpy(dst + off, stage, n);
-		else if (dst && (r = m->dev->put(m->dev, dst + off, stage, n, err)) < 0)
+		else if (dst && (r = d->put(d, dst + off, stage, n, err)) < 0)
 			return r;
 		off += n;
 		k_progress_step(p, n);
@@ -168,7 +170,8 @@ static int fits(struct k_model *m, uint64_t want, struct k_err *err)
 	return 0;
 }
 
-static void *own(struct k_model *m, size_t bytes, bool host, const char *what, struct k_err *err)
+/* dev NULL: of the host. */
+static void *own(struct k_model *m, size_t bytes, struct k_device *dev, const char *what, struct k_err *err)
 {
 	if (m->n_own == m->cap_own) {
 		size_t cap = m->cap_own ? 2 * m->cap_own : 64;
@@ -180,23 +183,23 @@ static void *own(struct k_model *m, size_t bytes, bool host, const char *what, s
 		m->own = p;
 		m->cap_own = cap;
 	}
-	void *p = host ? k_aligned(bytes ? bytes : 1) : m->dev->alloc(m->dev, bytes ? bytes : 1);
+	void *p = dev ? dev->alloc(dev, bytes ? bytes : 1) : k_aligned(bytes ? bytes : 1);
 	if (!p) {
 		k_err_nomem(err, bytes, what);
 		return NULL;
 	}
-	m->own[m->n_own++] = (struct k_own){ p, host };
+	m->own[m->n_own++] = (struct k_own){ p, dev };
 	return p;
 }
 
-void *k_model_alloc(struct k_model *m, size_t n_floats, const char *what, struct k_err *err)
+void *k_model_alloc(struct k_model *m, struct k_device *dev, size_t n_floats, const char *what, struct k_err *err)
 {
 	size_t bytes;
 	if (!k_mul_size(n_floats, sizeof(float), &bytes)) {
 		k_err_nomem(err, SIZE_MAX, what);
 		return NULL;
 	}
-	return own(m, bytes, false, what, err);
+	return own(m, bytes, dev, what, err);
 }
 
 int k_bind_load(struct k_model *m, struct k_err *err)
@@ -230,7 +233,7 @@ int k_bind_load(struct k_model *m, struct k_err *err)
 		bool mine = m->used[i] && !m->data[i];
 		if (!strcmp(e->role, "file") || (!mine && !all))
 			continue;
-		void *dst = mine ? own(m, e->bytes, m->host[i], e->name, err) : NULL;
+		void *dst = mine ? own(m, e->bytes, m->host[i] ? NULL : m->part[m->part_of[i]].dev, e->name, err) : NULL;
 		r = mine && !dst ? err->code : read_entry(m, i, dst, stage, n, &p, err);
 		if (mine)
 			m->data[i] = dst;
@@ -287,6 +290,7 @@ static const float *layer_f32(const struct k_layer_weights *w, const char *slot,
 	if (!e)
 		return NULL;
 	int i = (int)(e - m->ck->entries);
+	struct k_device *d = m->part[m->part_of[i]].dev;
 	int64_t count;
 	size_t bytes;
 	float *host = NULL, *other = NULL, *dev = NULL;
@@ -298,15 +302,15 @@ static const float *layer_f32(const struct k_layer_weights *w, const char *slot,
 		goto out;
 	}
 	if (!src) {
-		if (m->dev->get(m->dev, copy, m->data[i], e->bytes, w->err) < 0)
+		if (d->get(d, copy, m->data[i], e->bytes, w->err) < 0)
 			goto out;
 		src = copy;
 	}
 	expand(e, src, host);
 	if (turned)
 		turn(other, host, count / e->shape[e->ndim - 1], e->shape[e->ndim - 1]);
-	dev = k_model_alloc(m, (size_t)count, e->name, w->err);
-	if (dev && m->dev->put(m->dev, dev, turned ? other : host, bytes, w->err) < 0)
+	dev = k_model_alloc(m, d, (size_t)count, e->name, w->err);
+	if (dev && d->put(d, dev, turned ? other : host, bytes, w->err) < 0)
 		dev = NULL;
 out:
 	k_free(host);

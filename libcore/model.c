@@ -2,6 +2,8 @@
  *
  *   ids -> embed -> x;  each layer: x += mixer(norm(x)); x += ffn(norm(x));  wanted rows: norm(x) -> out -> head -> logits
  *
+ * With several devices x is handed from one to the next behind its last layer; norm and head are the last one's.
+ *
  * A step first makes room for everything (ids, pages, rope table, outputs); from then on nothing can fail. */
 #include "libcore/base.h"
 #include <stdio.h>
@@ -29,10 +31,10 @@ const struct k_block *k_block_find(const char *name)
 	return NULL;
 }
 
-struct k_kept k_blocks_keep(const struct k_arch *arch, const struct k_hp *hp)
+struct k_kept k_blocks_keep(const struct k_arch *arch, const struct k_hp *hp, int64_t layer, int64_t n)
 {
 	struct k_kept kept = { 0, 0, 0 };
-	for (int64_t i = 0; i < hp->n_layer; i++) {
+	for (int64_t i = layer; i < layer + n; i++) {
 		int64_t page = 0, state = 0, conv = 0;
 		struct k_plan plan;
 		arch->plan(hp, i, &plan);
@@ -117,7 +119,7 @@ static int open_half(struct k_model *m, int64_t i, const char *name, const char 
 	*norm = k_layer_vector(&w, norm_slot);
 	if (!*norm)
 		return err->code ? err->code : k_err_set(err, K_ENOENT, "'%s': layer %ld has no %s", m->ck->path, (long)i, norm_slot);
-	return (*block)->open(self, &m->hp, i, &w, &m->arena, m->dev, err);
+	return (*block)->open(self, &m->hp, i, &w, &m->arena, m->part[k_part_of_layer(m, i)].dev, err);
 }
 
 static int open_layers(struct k_model *m, struct k_err *err)
@@ -137,10 +139,18 @@ static int open_layers(struct k_model *m, struct k_err *err)
 			return r;
 		if (l->mixer->keeps)
 			l->mixer->keeps(&m->hp, &l->page_width, &l->n_state, &l->n_conv);
+		l->part = k_part_of_layer(m, i);
+		struct k_part *p = &m->part[l->part];
+		if (i == p->layer) {
+			p->page_at = m->n_page;
+			p->kda_at = m->n_kda;
+		}
 		l->page_at = m->n_page;
 		m->n_page += l->page_width * K_PAGE;
 		l->state_at = m->n_kda;
 		m->n_kda += (int64_t)k_align_up((uint64_t)(l->n_state + l->n_conv), 16);
+		p->n_page = m->n_page - p->page_at;
+		p->n_kda = m->n_kda - p->kda_at;
 	}
 	return 0;
 }
@@ -161,13 +171,31 @@ static int open_ends(struct k_model *m, struct k_err *err)
 	return 0;
 }
 
-/* Positions below n get their row of the table, and the device room to attend to them. */
+/* The rotary table of a device: rows of n positions, in the place of what was there. */
+static int put_rope(struct k_part *p, const float *host, size_t bytes, struct k_err *err)
+{
+	struct k_device *d = p->dev;
+	float *dev = d->alloc(d, bytes);
+	int r = dev ? d->put(d, dev, host, bytes, err) : k_err_nomem(err, bytes, "the rotary table");
+	if (r < 0) {
+		if (dev)
+			d->free(d, dev);
+		return r;
+	}
+	if (p->rope)
+		d->free(d, p->rope);
+	p->rope = dev;
+	return 0;
+}
+
+/* Positions below n get their row of the table, and the devices room to attend to them. */
 static int room_positions(struct k_model *m, int64_t n, struct k_err *err)
 {
-	struct k_device *d = m->dev;
+	int r = 0;
 	if (n > m->n_reserved) {
 		int64_t want = K_MAX(n, 2 * m->n_reserved);
-		int r = d->reserve(d, &m->hp, K_ROWS, want, err);
+		for (int i = 0; i < m->n_part && r == 0; i++)
+			r = m->part[i].dev->reserve(m->part[i].dev, &m->hp, K_ROWS, want, err);
 		if (r < 0)
 			return r;
 		m->n_reserved = want;
@@ -176,38 +204,40 @@ static int room_positions(struct k_model *m, int64_t n, struct k_err *err)
 		return 0;
 	int64_t want = K_MAX(K_MAX(n, 2 * m->n_rope), 1024);
 	size_t bytes = (size_t)want * (size_t)m->hp.rope.dim * sizeof(float);
-	float *host = k_alloc(bytes), *dev = d->alloc(d, bytes);
-	int r = host && dev ? 0 : k_err_nomem(err, 2 * bytes, "the rotary table");
-	if (r == 0) {
-		k_rope_fill(&m->hp.rope, m->inv, 0, want, host);
-		r = d->put(d, dev, host, bytes, err);
-	}
+	float *host = k_alloc(bytes);
+	if (!host)
+		return k_err_nomem(err, bytes, "the rotary table");
+	k_rope_fill(&m->hp.rope, m->inv, 0, want, host);
+	for (int i = 0; i < m->n_part && r == 0; i++)
+		r = put_rope(&m->part[i], host, bytes, err);
 	k_free(host);
-	if (r < 0) {
-		if (dev)
-			d->free(d, dev);
-		return r;
-	}
-	if (m->rope)
-		d->free(d, m->rope);
-	m->rope = dev;
-	m->n_rope = want;
-	return 0;
+	if (r == 0)
+		m->n_rope = want;
+	return r;
+}
+
+static int open_part(struct k_model *m, struct k_part *p, int64_t widest, struct k_err *err)
+{
+	size_t n = (size_t)(m->hp.n_embd * K_ROWS);
+	p->scratch.size = widest * K_ROWS + 64 * 16;
+	p->scratch.base = k_model_alloc(m, p->dev, (size_t)p->scratch.size, "activations", err);
+	p->x = p->scratch.base ? k_model_alloc(m, p->dev, n, "activations", err) : NULL;
+	p->h = p->x ? k_model_alloc(m, p->dev, n, "activations", err) : NULL;
+	p->y = p->h ? k_model_alloc(m, p->dev, n, "activations", err) : NULL;
+	return p->y ? 0 : err->code;
 }
 
 static int open_scratch(struct k_model *m, struct k_err *err)
 {
 	int64_t D = m->hp.n_embd, widest = 0;
+	int r = 0;
 	for (int64_t i = 0; i < m->hp.n_layer; i++) {
 		widest = K_MAX(widest, m->layers[i].mixer->scratch(&m->hp));
 		widest = K_MAX(widest, m->layers[i].ffn->scratch(&m->hp));
 	}
-	m->scratch.size = widest * K_ROWS + 64 * 16;
-	m->scratch.base = k_model_alloc(m, (size_t)m->scratch.size, "activations", err);
-	m->x = m->scratch.base ? k_model_alloc(m, (size_t)(D * K_ROWS), "activations", err) : NULL;
-	m->h = m->x ? k_model_alloc(m, (size_t)(D * K_ROWS), "activations", err) : NULL;
-	m->y = m->h ? k_model_alloc(m, (size_t)(D * K_ROWS), "activations", err) : NULL;
-	m->logits = m->y ? k_model_alloc(m, (size_t)(m->hp.n_vocab * K_HEAD_ROWS), "logits", err) : NULL;
+	for (int i = 0; i < m->n_part && r == 0; i++)
+		r = open_part(m, &m->part[i], widest, err);
+	m->logits = r == 0 ? k_model_alloc(m, k_last_part(m)->dev, (size_t)(m->hp.n_vocab * K_HEAD_ROWS), "logits", err) : NULL;
 	if (!m->logits)
 		return err->code;
 	m->seg = k_arena_array(&m->arena, K_ROWS, sizeof(*m->seg));
@@ -235,6 +265,8 @@ int k_model_open(struct k_model **out, struct k_ckpt *ck, struct k_device *dev, 
 	}
 	m->ck = ck;
 	m->dev = dev;
+	for (; dev && m->n_part < K_PARTS; dev = dev->next)
+		m->part[m->n_part++].dev = dev;
 	m->ctx = ctx;
 	if (o)
 		m->opts = *o;
@@ -269,19 +301,21 @@ void k_model_close(struct k_model *m)
 	if (!m)
 		return;
 	for (size_t i = 0; i < m->n_own; i++)
-		if (m->own[i].host)
-			k_free(m->own[i].p);
+		if (m->own[i].dev)
+			m->own[i].dev->free(m->own[i].dev, m->own[i].p);
 		else
-			m->dev->free(m->dev, m->own[i].p);
-	if (m->rope)
-		m->dev->free(m->dev, m->rope);
+			k_free(m->own[i].p);
+	for (int i = 0; i < m->n_part; i++)
+		if (m->part[i].rope)
+			m->part[i].dev->free(m->part[i].dev, m->part[i].rope);
 	if (m->out)
-		m->dev->free(m->dev, m->out);
+		k_last_part(m)->dev->free(k_last_part(m)->dev, m->out);
 	k_free(m->own);
 	k_free(m->data);
 	k_free(m->used);
 	k_free(m->host);
 	k_free(m->layer_of);
+	k_free(m->part_of);
 	k_map_fini(&m->names);
 	k_arena_fini(&m->arena);
 	k_tokenizer_free(m->tok);
@@ -322,7 +356,8 @@ static void digest_table(const struct k_model *m, struct k_sha256 *h)
 		const char *at = m->data[i] ? (const char *)m->data[i] + (e->bytes - n) / 2 : NULL;
 		if (at && m->host[i])
 			memcpy(some, at, (size_t)n);
-		if (at && (m->host[i] || m->dev->get(m->dev, some, at, (size_t)n, &err) == 0))
+		struct k_device *d = m->part[m->part_of[i]].dev;
+		if (at && (m->host[i] || d->get(d, some, at, (size_t)n, &err) == 0))
 			k_sha256_add(h, some, (size_t)n);
 	}
 }
@@ -345,7 +380,7 @@ void k_model_digest(const struct k_model *m, uint8_t out[32])
 
 static int room_out(struct k_model *m, int64_t rows, struct k_err *err)
 {
-	struct k_device *d = m->dev;
+	struct k_device *d = k_last_part(m)->dev;
 	size_t bytes;
 	if (rows <= m->cap_out)
 		return 0;
@@ -385,52 +420,79 @@ static int check_runs(struct k_model *m, const struct k_run *runs, int n_runs, s
 	return e < 0 ? e : room_positions(m, longest, err);
 }
 
-static void probe_hidden(struct k_model *m, const struct k_probe *probe, int layer, int64_t n)
+static void probe_hidden(struct k_model *m, const struct k_part *p, const struct k_probe *probe, int layer, int64_t n)
 {
 	struct k_err err;
 	if (!probe || !probe->hidden)
 		return;
-	if (m->dev->get(m->dev, m->probe_rows, m->x, (size_t)(n * m->hp.n_embd) * sizeof(float), &err) == 0)
+	if (p->dev->get(p->dev, m->probe_rows, p->x, (size_t)(n * m->hp.n_embd) * sizeof(float), &err) == 0)
 		probe->hidden(probe->arg, layer, m->probe_rows, n);
 }
 
-static void half(struct k_model *m, const struct k_block *b, void *self, const float *norm, int64_t layer, int64_t n,
+static void half(struct k_model *m, struct k_part *p, const struct k_block *b, void *self, const float *norm, int64_t layer, int64_t n,
 	int64_t n_seg, const struct k_probe *probe)
 {
-	struct k_device *d = m->dev;
+	struct k_device *d = p->dev;
 	int64_t D = m->hp.n_embd;
-	d->ops.rmsnorm(d, &(struct k_op_rmsnorm){ .y = m->h, .x = m->x, .w = norm, .n = n, .dim = D, .y_step = D, .x_step = D,
+	d->ops.rmsnorm(d, &(struct k_op_rmsnorm){ .y = p->h, .x = p->x, .w = norm, .n = n, .dim = D, .y_step = D, .x_step = D,
 		.eps = m->hp.eps });
-	m->scratch.used = 0;
-	m->scratch.rows = n;
-	b->step(self, d, &m->hp, m->y, m->h, m->seg, n_seg, n, m->rope, &m->scratch, probe, (int)layer);
-	d->ops.add(d, &(struct k_op_add){ .y = m->x, .x = m->y, .n = n * D });
+	p->scratch.used = 0;
+	p->scratch.rows = n;
+	b->step(self, d, &m->hp, p->y, p->h, m->seg, n_seg, n, p->rope, &p->scratch, probe, (int)layer);
+	d->ops.add(d, &(struct k_op_add){ .y = p->x, .x = p->y, .n = n * D });
 }
 
-/* Runs n rows (the segments are filled in) through all layers. */
+static void begin(const struct k_part *p, bool decode)
+{
+	if (p->dev->begin)
+		p->dev->begin(p->dev, decode);
+}
+
+static void end(const struct k_part *p)
+{
+	if (p->dev->end)
+		p->dev->end(p->dev);
+}
+
+/* The work of `from` is under way, and to goes on with its n rows. */
+static void hand_over(const struct k_model *m, const struct k_part *from, const struct k_part *to, int64_t n, bool decode)
+{
+	end(from);
+	to->dev->hand(to->dev, to->x, from->dev, from->x, (size_t)(n * m->hp.n_embd) * sizeof(float));
+	begin(to, decode);
+}
+
+/* Runs n rows (the segments are filled in) through all layers, on device after device; the last one's are not ended yet. */
 static void run_chunk(struct k_model *m, const int32_t *ids, int64_t n, int64_t n_seg, const struct k_probe *probe)
 {
-	struct k_device *d = m->dev;
-	d->ops.embed(d, &(struct k_op_embed){ .y = m->x, .w = &m->embed, .ids = ids, .n = n });
-	probe_hidden(m, probe, -1, n);
+	/* An embedding that is the head too lies where the head does. */
+	struct k_part *p = m->hp.tied ? k_last_part(m) : &m->part[0];
+	bool decode = n == n_seg;
+	begin(p, decode);
+	p->dev->ops.embed(p->dev, &(struct k_op_embed){ .y = p->x, .w = &m->embed, .ids = ids, .n = n });
+	probe_hidden(m, p, probe, -1, n);
 	for (int64_t i = 0; i < m->hp.n_layer; i++) {
 		struct k_layer *l = &m->layers[i];
+		if (p != &m->part[l->part])
+			hand_over(m, p, &m->part[l->part], n, decode);
+		p = &m->part[l->part];
 		for (int64_t s = 0; s < n_seg; s++)
 			m->seg[s].state = &m->seg_run[s]->seq->layer[i];
-		half(m, l->mixer, l->mixer_self, l->mixer_norm, i, n, n_seg, probe);
-		half(m, l->ffn, l->ffn_self, l->ffn_norm, i, n, n_seg, probe);
-		probe_hidden(m, probe, (int)i, n);
+		half(m, p, l->mixer, l->mixer_self, l->mixer_norm, i, n, n_seg, probe);
+		half(m, p, l->ffn, l->ffn_self, l->ffn_norm, i, n, n_seg, probe);
+		probe_hidden(m, p, probe, (int)i, n);
 	}
 }
 
 /* Norms the rows of a segment whose logits are wanted: done tokens of the run came before it. Returns how many. */
 static int64_t keep_outputs(struct k_model *m, const struct k_seg *seg, const struct k_run *run, int64_t done, int64_t at)
 {
-	struct k_device *d = m->dev;
+	struct k_part *p = k_last_part(m);
+	struct k_device *d = p->dev;
 	int64_t D = m->hp.n_embd, first = K_MAX(run->n - run->n_out - done, 0), n = seg->n - first;
 	if (n <= 0)
 		return 0;
-	d->ops.rmsnorm(d, &(struct k_op_rmsnorm){ .y = m->out + at * D, .x = m->x + (seg->row + first) * D, .w = m->norm, .n = n,
+	d->ops.rmsnorm(d, &(struct k_op_rmsnorm){ .y = m->out + at * D, .x = p->x + (seg->row + first) * D, .w = m->norm, .n = n,
 		.dim = D, .y_step = D, .x_step = D, .eps = m->hp.eps });
 	return n;
 }
@@ -463,8 +525,6 @@ int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const 
 		r = k_ctx_check(m->ctx, err);
 		if (r < 0)
 			return r;
-		if (m->dev->begin)
-			m->dev->begin(m->dev, n == n_seg);
 		run_chunk(m, ids, n, n_seg, probe);
 		for (int64_t s = 0; s < n_seg; s++) {
 			struct k_seq *seq = m->seg_run[s]->seq;
@@ -472,8 +532,7 @@ int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const 
 			memcpy(seq->ids + seq->len, ids + m->seg[s].row, (size_t)m->seg[s].n * sizeof(*ids));
 			seq->len += m->seg[s].n;
 		}
-		if (m->dev->end)
-			m->dev->end(m->dev);
+		end(k_last_part(m));
 	}
 	if (hidden)
 		*hidden = m->out;
@@ -482,7 +541,7 @@ int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const 
 
 int k_model_logits(struct k_model *m, const float *hidden, int64_t n, float *logits, struct k_err *err)
 {
-	struct k_device *d = m->dev;
+	struct k_device *d = k_last_part(m)->dev;
 	int64_t D = m->hp.n_embd, V = m->hp.n_vocab;
 	for (int64_t i = 0; i < n; i += K_HEAD_ROWS) {
 		int64_t rows = K_MIN(n - i, K_HEAD_ROWS);

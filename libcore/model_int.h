@@ -1,9 +1,10 @@
 /* model_int.h: what model.c, bind.c, seq*.c and block_*.c share. Nobody else includes it.
  *
  *   struct k_model -- layers[n_layer] -- mixer, ffn: block + its own resolved weights
- *                  -- scratch: x[rows][D] (residual), h (normed), y (block output), then what a block asks for
+ *                  -- part[n_part]: a device and its run of layers; x[rows][D] (residual), h (normed), y (block output), then what a block asks for
  *   struct k_seq   -- layer[n_layer] (struct k_seq_layer: pages, or a slice of the one KDA block)
  *                  -- page[]: 64 tokens of all attention layers each, shared with other sequences and the prefix cache
+ *                     (page and KDA block: a piece of memory a device, one block on the host)
  *                  -- marks: copies of the KDA block at a length, shared too
  *
  * Rows: a step is cut into chunks of at most K_ROWS rows. Operations work on rows independently and on a sequence's tokens in
@@ -23,6 +24,7 @@ struct k_layer {
 	const struct k_block *mixer, *ffn;
 	void *mixer_self, *ffn_self;
 	const float *mixer_norm, *ffn_norm;
+	int part;
 	int64_t page_width;             /* values a token in pages; 0: none */
 	int64_t page_at;                /* where its rows begin in a page */
 	int64_t n_state, n_conv;        /* floats in the sequence's KDA block */
@@ -34,9 +36,21 @@ struct k_scratch {
 	int64_t size, used, rows;       /* floats; rows of the chunk at work */
 };
 
+/* A device, its layers [layer, layer + n_layer), what these have of a page (values) and of a KDA block (floats), and its rows of a step. */
+enum { K_PARTS = 8 };
+struct k_part {
+	struct k_device *dev;
+	int64_t layer, n_layer;
+	int64_t page_at, n_page, kda_at, n_kda;
+	float *x, *h, *y, *rope;        /* rope NULL: none */
+	struct k_scratch scratch;
+};
+
 struct k_model {
 	struct k_ckpt *ck;
-	struct k_device *dev;
+	struct k_device *dev;           /* the first */
+	struct k_part part[K_PARTS];
+	int n_part;
 	const struct k_ctx *ctx;
 	const struct k_arch *arch;
 	const struct k_files *files;
@@ -46,11 +60,12 @@ struct k_model {
 	struct k_model_opts opts;
 	char prefix[64];                /* of tensor names, for wrapped models */
 	struct k_arena arena;
-	struct k_own { void *p; bool host; } *own;      /* memory of the model */
+	struct k_own { void *p; struct k_device *dev; } *own;   /* memory of the model; dev NULL: the host's */
 	size_t n_own, cap_own;
 	const void **data;              /* of each entry of ck; NULL: not loaded */
 	bool *used, *host;              /* entries that some slot was bound to; of them, those that stay in the host's memory */
 	int64_t *layer_of;              /* of each used entry; -1: none */
+	int *part_of;                   /* of each entry */
 	struct k_map names;             /* entry name -> struct k_entry * */
 
 	struct k_tensor embed, head;
@@ -62,14 +77,11 @@ struct k_model {
 	uint64_t token_bytes;
 
 	double *inv;                    /* rope; NULL: none */
-	float *rope;
 	int64_t n_rope, n_reserved;     /* positions in the table; positions that the device has scratch for */
 
-	float *x, *h, *y;
-	struct k_scratch scratch;
 	struct k_seg *seg;              /* K_ROWS of them */
 	const struct k_run **seg_run;
-	float *out;                     /* normed rows of a step's outputs */
+	float *out;                     /* normed rows of a step's outputs; as the head, on the last device */
 	int64_t cap_out;
 	float *logits;                  /* K_HEAD_ROWS x n_vocab */
 	float *probe_rows;              /* host copy for k_probe.hidden */
@@ -77,7 +89,7 @@ struct k_model {
 
 /* Counted; whoever lets go last frees. A page that is held more than once is not written to: seq.c copies it first. The counts may
  * be changed by several threads; kept is the prefix cache's own: how many of its nodes hold it. */
-struct k_page { struct k_device *dev; void *mem; int refs, kept; };
+struct k_page { const struct k_model *m; void *mem[K_PARTS]; int refs, kept; };
 struct k_state { float *kda; int refs, kept; };         /* a KDA block at some length, on the host; never changes */
 struct k_page *k_page_hold(struct k_page *p);
 void k_page_drop(struct k_page *p);                     /* takes NULL */
@@ -94,20 +106,32 @@ struct k_seq {
 	struct k_seq_layer *layer;
 	struct k_page **page;
 	int64_t n_page, cap_page;       /* cap_page: room in page and in each layer's list of pages */
-	float *kda;                     /* device: states and tails of all KDA layers */
+	void *kda[K_PARTS];             /* states and tails of all KDA layers */
 	struct k_mark mark[K_MARKS];    /* ascending lengths */
 	int n_mark;
 };
 
-/* Device memory that lives as long as the model. */
-void *k_model_alloc(struct k_model *m, size_t n_floats, const char *what, struct k_err *err) K_MUST_USE;
+/* Memory of a device that lives as long as the model. */
+void *k_model_alloc(struct k_model *m, struct k_device *dev, size_t n_floats, const char *what, struct k_err *err) K_MUST_USE;
+
+/* parts.c */
+static inline struct k_part *k_last_part(struct k_model *m) { return &m->part[m->n_part - 1]; }
+int k_part_of_layer(const struct k_model *m, int64_t layer);
+/* What sequences keep on the devices, a piece each. false: without memory. */
+enum k_keep { K_KEEP_PAGE, K_KEEP_KDA };
+size_t k_keep_bytes(const struct k_model *m, enum k_keep what);
+bool k_keep_alloc(const struct k_model *m, enum k_keep what, void *mem[K_PARTS]);
+void k_keep_free(const struct k_model *m, void *mem[K_PARTS]);
+/* Between all pieces and one block on the host. */
+int k_keep_get(const struct k_model *m, enum k_keep what, void *host, void *const mem[K_PARTS], struct k_err *err) K_MUST_USE;
+int k_keep_put(const struct k_model *m, enum k_keep what, void *const mem[K_PARTS], const void *host, struct k_err *err) K_MUST_USE;
 
 /* bind.c: reads or maps the entries (k_bind_load), finds slots. */
 struct k_layer_weights { struct k_model *m; int64_t layer; struct k_err *err; };
 int k_bind_load(struct k_model *m, struct k_err *err) K_MUST_USE;
 /* Every slot that the architecture wants is there and has its shape. */
 int k_bind_check(struct k_model *m, struct k_err *err) K_MUST_USE;
-/* place.c: m->host, from what the device has left. */
+/* place.c: the devices' layers, m->part_of and m->host, from what the devices have left. */
 int k_place(struct k_model *m, struct k_err *err) K_MUST_USE;
 /* What one token reads, from the slots that were bound: k_model_token_parts. */
 int k_bind_token_parts(const struct k_model *m, struct k_token_part *out, int max);

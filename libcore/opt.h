@@ -74,8 +74,8 @@ struct k_common {
 	K_OPT_STR('o', "output", type, c.output, "FILE", NULL, "write the result to FILE instead of standard output")
 /* For tools that compute. */
 #define K_OPT_COMPUTE(type, c) \
-	K_OPT_SIZE(0, "gpu-memory", type, c.gpu_memory, "SIZE", NULL, "memory of the GPU to use; weights beyond it stay on the host (default: what is free)"), \
-	K_OPT_STR(0, "device", type, c.device, "SPEC", "cpu", "cpu, cuda, cuda:0, or auto: a GPU where there is one; ? lists what is here"), \
+	K_OPT_SIZE(0, "gpu-memory", type, c.gpu_memory, "SIZE", NULL, "memory of each GPU to use; weights beyond it stay on the host (default: what is free)"), \
+	K_OPT_STR(0, "device", type, c.device, "SPEC", "cpu", "cpu, cuda, cuda:1, cuda:0,1 (layers split over both), or auto: a GPU where there is one; ? lists what is here"), \
 	K_OPT_WORD(0, "act", type, c.act, "auto|f32|bf16|int8", "auto", "precision of the activations that enter matrix products; with bf16 and int8 the CPU keeps keys and values in BF16, half as large")
 
 struct k_tool {

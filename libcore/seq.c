@@ -13,15 +13,8 @@ static int64_t pages(int64_t n)
 	return k_div_up(n, K_PAGE);
 }
 
-static size_t page_bytes(const struct k_model *m)
-{
-	return (size_t)m->n_page * k_kv_bytes(m->kv);
-}
-
-static size_t kda_bytes(const struct k_model *m)
-{
-	return (size_t)m->n_kda * sizeof(float);
-}
+static size_t page_bytes(const struct k_model *m) { return k_keep_bytes(m, K_KEEP_PAGE); }
+static size_t kda_bytes(const struct k_model *m) { return k_keep_bytes(m, K_KEEP_KDA); }
 
 static int room_ids(struct k_seq *s, int64_t n, struct k_err *err)
 {
@@ -67,8 +60,8 @@ static struct k_page *new_page(const struct k_model *m)
 	struct k_page *p = k_calloc(1, sizeof(*p));
 	if (!p)
 		return NULL;
-	*p = (struct k_page){ .dev = m->dev, .mem = m->dev->alloc(m->dev, page_bytes(m)), .refs = 1 };
-	if (p->mem)
+	*p = (struct k_page){ .m = m, .refs = 1 };
+	if (k_keep_alloc(m, K_KEEP_PAGE, p->mem))
 		return p;
 	k_free(p);
 	return NULL;
@@ -84,7 +77,7 @@ void k_page_drop(struct k_page *p)
 {
 	if (!p || __atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	p->dev->free(p->dev, p->mem);
+	k_keep_free(p->m, p->mem);
 	k_free(p);
 }
 
@@ -114,7 +107,7 @@ static void put_page(struct k_seq *s, int64_t i, struct k_page *p)
 		const struct k_layer *l = &s->m->layers[k];
 		if (!l->page_width)
 			continue;
-		s->layer[k].page[i] = (char *)p->mem + (size_t)l->page_at * k_kv_bytes(s->m->kv);
+		s->layer[k].page[i] = (char *)p->mem[l->part] + (size_t)(l->page_at - s->m->part[l->part].page_at) * k_kv_bytes(s->m->kv);
 		s->layer[k].n_page = s->n_page;
 	}
 }
@@ -127,7 +120,6 @@ void k_seq_set_page(struct k_seq *s, int64_t i, struct k_page *p)
 /* A page of the sequence's own at i, with the rows of the one that is there below its end. */
 static int own_page(struct k_seq *s, int64_t i, struct k_err *err)
 {
-	struct k_device *d = s->m->dev;
 	const struct k_page *old = i < s->n_page ? s->page[i] : NULL;
 	if (old && __atomic_load_n(&old->refs, __ATOMIC_ACQUIRE) == 1)
 		return 0;
@@ -136,9 +128,9 @@ static int own_page(struct k_seq *s, int64_t i, struct k_err *err)
 		return k_err_nomem(err, page_bytes(s->m), "a page of a sequence");
 	if (old && i * K_PAGE < s->len) {
 		void *host = k_alloc(page_bytes(s->m));
-		int r = host ? d->get(d, host, old->mem, page_bytes(s->m), err) : k_err_nomem(err, page_bytes(s->m), "a page");
+		int r = host ? k_keep_get(s->m, K_KEEP_PAGE, host, old->mem, err) : k_err_nomem(err, page_bytes(s->m), "a page");
 		if (r == 0)
-			r = d->put(d, p->mem, host, page_bytes(s->m), err);
+			r = k_keep_put(s->m, K_KEEP_PAGE, p->mem, host, err);
 		k_free(host);
 		if (r < 0) {
 			k_page_drop(p);
@@ -165,17 +157,16 @@ int k_seq_new(struct k_seq **out, struct k_model *m, struct k_err *err)
 		return k_err_nomem(err, sizeof(*s), "a sequence");
 	s->m = m;
 	s->layer = k_calloc((size_t)m->hp.n_layer, sizeof(*s->layer));
-	if (m->n_kda)
-		s->kda = m->dev->alloc(m->dev, kda_bytes(m));
-	if (!s->layer || (m->n_kda && !s->kda)) {
+	if (!s->layer || !k_keep_alloc(m, K_KEEP_KDA, s->kda)) {
 		k_seq_free(s);
 		return k_err_nomem(err, kda_bytes(m), "a sequence");
 	}
 	for (int64_t i = 0; i < m->hp.n_layer; i++) {
 		s->layer[i].kv = m->kv;
-		if (m->layers[i].n_state) {
-			s->layer[i].state = s->kda + m->layers[i].state_at;
-			s->layer[i].conv = s->layer[i].state + m->layers[i].n_state;
+		const struct k_layer *l = &m->layers[i];
+		if (l->n_state) {
+			s->layer[i].state = (float *)s->kda[l->part] + l->state_at - m->part[l->part].kda_at;
+			s->layer[i].conv = s->layer[i].state + l->n_state;
 		}
 	}
 	*out = s;
@@ -186,14 +177,12 @@ void k_seq_free(struct k_seq *s)
 {
 	if (!s)
 		return;
-	struct k_device *d = s->m->dev;
 	for (int64_t p = 0; p < s->n_page; p++)
 		k_page_drop(s->page[p]);
 	for (int64_t i = 0; s->layer && i < s->m->hp.n_layer; i++)
 		k_free(s->layer[i].page);
 	k_seq_unmark(s);
-	if (s->kda)
-		d->free(d, s->kda);
+	k_keep_free(s->m, s->kda);
 	k_free(s->layer);
 	k_free(s->page);
 	k_free(s->ids);
@@ -236,13 +225,12 @@ void k_seq_add_mark(struct k_seq *s, int64_t len, struct k_state *state)
 
 int k_seq_mark(struct k_seq *s, struct k_err *err)
 {
-	struct k_device *d = s->m->dev;
-	if (!s->kda || !s->len || (s->n_mark && s->mark[s->n_mark - 1].len == s->len))
+	if (!s->m->n_kda || !s->len || (s->n_mark && s->mark[s->n_mark - 1].len == s->len))
 		return 0;
 	struct k_state *copy = k_calloc(1, sizeof(*copy));
 	if (copy)
 		*copy = (struct k_state){ .kda = k_alloc(kda_bytes(s->m)), .refs = 1 };
-	int r = copy && copy->kda ? d->get(d, copy->kda, s->kda, kda_bytes(s->m), err)
+	int r = copy && copy->kda ? k_keep_get(s->m, K_KEEP_KDA, copy->kda, s->kda, err)
 		: k_err_nomem(err, kda_bytes(s->m), "a mark of a sequence");
 	if (r == 0)
 		k_seq_add_mark(s, s->len, copy);
@@ -252,20 +240,21 @@ int k_seq_mark(struct k_seq *s, struct k_err *err)
 
 int k_seq_set_state(struct k_seq *s, const struct k_state *state, struct k_err *err)
 {
-	return s->m->dev->put(s->m->dev, s->kda, state->kda, kda_bytes(s->m), err);
+	return k_keep_put(s->m, K_KEEP_KDA, s->kda, state->kda, err);
 }
 
 static int clear_kda(struct k_seq *s, struct k_err *err)
 {
 	static const float zeros[4096];
-	struct k_device *d = s->m->dev;
-	for (int64_t i = 0, n; i < s->m->n_kda; i += n) {
-		n = K_MIN(s->m->n_kda - i, (int64_t)K_LEN(zeros));
-		int r = d->put(d, s->kda + i, zeros, (size_t)n * sizeof(float), err);
-		if (r < 0)
-			return r;
+	int r = 0;
+	for (int p = 0; p < s->m->n_part; p++) {
+		const struct k_part *part = &s->m->part[p];
+		for (int64_t i = 0, n; i < part->n_kda && r == 0; i += n) {
+			n = K_MIN(part->n_kda - i, (int64_t)K_LEN(zeros));
+			r = part->dev->put(part->dev, (float *)s->kda[p] + i, zeros, (size_t)n * sizeof(float), err);
+		}
 	}
-	return 0;
+	return r;
 }
 
 int k_seq_rewind(struct k_seq *s, int64_t n, int64_t *len, struct k_err *err)
@@ -274,7 +263,7 @@ int k_seq_rewind(struct k_seq *s, int64_t n, int64_t *len, struct k_err *err)
 	*len = s->len;
 	if (n >= s->len)
 		return 0;
-	if (s->kda) {
+	if (s->m->n_kda) {
 		int i = s->n_mark;
 		while (i > 0 && s->mark[i - 1].len > n)
 			i--;
@@ -299,13 +288,12 @@ int k_seq_sync(struct k_seq *s, const int32_t *ids, int64_t n, int64_t *reused, 
 
 static int copy_kda(struct k_seq *f, const struct k_seq *s, struct k_err *err)
 {
-	struct k_device *d = s->m->dev;
 	float *host = k_alloc(kda_bytes(s->m));
 	if (!host)
 		return k_err_nomem(err, kda_bytes(s->m), "a copy of a sequence");
-	int r = d->get(d, host, s->kda, kda_bytes(s->m), err);
+	int r = k_keep_get(s->m, K_KEEP_KDA, host, s->kda, err);
 	if (r == 0)
-		r = d->put(d, f->kda, host, kda_bytes(s->m), err);
+		r = k_keep_put(s->m, K_KEEP_KDA, f->kda, host, err);
 	k_free(host);
 	return r;
 }
@@ -317,7 +305,7 @@ int k_seq_fork(struct k_seq **out, const struct k_seq *s, struct k_err *err)
 	*out = NULL;
 	if (r == 0)
 		r = k_seq_lists(f, s->len, err);
-	if (r == 0 && s->kda)
+	if (r == 0 && s->m->n_kda)
 		r = copy_kda(f, s, err);
 	if (r < 0) {
 		k_seq_free(f);
@@ -336,10 +324,10 @@ int k_seq_fork(struct k_seq **out, const struct k_seq *s, struct k_err *err)
 
 int k_seq_kda(const struct k_seq *s, int layer, float *state, float *conv, struct k_err *err)
 {
-	struct k_device *d = s->m->dev;
 	if (layer < 0 || layer >= s->m->hp.n_layer || !s->layer[layer].state)
 		return k_err_set(err, K_EUSAGE, "layer %d keeps no state", layer);
 	const struct k_layer *l = &s->m->layers[layer];
+	struct k_device *d = s->m->part[l->part].dev;
 	int64_t n = s->m->hp.kda_dim;
 	size_t bytes = (size_t)K_MAX(l->n_state, l->n_conv) * sizeof(float);
 	float *host = k_alloc(bytes);

@@ -22,7 +22,7 @@
 struct head { char magic[8]; uint32_t version, n_mark; uint8_t model[32]; char how[64]; uint64_t tag; int64_t len; };
 
 /* A sink or a source with a hash in passing, and a host buffer as large as the largest piece. */
-struct pass { struct k_sink *to; struct k_source *from; struct k_sha256 *sha; struct k_device *dev; char *host; float *tail; const char *name; };
+struct pass { struct k_sink *to; struct k_source *from; struct k_sha256 *sha; char *host; float *tail; const char *name; };
 
 static int put(struct pass *p, const void *v, size_t n, struct k_err *err)
 {
@@ -39,14 +39,14 @@ static int get(struct pass *p, void *v, size_t n, struct k_err *err)
 }
 
 /* One piece of device memory, either way. */
-static int pass_device(struct pass *p, void *at, size_t n, struct k_err *err)
+static int pass_device(struct pass *p, struct k_device *d, void *at, size_t n, struct k_err *err)
 {
 	if (p->to) {
-		int r = p->dev->get(p->dev, p->host, at, n, err);
+		int r = d->get(d, p->host, at, n, err);
 		return r < 0 ? r : put(p, p->host, n, err);
 	}
 	int r = get(p, p->host, n, err);
-	return r < 0 ? r : p->dev->put(p->dev, at, p->host, n, err);
+	return r < 0 ? r : d->put(d, at, p->host, n, err);
 }
 
 /* Tails of a block on the host, between the order of the file and that of memory (backend.h). */
@@ -65,26 +65,26 @@ static void turn_tails(const struct pass *p, const struct k_model *m, float *blo
 	}
 }
 
-/* The block of states: of the sequence (device memory), or of a mark (host memory), either way. */
-static int pass_block(struct pass *p, const struct k_model *m, float *at, bool on_host, struct k_err *err)
+/* The block of states: of the sequence (mem), or of a mark (host, mem NULL), either way. */
+static int pass_block(struct pass *p, const struct k_model *m, void *const *mem, float *host, struct k_err *err)
 {
 	size_t n = (size_t)m->n_kda * sizeof(float);
 	float *block = (float *)(void *)p->host;
 	int r = 0;
 	if (p->from)
 		r = get(p, block, n, err);
-	else if (on_host)
-		memcpy(block, at, n);
+	else if (!mem)
+		memcpy(block, host, n);
 	else
-		r = p->dev->get(p->dev, block, at, n, err);
+		r = k_keep_get(m, K_KEEP_KDA, block, mem, err);
 	if (r < 0)
 		return r;
 	turn_tails(p, m, block);
 	if (p->to)
 		return put(p, block, n, err);
-	if (!on_host)
-		return p->dev->put(p->dev, at, block, n, err);
-	memcpy(at, block, n);
+	if (mem)
+		return k_keep_put(m, K_KEEP_KDA, mem, block, err);
+	memcpy(host, block, n);
 	return 0;
 }
 
@@ -93,7 +93,6 @@ static int pass_begin(struct pass *p, const struct k_model *m, struct k_err *err
 	size_t most = (size_t)m->n_kda * sizeof(float);
 	for (int64_t i = 0; i < m->hp.n_layer; i++)
 		most = K_MAX(most, (size_t)(m->layers[i].page_width * K_PAGE) * k_kv_bytes(m->kv));
-	p->dev = m->dev;
 	p->host = k_alloc(most);
 	p->tail = k_alloc((size_t)K_MAX(m->hp.kda_head * m->hp.kda_dim * (m->hp.kda_conv - 1), (int64_t)1) * sizeof(float));
 	return p->host && p->tail ? k_sha256_new(&p->sha, err) : k_err_nomem(err, most, "a sequence on its way");
@@ -149,9 +148,10 @@ static int pass_page(struct pass *p, const struct k_seq *s, int64_t t, int64_t n
 {
 	int r = 0;
 	for (int64_t i = 0; r == 0 && i < s->m->hp.n_layer; i++) {
-		int64_t w = s->m->layers[i].page_width;
+		const struct k_layer *l = &s->m->layers[i];
+		int64_t w = l->page_width;
 		if (w)
-			r = pass_device(p, s->layer[i].page[t / K_PAGE], (size_t)(n * w) * k_kv_bytes(s->m->kv), err);
+			r = pass_device(p, s->m->part[l->part].dev, s->layer[i].page[t / K_PAGE], (size_t)(n * w) * k_kv_bytes(s->m->kv), err);
 	}
 	return r;
 }
@@ -164,10 +164,10 @@ int k_seq_save(const struct k_seq *s, uint64_t tag, struct k_sink *sink, struct 
 		r = save_head(&p, s, tag, err);
 	for (int64_t t = 0; r == 0 && t < s->len; t += K_PAGE)
 		r = pass_page(&p, s, t, K_MIN(K_PAGE, s->len - t), err);
-	if (r == 0 && s->kda)
-		r = pass_block(&p, s->m, s->kda, false, err);
+	if (r == 0 && s->m->n_kda)
+		r = pass_block(&p, s->m, s->kda, NULL, err);
 	for (int i = 0; r == 0 && i < s->n_mark; i++)
-		r = pass_block(&p, s->m, s->mark[i].state->kda, true, err);
+		r = pass_block(&p, s->m, NULL, s->mark[i].state->kda, err);
 	if (r == 0)
 		r = pass_digest(&p, err);
 	pass_end(&p);
@@ -236,7 +236,7 @@ static int load_mark(struct pass *p, struct k_seq *s, int64_t len, struct k_err 
 	struct k_state *state = k_calloc(1, sizeof(*state));
 	if (state)
 		*state = (struct k_state){ .kda = k_alloc(kda), .refs = 1 };
-	int r = state && state->kda ? pass_block(p, s->m, state->kda, true, err) : k_err_nomem(err, kda, "a mark of a sequence");
+	int r = state && state->kda ? pass_block(p, s->m, NULL, state->kda, err) : k_err_nomem(err, kda, "a mark of a sequence");
 	if (r == 0)
 		k_seq_add_mark(s, len, state);
 	k_state_drop(state);
@@ -253,8 +253,8 @@ static int load_body(struct pass *p, struct k_seq *s, const struct head *h, cons
 			r = pass_page(p, s, t, n, err);
 		s->len = t + n;
 	}
-	if (r == 0 && s->kda)
-		r = pass_block(p, s->m, s->kda, false, err);
+	if (r == 0 && s->m->n_kda)
+		r = pass_block(p, s->m, s->kda, NULL, err);
 	for (uint32_t i = 0; r == 0 && i < h->n_mark; i++)
 		r = load_mark(p, s, marks[i], err);
 	return r < 0 ? r : pass_digest(p, err);

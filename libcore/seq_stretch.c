@@ -13,10 +13,8 @@ static uint64_t draw(uint64_t *x)
 /* Page i becomes a copy of page from; host has room for one. */
 static int copy_page(struct k_seq *s, int64_t i, int64_t from, void *host, struct k_err *err)
 {
-	struct k_device *d = s->m->dev;
-	size_t n = (size_t)k_seq_page_bytes(s->m);
-	int r = d->get(d, host, s->page[from]->mem, n, err);
-	return r == 0 ? d->put(d, s->page[i]->mem, host, n, err) : r;
+	int r = k_keep_get(s->m, K_KEEP_PAGE, host, s->page[from]->mem, err);
+	return r == 0 ? k_keep_put(s->m, K_KEEP_PAGE, s->page[i]->mem, host, err) : r;
 }
 
 int k_seq_stretch(struct k_seq *s, int64_t n, uint64_t seed, struct k_err *err)

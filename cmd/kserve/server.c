@@ -43,7 +43,7 @@ static int sizes(struct k_server *s, const struct k_server_opts *o, struct k_err
 	int64_t known = s->hp->n_ctx > 0 ? s->hp->n_ctx : UNKNOWN_CTX;
 	/* A quarter is left to the batch's scratch and to everybody else. */
 	struct k_device *dev = k_model_device(s->model);
-	s->room = dev->room ? dev->room(dev) : (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	s->room = dev->room ? k_model_room(s->model) : (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
 	if (o->max_memory && (!dev->room || o->max_memory < s->room))
 		s->room = o->max_memory;
 	s->room = s->room / 4 * 3;

@@ -43,6 +43,24 @@ else
 	check "attention alone" keval parity -v -m $model -f "$T/placed" --device "$device" --gpu-memory $((rest - experts - others + 1000))
 	if [ "$(plan experts 4)" = 0 ] && [ "$(plan head 4)" = 0 ] && [ "$(plan embed 4)" = 0 ]; then ok "alone: as planned"; else fail "alone" "$(cat "$T/.err")"; fi
 	exits "too little for attention" 6 keval parity -m $model -f "$T/placed" --device "$device" --gpu-memory $((rest - experts - others - 100000))
+	# Several devices: the bits of one, each filled to what --gpu-memory says.
+	echo '{"sequences": {"a": {"ids": [5, 300, 41, 7]}}, "greedy": {"prompt": [5, 300], "count": 2}}' > "$T/several.json"
+	if keval dump -m testdata/nano -f "$T/several.json" --device "$device:0,1" -o "$T/two.st" 2> /dev/null; then
+		keval dump -m testdata/nano -f "$T/several.json" --device "$device" -o "$T/one.st"
+		same "two devices: the bits of one" "$T/one.st" "$T/two.st"
+		check "the plan of two" keval parity -v -m $model -f "$T/placed" --device "$device:1,0" --gpu-memory 512M
+		if grep -q "$device:1: layers 0 to [0-9]* of [0-9]*, embedding$" "$T/.err" && grep -q "$device: layers [1-9][0-9]* to [0-9]* of [0-9]*, head$" "$T/.err"; then
+			ok "two devices: as planned"
+		else
+			fail "two devices" "$(cat "$T/.err")"
+		fi
+		exits "too little for attention on two" 6 keval parity -m $model -f "$T/placed" --device "$device:0,1" --gpu-memory 90M
+	else
+		skip "two devices" "there is one"
+	fi
+	exits "a device that is not there" 6 keval dump -m testdata/nano -f "$T/several.json" --device "$device:0,99" -o "$T/x.st"
+	if grep -q "^keval: --device is '$device:99': there is no .* 99, the last is " "$T/.err"; then ok "and it is named"; else fail "and it is named" "$(cat "$T/.err")"; fi
+	exits "a device named twice" 6 keval dump -m testdata/nano -f "$T/several.json" --device "$device:0,0" -o "$T/x.st"
 	exits "imatrix on $device" 4 keval imatrix -m testdata/tiny/llama-tiny -f LICENSE --device "$device" -o "$T/i"
 fi
 

@@ -2,6 +2,7 @@
  * beside the tools, ../lib/ktools/ from their folder, and is opened when somebody asks for a device of it.
  *
  *   "cuda", "cuda:1"   that device, or a sentence
+ *   "cuda:0,1"         those: a model's layers are split over them
  *   "auto"             device 0 where there is one, else the CPU */
 #include "libcore/base.h"
 #include <dlfcn.h>
@@ -69,6 +70,13 @@ static int cuda_get(struct k_device *d, void *dst, const void *src, size_t n, st
 	return k_err_set(err, K_EDEVICE, "%s: %s", c->level, why.msg);
 }
 
+/* Both sides' steps have ended. */
+static void cuda_hand(struct k_device *d, void *dst, struct k_device *from, const void *src, size_t n)
+{
+	struct cuda *c = cuda_of(d);
+	c->rt->hand(c->on, dst, cuda_of(from)->on, src, n);
+}
+
 static const char *cuda_level(struct k_device *d) { return cuda_of(d)->level; }
 
 static int grow(struct cuda *c, int64_t scratch, int64_t table, struct k_err *err)
@@ -123,6 +131,8 @@ static int cuda_reserve(struct k_device *d, const struct k_hp *hp, int64_t n_row
 static void cuda_close(struct k_device *d)
 {
 	struct cuda *c = cuda_of(d);
+	if (d->next)
+		d->next->close(d->next);
 	if (c->peak)
 		k_logf(d->ctx->log, K_LOG_DEBUG, "%s: at most %llu bytes of device memory", c->level, (unsigned long long)c->peak);
 	cuda_step_close(c);
@@ -139,7 +149,7 @@ static void cuda_close(struct k_device *d)
 	k_free(c);
 }
 
-int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct cuda_rt *rt, int index, const struct k_ctx *ctx,
+static int open_one(struct k_device **out, const struct k_backend *b, const struct cuda_rt *rt, int index, const struct k_ctx *ctx,
 	struct k_err *err)
 {
 	struct cuda *c = k_calloc(1, sizeof(*c));
@@ -149,7 +159,7 @@ int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct 
 	if (!c)
 		return k_err_nomem(err, sizeof(*c), "the device");
 	c->dev = (struct k_device){ .backend = b, .ctx = ctx, .far = true, .alloc = cuda_alloc, .free = cuda_free, .put = cuda_put, .get = cuda_get,
-		.reserve = cuda_reserve, .room = cuda_room, .begin = cuda_step_begin, .end = cuda_step_end, .level = cuda_level, .close = cuda_close, .impl = c };
+		.reserve = cuda_reserve, .room = cuda_room, .begin = cuda_step_begin, .end = cuda_step_end, .hand = cuda_hand, .level = cuda_level, .close = cuda_close, .impl = c };
 #define K_OP(name, what) c->dev.ops.name = cuda_op_##name;
 #include "libcore/ops.def"
 #undef K_OP
@@ -168,6 +178,48 @@ int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct 
 		cuda_close(&c->dev);
 	else
 		*out = &c->dev;
+	return rc;
+}
+
+int cuda_spec(const char *name, const char *spec, int index[CUDA_DEVICES])
+{
+	size_t len = strlen(name);
+	int n = 0;
+	if (strcmp(spec, name) == 0) {
+		index[0] = 0;
+		return 1;
+	}
+	if (strncmp(spec, name, len) != 0 || spec[len] != ':')
+		return 0;
+	for (const char *p = spec + len; *p; n++) {
+		int v = 0, digits = 0;
+		for (p++; *p >= '0' && *p <= '9' && digits < 3; digits++)
+			v = 10 * v + (*p++ - '0');
+		if (!digits || (*p && *p != ',') || n == CUDA_DEVICES)
+			return 0;
+		for (int i = 0; i < n; i++)
+			if (index[i] == v)
+				return 0;
+		index[n] = v;
+	}
+	return n;
+}
+
+int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct cuda_rt *rt, const char *spec, const struct k_ctx *ctx,
+	struct k_err *err)
+{
+	int index[CUDA_DEVICES] = { 0 }, n = K_MAX(cuda_spec(b->name, spec, index), 1), rc = 0;
+	struct k_device **last = out;
+	*out = NULL;
+	for (int i = 0; i < n && rc == 0; i++) {
+		rc = open_one(last, b, rt, index[i], ctx, err);
+		if (rc == 0)
+			last = &(*last)->next;
+	}
+	if (rc < 0 && *out) {
+		cuda_close(*out);
+		*out = NULL;
+	}
 	return rc;
 }
 
@@ -343,22 +395,6 @@ static const struct cuda_rt *load(struct cuda_why *why)
 	return NULL;
 }
 
-/* The number in "cuda:N"; 0 where there is none; -1: not a spec of this backend. */
-static int index_of(const char *spec)
-{
-	int n = 0;
-	if (strcmp(spec, "cuda") == 0 || strcmp(spec, "auto") == 0)
-		return 0;
-	if (strncmp(spec, "cuda:", 5) != 0 || !spec[5] || strlen(spec) > 8)
-		return -1;
-	for (const char *p = spec + 5; *p; p++) {
-		if (*p < '0' || *p > '9')
-			return -1;
-		n = 10 * n + (*p - '0');
-	}
-	return n;
-}
-
 static bool cuda_probe(char *what, size_t n)
 {
 	struct cuda_why why;
@@ -373,8 +409,9 @@ static int cuda_score(const char *spec)
 {
 	struct cuda_why why;
 	const struct cuda_rt *rt;
+	int index[CUDA_DEVICES];
 	if (strcmp(spec, "auto") != 0)
-		return index_of(spec) >= 0;
+		return cuda_spec("cuda", spec, index) > 0;
 	rt = load(&why);
 	return rt && rt->probe(0, &why) ? 2 : 0;
 }
@@ -386,7 +423,7 @@ static int cuda_open(struct k_device **out, const struct k_ctx *ctx, const char 
 	*out = NULL;
 	if (!rt)
 		return k_err_set(err, K_EDEVICE, "--device is '%s': %s", spec, why.msg);
-	return cuda_open_on(out, &k_backend_cuda, rt, index_of(spec), ctx, err);
+	return cuda_open_on(out, &k_backend_cuda, rt, spec, ctx, err);
 }
 
 const struct k_backend k_backend_cuda = { "cuda", "NVIDIA GPUs", cuda_score, cuda_open, cuda_probe };

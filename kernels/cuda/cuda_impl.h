@@ -72,8 +72,11 @@ extern const uint32_t k_cuda_arg_bytes[CUDA_N_KERNELS];
 
 static inline struct cuda *cuda_of(struct k_device *d) { return d->impl; }
 
-/* A device of backend b on rt's device `index`. */
-int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct cuda_rt *rt, int index, const struct k_ctx *ctx,
+/* The devices of a spec, "NAME", "NAME:1" or "NAME:0,1": how many; 0: it is not one of this name's. */
+enum { CUDA_DEVICES = 8 };
+int cuda_spec(const char *name, const char *spec, int index[CUDA_DEVICES]);
+/* Devices of backend b on those of rt. */
+int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct cuda_rt *rt, const char *spec, const struct k_ctx *ctx,
 	struct k_err *err) K_MUST_USE;
 
 /* cuda_launch(c, rmsnorm, x, y, z, .dim = ..., ...): the kernel with its arguments by name; nothing where a block count is 0. */

@@ -53,6 +53,8 @@ struct cuda_rt {
 	/* Waits for all of it; false: what went wrong since the device was opened. */
 	bool (*sync)(void *dev, struct cuda_why *why);
 	bool (*get)(void *dev, void *dst, const void *src, size_t n, struct cuda_why *why);
+	/* From the memory of another one that was opened: behind what was asked of it, before what will be asked of either. What it failed at goes over too. */
+	void (*hand)(void *dev, void *dst, void *from, const void *src, size_t n);
 };
 
 /* What the shared library exports. */

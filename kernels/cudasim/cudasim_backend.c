@@ -18,16 +18,20 @@ static const struct { const char *name; void (*kernel)(const void *args); } kern
 #undef CUDA_KERNEL
 };
 
+/* Each its own memory, which kernels of the others may not touch. */
 static bool sim_probe(int index, struct cuda_why *what)
 {
-	snprintf(what->msg, sizeof(what->msg), index == 0 ? "a model of thread blocks, for checks" : "there is one simulator, with number 0");
-	return index == 0;
+	if (index < CUDA_DEVICES)
+		snprintf(what->msg, sizeof(what->msg), "a model of thread blocks, for checks");
+	else
+		snprintf(what->msg, sizeof(what->msg), "there is no simulator %d, the last is %d", index, CUDA_DEVICES - 1);
+	return index < CUDA_DEVICES;
 }
 
 static void *sim_open(int index, struct cuda_why *why)
 {
 	struct k_sim *s = sim_probe(index, why) ? k_sim_new() : NULL;
-	if (!s && index == 0)
+	if (!s && index < CUDA_DEVICES)
 		snprintf(why->msg, sizeof(why->msg), "no memory for the simulator");
 	return s;
 }
@@ -140,14 +144,26 @@ static bool sim_get(void *dev, void *dst, const void *src, size_t n, struct cuda
 	return sim_sync(dev, why);
 }
 
+static void sim_hand(void *dev, void *dst, void *from, const void *src, size_t n)
+{
+	if (k_sim_fault(from) || !k_sim_holds(from, src, n, "what is handed over"))
+		k_sim_blame(dev, "the device before it: %s", k_sim_fault(from));
+	else
+		k_sim_copy(dev, dst, src, n, true);
+}
+
 static const struct cuda_rt rt = {
 	.n_kernels = CUDA_N_KERNELS, .arg_bytes = k_cuda_arg_bytes, .probe = sim_probe, .open = sim_open, .close = sim_close, .has_mma = sim_has_mma, .room = sim_room, .alloc = sim_alloc,
 	.free = sim_free, .put = sim_put, .launch = sim_launch, .graph_make = sim_graph_make,
 	.graph_launch = sim_graph_launch, .graph_free = sim_graph_free, .has_product = sim_has_product,
-	.product = sim_product, .sync = sim_sync, .get = sim_get,
+	.product = sim_product, .sync = sim_sync, .get = sim_get, .hand = sim_hand,
 };
 
-static int cudasim_score(const char *spec) { return strcmp(spec, "cudasim") == 0; }
+static int cudasim_score(const char *spec)
+{
+	int index[CUDA_DEVICES];
+	return cuda_spec("cudasim", spec, index) > 0;
+}
 
 static bool cudasim_probe(char *what, size_t n)
 {
@@ -157,9 +173,9 @@ static bool cudasim_probe(char *what, size_t n)
 
 extern const struct k_backend k_backend_cudasim;
 
-static int cudasim_open(struct k_device **out, const struct k_ctx *ctx, const char *spec K_UNUSED, struct k_err *err)
+static int cudasim_open(struct k_device **out, const struct k_ctx *ctx, const char *spec, struct k_err *err)
 {
-	return cuda_open_on(out, &k_backend_cudasim, &rt, 0, ctx, err);
+	return cuda_open_on(out, &k_backend_cudasim, &rt, spec, ctx, err);
 }
 
 const struct k_backend k_backend_cudasim = { "cudasim", "the CUDA kernels on a model of thread blocks", cudasim_score, cudasim_open, cudasim_probe };

@@ -17,6 +17,7 @@ enum { RING = 4 << 20, PIECE = RING / 4, ALIGN = 256 };
 struct device {
 	int index, major;
 	cudaStream_t stream;
+	cudaEvent_t here;               /* how far the stream has come, for other devices */
 	char *ring;
 	size_t used;
 	struct products *products;      /* once somebody asked; NULL: there is no library */
@@ -82,6 +83,8 @@ static void rt_close(void *dev)
 	cudaSetDevice(d->index);
 	if (d->products)
 		products_close(d->products);
+	if (d->here)
+		cudaEventDestroy(d->here);
 	if (d->stream)
 		cudaStreamDestroy(d->stream);
 	if (d->ring)
@@ -102,6 +105,7 @@ static void *rt_open(int index, struct cuda_why *why)
 	d->index = index;
 	cudaDeviceGetAttribute(&d->major, cudaDevAttrComputeCapabilityMajor, index);
 	if (note(d, cudaSetDevice(index), "the device") && note(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "a stream") &&
+		note(d, cudaEventCreateWithFlags(&d->here, cudaEventDisableTiming), "an event") &&
 		note(d, cudaMallocHost((void **)&d->ring, RING), "pinned memory"))
 		return d;
 	memcpy(why->msg, d->failed, sizeof(why->msg));
@@ -263,9 +267,31 @@ static bool rt_get(void *dev, void *dst, const void *src, size_t n, struct cuda_
 	return rt_sync(dev, why);
 }
 
+/* `behind` waits for what its stream has been told so far by `first`. */
+static void queue_behind(struct device *d, struct device *behind, struct device *first)
+{
+	cudaSetDevice(first->index);
+	note(d, cudaEventRecord(first->here, first->stream), "an event");
+	cudaSetDevice(behind->index);
+	note(d, cudaStreamWaitEvent(behind->stream, first->here, 0), "waiting for a device");
+}
+
+/* On this one's stream; the other does not write to src again before. */
+static void rt_hand(void *dev, void *dst, void *from, const void *src, size_t n)
+{
+	struct device *d = (struct device *)dev, *f = (struct device *)from;
+	if (*f->failed && !*d->failed)
+		snprintf(d->failed, sizeof(d->failed), "GPU %d: %.280s", f->index, f->failed);
+	if (*d->failed)
+		return;
+	queue_behind(d, d, f);
+	note(d, cudaMemcpyAsync(dst, src, n, cudaMemcpyDefault, d->stream), "copying from another device");
+	queue_behind(d, f, d);
+}
+
 static const struct cuda_rt rt = {
 	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_has_mma, rt_room, rt_alloc, rt_free, rt_put, rt_launch,
-	rt_graph_make, rt_graph_launch, rt_graph_free, rt_has_product, rt_product, rt_sync, rt_get,
+	rt_graph_make, rt_graph_launch, rt_graph_free, rt_has_product, rt_product, rt_sync, rt_get, rt_hand,
 };
 
 extern "C" __attribute__((visibility("default"))) const struct cuda_rt *ktools_cuda_rt(void) { return &rt; }

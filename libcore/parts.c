@@ -1,0 +1,84 @@
+/* parts.c: what a sequence keeps, on the devices that have a model's layers.
+ *
+ *   on the host   one block: the layers in order
+ *   devices       mem[0] | mem[1] | ...: each has its own layers' stretch of it; NULL where they keep nothing */
+#include "libcore/base.h"
+#include "libcore/model_int.h"
+
+int k_part_of_layer(const struct k_model *m, int64_t layer)
+{
+	int i = 0;
+	while (i + 1 < m->n_part && layer >= m->part[i + 1].layer)
+		i++;
+	return i;
+}
+
+static size_t width(const struct k_model *m, enum k_keep what) { return what == K_KEEP_PAGE ? k_kv_bytes(m->kv) : sizeof(float); }
+
+static size_t piece_at(const struct k_model *m, enum k_keep what, int i)
+{
+	const struct k_part *p = &m->part[i];
+	return (size_t)(what == K_KEEP_PAGE ? p->page_at : p->kda_at) * width(m, what);
+}
+
+static size_t piece_bytes(const struct k_model *m, enum k_keep what, int i)
+{
+	const struct k_part *p = &m->part[i];
+	return (size_t)(what == K_KEEP_PAGE ? p->n_page : p->n_kda) * width(m, what);
+}
+
+size_t k_keep_bytes(const struct k_model *m, enum k_keep what) { return (size_t)(what == K_KEEP_PAGE ? m->n_page : m->n_kda) * width(m, what); }
+
+bool k_keep_alloc(const struct k_model *m, enum k_keep what, void *mem[K_PARTS])
+{
+	memset(mem, 0, K_PARTS * sizeof(*mem));
+	for (int i = 0; i < m->n_part; i++) {
+		size_t n = piece_bytes(m, what, i);
+		if (n && !(mem[i] = m->part[i].dev->alloc(m->part[i].dev, n))) {
+			k_keep_free(m, mem);
+			return false;
+		}
+	}
+	return true;
+}
+
+void k_keep_free(const struct k_model *m, void *mem[K_PARTS])
+{
+	for (int i = 0; i < m->n_part; i++)
+		if (mem[i])
+			m->part[i].dev->free(m->part[i].dev, mem[i]);
+	memset(mem, 0, K_PARTS * sizeof(*mem));
+}
+
+int k_keep_get(const struct k_model *m, enum k_keep what, void *host, void *const mem[K_PARTS], struct k_err *err)
+{
+	int r = 0;
+	for (int i = 0; i < m->n_part && r == 0; i++)
+		if (mem[i])
+			r = m->part[i].dev->get(m->part[i].dev, (char *)host + piece_at(m, what, i), mem[i], piece_bytes(m, what, i), err);
+	return r;
+}
+
+int k_keep_put(const struct k_model *m, enum k_keep what, void *const mem[K_PARTS], const void *host, struct k_err *err)
+{
+	int r = 0;
+	for (int i = 0; i < m->n_part && r == 0; i++)
+		if (mem[i])
+			r = m->part[i].dev->put(m->part[i].dev, mem[i], (const char *)host + piece_at(m, what, i), piece_bytes(m, what, i), err);
+	return r;
+}
+
+/* A sequence takes of each device what its layers keep: where the first is full no other's memory helps. */
+uint64_t k_model_room(const struct k_model *m)
+{
+	uint64_t least = UINT64_MAX;
+	for (int i = 0; i < m->n_part && m->dev->room; i++) {
+		uint64_t room = m->part[i].dev->room(m->part[i].dev);
+		for (int what = K_KEEP_PAGE; what <= K_KEEP_KDA; what++) {
+			size_t mine = piece_bytes(m, (enum k_keep)what, i), all = k_keep_bytes(m, (enum k_keep)what);
+			if (mine)
+				least = K_MIN(least, mine == all ? room : (uint64_t)((double)room / (double)mine * (double)all));
+		}
+	}
+	return least;
+}
