@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUFFER = 256 * 1024 };
+enum { BUFFER = 256 * 1024, LONGEST_NAME = 230 };
 
 struct k_sink {
 	char *name;                     /* as the user said it */
@@ -76,7 +76,10 @@ static int open_temp(struct k_sink *s, const char *path, struct k_err *err)
 	s->temp = n ? k_alloc(n) : NULL;
 	if (!s->temp)
 		return k_err_nomem(err, n, "a file name");
-	snprintf(s->temp, n, "%s.tmp.%ld", s->path, (long)getpid());
+	/* A name that is as long as names may be leaves no room behind it. */
+	const char *slash = strrchr(s->path, '/');
+	size_t dir = slash ? (size_t)(slash + 1 - s->path) : 0, name = strlen(s->path) - dir;
+	snprintf(s->temp, n, "%.*s.tmp.%ld", (int)(dir + K_MIN(name, LONGEST_NAME)), s->path, (long)getpid());
 	if (k_io_temp_is_ours(s->temp))
 		return k_err_set(err, K_EUSAGE, "'%s' is written twice by the same command", path);
 	s->temp_slot = k_io_temp_begin(s->temp);

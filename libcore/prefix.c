@@ -537,17 +537,17 @@ int k_prefix_put(struct k_prefix *p, uint64_t salt, const struct k_seq *s, uint6
 
 /* --- eviction, saving ------------------------------------------------------------------------------------------------------- */
 
-/* The conversation that ends in leaf n as a sequence with its most useful marks: the firm ones and the last. */
-static int export(struct k_prefix *p, struct node *n, struct k_seq **out, struct k_err *err)
+/* The first most tokens on the way to n as a sequence with their most useful marks: the firm ones and the last. */
+static int export(struct k_prefix *p, struct node *n, int64_t most, struct k_seq **out, struct k_err *err)
 {
 	const struct mark *pick[K_MARKS];
 	int n_pick = 0;
 	struct k_seq *s;
 	struct k_state *state;
-	int64_t len = usable(p, n, n->to, 1, &state);
+	int64_t len = usable(p, n, most, 1, &state);
 	for (const struct node *a = n; a->parent; a = a->parent)
 		for (int i = a->n_mark - 1; i >= 0 && n_pick < K_MARKS; i--)
-			if (n_pick < LAST_MARKS || a->mark[i].firm)
+			if (a->mark[i].len <= len && (n_pick < LAST_MARKS || a->mark[i].firm))
 				pick[n_pick++] = &a->mark[i];
 	*out = NULL;
 	int r = k_seq_new(&s, p->m, err);
@@ -568,7 +568,7 @@ static int export_saved(struct k_prefix *p, struct node *n, struct k_seq **s, ui
 {
 	int r = n->id ? 0 : k_random_bytes(&n->id, sizeof(n->id), err);
 	if (r == 0)
-		r = export(p, n, s, err);
+		r = export(p, n, n->to, s, err);
 	if (r < 0)
 		return r;
 	n->dirty = 0;
@@ -584,6 +584,34 @@ int k_prefix_unsaved(struct k_prefix *p, uint64_t before, struct k_seq **s, uint
 		if (!n->child && n->dirty && n->dirty <= before)
 			return export_saved(p, n, s, salt, id, err);
 	return 0;
+}
+
+int k_prefix_copy(struct k_prefix *p, uint64_t salt, const int32_t *ids, int64_t n, struct k_seq **s, struct k_err *err)
+{
+	struct node *root = find_root(p, salt), *at;
+	struct k_state *state;
+	int64_t len;
+	*s = NULL;
+	if (!root)
+		return 0;
+	at = walk(root, ids, n, &len);
+	return usable(p, at, len, 1, &state) ? export(p, at, len, s, err) : 0;
+}
+
+void k_prefix_forget(struct k_prefix *p, uint64_t salt, const int32_t *ids, int64_t n)
+{
+	struct node *root = find_root(p, salt), *at, *parent;
+	int64_t len;
+	if (!root)
+		return;
+	at = walk(root, ids, n, &len);
+	bool more = at->parent && at->to == len && !at->child;
+	for (; more; at = parent) {
+		parent = at->parent;
+		/* With the last node below it a root goes too. */
+		more = parent->parent && parent->child == at && !at->next;
+		remove_leaf(p, at);
+	}
 }
 
 bool k_prefix_dirty(const struct k_prefix *p)

@@ -279,3 +279,49 @@ K_TEST(prefix_hands_out_what_is_not_saved)
 	k_seq_free(l.s);
 	tear_down(&b);
 }
+
+/* Two conversations that part behind a beginning of 70 tokens: each is copied whole, and what is forgotten of one is not the other's. */
+K_TEST(prefix_copies_and_forgets_one_of_two)
+{
+	for (size_t m = 0; m < K_LEN(names); m++) {
+		struct bench b;
+		struct k_err err;
+		struct k_seq *s[2], *got;
+		struct k_prefix_stats st;
+		int32_t ids[2][100];
+
+		set_up(&b, names[m]);
+		for (int k = 0; k < 2; k++) {
+			for (int i = 0; i < 100; i++)
+				ids[k][i] = i < 70 ? 3 + i : 40 + k + i;
+			K_CHECK_OK(k_seq_new(&s[k], b.m, &err));
+			step(&b, s[k], ids[k], 70, b.logits);
+			keep(&b, 5, s[k]);
+			step(&b, s[k], ids[k] + 70, 26, b.logits);
+			keep(&b, 5, s[k]);
+			k_seq_free(s[k]);
+		}
+		for (int k = 0; k < 2; k++) {
+			K_CHECK_OK(k_prefix_copy(b.p, 5, ids[k], 96, &got, &err));
+			K_CHECK(got && k_seq_len(got) == 96 && !memcmp(k_seq_ids(got), ids[k], 96 * sizeof(int32_t)));
+			step(&b, got, ids[k] + 96, 4, b.logits);
+			check_bits(&b, ids[k], 100, names[m]);
+			k_seq_free(got);
+		}
+		/* It can be cut back to where the others part. */
+		K_CHECK_OK(k_prefix_copy(b.p, 5, ids[0], 80, &got, &err));
+		K_CHECK(got && k_seq_len(got) == (b.hybrid ? 70 : 80));
+		k_seq_free(got);
+		K_CHECK_OK(k_prefix_copy(b.p, 6, ids[0], 96, &got, &err));
+		K_CHECK(!got);
+		k_prefix_forget(b.p, 6, ids[0], 96);
+		k_prefix_forget(b.p, 5, ids[0], 96);
+		K_CHECK(k_prefix_sound(b.p, &err));
+		K_CHECK(k_prefix_look(b.p, 5, ids[0], 100, 1) == 70 && k_prefix_look(b.p, 5, ids[1], 100, 1) == 96);
+		k_prefix_forget(b.p, 5, ids[1], 96);
+		K_CHECK(k_prefix_sound(b.p, &err));
+		k_prefix_stats(b.p, &st);
+		K_CHECK(st.bytes == 0 && st.nodes == 0 && k_prefix_look(b.p, 5, ids[1], 100, 1) == 0);
+		tear_down(&b);
+	}
+}
