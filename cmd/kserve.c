@@ -14,7 +14,7 @@
 
 struct args {
 	struct k_common common;
-	const char *listen, *port_file, *layout, *name, *key_file, *cert, *tls_key, *cors, *access, *state_dir;
+	const char *listen, *port_file, *layout, *name, *key_file, *cert, *tls_key, *cors, *access, *state_dir, *slot_dir;
 	int64_t ctx, slots, batch, max_queue, queue_timeout, drain, timeout, max_conns;
 	uint64_t max_body;
 	bool enforce, no_enforce, stdio, talk, check, deterministic, web, no_web, insecure, slots_route, compat_llama;
@@ -56,6 +56,8 @@ static const struct k_opt opts[] = {
 	K_OPT_INT(0, "queue-timeout", struct args, queue_timeout, "SECONDS", "600", "time that a request may wait for a slot; then it gets 503"),
 	K_OPT_STR(0, "state-dir", struct args, state_dir, "DIR", NULL,
 		"keep what prompts begin with in DIR across restarts; a file that is damaged or of another model is set aside, and said"),
+	K_OPT_STR(0, "slot-save-path", struct args, slot_dir, "DIR", NULL,
+		"open POST /slots/N?action=save|restore|erase: what a slot holds goes to files in DIR that the client names, and comes back checked like those of --state-dir"),
 	K_OPT_FLAG(0, "deterministic", struct args, deterministic,
 		"same request, same bytes, whatever else is computed; always so on the CPU, with this on a GPU too, and prompts are cut and reused on one fixed grid"),
 	K_OPT_FLAG(0, "check", struct args, check, "verify every digest of the model before serving"),
@@ -122,29 +124,34 @@ static void say_what(const struct k_server *s, struct k_device *dev, const struc
 			s->no_tok ? s->no_tok : "");
 }
 
-static int serve(struct k_model *m, struct k_device *dev, const struct args *a, const char *path, const struct k_ctx *ctx,
-	struct k_err *err)
+/* What the engine computes with. Where a disk does not answer to the end it stays, with the model, for the thread that is left there. */
+struct kept { struct k_ctx ctx; struct k_server s; };
+
+/* *left: there is such a thread. */
+static int serve(struct kept *k, struct k_model *m, struct k_device *dev, const struct args *a, const char *path, const struct k_ctx *ctx,
+	bool *left, struct k_err *err)
 {
-	struct k_server s;
+	struct k_server *s = &k->s;
 	struct k_sched *sched = NULL;
 	const struct k_server_opts so = { a->name, a->layout, a->ctx, a->slots, a->batch, a->common.max_memory,
 		(enum k_reasoning_field)a->reasoning, a->enforce || !a->no_enforce,
-		a->state_dir, a->max_queue, a->queue_timeout, a->deterministic, a->compat_llama };
+		a->state_dir, a->slot_dir, a->max_queue, a->queue_timeout, a->deterministic, a->compat_llama };
 	const struct k_http_opts ho = {
 		.listen = a->listen, .port_file = a->port_file, .key_file = a->key_file, .keys = getenv("KSERVE_API_KEY"), .insecure = a->insecure,
 		.cert = a->cert, .tls_key = a->tls_key, .cors = a->cors, .access = a->access,
 		.model = a->check || !strcmp(path, "-") ? NULL : path, .slots_route = a->slots_route, .web = a->web || !a->no_web,
 		.drain = a->drain, .timeout = a->timeout, .max_conns = a->max_conns, .max_body = a->max_body,
 	};
-	int rc = k_server_init(&s, m, path, &so, ctx->log, err);
+	int rc = k_server_init(s, m, path, &so, ctx->log, err);
 	if (rc)
 		return rc;
-	say_what(&s, dev, ctx);
-	rc = k_sched_open(&sched, &s, err);
+	say_what(s, dev, ctx);
+	rc = k_sched_open(&sched, s, err);
 	if (!rc)
-		rc = a->talk ? k_terminal_run(&s, sched, ctx, err) : a->stdio ? k_stdio_run(&s, sched, ctx, err) : k_http_run(&s, sched, &ho, ctx, err);
-	k_sched_close(sched);
-	k_server_fini(&s);
+		rc = a->talk ? k_terminal_run(s, sched, ctx, err) : a->stdio ? k_stdio_run(s, sched, ctx, err) : k_http_run(s, sched, &ho, ctx, err);
+	*left = !k_sched_close(sched, a->drain);
+	if (!*left)
+		k_server_fini(s);
 	return rc;
 }
 
@@ -152,10 +159,10 @@ static int run(struct k_ctx *given, void *p, int n_operands, char **operands, st
 {
 	const struct args *a = p;
 	const char *path = NULL;
-	/* The engine goes on while the server drains, so after loading it does not see the request to stop. */
-	struct k_ctx ctx = *given;
 	struct k_device *dev = NULL;
 	struct k_model *m = NULL;
+	struct kept *k;
+	bool left = false;
 	int rc = check_args(a, err);
 	if (!rc && (a->stdio || a->talk) && !n_operands)
 		rc = k_err_set(err, K_EUSAGE, "--%s reads standard input, so the model must be named", a->stdio ? "stdio" : "chat");
@@ -165,21 +172,30 @@ static int run(struct k_ctx *given, void *p, int n_operands, char **operands, st
 		rc = k_cli_model(n_operands, operands, &path, err);
 	if (rc)
 		return rc;
+	k = k_calloc(1, sizeof(*k));
+	if (!k)
+		return k_err_nomem(err, sizeof(*k), "the server");
+	k->ctx = *given;
 	if (!a->common.act)
-		ctx.act = k_cpu_has("avx512bf16") && !a->common.cpu ? K_ACT_BF16 : K_ACT_F32;
-	ctx.any_order = !a->deterministic;
-	rc = k_device_open(&dev, &ctx, a->common.device, err);
+		k->ctx.act = k_cpu_has("avx512bf16") && !a->common.cpu ? K_ACT_BF16 : K_ACT_F32;
+	k->ctx.any_order = !a->deterministic;
+	rc = k_device_open(&dev, &k->ctx, a->common.device, err);
 	if (!rc)
-		rc = load(&m, dev, a, path, &ctx, err);
-	ctx.stop = NULL;
+		rc = load(&m, dev, a, path, &k->ctx, err);
+	/* The engine goes on while the server drains, so after loading it does not see the request to stop. */
+	k->ctx.stop = NULL;
 	if (!rc) {
-		struct k_ctx front = ctx;
+		struct k_ctx front = k->ctx;
 		front.stop = given->stop;
-		rc = serve(m, dev, a, path, &front, err);
-		k_model_close(m);
+		rc = serve(k, m, dev, a, path, &front, &left, err);
 	}
+	if (left)
+		return rc;
+	if (m)
+		k_model_close(m);
 	if (dev)
 		k_device_close(dev);
+	k_free(k);
 	return rc;
 }
 
@@ -215,7 +231,8 @@ const struct k_tool k_tool = {
 		"The digests of the model are read in the background, at low priority, after the start: of a damaged one the log names the "
 		"tensor, and /health says 503. With --check they are read before.\n\n"
 		"On SIGHUP keys and certificates are read again, and the access log is opened again; connections go on. On SIGTERM and SIGINT "
-		"new requests get 503, what runs is finished within the time of --drain, and the exit status is 0; a second signal ends at once.",
+		"new requests get 503, what runs is finished within the time of --drain, and the exit status is 0, also where the disk of the states does not "
+		"answer any more; a second signal ends at once.",
 	.opts = opts,
 	.examples = examples,
 	.args_size = sizeof(struct args),

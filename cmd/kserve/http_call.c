@@ -95,7 +95,8 @@ void k_call_gone(struct call *c)
 	c->conn->call = NULL;
 	c->conn = NULL;
 	k_metrics_cancel(&c->h->metrics, c->stalled ? K_CANCEL_STALL : K_CANCEL_DISCONNECT);
-	k_sched_cancel(c->h->sched, c->ticket);
+	if (c->ticket)
+		k_sched_cancel(c->h->sched, c->ticket);
 }
 
 static void send_bytes(struct call *c, const char *p, size_t n)
@@ -157,7 +158,7 @@ static void end_call(struct call *c)
 		c->status = 503;
 		k_buf_reset(&c->problem);
 	}
-	k_logf(h->s->log, K_LOG_INFO, "%s %d%s, %.0f ms, %s", c->dialect->name, c->status, conn ? "" : " (client gone)",
+	k_logf(h->s->log, K_LOG_INFO, "%s %d%s, %.0f ms, %s", c->what, c->status, conn ? "" : " (client gone)",
 		(double)(k_now_ns() - (conn ? conn->x : c->x).t_start) / 1e6, conn ? conn->x.id : c->x.id);
 	if (conn) {
 		conn->x.spent = c->out.spent;
@@ -204,7 +205,7 @@ void k_call_news(struct http *h)
 	while ((c = take_news(h, &n))) {
 		if (c->conn && n.said.len && !c->broken)
 			send_bytes(c, n.said.data, n.said.len);
-		if (c->broken && !n.done)
+		if (c->broken && !n.done && c->ticket)
 			k_sched_cancel(h->sched, c->ticket);
 		k_buf_fini(&n.said);
 		if (n.done)
@@ -232,6 +233,7 @@ static int new_call(struct conn *conn, const struct k_dialect *d, struct call **
 	c->out = (struct k_out){ .event = call_event, .finish = call_finish, .full = call_full };
 	c->h = h;
 	c->dialect = d;
+	c->what = d->name;
 	c->conn = conn;
 	c->t_last = k_now_ns();
 	k_buf_init(&c->pending, 0);
@@ -268,6 +270,24 @@ int k_call_begin(struct conn *conn, struct k_json *body, struct k_fault *f)
 	snprintf(rq->trace, sizeof(rq->trace), "%s", conn->x.id);
 	rq->client = who(conn);
 	if (k_sched_submit(conn->h->sched, rq, &c->out, &c->ticket, f)) {
+		free_call(c);
+		return -1;
+	}
+	conn->call = c;
+	return 0;
+}
+
+int k_call_order(struct conn *conn, struct k_order *o, struct k_fault *f)
+{
+	struct call *c;
+	if (new_call(conn, &k_dialect_chat, &c, f)) {
+		k_order_free(o);
+		return -1;
+	}
+	c->what = "slot";
+	o->out = &c->out;
+	o->t_began = k_now_ns();
+	if (k_sched_order(conn->h->sched, o, f)) {
 		free_call(c);
 		return -1;
 	}

@@ -184,7 +184,7 @@ static bool read_body(struct conn *c)
 	size_t n = 0, before = c->body.cap;
 	if (!c->frame.done) {
 		const char *p = k_link_input(c->link, &n);
-		int64_t took = n ? k_frame_take(&c->frame, p, n, c->route->need == K_NEED_JSON ? &c->body : NULL, &f) : 0;
+		int64_t took = n ? k_frame_take(&c->frame, p, n, c->route->need != K_NEED_NONE ? &c->body : NULL, &f) : 0;
 		c->h->n_body += c->body.cap - before;
 		if (took < 0) {
 			c->keep = false;

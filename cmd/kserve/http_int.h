@@ -32,7 +32,8 @@ struct conn;
 struct call {
 	struct k_out out;               /* first */
 	struct http *h;
-	uint64_t ticket;
+	uint64_t ticket;                /* 0: an order, which goes on without its client */
+	const char *what;               /* for the log */
 	const struct k_dialect *dialect;
 	bool stream;
 
@@ -133,6 +134,7 @@ void k_route_whole(struct conn *c);
 
 /* http_call.c */
 int k_call_begin(struct conn *c, struct k_json *body, struct k_fault *f);       /* takes body */
+int k_call_order(struct conn *c, struct k_order *o, struct k_fault *f);         /* takes o */
 void k_call_news(struct http *h);                       /* what the engine said since the last time */
 void k_call_moved(struct call *c);                      /* bytes have left */
 void k_call_gone(struct call *c);                       /* its connection ends */

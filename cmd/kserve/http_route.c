@@ -44,7 +44,7 @@ static int check_type(struct conn *c, struct k_fault *f)
 	if (k_head_get(&c->head, "Content-Encoding"))
 		return k_fault_set(f, 415, "unsupported_media_type", NULL, "compressed requests are not supported");
 	size_t n = type ? strcspn(type, "; \t") : 0;
-	if (type && c->route->need == K_NEED_JSON && (n != 16 || strncasecmp(type, "application/json", n)))
+	if (type && c->route->need != K_NEED_NONE && (n != 16 || strncasecmp(type, "application/json", n)))
 		return k_fault_set(f, 415, "unsupported_media_type", NULL, "Content-Type must be application/json (curl --json BODY says so)");
 	return 0;
 }
@@ -178,9 +178,8 @@ static int slots(struct conn *c, struct k_json *body, struct k_fault *f)
 	struct k_buf b;
 	size_t n = 0;
 	k_json_free(body);
-	if (!h->o->slots_route || *c->rest)
-		return k_fault_set(f, 501, "unsupported_endpoint", NULL, *c->rest ? "states of slots are neither saved nor restored by hand"
-			: "this route is not open: the server was started without --slots-route");
+	if (!h->o->slots_route)
+		return k_fault_set(f, 501, "unsupported_endpoint", NULL, "this route is not open: the server was started without --slots-route");
 	k_buf_init(&b, 0);
 	const char *want = k_head_query(&c->head, "fail_on_no_slot", &n);
 	int n_free = k_metrics_slots(&b, h->s, h->sched);
@@ -191,9 +190,23 @@ static int slots(struct conn *c, struct k_json *body, struct k_fault *f)
 	return send_text(c, "application/json", &b, f);
 }
 
+static int slot(struct conn *c, struct k_json *body, struct k_fault *f)
+{
+	size_t n = 0;
+	const char *action = k_head_query(&c->head, "action", &n);
+	struct k_order *o = k_calloc(1, sizeof(*o));
+	int rc = o ? k_order_parse(o, c->h->s, c->rest, action, n, body, f) : k_no_memory(f);
+	k_json_free(body);
+	if (!rc)
+		return k_call_order(c, o, f);
+	k_order_free(o);
+	return rc;
+}
+
 static int read_json(struct conn *c, struct k_json **out, struct k_fault *f)
 {
-	int rc = k_openai_body(out, c->body.data ? c->body.data : "", c->body.len, f);
+	bool none = c->route->need == K_NEED_NONE || (c->route->need == K_NEED_MAYBE && !c->body.len);
+	int rc = none ? 0 : k_openai_body(out, c->body.data ? c->body.data : "", c->body.len, f);
 	c->h->n_body -= c->body.cap;
 	k_buf_fini(&c->body);
 	k_buf_init(&c->body, 0);
@@ -204,11 +217,11 @@ void k_route_whole(struct conn *c)
 {
 	static handler *const handlers[] = {
 		[K_ROUTE_ANSWER] = answer, [K_ROUTE_HEALTH] = health, [K_ROUTE_GENERATE] = generate, [K_ROUTE_PAGE] = page,
-		[K_ROUTE_METRICS] = metrics, [K_ROUTE_SLOTS] = slots,
+		[K_ROUTE_METRICS] = metrics, [K_ROUTE_SLOTS] = slots, [K_ROUTE_SLOT] = slot,
 	};
 	struct k_fault f = { 0 };
 	struct k_json *body = NULL;
-	if ((c->route->need == K_NEED_JSON && read_json(c, &body, &f)) || handlers[c->route->what](c, body, &f))
+	if (read_json(c, &body, &f) || handlers[c->route->what](c, body, &f))
 		k_send_fault(c, &f);
 	if (!c->call)
 		k_conn_answered(c);

@@ -30,7 +30,7 @@ static const struct k_route routes[] = {
 	{ "/metrics", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_METRICS, .answer = NULL },
 	{ "/props", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_ANSWER, .answer = k_answer_props },
 	{ "/slots", K_GET, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_SLOTS, .answer = NULL },
-	{ "/slots/", K_POST, K_AUTH_KEY, K_NEED_NONE, K_ROUTE_SLOTS, .answer = NULL },
+	{ "/slots/", K_POST, K_AUTH_KEY, K_NEED_MAYBE, K_ROUTE_SLOT, .answer = NULL },
 	{ "/version", K_GET, K_AUTH_NONE, K_NEED_NONE, K_ROUTE_ANSWER, .answer = k_answer_version },
 };
 

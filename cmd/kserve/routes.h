@@ -8,13 +8,14 @@
 /* Methods that a route takes; HEAD wherever GET. */
 enum { K_GET = 1, K_POST = 2 };
 enum k_route_auth { K_AUTH_KEY, K_AUTH_NONE };
-enum k_route_need { K_NEED_NONE, K_NEED_JSON };         /* JSON: a body that is one object */
+enum k_route_need { K_NEED_NONE, K_NEED_MAYBE, K_NEED_JSON };   /* JSON: a body that is one object; MAYBE: a small one, or none */
 enum k_route_what {
 	K_ROUTE_ANSWER,                 /* answer() says it at once */
 	K_ROUTE_HEALTH,                 /* the same, while requests are accepted */
 	K_ROUTE_GENERATE,               /* the dialect's, by the engine */
 	K_ROUTE_PAGE,                   /* bytes that the program carries */
 	K_ROUTE_METRICS, K_ROUTE_SLOTS, /* the server's own (metrics.c) */
+	K_ROUTE_SLOT,                   /* an order to one slot (slotfile.h) */
 };
 struct k_page {
 	const char *type;               /* Content-Type */

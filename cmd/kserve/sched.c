@@ -19,6 +19,7 @@
 
 #define LOGIT_ROWS 8                    /* rows of logits in memory at once */
 #define LEAST_CHUNK 16                  /* tokens of prompts that a step has at least, where there are any */
+#define LEAST_DISK_NS (UINT64_C(5) * 1000000000)        /* for states at the end, however long the drain took */
 #define QUEUE_CONTEXTS 64               /* full contexts that the prompts which wait may add up to */
 
 /* --- jobs ------------------------------------------------------------------------------------------------------------------- */
@@ -161,6 +162,24 @@ int k_sched_submit(struct k_sched *c, struct k_request *rq, struct k_out *out, u
 	return 0;
 }
 
+int k_sched_order(struct k_sched *c, struct k_order *o, struct k_fault *f)
+{
+	pthread_mutex_lock(&c->lock);
+	int rc = c->failed.code ? k_fault_set(f, 500, "internal_error", NULL, "the engine has failed")
+		: c->draining || c->closing ? k_fault_set(f, 503, "shutting_down", NULL, "the server is shutting down") : 0;
+	if (!rc) {
+		o->next = NULL;
+		*c->orders_end = o;
+		c->orders_end = &o->next;
+		c->poked = true;
+		pthread_cond_signal(&c->wake);
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (rc)
+		k_order_free(o);
+	return rc;
+}
+
 void k_sched_cancel(struct k_sched *c, uint64_t ticket)
 {
 	pthread_mutex_lock(&c->lock);
@@ -190,7 +209,13 @@ static void set_flag(struct k_sched *c, bool *flag)
 }
 
 void k_sched_wake(struct k_sched *c) { set_flag(c, &c->poked); }
-void k_sched_drain(struct k_sched *c) { set_flag(c, &c->draining); }
+
+void k_sched_drain(struct k_sched *c)
+{
+	c->t_drain = k_now_ns();
+	set_flag(c, &c->draining);
+}
+
 void k_sched_abort(struct k_sched *c) { set_flag(c, &c->aborting); }
 
 int k_sched_busy(struct k_sched *c)
@@ -559,6 +584,7 @@ static void weed(struct k_sched *c)
 			abort_job(c, j);
 		}
 	}
+	k_orders_work(c, end_all || broken);
 }
 
 /* A request ended: the time since the last that did, a moving mean of about twenty. Lock held. */
@@ -633,6 +659,7 @@ int k_sched_open(struct k_sched **out, const struct k_server *s, struct k_err *e
 	c->s = s;
 	c->arrived_end = &c->arrived;
 	c->jobs_end = &c->jobs;
+	c->orders_end = &c->orders;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->wake, NULL);
 	c->slots = k_calloc(slots, sizeof(*c->slots));
@@ -656,25 +683,30 @@ int k_sched_open(struct k_sched **out, const struct k_server *s, struct k_err *e
 		c->closing = true;
 		k_free(c->slots);
 		c->slots = NULL;
-		k_sched_close(c);
+		if (!k_sched_close(c, INT32_MAX))
+			k_bug("a scheduler that was not opened does not close");
 		return rc;
 	}
 	*out = c;
 	return 0;
 }
 
-void k_sched_close(struct k_sched *c)
+bool k_sched_close(struct k_sched *c, int64_t limit)
 {
+	bool all = true;
 	if (!c)
-		return;
+		return true;
 	if (!c->closing) {
 		set_flag(c, &c->closing);
 		pthread_join(c->thread, NULL);
 	}
-	for (int i = 0; c->slots && i < c->s->n_slots; i++)
+	for (int i = 0; c->slots && i < c->s->n_slots; i++) {
 		k_seq_free(c->slots[i].seq);
+		k_ids_fini(&c->slots[i].held.ids);
+	}
+	uint64_t now = k_now_ns(), end = (c->t_drain ? c->t_drain : now) + (uint64_t)limit * 1000000000;
 	if (c->prefix)
-		k_slots_close(c);
+		all = k_slots_close(c, K_MAX(end, now + LEAST_DISK_NS));
 	k_free(c->slots);
 	k_free(c->slots_shown);
 	k_free(c->runs);
@@ -685,4 +717,5 @@ void k_sched_close(struct k_sched *c)
 	pthread_cond_destroy(&c->wake);
 	pthread_mutex_destroy(&c->lock);
 	k_free(c);
+	return all;
 }

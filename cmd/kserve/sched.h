@@ -5,6 +5,7 @@
 
 #include "cmd/kserve/histogram.h"
 #include "cmd/kserve/reply.h"
+#include "cmd/kserve/slotfile.h"
 
 struct k_sched;
 
@@ -42,6 +43,8 @@ int k_sched_open(struct k_sched **out, const struct k_server *s, struct k_err *e
 /* Takes rq. *ticket names the request until out->finish was called; -1 with a fault when the queue is full or closed, and then
  * out is never called. */
 int k_sched_submit(struct k_sched *c, struct k_request *rq, struct k_out *out, uint64_t *ticket, struct k_fault *f) K_MUST_USE;
+/* Takes o, whose out hears of its end, as above. The same -1; o is freed. */
+int k_sched_order(struct k_sched *c, struct k_order *o, struct k_fault *f) K_MUST_USE;
 /* The client is gone: out->finish comes soon (status 499). A ticket that is over is ignored. */
 void k_sched_cancel(struct k_sched *c, uint64_t ticket);
 /* Some out is no longer full. */
@@ -59,7 +62,9 @@ bool k_sched_draining(struct k_sched *c);
 void k_sched_stats(struct k_sched *c, struct k_sched_stats *out);
 /* The first of at most n slots; returns how many there are. */
 int k_sched_slots(struct k_sched *c, struct k_slot_stats *out, int n);
-/* Refuses what is left, ends the thread. Takes NULL. */
-void k_sched_close(struct k_sched *c);
+/* Refuses what is left, ends the thread, writes states. The disk has until limit seconds behind the beginning of the drain (now, where there
+ * was none), and a few in any case. false: it does not answer, and a thread that waits for it is left behind; the server and its model must
+ * stay as they are until the process ends. Takes NULL. */
+bool k_sched_close(struct k_sched *c, int64_t limit) K_MUST_USE;
 
 #endif

@@ -2,6 +2,7 @@
  *
  *   sched.c         queue, steps, the thread
  *   sched_slot.c    who gets a slot; what prompts have in common with what was computed before; memory
+ *   sched_order.c   slots that are saved, restored and erased by hand
  *   sched_stats.c   what is told */
 #ifndef K_SCHED_INT_H
 #define K_SCHED_INT_H
@@ -50,7 +51,13 @@ struct client {
 	uint64_t admitted, fed;         /* when it was its turn to get a slot; a part of the step */
 	struct client *next;
 };
-struct slot { struct k_seq *seq; struct task *task; struct k_slot_stats shown; };
+struct slot {
+	struct k_seq *seq;
+	struct task *task;
+	struct k_order *order;          /* the disk is at it */
+	struct { struct k_ids ids; uint64_t salt; } held;       /* what was computed in it last, where clients may save it */
+	struct k_slot_stats shown;
+};
 
 struct k_sched {
 	const struct k_server *s;
@@ -66,6 +73,8 @@ struct k_sched {
 	struct client *clients;
 	double pace;                    /* seconds between ends of requests of late, 0: unknown */
 	bool draining, aborting, closing, poked;
+	uint64_t t_drain;               /* when that began, 0: it did not */
+	struct k_order *orders, **orders_end;   /* that arrived */
 	struct k_err failed;            /* code 0: all is well */
 	struct k_sched_stats shown;
 	struct k_slot_stats *slots_shown;
@@ -81,7 +90,7 @@ struct k_sched {
 	double decode_s, prompt_s;      /* of late: seconds of a step without prompts; what a token of a prompt adds. 0: unknown */
 	uint64_t reserved;              /* bytes promised to tasks with a slot */
 	struct k_prefix *prefix;
-	struct k_store *store;          /* NULL: no --state-dir */
+	struct k_store *store;          /* NULL: neither --state-dir nor --slot-save-path */
 	struct k_sched_stats stats;
 };
 
@@ -96,8 +105,8 @@ void k_count_show(struct k_sched *c);
 
 /* sched_slot.c */
 int k_slots_open(struct k_sched *c, struct k_err *err) K_MUST_USE;
-/* Saves what is not on disk yet, frees all. */
-void k_slots_close(struct k_sched *c);
+/* Saves what is not on disk yet, until (k_now_ns), frees all. false: k_store_close's. */
+bool k_slots_close(struct k_sched *c, uint64_t until) K_MUST_USE;
 /* What was read from disk goes to the prefix cache. */
 void k_slots_states(struct k_sched *c);
 /* Slots for those that wait, client by client. A job that fails here is handed to fail. */
@@ -111,5 +120,13 @@ bool k_slots_fork(struct k_sched *c, struct task *t, struct task *o);
 void k_slots_drop_seq(struct slot *sl);
 /* Hands a conversation that is not on disk yet to the store, now and then. true: more wait. */
 bool k_slots_save(struct k_sched *c, bool idle);
+/* The prefix cache gets the memory that is not promised. */
+void k_slots_limit(struct k_sched *c);
+
+/* sched_order.c */
+/* Orders that arrived are begun, those that are done are answered; end: the others are refused. */
+void k_orders_work(struct k_sched *c, bool end);
+/* The slot holds these tokens from now on. */
+void k_orders_hold(struct k_sched *c, struct slot *sl, const struct k_seq *s, uint64_t salt);
 
 #endif

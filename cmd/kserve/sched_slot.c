@@ -91,15 +91,15 @@ static void lose(void *arg, struct k_seq *s, uint64_t salt, uint64_t id)
 	k_store_save(arg, s, salt, id);
 }
 
-static void limit(struct k_sched *c)
+void k_slots_limit(struct k_sched *c)
 {
-	k_prefix_limit(c->prefix, c->s->room - c->reserved, c->store ? lose : NULL, c->store);
+	k_prefix_limit(c->prefix, c->s->room - c->reserved, c->s->state_dir ? lose : NULL, c->store);
 }
 
 void k_slots_mark(struct k_sched *c, struct task *t)
 {
 	keep(c, t, t->firm);
-	limit(c);
+	k_slots_limit(c);
 	t->mark_at = next_mark(c, prompt_of(t), t->n_done, &t->firm);
 }
 
@@ -114,7 +114,7 @@ static bool promise(struct k_sched *c, struct task *t)
 		return false;
 	t->reserved = K_MIN(need, c->s->seq_room - c->reserved);
 	c->reserved += t->reserved;
-	limit(c);
+	k_slots_limit(c);
 	return true;
 }
 
@@ -147,9 +147,11 @@ void k_slots_release(struct k_sched *c, struct task *t)
 	if (!sl)
 		return;
 	keep(c, t, false);
+	if (c->s->slot_dir)
+		k_orders_hold(c, sl, shares(t) ? sl->seq : NULL, t->job->rq->salt);
 	k_slots_drop_seq(sl);
 	unpromise(c, t);
-	limit(c);
+	k_slots_limit(c);
 	k_count_slot(c, sl);
 	sl->task = NULL;
 	t->slot = NULL;
@@ -225,7 +227,7 @@ void k_slots_states(struct k_sched *c)
 	if (s && k_prefix_put(c->prefix, salt, s, id, false, &err))
 		k_logf(c->s->log, K_LOG_WARN, "a state is not used: %s", err.msg);
 	k_seq_free(s);
-	limit(c);
+	k_slots_limit(c);
 	for (struct job *j = c->jobs; j; j = j->next)
 		for (struct task *t = j->tasks; t < j->tasks + j->n_tasks; t++)
 			t->look = t->look == LOOK_READS ? LOOKED : t->look == LOOK_LATER ? LOOK_NOT_YET : t->look;
@@ -297,7 +299,7 @@ bool k_slots_save(struct k_sched *c, bool idle)
 	struct k_seq *s;
 	struct k_err err = { 0 };
 	uint64_t salt, id, now = k_now_ns();
-	if (!c->store)
+	if (!c->s->state_dir)
 		return false;
 	if (k_store_busy(c->store))
 		return true;
@@ -315,19 +317,27 @@ static void told(void *c) { k_sched_wake(c); }
 int k_slots_open(struct k_sched *c, struct k_err *err)
 {
 	int rc = k_prefix_new(&c->prefix, c->s->model, err);
-	return rc || !c->s->state_dir ? rc : k_store_open(&c->store, c->s, told, c, err);
+	return rc || !(c->s->state_dir || c->s->slot_dir) ? rc : k_store_open(&c->store, c->s, told, c, err);
 }
 
-void k_slots_close(struct k_sched *c)
+static bool wait_for_writer(struct k_store *st, uint64_t until)
+{
+	while (k_store_busy(st) && k_now_ns() < until)
+		usleep(1000);
+	return !k_store_busy(st);
+}
+
+bool k_slots_close(struct k_sched *c, uint64_t until)
 {
 	struct k_err err = { 0 };
 	struct k_seq *s = NULL;
 	uint64_t salt, id;
-	while (c->store && !k_prefix_unsaved(c->prefix, UINT64_MAX, &s, &salt, &id, &err) && s) {
-		while (k_store_busy(c->store))
-			usleep(1000);
+	while (c->s->state_dir && c->store && wait_for_writer(c->store, until) &&
+		!k_prefix_unsaved(c->prefix, UINT64_MAX, &s, &salt, &id, &err) && s)
 		k_store_save(c->store, s, salt, id);
-	}
-	k_store_close(c->store);
+	bool all = k_store_close(c->store, until);
+	if (!all)
+		k_logf(c->s->log, K_LOG_WARN, "the disk of the states does not answer: it is not waited for, and what was computed last is not saved");
 	k_prefix_free(c->prefix);
+	return all;
 }

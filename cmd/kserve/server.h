@@ -25,6 +25,7 @@ struct k_server_opts {
 	enum k_reasoning_field reasoning;
 	bool enforce;
 	const char *state_dir;          /* NULL: states are not kept on disk */
+	const char *slot_dir;           /* NULL: slots are neither saved nor restored */
 	int64_t max_queue;              /* 0: chosen */
 	int64_t queue_timeout;          /* seconds */
 	bool deterministic, compat_llama;
@@ -50,6 +51,7 @@ struct k_server {
 	bool deterministic;             /* prompts are cut, and reused, at multiples of K_PAGE only */
 	bool compat_llama;              /* llama-server's names of metrics too, and its error of a prompt that is too long */
 	const char *state_dir;          /* NULL: none */
+	const char *slot_dir;           /* of files that clients name; NULL: none */
 	double temperature, top_p;      /* where a request says nothing */
 	double instant;                 /* temperature of an answer without thinking, of a model that can think */
 	int64_t top_k;

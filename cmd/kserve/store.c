@@ -9,9 +9,13 @@
  *
  *   engine: k_store_save -> queue -> writer's thread -> file -> list -> oldest files removed until the rest fits
  *   engine: k_store_ask -> list -> reader's thread -> file -> k_store_take
+ *   engine: k_store_order -> queue -> reader's thread -> file -> k_store_done
  *
  * The lock guards queue, list and what is asked for; files are read and written without it. So a file may be written again, or removed,
- * while it is read: each time that one enters the list it gets another serial number, which tells. */
+ * while it is read: each time that one enters the list it gets another serial number, which tells.
+ *
+ * A disk may never answer (a network's). Then the end does not wait for it: the thread is left where it is, and touches nothing but
+ * what is left with it. */
 #include "libcore/base.h"
 
 #include <dirent.h>
@@ -20,6 +24,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "libcore/io.h"
@@ -42,6 +47,7 @@ struct k_store {
 	void *arg;
 	pthread_t writer, reader;
 	int n_threads;                  /* that were started */
+	int n_running;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct entry *entries;
@@ -49,7 +55,9 @@ struct k_store {
 	struct search search;
 	struct save *first, **last;
 	int n_waiting;                  /* with the one that is being written */
+	struct k_order *orders, **orders_end, *done;
 	bool closing;
+	bool left;                      /* nobody waits for the threads any more */
 	uint64_t clock;
 	struct k_store_stats stats;
 };
@@ -85,9 +93,19 @@ static void count(struct k_store *st, uint64_t *n)
 	pthread_mutex_unlock(&st->lock);
 }
 
+static bool is_left(struct k_store *st)
+{
+	pthread_mutex_lock(&st->lock);
+	bool left = st->left;
+	pthread_mutex_unlock(&st->lock);
+	return left;
+}
+
 static void set_aside(struct k_store *st, const char *path, const struct k_err *why)
 {
 	char to[4200];
+	if (is_left(st))
+		return;
 	snprintf(to, sizeof(to), "%s.refused", path);
 	k_logf(st->s->log, K_LOG_WARN, "state refused, it will be computed again: %s", why->msg);
 	if (rename(path, to))
@@ -288,11 +306,42 @@ static void read_best(struct k_store *st, struct search *q)
 			count(st, &st->stats.read);
 			return;
 		}
-		if (err.code == K_ENOMEM)
+		if (err.code == K_ENOMEM || is_left(st))
 			return;
 		if (drop_entry(st, q->id, serial))
 			set_aside(st, path, &err);
 	}
+}
+
+/* The last that a thread does. Lock held. */
+static void *ended(struct k_store *st)
+{
+	st->n_running--;
+	pthread_cond_broadcast(&st->wake);
+	pthread_mutex_unlock(&st->lock);
+	return NULL;
+}
+
+/* The lock is held before and after. */
+static void do_search(struct k_store *st)
+{
+	pthread_mutex_unlock(&st->lock);
+	read_best(st, &st->search);
+	pthread_mutex_lock(&st->lock);
+	st->search.state = FOUND;
+}
+
+static void do_order(struct k_store *st)
+{
+	struct k_order *o = st->orders;
+	st->orders = o->next;
+	if (!st->orders)
+		st->orders_end = &st->orders;
+	pthread_mutex_unlock(&st->lock);
+	k_order_do(o, st->s);
+	pthread_mutex_lock(&st->lock);
+	o->next = st->done;
+	st->done = o;
 }
 
 static void *reader(void *arg)
@@ -300,20 +349,38 @@ static void *reader(void *arg)
 	struct k_store *st = arg;
 	pthread_mutex_lock(&st->lock);
 	while (!st->closing) {
-		if (st->search.state != ASKED) {
+		if (!st->orders && st->search.state != ASKED) {
 			pthread_cond_wait(&st->wake, &st->lock);
 			continue;
 		}
-		pthread_mutex_unlock(&st->lock);
-		read_best(st, &st->search);
-		pthread_mutex_lock(&st->lock);
-		st->search.state = FOUND;
+		(st->orders ? do_order : do_search)(st);
+		if (st->closing)
+			break;
 		pthread_mutex_unlock(&st->lock);
 		st->told(st->arg);
 		pthread_mutex_lock(&st->lock);
 	}
+	return ended(st);
+}
+
+void k_store_order(struct k_store *st, struct k_order *o)
+{
+	o->next = NULL;
+	pthread_mutex_lock(&st->lock);
+	*st->orders_end = o;
+	st->orders_end = &o->next;
+	pthread_cond_broadcast(&st->wake);
 	pthread_mutex_unlock(&st->lock);
-	return NULL;
+}
+
+struct k_order *k_store_done(struct k_store *st)
+{
+	pthread_mutex_lock(&st->lock);
+	struct k_order *o = st->done;
+	if (o)
+		st->done = o->next;
+	pthread_mutex_unlock(&st->lock);
+	return o;
 }
 
 enum k_store_ask k_store_ask(struct k_store *st, uint64_t salt, const int32_t *ids, int64_t n, int64_t have)
@@ -375,7 +442,10 @@ static void write_one(struct k_store *st, struct save *w)
 	char path[4200];
 	struct k_err err = { 0 };
 	path_of(st, w->id, path, sizeof(path));
-	if (write_file(st, w, path, &err)) {
+	int rc = write_file(st, w, path, &err);
+	if (is_left(st))
+		return;
+	if (rc) {
 		k_logf(st->s->log, K_LOG_WARN, "state not saved: %s", err.msg);
 		return;
 	}
@@ -390,7 +460,7 @@ static void *writer(void *arg)
 	pthread_mutex_lock(&st->lock);
 	for (;;) {
 		struct save *w = st->first;
-		if (!w && st->closing)
+		if ((!w && st->closing) || st->left)
 			break;
 		if (!w) {
 			pthread_cond_wait(&st->wake, &st->lock);
@@ -406,8 +476,7 @@ static void *writer(void *arg)
 		pthread_mutex_lock(&st->lock);
 		st->n_waiting--;
 	}
-	pthread_mutex_unlock(&st->lock);
-	return NULL;
+	return ended(st);
 }
 
 bool k_store_busy(struct k_store *st)
@@ -447,11 +516,31 @@ void k_store_stats(struct k_store *st, struct k_store_stats *out)
 
 /* --- life ---------------------------------------------------------------------------------------------------------------------- */
 
+static int start(struct k_store *st, pthread_t *t, void *(*body)(void *), struct k_err *err)
+{
+	if (pthread_create(t, NULL, body, st))
+		return k_err_set(err, K_ENOMEM, "no thread for the states");
+	st->n_threads++;
+	return 0;
+}
+
 static int start_threads(struct k_store *st, struct k_err *err)
 {
-	if (!pthread_create(&st->writer, NULL, writer, st) && ++st->n_threads && !pthread_create(&st->reader, NULL, reader, st) && ++st->n_threads)
-		return 0;
-	return k_err_set(err, K_ENOMEM, "no thread for the states");
+	st->n_running = 2;
+	int rc = start(st, &st->writer, writer, err);
+	if (!rc)
+		rc = start(st, &st->reader, reader, err);
+	st->n_running -= 2 - st->n_threads;
+	return rc;
+}
+
+static int make_folder(const char *option, const char *dir, struct k_err *err)
+{
+	if (strlen(dir) > 4000)
+		return k_err_set(err, K_EUSAGE, "%s: the name is too long", option);
+	if (mkdir(dir, 0700) && errno != EEXIST)
+		return k_err_set(err, K_EIO, "%s '%s': %s", option, dir, strerror(errno));
+	return k_path_is_dir(dir) ? 0 : k_err_set(err, K_EUSAGE, "%s '%s': it is no folder", option, dir);
 }
 
 int k_store_open(struct k_store **out, const struct k_server *s, void (*told)(void *arg), void *arg, struct k_err *err)
@@ -464,41 +553,68 @@ int k_store_open(struct k_store **out, const struct k_server *s, void (*told)(vo
 	st->told = told;
 	st->arg = arg;
 	st->last = &st->first;
+	st->orders_end = &st->orders;
 	pthread_mutex_init(&st->lock, NULL);
 	pthread_cond_init(&st->wake, NULL);
-	int rc = 0;
-	if (strlen(st->dir) > 4000)
-		rc = k_err_set(err, K_EUSAGE, "--state-dir: the name is too long");
-	else if (mkdir(st->dir, 0700) && errno != EEXIST)
-		rc = k_err_set(err, K_EIO, "--state-dir '%s': %s", st->dir, strerror(errno));
-	if (!rc)
+	int rc = s->slot_dir ? make_folder("--slot-save-path", s->slot_dir, err) : 0;
+	if (!rc && st->dir)
+		rc = make_folder("--state-dir", st->dir, err);
+	if (!rc && st->dir)
 		rc = scan(st, err);
 	if (!rc) {
-		st->limit = K_MIN(MOST_BYTES, k_disk_free(st->dir) / 2);
+		st->limit = st->dir ? K_MIN(MOST_BYTES, k_disk_free(st->dir) / 2) : 0;
 		rc = start_threads(st, err);
 	}
 	if (rc) {
-		k_store_close(st);
+		if (!k_store_close(st, UINT64_MAX))
+			k_bug("a store that was not opened does not close");
 		return rc;
 	}
 	*out = st;
 	return 0;
 }
 
-void k_store_close(struct k_store *st)
+/* Until both threads have ended, or it is time. Lock held. */
+static bool wait_for_threads(struct k_store *st, uint64_t until)
+{
+	while (st->n_running && k_now_ns() < until) {
+		struct timespec t;
+		clock_gettime(CLOCK_REALTIME, &t);
+		t.tv_sec++;
+		pthread_cond_timedwait(&st->wake, &st->lock, &t);
+	}
+	st->left = st->n_running;
+	return !st->left;
+}
+
+static void free_orders(struct k_order *o)
+{
+	while (o) {
+		struct k_order *next = o->next;
+		k_order_free(o);
+		o = next;
+	}
+}
+
+bool k_store_close(struct k_store *st, uint64_t until)
 {
 	if (!st)
-		return;
+		return true;
 	pthread_mutex_lock(&st->lock);
 	st->closing = true;
 	pthread_cond_broadcast(&st->wake);
+	bool all = wait_for_threads(st, until);
 	pthread_mutex_unlock(&st->lock);
+	if (!all)
+		return false;
 	if (st->n_threads > 0)
 		pthread_join(st->writer, NULL);
 	if (st->n_threads > 1)
 		pthread_join(st->reader, NULL);
 	k_seq_free(st->search.seq);
 	k_free(st->search.ids);
+	free_orders(st->orders);
+	free_orders(st->done);
 	while (st->entries) {
 		struct entry *e = st->entries;
 		st->entries = e->next;
@@ -507,4 +623,5 @@ void k_store_close(struct k_store *st)
 	pthread_cond_destroy(&st->wake);
 	pthread_mutex_destroy(&st->lock);
 	k_free(st);
+	return true;
 }

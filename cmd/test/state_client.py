@@ -293,6 +293,137 @@ def reading_a_state_holds_nobody_up():
         assert message == want[2][0] and cached == n - 1 and metric('kserve_states_read_total') == 3 and metric('kserve_states_refused_total') == 0, (cached, n)
 
 
+IDS = [(i * 41) % 3000 + 20 for i in range(77)]
+
+
+def cached_of(s, prompt, **more):
+    status, r, _ = s.post('/v1/completions', text(prompt, **more))
+    assert status == 200, r
+    return r['choices'][0]['text'], r['usage']['prompt_tokens_details']['cached_tokens']
+
+
+def order(s, slot, action, name=None, timeout=120):
+    status, r, _ = s.post(f'/slots/{slot}?action={action}', {} if name is None else {'filename': name}, timeout)
+    return status, r
+
+
+def slots_are_saved_restored_and_erased():
+    """llama-server's route: numbers by hand. 77 tokens of prompt and 8 of answer, of which the last is computed by nobody: 84."""
+    folder, more = f'{T}/slots', [5, 6, 7]
+    with Server('--slots', '2') as s:
+        cold, _ = cached_of(s, IDS, return_token_ids=True, min_tokens=8)
+        _, r, _ = s.post('/v1/completions', text(IDS, return_token_ids=True, min_tokens=8))
+        went_on = IDS + r['choices'][0]['token_ids'] + more
+        cold_on, _ = cached_of(s, went_on, cache_prompt=False)
+        status, r = order(s, 0, 'save', 'a.bin')
+        assert status == 501 and r['error']['code'] == 'unsupported_endpoint', r
+    with Server('--slots', '2', '--slot-save-path', folder) as s:
+        assert order(s, 1, 'save', 'a.bin')[0] == 400       # it holds nothing
+        assert cached_of(s, IDS, id_slot=1, min_tokens=8) == (cold, 0)
+        status, r = order(s, 1, 'save', 'a.bin')
+        size = os.path.getsize(f'{folder}/a.bin')
+        assert status == 200 and r['timings'].pop('save_ms') > 0 and r == {'id_slot': 1, 'filename': 'a.bin', 'n_saved': 84, 'n_written': size, 'timings': {}}, r
+        long = 'x' * 251 + '.bin'
+        assert order(s, 1, 'save', long)[0] == 200 and os.path.getsize(f'{folder}/{long}') == size
+        status, r = order(s, 1, 'erase')
+        assert status == 200 and r == {'id_slot': 1, 'n_erased': 84}, r
+        assert order(s, 1, 'erase')[1]['n_erased'] == 0
+        assert cached_of(s, IDS, id_slot=1, min_tokens=8) == (cold, 0)
+        assert cached_of(s, IDS, id_slot=1, cache_prompt=False, min_tokens=8) == (cold, 0) and order(s, 1, 'save', 'b')[0] == 400
+        assert cached_of(s, IDS + [9] * 20, cache_salt='mine')[1] == 0
+        assert sorted(os.listdir(folder)) == sorted(['a.bin', long]), os.listdir(folder)
+    with Server('--slots', '2', '--slot-save-path', folder) as s:
+        status, r = order(s, 0, 'restore', 'a.bin')
+        assert status == 200 and r['timings'].pop('restore_ms') > 0 and r == {'id_slot': 0, 'filename': 'a.bin', 'n_restored': 84, 'n_read': size, 'timings': {}}, r
+        assert cached_of(s, went_on, cache_salt='mine')[1] == 0
+        assert cached_of(s, went_on, id_slot=0) == (cold_on, 84)
+        assert cached_of(s, IDS, id_slot=0, min_tokens=8) == (cold, 76)
+        assert cached_of(s, IDS, id_slot=1, min_tokens=8) == (cold, 76)
+
+
+def orders_that_are_wrong_are_refused():
+    folder = f'{T}/slots'
+    data = open(f'{folder}/a.bin', 'rb').read()
+    os.mkdir(f'{folder}/folder')
+    names = ['../a.bin', 'a/b', '/etc/passwd', '.a', '..', 'a..b', '', 'x' * 256, 'a\0b', 'a\nb', 'a\\b', 5, None, [], {}, True, 'no such', 'folder']
+    bad = {'cut': data[:-1], 'half': data[:len(data) // 2], 'empty': b'', 'foreign': b'hello' * 1000}
+    R = random.Random(9)
+    for at in [9, 20, 40, 130] + [R.randrange(len(data)) for _ in range(6)]:
+        bad[f'bit{at}'] = data[:at] + bytes([data[at] ^ 1 << R.randrange(8)]) + data[at + 1:]
+    for name, d in bad.items():
+        open(f'{folder}/{name}', 'wb').write(d)
+    with Server('--slots', '2', '--slot-save-path', folder) as s:
+        for name in names + list(bad):
+            status, r = order(s, 0, 'restore', name)
+            assert status == 400 and r['error']['type'] == 'invalid_request_error' and T not in json.dumps(r), (name, status, r)
+        assert cached_of(s, IDS)[1] == 0
+        for slot, action, body, want in ((2, 'restore', {'filename': 'a.bin'}, 400), (-1, 'erase', {}, 400), ('x', 'erase', {}, 400), ('0/1', 'erase', {}, 400), ('9' * 40, 'erase', {}, 400),
+                                         (0, 'nothing', {}, 400), (0, 'save', {}, 400), (0, 'save&x=1', {'filename': 'folder/x'}, 400)):
+            status, r, _ = s.post(f'/slots/{slot}?action={action}', body)
+            assert status == want and r['error']['message'], (slot, action, status, r)
+        assert order(s, 0, 'save', 'folder')[0] == 500      # a folder has that name
+        for method, path, body, kind, want in (('GET', '/slots/0', None, None, 405), ('POST', '/slots/0', None, None, 400), ('POST', '/slots/0?action=save', b'[1]', 'application/json', 400),
+                                               ('POST', '/slots/0?action=save', b'{', 'application/json', 400), ('POST', '/slots/0?action=erase', b'{}', 'text/plain', 415),
+                                               ('POST', '/v1/slots/0?action=erase', None, None, 200), ('POST', '/slots/0?action=save', b'{"a":"' + b'x' * 70000 + b'"}', 'application/json', 413)):
+            c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=20)
+            c.request(method, path, body, {'Content-Type': kind} if kind else {})
+            r = c.getresponse()
+            assert r.status == want, (method, path, r.status, r.read())
+    with Server('--slots', '1', '--slot-save-path', folder, model='int4.kmf') as s:
+        status, r = order(s, 0, 'restore', 'a.bin')
+        assert status == 400 and "'a.bin' was saved from another model" in r['error']['message'], r
+    with Server('--slots', '1', '--slot-save-path', folder, '--act', 'int8') as s:
+        assert order(s, 0, 'restore', 'a.bin')[0] == 400
+    with Server('--slots', '1', '--slot-save-path', folder, '--ctx', '80') as s:
+        status, r = order(s, 0, 'restore', 'a.bin')
+        assert status == 400 and '84 tokens' in r['error']['message'], r
+
+
+def a_disk_that_does_not_answer():
+    """Files that are pipes: an order and a prompt wait for them, all else goes on, and SIGTERM ends the server in time, with status 0."""
+    folder, states_of = f'{T}/hung', f'{T}/hung.states'
+    talk = [{'role': 'system', 'content': SYSTEM}, user('Define wisdom.')]
+    os.mkdir(folder)
+    os.mkfifo(f'{folder}/pipe')
+    with Server('--slots', '2', '--slot-save-path', folder) as s:
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(order(s, 0, 'restore', 'pipe')))
+        thread.start()
+        time.sleep(0.3)
+        assert order(s, 0, 'erase')[0] == 409 and order(s, 1, 'erase')[0] == 200
+        assert cached_of(s, IDS, id_slot=0)[1] == 0
+        t = time.time()
+        s.p.send_signal(signal.SIGTERM)
+        with open(f'{folder}/pipe', 'wb') as out:
+            out.write(b'hello')
+        thread.join(20)
+        assert seen[0][0] == 400 and s.p.wait(20) == 0 and time.time() - t < 10, seen
+    with Server('--slots', '2', '--slot-save-path', folder, '--drain', '2') as s:
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(order(s, 0, 'restore', 'pipe')))
+        thread.start()
+        time.sleep(0.3)
+        t = time.time()
+        s.end(signal.SIGTERM)
+        thread.join(5)
+        assert seen[0][0] == 503 and s.p.returncode == 0 and time.time() - t < 12 and 'does not answer' in s.log(), (seen, s.p.returncode, time.time() - t)
+    with Server('--state-dir', states_of) as s:
+        s.ask(talk)
+    file, = states(states_of)
+    with Server('--state-dir', states_of, '--drain', '2') as s:
+        os.remove(file)
+        os.mkfifo(file)
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(s.post('/v1/chat/completions', {'messages': talk, 'max_tokens': 5})[0]))
+        thread.start()
+        time.sleep(0.5)
+        assert cached_of(s, IDS)[1] == 0
+        t = time.time()
+        s.end(signal.SIGTERM)
+        thread.join(5)
+        assert seen == [503] and s.p.returncode == 0 and time.time() - t < 12 and 'does not answer' in s.log(), (seen, s.p.returncode, time.time() - t, s.log()[-300:])
+
+
 def clients_that_go_leave_nothing():
     """Gone while waiting, while the prompt is computed, while it answers; then a load with random ends, in flat memory."""
     def rss(s):
@@ -349,8 +480,11 @@ def too_many_wait():
         assert any(a != 200 for a, _ in seen), seen
 
 
-for test in (cached_tokens_are_true, cache_does_not_change_an_answer, tool_loop_with_a_restart_and_a_crash, wrong_states_are_refused, changed_tokens_are_refused, reading_a_state_holds_nobody_up,
-             clients_that_go_leave_nothing, too_many_wait):
+TESTS = (cached_tokens_are_true, cache_does_not_change_an_answer, tool_loop_with_a_restart_and_a_crash, wrong_states_are_refused, changed_tokens_are_refused, reading_a_state_holds_nobody_up,
+             slots_are_saved_restored_and_erased, orders_that_are_wrong_are_refused, a_disk_that_does_not_answer, clients_that_go_leave_nothing, too_many_wait)
+for test in TESTS:
+    if len(sys.argv) > 2 and test.__name__ not in sys.argv[2:]:
+        continue
     try:
         test()
         print('ok', test.__name__, flush=True)
