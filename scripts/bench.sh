@@ -40,7 +40,7 @@ if wants gemv; then
 	row "INT4 decode, f32, $level" $5 $6 "$(kernel gemv gemv_i4_f32 .)" "raw read"
 fi
 if wants gemm; then
-	bench gemm kernels gemm_i4_int8 gemm_i4_bf16 gemm_i4_f32 -j 1 --reps "$reps" || echo "  $why"
+	bench gemm kernels gemm_i4_int8 gemm_i4_bf16 gemm_i4_f32 gemm_bf16_bf16 -j 1 --reps "$reps" || echo "  $why"
 	if [ "$level" = avx2 ]; then
 		row "INT4 prefill, int8, VNNI" 0.60 0.70 "" "$no512"
 		row "INT4 prefill, bf16, BF16 units" 0.80 0.88 "" "$no512"
@@ -49,6 +49,7 @@ if wants gemm; then
 	set -- $bar
 	row "INT4 prefill, int8, 24 to 96 tokens, $level" $1 $2 "$(kernel gemm gemm_i4_int8 .)" "int8 peak of the level, least of three shapes"
 	row "INT4 prefill, bf16, 24 to 96 tokens, $level" $3 $4 "$(kernel gemm gemm_i4_bf16 .)" "bf16 peak of the level"
+	row "BF16 prefill, bf16, 8 to 96 tokens, $level" - - "$(kernel gemm gemm_bf16_bf16 .)" "bf16 peak of the level"
 	row "INT4 prefill, f32, 24 to 96 tokens, $level" - - "$(kernel gemm gemm_i4_f32 .)" "f32 multiply-adds"
 fi
 if wants kda; then

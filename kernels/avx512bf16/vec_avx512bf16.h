@@ -1,4 +1,4 @@
-/* vec_avx512bf16.h: dot products of pairs of bf16, for int4_bf16.h; the rest is AVX-512's. */
+/* vec_avx512bf16.h: dot products of pairs of bf16, for int4_bf16.h and bf16_bf16.h; the rest is AVX-512's. */
 #ifndef KERNELS_AVX512BF16_VEC_H
 #define KERNELS_AVX512BF16_VEC_H
 
@@ -13,7 +13,15 @@ static inline vu vh_codes(vu word, int i)
 	};
 	return (vu)_mm512_permutexvar_epi16((__m512i)(word >> (4 * i)), _mm512_loadu_si512(codes));
 }
+static inline vu vh_load(const uint16_t *p) { return (vu)_mm512_loadu_si512(p); }
+static inline vu vh_end(const uint16_t *p, size_t n)
+{
+	uint16_t tmp[2 * VL] = { 0 };
+	memcpy(tmp, p, n * sizeof(*p));
+	return vh_load(tmp);
+}
 #ifdef KERNELS_AVX512SIM_ZMM_H
+static inline vf vh_dots(vf a, vu u, vu v) { return zmm_dpbf16(a, (__m512i)u, (__m512i)v); }
 static inline vf vh_dot(vf a, vu u, const uint16_t *p)
 {
 	int32_t two;
@@ -21,6 +29,11 @@ static inline vf vh_dot(vf a, vu u, const uint16_t *p)
 	return zmm_dpbf16(a, (__m512i)u, _mm512_set1_epi32(two));
 }
 #else
+static inline vf vh_dots(vf a, vu u, vu v)
+{
+	__asm__("vdpbf16ps %2, %1, %0" : "+v"(a) : "v"(u), "v"(v));
+	return a;
+}
 static inline vf vh_dot(vf a, vu u, const uint16_t *p)
 {
 	__asm__("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(a) : "v"(u), "m"(*(const int32_t *)(const void *)p));

@@ -290,7 +290,7 @@ static void op_gemm(struct world *w, struct k_device *dev, int64_t from, int64_t
 static void check_gemm(struct run *r)
 {
 	static const struct { const char *type; int64_t rows, cols; enum k_act act; } cases[] = {
-		{ "f32", 65, 193, K_ACT_F32 }, { "bf16", 97, 385, K_ACT_F32 }, { "bf16", 80, 192, K_ACT_INT8 }, { "i4g32", 80, 384, K_ACT_BF16 },
+		{ "f32", 65, 193, K_ACT_F32 }, { "bf16", 97, 385, K_ACT_F32 }, { "bf16", 80, 192, K_ACT_INT8 }, { "bf16", 97, 385, K_ACT_BF16 }, { "i4g32", 80, 384, K_ACT_BF16 },
 		{ "i4g32", 96, 192, K_ACT_INT8 }, { "i4g32", 81, 96, K_ACT_F32 }, { "fp8b128", 150, 200, K_ACT_F32 },
 		{ "q8_0", 70, 160, K_ACT_INT8 }, { "i8row", 33, 9001, K_ACT_F32 },
 	};

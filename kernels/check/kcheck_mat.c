@@ -1,4 +1,4 @@
-/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16, i8row, i4x16), unpack, rope, conv_silu, kda_run.
+/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16, bf16_bf16, i8row, i4x16), unpack, rope, conv_silu, kda_run.
  *
  * Beside the reference's values: steps wider than rows leave the gaps alone, and a part (one row, one token, one column) computed
  * alone has the bits that it has among others. */
@@ -42,9 +42,10 @@ typedef void packed_gemm(float *y, size_t y_step, const void *w, int rows, const
 typedef void make_ready(float *y, const float *x, size_t cols);
 
 /* What a kernel multiplies with; rows and columns come in multiples. Of packed weights also which entries of struct kk they are. */
-struct stored { const char *type, *layout; size_t rows, cols, gemm, ready; };
+struct stored { const char *type, *layout; size_t rows, cols, gemm, ready; };       /* layout NULL: rows of numbers, with a step */
 #define PACKED(name) { "i4g32", "x16", 16, 64, offsetof(struct kk, gemm_##name), offsetof(struct kk, ready_##name) }
 static const struct stored as_f32 = { "f32", NULL, 1, 1, 0, 0 }, as_bf16 = { "bf16", NULL, 1, 1, 0, 0 },
+	as_bf16_bf16 = { "bf16", NULL, 1, 1, offsetof(struct kk, gemm_bf16_bf16), offsetof(struct kk, ready_bf16) },
 	as_i8row = { "i8row", "rows", 1, 1, 0, 0 }, as_i4x16 = PACKED(i4x16), as_i4x16_bf16 = PACKED(i4x16_bf16),
 	as_i4x16_int8 = PACKED(i4x16_int8);
 
@@ -85,7 +86,9 @@ static void gemm_ready(struct run *r, const struct kk *k, struct gemm *g, int sl
 
 static void gemm_part(const struct kk *k, const struct gemm *g, float *y, size_t y_step, size_t row, size_t rows, size_t t, size_t n)
 {
-	if (g->as->ready)
+	if (g->as == &as_bf16_bf16)
+		k->gemm_bf16_bf16(y, y_step, (const uint16_t *)g->w + row * g->w_step, g->w_step, (int)rows, g->ready + t, (int)n, g->cols);
+	else if (g->as->ready)
 		gemm_of(k, g->as)(y, y_step, (const char *)g->w + row * g->cols * 9 / 16, (int)rows, g->ready + t, (int)n, g->cols);
 	else if (g->as == &as_i8row)
 		k->gemm_i8row(y, y_step, (const char *)g->w + row * (g->cols + sizeof(float)), (int)rows, g->x + t, (int)n, g->cols);
@@ -110,12 +113,14 @@ static void new_granules(struct run *r, struct gemm *g)
 	}
 }
 
+static bool is_bf16(const struct gemm *g) { return g->as == &as_bf16 || g->as == &as_bf16_bf16; }
+
 static float weight_at(const struct gemm *g, size_t i, size_t k)
 {
 	size_t at = i * g->w_step + k;
 	if (g->values)
 		return g->values[i * g->cols + k];
-	return g->as == &as_bf16 ? k_bf16_to_f32(((const uint16_t *)g->w)[at]) : ((const float *)g->w)[at];
+	return is_bf16(g) ? k_bf16_to_f32(((const uint16_t *)g->w)[at]) : ((const float *)g->w)[at];
 }
 
 static void new_gemm(struct run *r, struct gemm *g)
@@ -128,7 +133,7 @@ static void new_gemm(struct run *r, struct gemm *g)
 	g->values = NULL;
 	if (g->as->layout) {
 		new_granules(r, g);
-	} else if (g->as == &as_bf16) {
+	} else if (is_bf16(g)) {
 		uint16_t *p = box(r, SLOT_W, w, sizeof(*p));
 		for (size_t i = 0; i < w; i++) {
 			float f;
@@ -308,18 +313,20 @@ static void bench_gemm(const void *how, void (*time)(void *ctx, const struct ben
 /* In place or not: the same results, and no more written. */
 static void check_ready(struct run *r, const void *how)
 {
-	struct gemm g = { .as = how, .rows = 16 };
-	for (size_t cols = 0; cols <= 640; cols += g.as->cols) {
+	struct gemm g = { .as = how, .rows = 16, .n = 1 };
+	for (size_t cols = 0; cols <= 640; cols += g.as->cols == 1 ? 1 + cols / 8 : g.as->cols) {
 		where(r, "cols=%zu", cols);
 		g.cols = cols;
-		new_granules(r, &g);
+		new_gemm(r, &g);
 		float *x = box_data(r, SLOT_X, cols, rnd(r) % 2 ? DATA_PLAIN : DATA_ANY), *at = box_f(r, SLOT_Y, KK_READY(cols));
 		float *to = box_f(r, SLOT_READY, KK_READY(cols)), want[16], got[16];
 		memcpy(at, x, cols * sizeof(*x));
 		ready_of(r->got, how)(to, x, cols);
 		ready_of(r->got, how)(at, at, cols);
-		gemm_of(r->got, how)(want, 16, g.w, 16, (const float *const[]){ to }, 1, cols);
-		gemm_of(r->got, how)(got, 16, g.w, 16, (const float *const[]){ at }, 1, cols);
+		g.ready[0] = to;
+		gemm_part(r->got, &g, want, 16, 0, 16, 0, 1);
+		g.ready[0] = at;
+		gemm_part(r->got, &g, got, 16, 0, 16, 0, 1);
 		same(r, "in place", got, want, 16);
 		if (g.as == &as_i4x16_int8) {
 			float *def = box_f(r, SLOT_READY2, KK_READY(cols));
@@ -659,6 +666,7 @@ static void bench_kda(const void *how K_UNUSED, void (*time)(void *ctx, const st
 
 const struct row kcheck_mat[] = {
 	{ "gemm_f32", check_gemm, &as_f32, bench_gemm }, { "gemm_bf16", check_gemm, &as_bf16, bench_gemm },
+	{ "gemm_bf16_bf16", check_gemm, &as_bf16_bf16, bench_gemm }, { "ready_bf16", check_ready, &as_bf16_bf16, bench_ready },
 	{ "gemm_i8row", check_gemm, &as_i8row, bench_gemm },
 	{ "gemm_i4x16", check_gemm, &as_i4x16, bench_gemm },
 	{ "ready_i4x16", check_ready, &as_i4x16, bench_ready },

@@ -2,7 +2,7 @@
  *
  *   weights [rows x cols]                        tasks: a block of rows for a run of tokens
  *     block of rows -- unpack --> panel of f32 -- gemm_f32 --> y
- *                   \- bf16: gemm_bf16, the same sums without the panel
+ *                   \- bf16: gemm_bf16, the same sums without the panel; of activations in bf16 gemm_bf16_bf16, with its own form of them
  *                   |- i8row and few tokens: gemm_i8row, likewise
  *                   |- i4g32 in layout x16: gemm_i4x16 of the precision, its own sums and its own form of the activations (cpu_round)
  *                   \- f32: as they lie
@@ -21,7 +21,7 @@ static bool is_type(const struct k_tensor *w, const char *name, const char *layo
 	return strcmp(w->type->name, name) == 0 && strcmp(w->type->layout, layout) == 0;
 }
 
-enum how { BY_F32, BY_BF16, BY_I8ROW, BY_I4X16 };
+enum how { BY_F32, BY_BF16, BY_BF16_BF16, BY_I8ROW, BY_I4X16 };
 
 static void mul_i4x16(const struct cpu *c, enum k_act act, float *y, int64_t y_step, const void *w, int rows, const float *const *x, int n,
 	int64_t cols)
@@ -47,6 +47,8 @@ static void mul_rows(const struct cpu *c, enum how how, const void *w, int64_t c
 			mul_i4x16(c, x.act, y, y_step, w, rows, at, m, cols);
 		else if (how == BY_I8ROW)
 			c->kk.gemm_i8row(y, (size_t)y_step, w, rows, at, m, (size_t)cols);
+		else if (how == BY_BF16_BF16)
+			c->kk.gemm_bf16_bf16(y, (size_t)y_step, w, (size_t)cols, rows, at, m, (size_t)cols);
 		else if (how == BY_BF16)
 			c->kk.gemm_bf16(y, (size_t)y_step, w, (size_t)cols, rows, at, m, (size_t)cols);
 		else
@@ -77,7 +79,7 @@ void cpu_mul(const struct cpu *c, int worker, const struct k_tensor *w, int64_t 
 	if (is_type(w, "f32", "rows"))
 		mul_rows(c, BY_F32, (const float *)w->data + row * cols, cols, rows, x, y, y_step, n);
 	else if (is_type(w, "bf16", "rows"))
-		mul_rows(c, BY_BF16, (const uint16_t *)w->data + row * cols, cols, rows, x, y, y_step, n);
+		mul_rows(c, x.act == K_ACT_BF16 ? BY_BF16_BF16 : BY_BF16, (const uint16_t *)w->data + row * cols, cols, rows, x, y, y_step, n);
 	else if (is_type(w, "i8row", "rows") && n <= FEW_TOKENS)
 		mul_rows(c, BY_I8ROW, (const char *)w->data + (size_t)row * w->type->granule_bytes(cols, 1), cols, rows, x, y, y_step, n);
 	else if (is_type(w, "i4g32", "x16"))
@@ -95,7 +97,7 @@ void cpu_round(const struct cpu *c, const struct k_tensor *w, enum k_act act, fl
 	if (act == K_ACT_INT8)
 		(packed ? c->kk.ready_i4x16_int8 : c->kk.act_int8)(y, x, (size_t)cols);
 	else if (act == K_ACT_BF16)
-		(packed ? c->kk.ready_i4x16_bf16 : c->kk.act_bf16)(y, x, (size_t)cols);
+		(packed ? c->kk.ready_i4x16_bf16 : is_type(w, "bf16", "rows") ? c->kk.ready_bf16 : c->kk.act_bf16)(y, x, (size_t)cols);
 	else if (packed)
 		c->kk.ready_i4x16(y, x, (size_t)cols);
 }

@@ -26,6 +26,13 @@ void kk_ref_gemm_bf16(float *y, size_t y_step, const uint16_t *w, size_t w_step,
 		}
 }
 
+void kk_ref_ready_bf16(float *y, const float *x, size_t cols) { kk_ref_act_bf16(y, x, cols); }
+
+void kk_ref_gemm_bf16_bf16(float *y, size_t y_step, const uint16_t *w, size_t w_step, int rows, const float *const *x, int n, size_t cols)
+{
+	kk_ref_gemm_bf16(y, y_step, w, w_step, rows, x, n, cols);
+}
+
 void kk_ref_gemm_i8row(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
 {
 	const uint8_t *p = w;

@@ -62,15 +62,16 @@ static void KK_FN(gemm_i4x16_bf16)(float *y, size_t y_step, const void *w, int r
 		}
 }
 
-/* y may be x: 16 are read before they are written. */
+/* Any number of columns. y may be x: 16 are read before they are written. */
 static void KK_FN(ready_i4x16_bf16)(float *y, const float *x, size_t cols)
 {
 	for (size_t k = 0; k < cols; k += 16) {
-		float v[16];
+		size_t n = K_MIN(cols - k, (size_t)16);
+		float v[16] = { 0 };
 		uint16_t to[16];
-		memcpy(v, x + k, sizeof(v));
+		memcpy(v, x + k, n * sizeof(*v));
 		for (int i = 0; i < 16; i++)
 			to[i] = k_bf16_from_f32(v[i]);
-		memcpy((uint16_t *)y + k, to, sizeof(to));
+		memcpy((uint16_t *)y + k, to, n * sizeof(*to));
 	}
 }

@@ -2,6 +2,8 @@
 #define KK_OF_TEMPLATES \
 	.gemm_f32 = KK_FN(gemm_f32), \
 	.gemm_bf16 = KK_FN(gemm_bf16), \
+	.gemm_bf16_bf16 = KK_FN(gemm_bf16), \
+	.ready_bf16 = KK_FN(act_bf16), \
 	.gemm_i8row = KK_FN(gemm_i8row), \
 	.gemm_i4x16 = KK_FN(gemm_i4x16), \
 	.ready_i4x16 = KK_FN(ready_i4x16), \
