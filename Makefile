@@ -23,7 +23,7 @@ release = 0.2.0
 K_VARIANT ?=
 K_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra -ffp-contract=off -fno-strict-aliasing -I. -I$(B)/gen -pthread $(K_VARIANT)
 K_LDFLAGS = -pthread -Wl,--as-needed $(K_VARIANT)
-K_LIBS = -ljansson -lpcre2-8 -lcrypto -larchive -lcurl -lz -lm -ldl
+K_LIBS = -ljansson -lpcre2-8 -lcrypto -lcurl -lz -lm -ldl
 libs_kserve = $(if $(libedit),-ledit) -levent_openssl -levent_core -lssl
 
 comma := ,

@@ -1,4 +1,4 @@
-/* archive.c: a tar archive, plain or packed (gzip, zstd, xz), as a struct k_dir; the only includer of archive.h.
+/* archive.c: a tar archive, plain or packed (gzip, zstd, xz), as a struct k_dir.
  *
  *     plain, in a file     members are ranges of that file: nothing is copied, shards may lie in any order
  *     pipe, or packed      members are held: in memory up to half of the ceiling, then in an unlinked file
@@ -7,13 +7,12 @@
  * has files ("tar c DIR" and "tar c -C DIR ." are the same model). Every name is checked all the same; links and devices are
  * refused, and so is what expands a thousandfold. */
 #include "libcore/base.h"
+#include "formats/archive_lib.h"
 #include "formats/format_int.h"
 #include "libcore/arena.h"
 #include "libcore/gz.h"
 #include "libcore/json.h"
 #include "libcore/map.h"
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +35,7 @@ struct tar {
 	struct k_source *src;
 	uint64_t pos;                   /* of a seekable source: where libarchive is */
 	bool in_place;                  /* members are ranges of src */
+	struct k_archive_lib lib;
 	struct archive *a;
 	char *chunk;
 	struct k_gunzip *gz;            /* NULL: libarchive sees the source's own bytes */
@@ -56,10 +56,10 @@ struct tar {
 
 /* Only what the first bytes call for is enabled, so that a filter never hides another one. gzip is unpacked here: libarchive does
  * not compare its checksum, and weights with a wrong bit look like any others. */
-static const struct packing { const char *magic; size_t n; const char *name; int (*enable)(struct archive *); } packings[] = {
-	{ "\x1f\x8b", 2, "gzip", NULL },
-	{ "\x28\xb5\x2f\xfd", 4, "zstd", archive_read_support_filter_zstd },
-	{ "\xfd" "7zXZ\0", 6, "xz", archive_read_support_filter_xz },
+static const struct packing { const char *magic; size_t n; const char *name; int filter; } packings[] = {
+	{ "\x1f\x8b", 2, "gzip", ARCHIVE_FILTER_GZIP },
+	{ "\x28\xb5\x2f\xfd", 4, "zstd", ARCHIVE_FILTER_ZSTD },
+	{ "\xfd" "7zXZ\0", 6, "xz", ARCHIVE_FILTER_XZ },
 };
 
 static const struct packing *packing_of(const void *head, size_t n)
@@ -116,7 +116,7 @@ static la_ssize_t feed(struct archive *a, void *arg, const void **p)
 
 	*p = t->chunk;
 	if (read_chunk(t, &got, &t->io) < 0) {
-		archive_set_error(a, EIO, "%s", "read");
+		t->lib.archive_set_error(a, EIO, "%s", "read");
 		return -1;
 	}
 	return (la_ssize_t)got;
@@ -137,13 +137,13 @@ static la_int64_t skip(struct archive *a K_UNUSED, void *arg, la_int64_t n)
 
 static int failed(struct tar *t, struct k_err *err)
 {
-	const char *why = archive_error_string(t->a);
+	const char *why = t->lib.archive_error_string(t->a);
 
 	if (t->io.code) {
 		*err = t->io;
 		return err->code;
 	}
-	if (archive_errno(t->a) == ENOMEM)
+	if (t->lib.archive_errno(t->a) == ENOMEM)
 		return k_err_nomem(err, CHUNK, "unpacking an archive");
 	return k_err_set(err, K_EFORMAT, "'%s' is no tar archive, or a damaged one: %s", k_source_name(t->src), why ? why : "it cannot be read");
 }
@@ -158,12 +158,14 @@ static int start(struct tar *t, struct k_err *err)
 		return err->code;
 	p = packing_of(head, n);
 	t->in_place = !p && k_source_seekable(t->src);
+	if (k_archive_lib_open(&t->lib, err) < 0)
+		return err->code;
 	t->chunk = k_alloc(CHUNK);
-	t->a = archive_read_new();
+	t->a = t->lib.archive_read_new();
 	if (!t->chunk || !t->a)
 		return k_err_nomem(err, CHUNK, "an archive");
-	archive_read_support_format_tar(t->a);
-	if (p && !p->enable) {
+	t->lib.archive_read_support_format_tar(t->a);
+	if (p && p->filter == ARCHIVE_FILTER_GZIP) {
 		t->packed = k_alloc(CHUNK);
 		if (!t->packed)
 			return k_err_nomem(err, CHUNK, "an archive");
@@ -171,12 +173,12 @@ static int start(struct tar *t, struct k_err *err)
 			return err->code;
 	}
 	/* A warning means that libarchive would run a program for it. */
-	if (p && p->enable && p->enable(t->a) != ARCHIVE_OK)
+	if (p && !t->packed && t->lib.archive_read_support_filter_by_code(t->a, p->filter) != ARCHIVE_OK)
 		return k_err_set(err, K_EUNSUP, "'%s' is packed with %s, which this libarchive cannot read", k_source_name(t->src), p->name);
-	archive_read_set_callback_data(t->a, t);
-	archive_read_set_read_callback(t->a, feed);
-	archive_read_set_skip_callback(t->a, skip);
-	return archive_read_open1(t->a) == ARCHIVE_OK ? 0 : failed(t, err);
+	t->lib.archive_read_set_callback_data(t->a, t);
+	t->lib.archive_read_set_read_callback(t->a, feed);
+	t->lib.archive_read_set_skip_callback(t->a, skip);
+	return t->lib.archive_read_open1(t->a) == ARCHIVE_OK ? 0 : failed(t, err);
 }
 
 /* --- names -------------------------------------------------------------------------------------------------------------------- */
@@ -197,12 +199,12 @@ static bool is_reserved(const char *p, size_t n)
 /* The name without "./" in front and "/" behind; NULL: err says what is wrong with it. "" is the top itself. */
 static char *clean_name(struct tar *t, struct archive_entry *e, bool is_folder, struct k_err *err)
 {
-	const char *raw = archive_entry_pathname_utf8(e), *why = NULL;
+	const char *raw = t->lib.archive_entry_pathname_utf8(e), *why = NULL;
 	int depth = 0;
 	char *name;
 	size_t n;
 
-	raw = raw ? raw : archive_entry_pathname(e);
+	raw = raw ? raw : t->lib.archive_entry_pathname(e);
 	if (!raw || !k_utf8_ok(raw, strlen(raw))) {
 		k_err_set(err, K_EFORMAT, "'%s' holds a name that is not UTF-8", k_source_name(t->src));
 		return NULL;
@@ -297,14 +299,14 @@ static bool counts(struct tar *t, const char *name, const char **base)
 
 static int check_kind(struct tar *t, struct archive_entry *e, const char *name, struct k_err *err)
 {
-	if (archive_entry_hardlink(e) || archive_entry_symlink(e))
+	if (t->lib.archive_entry_hardlink(e) || t->lib.archive_entry_symlink(e))
 		return k_err_set(err, K_EUNSUP, "'%s': %.200s is a link; make the archive with the files themselves (tar --dereference --hard-dereference)",
 			k_source_name(t->src), name);
-	if (archive_entry_filetype(e) != AE_IFREG && archive_entry_filetype(e) != AE_IFDIR)
+	if (t->lib.archive_entry_filetype(e) != AE_IFREG && t->lib.archive_entry_filetype(e) != AE_IFDIR)
 		return k_err_set(err, K_EUNSUP, "'%s': %.200s is neither a file nor a folder", k_source_name(t->src), name);
-	if (archive_entry_sparse_count(e) > 0)
+	if (t->lib.archive_entry_sparse_count(e) > 0)
 		return k_err_set(err, K_EUNSUP, "'%s': %.200s is stored as a sparse file; make the archive without --sparse", k_source_name(t->src), name);
-	if (archive_entry_filetype(e) == AE_IFREG && (!archive_entry_size_is_set(e) || archive_entry_size(e) < 0))
+	if (t->lib.archive_entry_filetype(e) == AE_IFREG && (!t->lib.archive_entry_size_is_set(e) || t->lib.archive_entry_size(e) < 0))
 		return k_err_set(err, K_EFORMAT, "'%s': %.200s has no size", k_source_name(t->src), name);
 	return 0;
 }
@@ -328,7 +330,7 @@ static struct member *new_member(struct tar *t, const char *base, struct k_err *
 
 static int check_ratio(struct tar *t, struct k_err *err)
 {
-	int64_t out = t->gz ? (int64_t)t->out : archive_filter_bytes(t->a, 0), in = t->gz ? (int64_t)t->in : archive_filter_bytes(t->a, -1);
+	int64_t out = t->gz ? (int64_t)t->out : t->lib.archive_filter_bytes(t->a, 0), in = t->gz ? (int64_t)t->in : t->lib.archive_filter_bytes(t->a, -1);
 
 	if (out > (int64_t)RATIO_FROM && out / RATIO > in)
 		return k_err_set(err, K_EFORMAT, "'%s' expands more than %d to 1: wanted an archive of weights", k_source_name(t->src), RATIO);
@@ -339,7 +341,7 @@ static int check_ratio(struct tar *t, struct k_err *err)
 static int next_bytes(struct tar *t, const void **p, size_t *n, struct k_err *err)
 {
 	la_int64_t off;
-	int r = archive_read_data_block(t->a, p, n, &off);
+	int r = t->lib.archive_read_data_block(t->a, p, n, &off);
 
 	if (r == ARCHIVE_EOF) {
 		*n = 0;
@@ -423,10 +425,10 @@ static int hold(struct tar *t, struct archive_entry *e, const char *base, struct
 
 	if (!m)
 		return err->code;
-	m->n = (uint64_t)archive_entry_size(e);
+	m->n = (uint64_t)t->lib.archive_entry_size(e);
 	if (t->in_place) {
 		m->of = t->src;
-		m->off = (uint64_t)archive_filter_bytes(t->a, 0);
+		m->off = (uint64_t)t->lib.archive_filter_bytes(t->a, 0);
 		if (m->off > (uint64_t)k_source_size(t->src) || m->n > (uint64_t)k_source_size(t->src) - m->off)
 			return k_err_set(err, K_ETRUNC, "'%s' ends in the middle of %.200s", k_source_name(t->src), base);
 		r = 0;
@@ -456,7 +458,7 @@ static int pass(struct tar *t, struct k_err *err)
 
 static int read_member(struct tar *t, struct archive_entry *e, struct k_err *err)
 {
-	bool is_folder = archive_entry_filetype(e) == AE_IFDIR;
+	bool is_folder = t->lib.archive_entry_filetype(e) == AE_IFDIR;
 	char *name = clean_name(t, e, is_folder, err);
 	const char *base;
 
@@ -504,13 +506,13 @@ static int read_members(struct tar *t, struct k_err *err)
 	int r, rc;
 
 	for (;;) {
-		rc = archive_read_next_header(t->a, &e);
+		rc = t->lib.archive_read_next_header(t->a, &e);
 		if (rc == ARCHIVE_EOF)
 			break;
 		/* A warning is about a name in another character set, which is checked here. */
 		if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
 			return failed(t, err);
-		if (archive_filter_count(t->a) > 2)
+		if (t->lib.archive_filter_count(t->a) > 2)
 			return k_err_set(err, K_EUNSUP, "'%s' is packed more than once", k_source_name(t->src));
 		r = check_ratio(t, err);
 		if (r == 0)
@@ -558,8 +560,9 @@ static int open_member(struct k_dir *d, const char *name, struct k_source **out,
 static void close_reader(struct tar *t)
 {
 	if (t->a)
-		archive_read_free(t->a);
+		t->lib.archive_read_free(t->a);
 	t->a = NULL;
+	k_archive_lib_close(&t->lib);
 	k_gunzip_free(t->gz);
 	t->gz = NULL;
 	k_free(t->packed);
@@ -660,4 +663,4 @@ const struct k_format k_format_archive = {
 	.name = "tar", .about = "tar archive, plain or packed with gzip, zstd or xz", .taste = taste, .open = open_tar,
 };
 
-const char *k_archive_library(void) { return archive_version_string(); }
+const char *k_archive_library(void) { return ARCHIVE_VERSION_STRING; }

@@ -5,6 +5,7 @@
 #include "libcore/fault.h"
 #include "libcore/io.h"
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 void *k_alloc(size_t n)
@@ -36,6 +37,38 @@ void *k_aligned_zero(size_t n)
 	void *p = k_aligned(n);
 
 	return p ? memset(p, 0, n) : NULL;
+}
+
+/* Before the memory: how much was mapped, 0 where it came from the heap. 64 bytes, so that what follows is aligned. */
+struct zeros { size_t mapped; char rest[64 - sizeof(size_t)]; };
+enum { ZEROS_MAP = 1 << 18 };
+
+void *k_zeros(size_t n)
+{
+	struct zeros *z;
+	size_t all;
+
+	if (!k_add_size(n, sizeof *z, &all))
+		return NULL;
+	if (all < ZEROS_MAP) {
+		z = k_aligned_zero(all);
+		return z ? z + 1 : NULL;
+	}
+	z = k_fault_alloc() ? MAP_FAILED : mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (z == MAP_FAILED)
+		return NULL;
+	z->mapped = all;
+	return z + 1;
+}
+
+void k_zeros_free(void *p)
+{
+	struct zeros *z = p ? (struct zeros *)p - 1 : NULL;
+
+	if (z && z->mapped)
+		munmap(z, z->mapped);
+	else
+		k_free(z);
 }
 
 char *k_strndup(const char *s, size_t n)

@@ -38,6 +38,10 @@ void *k_calloc(size_t n, size_t size) K_MUST_USE;
 void *k_realloc(void *p, size_t n) K_MUST_USE;
 void *k_aligned(size_t n) K_MUST_USE;
 void *k_aligned_zero(size_t n) K_MUST_USE;
+/* Zeros that may be much and hardly used: a page that nobody writes to costs nothing. Aligned to 64 bytes; freed with k_zeros_free,
+ * which takes NULL. */
+void *k_zeros(size_t n) K_MUST_USE;
+void k_zeros_free(void *p);
 char *k_strdup(const char *s) K_MUST_USE;
 char *k_strndup(const char *s, size_t n) K_MUST_USE;
 void k_free(void *p);

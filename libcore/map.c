@@ -7,7 +7,7 @@
 #include "libcore/map.h"
 #include <sys/auxv.h>
 
-struct k_map_slot { const char *key; size_t len; uint64_t hash; void *value; };
+struct k_map_slot { const char *key; void *value; uint32_t len, hash; };
 
 static inline uint64_t rotl(uint64_t x, int n) { return x << n | x >> (64 - n); }
 
@@ -19,18 +19,11 @@ static inline void sip_round(uint64_t v[4])
 	v[2] += v[1]; v[1] = rotl(v[1], 17); v[1] ^= v[2]; v[2] = rotl(v[2], 32);
 }
 
-static uint64_t hash_of(const char *p, size_t n)
+static uint32_t hash_of(const struct k_map *m, const char *p, size_t n)
 {
-	uint64_t key[2] = { 0x6b746f6f6c732121, 0x6d61702e632e2e2e }, word;
-	const void *random = (const void *)getauxval(AT_RANDOM);
-	uint64_t v[4];
+	uint64_t word, v[4] = { m->secret[0] ^ 0x736f6d6570736575, m->secret[1] ^ 0x646f72616e646f6d, m->secret[0] ^ 0x6c7967656e657261,
+		m->secret[1] ^ 0x7465646279746573 };
 
-	if (random)
-		memcpy(key, random, sizeof key);
-	v[0] = key[0] ^ 0x736f6d6570736575;
-	v[1] = key[1] ^ 0x646f72616e646f6d;
-	v[2] = key[0] ^ 0x6c7967656e657261;
-	v[3] = key[1] ^ 0x7465646279746573;
 	for (size_t left = n; ; left -= 8, p += 8) {
 		bool last = left < 8;
 
@@ -46,10 +39,17 @@ static uint64_t hash_of(const char *p, size_t n)
 	v[2] ^= 0xff;
 	for (int i = 0; i < 3; i++)
 		sip_round(v);
-	return v[0] ^ v[1] ^ v[2] ^ v[3];
+	return (uint32_t)(v[0] ^ v[1] ^ v[2] ^ v[3]);
 }
 
-void k_map_init(struct k_map *m) { *m = (struct k_map){ NULL, 0, 0 }; }
+void k_map_init(struct k_map *m)
+{
+	const void *random = (const void *)getauxval(AT_RANDOM);
+
+	*m = (struct k_map){ .secret = { 0x6b746f6f6c732121, 0x6d61702e632e2e2e } };
+	if (random)
+		memcpy(m->secret, random, sizeof m->secret);
+}
 
 void k_map_fini(struct k_map *m)
 {
@@ -58,7 +58,7 @@ void k_map_fini(struct k_map *m)
 }
 
 /* The slot that holds the key, or the free one where it belongs. */
-static struct k_map_slot *slot_of(const struct k_map *m, const char *key, size_t len, uint64_t hash)
+static struct k_map_slot *slot_of(const struct k_map *m, const char *key, size_t len, uint32_t hash)
 {
 	for (size_t i = hash & (m->cap - 1); ; i = (i + 1) & (m->cap - 1)) {
 		struct k_map_slot *s = &m->slots[i];
@@ -68,13 +68,17 @@ static struct k_map_slot *slot_of(const struct k_map *m, const char *key, size_t
 	}
 }
 
-static int grow(struct k_map *m)
+/* Slots are written to first, not read: a page of a large map that was read as zeros would come in twice. */
+static int resize(struct k_map *m, size_t cap)
 {
-	struct k_map bigger = { NULL, m->cap ? m->cap * 2 : 16, m->n };
+	struct k_map bigger = *m;
+	size_t bytes;
 
-	bigger.slots = k_calloc(bigger.cap, sizeof *bigger.slots);
+	bigger.cap = cap;
+	bigger.slots = k_mul_size(cap, sizeof *bigger.slots, &bytes) ? k_alloc(bytes) : NULL;
 	if (!bigger.slots)
 		return -1;
+	memset(bigger.slots, 0, bytes);
 	for (size_t i = 0; i < m->cap; i++)
 		if (m->slots[i].key)
 			*slot_of(&bigger, m->slots[i].key, m->slots[i].len, m->slots[i].hash) = m->slots[i];
@@ -83,22 +87,42 @@ static int grow(struct k_map *m)
 	return 0;
 }
 
-int k_map_put(struct k_map *m, const char *key, size_t len, void *value)
+int k_map_reserve(struct k_map *m, size_t n)
 {
-	uint64_t hash = hash_of(key, len);
+	size_t cap = m->cap ? m->cap : 16;
+
+	while (cap / 4 * 3 < n)
+		if (!k_mul_size(cap, 2, &cap))
+			return -1;
+	return cap == m->cap ? 0 : resize(m, cap);
+}
+
+uint32_t k_map_near(const struct k_map *m, const char *key, size_t len)
+{
+	uint32_t hash = hash_of(m, key, len);
+
+	if (m->cap)
+		__builtin_prefetch(&m->slots[hash & (m->cap - 1)], 1);
+	return hash;
+}
+
+int k_map_put_near(struct k_map *m, uint32_t hash, const char *key, size_t len, void *value)
+{
 	struct k_map_slot *s;
 
-	if (m->n + 1 > m->cap / 4 * 3 && grow(m))
+	if (len > UINT32_MAX || k_map_reserve(m, m->n + 1))
 		return -1;
 	s = slot_of(m, key, len, hash);
 	if (s->key)
 		return 0;
-	*s = (struct k_map_slot){ key, len, hash, value };
+	*s = (struct k_map_slot){ key, value, (uint32_t)len, hash };
 	m->n++;
 	return 1;
 }
 
+int k_map_put(struct k_map *m, const char *key, size_t len, void *value) { return k_map_put_near(m, hash_of(m, key, len), key, len, value); }
+
 void *k_map_find(const struct k_map *m, const char *key, size_t len)
 {
-	return m->cap ? slot_of(m, key, len, hash_of(key, len))->value : NULL;
+	return m->cap ? slot_of(m, key, len, hash_of(m, key, len))->value : NULL;
 }

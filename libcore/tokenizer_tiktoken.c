@@ -31,39 +31,38 @@ bool k_tokenizer_kimi_shows(const char *text, size_t len)
 	return false;
 }
 
-static int base64_value(char c)
+/* Values of the alphabet, from '+' on; -1: not in it. */
+static const int8_t base64_values[] = {
+	62, -1, -1, -1, 63, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, -1, -1, -1, -1, -1, -1, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
+	15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, -1, -1, -1, -1, -1, -1, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
+	44, 45, 46, 47, 48, 49, 50, 51,
+};
+
+static inline int32_t base64_value(char c)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '+' ? 62 : c == '/' ? 63 : -1;
+	size_t at = (size_t)(unsigned char)c - '+';
+	return at < K_LEN(base64_values) ? base64_values[at] : -1;
 }
 
 /* Strict: whole groups, padding only at the end, no stray bits. -1 when it is not; else the number of bytes (out has room for
  * n / 4 * 3). */
-static int base64_read(const char *p, size_t n, unsigned char *out)
+static int base64_read(const char *p, size_t n, char *out)
 {
 	size_t pad = n >= 4 && p[n - 1] == '=' ? 1 + (p[n - 2] == '=') : 0;
-	uint32_t bits = 0;
 	int k = 0;
 
 	if (!n || n % 4)
 		return -1;
-	for (size_t i = 0; i < n; i++) {
-		int v = i < n - pad ? base64_value(p[i]) : 0;
+	for (size_t i = 0; i < n; i += 4) {
+		size_t own = i + 4 < n ? 4 : 4 - pad;
+		int32_t a = base64_value(p[i]), b = base64_value(p[i + 1]);
+		int32_t c = own > 2 ? base64_value(p[i + 2]) : 0, d = own > 3 ? base64_value(p[i + 3]) : 0;
 
-		if (v < 0)
+		if ((a | b | c | d) < 0)
 			return -1;
-		bits = bits << 6 | (uint32_t)v;
-		if (i % 4 == 3) {
-			out[k++] = (unsigned char)(bits >> 16);
-			out[k++] = (unsigned char)(bits >> 8);
-			out[k++] = (unsigned char)bits;
-			bits = 0;
-		}
+		out[k++] = (char)(a << 2 | b >> 4);
+		out[k++] = (char)(b << 4 | c >> 2);
+		out[k++] = (char)(c << 6 | d);
 	}
 	for (size_t i = 0; i < pad; i++)
 		if (out[--k])
@@ -71,44 +70,79 @@ static int base64_read(const char *p, size_t n, unsigned char *out)
 	return k;
 }
 
-/* One line [p, end) into token `rank`. */
-static int read_line(struct k_tokenizer *t, const char *p, const char *end, int32_t rank, const char *where, struct k_err *err)
+/* Is [p, end) this number, as one writes it? */
+static bool spells(const char *p, const char *end, int32_t rank)
+{
+	int64_t value = 0;
+
+	if (end - p < 1 || end - p > 9 || (*p == '0' && end - p > 1))
+		return false;
+	for (; p < end; p++) {
+		if (*p < '0' || *p > '9')
+			return false;
+		value = 10 * value + (*p - '0');
+	}
+	return value == rank;
+}
+
+/* One line [p, end) into token `rank`. Its bytes go to *room, which moves on. */
+static int read_line(struct k_tokenizer *t, const char *p, const char *end, int32_t rank, char **room, const char *where, struct k_err *err)
 {
 	const char *space = memchr(p, ' ', (size_t)(end - p));
-	unsigned char bytes[TOKEN_MOST + 3], *text;
-	char wanted[16];
-	int len, put;
+	char *text = *room;
+	int len;
 
 	if (!space)
 		return k_err_set(err, K_EFORMAT, "'%s': line %d has no space, wanted base64, a space and a rank", where, rank + 1);
 	if (space - p > (TOKEN_MOST + 2) / 3 * 4)
 		return k_err_set(err, K_EFORMAT, "'%s': the token of rank %d has more than %d bytes", where, rank, TOKEN_MOST);
-	len = base64_read(p, (size_t)(space - p), bytes);
+	len = base64_read(p, (size_t)(space - p), text);
 	if (len < 1 || len > TOKEN_MOST)
 		return k_err_set(err, K_EFORMAT, "'%s': the token of rank %d is not base64 of 1 to %d bytes", where, rank, TOKEN_MOST);
-	snprintf(wanted, sizeof wanted, "%d", rank);
-	if ((size_t)(end - space - 1) != strlen(wanted) || memcmp(space + 1, wanted, strlen(wanted)))
+	if (!spells(space + 1, end, rank))
 		return k_err_set(err, K_EFORMAT, "'%s': rank '%.*s' where %d is wanted: ranks go up by one from 0", where,
 			(int)K_MIN(end - space - 1, 40), space + 1, rank);
-	text = k_arena_alloc(&t->arena, (size_t)len);
-	if (!text)
-		return k_err_nomem(err, (size_t)len, where);
-	memcpy(text, bytes, (size_t)len);
-	t->tokens[rank] = (struct k_token){ (char *)text, (uint32_t)len, 0 };
+	t->tokens[rank] = (struct k_token){ text, (uint32_t)len, 0 };
 	t->longest = K_MAX(t->longest, (size_t)len);
-	put = k_map_put(&t->by_text, (char *)text, (size_t)len, (void *)(uintptr_t)(rank + 1));
-	if (put < 0)
-		return k_err_nomem(err, (size_t)len, where);
-	if (!put)
-		return k_err_set(err, K_EFORMAT, "'%s': the token of rank %d is there a second time", where, rank);
 	if (len == 1)
-		t->byte_id[text[0]] = rank;
+		t->byte_id[(unsigned char)text[0]] = rank;
+	*room += len;
 	return 0;
 }
 
+/* Texts of ranks below n into the map, whose memory is asked for some ranks ahead. */
+static int index_ranks(struct k_tokenizer *t, int32_t n, const char *where, struct k_err *err)
+{
+	enum { AHEAD = 16 };
+	uint32_t near[AHEAD];
+	int put;
+
+	if (k_map_reserve(&t->by_text, (size_t)n) < 0)
+		return k_err_nomem(err, (size_t)n * sizeof *t->tokens, where);
+	for (int32_t i = 0; i < n + AHEAD; i++) {
+		const struct k_token *a = &t->tokens[i];
+
+		if (i >= AHEAD) {
+			const struct k_token *b = a - AHEAD;
+
+			put = k_map_put_near(&t->by_text, near[i % AHEAD], b->text, b->len, (void *)(uintptr_t)(i - AHEAD + 1));
+			if (put < 0)
+				return k_err_nomem(err, b->len, where);
+			if (!put)
+				return k_err_set(err, K_EFORMAT, "'%s': the token of rank %d is there a second time", where, i - AHEAD);
+		}
+		if (i < n)
+			near[i % AHEAD] = k_map_near(&t->by_text, a->text, a->len);
+	}
+	return 0;
+}
+
+/* A vocabulary is read at each start, so this is made to be quick: one piece of memory for all texts (a line is longer than what it
+ * spells), a map that does not grow. A table kept beside the file would have to be compared with it, which is no less work. */
 static int read_ranks(struct k_tokenizer *t, const struct k_file *f, int32_t *n_ranks, struct k_err *err)
 {
 	const char *p = f->data, *end = f->data + f->len, *eol;
+	char *room;
 	size_t lines = 1;
 	int r = 0;
 
@@ -117,8 +151,9 @@ static int read_ranks(struct k_tokenizer *t, const struct k_file *f, int32_t *n_
 	if (lines > RANKS_MOST)
 		return k_err_set(err, K_EFORMAT, "'%s' has %zu lines, wanted at most %d", f->name, lines, RANKS_MOST);
 	t->tokens = k_arena_array(&t->arena, lines + SPECIAL_IDS, sizeof *t->tokens);
-	if (!t->tokens)
-		return k_err_nomem(err, lines * sizeof *t->tokens, f->name);
+	room = k_arena_aligned(&t->arena, f->len);
+	if (!t->tokens || !room)
+		return k_err_nomem(err, lines * sizeof *t->tokens + f->len, f->name);
 	for (int b = 0; b < 256; b++)
 		t->byte_id[b] = -1;
 	for (; p < end && !r; p = eol + 1) {
@@ -126,8 +161,10 @@ static int read_ranks(struct k_tokenizer *t, const struct k_file *f, int32_t *n_
 		if (!eol)
 			eol = end;
 		if (eol > p)
-			r = read_line(t, p, eol, (*n_ranks)++, f->name, err);
+			r = read_line(t, p, eol, (*n_ranks)++, &room, f->name, err);
 	}
+	if (!r)
+		r = index_ranks(t, *n_ranks, f->name, err);
 	for (int b = 0; b < 256 && !r; b++)
 		if (t->byte_id[b] < 0)
 			r = k_err_set(err, K_EFORMAT, "'%s' has no token for byte 0x%02x, wanted all 256", f->name, b);

@@ -32,7 +32,7 @@ openssl/ libcore/hash.c cmd/kserve/tls.c
 jansson libcore/json.c
 pcre2 libcore/rx.c
 zlib libcore/gz.c
-archive formats/archive.c
+archive formats/archive_lib.h
 event2/ cmd/kserve/net.c
 liburing libcore/io_uring.c
 histedit cmd/kserve/lines_edit.c

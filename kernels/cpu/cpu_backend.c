@@ -11,9 +11,9 @@ enum {
 
 extern const struct k_backend k_backend_cpu;
 
-static void *cpu_alloc(struct k_device *d K_UNUSED, size_t n) { return k_aligned_zero(n); }
+static void *cpu_alloc(struct k_device *d K_UNUSED, size_t n) { return k_zeros(n); }
 
-static void cpu_free(struct k_device *d K_UNUSED, void *p) { k_free(p); }
+static void cpu_free(struct k_device *d K_UNUSED, void *p) { k_zeros_free(p); }
 
 static int cpu_copy(struct k_device *d K_UNUSED, void *dst, const void *src, size_t n, struct k_err *err K_UNUSED)
 {

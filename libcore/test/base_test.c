@@ -127,6 +127,44 @@ K_TEST(map_finds_what_was_put)
 	k_map_fini(&m);
 }
 
+K_TEST(map_takes_keys_announced_ahead)
+{
+	static const char text[] = "abcdefghijklmnopqrstuvwxyz";
+	uint32_t near[26];
+	struct k_map m;
+
+	k_map_init(&m);
+	K_CHECK(k_map_reserve(&m, 20) == 0);
+	for (int i = 0; i < 26; i++)
+		near[i] = k_map_near(&m, text, (size_t)i);
+	/* The last ones make the map grow, which moves what is there. */
+	for (int i = 0; i < 26; i++)
+		K_CHECK(k_map_put_near(&m, near[i], text, (size_t)i, (void *)(uintptr_t)(i + 1)) == 1);
+	for (int i = 0; i < 26; i++) {
+		K_CHECK(k_map_put_near(&m, near[i], text, (size_t)i, NULL) == 0);
+		K_CHECK(k_map_find(&m, text, (size_t)i) == (void *)(uintptr_t)(i + 1));
+	}
+	K_CHECK(k_map_reserve(&m, SIZE_MAX) < 0 && m.n == 26);
+	k_map_fini(&m);
+}
+
+K_TEST(zeros_of_any_size_are_aligned_and_zero)
+{
+	static const size_t sizes[] = { 0, 1, 63, 4096, (1 << 18) - 64, (1 << 18) - 63, 5 << 20 };
+
+	for (size_t i = 0; i < K_LEN(sizes); i++) {
+		char *p = k_zeros(sizes[i]);
+
+		K_CHECK(p && (uintptr_t)p % 64 == 0);
+		for (size_t j = 0; p && j < sizes[i]; j++)
+			K_CHECK(!p[j]);
+		memset(p, 0xff, sizes[i]);
+		k_zeros_free(p);
+	}
+	K_CHECK(!k_zeros(SIZE_MAX) && !k_zeros(SIZE_MAX - 100));
+	k_zeros_free(NULL);
+}
+
 K_TEST(sha256_of_known_texts)
 {
 	/* FIPS 180-4 examples. */
