@@ -29,6 +29,7 @@ struct k_gen {
 	struct k_ids out;
 	struct k_parser *parser;        /* chat */
 	struct k_course *course;        /* where the answer is in its constraint; NULL: free */
+	uint64_t mask_ns;
 	struct k_decoder dec;           /* text; NULL tokenizer: no text */
 	struct k_buf hold, text;        /* text: what one token said; the prompt's with echo */
 	size_t seen, sent;
@@ -461,6 +462,24 @@ static int finish(struct k_gen *g, const char *why, int32_t stop_id, struct k_er
 	return rc ? rc : failure(g, err);
 }
 
+static int mask(struct k_gen *g, struct k_err *err)
+{
+	uint64_t began = k_now_ns();
+	g->sampler.mask = k_course_mask(g->course, &g->sampler.n_mask);
+	g->mask_ns += k_now_ns() - began;
+	return g->sampler.mask ? 0 : k_err_nomem(err, 1 << 16, "the mask of an answer");
+}
+
+static int go_on(struct k_gen *g, int32_t id, struct k_err *err)
+{
+	uint64_t began = k_now_ns();
+	int rc = k_course_put(g->course, id, err);
+	g->mask_ns += k_now_ns() - began;
+	return rc;
+}
+
+uint64_t k_gen_mask_ns(const struct k_gen *g) { return g->mask_ns; }
+
 static int choose(struct k_gen *g, const float *logits, void *scratch, int32_t *id, struct k_err *err)
 {
 	struct k_sampler *s = &g->sampler;
@@ -470,8 +489,9 @@ static int choose(struct k_gen *g, const float *logits, void *scratch, int32_t *
 		if (*id >= 0)
 			return 0;
 	}
-	if (g->course && !(s->mask = k_course_mask(g->course, &s->n_mask)))
-		return k_err_nomem(err, 1 << 16, "the mask of an answer");
+	int rc = g->course ? mask(g, err) : 0;
+	if (rc)
+		return rc;
 	s->out = g->out.v;
 	s->n_out = g->out.n;
 	s->n_bias = (int64_t)g->out.n < g->rq->min_tokens ? g->rq->n_bias_min : g->rq->n_bias;
@@ -523,7 +543,7 @@ int k_gen_next(struct k_gen *g, const float *logits, void *scratch, int32_t *id,
 		return finish(g, "stop", g->complete ? -1 : *id, err);
 	}
 	if (g->course)
-		rc = k_course_put(g->course, *id, err);
+		rc = go_on(g, *id, err);
 	if (!rc)
 		rc = say(g, *id, logits, err);
 	if (!rc)

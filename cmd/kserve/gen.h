@@ -19,6 +19,8 @@ int k_gen_prompt_row(struct k_gen *g, int64_t pos, const float *logits, struct k
 int k_gen_start(struct k_gen *g, struct k_err *err) K_MUST_USE;
 /* The next token. 1: it goes on with *id; 0: the choice is done. scratch: vocabulary * 16 bytes. */
 int k_gen_next(struct k_gen *g, const float *logits, void *scratch, int32_t *id, struct k_err *err) K_MUST_USE;
+/* Nanoseconds that masks took: all that a constraint adds to a token but their use. */
+uint64_t k_gen_mask_ns(const struct k_gen *g);
 /* Ends early, with what there is. */
 int k_gen_abort(struct k_gen *g, struct k_err *err) K_MUST_USE;
 

@@ -107,6 +107,9 @@ static void put_sched(struct text *t, const struct k_sched_stats *st)
 		{ "kserve_states_read_total", "counter", "States read from disk.", (double)st->states_read },
 		{ "kserve_states_refused_total", "counter", "States on disk that failed a check.", (double)st->states_refused },
 		{ "kserve_steps_total", "counter", "Steps of the model.", (double)st->steps },
+		{ "kserve_decode_steps_total", "counter", "Steps without prompts.", (double)st->decode_steps },
+		{ "kserve_decode_seconds_total", "counter", "Their time, with the choice of tokens.", (double)st->decode_ns / 1e9 },
+		{ "kserve_mask_seconds_total", "counter", "Time for the masks of schemas, calls and formats.", (double)st->mask_ns / 1e9 },
 	};
 	put_rows(t, rows, K_LEN(rows));
 }

@@ -362,7 +362,9 @@ static int plan(struct k_sched *c)
 static void next_token(struct k_sched *c, struct task *t, const float *logits)
 {
 	struct k_err err = { 0 };
+	uint64_t before = k_gen_mask_ns(t->gen);
 	int rc = t->over ? 0 : k_gen_next(t->gen, logits, c->scratch, &t->next, &err);
+	c->stats.mask_ns += k_gen_mask_ns(t->gen) - before;
 	if (!t->over)
 		k_count_token(c, t);
 	if (rc < 0)
@@ -497,10 +499,13 @@ static void step(struct k_sched *c, int n)
 	}
 	if (!rc)
 		rc = deliver(c, n, hidden, &err);
+	uint64_t took = k_now_ns() - began;
+	c->stats.decode_steps += !prompt;
+	c->stats.decode_ns += prompt ? 0 : took;
 	if (rc)
 		step_failed(c, n, &err);
 	else
-		learn_pace(c, prompt, decoding, (double)(k_now_ns() - began) / 1e9);
+		learn_pace(c, prompt, decoding, (double)took / 1e9);
 }
 
 /* --- the thread ------------------------------------------------------------------------------------------------------------- */

@@ -25,6 +25,8 @@ struct k_sched_stats {
 	uint64_t reserved_bytes_now, room_bytes;        /* for sequences: promised to those that run; in all */
 	uint64_t states_written, states_read, states_refused;   /* files of --state-dir */
 	uint64_t steps, step_rows, step_runs;   /* calls of the model; tokens in them; sequences */
+	uint64_t decode_steps, decode_ns;       /* those without prompts, with all that chooses tokens */
+	uint64_t mask_ns;                       /* of all steps: what constraints took */
 	int64_t longest;                        /* tokens of a sequence, the most so far */
 	struct k_histogram ttft, itl, e2e, queue, prefill, decode;      /* seconds */
 	struct k_histogram prompt, generated, max_tokens, choices, step;        /* tokens a request; n; tokens a step */
