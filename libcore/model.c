@@ -339,6 +339,19 @@ const struct k_tokenizer *k_model_tokenizer(const struct k_model *m, const char 
 	return m->tok;
 }
 
+void k_model_size(const struct k_model *m, uint64_t *weights, uint64_t *bytes)
+{
+	*weights = *bytes = 0;
+	for (int i = 0; i < m->ck->n_entries; i++) {
+		const struct k_entry *e = &m->ck->entries[i];
+		int64_t n;
+		if (!strcmp(e->role, "file") || !k_shape_count(e->ndim, e->shape, &n))
+			continue;
+		*weights += (uint64_t)n;
+		*bytes += e->bytes;
+	}
+}
+
 /* Where the source has no digests of its own: names, types, shapes, and a few values from the middle of each entry, which another
  * training of the same shape does not share. */
 static void digest_table(const struct k_model *m, struct k_sha256 *h)

@@ -31,6 +31,8 @@ uint64_t k_model_bytes_per_token(const struct k_model *m);
 /* The same by role, and how many weights one token is multiplied by: at most max roles, in the order of the table of weights; how many there are. */
 struct k_token_part { const char *role; uint64_t bytes, weights; };
 int k_model_token_parts(const struct k_model *m, struct k_token_part *out, int max);
+/* Weights of the model, and the bytes that they take as they are stored; files that come with them are not counted. */
+void k_model_size(const struct k_model *m, uint64_t *weights, uint64_t *bytes);
 /* sha256 of what was loaded (the container's identity; for other sources over config, entry table and samples of the values): for state files and reports. */
 void k_model_digest(const struct k_model *m, uint8_t out[32]);
 

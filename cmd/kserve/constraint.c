@@ -241,7 +241,7 @@ static int read_response_format(const struct k_server *s, struct k_request *rq, 
 	return k_fault_set(f, 400, NULL, "response_format.type", "response_format.type is not text, json_object or json_schema");
 }
 
-/* vLLM's spellings: a schema, or its text. */
+/* vLLM's and llama-server's spellings: a schema, or its text. */
 static int read_guided(const struct k_server *s, struct k_request *rq, const struct k_json *v, const char *where, struct k_fault *f)
 {
 	struct k_json *parsed = NULL;
@@ -286,5 +286,6 @@ int k_constraint_read(const struct k_server *s, struct k_request *rq, struct k_f
 	if (rq->kind == K_KIND_CHAT && read_tools(s, rq, f))
 		return -1;
 	return read_response_format(s, rq, f) || read_guided(s, rq, k_field(rq->body, "guided_json"), "guided_json", f) ||
+		read_guided(s, rq, k_field(rq->body, "json_schema"), "json_schema", f) ||
 		read_texts(s, rq, k_field(rq->body, "guided_choice"), "guided_choice", f) || read_structured(s, rq, f) ? -1 : 0;
 }

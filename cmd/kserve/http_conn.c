@@ -94,19 +94,24 @@ static void begin_exchange(struct conn *c)
 	snprintf(x->address, sizeof(x->address), "%s", c->address);
 }
 
+bool k_conn_name(struct conn *c, const char *id)
+{
+	static const char fine[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+	size_t n = id ? strlen(id) : 0;
+	if (!n || n >= sizeof(c->x.id) || strspn(id, fine) != n)
+		return false;
+	memcpy(c->x.id, id, n + 1);
+	return true;
+}
+
 /* The client's id if it is one, else a random one. */
 static void choose_id(struct conn *c)
 {
-	static const char fine[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
-	const char *given = k_head_get(&c->head, "X-Request-Id");
-	size_t n = given ? strlen(given) : 0;
 	uint8_t random[32] = { 0 };
 	char hex[65];
 	struct k_err err = { 0 };
-	if (n && n < sizeof(c->x.id) && strspn(given, fine) == n) {
-		memcpy(c->x.id, given, n + 1);
+	if (k_conn_name(c, k_head_get(&c->head, "X-Request-Id")))
 		return;
-	}
 	if (k_random_bytes(random, 16, &err))
 		memset(random, 0, sizeof(random));
 	k_hex(hex, random);

@@ -118,6 +118,8 @@ struct http {
 void k_conn_accept(struct http *h, int fd, const struct sockaddr *from);
 /* Goes on where the connection stands: the next request, or its end. Called when an answer is complete. */
 void k_conn_answered(struct conn *c);
+/* The exchange is called id, if that is one that may be called so. */
+bool k_conn_name(struct conn *c, const char *id);
 void k_conn_close(struct conn *c);                      /* at once */
 /* Time: whoever was waited for too long. */
 void k_conns_tick(struct http *h);

@@ -245,7 +245,7 @@ static const struct { const char *name; double neutral; } refused[] = {
 	{ "typical_p", 1 }, { "mirostat", 0 }, { "dynatemp_range", 0 }, { "xtc_probability", 0 }, { "dry_multiplier", 0 },
 	{ "prompt_logprobs", 0 }, { "allowed_token_ids", NAN }, { "bad_words", NAN }, { "functions", NAN },
 	{ "function_call", NAN }, { "guided_regex", NAN },
-	{ "guided_grammar", NAN }, { "grammar", NAN }, { "json_schema", NAN },
+	{ "guided_grammar", NAN }, { "grammar", NAN },
 	{ "chat_template", NAN }, { "truncate_prompt_tokens", NAN }, { "truncation_side", NAN }, { "audio", NAN },
 	{ "web_search_options", NAN }, { "moderation", NAN }, { "suffix", NAN },
 };
@@ -255,6 +255,8 @@ static bool asks_for_nothing(const struct k_json *v, double neutral)
 	enum k_json_kind kind = k_json_kind(v);
 	if (kind == K_JSON_INT || kind == K_JSON_REAL)
 		return k_json_number(v) == neutral;
+	if (kind == K_JSON_OBJECT)
+		return false;           /* its defaults are asked for */
 	return kind == K_JSON_BOOL ? !k_json_bool(v) : k_json_len(v) == 0;
 }
 
@@ -489,9 +491,9 @@ static int read_slot(const struct k_server *s, struct k_request *rq, struct k_fa
 	return k_field_int(rq->body, "", "id_slot", -1, s->n_slots - 1, &rq->slot, f);
 }
 
-static int read_model(const struct k_server *s, const struct k_request *rq, struct k_fault *f)
+int k_openai_model(const struct k_server *s, const struct k_json *body, struct k_fault *f)
 {
-	const struct k_json *v = k_field(rq->body, "model");
+	const struct k_json *v = k_field(body, "model");
 	const char *name = k_json_string(v);
 	if (!v || (k_word(v) && (!*name || !strcmp(name, s->name))))
 		return 0;
@@ -535,7 +537,7 @@ static int check_context(const struct k_server *s, struct k_request *rq, struct 
 
 static int parse(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
-	if (read_model(s, rq, f) || read_numbers(rq, f) || read_wholes(rq, f) || read_stream(rq, f) || read_salt(rq, f) || read_slot(s, rq, f) ||
+	if (k_openai_model(s, rq->body, f) || read_numbers(rq, f) || read_wholes(rq, f) || read_stream(rq, f) || read_salt(rq, f) || read_slot(s, rq, f) ||
 		refuse(rq, f) || read_stops(s, rq, f) || read_stop_ids(s, rq, f) || read_bias(s, rq, f))
 		return -1;
 	if (rq->kind == K_KIND_CHAT ? k_openai_chat(s, rq, f) : k_openai_text(s, rq, f))

@@ -97,6 +97,8 @@ int k_openai_text(const struct k_server *s, struct k_request *rq, struct k_fault
 int k_openai_ids(const struct k_server *s, const struct k_json *arr, const char *where, struct k_ids *out, struct k_fault *f)
 	K_MUST_USE;
 int k_request_bias(struct k_request *rq, int32_t id, float bias, struct k_fault *f) K_MUST_USE;
+/* The model that a request names, if it does, is the one that is served. */
+int k_openai_model(const struct k_server *s, const struct k_json *body, struct k_fault *f) K_MUST_USE;
 /* Whatever needs text, of a model without a tokenizer: -1. */
 int k_openai_need_text(const struct k_server *s, const char *param, struct k_fault *f) K_MUST_USE;
 

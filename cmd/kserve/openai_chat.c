@@ -124,13 +124,16 @@ static int one_tool(struct k_json *list, struct k_json *tool, size_t i, struct k
 		return 0;
 	if (strcmp(type, "function"))
 		return k_fault_set(f, 400, "unsupported_parameter", where, "%s is '%.64s', wanted function", where, type);
-	const struct k_json *fn = k_field(tool, "function"), *name = k_field(fn, "name"), *par = k_field(fn, "parameters");
+	const struct k_json *fn = k_field(tool, "function"), *name = k_field(fn, "name"), *par = k_field(fn, "parameters"), *about = k_field(fn, "description");
 	snprintf(where, sizeof(where), "tools[%zu].function.name", i);
 	if (!k_json_string(name) || !good_name(k_json_string(name), k_json_len(name)))
 		return k_fault_set(f, 400, NULL, where, "%s must be letters, digits, '_', '.', '-', begin with a letter or '_' and "
 			"have at most %d characters", where, MAX_TOOL_NAME);
 	if (named_before(list, k_json_string(name)))
 		return k_fault_set(f, 400, NULL, where, "%s: '%s' is declared twice", where, k_json_string(name));
+	snprintf(where, sizeof(where), "tools[%zu].function.description", i);
+	if (about && !k_json_string(about))
+		return k_fault_set(f, 400, NULL, where, "%s is %s, wanted a string", where, k_json_kind_name(about));
 	snprintf(where, sizeof(where), "tools[%zu].function.parameters", i);
 	if (par && k_json_kind(par) != K_JSON_OBJECT)
 		return k_fault_set(f, 400, "invalid_schema", where, "%s is %s, wanted an object", where, k_json_kind_name(par));
@@ -171,21 +174,27 @@ static int read_tools(const struct k_server *s, struct k_request *rq, struct k_f
 
 /* --- the rest ------------------------------------------------------------------------------------------------------------- */
 
-/* reasoning_effort speaks only where neither thinking nor chat_template_kwargs does. */
-static int read_effort(struct k_request *rq, struct k_fault *f)
+static int check_effort(const struct k_json *v, const char *where, struct k_fault *f)
 {
 	static const char *const words[] = { "none", "minimal", "low", "medium", "high", "xhigh", "max" };
-	const struct k_json *v = k_field(rq->body, "reasoning_effort"), *kw = k_field(rq->body, "chat_template_kwargs");
 	const char *word = k_word(v);
-	if (!v)
-		return 0;
-	bool known = false;
+	bool known = !v;
 	for (size_t i = 0; i < K_LEN(words); i++)
 		known |= word && !strcmp(word, words[i]);
-	if (!known)
-		return k_fault_set(f, 400, NULL, "reasoning_effort", "reasoning_effort is not one of none, minimal, low, medium, high, "
-			"xhigh, max");
-	if (strcmp(word, "none") || k_field(rq->body, "thinking") || k_field(kw, "thinking") || k_field(kw, "enable_thinking"))
+	return known ? 0 : k_fault_set(f, 400, NULL, where, "%s is not one of none, minimal, low, medium, high, xhigh, max", where);
+}
+
+/* reasoning_effort speaks only where neither thinking nor chat_template_kwargs does; in thinking, type before effort. */
+static int read_effort(struct k_request *rq, struct k_fault *f)
+{
+	const struct k_json *v = k_field(rq->body, "reasoning_effort"), *kw = k_field(rq->body, "chat_template_kwargs");
+	const struct k_json *thinking = k_field(rq->body, "thinking"), *own = k_field(thinking, "effort");
+	if (check_effort(v, "reasoning_effort", f) || check_effort(own, "thinking.effort", f) ||
+		k_field_int(thinking, "thinking.", "budget_tokens", 0, INT32_MAX, &rq->think_budget, f))
+		return -1;
+	const char *word = k_word(own ? own : v);
+	bool settled = own ? k_field(thinking, "type") != NULL : thinking || k_field(kw, "thinking") || k_field(kw, "enable_thinking");
+	if (!word || strcmp(word, "none") || settled)
 		return 0;
 	struct k_json *off = k_json_object();
 	if (!off || k_json_set(off, "type", k_json_new_string("disabled", 8))) {

@@ -11,6 +11,8 @@
 
 static void put_model(const struct k_server *s, struct k_buf *out)
 {
+	uint64_t weights, bytes;
+	k_model_size(s->model, &weights, &bytes);
 	k_buf_puts(out, "{\"id\":");
 	k_json_quote(out, s->name, strlen(s->name));
 	k_buf_printf(out, ",\"object\":\"model\",\"created\":%" PRId64 ",\"owned_by\":\"kserve\",\"root\":", s->created);
@@ -19,8 +21,9 @@ static void put_model(const struct k_server *s, struct k_buf *out)
 		s->n_ctx);
 	k_json_quote(out, s->name, strlen(s->name));
 	k_buf_printf(out, ",\"supports_reasoning\":%s,\"supports_image_in\":false,\"supports_video_in\":false,"
-		"\"meta\":{\"n_vocab\":%" PRId64 ",\"n_ctx_train\":%" PRId64 ",\"n_embd\":%" PRId64 "}}",
-		s->layout && s->layout->thinking ? "true" : "false", s->hp->n_vocab, s->hp->n_ctx, s->hp->n_embd);
+		"\"meta\":{\"n_vocab\":%" PRId64 ",\"n_ctx_train\":%" PRId64 ",\"n_embd\":%" PRId64
+		",\"n_params\":%" PRIu64 ",\"size\":%" PRIu64 "}}", s->layout && s->layout->thinking ? "true" : "false", s->hp->n_vocab, s->hp->n_ctx,
+		s->hp->n_embd, weights, bytes);
 }
 
 int k_answer_models(const struct k_server *s, struct k_json *body K_UNUSED, const char *rest K_UNUSED, struct k_buf *out,
@@ -114,7 +117,7 @@ static int tokenize_messages(const struct k_server *s, struct k_json *body, bool
 int k_answer_tokenize(const struct k_server *s, struct k_json *body, const char *rest K_UNUSED, struct k_buf *out, struct k_fault *f)
 {
 	bool strings = false, pieces = false, llama = k_field(body, "content") != NULL, add = !llama, specials = true;
-	if (k_openai_need_text(s, NULL, f) || k_field_bool(body, "", "return_token_strs", &strings, f) ||
+	if (k_openai_need_text(s, NULL, f) || k_openai_model(s, body, f) || k_field_bool(body, "", "return_token_strs", &strings, f) ||
 		k_field_bool(body, "", "with_pieces", &pieces, f) || k_field_bool(body, "", "parse_special", &specials, f) ||
 		k_field_bool(body, "", llama ? "add_special" : "add_special_tokens", &add, f))
 		return -1;
@@ -144,7 +147,7 @@ int k_answer_detokenize(const struct k_server *s, struct k_json *body, const cha
 	struct k_buf text;
 	struct k_decoder dec;
 	const struct k_json *v = k_field(body, "tokens");
-	if (k_openai_need_text(s, NULL, f))
+	if (k_openai_need_text(s, NULL, f) || k_openai_model(s, body, f))
 		return -1;
 	if (!v)
 		return k_fault_set(f, 400, NULL, "tokens", "tokens is missing");

@@ -306,7 +306,9 @@ struct k_json *k_responses_to_chat(const struct k_json *body, struct k_fault *f)
 {
 	struct k_json *out = k_json_object();
 	const struct k_json *reasoning = k_field(body, "reasoning");
-	if (!refuse(body, f) && !put_messages(out, body, f) && !put_tools(out, body, f) && !put_choice(out, body, f) &&
+	if (out && reasoning && k_json_kind(reasoning) != K_JSON_OBJECT)
+		k_fault_set(f, 400, NULL, "reasoning", "reasoning is %s, wanted an object", k_json_kind_name(reasoning));
+	else if (!refuse(body, f) && !put_messages(out, body, f) && !put_tools(out, body, f) && !put_choice(out, body, f) &&
 		!put_format(out, body, f) && !put_logprobs(out, body, f) && !k_share_common(out, body, f) && !k_share(out, "reasoning_effort", reasoning, "effort", f) &&
 		!k_share(out, "parallel_tool_calls", body, "parallel_tool_calls", f) &&
 		!k_share(out, "max_completion_tokens", body, "max_output_tokens", f))

@@ -332,7 +332,7 @@ def responses_errors():
     for body, code in (({'input': None}, None), ({'input': []}, None), ({'input': 5}, None), ({'input': [5]}, None), ({'input': [{'role': 'x', 'content': 'y'}]}, None),
                        ({'input': [{'type': 'item_reference', 'id': 'x'}]}, 'unsupported_content'), ({'input': [{'type': 'function_call_output', 'call_id': 'no', 'output': 'x'}]}, None),
                        ({'input': [{'role': 'user', 'content': [{'type': 'input_image', 'image_url': 'x'}]}]}, 'unsupported_content'),
-                       ({'previous_response_id': 'resp_1'}, 'unsupported_parameter'), ({'conversation': 'c'}, 'unsupported_parameter'), ({'background': True}, 'unsupported_parameter'),
+                       ({'reasoning': 5}, None), ({'previous_response_id': 'resp_1'}, 'unsupported_parameter'), ({'conversation': 'c'}, 'unsupported_parameter'), ({'background': True}, 'unsupported_parameter'),
                        ({'tools': [{'type': 'web_search'}]}, 'unsupported_parameter'), ({'truncation': 'auto'}, 'unsupported_parameter'), ({'max_output_tokens': 0}, None),
                        ({'temperature': 9}, None), ({'text': 5}, None), ({'tool_choice': 5}, None)):
         for streamed in (False, True):

@@ -65,6 +65,16 @@ def off():
 
 
 @check
+def in_one_object():
+    """What the fields say, said in thinking: a budget, and an effort, which wins over reasoning_effort where no type is named."""
+    want = said()[1]
+    assert said(thinking_budget_tokens=None, thinking={'type': 'enabled', 'budget_tokens': BUDGET})[1] == want
+    off = said(thinking={'type': 'disabled'})[1]
+    assert said(thinking={'effort': 'none'}, reasoning_effort='high')[1] == off and said(reasoning_effort='none')[1] == off
+    assert said(thinking={'effort': 'high'}, reasoning_effort='none')[1] == want and said(thinking={'type': 'enabled', 'effort': 'none'})[1] == want
+
+
+@check
 def history():
     """A thought comes back as the tokens that were sampled as long as its tools are at work, and not behind the next user's message."""
     tools = dict(tools=LOOP['tools'], tool_choice='required', max_tokens=120)

@@ -6,6 +6,7 @@ model's expected.json and eval/toolloop.json; other people's code wrote them.
 import concurrent.futures
 import http.client
 import json
+import math
 import socket
 import sys
 import time
@@ -131,6 +132,14 @@ def models():
     assert r['object'] == 'list' and len(r['data']) == 1 and m['id'] == 'nano' and m['object'] == 'model', r
     assert m['max_model_len'] == m['context_length'] > 0 and m['meta']['n_vocab'] == 4096, m
     assert good('GET', '/v1/models/nano') == m and good('GET', '/models') == r
+    params = size = 0
+    for name in set(json.load(open(FOLDER + '/model.safetensors.index.json'))['weight_map'].values()):
+        data = open(f'{FOLDER}/{name}', 'rb').read()
+        for name, t in json.loads(data[8:8 + int.from_bytes(data[:8], 'little')]).items():
+            if name != '__metadata__':
+                params += math.prod(t['shape'])
+                size += t['data_offsets'][1] - t['data_offsets'][0]
+    assert m['meta']['n_params'] == params and m['meta']['size'] == size, (m['meta'], params, size)
     status, e, _ = call('GET', '/v1/models/other')
     assert status == 404 and e['error']['code'] == 'model_not_found', e
 
@@ -334,7 +343,10 @@ def bad_requests():
         ({'stream_options': {}}, 400, None), ({'tools': [{}]}, 400, None), ({'tools': 'x'}, 400, None),
         ({'tools': [{'type': 'function', 'function': {'name': '1x'}}]}, 400, None), ({'tool_choice': 'maybe'}, 400, None),
         ({'tool_choice': 'required'}, 400, None), ({'response_format': {'type': 'x'}}, 400, None),
-        ({'grammar': 'x'}, 400, 'unsupported_parameter'), ({'min_tokens': 9, 'max_tokens': 5}, 400, None),
+        ({'thinking': {'budget_tokens': 'x'}}, 400, None), ({'thinking': {'effort': 'x'}}, 400, None),
+        ({'tools': [{'type': 'function', 'function': {'name': 'f', 'description': 5}}]}, 400, None),
+        ({'json_schema': 5}, 400, 'invalid_schema'), ({'json_schema': {'type': 'integer'}, 'response_format': {'type': 'json_object'}}, 400, None),
+        ({'web_search_options': {}}, 400, 'unsupported_parameter'), ({'grammar': 'x'}, 400, 'unsupported_parameter'), ({'min_tokens': 9, 'max_tokens': 5}, 400, None),
         ({'add_generation_prompt': True, 'continue_final_message': True}, 400, None),
     ]
     for body, want, code in cases:
@@ -350,9 +362,21 @@ def bad_requests():
         assert status == 400 and r['error']['message'], (prompt, status, r)
     status, r, _ = call('POST', '/v1/chat/completions', {'messages': say, 'temperature': 'x'})
     assert r['error']['param'] == 'temperature', r
+    for path, body in (('/tokenize', {'prompt': 'a'}), ('/detokenize', {'tokens': [5]})):
+        status, r, _ = call('POST', path, {**body, 'model': 'nope'})
+        assert status == 404 and r['error']['code'] == 'model_not_found' and good('POST', path, {**body, 'model': 'nano'}), r
     # What asks for nothing is taken.
     good('POST', '/v1/chat/completions', chat('Hello', max_tokens=1, tools=[], tool_choice=None, stop=None, user='u', store=True, n=1.0,
                                               response_format={'type': 'text'}, prediction=None, unknown={'a': 1}))
+
+
+@check
+def names_of_requests():
+    """The header names a request, else the field request_id."""
+    for headers, more, want in (({'X-Request-Id': 'a.B-9_'}, {'request_id': 'b'}, 'a.B-9_'), ({}, {'request_id': 'b-1'}, 'b-1'), ({}, {'request_id': 'b 1'}, None), ({}, {'request_id': 5}, None)):
+        status, r, answer = call('POST', '/v1/chat/completions', chat('Hello', max_tokens=1, **more), headers)
+        name = answer.getheader('X-Request-Id')
+        assert status == 200 and name == answer.getheader('x-trace-id') and (name == want if want else len(name) == 32), (headers, more, name)
 
 
 @check
