@@ -1,6 +1,6 @@
-/* elem.h: element by element kernels, behind gemm.h: in plain loops that the compiler turns into the level's vectors, or, around
- * exponentials, in vectors whose missing end counts as zeros. Where an element stands changes nothing; sums go into a fixed number
- * of partial sums. Besides what gemm.h wants, a level has defined vf_min(a, b) and vf_max(a, b): b where one of them is a NaN. */
+/* elem.h: element by element kernels, behind gemm.h: in plain loops that the compiler turns into the level's vectors, or in vectors whose
+ * missing end counts as zeros. Where an element stands changes nothing; sums are made in one order.
+ * Besides what gemm.h wants, a level has defined vf_min(a, b) and vf_max(a, b): b where one of them is a NaN. */
 
 enum { SUMS = 8 };
 
@@ -20,47 +20,65 @@ static inline __attribute__((always_inline)) void give(float *p, vf v, size_t m)
 	}
 }
 
-/* `body` for the m floats at each i = 0, VL, ...: m is a constant but at the end. A long chain of operations is cut in two loops: what
- * the processor overlaps are iterations, and it looks only so many instructions ahead. */
+/* `body` for the floats at each i: Q vectors of them, or, at the end, m < VL floats. MANY go side by side, step by step: a chain of
+ * operations that wait for each other is long, and the processor looks only so far ahead for others. */
+enum { MANY = 8 };
 #define EACH_VEC(n, body) do { \
-	size_t i = 0, m = VL; \
-	for (; i + VL <= (n); i += VL) \
-		body; \
-	m = (n) - i; \
-	if (m) \
-		body; \
+	size_t i = 0; \
+	{ enum { Q = MANY }; const size_t m = VL; for (; i + Q * VL <= (n); i += Q * VL) body } \
+	{ enum { Q = 1 }; size_t m = VL; for (; i + VL <= (n); i += VL) body; m = (n) - i; if (m) body } \
 } while (0)
+#define AT(j) (i + (size_t)(j) * VL)
 
-/* exp within 2 units: x = n ln 2 + r, |r| <= ln 2 / 2; a Taylor polynomial of degree 7. What is below 2^-126.5 is 0, what is above
- * 2^127.5 infinite: the exponents on either side of a float's. NaN stays NaN: vf_min and vf_max give the second then. */
-static inline vf exp_(vf x)
+/* x = exp(-x) within 3 units: -x = n ln 2 - s, |s| <= ln 2 / 2; 1 - s + s^2 (a polynomial of degree 4, fitted to 3e-9 of the whole). What is
+ * below 2^-126.5 is 0, what is above 2^127.5 infinite: the exponents on either side of a float's. One float is ln 2 to 2^-29 and is taken n times.
+ * NaN stays NaN: vf_min and vf_max give the second then. */
+static inline __attribute__((always_inline)) void exp_minus(vf *x, const int q)
 {
-	vf c = vf_max(vf_set(-88.0f), vf_min(vf_set(89.0f), x));
-	vf m = vf_fma(c, vf_set(1.44269504f), vf_set(12582912.0f)), k = m - 12582912.0f;
-	vf r = vf_fma(k, vf_set(-1.42860677e-6f), vf_fma(k, vf_set(-0.693145752f), c));
-	vf r2 = r * r, p = vf_fma(r, vf_set(1.0f / 5040), vf_set(1.0f / 720));
-	p = vf_fma(r2, p, vf_fma(r, vf_set(1.0f / 120), vf_set(1.0f / 24)));
-	p = vf_fma(r2 * r2, p, vf_fma(r2, vf_fma(r, vf_set(1.0f / 6), vf_set(0.5f)), 1.0f + r));
-	/* n stands in the lowest bits of m. */
-	return p * (vf)(((vi)m + 127) << 23);
+	vf m[MANY], s[MANY];
+	EACH(j, q) x[j] = vf_max(vf_set(-89.0f), vf_min(vf_set(88.0f), x[j]));
+	/* n + 127 stands in the lowest bits of m. */
+	EACH(j, q) m[j] = vf_fma(x[j], vf_set(-1.44269504f), vf_set(12582912.0f + 127));
+	EACH(j, q) s[j] = m[j] - (12582912.0f + 127);
+	EACH(j, q) s[j] = vf_fma(s[j], vf_set(0.693147181f), x[j]);
+	EACH(j, q) x[j] = vf_fma(s[j], vf_set(0.00138145889f), vf_set(-0.00836871683f));
+	EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(0.0416683883f));
+	EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(-0.166665206f));
+	EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(0.499999934f));
+	EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(-1));
+	EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(1));
+	EACH(j, q) x[j] = x[j] * (vf)((vi)m[j] << 23);
 }
 
-static inline vf sigmoid_(vf x) { return 1.0f / (1.0f + exp_(-x)); }
-static inline vf silu_(vf x) { return x / (1.0f + exp_(-x)); }
-
-/* log(1 + u), 0 <= u <= 1, to full relative precision: 2 atanh(u / (2 + u)). */
-static inline vf log1p_(vf u)
+/* x = 1 / (1 + exp(-x)) */
+static inline __attribute__((always_inline)) void sigmoids(vf *x, const int q)
 {
-	vf s = u / (2.0f + u), t = s * s, t2 = t * t;
-	vf p = vf_fma(t2, vf_set(1.0f / 15), vf_fma(t, vf_set(1.0f / 13), vf_set(1.0f / 11)));
-	p = vf_fma(t2 * t2, p, vf_fma(t2, vf_fma(t, vf_set(1.0f / 9), vf_set(1.0f / 7)), vf_fma(t, vf_set(1.0f / 5), vf_set(1.0f / 3))));
-	return 2.0f * vf_fma(s, p * t, s);
+	exp_minus(x, q);
+	EACH(j, q) x[j] = 1.0f / (1.0f + x[j]);
 }
 
-static inline vf softplus_(vf x)
+/* x = x / (1 + exp(-x)) */
+static inline __attribute__((always_inline)) void silus(vf *x, const int q)
 {
-	/* -|x|, so that no exponent is positive. */
-	return vf_max(vf_set(0), x) + log1p_(exp_(vf_min(x, -x)));
+	vf e[MANY];
+	EACH(j, q) e[j] = x[j];
+	exp_minus(e, q);
+	EACH(j, q) x[j] = x[j] / (1.0f + e[j]);
+}
+
+/* x = log(1 + exp(x)) = max(0, x) + log(1 + u), u = exp(-|x|), to full relative precision: log(1 + u) = 2 atanh(s), s = u / (2 + u) <= 1/3. */
+static inline __attribute__((always_inline)) void softpluses(vf *x, const int q)
+{
+	vf s[MANY], t[MANY], p[MANY];
+	EACH(j, q) s[j] = vf_max(x[j], -x[j]);
+	exp_minus(s, q);
+	EACH(j, q) s[j] = s[j] / (2.0f + s[j]);
+	EACH(j, q) t[j] = s[j] * s[j];
+	EACH(j, q) p[j] = vf_fma(t[j], vf_set(0.140059996f), vf_set(0.14000901f));
+	EACH(j, q) p[j] = vf_fma(t[j], p[j], vf_set(0.200107638f));
+	EACH(j, q) p[j] = vf_fma(t[j], p[j], vf_set(0.333332081f));
+	EACH(j, q) p[j] = vf_fma(t[j] * s[j], p[j], s[j]);
+	EACH(j, q) x[j] = vf_max(vf_set(0), x[j]) + (p[j] + p[j]);
 }
 
 static void KK_FN(axpy)(float *restrict y, const float *restrict x, float a, size_t n)
@@ -83,10 +101,23 @@ static void KK_FN(scale)(float *y, float a, size_t n)
 
 static void KK_FN(swiglu)(float *y, const float *gate, const float *up, size_t n)
 {
-	EACH_VEC(n, give(y + i, silu_(take(gate + i, m)) * take(up + i, m), m));
+	EACH_VEC(n, {
+		vf x[Q];
+		EACH(j, Q) x[j] = take(gate + AT(j), m);
+		silus(x, Q);
+		EACH(j, Q) give(y + AT(j), x[j] * take(up + AT(j), m), m);
+	});
 }
 
-static void KK_FN(sigmoid)(float *y, const float *x, size_t n) { EACH_VEC(n, give(y + i, sigmoid_(take(x + i, m)), m)); }
+static void KK_FN(sigmoid)(float *y, const float *x, size_t n)
+{
+	EACH_VEC(n, {
+		vf v[Q];
+		EACH(j, Q) v[j] = take(x + AT(j), m);
+		sigmoids(v, Q);
+		EACH(j, Q) give(y + AT(j), v[j], m);
+	});
+}
 
 static float KK_FN(max)(const float *x, size_t n)
 {
@@ -104,53 +135,88 @@ static float KK_FN(max)(const float *x, size_t n)
 	return top + 0.0f;
 }
 
-/* Partial sums 0..7 in a tree, then the end. */
-static inline double tree(const double s[SUMS]) { return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7])); }
+/* The sum of BLOCK vectors and fewer in floats, four partial sums of each lane, then the lanes; of all blocks in double. No term
+ * passes through more than 16 roundings of a float, 8 + 2 + log2 VL in a full block: the sum is right to 2^-20 of its terms' sizes. */
+enum { BLOCK = 32 };
+#define BLOCKS(n, sum, add) do { \
+	for (size_t i_ = 0; i_ < (n); i_ += BLOCK * VL) { \
+		vf a[4] = { vf_set(0), vf_set(0), vf_set(0), vf_set(0) }; \
+		size_t i = i_, n_ = K_MIN((n), i_ + BLOCK * VL), m = VL; \
+		for (; i + 4 * VL <= n_; i += 4 * VL) \
+			EACH(j, 4) a[j] = add(a[j], AT(j)); \
+		for (; i + VL <= n_; i += VL) \
+			a[0] = add(a[0], i); \
+		m = n_ - i; \
+		if (m) \
+			a[1] = add(a[1], i); \
+		sum += (double)vf_sum((a[0] + a[1]) + (a[2] + a[3])); \
+	} \
+} while (0)
 
 static float KK_FN(exp_sum)(float *x, float scale, float top, size_t n)
 {
-	double s[SUMS] = { 0 }, end = 0;
-	size_t i = 0;
-	EACH_VEC(n, give(x + i, exp_(vf_fma(vf_set(scale), take(x + i, m), vf_set(-top))), m));
-	for (; i + SUMS <= n; i += SUMS)
-		for (int j = 0; j < SUMS; j++)
-			s[j] += (double)x[i + (size_t)j];
-	for (; i < n; i++)
-		end += (double)x[i];
-	return (float)(tree(s) + end);
+	double sum = 0;
+	EACH_VEC(n, {
+		vf v[Q];
+		EACH(j, Q) v[j] = vf_fma(vf_set(-scale), take(x + AT(j), m), vf_set(top));
+		exp_minus(v, Q);
+		EACH(j, Q) give(x + AT(j), v[j], m);
+	});
+#define ADD(a, at) ((a) + take(x + (at), m))
+	BLOCKS(n, sum, ADD);
+#undef ADD
+	return (float)sum;
 }
 
-/* In double: no square of a float overflows. */
+/* Squares of floats may overflow or vanish: then in double. */
 static double sum_squares(const float *x, size_t n)
 {
-	double s[SUMS] = { 0 }, end = 0;
-	size_t i = 0;
-	for (; i + SUMS <= n; i += SUMS)
-		for (int j = 0; j < SUMS; j++)
-			s[j] += (double)x[i + (size_t)j] * (double)x[i + (size_t)j];
-	for (; i < n; i++)
-		end += (double)x[i] * (double)x[i];
-	return tree(s) + end;
+	double sum = 0;
+#define ADD(a, at) vf_fma(take(x + (at), m), take(x + (at), m), a)
+	BLOCKS(n, sum, ADD);
+#undef ADD
+	if (sum >= 0x1p-70 && sum < 0x1p127)
+		return sum;
+	sum = 0;
+	for (size_t i = 0; i < n; i++)
+		sum += (double)x[i] * (double)x[i];
+	return sum;
+}
+
+/* y = w (r x); w = NULL: r x. A factor that is no normal float stays a double. */
+static inline __attribute__((always_inline)) void scaled(float *y, const float *x, const float *w, double r, size_t n)
+{
+	if (r > 0x1p-120 && r < 0x1p120) {
+		const vf f = vf_set((float)r);
+		if (w)
+			EACH_VEC(n, { EACH(j, Q) give(y + AT(j), take(w + AT(j), m) * (take(x + AT(j), m) * f), m); });
+		else
+			EACH_VEC(n, { EACH(j, Q) give(y + AT(j), take(x + AT(j), m) * f, m); });
+	} else {
+		for (size_t i = 0; i < n; i++)
+			y[i] = (float)((w ? (double)w[i] : 1) * ((double)x[i] * r));
+	}
 }
 
 static void KK_FN(rmsnorm)(float *y, const float *x, const float *w, size_t n, double eps)
 {
-	double r = 1 / __builtin_sqrt(sum_squares(x, n) / (double)n + eps);
-	for (size_t i = 0; i < n; i++)
-		y[i] = (float)((double)w[i] * ((double)x[i] * r));
+	scaled(y, x, w, 1 / __builtin_sqrt(sum_squares(x, n) / (double)n + eps), n);
 }
 
 static void KK_FN(l2norm)(float *y, const float *x, double scale, size_t n)
 {
-	double r = scale / __builtin_sqrt(sum_squares(x, n) + 1e-6);
-	for (size_t i = 0; i < n; i++)
-		y[i] = (float)((double)x[i] * r);
+	scaled(y, x, NULL, scale / __builtin_sqrt(sum_squares(x, n) + 1e-6), n);
 }
 
 static void KK_FN(gated_norm)(float *y, const float *x, const float *w, const float *z, size_t n, double eps)
 {
 	KK_FN(rmsnorm)(y, x, w, n, eps);
-	EACH_VEC(n, give(y + i, take(y + i, m) * sigmoid_(take(z + i, m)), m));
+	EACH_VEC(n, {
+		vf v[Q];
+		EACH(j, Q) v[j] = take(z + AT(j), m);
+		sigmoids(v, Q);
+		EACH(j, Q) give(y + AT(j), take(y + AT(j), m) * v[j], m);
+	});
 }
 
 static void KK_FN(rope)(float *x, const float *table, size_t pairs, bool interleaved)
@@ -167,12 +233,13 @@ static void KK_FN(rope)(float *x, const float *table, size_t pairs, bool interle
 static inline __attribute__((always_inline)) void conv(float *restrict y, const float *const *u, const float *w, size_t w_step, int taps, size_t n)
 {
 	EACH_VEC(n, {
-		vf s = take(w + i, m) * take(u[0] + i, m);
-		for (int j = 1; j < taps; j++)
-			s = vf_fma(take(w + (size_t)j * w_step + i, m), take(u[j] + i, m), s);
-		give(y + i, s, m);
+		vf s[Q];
+		EACH(j, Q) s[j] = take(w + AT(j), m) * take(u[0] + AT(j), m);
+		for (int k = 1; k < taps; k++)
+			EACH(j, Q) s[j] = vf_fma(take(w + (size_t)k * w_step + AT(j), m), take(u[k] + AT(j), m), s[j]);
+		silus(s, Q);
+		EACH(j, Q) give(y + AT(j), s[j], m);
 	});
-	EACH_VEC(n, give(y + i, silu_(take(y + i, m)), m));
 }
 
 static void KK_FN(conv_silu)(float *y, const float *const *u, const float *w, size_t w_step, int taps, size_t n)
@@ -185,9 +252,14 @@ static void KK_FN(conv_silu)(float *y, const float *const *u, const float *w, si
 
 static void KK_FN(kda_gate)(float *restrict alpha, const float *restrict a, const float *restrict bias, double rate, size_t n)
 {
-	const vf r = vf_set(-(float)rate);
-	EACH_VEC(n, give(alpha + i, softplus_(take(a + i, m) + take(bias + i, m)), m));
-	EACH_VEC(n, give(alpha + i, exp_(r * take(alpha + i, m)), m));
+	EACH_VEC(n, {
+		vf x[Q];
+		EACH(j, Q) x[j] = take(a + AT(j), m) + take(bias + AT(j), m);
+		softpluses(x, Q);
+		EACH(j, Q) x[j] = x[j] * vf_set((float)rate);
+		exp_minus(x, Q);
+		EACH(j, Q) give(alpha + AT(j), x[j], m);
+	});
 }
 
 static void KK_FN(act_bf16)(float *y, const float *x, size_t n)
