@@ -38,6 +38,13 @@ static int next_level(int above, int top)
 	return best;
 }
 
+static int lacks(int i, struct k_err *err)
+{
+	char why[160] = "";
+	(void)k_cpu_lacks(levels[i].needs, why, sizeof(why));
+	return k_err_set(err, K_EUSAGE, "kernel level '%s' needs a CPU with %s: %s", levels[i].level->name, levels[i].needs, why);
+}
+
 int kk_select(struct kk *out, const char **name, const char *max_level, struct k_err *err)
 {
 	int top = INT32_MAX, found = -1;
@@ -47,7 +54,7 @@ int kk_select(struct kk *out, const char **name, const char *max_level, struct k
 	if (max_level && found < 0)
 		return k_err_set(err, K_EUSAGE, "there is no kernel level '%s' here", max_level);
 	if (found >= 0 && !kk_level_usable(found))
-		return k_err_set(err, K_EUSAGE, "kernel level '%s' needs a CPU with %s", max_level, levels[found].needs);
+		return lacks(found, err);
 	if (found >= 0)
 		top = K_MAX(levels[found].level->rank, 0);
 	memset(out, 0, sizeof(*out));

@@ -64,37 +64,47 @@ static bool may_use_tiles(void)
 	return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
 }
 
-static bool has(const char *name, size_t n)
+/* NULL: it is here. Else why not. */
+static const char *missing(const char *name, size_t n)
 {
 	unsigned r[4];
 
 	for (size_t i = 0; i < K_LEN(features); i++) {
 		if (strlen(features[i].name) != n || memcmp(features[i].name, name, n))
 			continue;
-		if (!__get_cpuid_count(features[i].leaf, features[i].sub, &r[EAX], &r[EBX], &r[ECX], &r[EDX]))
-			return false;
-		if (!(r[features[i].reg] >> features[i].bit & 1))
-			return false;
+		if (!__get_cpuid_count(features[i].leaf, features[i].sub, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) ||
+			!(r[features[i].reg] >> features[i].bit & 1))
+			return "this CPU has not";
 		if ((saved_by_system() & features[i].save) != features[i].save)
-			return false;
-		return features[i].save != TILE || may_use_tiles();
+			return "this system does not save the registers of";
+		return features[i].save != TILE || may_use_tiles() ? NULL : "this system does not let this process use";
 	}
-	return false;
+	return "nobody here knows of";
 }
 #else
-static bool has(const char *name K_UNUSED, size_t n K_UNUSED) { return false; }
+static const char *missing(const char *name K_UNUSED, size_t n K_UNUSED) { return "this CPU has not"; }
 #endif
 
-bool k_cpu_has(const char *list)
+bool k_cpu_lacks(const char *list, char *why, size_t size)
 {
 	while (*list) {
 		size_t n = strcspn(list, " ");
+		const char *because = n ? missing(list, n) : NULL;
 
-		if (n && !has(list, n))
-			return false;
+		if (because) {
+			snprintf(why, size, "%s %.*s", because, (int)n, list);
+			return true;
+		}
 		list += n + (list[n] == ' ');
 	}
-	return true;
+	return false;
+}
+
+bool k_cpu_has(const char *list)
+{
+	char why[80];
+
+	return !k_cpu_lacks(list, why, sizeof(why));
 }
 
 /* A file of /proc or /sys that fits into buf, NUL-terminated; false when it cannot be read. These are no

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include "kernels/check/kcheck.h"
 #include "libcore/backend.h"
+#include "libcore/cpu.h"
 
 #define EXACT { TOL_EXACT, 0, 0 }
 #define ULP(n) { TOL_ULP, n, 0 }
@@ -300,10 +301,11 @@ static void at_level(int i, const struct options *o, struct sums *s)
 {
 	const struct kk_level *l = kk_level_at(i), *bottom = reference();
 	struct kk ref, got;
+	char why[160];
 	if (o->level && strcmp(o->level, l->name) != 0)
 		return;
-	if (!kk_level_usable(i)) {
-		printf("skip %s: this CPU has not all of %s\n", l->name, kk_level_needs(i));
+	if (k_cpu_lacks(kk_level_needs(i), why, sizeof(why))) {
+		printf("skip %s: %s\n", l->name, why);
 		s->skipped++;
 		return;
 	}

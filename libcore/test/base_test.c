@@ -197,6 +197,9 @@ K_TEST(cpu_answers)
 	K_CHECK(k_cpu_has(""));
 	K_CHECK(!k_cpu_has("no-such-feature"));
 	K_CHECK(!k_cpu_has("sse4.2 no-such-feature"));
+	char why[80] = "";
+	K_CHECK(!k_cpu_lacks("", why, sizeof(why)) && !*why);
+	K_CHECK(k_cpu_lacks(" no-such-feature", why, sizeof(why)) && strstr(why, "no-such-feature"));
 #ifdef __x86_64__
 	K_CHECK(k_cpu_has("avx2 fma") == (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")));
 	K_CHECK(k_cpu_has("avx512vnni") == !!__builtin_cpu_supports("avx512vnni"));
