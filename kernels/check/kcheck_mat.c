@@ -252,7 +252,7 @@ static void gemm_case(struct run *r, struct gemm *g)
 
 static void check_gemm(struct run *r, const void *how)
 {
-	static const int many[] = { 10, 47, 48, 49, 97 }, tall[] = { 63, 64, 65, 66 };
+	static const int many[] = { 10, 47, 48, 49, 97 }, tall[] = { 63, 64, 65, 66 }, tiles[] = { 5, 11, 15, 16, 17, 18, 31, 32, 33, 34, 46 };
 	struct gemm g = { .as = how };
 	/* All rows 0 to 33 at some number of tokens, all numbers of tokens 0 to 9 at some number of rows. */
 	for (int i = 0; i <= 33; i++) {
@@ -271,6 +271,13 @@ static void check_gemm(struct run *r, const void *how)
 		g.cols = (size_t)depths[i];
 		g.n = 1 + rnd_below(r, 4);
 		g.rows = 1 + rnd_below(r, 9);
+		gemm_case(r, &g);
+	}
+	/* Whole tiles of rows, of tokens one more or less than a tile or two have. */
+	for (size_t i = 0; i < K_LEN(tiles); i++) {
+		g.n = (size_t)tiles[i];
+		g.rows = 16 + 16 * rnd_below(r, 3);
+		g.cols = PICK(r, depths);
 		gemm_case(r, &g);
 	}
 	for (int i = 0; i < 6; i++) {
