@@ -100,6 +100,17 @@ CHAIN_FN(maddubs_avx2, EIGHT(TEN(MADDUBS, "ymm")) TEN(MADD, "ymm"))
 CHAIN_FN(maddubs_avx512, EIGHT(TEN(MADDUBS, "zmm")) TEN(MADD, "zmm"))
 CHAIN_FN(dpbusd_avx512, TEN(DPBUSD, "zmm"))
 CHAIN_FN(dpbf16_avx512, TEN(DPBF16, "zmm"))
+/* Tiles of 16 x 64 bytes: four results, as many as hide how long a product takes, of operands 4 and 5. */
+#define TILE_FN(name, op) \
+static void name(int64_t n) \
+{ \
+	static const struct { uint8_t palette, zero[15]; uint16_t bytes[8], none[8]; uint8_t rows[8], end[8]; } shapes = \
+		{ 1, { 0 }, { 64, 64, 64, 64, 64, 64 }, { 0 }, { 16, 16, 16, 16, 16, 16 }, { 0 } }; \
+	__asm__ volatile("ldtilecfg %1\n1:\n" op " %%tmm5, %%tmm4, %%tmm0\n" op " %%tmm5, %%tmm4, %%tmm1\n" op " %%tmm5, %%tmm4, %%tmm2\n" \
+		op " %%tmm5, %%tmm4, %%tmm3\ndec %0\njnz 1b\ntilerelease\n" : "+r"(n) : "m"(shapes) : "cc"); \
+}
+TILE_FN(tiles_i8, "tdpbssd")
+TILE_FN(tiles_bf16, "tdpbf16ps")
 #endif
 
 /* Of a kind of operands that of the highest level counts that is not above the one in use. */
@@ -118,6 +129,8 @@ static const struct peak {
 	{ "avx512", K_ACT_INT8, 2 * 80 * 64, 20 * 1000, maddubs_avx512 },
 	{ "avx512vnni", K_ACT_INT8, 2 * 10 * 64, 200 * 1000, dpbusd_avx512 },
 	{ "avx512bf16", K_ACT_BF16, 2 * 10 * 32, 200 * 1000, dpbf16_avx512 },
+	{ "amx", K_ACT_INT8, 2 * 4 * 16 * 16 * 64, 20 * 1000, tiles_i8 },
+	{ "amx", K_ACT_BF16, 2 * 4 * 16 * 16 * 32, 20 * 1000, tiles_bf16 },
 #endif
 	{ NULL, 0, 0, 0, NULL }
 };

@@ -7,7 +7,6 @@
  * A lane is a row. Nibbles i are columns 2 i and 2 i + 1 of the word's eight, so activations are a plain row of bf16. A group has one sum,
  * pairs in growing k; times the scale it is added to the element, groups in growing k. */
 
-#include "libcore/dtype.h"
 #include "kernels/tmpl/x16.h"
 
 enum { B16_TOKENS = 12 };
@@ -60,18 +59,4 @@ static void KK_FN(gemm_i4x16_bf16)(float *y, size_t y_step, const void *w, int r
 			m = x16_tokens(n - t, B16_TOKENS);
 			tile[m - 1](y + (size_t)t * y_step + r, y_step, p, (const uint16_t *const *)(x + t), cols);
 		}
-}
-
-/* Any number of columns. y may be x: 16 are read before they are written. */
-static void KK_FN(ready_i4x16_bf16)(float *y, const float *x, size_t cols)
-{
-	for (size_t k = 0; k < cols; k += 16) {
-		size_t n = K_MIN(cols - k, (size_t)16);
-		float v[16] = { 0 };
-		uint16_t to[16];
-		memcpy(v, x + k, n * sizeof(*v));
-		for (int i = 0; i < 16; i++)
-			to[i] = k_bf16_from_f32(v[i]);
-		memcpy((uint16_t *)y + k, to, n * sizeof(*to));
-	}
 }

@@ -1,0 +1,24 @@
+/* level_amx.c: many tokens by tiles: INT4 weights times activations of 8 bits, INT4 and BF16 weights times activations in bf16. The rest is that of the
+ * levels below; INT4 times int8 for few tokens too, which has one result everywhere. Products in bf16 are by tiles for one token as for many, since
+ * a tile sums in an order of its own. No machine of ours has it: the same text is checked as amxsim, and how fast it is has not been measured. */
+#include "libcore/base.h"
+#include "kernels/avx512vnni/vec_avx512vnni.h"
+#include "kernels/avx512bf16/vec_avx512bf16.h"
+#include "kernels/amx/tile.h"
+#include "kernels/kk.h"
+
+#define LEVEL amx
+#include "kernels/tmpl/each.h"
+#include "kernels/tmpl/bf16_row.h"
+#include "kernels/tmpl/int4_int8.h"
+#include "kernels/tmpl/int4_tiles.h"
+#include "kernels/tmpl/bf16_tiles.h"
+
+const struct kk_level kk_level_amx = { "amx", 33, {
+	.gemm_bf16_bf16 = KK_FN(tiles_bf16_bf16),
+	.ready_bf16 = KK_FN(ready_bf16),
+	.gemm_i4x16_bf16 = KK_FN(tiles_i4x16_bf16),
+	.ready_i4x16_bf16 = KK_FN(ready_bf16),
+	.gemm_i4x16_int8 = KK_FN(tiles_i4x16_int8),
+	.ready_i4x16_int8 = KK_FN(ready_i4x16_int8),
+} };

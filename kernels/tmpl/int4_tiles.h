@@ -1,0 +1,186 @@
+/* int4_tiles.h: products of INT4 weights with activations of 8 bits or in bf16, by tiles, straight from the records of i4g32 in layout x16
+ * (libcore/qtype/i4g32_x16.c). For a level that has defined, beside what int4_int8.h and int4_bf16.h want, the instructions of kernels/amx/tile.h.
+ *
+ *      first operand: tokens         second: a group of 16 rows         result, [token][row]
+ *      up to 16 x 32 columns    x    32 columns x 16 rows          =    sums of a group
+ *
+ * A group has a scale of its own, so its sum leaves the tile: a product of 32 columns is what there is between two scales. Of bytes a tile takes 64,
+ * so int8 has half of what the tiles can do, and both pay 16 stores, loads and multiply-adds a product. For that the level below unpacks a group
+ * once for 12 tokens, and this one for 48.
+ *
+ *      a run of RUN groups:   pack tokens  |  for 16 rows: unpack weights  |  for 16 tokens: products, two at a time, sums in registers
+ *
+ * int8: the sum of a group is whole, and what is rounded is said in kk.def. bf16: the order of a tile (of even and of odd columns, then both), of every
+ * token, one or many; times the scale it is added to the element, groups in growing k. */
+
+#include "kernels/tmpl/x16.h"
+
+enum {
+	IT_SIDE = 16, IT_BLOCKS = 3, IT_BANDS = 2, IT_RUN = 16,         /* tokens or rows of a tile; tiles of tokens, of rows; groups of a run */
+	IT_LINE = 64,
+	IT_FEW = 4,                                                     /* so few tokens are the level's below, where the bits are the same */
+};
+
+struct i4_tiles {
+	struct tiles tiles;
+	uint8_t a[IT_BLOCKS][IT_RUN][IT_SIDE][IT_LINE], b[IT_RUN][IT_SIDE][IT_LINE];
+	float d[IT_BLOCKS][IT_RUN][IT_SIDE];            /* int8: what one code of a token's group stands for */
+	float sum[IT_BANDS][IT_BLOCKS][IT_SIDE][IT_SIDE], out[2][IT_SIDE][IT_SIDE];
+};
+
+/* --- bytes --------------------------------------------------------------------------------------------------------------- */
+
+static void it_pack_i8(struct i4_tiles *s, int block, const float *const *x, int n, size_t group, int groups)
+{
+	for (int t = 0; t < n; t++) {
+		const struct kk_i8 *from = (const struct kk_i8 *)x[t] + group;
+		for (int g = 0; g < groups; g++) {
+			memcpy(s->a[block][g][t], from[g].code, sizeof(from->code));
+			s->d[block][g][t] = from[g].d;
+		}
+	}
+}
+
+/* Nibbles less 8, as bytes: of 0 to 15 and 0x78 no byte carries over. */
+static inline vu it_signed(vu nibbles) { return ((nibbles & 0x0f0f0f0fu) + 0x78787878u) ^ 0x80808080u; }
+
+static void it_unpack_i8(struct i4_tiles *s, const uint8_t *p, int groups)
+{
+	for (int g = 0; g < groups; g += 2, p += X16_RECORD) {
+		X16_FETCH(p);
+		EACH(word, 8) {
+			vu w = x16_word(p, word, 0), low = it_signed(w), high = it_signed(w >> 4);
+			memcpy(s->b[g + word / 4][word % 4 * 2], &low, IT_LINE);
+			memcpy(s->b[g + word / 4][word % 4 * 2 + 1], &high, IT_LINE);
+		}
+	}
+}
+
+static inline __attribute__((always_inline)) vf it_value_i8(const float *p)
+{
+	vu v;
+	memcpy(&v, p, sizeof(v));
+	return vf_int(v);
+}
+#define IT_FACTOR_i8(scale, d) ((scale) * vf_set(d))
+
+/* --- bf16 ---------------------------------------------------------------------------------------------------------------- */
+
+static void it_pack_bf16(struct i4_tiles *s, int block, const float *const *x, int n, size_t group, int groups)
+{
+	for (int t = 0; t < n; t++)
+		for (int g = 0; g < groups; g++)
+			memcpy(s->a[block][g][t], (const uint16_t *)x[t] + 32 * (group + (size_t)g), IT_LINE);
+}
+
+static void it_unpack_bf16(struct i4_tiles *s, const uint8_t *p, int groups)
+{
+	for (int g = 0; g < groups; g += 2, p += X16_RECORD) {
+		X16_FETCH(p);
+		EACH(word, 8) {
+			vu w = x16_word(p, word, 0);
+			EACH(i, 4) {
+				vu codes = vh_codes(w, i);
+				memcpy(s->b[g + word / 4][word % 4 * 4 + i], &codes, IT_LINE);
+			}
+		}
+	}
+}
+
+static inline __attribute__((always_inline)) vf it_value_bf16(const float *p) { return vf_load(p); }
+#define IT_FACTOR_bf16(scale, d) (scale)
+
+/* --- a run of groups for 16 rows and T of up to 16 tokens ------------------------------------------------------------------ */
+
+#define IT_PRODUCT(kind, g, C, A, B) do { \
+	tile_zero(&s->tiles, C); \
+	tile_load(&s->tiles, A, s->a[block][g], IT_LINE); \
+	tile_load(&s->tiles, B, s->b[g], IT_LINE); \
+	tile_dot_##kind(&s->tiles, C, A, B); \
+	tile_store(&s->tiles, C, s->out[C], IT_LINE); \
+} while (0)
+
+#define IT_FN(kind, T) \
+static void it_##kind##_##T(struct i4_tiles *s, int band, int block, const uint8_t *p, int groups) \
+{ \
+	vf sum[T]; \
+	EACH(t, T) \
+		sum[t] = vf_load(s->sum[band][block][t]); \
+	for (int g = 0; g < groups; g += 2, p += X16_RECORD) { \
+		IT_PRODUCT(kind, g, 0, 2, 4); \
+		IT_PRODUCT(kind, g + 1, 1, 3, 5); \
+		EACH(i, 2) { \
+			vf scale = x16_scale(p, i, 0); \
+			EACH(t, T) \
+				sum[t] = vf_fma(it_value_##kind(s->out[i][t]), IT_FACTOR_##kind(scale, s->d[block][g + i][t]), sum[t]); \
+		} \
+	} \
+	EACH(t, T) \
+		vf_store(s->sum[band][block][t], sum[t]); \
+}
+IT_FN(i8, 16)
+IT_FN(bf16, 1) IT_FN(bf16, 4) IT_FN(bf16, 16)
+
+typedef void i4_tiles_run(struct i4_tiles *s, int band, int block, const uint8_t *p, int groups);
+struct i4_tiles_of {
+	int a_bytes, b_rows;
+	void (*pack)(struct i4_tiles *s, int block, const float *const *x, int n, size_t group, int groups);
+	void (*unpack)(struct i4_tiles *s, const uint8_t *p, int groups);
+	i4_tiles_run *one, *four, *all;
+};
+static const struct i4_tiles_of it_i8 = { 32, 8, it_pack_i8, it_unpack_i8, it_i8_16, it_i8_16, it_i8_16 },
+	it_bf16 = { 64, 16, it_pack_bf16, it_unpack_bf16, it_bf16_1, it_bf16_4, it_bf16_16 };
+
+/* Tokens in tiles of one height m: where they do not come out even the last two tiles share some, which get the same bits twice. */
+static void it_block(const struct i4_tiles_of *how, float *y, size_t y_step, const uint8_t *w, int bands, const float *const *x, int n, size_t cols)
+{
+	struct i4_tiles s;
+	struct tile_config config = { 0 };
+	int blocks = (n + IT_SIDE - 1) / IT_SIDE, m = (n + blocks - 1) / blocks;
+	for (int i = 0; i < 2; i++) {
+		tile_shape(&config, i, m, IT_LINE);
+		tile_shape(&config, 2 + i, m, how->a_bytes);
+		tile_shape(&config, 4 + i, how->b_rows, IT_LINE);
+	}
+	tile_begin(&s.tiles, &config);
+	memset(s.d, 0, sizeof(s.d));
+	memset(s.sum, 0, sizeof(s.sum));
+	memset(s.out, 0, sizeof(s.out));
+	for (size_t group = 0, all = cols / X16_GROUP; group < all; group += IT_RUN) {
+		int groups = (int)K_MIN(all - group, (size_t)IT_RUN);
+		for (int i = 0; i < blocks; i++)
+			how->pack(&s, i, x + K_MIN(i * m, n - m), m, group, groups);
+		for (int band = 0; band < bands; band++) {
+			const uint8_t *p = w + ((size_t)band * (cols / X16_COLS) + group / 2) * X16_RECORD;
+			how->unpack(&s, p, groups);
+			for (int i = 0; i < blocks; i++)
+				(m == 1 ? how->one : m <= 4 ? how->four : how->all)(&s, band, i, p, groups);
+		}
+	}
+	tile_end(&s.tiles);
+	for (int band = 0; band < bands; band++)
+		for (int i = 0; i < blocks; i++)
+			for (int t = 0; t < m; t++)
+				memcpy(y + (size_t)(K_MIN(i * m, n - m) + t) * y_step + band * IT_SIDE, s.sum[band][i][t], IT_LINE);
+}
+
+static void it_product(const struct i4_tiles_of *how, float *y, size_t y_step, const uint8_t *w, int rows, const float *const *x, int n, size_t cols)
+{
+	for (int r = 0; r < rows; r += IT_BANDS * IT_SIDE, w += IT_BANDS * (cols / X16_COLS) * X16_RECORD)
+		for (int t = 0; t < n; t += IT_BLOCKS * IT_SIDE)
+			it_block(how, y + (size_t)t * y_step + r, y_step, w, K_MIN((rows - r) / IT_SIDE, (int)IT_BANDS), x + t,
+				K_MIN(n - t, IT_BLOCKS * IT_SIDE), cols);
+}
+
+static void KK_FN(tiles_i4x16_int8)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
+{
+	if (n <= IT_FEW)
+		KK_FN(gemm_i4x16_int8)(y, y_step, w, rows, x, n, cols);
+	else
+		it_product(&it_i8, y, y_step, w, rows, x, n, cols);
+}
+
+static void KK_FN(tiles_i4x16_bf16)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
+{
+	it_product(&it_bf16, y, y_step, w, rows, x, n, cols);
+}
