@@ -18,6 +18,7 @@ struct args {
 	int64_t ctx, slots, batch, max_queue, queue_timeout, drain, timeout, max_conns;
 	uint64_t max_body;
 	bool enforce, no_enforce, stdio, talk, check, deterministic, web, no_web, insecure, slots_route, compat_llama;
+	struct k_policy policy;
 	int reasoning;                  /* enum k_reasoning_field */
 };
 
@@ -46,6 +47,10 @@ static const struct k_opt opts[] = {
 	K_OPT_FLAG(0, "slots-route", struct args, slots_route, "open /slots: what each slot computes, without text"),
 	K_OPT_FLAG(0, "compat-llama", struct args, compat_llama,
 		"what clients of llama-server look for: its names of metrics beside the others, its type of error for a prompt that is too long"),
+	K_OPT_FLAG(0, "accept-any-model", struct args, policy.any_model, "answer with this model, whatever name a request has for it"),
+	K_OPT_FLAG(0, "strict-params", struct args, policy.params, "refuse requests with fields that are not known, which are ignored otherwise"),
+	K_OPT_FLAG(0, "strict-max-tokens", struct args, policy.max_tokens, "refuse what may get longer than the context, which is cut otherwise"),
+	K_OPT_FLAG(0, "vendor-strict", struct args, policy.vendor, "refuse sampling values other than those that the model's vendor recommends, and n above 1"),
 	K_OPT_INT(0, "timeout", struct args, timeout, "SECONDS", "60",
 		"time that a client may keep a connection idle, a body coming or an answer unread; the head of a request gets a sixth"),
 	K_OPT_INT(0, "max-connections", struct args, max_conns, "N", "1024", "connections at once; one address may have a quarter"),
@@ -135,7 +140,7 @@ static int serve(struct kept *k, struct k_model *m, struct k_device *dev, const 
 	struct k_sched *sched = NULL;
 	const struct k_server_opts so = { a->name, a->layout, a->ctx, a->slots, a->batch, a->common.max_memory,
 		(enum k_reasoning_field)a->reasoning, a->enforce || !a->no_enforce,
-		a->state_dir, a->slot_dir, a->max_queue, a->queue_timeout, a->deterministic, a->compat_llama };
+		a->state_dir, a->slot_dir, a->max_queue, a->queue_timeout, a->deterministic, a->compat_llama, a->policy };
 	const struct k_http_opts ho = {
 		.listen = a->listen, .port_file = a->port_file, .key_file = a->key_file, .keys = getenv("KSERVE_API_KEY"), .insecure = a->insecure,
 		.cert = a->cert, .tls_key = a->tls_key, .cors = a->cors, .access = a->access,

@@ -82,6 +82,10 @@ int k_parser_put(struct k_parser *p, int32_t id, struct k_err *err) K_MUST_USE;
 int k_parser_end(struct k_parser *p, struct k_err *err) K_MUST_USE;     /* flushes what was held back */
 int k_parser_calls(const struct k_parser *p);                           /* calls emitted so far */
 int k_parser_state(const struct k_parser *p);
+/* What was put right so far: a header that is no id of its own got one, a call without a name was named by its arguments, arguments that were
+ * left out are {}, what cannot be a call came out as text. */
+enum k_repair { K_REPAIR_ID, K_REPAIR_NAME, K_REPAIR_ARGS, K_REPAIR_TEXT, K_REPAIRS };
+const uint64_t *k_parser_repairs(const struct k_parser *p);            /* of each kind */
 void k_parser_free(struct k_parser *p);
 
 /* Ids that end a turn: eos of generation_config.json and config.json, the layout's own end tokens. Appended, without doubles. */

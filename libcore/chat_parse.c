@@ -36,6 +36,7 @@ struct k_parser {
 	int state, n_used, calls;
 	bool stopped;                   /* by emit */
 	bool nomem;
+	uint64_t repairs[K_REPAIRS];
 	struct k_decoder dec;
 	struct k_buf text;              /* characters that the decoder has just finished */
 	struct k_buf held;              /* white space: before content, at the end of arguments */
@@ -280,6 +281,7 @@ static const char *make_id(struct k_parser *p, struct span name)
 	else {
 		int64_t n = (int64_t)p->n_used + p->calls;
 
+		p->repairs[K_REPAIR_ID]++;
 		do
 			id = k_arena_printf(&p->ids, "functions.%.*s:%lld", (int)name.n, name.s, (long long)n++);
 		while (id && k_map_find(&p->used, id, strlen(id)));
@@ -304,8 +306,10 @@ static void begin_call(struct k_parser *p, struct span name)
 /* What was taken for a header and is none. */
 static void spill_header(struct k_parser *p)
 {
-	if (trimmed(p->header.data, p->header.len))
+	if (trimmed(p->header.data, p->header.len)) {
+		p->repairs[K_REPAIR_TEXT]++;
 		send_text(p, K_EVENT_CONTENT, p->header.data, p->header.len);
+	}
 	k_buf_reset(&p->header);
 }
 
@@ -334,6 +338,7 @@ static void name_call(struct k_parser *p)
 	const struct span name = d ? (struct span){ d->name, strlen(d->name) } : guess(&x);
 
 	p->unnamed = false;
+	p->repairs[K_REPAIR_NAME] += name.n > 0;
 	if (!name.n)
 		spill_header(p);
 	else
@@ -363,8 +368,10 @@ static void leave_args(struct k_parser *p, int next)
 	(void)next;
 	if (p->unnamed)
 		name_call(p);
-	if (!p->said)
+	if (!p->said) {
+		p->repairs[K_REPAIR_ARGS]++;
 		send_text(p, K_EVENT_ARGS, "{}", 2);
+	}
 	k_buf_reset(&p->held);
 	k_buf_reset(&p->header);
 }
@@ -595,6 +602,7 @@ int k_parser_history(struct k_parser *p, const struct k_json *messages, struct k
 }
 
 int k_parser_calls(const struct k_parser *p) { return p->calls; }
+const uint64_t *k_parser_repairs(const struct k_parser *p) { return p->repairs; }
 int k_parser_state(const struct k_parser *p) { return p->state; }
 
 void k_parser_free(struct k_parser *p)

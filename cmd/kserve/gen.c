@@ -480,6 +480,8 @@ static int go_on(struct k_gen *g, int32_t id, struct k_err *err)
 
 uint64_t k_gen_mask_ns(const struct k_gen *g) { return g->mask_ns; }
 
+const uint64_t *k_gen_repairs(const struct k_gen *g) { return g->parser ? k_parser_repairs(g->parser) : NULL; }
+
 static int choose(struct k_gen *g, const float *logits, void *scratch, int32_t *id, struct k_err *err)
 {
 	struct k_sampler *s = &g->sampler;

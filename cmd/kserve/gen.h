@@ -21,6 +21,8 @@ int k_gen_start(struct k_gen *g, struct k_err *err) K_MUST_USE;
 int k_gen_next(struct k_gen *g, const float *logits, void *scratch, int32_t *id, struct k_err *err) K_MUST_USE;
 /* Nanoseconds that masks took: all that a constraint adds to a token but their use. */
 uint64_t k_gen_mask_ns(const struct k_gen *g);
+/* What its calls needed, of each kind of enum k_repair; NULL: it is no chat. */
+const uint64_t *k_gen_repairs(const struct k_gen *g);
 /* Ends early, with what there is. */
 int k_gen_abort(struct k_gen *g, struct k_err *err) K_MUST_USE;
 

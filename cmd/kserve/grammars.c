@@ -26,6 +26,7 @@ struct k_grammars {
 	int n_idle;
 	size_t idle_bytes;
 	uint64_t clock;
+	uint64_t n_compiled, compile_ns;
 };
 
 int k_grammars_new(struct k_grammars **out, const struct k_tokenizer *t, struct k_log *log, struct k_err *err)
@@ -189,12 +190,23 @@ int k_grammars_get(struct k_grammars *g, const struct k_json *schema, int flags,
 		*out = k_grammar_keep(e->grammar);
 	pthread_mutex_unlock(&g->lock);
 	if (!e) {
+		uint64_t began = k_now_ns();
 		rc = compile(g, schema, flags, where, out, f);
 		pthread_mutex_lock(&g->lock);
+		g->n_compiled++;
+		g->compile_ns += k_now_ns() - began;
 		if (!rc && !find(g, &text, flags))
 			keep(g, &text, flags, *out);
 		pthread_mutex_unlock(&g->lock);
 	}
 	k_buf_fini(&text);
 	return rc;
+}
+
+void k_grammars_compiled(struct k_grammars *g, uint64_t *n, uint64_t *ns)
+{
+	pthread_mutex_lock(&g->lock);
+	*n = g->n_compiled;
+	*ns = g->compile_ns;
+	pthread_mutex_unlock(&g->lock);
 }

@@ -18,6 +18,8 @@ int k_grammars_get(struct k_grammars *g, const struct k_json *schema, int flags,
 /* A matcher of the grammar at its begin; of those that were given back, one that knows its masks already. Any thread. */
 int k_grammars_lend(struct k_grammars *g, struct k_grammar *grammar, struct k_matcher **out, struct k_err *err) K_MUST_USE;
 void k_grammars_back(struct k_grammars *g, struct k_matcher *m);        /* takes NULL */
+/* How many were compiled so far, and how long that took in all. Any thread. */
+void k_grammars_compiled(struct k_grammars *g, uint64_t *n, uint64_t *ns);
 /* The tokens by their bytes; made when it is first wanted. NULL without memory. Any thread. */
 const struct k_vocab *k_grammars_vocab(struct k_grammars *g);
 

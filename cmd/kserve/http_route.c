@@ -62,7 +62,7 @@ static int check_room(struct conn *c, struct k_fault *f)
 	else if (h->n_body > MAX_BODIES * h->o->max_body)
 		k_fault_set(f, 503, "overloaded", NULL, "too many large requests are being read");
 	else
-		return 0;
+		return c->route->what == K_ROUTE_GENERATE && (c->head.chunked || c->head.length > (int64_t)SMALL_BODY) ? k_sched_room(h->sched, f) : 0;
 	f->retry_after = 5;
 	return -1;
 }

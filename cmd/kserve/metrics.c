@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "version.h"
+#include "cmd/kserve/grammars.h"
 #include "cmd/kserve/metrics.h"
 
 /* --- counting ----------------------------------------------------------------------------------------------------------------- */
@@ -147,12 +148,33 @@ static void put_ends(struct text *t, const struct k_sched_stats *st)
 		put_value(t, "vllm:request_success_total", ends[i].label, (double)st->ended[ends[i].end]);
 }
 
+static void put_repairs(struct text *t, const struct k_sched_stats *st)
+{
+	static const char *const labels[K_REPAIRS] = {
+		[K_REPAIR_ID] = "kind=\"id\"", [K_REPAIR_NAME] = "kind=\"name\"", [K_REPAIR_ARGS] = "kind=\"arguments\"", [K_REPAIR_TEXT] = "kind=\"text\"",
+	};
+	put_head(t, "kserve_tool_parse_repairs_total", "counter", "What was put right in calls of tools, by kind.");
+	for (int i = 0; i < K_REPAIRS; i++)
+		put_value(t, "kserve_tool_parse_repairs_total", labels[i], (double)st->repairs[i]);
+}
+
+static void put_grammars(struct text *t, const struct k_server *s)
+{
+	uint64_t n = 0, ns = 0;
+	if (s->grammars)
+		k_grammars_compiled(s->grammars, &n, &ns);
+	put_head(t, "kserve_grammar_compile_seconds", "summary", "Schemas that were compiled, and the time that it took.");
+	put_value(t, "kserve_grammar_compile_seconds_sum", "", (double)ns / 1e9);
+	put_value(t, "kserve_grammar_compile_seconds_count", "", (double)n);
+}
+
 static void put_histograms(struct text *t, const struct k_sched_stats *st)
 {
 	const struct { const char *name, *help; const struct k_histogram *h; } all[] = {
 		{ "vllm:time_to_first_token_seconds", "From arrival to the first token.", &st->ttft },
 		{ "vllm:inter_token_latency_seconds", "Between two tokens of a sequence.", &st->itl },
 		{ "vllm:e2e_request_latency_seconds", "From arrival to the end.", &st->e2e },
+		{ "vllm:request_inference_time_seconds", "From a slot to the end.", &st->inference },
 		{ "vllm:request_queue_time_seconds", "From arrival to a slot.", &st->queue },
 		{ "vllm:request_prefill_time_seconds", "From a slot to the first token.", &st->prefill },
 		{ "vllm:request_decode_time_seconds", "From the first token to the end.", &st->decode },
@@ -241,6 +263,8 @@ void k_metrics_put(struct k_buf *b, const struct k_metrics *m, const struct k_se
 	if (s->compat_llama)
 		put_llama(&t, st);
 	put_ends(&t, st);
+	put_repairs(&t, st);
+	put_grammars(&t, s);
 	put_histograms(&t, st);
 	put_http(&t, m);
 	put_process(&t, m);

@@ -12,6 +12,7 @@
 #include "libcore/hash.h"
 #include "cmd/kserve/constraint.h"
 #include "cmd/kserve/dialect.h"
+#include "cmd/kserve/strict.h"
 
 #define MAX_STOPS 64
 #define MAX_STOP_BYTES 1024
@@ -495,7 +496,7 @@ int k_openai_model(const struct k_server *s, const struct k_json *body, struct k
 {
 	const struct k_json *v = k_field(body, "model");
 	const char *name = k_json_string(v);
-	if (!v || (k_word(v) && (!*name || !strcmp(name, s->name))))
+	if (!v || (name && s->policy.any_model) || (k_word(v) && (!*name || !strcmp(name, s->name))))
 		return 0;
 	if (!name)
 		return wrong(f, "", "model", v, "a string");
@@ -542,7 +543,7 @@ static int parse(const struct k_server *s, struct k_request *rq, struct k_fault 
 		return -1;
 	if (rq->kind == K_KIND_CHAT ? k_openai_chat(s, rq, f) : k_openai_text(s, rq, f))
 		return -1;
-	return k_constraint_read(s, rq, f) || mask_stops(rq, f) || check_context(s, rq, f) ? -1 : 0;
+	return k_constraint_read(s, rq, f) || mask_stops(rq, f) || check_context(s, rq, f) || k_strict_check(s, rq, f) ? -1 : 0;
 }
 
 static int make(struct k_request **out, const struct k_server *s, const struct k_dialect *d, struct k_json *body, bool prompt_only,

@@ -73,14 +73,32 @@ static int retry_after(const struct k_sched *c)
 }
 
 /* Lock held. */
+static int queue_full(const struct k_sched *c, struct k_fault *f)
+{
+	if (c->n_waiting < c->s->max_queue)
+		return 0;
+	k_fault_set(f, 503, "overloaded", NULL, "%d requests wait already", c->n_waiting);
+	f->retry_after = retry_after(c);
+	return -1;
+}
+
+int k_sched_room(struct k_sched *c, struct k_fault *f)
+{
+	pthread_mutex_lock(&c->lock);
+	int rc = queue_full(c, f);
+	pthread_mutex_unlock(&c->lock);
+	return rc;
+}
+
+/* Lock held. */
 static int refuse(struct k_sched *c, const struct k_request *rq, const struct client *who, struct k_fault *f)
 {
 	if (c->failed.code)
 		return k_fault_set(f, 500, "internal_error", NULL, "the engine has failed");
 	if (c->draining || c->closing)
 		k_fault_set(f, 503, "shutting_down", NULL, "the server is shutting down");
-	else if (c->n_waiting >= c->s->max_queue)
-		k_fault_set(f, 503, "overloaded", NULL, "%d requests wait already", c->n_waiting);
+	else if (queue_full(c, f))
+		return -1;
 	else if (c->n_waiting && c->waiting_tokens + rq->n_prompt_tokens > QUEUE_CONTEXTS * c->s->n_ctx)
 		k_fault_set(f, 503, "overloaded", NULL, "prompts of %" PRId64 " tokens wait already", c->waiting_tokens);
 	else if (who && c->s->max_queue > 1 && who->n_waiting > c->s->max_queue / 2)

@@ -17,7 +17,7 @@ struct k_sched_stats {
 	int running_now, waiting_now;           /* requests */
 	int64_t queued_tokens_now;              /* of the prompts that wait */
 	uint64_t prompt_tokens, generated_tokens;
-	uint64_t ended[K_ENDS];
+	uint64_t ended[K_ENDS], repairs[K_REPAIRS];
 	uint64_t cache_queries, cache_hits;     /* tokens of prompts that were looked up; that were found */
 	uint64_t cache_bytes_now, cache_limit_now;
 	int64_t cache_tokens_now, snapshots_now;
@@ -28,7 +28,7 @@ struct k_sched_stats {
 	uint64_t decode_steps, decode_ns;       /* those without prompts, with all that chooses tokens */
 	uint64_t mask_ns;                       /* of all steps: what constraints took */
 	int64_t longest;                        /* tokens of a sequence, the most so far */
-	struct k_histogram ttft, itl, e2e, queue, prefill, decode;      /* seconds */
+	struct k_histogram ttft, itl, e2e, queue, prefill, decode, inference;      /* seconds */
 	struct k_histogram prompt, generated, max_tokens, choices, step;        /* tokens a request; n; tokens a step */
 };
 
@@ -45,6 +45,8 @@ int k_sched_open(struct k_sched **out, const struct k_server *s, struct k_err *e
 /* Takes rq. *ticket names the request until out->finish was called; -1 with a fault when the queue is full or closed, and then
  * out is never called. */
 int k_sched_submit(struct k_sched *c, struct k_request *rq, struct k_out *out, uint64_t *ticket, struct k_fault *f) K_MUST_USE;
+/* Is there a place in the queue? -1 with a fault otherwise: for a request whose body is still to come. */
+int k_sched_room(struct k_sched *c, struct k_fault *f) K_MUST_USE;
 /* Takes o, whose out hears of its end, as above. The same -1; o is freed. */
 int k_sched_order(struct k_sched *c, struct k_order *o, struct k_fault *f) K_MUST_USE;
 /* The client is gone: out->finish comes soon (status 499). A ticket that is over is ignored. */

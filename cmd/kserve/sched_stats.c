@@ -6,7 +6,7 @@
 
 void k_count_init(struct k_sched_stats *s)
 {
-	struct k_histogram *const seconds[] = { &s->ttft, &s->e2e, &s->queue, &s->prefill, &s->decode };
+	struct k_histogram *const seconds[] = { &s->ttft, &s->e2e, &s->queue, &s->prefill, &s->decode, &s->inference };
 	struct k_histogram *const tokens[] = { &s->prompt, &s->generated, &s->max_tokens, &s->choices, &s->step };
 	for (size_t i = 0; i < K_LEN(seconds); i++)
 		k_histogram_init(seconds[i], K_EDGES_SECONDS);
@@ -38,8 +38,12 @@ void k_count_job(struct k_sched *c, const struct job *j)
 	const struct k_request *rq = j->rq;
 	uint64_t now = k_now_ns(), first = j->reply->t_first;
 	int64_t made = 0;
-	for (int i = 0; i < j->n_tasks; i++)
+	for (int i = 0; i < j->n_tasks; i++) {
+		const uint64_t *repairs = k_gen_repairs(j->tasks[i].gen);
 		made += j->tasks[i].n_decoded;
+		for (int k = 0; repairs && k < K_REPAIRS; k++)
+			s->repairs[k] += repairs[k];
+	}
 	s->ended[end_of(j)]++;
 	k_histogram_add(&s->e2e, since(j->t_arrived, now));
 	k_histogram_add(&s->queue, since(j->t_arrived, j->admitted ? j->t_admitted : now));
@@ -53,6 +57,7 @@ void k_count_job(struct k_sched *c, const struct job *j)
 	k_histogram_add(&s->ttft, since(j->t_arrived, first));
 	k_histogram_add(&s->prefill, since(j->t_admitted, first));
 	k_histogram_add(&s->decode, since(first, now));
+	k_histogram_add(&s->inference, since(j->t_admitted, now));
 }
 
 void k_count_token(struct k_sched *c, struct task *t)

@@ -39,6 +39,7 @@ static int sizes(struct k_server *s, const struct k_server_opts *o, struct k_err
 	s->queue_timeout = (double)o->queue_timeout;
 	s->deterministic = o->deterministic;
 	s->compat_llama = o->compat_llama;
+	s->policy = o->policy;
 	s->state_dir = o->state_dir;
 	s->slot_dir = o->slot_dir;
 	int64_t known = s->hp->n_ctx > 0 ? s->hp->n_ctx : UNKNOWN_CTX;

@@ -17,6 +17,14 @@
 /* The name of the thoughts in OpenAI messages. */
 enum k_reasoning_field { K_REASONING_CONTENT, K_REASONING_PLAIN, K_REASONING_BOTH };
 
+/* What is refused, or let in, beyond the rule (strict.h). */
+struct k_policy {
+	bool params;                    /* fields that nobody knows are refused */
+	bool max_tokens;                /* and answers that may get longer than the context has room */
+	bool vendor;                    /* and sampling values other than the recommended ones */
+	bool any_model;                 /* whatever model a request names, it gets this one */
+};
+
 struct k_server_opts {
 	const char *name;               /* served name; NULL: the model's own */
 	const char *layout;             /* chat layout; NULL: by the template */
@@ -29,6 +37,7 @@ struct k_server_opts {
 	int64_t max_queue;              /* 0: chosen */
 	int64_t queue_timeout;          /* seconds */
 	bool deterministic, compat_llama;
+	struct k_policy policy;
 };
 
 struct k_server {
@@ -49,6 +58,7 @@ struct k_server {
 	int max_queue;                  /* requests that wait */
 	double queue_timeout;           /* seconds that one may */
 	bool deterministic;             /* prompts are cut, and reused, at multiples of K_PAGE only */
+	struct k_policy policy;
 	bool compat_llama;              /* llama-server's names of metrics too, and its error of a prompt that is too long */
 	const char *state_dir;          /* NULL: none */
 	const char *slot_dir;           /* of files that clients name; NULL: none */

@@ -393,10 +393,11 @@ def metrics():
             seen[line] = name
             base = name
             for end in ('_bucket', '_sum', '_count'):
-                if kinds.get(name.removesuffix(end)) == 'histogram':
+                if kinds.get(name.removesuffix(end)) in ('histogram', 'summary'):
                     base = name.removesuffix(end)
             assert base in kinds, name
-    for name in ('vllm:num_requests_running', 'vllm:prompt_tokens_total', 'vllm:time_to_first_token_seconds', 'kserve_http_requests_total', 'kserve_build_info'):
+    for name in ('vllm:num_requests_running', 'vllm:prompt_tokens_total', 'vllm:time_to_first_token_seconds', 'vllm:request_inference_time_seconds', 'kserve_http_requests_total',
+                 'kserve_build_info', 'kserve_tool_parse_repairs_total', 'kserve_grammar_compile_seconds'):
         assert name in kinds, name
     assert metric('vllm:prompt_tokens_total') > 0 and metric('vllm:time_to_first_token_seconds_count') > 0
     r = json.loads(ask(b'GET /props HTTP/1.1\r\nHost: x\r\n\r\n')[2])

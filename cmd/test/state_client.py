@@ -1,5 +1,5 @@
 """state_client.py FOLDER: starts servers on FOLDER/nano.kmf and asks them; prints "ok NAME" for what holds, else what is wrong."""
-import glob, hashlib, http.client, json, os, random, shutil, signal, struct, subprocess, sys, threading, time, traceback
+import glob, hashlib, http.client, json, os, random, shutil, signal, socket, struct, subprocess, sys, threading, time, traceback
 
 T = sys.argv[1]
 loop = json.load(open('testdata/nano/eval/toolloop.json'))
@@ -474,6 +474,18 @@ def too_many_wait():
         threads = [threading.Thread(target=one) for _ in range(8)]
         for t in threads:
             t.start()
+        # A large body is not waited for where there is no place for it.
+        early = b''
+        while early[9:12] != b'503' and any(t.is_alive() for t in threads):
+            c = socket.create_connection(('127.0.0.1', s.port), 1)
+            c.sendall(b'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9000000\r\n\r\n{')
+            c.settimeout(0.2)
+            try:
+                early = c.recv(4096)
+            except TimeoutError:
+                pass
+            c.close()
+        assert early.startswith(b'HTTP/1.1 503') and b'overloaded' in early and b'Retry-After: ' in early, early
         for t in threads:
             t.join()
         assert sum(a == 200 for a, _ in seen) >= 2 and all(a == 200 or a in (429, 503) and 1 <= int(b) <= 60 for a, b in seen), seen

@@ -470,6 +470,37 @@ K_TEST(chat_parse_stops_when_told)
 	done(&s);
 }
 
+static int ignore(void *arg, const struct k_event *ev) { (void)arg; (void)ev; return 0; }
+
+K_TEST(chat_parse_counts_what_it_repairs)
+{
+	static const struct { const char *text; uint64_t want[K_REPAIRS]; } cases[] = {
+		{ "a" SB CB "functions.bash:0" AB "{\"cmd\": \"ls\"}" CE SE, { 0 } },
+		{ SB CB "bash" AB "{\"cmd\": \"ls\"}" CE SE, { [K_REPAIR_ID] = 1 } },
+		{ SB CB "functions.bash:0" AB CE CB "functions.bash:0" AB "{\"cmd\": 1}" CE SE, { [K_REPAIR_ID] = 1, [K_REPAIR_ARGS] = 1 } },
+		{ SB CB "7" AB "{\"cmd\": \"ls\"}" CE SE, { [K_REPAIR_ID] = 1, [K_REPAIR_NAME] = 1 } },
+		{ SB "what?" SE, { [K_REPAIR_TEXT] = 1 } },
+	};
+	struct setting s = setting(&instruct, three);
+	for (size_t c = 0; c < K_LEN(cases); c++) {
+		struct k_parser *p;
+		struct k_err err = { 0 };
+		struct k_ids ids;
+
+		k_ids_init(&ids);
+		encode(s.t, cases[c].text, false, &ids);
+		K_CHECK_OK(k_parser_new(&p, s.layout, s.t, s.tools, 0, &s.o, ignore, NULL, &err));
+		for (size_t i = 0; i < ids.n; i++)
+			K_CHECK_OK(k_parser_put(p, ids.v[i], &err));
+		K_CHECK_OK(k_parser_end(p, &err));
+		for (int k = 0; k < K_REPAIRS; k++)
+			K_CHECK_MSG(k_parser_repairs(p)[k] == cases[c].want[k], "%s: %d is %lu", cases[c].text, k, (unsigned long)k_parser_repairs(p)[k]);
+		k_parser_free(p);
+		k_ids_fini(&ids);
+	}
+	done(&s);
+}
+
 /* --- rendered by others, parsed back ------------------------------------------------------------------------------ */
 
 static bool is_canonical(const char *id, const char *name)
