@@ -292,6 +292,7 @@ static const struct entry entries[] = {
 	GEMV("gemv_i4_int8", K_ACT_INT8, "i4g32"),
 	GEMV("gemv_bf16", K_ACT_F32, "bf16"),
 	GEMV("gemv_mxfp4", K_ACT_F32, "mxfp4"),
+	GEMV("gemv_fp8", K_ACT_F32, "fp8b128"),
 	GEMM("gemm_i4_f32", K_ACT_F32, "i4g32"),
 	GEMM("gemm_i4_bf16", K_ACT_BF16, "i4g32"),
 	GEMM("gemm_i4_int8", K_ACT_INT8, "i4g32"),

@@ -6,6 +6,7 @@
 
 #define LEVEL avx2
 #include "kernels/tmpl/gemm.h"
+#include "kernels/tmpl/stored.h"
 #include "kernels/tmpl/attn.h"
 #include "kernels/tmpl/int4_masked.h"
 #include "kernels/tmpl/int4_int8.h"

@@ -3,6 +3,7 @@
 #define KERNELS_AVX2_VEC_H
 
 #include <immintrin.h>
+#include "kernels/avx2/e2m1_avx2.h"
 #include "libcore/base.h"
 
 enum { VL = 8 };
@@ -64,6 +65,16 @@ static inline vf vf_i8(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_cvte
 static inline __m256i vf_bytes(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
 static inline vf vf_low4(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_and_si256(vf_bytes(p), _mm256_set1_epi32(15))); }
 static inline vf vf_high4(const uint8_t *p) { return _mm256_cvtepi32_ps(_mm256_srli_epi32(vf_bytes(p), 4)); }
+/* 16 codes of E4M3 as floats of 2^-120 their size. Of a word of 32 bits the upper half is column i + 8, the lower one column i. */
+static inline __attribute__((always_inline)) void vf_e4m3(vf to[2], const uint8_t *p)
+{
+	const __m256i deal = _mm256_setr_epi8(-1, 0, -1, 8, -1, 1, -1, 9, -1, 2, -1, 10, -1, 3, -1, 11,
+		-1, 4, -1, 12, -1, 5, -1, 13, -1, 6, -1, 14, -1, 7, -1, 15);
+	__m256i c = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p)), deal), mask = _mm256_set1_epi32((int)0x87f00000);
+	c = _mm256_srai_epi16(c, 4);
+	to[0] = (vf)_mm256_and_si256(_mm256_slli_epi32(c, 16), mask);
+	to[1] = (vf)_mm256_and_si256(c, mask);
+}
 static inline vf vf_int(vu word) { return _mm256_cvtepi32_ps((__m256i)word); }
 /* Dot products of bytes, for int4_int8.h: pairs are added up in 16 bits. 8 steps of two products are at most 16 x 15 x 127 = 30480. */
 #define I8_TOKENS 4

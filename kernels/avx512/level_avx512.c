@@ -6,6 +6,7 @@
 
 #define LEVEL avx512
 #include "kernels/tmpl/gemm.h"
+#include "kernels/tmpl/stored.h"
 #include "kernels/tmpl/attn.h"
 #include "kernels/tmpl/int4.h"
 #include "kernels/tmpl/int4_int8.h"

@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 #include "libcore/base.h"
+#include "libcore/qtype/mxfp4.h"
 
 enum { VL = 16 };
 typedef __m512 vf;
@@ -69,6 +70,21 @@ static inline vf vf_code(vu word, int i)
 {
 	const vf codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
 	return _mm512_permutexvar_ps((__m512i)(word >> (4 * i)), codes);
+}
+/* 32 codes of E2M1 times 2^(e-127) as floats. */
+static inline __attribute__((always_inline)) void vf_e2m1(vf to[2], const uint8_t *p, uint8_t e)
+{
+	const vf values = _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6) *
+		vf_set(e == 255 ? __builtin_nanf("") : k_mxfp4_scale(e));
+	__m256i c = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+	c = _mm256_and_si256(_mm256_or_si256(c, _mm256_slli_epi16(c, 4)), _mm256_set1_epi8(15));
+	to[0] = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(c)), values);
+	to[1] = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(_mm256_extracti128_si256(c, 1)), values);
+}
+/* 16 codes of E4M3 as floats of 2^-120 their size. */
+static inline __attribute__((always_inline)) void vf_e4m3(vf to[1], const uint8_t *p)
+{
+	to[0] = (vf)((vu)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)) << 20 & 0x87f00000u);
 }
 static inline vf vf_int(vu word) { return _mm512_cvtepi32_ps((__m512i)word); }
 #ifndef I8_TOKENS

@@ -7,6 +7,7 @@
 
 #define LEVEL avx512sim
 #include "kernels/tmpl/gemm.h"
+#include "kernels/tmpl/stored.h"
 #include "kernels/tmpl/attn.h"
 #include "kernels/tmpl/int4.h"
 #include "kernels/tmpl/int4_int8.h"

@@ -292,7 +292,7 @@ static void check_gemm(struct run *r)
 	static const struct { const char *type; int64_t rows, cols; enum k_act act; } cases[] = {
 		{ "f32", 65, 193, K_ACT_F32 }, { "bf16", 97, 385, K_ACT_F32 }, { "bf16", 80, 192, K_ACT_INT8 }, { "bf16", 97, 385, K_ACT_BF16 }, { "i4g32", 80, 384, K_ACT_BF16 },
 		{ "i4g32", 96, 192, K_ACT_INT8 }, { "i4g32", 81, 96, K_ACT_F32 }, { "fp8b128", 150, 200, K_ACT_F32 },
-		{ "q8_0", 70, 160, K_ACT_INT8 }, { "i8row", 33, 9001, K_ACT_F32 },
+		{ "q8_0", 70, 160, K_ACT_INT8 }, { "i8row", 33, 9001, K_ACT_F32 }, { "mxfp4", 81, 96, K_ACT_F32 },
 	};
 	for (size_t i = 0; i < K_LEN(cases); i++) {
 		struct world w;
@@ -405,7 +405,8 @@ static void op_moe(struct world *w, struct k_device *dev, int64_t from, int64_t 
 
 static void check_moe(struct run *r)
 {
-	static const struct { const char *type; enum k_act act; } cases[] = { { "i4g32", K_ACT_F32 }, { "i4g32", K_ACT_INT8 }, { "bf16", K_ACT_BF16 }, { "fp8b128", K_ACT_INT8 } };
+	static const struct { const char *type; enum k_act act; } cases[] = { { "i4g32", K_ACT_F32 }, { "i4g32", K_ACT_INT8 }, { "bf16", K_ACT_BF16 }, { "fp8b128", K_ACT_INT8 },
+		{ "mxfp4", K_ACT_F32 }, { "mxfp4", K_ACT_BF16 } };
 	struct chosen c;
 	for (int i = 0; i < ROWS; i++)
 		for (int k = 0, e = 0; k < USED; k++) {

@@ -1,4 +1,4 @@
-/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16, bf16_bf16, i8row, i4x16), unpack, rope, conv_silu, kda_run.
+/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16, bf16_bf16, as stored, i4x16), unpack, rope, conv_silu, kda_run.
  *
  * Beside the reference's values: steps wider than rows leave the gaps alone, and a part (one row, one token, one column) computed
  * alone has the bits that it has among others. */
@@ -46,7 +46,8 @@ struct stored { const char *type, *layout; size_t rows, cols, gemm, ready; };   
 #define PACKED(name) { "i4g32", "x16", 16, 64, offsetof(struct kk, gemm_##name), offsetof(struct kk, ready_##name) }
 static const struct stored as_f32 = { "f32", NULL, 1, 1, 0, 0 }, as_bf16 = { "bf16", NULL, 1, 1, 0, 0 },
 	as_bf16_bf16 = { "bf16", NULL, 1, 1, offsetof(struct kk, gemm_bf16_bf16), offsetof(struct kk, ready_bf16) },
-	as_i8row = { "i8row", "rows", 1, 1, 0, 0 }, as_i4x16 = PACKED(i4x16), as_i4x16_bf16 = PACKED(i4x16_bf16),
+	as_i8row = { "i8row", "rows", 1, 1, 0, 0 }, as_mxfp4 = { "mxfp4", "rows", 1, 32, 0, 0 },
+	as_fp8b128 = { "fp8b128", "rows", 1, 1, 0, 0 }, as_i4x16 = PACKED(i4x16), as_i4x16_bf16 = PACKED(i4x16_bf16),
 	as_i4x16_int8 = PACKED(i4x16_int8);
 
 static packed_gemm *gemm_of(const struct kk *k, const struct stored *as)
@@ -92,6 +93,10 @@ static void gemm_part(const struct kk *k, const struct gemm *g, float *y, size_t
 		gemm_of(k, g->as)(y, y_step, (const char *)g->w + row * g->cols * 9 / 16, (int)rows, g->ready + t, (int)n, g->cols);
 	else if (g->as == &as_i8row)
 		k->gemm_i8row(y, y_step, (const char *)g->w + row * (g->cols + sizeof(float)), (int)rows, g->x + t, (int)n, g->cols);
+	else if (g->as == &as_mxfp4)
+		k->gemm_mxfp4(y, y_step, (const char *)g->w + row * (g->cols / 32 * 17), (int)rows, g->x + t, (int)n, g->cols);
+	else if (g->as == &as_fp8b128)
+		k->gemm_fp8b128(y, y_step, g->w, (int)row, (int)rows, g->x + t, (int)n, g->cols);
 	else if (g->as == &as_bf16)
 		k->gemm_bf16(y, y_step, (const uint16_t *)g->w + row * g->w_step, g->w_step, (int)rows, g->x + t, (int)n, g->cols);
 	else
@@ -101,7 +106,9 @@ static void gemm_part(const struct kk *k, const struct gemm *g, float *y, size_t
 static void new_granules(struct run *r, struct gemm *g)
 {
 	const struct k_qtype *t = k_qtype_find(g->as->type, g->as->layout);
-	size_t in = g->as->rows, bytes = t->granule_bytes((int64_t)g->cols, (int)in);
+	size_t in = t->full_granules ? (size_t)t->granule : K_MAX(K_MIN((size_t)t->granule, g->rows), (size_t)1);
+	size_t bytes = t->granule_bytes((int64_t)g->cols, (int)in);
+	K_ASSERT(g->rows % in == 0);
 	char *p = box(r, SLOT_W, g->rows / in * bytes, 1);
 	float *values = box_f(r, SLOT_TERMS2, g->rows * g->cols);
 	g->w = p;
@@ -245,7 +252,7 @@ static void gemm_case(struct run *r, struct gemm *g)
 	box_check(r);
 	gemm_alone(r, g);
 	gemm_poison(r, g);
-	if (g->as == &as_bf16 || g->as == &as_i8row)
+	if (g->as == &as_bf16 || (g->as->layout && !g->as->ready))
 		gemm_twin(r, g);
 	box_check(r);
 }
@@ -396,6 +403,29 @@ static void unpack_case(struct run *r, const struct packed *p)
 	box_check(r);
 }
 
+/* Every code with every scale of MXFP4, NaN and those that leave the range among them; every code of FP8 with scales of all sizes. */
+static void check_codes(struct run *r)
+{
+	static const float scales[] = { 1, 0, 0x1p-149f, 0x1.8p-130f, 0x1.234568p-7f, 0x1.fffffep7f, 0x1.8p8f, 0x1.23p118f };
+	struct packed mx = { k_qtype_find("mxfp4", NULL), NULL, 1, 256 * 32 }, fp8 = { k_qtype_find("fp8b128", NULL), NULL, 2, K_LEN(scales) * 128 };
+	uint8_t *p = box(r, SLOT_W, 256 * 17, 1);
+	for (int e = 0; e < 256; e++) {
+		p[e] = (uint8_t)e;
+		for (int i = 0; i < 16; i++)
+			p[256 + 16 * e + i] = (uint8_t)(17 * i);
+	}
+	mx.slice = p;
+	for (int i = 0; i < 8; i++)     /* of one row a case has it or not */
+		unpack_case(r, &mx);
+	p = box(r, SLOT_W, sizeof(scales) + 2 * 128 * K_LEN(scales), 1);
+	memcpy(p, scales, sizeof(scales));
+	for (size_t i = 0; i < 2 * 128 * K_LEN(scales); i++)
+		p[sizeof(scales) + i] = (uint8_t)(i % 128 + i / (128 * K_LEN(scales)) * 128);
+	fp8.slice = p;
+	for (int i = 0; i < 8; i++)
+		unpack_case(r, &fp8);
+}
+
 static void check_unpack(struct run *r, const void *how K_UNUSED)
 {
 	static const int odd[] = { 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 127, 128, 129, 257 };
@@ -412,6 +442,7 @@ static void check_unpack(struct run *r, const void *how K_UNUSED)
 			unpack_case(r, &p);
 		}
 	}
+	check_codes(r);
 }
 
 static void go_unpack(const struct kk *k, void *arg)
@@ -674,7 +705,8 @@ static void bench_kda(const void *how K_UNUSED, void (*time)(void *ctx, const st
 const struct row kcheck_mat[] = {
 	{ "gemm_f32", check_gemm, &as_f32, bench_gemm }, { "gemm_bf16", check_gemm, &as_bf16, bench_gemm },
 	{ "gemm_bf16_bf16", check_gemm, &as_bf16_bf16, bench_gemm }, { "ready_bf16", check_ready, &as_bf16_bf16, bench_ready },
-	{ "gemm_i8row", check_gemm, &as_i8row, bench_gemm },
+	{ "gemm_i8row", check_gemm, &as_i8row, bench_gemm }, { "gemm_mxfp4", check_gemm, &as_mxfp4, bench_gemm },
+	{ "gemm_fp8b128", check_gemm, &as_fp8b128, bench_gemm },
 	{ "gemm_i4x16", check_gemm, &as_i4x16, bench_gemm },
 	{ "ready_i4x16", check_ready, &as_i4x16, bench_ready },
 	{ "gemm_i4x16_bf16", check_gemm, &as_i4x16_bf16, bench_gemm },

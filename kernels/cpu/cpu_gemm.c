@@ -3,7 +3,7 @@
  *   weights [rows x cols]                        tasks: a block of rows for a run of tokens
  *     block of rows -- unpack --> panel of f32 -- gemm_f32 --> y
  *                   \- bf16: gemm_bf16, the same sums without the panel; of activations in bf16 gemm_bf16_bf16, with its own form of them
- *                   |- i8row and few tokens: gemm_i8row, likewise
+ *                   |- i8row, mxfp4, fp8b128 and few tokens: gemm_i8row, gemm_mxfp4, gemm_fp8b128, likewise
  *                   |- i4g32 in layout x16: gemm_i4x16 of the precision, its own sums and its own form of the activations (cpu_round)
  *                   \- f32: as they lie
  *
@@ -21,7 +21,15 @@ static bool is_type(const struct k_tensor *w, const char *name, const char *layo
 	return strcmp(w->type->name, name) == 0 && strcmp(w->type->layout, layout) == 0;
 }
 
-enum how { BY_F32, BY_BF16, BY_BF16_BF16, BY_I8ROW, BY_I4X16 };
+enum how { BY_F32, BY_BF16, BY_BF16_BF16, BY_I8ROW, BY_MXFP4, BY_FP8B128, BY_I4X16 };
+
+/* Types that have kernels of their own, by the precision of activations; few: for few tokens. The others go by way of panels. */
+enum { F32 = 1 << K_ACT_F32, BF16 = 1 << K_ACT_BF16, INT8 = 1 << K_ACT_INT8, ANY = F32 | BF16 | INT8 };
+static const struct { const char *name, *layout; int acts; enum how how; bool few; } direct[] = {
+	{ "f32", "rows", ANY, BY_F32, false }, { "bf16", "rows", F32 | INT8, BY_BF16, false }, { "bf16", "rows", BF16, BY_BF16_BF16, false },
+	{ "i4g32", "x16", ANY, BY_I4X16, false }, { "i8row", "rows", ANY, BY_I8ROW, true }, { "mxfp4", "rows", ANY, BY_MXFP4, true },
+	{ "fp8b128", "rows", ANY, BY_FP8B128, true },
+};
 
 static void mul_i4x16(const struct cpu *c, enum k_act act, float *y, int64_t y_step, const void *w, int rows, const float *const *x, int n,
 	int64_t cols)
@@ -34,9 +42,9 @@ static void mul_i4x16(const struct cpu *c, enum k_act act, float *y, int64_t y_s
 		c->kk.gemm_i4x16(y, (size_t)y_step, w, rows, x, n, (size_t)cols);
 }
 
-/* Rows that lie ready at w. */
-static void mul_rows(const struct cpu *c, enum how how, const void *w, int64_t cols, int rows, struct cpu_rows x, float *y, int64_t y_step,
-	int64_t n)
+/* Rows that lie ready at w; for fp8b128 those from `row` on of the granule w. */
+static void mul_rows(const struct cpu *c, enum how how, const void *w, int64_t cols, int row, int rows, struct cpu_rows x, float *y,
+	int64_t y_step, int64_t n)
 {
 	const float *at[CPU_TOKENS];
 	for (int64_t t = 0; t < n; t += CPU_TOKENS, y += CPU_TOKENS * y_step) {
@@ -49,6 +57,10 @@ static void mul_rows(const struct cpu *c, enum how how, const void *w, int64_t c
 			c->kk.gemm_i8row(y, (size_t)y_step, w, rows, at, m, (size_t)cols);
 		else if (how == BY_BF16_BF16)
 			c->kk.gemm_bf16_bf16(y, (size_t)y_step, w, (size_t)cols, rows, at, m, (size_t)cols);
+		else if (how == BY_MXFP4)
+			c->kk.gemm_mxfp4(y, (size_t)y_step, w, rows, at, m, (size_t)cols);
+		else if (how == BY_FP8B128)
+			c->kk.gemm_fp8b128(y, (size_t)y_step, w, row, rows, at, m, (size_t)cols);
 		else if (how == BY_BF16)
 			c->kk.gemm_bf16(y, (size_t)y_step, w, (size_t)cols, rows, at, m, (size_t)cols);
 		else
@@ -68,25 +80,29 @@ static void mul_panels(const struct cpu *c, int worker, const struct k_tensor *w
 	for (int i = 0; i < rows; i += some) {
 		int m = K_MIN(rows - i, some);
 		c->kk.unpack(panel, (size_t)cols, w->type, w->data, all, cols, row + i, m);
-		mul_rows(c, BY_F32, panel, cols, m, x, y + i, y_step, n);
+		mul_rows(c, BY_F32, panel, cols, 0, m, x, y + i, y_step, n);
 	}
 }
 
 void cpu_mul(const struct cpu *c, int worker, const struct k_tensor *w, int64_t row, int rows, struct cpu_rows x, float *y, int64_t y_step,
 	int64_t n)
 {
+	const struct k_qtype *t = w->type;
 	int64_t cols = k_shape_cols(w->ndim, w->shape);
-	if (is_type(w, "f32", "rows"))
-		mul_rows(c, BY_F32, (const float *)w->data + row * cols, cols, rows, x, y, y_step, n);
-	else if (is_type(w, "bf16", "rows"))
-		mul_rows(c, x.act == K_ACT_BF16 ? BY_BF16_BF16 : BY_BF16, (const uint16_t *)w->data + row * cols, cols, rows, x, y, y_step, n);
-	else if (is_type(w, "i8row", "rows") && n <= FEW_TOKENS)
-		mul_rows(c, BY_I8ROW, (const char *)w->data + (size_t)row * w->type->granule_bytes(cols, 1), cols, rows, x, y, y_step, n);
-	else if (is_type(w, "i4g32", "x16"))
-		mul_rows(c, BY_I4X16, (const char *)w->data + (size_t)(row / w->type->granule) * w->type->granule_bytes(cols, w->type->granule),
-			cols, rows, x, y, y_step, n);
-	else
+	size_t i = 0;
+	while (i < K_LEN(direct) && !(is_type(w, direct[i].name, direct[i].layout) && direct[i].acts >> x.act & 1 &&
+			(n <= FEW_TOKENS || !direct[i].few)))
+		i++;
+	if (i == K_LEN(direct)) {
 		mul_panels(c, worker, w, row, rows, x, y, y_step, n);
+		return;
+	}
+	for (int m; rows > 0; rows -= m, row += m, y += m) {    /* granules, of which plain types have one a row */
+		int in = (int)(row % t->granule);
+		m = t->granule > 16 ? K_MIN(t->granule - in, rows) : rows;
+		mul_rows(c, direct[i].how, (const char *)w->data + (size_t)(row / t->granule) * t->granule_bytes(cols, t->granule), cols, in, m, x,
+			y, y_step, n);
+	}
 }
 
 bool cpu_plain(const struct k_tensor *w, enum k_act act) { return act == K_ACT_F32 && !is_type(w, "i4g32", "x16"); }

@@ -49,6 +49,37 @@ void kk_ref_gemm_i8row(float *y, size_t y_step, const void *w, int rows, const f
 	}
 }
 
+/* libcore/qtype/mxfp4.c shows a row. Values are exact as floats. */
+void kk_ref_gemm_mxfp4(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
+{
+	const uint8_t *p = w;
+	for (int r = 0; r < rows; r++, p += cols / 32 * 17) {
+		const uint8_t *code = p + cols / 32;
+		for (int t = 0; t < n; t++) {
+			double s = 0;
+			for (size_t k = 0; k < cols; k++)
+				s += (double)(k_e2m1_to_f32(code[k / 2] >> k % 2 * 4 & 15u) * k_e8m0_to_f32(p[k / 32])) * x[t][k];
+			y[(size_t)t * y_step + (size_t)r] = (float)s;
+		}
+	}
+}
+
+/* libcore/qtype/fp8b128.c shows a granule. */
+void kk_ref_gemm_fp8b128(float *y, size_t y_step, const void *w, int row, int rows, const float *const *x, int n, size_t cols)
+{
+	const uint8_t *scales = w, *code = scales + (cols + 127) / 128 * sizeof(float) + (size_t)row * cols;
+	for (int r = 0; r < rows; r++, code += cols)
+		for (int t = 0; t < n; t++) {
+			double s = 0;
+			for (size_t k = 0; k < cols; k++) {
+				float scale;
+				memcpy(&scale, scales + k / 128 * sizeof(scale), sizeof(scale));
+				s += (double)(k_e4m3_to_f32(code[k]) * scale) * x[t][k];
+			}
+			y[(size_t)t * y_step + (size_t)r] = (float)s;
+		}
+}
+
 /* libcore/qtype/i4g32_x16.c shows a record. */
 enum { X16_RECORD = 576 };
 

@@ -155,49 +155,6 @@ static void few_f32(float *y, size_t y_step, const float *w, size_t w_step, int 
 			row[K_MIN(n - t, (int)TILE_R) - 1](y + (size_t)t * y_step + r, y_step, w, x + t, cols);
 }
 
-static inline vf end_i8(const uint8_t *p, size_t n)
-{
-	uint8_t tmp[VL] = { 0 };
-	memcpy(tmp, p, n);
-	return vf_i8(tmp);
-}
-
-/* Rows of i8row: a scale, then codes. What is multiplied is what unpack gives. Meanwhile memory is asked for what comes some rows later. */
-enum { I8ROW_AHEAD = 8 };
-
-#define scaled_i8(p) (vf_i8(p) * scale[r])
-#define end_scaled_i8(p, n) (end_i8(p, n) * scale[r])
-#define I8ROW_FN(R, T) \
-static void i8row_##R##x##T(float *y, size_t y_step, const uint8_t *w, const float *const *x, size_t cols) \
-{ \
-	const size_t w_step = sizeof(float) + cols; \
-	vf acc[R * TILE_T] = { 0 }, scale[R]; \
-	EACH(r, R) { \
-		float s; \
-		memcpy(&s, w + (size_t)r * w_step, sizeof(s)); \
-		scale[r] = vf_set(s); \
-	} \
-	w += sizeof(float); \
-	const uint8_t *ahead = w + I8ROW_AHEAD * w_step; \
-	TILE_BODY(R, T, scaled_i8, end_scaled_i8, 0, R); \
-	tile_sums(y, y_step, acc, R, T); \
-}
-I8ROW_FN(4, 1) I8ROW_FN(4, 2) I8ROW_FN(4, 3)
-I8ROW_FN(1, 1) I8ROW_FN(1, 2) I8ROW_FN(1, 3)
-
-static void KK_FN(gemm_i8row)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
-{
-	static void (*const tile[2][TILE_T])(float *, size_t, const uint8_t *, const float *const *, size_t) = {
-		{ i8row_1x1, i8row_1x2, i8row_1x3 }, { i8row_4x1, i8row_4x2, i8row_4x3 },
-	};
-	const uint8_t *p = w;
-	for (int r = 0, m; r < rows; r += m, p += (size_t)m * (sizeof(float) + cols)) {
-		m = rows - r < TILE_R ? 1 : TILE_R;
-		for (int t = 0; t < n; t += TILE_T)
-			tile[m > 1][K_MIN(n - t, (int)TILE_T) - 1](y + (size_t)t * y_step + r, y_step, p, x + t, cols);
-	}
-}
-
 /* Columns [0, cols) of some rows as floats in the nearest cache; a last vector is filled with zeros. */
 static void widen(float *to, size_t to_step, const uint16_t *w, size_t w_step, int rows, size_t cols)
 {

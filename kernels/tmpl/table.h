@@ -5,6 +5,8 @@
 	.gemm_bf16_bf16 = KK_FN(gemm_bf16), \
 	.ready_bf16 = KK_FN(act_bf16), \
 	.gemm_i8row = KK_FN(gemm_i8row), \
+	.gemm_mxfp4 = KK_FN(gemm_mxfp4), \
+	.gemm_fp8b128 = KK_FN(gemm_fp8b128), \
 	.gemm_i4x16 = KK_FN(gemm_i4x16), \
 	.ready_i4x16 = KK_FN(ready_i4x16), \
 	.gemm_i4x16_bf16 = KK_FN(gemm_i4x16), \

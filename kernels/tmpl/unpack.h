@@ -1,5 +1,5 @@
 /* unpack.h: rows of stored weights as floats, for the types that models are full of; the others are left to the type itself. For a
- * level that has defined, beside what gemm.h wants,
+ * level that has defined, beside what gemm.h and stored.h want,
  *
  *     vf_f16(p)                VL f16 as floats
  *     vf_i8(p)                 VL signed bytes as floats
@@ -53,24 +53,30 @@ static void unpack_i4x16(float *dst, const uint8_t *p, size_t cols, int row)
 			unpack_word(dst + k + i, p + 64 + 8 * i, (u32x8){ 0, 16, 4, 20, 8, 24, 12, 28 }, get_bf16(p + i / 32 * 2));
 }
 
-/* Eight columns of E2M1 times s: magnitudes 2 to 7 are exponent and mantissa bit as they stand, 0 and 1 are 0 and 0.5. */
-static inline __attribute__((always_inline)) void unpack_e2m1(float *dst, const uint8_t *p, float s)
-{
-	uint32_t word;
-	memcpy(&word, p, sizeof(word));
-	u32x8 code = ((u32x8){ 0 } + word) >> (u32x8){ 0, 4, 8, 12, 16, 20, 24, 28 }, m = code & 7u, low = (u32x8)(m < 2u);
-	u32x8 bits = (low & (m * 0x3f000000u)) | (~low & ((m << 22) + (126u << 23))) | (code & 8u) << 28;
-	f32x8 v = (f32x8)bits * s;
-	memcpy(dst, &v, sizeof(v));
-}
-
 static void unpack_mxfp4(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
 {
 	const uint8_t *code = p + cols / 32;
 	for (size_t k = 0; k < cols; k += 32) {
-		float s = k_e8m0_to_f32(p[k / 32]);
-		for (size_t i = k; i < k + 32; i += 8)
-			unpack_e2m1(dst + i, code + i / 2, s);
+		vf v[32 / VL];
+		vf_e2m1(v, code + k / 2, p[k / 32]);
+		EACH(i, 32 / VL)
+			vf_store(dst + k + VL * i, v[i]);
+	}
+}
+
+static void unpack_fp8(float *dst, const uint8_t *p, size_t cols, int row)
+{
+	const uint8_t *code = p + (cols + FP8_BLOCK - 1) / FP8_BLOCK * sizeof(float) + (size_t)row * cols;
+	for (size_t k = 0; k < cols; k += FP8_STEP) {
+		size_t n = K_MIN((size_t)FP8_STEP, cols - k);
+		uint8_t tmp[FP8_STEP];
+		float end[FP8_STEP], *to = n < FP8_STEP ? end : dst + k;
+		vf v[FP8_STEP / VL];
+		vf_e4m3(v, n < FP8_STEP ? fp8_end(tmp, code + k, n) : code + k);
+		EACH(i, FP8_STEP / VL)
+			vf_store(to + VL * i, v[i] * vf_set(0x1p120f) * vf_set(fp8_scale(p, k)));
+		if (n < FP8_STEP)
+			memcpy(dst + k, end, n * sizeof(*dst));
 	}
 }
 
@@ -141,8 +147,8 @@ static unpack_row *unpack_of(const struct k_qtype *t)
 {
 	static const struct { const char *name, *layout; unpack_row *fn; } rows[] = {
 		{ "bf16", "rows", unpack_bf16 }, { "f16", "rows", unpack_f16 }, { "i4g32", "x16", unpack_i4x16 },
-		{ "i4g32", "rows", unpack_i4 }, { "mxfp4", "rows", unpack_mxfp4 }, { "q8_0", "rows", unpack_q8_0 },
-		{ "i8row", "rows", unpack_i8row }, { "q4_0", "rows", unpack_q4_0 }, { "q4_1", "rows", unpack_q4_1 },
+		{ "i4g32", "rows", unpack_i4 }, { "mxfp4", "rows", unpack_mxfp4 }, { "fp8b128", "rows", unpack_fp8 },
+		{ "q8_0", "rows", unpack_q8_0 }, { "i8row", "rows", unpack_i8row }, { "q4_0", "rows", unpack_q4_0 }, { "q4_1", "rows", unpack_q4_1 },
 	};
 	for (size_t i = 0; i < K_LEN(rows); i++)
 		if (strcmp(rows[i].name, t->name) == 0 && strcmp(rows[i].layout, t->layout) == 0)
