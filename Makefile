@@ -4,6 +4,7 @@
 #   $(B)/obj/      one object a source, with its depfile
 #   $(B)/libcore.a libcore, formats, evals, kernels
 #   $(B)/bin/      the tools: cmd/k*.c, each with cmd/cli.c and the folder cmd/NAME/ where there is one
+#   $(B)/models/   those that compute, with models of machines that are not here: kernels/*sim/, for tests
 #   $(B)/ktest $(B)/kcheck   unit tests; kernels against the reference
 #
 # Variants live side by side: make B=build/mine CFLAGS=-O3. Honoured: CC CFLAGS LDFLAGS AR DESTDIR prefix V.
@@ -71,9 +72,13 @@ $(if $(sim),,$(info ktools: no simulator of CUDA: $(CC) has no -fsanitize=thread
 endif
 sim_obj := $(if $(sim),$(patsubst kernels/cuda/%.cu,$(B)/obj/kernels/cudasim/%.o,$(cu_src)))
 
-lib_src := $(wildcard libcore/*.c libcore/qtype/*.c libcore/arch/*.c formats/*.c evals/*.c kernels/*.c kernels/cpu/*.c kernels/cuda/*.c \
-	$(if $(sim),kernels/cudasim/*.c)) \
-	$(foreach l,$(filter-out cpu,$(levels)),$(wildcard kernels/$(l)/*.c))
+lib_src := $(wildcard libcore/*.c libcore/qtype/*.c libcore/arch/*.c formats/*.c evals/*.c kernels/*.c kernels/cpu/*.c kernels/cuda/*.c) \
+	$(foreach l,$(filter-out %sim,$(levels)),$(wildcard kernels/$(l)/*.c))
+# Models of machines are in kcheck, ktest and $(B)/models alone: nobody who uses a tool wants them, and they are a quarter of it. What lists
+# levels and backends is compiled a second time for those.
+model_src := $(if $(sim),$(wildcard kernels/cudasim/*.c)) $(foreach l,$(filter %sim,$(levels)),$(wildcard kernels/$(l)/*.c))
+list_src := kernels/kk.c libcore/backend.c
+model_tools := kconvert kquant keval kbench kserve
 lib_src := $(filter-out $(if $(uring),,libcore/io_uring.c),$(lib_src))
 tool_src := $(wildcard cmd/k*.c)
 tools := $(call stems,$(tool_src))
@@ -90,8 +95,10 @@ headers := $(wildcard libcore/*.h libcore/*/*.h formats/*.h formats/*/*.h evals/
 # Pictures there are for the docs.
 web := $(filter-out %.png,$(wildcard cmd/*/web/*))
 
-all_src := $(sort $(lib_src) $(tool_src) $(cli_src) $(part_src) $(test_src) $(kcheck_src) $(fuzz_src))
+all_src := $(sort $(lib_src) $(model_src) $(tool_src) $(cli_src) $(part_src) $(test_src) $(kcheck_src) $(fuzz_src))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+list_obj = $(patsubst %.c,$(B)/obj/models/%.o,$(1))
+model_obj = $(call obj,$(model_src)) $(sim_obj) $(call list_obj,$(list_src))
 bins := $(tools:%=$(B)/bin/%)
 
 .PHONY: all deps check check-run check-build check-headers layers check-asan check-tsan check-oom check-big check-compare check-bytes bench man install dist clean \
@@ -105,6 +112,8 @@ update = @mkdir -p $(@D); { $(1); } > $@.new; if cmp -s $@.new $@; then rm -f $@
 # The names NAME of "const struct k_KIND k_KIND_NAME" in files. A file is registered by what it defines.
 defines = $(if $(2),sed -n 's/^const struct k_$(1) k_$(1)_\([A-Za-z0-9_]*\).*/X(\1)/p' $(2),:)
 names = $(if $(strip $(1)),printf 'X(%s)\n' $(1),:)
+# $(call lists,HOW,NAMES): real ones, then models, for those who want them.
+lists = $(call $(1),$(filter-out %sim,$(2))); echo '$(hash)ifdef K_MODELS'; $(call $(1),$(filter %sim,$(2))); echo '$(hash)endif'
 gen_names = version.h flags qtypes.list archs.list formats.list evals.list blocks.list backends.list levels.list \
 	layouts.list objects.list ioways.list lineways.list
 gen := $(addprefix $(B)/gen/,$(gen_names)) $(foreach w,$(web),$(B)/gen/web/$(notdir $(w)).inc)
@@ -129,16 +138,16 @@ $(B)/gen/blocks.list: FORCE
 $(B)/gen/layouts.list: FORCE
 	$(call update,$(call defines,layout,$(wildcard libcore/chat_*.c)))
 $(B)/gen/backends.list: FORCE
-	$(call update,$(call names,$(filter-out $(if $(sim),,cudasim),$(patsubst %_backend,%,$(call stems,$(wildcard kernels/*/*_backend.c))))))
+	$(call update,$(call lists,names,$(filter-out $(if $(sim),,cudasim),$(patsubst %_backend,%,$(call stems,$(wildcard kernels/*/*_backend.c))))))
 # Best first.
 $(B)/gen/ioways.list: FORCE
 	$(call update,$(call names,$(if $(uring),uring) threads))
 $(B)/gen/lineways.list: FORCE
 	$(call update,$(call names,$(if $(libedit),edit)))
 # Levels, lowest first: X(name) and XL(name, "features it needs"); define whichever is wanted.
+names_needs = $(if $(strip $(1)),printf '%s\n' $(foreach l,$(1),'XL($(l)$(comma) "$(strip $(need_$(l)))")'),:)
 $(B)/gen/levels.list: FORCE
-	$(call update,echo '#ifdef X'; $(call names,$(levels)); echo '#endif'; echo '#ifdef XL'; \
-		$(foreach l,$(levels),echo 'XL($(l)$(comma) "$(strip $(need_$(l)))")';) echo '#endif')
+	$(call update,echo '#ifdef X'; $(call lists,names,$(levels)); echo '#endif'; echo '#ifdef XL'; $(call lists,names_needs,$(levels)); echo '#endif')
 # Files that a tool carries inside: const unsigned char x[] = { #include "web/NAME.inc" };
 define web_rule
 $(B)/gen/web/$(notdir $(1)).inc: $(1)
@@ -160,6 +169,10 @@ $(B)/obj/%.o: %.c $(B)/gen/flags | $(gen)
 	@mkdir -p $(@D)
 	$(call say,CC,$<) $(CC) $(K_CFLAGS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+$(B)/obj/models/%.o: %.c $(B)/gen/flags | $(gen)
+	@mkdir -p $(@D)
+	$(call say,CC,$< with models) $(CC) $(K_CFLAGS) -DK_MODELS $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
 sim_cc = $(call say,SIM,$<) $(CC) $(sim_flags) -MMD -MP -MT $@ -MF $@.d -c -o $@.new $< && \
 	$(OBJCOPY) --redefine-syms=kernels/cudasim/sim_names.txt $@.new $@ && rm -f $@.new
 $(B)/obj/kernels/cudasim/%.o: kernels/cuda/%.cu kernels/cudasim/sim_names.txt $(B)/gen/flags
@@ -168,7 +181,7 @@ $(B)/obj/kernels/cudasim/%.o: kernels/cuda/%.cu kernels/cudasim/sim_names.txt $(
 $(B)/obj/kernels/cudasim/test/%.o: kernels/cudasim/test/%.cu kernels/cudasim/sim_names.txt $(B)/gen/flags
 	@mkdir -p $(@D)
 	$(sim_cc)
-$(B)/libcore.a: $(call obj,$(lib_src)) $(sim_obj) $(B)/gen/objects.list
+$(B)/libcore.a: $(call obj,$(lib_src)) $(B)/gen/objects.list
 	@rm -f $@
 	$(call say,AR,$@) $(AR) rcs $@ $(filter %.o,$^)
 
@@ -187,7 +200,7 @@ $(B)/lib/ktools/ktools-cuda.so: $(nv_obj)
 	$(call say,NV,$@) $(NVCC) -shared -cudart static -Xlinker --as-needed -o $@ $^ -ldl
 .PHONY: cuda check-cuda bench-cuda
 # Both say "no device" where there is none, and where there is no nvcc.
-check-cuda bench-cuda: $(bins) $(B)/kcheck
+check-cuda bench-cuda: $(bins) $(model_tools:%=$(B)/models/%) $(B)/kcheck
 	+@if command -v $(NVCC) >/dev/null; then $(MAKE) --no-print-directory cuda; fi
 	@B='$(B)' sh scripts/$@.sh
 cuda:
@@ -202,10 +215,16 @@ $(B)/bin/$(1): $(call obj,cmd/$(1).c $(cli_src) $(call parts_of,$(1))) $(B)/libc
 	$$(link) $$^ $$(libs_$(1)) $$(K_LIBS)
 endef
 $(foreach t,$(tools),$(eval $(call tool_rule,$(t))))
+define model_tool_rule
+$(B)/models/$(1): $(call obj,cmd/$(1).c $(call parts_of,$(1))) $(call list_obj,$(cli_src)) $(model_obj) $(B)/libcore.a
+	@mkdir -p $$(@D)
+	$$(link) $$^ $$(libs_$(1)) $$(K_LIBS)
+endef
+$(foreach t,$(model_tools),$(eval $(call model_tool_rule,$(t))))
 
-$(B)/ktest: $(call obj,$(test_src)) $(sim_test_obj) $(B)/libcore.a
-	$(link) $(filter %.o,$^) -Wl,--whole-archive $(B)/libcore.a -Wl,--no-whole-archive $(K_LIBS)
-$(B)/kcheck: $(call obj,$(kcheck_src)) $(B)/libcore.a
+$(B)/ktest: $(call obj,$(test_src) $(filter-out $(list_src),$(lib_src))) $(sim_test_obj) $(model_obj)
+	$(link) $^ $(K_LIBS)
+$(B)/kcheck: $(call obj,$(kcheck_src)) $(model_obj) $(B)/libcore.a
 	$(link) $^ $(K_LIBS)
 
 # One program a reader. Without a fuzzer it replays files; with clang, `make fuzz` links libFuzzer in.
@@ -218,7 +237,7 @@ endef
 $(foreach f,$(fuzzers),$(eval $(call fuzz_rule,$(f))))
 fuzzers: $(fuzzers:%=$(B)/fuzz/%)
 
--include $(patsubst %.c,$(B)/obj/%.d,$(all_src)) $(sim_obj:.o=.o.d) $(sim_test_obj:.o=.o.d)
+-include $(patsubst %.c,$(B)/obj/%.d,$(all_src)) $(patsubst %.c,$(B)/obj/models/%.d,$(list_src) $(cli_src)) $(sim_obj:.o=.o.d) $(sim_test_obj:.o=.o.d)
 
 # --- checks -------------------------------------------------------------------------------------------------------------
 
@@ -236,7 +255,7 @@ layers:
 deps:
 	@sh scripts/deps.sh
 
-check_programs = $(bins) $(if $(filter libcore/test/ktest.c,$(test_src)),$(B)/ktest) $(if $(kcheck_src),$(B)/kcheck) \
+check_programs = $(bins) $(model_tools:%=$(B)/models/%) $(if $(filter libcore/test/ktest.c,$(test_src)),$(B)/ktest) $(if $(kcheck_src),$(B)/kcheck) \
 	$(fuzzers:%=$(B)/fuzz/%)
 check-build: $(check_programs)
 check-run: check-build

@@ -6,6 +6,7 @@ B=${B:-build}
 DEVICE=${DEVICE:-cuda}
 pass=0 fail=0 skip=0
 PATH=$(cd "$B/bin" && pwd):$PATH
+case $DEVICE in cudasim*) PATH=$(cd "$B/models" && pwd):$PATH ;; esac
 T=$(mktemp -d "${TMPDIR:-/tmp}/ktools-cuda.XXXXXX") || exit 1
 trap 'rm -rf "$T"' EXIT
 if ! keval '--device=?' --json | grep -q "\"${DEVICE%%:*}\", \"usable\": true"; then

@@ -8,6 +8,7 @@ pass=0 fail=0 skip=0
 T=$(mktemp -d "${TMPDIR:-/tmp}/ktools-cuda.XXXXXX") || exit 1
 trap 'rm -rf "$T"' EXIT
 PATH=$(cd "$B/bin" && pwd):$PATH
+case $DEVICE in cudasim*) PATH=$(cd "$B/models" && pwd):$PATH ;; esac
 usable() { keval '--device=?' --json 2> /dev/null | grep -q "\"${DEVICE%%:*}\", \"usable\": true"; }
 ok() { pass=$((pass + 1)); echo "ok   $*"; }
 bad() { fail=$((fail + 1)); echo "FAIL $*"; }

@@ -2,7 +2,7 @@
 # bytes.sh: what the converters write does not depend on the compiler, its flags, the kernel level or the threads: every output of the
 # tools under test is compared, by digest, with what other builds and other levels and thread counts give.
 #
-#   make check          the tools under test at every level with 1 and 5 threads, gcc -O0 and clang -O2 at their best level; few outputs
+#   make check          the tools under test at every level with 1 and 5 threads, levels that are models of others with 5, gcc -O0 and clang -O2 at their best level; few outputs
 #   make check-bytes    K_BYTES=all: {gcc, clang} x {-O0, -O2, -O3} x levels x {1, 2, 5} threads; every type, scale, preset and format
 #
 # Each build lies in build/cc-COMPILER-FLAG and is made once. Levels that this CPU lacks and compilers that are not there are skips.
@@ -82,6 +82,10 @@ levels=$("$BIN/kquant" '--cpu=?' --json | sed -n 's/.*"level": "\([^"]*\)", "usa
 for l in $("$BIN/kquant" '--cpu=?' --json | sed -n 's/.*"level": "\([^"]*\)", "usable": false.*/\1/p'); do skip "level $l" "this CPU lacks it"; done
 best=$(echo "$levels" | tail -n 1)
 for l in $levels; do for j in 1 5; do compare "tools under test" "$BIN" "$l" $j; done; done
+models=${BIN%/*}/models
+for l in $("$models/kquant" '--cpu=?' --json | sed -n 's/.*"level": "\([^"]*sim\)", "usable": true.*/\1/p'); do
+	compare "models of machines" "$models" "$l" 5
+done
 
 # build COMPILER FLAG: 0 when build/cc-COMPILER-FLAG is up to date, with the levels that can run here
 build() {

@@ -3,6 +3,7 @@
 # kernels in the simulator. K_DEVICE=cuda (make check-cuda): whole golden sets on that device.
 . "$(dirname "$0")/lib.sh"
 device=${K_DEVICE:-cudasim}
+case $device in cudasim*) models ;; esac
 usable() { keval '--device=?' --json 2> /dev/null | grep -q "\"device\": \"${1%%:*}\", \"usable\": true"; }
 
 # short NAME [SET]: of golden set SET (default: NAME) the shortest sequences and three greedy tokens, in $T/NAME

@@ -22,5 +22,6 @@ exits "bars are missed" 1 kbench kernels gemv_i4_f32 --reps 1 --max-memory 300M 
 exits "an unknown kernel" 2 kbench kernels gemv_i5
 check "the reference has no peak, and says so" jq -se 'map(select(.item == "mla_decode:32x576 at 4096")) | .[0].limit_frac == null' \
 	<(kbench kernels mla_decode --cpu ref --reps 1 --max-memory 300M --json)
+models
 check "nor has a model of instructions" jq -e '.peak_gops == null and .peak_int8_gops == null' <(kbench machine --cpu avx512sim --reps 1 --json)
 finish

@@ -9,6 +9,8 @@ trap 'for p in $servers; do { kill -9 $p; wait $p; } 2> /dev/null; done; rm -rf 
 trap 'exit 130' INT
 trap 'exit 143' TERM
 n_ok=0 n_fail=0 n_skip=0
+# models: from here on the tools that know models of machines (cudasim, avx512sim), where the build has them
+models() { PATH=${BIN%/*}/models:$PATH; }
 ok() { n_ok=$((n_ok + 1)); if [ -n "${K_VERBOSE:-}" ]; then echo "ok: $*"; fi; }
 fail() { n_fail=$((n_fail + 1)); name=$1; shift; echo "FAIL $(basename "$0"): $name: $*"; }
 skip() { n_skip=$((n_skip + 1)); name=$1; shift; echo "skip $(basename "$0"): $name: $*"; }
