@@ -263,11 +263,11 @@ static int finish(struct slot *s, const char *why, struct k_err *err)
 	return r;
 }
 
-static int one_token(struct local *l, struct slot *s, const float *logits, struct k_err *err)
+/* id: what the device chose; -1: nothing. */
+static int one_token(struct local *l, struct slot *s, int32_t id, const float *logits, struct k_err *err)
 {
-	s->sampler.out = s->out.v;
-	s->sampler.n_out = s->out.n;
-	int32_t id = k_sample(&s->sampler, logits, (int32_t)vocab_of(l), l->scratch, err);
+	if (id < 0)
+		id = k_sample(&s->sampler, logits, (int32_t)vocab_of(l), l->scratch, err);
 	int r = id < 0 ? id : k_ids_put(&s->out, id, err);
 	if (r < 0)
 		return r;
@@ -309,10 +309,19 @@ static int step(struct local *l, int64_t n, struct k_err *err)
 		if (active[i]->q->session && !active[i]->out.n)
 			r = k_seq_mark(active[i]->seq, err);
 	for (int i = 0, k; i < n_runs && r == 0; i += k) {
+		const struct k_draw *use[LOGIT_ROWS];
+		struct k_draw draw[LOGIT_ROWS];
+		int32_t ids[LOGIT_ROWS];
 		k = K_MIN(n_runs - i, LOGIT_ROWS);
-		r = k_model_logits(l->m, hidden + i * hp->n_embd, k, l->logits, err);
+		for (int j = 0; j < k; j++) {
+			struct slot *s = active[i + j];
+			s->sampler.out = s->out.v;
+			s->sampler.n_out = s->out.n;
+			use[j] = k_sample_draw(&s->sampler, &draw[j]) ? &draw[j] : NULL;
+		}
+		r = k_model_choose(l->m, hidden + i * hp->n_embd, k, use, ids, l->logits, err);
 		for (int j = 0; j < k && r == 0; j++)
-			r = one_token(l, active[i + j], l->logits + j * hp->n_vocab, err);
+			r = one_token(l, active[i + j], ids[j], l->logits + j * hp->n_vocab, err);
 	}
 	return r;
 }

@@ -150,6 +150,7 @@ static int32_t largest(const float *x, int64_t n)
 int k_trace_greedy(struct k_model *m, const int32_t *prompt, int64_t n_prompt, int32_t *out, int64_t n, struct k_err *err)
 {
 	int64_t V = k_model_hp(m)->n_vocab;
+	const struct k_draw greedy = { .temperature = 0 }, *draw = &greedy;
 	struct k_seq *s = NULL;
 	const float *hidden;
 	float *logits = k_alloc((size_t)V * sizeof(*logits));
@@ -158,8 +159,8 @@ int k_trace_greedy(struct k_model *m, const int32_t *prompt, int64_t n_prompt, i
 		struct k_run run = { s, i ? &out[i - 1] : prompt, i ? 1 : n_prompt, 1 };
 		r = k_model_step(m, &run, 1, &hidden, NULL, err);
 		if (r == 0)
-			r = k_model_logits(m, hidden, 1, logits, err);
-		if (r == 0)
+			r = k_model_choose(m, hidden, 1, &draw, &out[i], logits, err);
+		if (r == 0 && out[i] < 0)
 			out[i] = largest(logits, V);
 	}
 	k_seq_free(s);

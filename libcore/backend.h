@@ -5,6 +5,7 @@
 
 #include "libcore/arch.h"
 #include "libcore/ctx.h"
+#include "libcore/sample.h"
 #include "libcore/tensor.h"
 
 struct k_device;
@@ -58,6 +59,10 @@ struct k_op_mla { float *y; float *q, *kv; const float *kv_norm; const struct k_
 /* q [n][H*d], k v [n][Hkv*d] raw; rotates q and k, appends, attends with scale d^-1/2; query head h reads kv head h / (H/Hkv). */
 struct k_op_gqa { float *y; float *q, *k; const float *v; const float *rope; const struct k_seg *seg; int64_t n_seg, n; const struct k_hp *hp; };
 
+/* ids[i] (device memory): the token that k_sample has for row i of logits by draw[i] (host memory) and nothing else; or -1: it is to be asked, because the
+ * device does not know, or the row has no token. */
+struct k_op_sample { int32_t *ids; const float *logits; const struct k_draw *draw; int64_t n, vocab; };
+
 struct k_ops {
 #define K_OP(name, what) void (*name)(struct k_device *dev, const struct k_op_##name *op);
 #include "libcore/ops.def"
@@ -78,6 +83,8 @@ struct k_device {
 	int (*get)(struct k_device *, void *host, const void *src, size_t n, struct k_err *);
 	/* Scratch for operations on up to n rows of a model of this shape and contexts up to n_ctx; called when a model opens and when limits grow; steps then allocate nothing. */
 	int (*reserve)(struct k_device *, const struct k_hp *, int64_t n_rows, int64_t n_ctx, struct k_err *);
+	/* NULL: whoever wants tokens gets the logits. */
+	void (*sample)(struct k_device *, const struct k_op_sample *);
 	/* Bytes that are left for weights and sequences in a memory of its own; NULL: it is the host's. Weights that are not in it have tensor.host. */
 	uint64_t (*room)(struct k_device *);
 	/* Around the operations of a step; decode: its rows are of as many sequences. In between they may be kept back: they are on their way when end

@@ -240,6 +240,8 @@ static int open_scratch(struct k_model *m, struct k_err *err)
 	m->logits = r == 0 ? k_model_alloc(m, k_last_part(m)->dev, (size_t)(m->hp.n_vocab * K_HEAD_ROWS), "logits", err) : NULL;
 	if (!m->logits)
 		return err->code;
+	if (k_last_part(m)->dev->sample && !(m->chosen = k_model_alloc(m, k_last_part(m)->dev, K_HEAD_ROWS, "tokens", err)))
+		return err->code;
 	m->seg = k_arena_array(&m->arena, K_ROWS, sizeof(*m->seg));
 	m->seg_run = k_arena_array(&m->arena, K_ROWS, sizeof(*m->seg_run));
 	m->probe_rows = k_arena_array(&m->arena, (size_t)(K_ROWS * D), sizeof(float));
@@ -552,17 +554,66 @@ int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const 
 	return 0;
 }
 
-int k_model_logits(struct k_model *m, const float *hidden, int64_t n, float *logits, struct k_err *err)
+/* Tokens of n rows of m->logits; -1 where there is no draw, or the device does not know. */
+static int choose_rows(struct k_model *m, int64_t n, const struct k_draw *const *draw, int32_t *ids, struct k_err *err)
+{
+	struct k_device *d = k_last_part(m)->dev;
+	struct k_draw all[K_HEAD_ROWS];
+	for (int64_t i = 0; i < n; i++)
+		all[i] = draw[i] ? *draw[i] : (struct k_draw){ .temperature = 0 };
+	d->sample(d, &(struct k_op_sample){ .ids = m->chosen, .logits = m->logits, .draw = all, .n = n, .vocab = m->hp.n_vocab });
+	end(k_last_part(m));
+	int r = d->get(d, ids, m->chosen, (size_t)n * sizeof(*ids), err);
+	for (int64_t i = 0; i < n; i++)
+		if (!draw[i])
+			ids[i] = -1;
+	return r;
+}
+
+/* Rows of m->logits to the host, but for those that have a token. */
+static int get_logits(struct k_model *m, int64_t n, const int32_t *ids, float *logits, struct k_err *err)
+{
+	struct k_device *d = k_last_part(m)->dev;
+	int64_t V = m->hp.n_vocab;
+	int r = 0;
+	for (int64_t i = 0, to; i < n && r == 0; i = to) {
+		for (; i < n && ids && ids[i] >= 0; )
+			i++;
+		for (to = i; to < n && !(ids && ids[to] >= 0); )
+			to++;
+		if (i < to)
+			r = d->get(d, logits + i * V, m->logits + i * V, (size_t)((to - i) * V) * sizeof(float), err);
+	}
+	return r;
+}
+
+int k_model_choose(struct k_model *m, const float *hidden, int64_t n, const struct k_draw *const *draw, int32_t *ids, float *logits,
+	struct k_err *err)
 {
 	struct k_device *d = k_last_part(m)->dev;
 	int64_t D = m->hp.n_embd, V = m->hp.n_vocab;
 	for (int64_t i = 0; i < n; i += K_HEAD_ROWS) {
-		int64_t rows = K_MIN(n - i, K_HEAD_ROWS);
+		int64_t rows = K_MIN(n - i, K_HEAD_ROWS), drawn = 0;
+		int r = 0;
+		for (int64_t k = 0; draw && m->chosen && k < rows; k++)
+			drawn += draw[i + k] != NULL;
+		for (int64_t k = 0; ids && k < rows; k++)
+			ids[i + k] = -1;
+		if (drawn)
+			begin(k_last_part(m), true);
 		d->ops.gemm(d, &(struct k_op_gemm){ .y = m->logits, .x = hidden + i * D, .w = &m->head, .n = rows, .y_step = V,
 			.x_step = D });
-		int r = d->get(d, logits + i * V, m->logits, (size_t)(rows * V) * sizeof(float), err);
+		if (drawn)
+			r = choose_rows(m, rows, draw + i, ids + i, err);
+		if (r == 0)
+			r = get_logits(m, rows, ids ? ids + i : NULL, logits + i * V, err);
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+int k_model_logits(struct k_model *m, const float *hidden, int64_t n, float *logits, struct k_err *err)
+{
+	return k_model_choose(m, hidden, n, NULL, NULL, logits, err);
 }

@@ -54,5 +54,9 @@ struct k_run { struct k_seq *seq; const int32_t *ids; int64_t n, n_out; };
 int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const float **hidden, const struct k_probe *probe, struct k_err *err) K_MUST_USE;
 /* Logits of n hidden rows: n x n_vocab floats on the host. Few rows at a time: the caller bounds memory. */
 int k_model_logits(struct k_model *m, const float *hidden, int64_t n, float *logits, struct k_err *err) K_MUST_USE;
+/* The same, for tokens: where draw[i] is not NULL and the device knows the token (backend.h), ids[i] is it, and row i of logits is left as it was; else ids[i] is -1
+ * and the row is there, for k_sample. */
+int k_model_choose(struct k_model *m, const float *hidden, int64_t n, const struct k_draw *const *draw, int32_t *ids, float *logits,
+	struct k_err *err) K_MUST_USE;
 
 #endif

@@ -84,6 +84,7 @@ struct k_model {
 	float *out;                     /* normed rows of a step's outputs; as the head, on the last device */
 	int64_t cap_out;
 	float *logits;                  /* K_HEAD_ROWS x n_vocab */
+	int32_t *chosen;                /* K_HEAD_ROWS tokens; NULL: the device does not sample */
 	float *probe_rows;              /* host copy for k_probe.hidden */
 };
 

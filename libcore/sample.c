@@ -65,11 +65,13 @@ static void penalise(struct row *r, const struct k_sampler *s)
 		r->x -= s->frequency * (float)r->count.made + s->presence;
 }
 
+static bool penalises(const struct k_sampler *s) { return s->repetition != 1 || s->presence != 0 || s->frequency != 0; }
+
 static void add_penalties(struct row *rows, int32_t vocab, const struct k_sampler *s)
 {
 	bool repetition = s->repetition != 1;
 
-	if (!repetition && s->presence == 0 && s->frequency == 0)
+	if (!penalises(s))
 		return;
 	for (int32_t i = 0; i < vocab; i++)
 		rows[i].count.seen = rows[i].count.made = 0;
@@ -183,6 +185,12 @@ static int32_t draw(const struct row *rows, int32_t n, double least, double u)
 			break;
 	}
 	return last;
+}
+
+bool k_sample_draw(const struct k_sampler *s, struct k_draw *out)
+{
+	*out = (struct k_draw){ uniform(s->seed, s->choice, s->n_out), s->temperature, s->top_p, s->min_p, s->top_k };
+	return !s->mask && !s->n_bias && !penalises(s);
 }
 
 int32_t k_sample(const struct k_sampler *s, const float *logits, int32_t vocab, void *scratch, struct k_err *err)

@@ -19,10 +19,15 @@ struct k_sampler {
 };
 struct k_top { int32_t id; float logprob; };
 
+/* What a row is sampled by where nothing but its logits counts. u: the random number. */
+struct k_draw { double u; float temperature, top_p, min_p; int32_t top_k; };
+
 void k_sampler_init(struct k_sampler *s);
 /* logits: vocab values, not changed. scratch: vocab * 16 bytes. Position is s->n_out. Returns the id, or K_ENO when every token
  * is masked (dead end). NaN in logits: K_EBUG. */
 int32_t k_sample(const struct k_sampler *s, const float *logits, int32_t vocab, void *scratch, struct k_err *err) K_MUST_USE;
+/* false: there is a mask, bias or penalty as well. */
+bool k_sample_draw(const struct k_sampler *s, struct k_draw *out);
 /* log of the sum of exp(x), in double. -INFINITY when every logit is. */
 double k_log_sum(const float *logits, int32_t vocab);
 /* log p(id) of raw logits. */

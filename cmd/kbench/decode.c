@@ -72,16 +72,19 @@ int k_bench_fill_seq(struct k_model *m, struct k_seq **out, int64_t depth, int64
 
 struct point { int64_t depth, batch; bool prefill; };
 
-/* One repetition on forks of base: seconds, and the last logits of each. */
+/* One repetition on forks of base: seconds, and the last logits of each. Before those a device that chooses tokens does. */
 static int repeat(struct k_model *m, struct k_seq **base, const struct point *pt, int64_t tokens, double *seconds, float *logits, struct k_err *err)
 {
 	int64_t V = k_model_hp(m)->n_vocab, n = pt->prefill ? tokens : 1;
 	struct k_seq *seq[MAX_BATCH] = { 0 };
 	struct k_run run[MAX_BATCH];
+	const struct k_draw greedy = { .temperature = 0 }, *draw[MAX_BATCH];
+	int32_t chosen[MAX_BATCH];
 	const float *hidden;
 	int32_t *ids = k_calloc((size_t)(tokens * pt->batch), sizeof(*ids));
 	int r = ids ? 0 : k_err_nomem(err, (size_t)(tokens * pt->batch) * 4, "tokens");
 	for (int64_t i = 0; r == 0 && i < pt->batch; i++) {
+		draw[i] = &greedy;
 		r = k_seq_fork(&seq[i], base[i], err);
 		fill_ids(ids + i * tokens, tokens, V, 1000 + i);
 	}
@@ -91,7 +94,7 @@ static int repeat(struct k_model *m, struct k_seq **base, const struct point *pt
 			run[i] = (struct k_run){ seq[i], ids + i * tokens + at, n, 1 };
 		r = k_model_step(m, run, (int)pt->batch, &hidden, NULL, err);
 		if (r == 0)
-			r = k_model_logits(m, hidden, pt->batch, logits, err);
+			r = k_model_choose(m, hidden, pt->batch, at + n < tokens ? draw : NULL, chosen, logits, err);
 	}
 	*seconds = k_bench_now() - t;
 	for (int64_t i = 0; i < pt->batch; i++)

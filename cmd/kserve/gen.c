@@ -482,7 +482,22 @@ uint64_t k_gen_mask_ns(const struct k_gen *g) { return g->mask_ns; }
 
 const uint64_t *k_gen_repairs(const struct k_gen *g) { return g->parser ? k_parser_repairs(g->parser) : NULL; }
 
-static int choose(struct k_gen *g, const float *logits, void *scratch, int32_t *id, struct k_err *err)
+/* What the sampler sees of the answer so far. */
+static void look_back(const struct k_gen *g, struct k_sampler *s)
+{
+	s->out = g->out.v;
+	s->n_out = g->out.n;
+	s->n_bias = (int64_t)g->out.n < g->rq->min_tokens ? g->rq->n_bias_min : g->rq->n_bias;
+}
+
+bool k_gen_draw(const struct k_gen *g, struct k_draw *out)
+{
+	struct k_sampler s = g->sampler;
+	look_back(g, &s);
+	return !g->course && !g->rq->logprobs && k_sample_draw(&s, out);
+}
+
+static int choose(struct k_gen *g, int32_t drawn, const float *logits, void *scratch, int32_t *id, struct k_err *err)
 {
 	struct k_sampler *s = &g->sampler;
 	if (g->parser && g->rq->think_budget >= 0 && g->thought >= g->rq->think_budget &&
@@ -494,10 +509,8 @@ static int choose(struct k_gen *g, const float *logits, void *scratch, int32_t *
 	int rc = g->course ? mask(g, err) : 0;
 	if (rc)
 		return rc;
-	s->out = g->out.v;
-	s->n_out = g->out.n;
-	s->n_bias = (int64_t)g->out.n < g->rq->min_tokens ? g->rq->n_bias_min : g->rq->n_bias;
-	*id = k_sample(s, logits, (int32_t)g->s->hp->n_vocab, scratch, err);
+	look_back(g, s);
+	*id = drawn >= 0 ? drawn : k_sample(s, logits, (int32_t)g->s->hp->n_vocab, scratch, err);
 	return *id < 0 ? *id : 0;
 }
 
@@ -523,9 +536,9 @@ static int say(struct k_gen *g, int32_t id, const float *logits, struct k_err *e
 	return rc ? rc : k_parser_put(g->parser, id, err);
 }
 
-int k_gen_next(struct k_gen *g, const float *logits, void *scratch, int32_t *id, struct k_err *err)
+int k_gen_next(struct k_gen *g, int32_t drawn, const float *logits, void *scratch, int32_t *id, struct k_err *err)
 {
-	int rc = choose(g, logits, scratch, id, err);
+	int rc = choose(g, drawn, logits, scratch, id, err);
 	if (rc == K_ENO) {
 		k_logf(g->s->log, K_LOG_WARN, "every token is masked: the answer ends here");
 		return finish(g, "stop", -1, err);

@@ -376,12 +376,15 @@ static int plan(struct k_sched *c)
 	return n;
 }
 
-/* One row of logits for a task that generates, or that now begins to. */
-static void next_token(struct k_sched *c, struct task *t, const float *logits)
+/* A row of logits, and the token that the device drew from it (-1: none did). */
+struct row { const float *logits; int32_t drawn; };
+
+/* One row for a task that generates, or that now begins to. */
+static void next_token(struct k_sched *c, struct task *t, struct row row)
 {
 	struct k_err err = { 0 };
 	uint64_t before = k_gen_mask_ns(t->gen);
-	int rc = t->over ? 0 : k_gen_next(t->gen, logits, c->scratch, &t->next, &err);
+	int rc = t->over ? 0 : k_gen_next(t->gen, row.drawn, row.logits, c->scratch, &t->next, &err);
 	c->stats.mask_ns += k_gen_mask_ns(t->gen) - before;
 	if (!t->over)
 		k_count_token(c, t);
@@ -391,7 +394,7 @@ static void next_token(struct k_sched *c, struct task *t, const float *logits)
 		task_over(c, t);
 }
 
-static void begin(struct k_sched *c, struct task *t, const float *logits)
+static void begin(struct k_sched *c, struct task *t, struct row row)
 {
 	struct k_err err = { 0 };
 	int rc = k_gen_start(t->gen, &err);
@@ -401,60 +404,73 @@ static void begin(struct k_sched *c, struct task *t, const float *logits)
 	else if (rc == 0)
 		task_over(c, t);
 	else
-		next_token(c, t, logits);
+		next_token(c, t, row);
 }
 
 /* The other choices of the prompt that t has just computed go on from a copy, as far as there are slots. */
-static void fork_copies(struct k_sched *c, struct task *t, const float *logits)
+static void fork_copies(struct k_sched *c, struct task *t, struct row row)
 {
 	const struct k_request *rq = t->job->rq;
 	for (int i = 1; t->copy == 0 && i < rq->n && !t->over; i++) {
 		struct task *o = t + i;
 		if (!o->over && !o->slot && !k_gen_wants_prompt(o->gen) && k_slots_fork(c, t, o))
-			begin(c, o, logits);
+			begin(c, o, row);
 	}
 }
 
-static void prompt_row(struct k_sched *c, struct task *t, int64_t pos, const float *logits)
+static void prompt_row(struct k_sched *c, struct task *t, int64_t pos, struct row row)
 {
 	struct k_err err = { 0 };
 	if (t->over)
 		return;
-	if (k_gen_wants_prompt(t->gen) && k_gen_prompt_row(t->gen, pos, logits, &err)) {
+	if (k_gen_wants_prompt(t->gen) && k_gen_prompt_row(t->gen, pos, row.logits, &err)) {
 		fail_job_err(c, t->job, &err);
 		return;
 	}
 	if (pos + 1 < (int64_t)t->job->rq->prompts[t->prompt].n)
 		return;
-	fork_copies(c, t, logits);
-	begin(c, t, logits);
+	fork_copies(c, t, row);
+	begin(c, t, row);
 }
 
-/* Logits of all wanted rows, a few at a time, each handed to its task. */
+/* Can the device draw this task's next token? Copies of one prompt draw one each from the same row. */
+static bool draws(const struct task *t, struct k_draw *out)
+{
+	return !t->over && !k_gen_wants_prompt(t->gen) && (t->generates || t->job->rq->n == 1) && k_gen_draw(t->gen, out);
+}
+
+/* Logits of all wanted rows, or tokens, a few at a time, each handed to its task. */
 static int deliver(struct k_sched *c, int n_runs, const float *hidden, struct k_err *err)
 {
-	int64_t total = 0, at = 0, used = 0;
+	int64_t total = 0, used = 0, n;
 	int run = 0;
 	for (int i = 0; i < n_runs; i++)
 		total += c->runs[i].n_out;
-	while (at < total) {
-		int64_t n = K_MIN(total - at, LOGIT_ROWS);
-		int rc = k_model_logits(c->s->model, hidden + at * c->s->hp->n_embd, n, c->logits, err);
-		if (rc)
-			return rc;
+	for (int64_t at = 0; at < total; at += n) {
+		const struct k_draw *use[LOGIT_ROWS];
+		struct k_draw draw[LOGIT_ROWS];
+		struct { struct task *t; int64_t row; } of[LOGIT_ROWS];
+		int32_t ids[LOGIT_ROWS];
+		n = K_MIN(total - at, LOGIT_ROWS);
 		for (int64_t i = 0; i < n; i++, used++) {
 			while (used == c->runs[run].n_out) {
 				run++;
 				used = 0;
 			}
-			struct task *t = c->rows[run];
-			const float *logits = c->logits + i * c->s->hp->n_vocab;
-			if (t->generates)
-				next_token(c, t, logits);
-			else
-				prompt_row(c, t, t->n_done - c->runs[run].n_out + used, logits);
+			of[i].t = c->rows[run];
+			of[i].row = of[i].t->n_done - c->runs[run].n_out + used;
+			use[i] = draws(of[i].t, &draw[i]) ? &draw[i] : NULL;
 		}
-		at += n;
+		int rc = k_model_choose(c->s->model, hidden + at * c->s->hp->n_embd, n, use, ids, c->logits, err);
+		if (rc)
+			return rc;
+		for (int64_t i = 0; i < n; i++) {
+			struct row row = { c->logits + i * c->s->hp->n_vocab, ids[i] };
+			if (of[i].t->generates)
+				next_token(c, of[i].t, row);
+			else
+				prompt_row(c, of[i].t, of[i].row, row);
+		}
 	}
 	return 0;
 }

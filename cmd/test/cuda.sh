@@ -29,7 +29,16 @@ else
 	done
 	short kimi-linear-tiny-steps kimi-linear-tiny
 	check "greedy steps on $device" keval dump -v -m testdata/tiny/kimi-linear-tiny -f "$T/kimi-linear-tiny-steps/golden.json" --device "$device" -o "$T/d.st"
-	if grep -q "$device: 1 graphs made, launched 2 times" "$T/.err"; then ok "steps are one graph"; else fail "steps are one graph" "$(cat "$T/.err")"; fi
+	if grep -q "$device: 2 graphs made, launched 5 times" "$T/.err"; then ok "steps are one graph, tokens another"; else fail "steps are one graph, tokens another" "$(cat "$T/.err")"; fi
+	# The device draws where nothing but the logits counts; n, log-probabilities and penalties want them.
+	for more in '' '"logprobs": 1' '"n": 2' '"frequency_penalty": 0.5' '"temperature": 0'; do
+		echo "{\"prompt\": \"One, two\", \"max_tokens\": 2, \"seed\": 3, \"temperature\": 0.9, \"top_p\": 0.9${more:+, $more}}" | sed 's/"temperature": 0.9, \(.*"temperature"\)/\1/'
+	done > "$T/asked"
+	for d in cpu "$device"; do
+		kserve --stdio --act f32 --ctx 512 --slots 4 --device "$d" testdata/nano < "$T/asked" 2> "$T/err" | jq -c '[.choices[] | [.text, .finish_reason]]' | sort > "$T/said.$d"
+	done
+	if [ "$(wc -l < "$T/said.cpu")" = 5 ]; then ok "five answers"; else fail "five answers" "$(cat "$T/err" "$T/said.cpu")"; fi
+	same "sampled answers of $device are the CPU's" "$T/said.cpu" "$T/said.$device"
 	# Weights beyond --gpu-memory stay on the host: all on the device, half of the experts, attention and routers alone.
 	model=testdata/tiny/kimi-k2-tiny-int4
 	[ "$device" = cudasim ] || ln -s "$PWD/testdata/golden/kimi-k2-tiny-int4" "$T/placed"

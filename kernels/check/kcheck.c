@@ -44,6 +44,7 @@ static void usage(FILE *to)
 		fprintf(to, " %s", defs[i].name);
 	for (size_t i = 0; i < K_LEN(op_names); i++)
 		fprintf(to, " cpu.%s", op_names[i]);
+	fprintf(to, " device.sample");
 	fprintf(to, "\ndevices:");
 	for (int i = 0; k_backend_at(i); i++)
 		fprintf(to, " %s", k_backend_at(i)->name);
@@ -67,7 +68,7 @@ static bool has_kernel(const char *name)
 	for (size_t i = 0; op && i < K_LEN(op_names); i++)
 		if (strcmp(op_names[i], op + 1) == 0)
 			return true;
-	return false;
+	return op && strcmp(op + 1, "sample") == 0;
 }
 
 static bool read_seed(const char *s, uint64_t *out)
@@ -191,21 +192,28 @@ static void check_ops(const struct kk_level *l, const struct options *o, struct 
 	}
 }
 
-/* Operations of a device other than the CPU. */
+/* Operations of a device other than the CPU, and what it samples. */
+static void check_device_op(const char *spec, const char *op, const struct options *o, struct sums *s)
+{
+	struct run r = { .level = spec };
+	char name[64];
+	snprintf(name, sizeof(name), "%s.%s", spec, op);
+	/* --kernel names it as the CPU's: cpu.OP. */
+	if (o->kernel && strcmp(strchr(o->kernel, '.') ? strchr(o->kernel, '.') + 1 : o->kernel, op) != 0)
+		return;
+	start(&r, o->seed, name);
+	if (strcmp(op, "sample") == 0)
+		kcheck_device_sample(&r, spec);
+	else if (!kcheck_device_op(&r, spec, op))
+		fail(&r, "nobody checks it");
+	finish(&r, o, s);
+}
+
 static void check_device(const char *spec, const struct options *o, struct sums *s)
 {
-	for (size_t i = 0; i < K_LEN(op_names); i++) {
-		struct run r = { .level = spec };
-		char name[64];
-		snprintf(name, sizeof(name), "%s.%s", spec, op_names[i]);
-		/* --kernel names it as the CPU's: cpu.OP. */
-		if (o->kernel && strcmp(strchr(o->kernel, '.') ? strchr(o->kernel, '.') + 1 : o->kernel, op_names[i]) != 0)
-			continue;
-		start(&r, o->seed, name);
-		if (!kcheck_device_op(&r, spec, op_names[i]))
-			fail(&r, "nobody checks it");
-		finish(&r, o, s);
-	}
+	for (size_t i = 0; i < K_LEN(op_names); i++)
+		check_device_op(spec, op_names[i], o, s);
+	check_device_op(spec, "sample", o, s);
 }
 
 /* The one that was asked for, or all that are here. */
@@ -221,7 +229,7 @@ static void check_devices(const struct options *o, struct sums *s)
 			check_device(o->device ? o->device : b->name, o, s);
 		} else if (o->device) {
 			printf("skip %s: no device: %s\n", o->device, what);
-			s->skipped += (int)K_LEN(op_names);
+			s->skipped += (int)K_LEN(op_names) + 1;
 		}
 	}
 }

@@ -9,6 +9,7 @@
  *   kcheck_cpu.c   operations of the CPU device: threads, cuts of a batch one table
  *   kcheck_speed.c   what a device does beside what it can                one table
  *   kcheck_device.c  operations of other devices, against the CPU's        one table
+ *   kcheck_sample.c  tokens that a device chooses, against libcore's       two tables
  *
  * A checker is called with the reference and with a level's table laid over it, makes cases, and compares. It works at once on
  * the reference itself, where only the guards and the promises about order are at stake. */
@@ -52,6 +53,7 @@ extern const struct op_row kcheck_ops[];
 /* An operation of another device; false: nobody checks it. */
 void kcheck_device_bench(const char *spec, int *passed, int *failed);
 bool kcheck_device_op(struct run *r, const char *spec, const char *op);
+void kcheck_device_sample(struct run *r, const char *spec);
 
 /* --- kcheck_box.c ------------------------------------------------------------------------------------------------------- */
 

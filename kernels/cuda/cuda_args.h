@@ -151,6 +151,27 @@ struct cuda_merge {
 	int gap;
 };
 
+/* Rows of logits to tokens (sample.cu); blocks (chunks, rows), (chunks, rows), (chunks, rows), (rows). ids: -1: the CPU is to decide. chunk: n_chunk a row; list:
+ * CUDA_CANDIDATES a row. draw: struct k_draw. */
+enum { CUDA_CHUNK_LOGITS = 4096, CUDA_CUTS = 32, CUDA_CANDIDATES = 1024 };
+struct cuda_draw { double u; float temperature, top_p, min_p; int32_t top_k; };
+/* top, top_id, nan: of sample_top; sums of all weights, and of those from min-p on; weights that are not 0; logits from each cut on */
+struct cuda_sample_chunk { double sum, sum_least; float top; int32_t top_id, nan, nonzero, count[CUDA_CUTS]; };
+struct cuda_candidate { double weight; int32_t id, gap; };
+struct cuda_sample {
+	int32_t *ids;
+	const float *logits;
+	const struct cuda_draw *draw;
+	struct cuda_sample_chunk *chunk;
+	struct cuda_candidate *list;
+	int64_t vocab;
+	int n_chunk, gap;
+};
+struct cuda_sample_top { struct cuda_sample sample; };
+struct cuda_sample_weigh { struct cuda_sample sample; };
+struct cuda_sample_gather { struct cuda_sample sample; };
+struct cuda_sample_pick { struct cuda_sample sample; };
+
 #ifdef __GNUC__
 #pragma GCC diagnostic pop
 #endif

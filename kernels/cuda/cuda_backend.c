@@ -159,7 +159,7 @@ static int open_one(struct k_device **out, const struct k_backend *b, const stru
 	if (!c)
 		return k_err_nomem(err, sizeof(*c), "the device");
 	c->dev = (struct k_device){ .backend = b, .ctx = ctx, .far = true, .alloc = cuda_alloc, .free = cuda_free, .put = cuda_put, .get = cuda_get,
-		.reserve = cuda_reserve, .room = cuda_room, .begin = cuda_step_begin, .end = cuda_step_end, .hand = cuda_hand, .level = cuda_level, .close = cuda_close, .impl = c };
+		.reserve = cuda_reserve, .room = cuda_room, .begin = cuda_step_begin, .end = cuda_step_end, .hand = cuda_hand, .sample = cuda_sample, .level = cuda_level, .close = cuda_close, .impl = c };
 #define K_OP(name, what) c->dev.ops.name = cuda_op_##name;
 #include "libcore/ops.def"
 #undef K_OP

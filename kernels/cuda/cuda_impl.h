@@ -130,6 +130,9 @@ void cuda_step_end(struct k_device *d);
 bool cuda_step_add(struct cuda *c, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args, size_t bytes);
 void cuda_step_flush(struct cuda *c);
 
+/* cuda_sample.c */
+void cuda_sample(struct k_device *dev, const struct k_op_sample *op);
+
 /* Bytes of scratch that an operation takes for n rows (it may get fewer rows at once), and for anything else. */
 int64_t cuda_row_bytes(const struct k_hp *hp, int64_t n_ctx);
 

@@ -2,7 +2,7 @@
  *
  *   a barrier, each in turn, that lets everybody pass; a wait for copies that does not wait; a result that is four bytes short
  *
- * So no barrier is there for nothing, and none would be missed. Data are zeros: what is found does not depend on them. */
+ * So no barrier is there for nothing, and none would be missed. Data are zeros, but for logits: what is found does not depend on them. */
 #include "libcore/base.h"
 #include <stdio.h>
 #include "kernels/cuda/cuda_impl.h"
@@ -64,6 +64,19 @@ static void kda(struct k_device *d, int64_t n, int64_t less)
 	d->ops.kda(d, &op);
 }
 
+static void sample(struct k_device *d, int64_t n, int64_t less)
+{
+	enum { VOCAB = 5000 };
+	struct k_draw draw[2] = { { 0.5, 1, 0.5f, 0, 300 }, { 0.5, 1, 1, 0, 0 } };
+	struct k_err err;
+	float x[2 * VOCAB];
+	for (int i = 0; i < 2 * VOCAB; i++)
+		x[i] = (float)(i * 7 % 97);
+	float *logits = floats(d, n * VOCAB);
+	K_CHECK(n <= 2 && d->put(d, logits, x, (size_t)(n * VOCAB) * sizeof(float), &err) == 0);
+	d->sample(d, &(struct k_op_sample){ (int32_t *)floats(d, n - less), logits, draw, n, VOCAB });
+}
+
 /* What runs the kernel, with how many tokens; how many barriers it has at least; whether it is who writes the result. */
 static const struct kernel { const char *name; void (*op)(struct k_device *d, int64_t n, int64_t less); int64_t n; int barriers; bool copies, last; } kernels[] = {
 	{ "kda_chunk", kda, 48, 4, false, false }, { "kda_chunk_walk", kda, 48, 2, true, true },
@@ -71,6 +84,8 @@ static const struct kernel { const char *name; void (*op)(struct k_device *d, in
 	{ "moe_up_mma", moe, 1, 1, false, false }, { "moe_down_mma", moe, 2, 2, false, true },
 	{ "moe_sort", moe, 5, 2, false, false }, { "moe_up_tile", moe, 5, 1, true, false }, { "moe_down_tile", moe, 5, 1, true, false },
 	{ "moe_sum", moe, 5, 0, false, true },
+	{ "sample_top", sample, 2, 1, false, false }, { "sample_weigh", sample, 2, 2, false, false }, { "sample_gather", sample, 2, 2, false, false },
+	{ "sample_pick", sample, 2, 4, false, true },
 };
 
 /* Runs it with the mistake; lines of the kernel's barriers; what the simulator says is copied to said, "" for nothing. */
