@@ -6,7 +6,7 @@
  *   merge    the spans of a query in order; MLA: through V_h
  *
  * Positions behind a query's own are never touched. */
-#include "kernels/cuda/cuda_dev.h"
+#include "kernels/cuda/attn.h"
 
 K_KERNEL(mla_append)
 {
@@ -74,42 +74,6 @@ K_KERNEL(gqa_append)
 
 /* --- attend --------------------------------------------------------------------------------------------------------------- */
 
-/* The queries of a tile: which segment, from which on (counted (row, head of the group) from the segment's first row of this round), how many. */
-struct tile { int seg, n, group; int64_t row, first; };
-
-K_DEV struct tile tile_of(const struct cuda_attend *a, int64_t i)
-{
-	struct tile t = { -1, 0, a->n_head / a->n_kv, 0, 0 };
-	for (int s = 0; s < a->n_seg; s++) {
-		int64_t from = a->seg[s].row > a->first ? a->seg[s].row : a->first, to = a->seg[s].row + a->seg[s].n, tiles, all;
-		to = to < a->last ? to : a->last;
-		all = to > from ? (to - from) * t.group : 0;
-		tiles = (all + CUDA_QUERIES - 1) / CUDA_QUERIES;
-		if (i < tiles) {
-			t.seg = s;
-			t.row = from;
-			t.first = i * CUDA_QUERIES;
-			t.n = (int)(all - t.first < CUDA_QUERIES ? all - t.first : CUDA_QUERIES);
-			return t;
-		}
-		i -= tiles;
-	}
-	return t;
-}
-
-K_DEV int64_t tile_row(const struct tile *t, int i) { return t->row + (t->first + i) / t->group; }
-/* Where query i is in query and parts: row * heads + head. */
-K_DEV int64_t tile_at(const struct cuda_attend *a, const struct tile *t, int i)
-{
-	return (tile_row(t, i) - a->first) * a->n_head + (int64_t)blockIdx.y * t->group + (t->first + i) % t->group;
-}
-/* Positions of the page at `base` that query i sees. */
-K_DEV int tile_sees(const struct cuda_attend *a, const struct tile *t, int i, int64_t base)
-{
-	int64_t n = a->seg[t->seg].pos + tile_row(t, i) - a->seg[t->seg].row + 1 - base;
-	return (int)(n < 0 ? 0 : n < CUDA_PAGE ? n : CUDA_PAGE);
-}
-
 /* score[i * CUDA_PAGE + p] = q[i] . key[p]: a warp a position. */
 K_DEV void scores(const struct cuda_attend *a, float *score, const float *q, const float *keys, int rows)
 {
@@ -152,7 +116,7 @@ K_KERNEL(attend)
 	K_SHARED(float, q, CUDA_QUERIES * CUDA_DK);
 	K_SHARED(float, score, CUDA_QUERIES * CUDA_PAGE);
 	K_SHARED(float, factor, CUDA_QUERIES);
-	struct tile t = tile_of(&a, blockIdx.x);
+	struct tile t = tile_of(&a, blockIdx.x, CUDA_QUERIES);
 	const struct cuda_seg *s = a.seg + t.seg;
 	int64_t from = (int64_t)blockIdx.z * CUDA_SPAN, to;
 	float acc[COLUMNS][CUDA_QUERIES] = { { 0 } }, top = -INFINITY, sum = 0;

@@ -151,6 +151,13 @@ struct cuda_merge {
 	int gap;
 };
 
+/* The same on tensor cores, for latent attention: blocks (n / CUDA_MMA_QUERIES, heads), (tiles, 1, spans) of so many queries, (n / CUDA_MMA_QUERIES, heads). At most
+ * CUDA_MMA_DN channels of a key that are not rotated, CUDA_MMA_DK of key and latent; r and dk multiples of 8, at multiples of 16 bytes. n: rows of the round. */
+enum { CUDA_MMA_QUERIES = 32, CUDA_MMA_DN = 256, CUDA_MMA_DK = 576 };
+struct cuda_mla_query_mma { struct cuda_mla_query query; int64_t n; };
+struct cuda_attend_mma { struct cuda_attend attend; };
+struct cuda_merge_mma { struct cuda_merge merge; int64_t n; };
+
 /* Rows of logits to tokens (sample.cu); blocks (chunks, rows), (chunks, rows), (chunks, rows), (rows). ids: -1: the CPU is to decide. chunk: n_chunk a row; list:
  * CUDA_CANDIDATES a row. draw: struct k_draw. */
 enum { CUDA_CHUNK_LOGITS = 4096, CUDA_CUTS = 32, CUDA_CANDIDATES = 1024 };

@@ -1,4 +1,5 @@
-/* cuda_attn.c: attention as launches: append, query (MLA), attend, merge. Rows whose scratch does not fit at once are taken in rounds, and
+/* cuda_attn.c: attention as launches: append, query (MLA), attend, merge; for MLA with --act bf16 on tensor cores, a single token too, so that a prompt has the
+ * same bits however it is cut. Rows whose scratch does not fit at once are taken in rounds, and
  * segments whose lists of pages do not fit. */
 #include "libcore/base.h"
 #include <math.h>
@@ -13,7 +14,8 @@ static struct cuda_rope rope_of(const struct k_hp *hp, const float *table, int64
 }
 
 /* Tiles of the rows of a round, and the spans of the longest. */
-static void count(const struct k_seg *seg, int64_t n_seg, int64_t first, int64_t last, int64_t group, int64_t *tiles, int64_t *spans)
+static void count(const struct k_seg *seg, int64_t n_seg, int64_t first, int64_t last, int64_t group, int64_t size, int64_t *tiles,
+	int64_t *spans)
 {
 	int64_t longest = 0;
 	*tiles = 0;
@@ -21,7 +23,7 @@ static void count(const struct k_seg *seg, int64_t n_seg, int64_t first, int64_t
 		int64_t from = K_MAX(seg[i].row, first), to = K_MIN(seg[i].row + seg[i].n, last);
 		if (to <= from)
 			continue;
-		*tiles += k_div_up((to - from) * group, CUDA_QUERIES);
+		*tiles += k_div_up((to - from) * group, size);
 		longest = K_MAX(longest, seg[i].pos + to - seg[i].row);
 	}
 	*spans = k_div_up(longest, CUDA_SPAN);
@@ -37,7 +39,7 @@ static int64_t longest_of(const struct k_seg *seg, int64_t n_seg)
 
 /* --- MLA ------------------------------------------------------------------------------------------------------------------ */
 
-struct mla { struct cuda *c; const struct k_op_mla *op; const struct k_seg *seg; int64_t n_seg; const struct cuda_seg *there; struct cuda_rope rope; };
+struct mla { struct cuda *c; const struct k_op_mla *op; const struct k_seg *seg; int64_t n_seg; const struct cuda_seg *there; struct cuda_rope rope; bool mma; };
 
 static void mla_round(const struct mla *m, int64_t first, int64_t n)
 {
@@ -46,16 +48,32 @@ static void mla_round(const struct mla *m, int64_t first, int64_t n)
 	struct cuda *c = m->c;
 	int64_t H = hp->n_head, r = hp->kv_lora, dr = hp->d_rope, dn = hp->d_nope, dv = hp->d_v, tiles, spans, taken = c->taken;
 	const float *kv_b = op->kv_b->data;
-	count(m->seg, m->n_seg, first, first + n, H, &tiles, &spans);
+	count(m->seg, m->n_seg, first, first + n, H, m->mma ? CUDA_MMA_QUERIES : CUDA_QUERIES, &tiles, &spans);
 	float *query = cuda_take(c, floats(n * H * (r + dr))), *parts = cuda_take(c, floats(n * H * spans * (r + 2)));
-	cuda_launch(c, mla_query, n, H, 1, .query = query, .q = op->q + first * H * (dn + dr), .kv_b = kv_b, .rope = m->rope, .seg = m->there,
-		.first = first, .n_seg = (int)m->n_seg, .n_head = (int)H, .r = (int)r, .dn = (int)dn, .dv = (int)dv, .dr = (int)dr);
-	cuda_launch(c, attend, tiles, 1, spans, .parts = parts, .query = query, .seg = m->there, .first = first, .last = first + n,
-		.n_seg = (int)m->n_seg, .n_head = (int)H, .n_kv = 1, .dk = (int)(r + dr), .dv = (int)r, .width = (int)(r + dr), .value = 0,
-		.n_span = (int)spans, .scale = (float)op->scale);
-	cuda_launch(c, merge, n, H, 1, .y = op->y + first * H * dv, .parts = parts, .v = kv_b + dn * r, .seg = m->there, .first = first,
-		.v_step = (dn + dv) * r, .n_seg = (int)m->n_seg, .n_head = (int)H, .n_span = (int)spans, .r = (int)r, .dv = (int)dv);
+	struct cuda_mla_query q = { .query = query, .q = op->q + first * H * (dn + dr), .kv_b = kv_b, .rope = m->rope, .seg = m->there, .first = first,
+		.n_seg = (int)m->n_seg, .n_head = (int)H, .r = (int)r, .dn = (int)dn, .dv = (int)dv, .dr = (int)dr };
+	struct cuda_attend attend = { .parts = parts, .query = query, .seg = m->there, .first = first, .last = first + n, .n_seg = (int)m->n_seg,
+		.n_head = (int)H, .n_kv = 1, .dk = (int)(r + dr), .dv = (int)r, .width = (int)(r + dr), .value = 0, .n_span = (int)spans,
+		.scale = (float)op->scale };
+	struct cuda_merge merge = { .y = op->y + first * H * dv, .parts = parts, .v = kv_b + dn * r, .seg = m->there, .first = first,
+		.v_step = (dn + dv) * r, .n_seg = (int)m->n_seg, .n_head = (int)H, .n_span = (int)spans, .r = (int)r, .dv = (int)dv };
+	if (m->mma) {
+		cuda_launch(c, mla_query_mma, k_div_up(n, CUDA_MMA_QUERIES), H, 1, .query = q, .n = n);
+		cuda_launch(c, attend_mma, tiles, 1, spans, .attend = attend);
+		cuda_launch(c, merge_mma, k_div_up(n, CUDA_MMA_QUERIES), H, 1, .merge = merge, .n = n);
+	} else {
+		cuda_launch_bytes(c, CUDA_KERNEL_mla_query, n, H, 1, &q, sizeof(q));
+		cuda_launch_bytes(c, CUDA_KERNEL_attend, tiles, 1, spans, &attend, sizeof(attend));
+		cuda_launch_bytes(c, CUDA_KERNEL_merge, n, H, 1, &merge, sizeof(merge));
+	}
 	c->taken = taken;
+}
+
+static bool takes_mma(const struct cuda *c, const struct k_op_mla *op)
+{
+	const struct k_hp *hp = op->hp;
+	return c->has_mma && c->dev.ctx->act == K_ACT_BF16 && hp->kv_lora % 8 == 0 && (hp->kv_lora + hp->d_rope) % 8 == 0 && hp->d_nope <= CUDA_MMA_DN &&
+		hp->kv_lora + hp->d_rope <= CUDA_MMA_DK && (uintptr_t)op->kv_b->data % 16 == 0;
 }
 
 void cuda_op_mla(struct k_device *dev, const struct k_op_mla *op)
@@ -63,7 +81,7 @@ void cuda_op_mla(struct k_device *dev, const struct k_op_mla *op)
 	struct cuda *c = cuda_of(dev);
 	const struct k_hp *hp = op->hp;
 	int64_t r = hp->kv_lora, dr = hp->d_rope, spans = k_div_up(longest_of(op->seg, op->n_seg), CUDA_SPAN), n;
-	struct mla m = { c, op, op->seg, op->n_seg, NULL, rope_of(hp, op->rope, dr) };
+	struct mla m = { c, op, op->seg, op->n_seg, NULL, rope_of(hp, op->rope, dr), takes_mma(c, op) };
 	cuda_begin(c);
 	if (r + dr > CUDA_DK || r > CUDA_DV || !cuda_segs(c, op->seg, op->n_seg, r + dr, &m.there)) {
 		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_mla, "its latent is too wide, or the lists of pages too long");
@@ -88,7 +106,7 @@ static void gqa_round(const struct gqa *g, int64_t first, int64_t n)
 	struct cuda *c = g->c;
 	int64_t H = hp->n_head, kv = hp->n_head_kv, d = hp->head_dim, tiles, spans, taken = c->taken;
 	float *parts;
-	count(op->seg, op->n_seg, first, first + n, H / kv, &tiles, &spans);
+	count(op->seg, op->n_seg, first, first + n, H / kv, CUDA_QUERIES, &tiles, &spans);
 	parts = cuda_take(c, floats(n * H * spans * (d + 2)));
 	cuda_launch(c, attend, tiles, kv, spans, .parts = parts, .query = op->q + first * H * d, .seg = g->there, .first = first, .last = first + n,
 		.n_seg = (int)op->n_seg, .n_head = (int)H, .n_kv = (int)kv, .dk = (int)d, .dv = (int)d, .width = (int)(2 * kv * d),

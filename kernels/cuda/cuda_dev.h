@@ -18,6 +18,8 @@
 #define K_KERNEL_MANY(name, blocks) extern "C" __global__ void __launch_bounds__(CUDA_THREADS, blocks) k_cuda_##name(const struct cuda_##name a)
 /* A loop whose arrays stay in registers. */
 #define K_UNROLL _Pragma("unroll")
+/* One whose rounds are not to want registers at the same time. */
+#define K_ROLL _Pragma("unroll 1")
 #define K_SHARED(type, name, n) __shared__ __align__(16) type name[n]
 struct k_u4 { uint32_t w[4]; };
 K_DEV uint32_t k_f_bits(float f) { return __float_as_uint(f); }

@@ -15,6 +15,7 @@
 	static void k_cuda_##name(const struct cuda_##name a)
 #define K_KERNEL_MANY(name, blocks) K_KERNEL(name)
 #define K_UNROLL
+#define K_ROLL
 #define K_SHARED(type, name, n) type *const name = (type *)k_sim_shared(sizeof(type) * (n))
 
 struct k_sim_index { unsigned x, y, z; };

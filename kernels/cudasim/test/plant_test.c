@@ -64,6 +64,18 @@ static void kda(struct k_device *d, int64_t n, int64_t less)
 	d->ops.kda(d, &op);
 }
 
+static void mla(struct k_device *d, int64_t n, int64_t less)
+{
+	int64_t H = 5, r = 72, dr = 8, dn = 24, dv = 16;
+	struct k_hp hp = { .n_head = H, .kv_lora = r, .d_rope = dr, .d_nope = dn, .d_v = dv, .eps_inner = 1e-6, .rope = { .kind = K_ROPE_NONE } };
+	struct k_tensor kv_b = weights(d, "f32", 1, H * (dn + dv), r);
+	void *page[2] = { floats(d, K_PAGE * (r + dr)), floats(d, K_PAGE * (r + dr)) };
+	struct k_seq_layer layer = { .page = page, .n_page = 2 };
+	struct k_seg seg = { 0, n, 50, &layer };
+	d->ops.mla(d, &(struct k_op_mla){ .y = floats(d, n * H * dv - less), .q = floats(d, n * H * (dn + dr)), .kv = floats(d, n * (r + dr)),
+		.kv_norm = floats(d, r), .kv_b = &kv_b, .scale = 1, .seg = &seg, .n_seg = 1, .n = n, .hp = &hp });
+}
+
 static void sample(struct k_device *d, int64_t n, int64_t less)
 {
 	enum { VOCAB = 5000 };
@@ -84,6 +96,7 @@ static const struct kernel { const char *name; void (*op)(struct k_device *d, in
 	{ "moe_up_mma", moe, 1, 1, false, false }, { "moe_down_mma", moe, 2, 2, false, true },
 	{ "moe_sort", moe, 5, 2, false, false }, { "moe_up_tile", moe, 5, 1, true, false }, { "moe_down_tile", moe, 5, 1, true, false },
 	{ "moe_sum", moe, 5, 0, false, true },
+	{ "mla_query_mma", mla, 9, 1, false, false }, { "attend_mma", mla, 9, 3, false, false }, { "merge_mma", mla, 9, 1, false, true },
 	{ "sample_top", sample, 2, 1, false, false }, { "sample_weigh", sample, 2, 2, false, false }, { "sample_gather", sample, 2, 2, false, false },
 	{ "sample_pick", sample, 2, 4, false, true },
 };
