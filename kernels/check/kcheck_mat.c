@@ -404,26 +404,41 @@ static void unpack_case(struct run *r, const struct packed *p)
 }
 
 /* Every code with every scale of MXFP4, NaN and those that leave the range among them; every code of FP8 with scales of all sizes. */
+static void codes_of(struct run *r, const char *name, const char *layout, const uint8_t *bytes, size_t n, int64_t rows, int64_t cols)
+{
+	struct packed p = { k_qtype_find(name, layout), NULL, rows, cols };
+	p.slice = memcpy(box(r, SLOT_W, n, 1), bytes, n);
+	for (int i = 0; i < 8; i++)
+		unpack_case(r, &p);
+}
+
 static void check_codes(struct run *r)
 {
 	static const float scales[] = { 1, 0, 0x1p-149f, 0x1.8p-130f, 0x1.234568p-7f, 0x1.fffffep7f, 0x1.8p8f, 0x1.23p118f };
-	struct packed mx = { k_qtype_find("mxfp4", NULL), NULL, 1, 256 * 32 }, fp8 = { k_qtype_find("fp8b128", NULL), NULL, 2, K_LEN(scales) * 128 };
-	uint8_t *p = box(r, SLOT_W, 256 * 17, 1);
-	for (int e = 0; e < 256; e++) {
-		p[e] = (uint8_t)e;
+	enum { ALL = 256, BLOCKS = K_LEN(scales), HALF = 128 };
+	uint8_t rows[ALL * 17], gguf[ALL * 17], fp8[sizeof(scales) + 2 * BLOCKS * HALF], mx[2 * ALL * 33], row[2 * (sizeof(float) + ALL)];
+	for (int e = 0; e < ALL; e++) {
+		rows[e] = gguf[17 * e] = (uint8_t)e;
 		for (int i = 0; i < 16; i++)
-			p[256 + 16 * e + i] = (uint8_t)(17 * i);
+			rows[ALL + 16 * e + i] = gguf[17 * e + 1 + i] = (uint8_t)(17 * ((5 * i + e) % 16));
 	}
-	mx.slice = p;
-	for (int i = 0; i < 8; i++)     /* of one row a case has it or not */
-		unpack_case(r, &mx);
-	p = box(r, SLOT_W, sizeof(scales) + 2 * 128 * K_LEN(scales), 1);
-	memcpy(p, scales, sizeof(scales));
-	for (size_t i = 0; i < 2 * 128 * K_LEN(scales); i++)
-		p[sizeof(scales) + i] = (uint8_t)(i % 128 + i / (128 * K_LEN(scales)) * 128);
-	fp8.slice = p;
-	for (int i = 0; i < 8; i++)
-		unpack_case(r, &fp8);
+	codes_of(r, "mxfp4", "rows", rows, sizeof(rows), 1, 32 * ALL);
+	codes_of(r, "mxfp4", "gguf", gguf, sizeof(gguf), 1, 32 * ALL);
+	memcpy(fp8, scales, sizeof(scales));
+	for (int i = 0; i < 2 * BLOCKS * HALF; i++)
+		fp8[sizeof(scales) + (size_t)i] = (uint8_t)(i % HALF + i / (BLOCKS * HALF) * HALF);
+	codes_of(r, "fp8b128", "rows", fp8, sizeof(fp8), 2, BLOCKS * HALF);
+	for (int i = 0; i < 2 * ALL * 33; i++)
+		mx[i] = (uint8_t)(i % (ALL * 33) < ALL ? i : 7 * i + i / 256);
+	codes_of(r, "mxfp8", "rows", mx, sizeof(mx), 2, 32 * ALL);
+	for (size_t k = 0; k + 1 < BLOCKS; k += 2) {
+		for (size_t i = 0; i < 2; i++) {
+			memcpy(row + i * (sizeof(float) + ALL), &scales[k + i], sizeof(float));
+			for (int c = 0; c < ALL; c++)
+				row[i * (sizeof(float) + ALL) + sizeof(float) + (size_t)c] = (uint8_t)c;
+		}
+		codes_of(r, "fp8row", "rows", row, sizeof(row), 2, ALL);
+	}
 }
 
 static void check_unpack(struct run *r, const void *how K_UNUSED)

@@ -19,8 +19,6 @@ enum { STRIP = 1024, RUN = 256, RUN_GROUPS = RUN / 32, GROUP_V = 16 / VL };
 /* Where values come from: floats in rows without gaps. */
 struct plain { const char *name; size_t size; unpack_row *widen; };
 
-static void unpack_f32(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED) { memcpy(dst, p, cols * sizeof(*dst)); }
-
 static inline vu load_words(const uint8_t *p)
 {
 	vu v;
@@ -162,35 +160,97 @@ static inline int32_t widen_top(float *restrict x, const uint8_t *src, const str
 	return top;
 }
 
+/* The same of any number of values. */
+static inline int32_t top_of(const uint8_t *src, const struct plain *from, int64_t n)
+{
+	float x[RUN];
+	int32_t top = 0;
+	int64_t i = 0;
+	for (; from->widen == unpack_bf16 && i + 32 <= n; i += 32) {
+		int32_t m = (int32_t)(vu_top(src + 2 * i) << 16);
+		top = K_MAX(top, m);
+	}
+	for (; i < n; i += RUN) {
+		int32_t m = widen_top(x, src + (size_t)i * from->size, from, (int)K_MIN((int64_t)RUN, n - i));
+		top = K_MAX(top, m);
+	}
+	return top;
+}
+
+typedef uint16_t u16x16 __attribute__((vector_size(32)));
+typedef int16_t i16x16 __attribute__((vector_size(32)));
+
+/* A group of bf16 as E2M1: k_mxfp4_codes in 16 bits. Of a quotient by a power of two only the exponent changes: that is exact where none of the
+ * group rounds to other than zero and is denormal, from e 3 on. */
+static inline __attribute__((always_inline)) void mxfp4_group(uint8_t *to, const uint8_t *x, int e, bool ggml)
+{
+	const int16_t shift = (int16_t)((e - 127) * 128), even = ggml ? 0 : 1;
+	u16x16 code[2];
+	vu two[GROUP_V];
+	EACH(i, 2) {
+		u16x16 u;
+		memcpy(&u, x + 32 * i, sizeof(u));
+		i16x16 a = (i16x16)(u & 0x7fff) - shift, n = (i16x16){ 0 };
+		n -= a > 0x3e80;                        /* 0.25 */
+		n -= a > (int16_t)(0x3f40 - even);      /* 0.75 */
+		n -= a > 0x3fa0;                        /* 1.25 */
+		n -= a > (int16_t)(0x3fe0 - even);      /* 1.75 */
+		n -= a > 0x4020;                        /* 2.5 */
+		n -= a > (int16_t)(0x4060 - even);      /* 3.5 */
+		n -= a > 0x40a0;                        /* 5 */
+		u = u >> 12 & 8;
+		code[i] = (u16x16)n | (ggml ? u & (u16x16)(n > 0) : u);
+	}
+	memcpy(two, code, sizeof(two));
+	EACH(i, GROUP_V)
+		two[i] = (two[i] | two[i] >> 12) & 0xff;
+	vu_store_low(to, two);
+}
+
 static bool to_mxfp4(uint8_t *dst, const uint8_t *src, const struct plain *from, int64_t cols, int64_t rows, const struct k_quant_opts *o)
 {
+	bool bf16 = from->widen == unpack_bf16, ggml = o->mx == K_MX_GGML;
 	if (o->scale == K_SCALE_MSE)
 		return false;
 	for (int64_t r = 0; r < rows; r++, dst += cols / 32 * 17)
 		for (int64_t g = 0; g < cols / 32; g++, src += 32 * from->size) {
 			float x[32];
 			uint8_t *to = dst + cols / 32 + 16 * g;
-			int32_t top = widen_top(x, src, from, 32);
+			int32_t top = bf16 ? (int32_t)(vu_top(src) << 16) : widen_top(x, src, from, 32);
+			int e = k_mxfp4_exponent(top, o->mx);
 			if (top >= K_INF_BITS)
 				return false;
-			dst[g] = (uint8_t)k_mxfp4_exponent(top, o->mx);
-			if (o->mx == K_MX_GGML)
-				k_mxfp4_codes(to, x, k_mxfp4_scale(dst[g]), true);
-			else
-				k_mxfp4_codes(to, x, k_mxfp4_scale(dst[g]), false);
+			dst[g] = (uint8_t)e;
+			if (bf16 && e >= 3) {
+				ggml ? mxfp4_group(to, src, e, true) : mxfp4_group(to, src, e, false);
+				continue;
+			}
+			from->widen(x, src, 32, 0);
+			k_mxfp4_codes(to, x, k_mxfp4_scale(e), ggml);
 		}
 	return true;
+}
+
+/* k_i8row_codes: 16 quotients at once, each rounded by a sum of which the lowest byte is the code. */
+static inline void i8row_codes(uint8_t *to, const float *x, float s, int n)
+{
+	int k = 0;
+	for (; k + 16 <= n; k += 16) {
+		vu c[GROUP_V];
+		EACH(i, GROUP_V) {
+			vf q = vf_min(vf_max(vf_load(x + k + VL * i) / vf_set(s), vf_set(-127)), vf_set(127));
+			c[i] = (vu)(q + vf_set(12582912)) & 0xff;
+		}
+		vu_store_low(to + k, c);
+	}
+	k_i8row_codes((int8_t *)to + k, x + k, s, n - k);
 }
 
 static bool to_i8row(uint8_t *dst, const uint8_t *src, const struct plain *from, int64_t cols, int64_t rows, const struct k_quant_opts *o K_UNUSED)
 {
 	float x[RUN];
 	for (int64_t r = 0; r < rows; r++, dst += 4 + cols, src += (size_t)cols * from->size) {
-		int32_t top = 0;
-		for (int64_t c = 0; c < cols; c += RUN) {
-			int32_t m = widen_top(x, src + (size_t)c * from->size, from, (int)K_MIN((int64_t)RUN, cols - c));
-			top = K_MAX(top, m);
-		}
+		int32_t top = top_of(src, from, cols);
 		float s = k_i8row_scale(top);
 		if (top >= K_INF_BITS || !k_i8row_scale_ok(s))
 			return false;
@@ -198,30 +258,52 @@ static bool to_i8row(uint8_t *dst, const uint8_t *src, const struct plain *from,
 		for (int64_t c = 0; c < cols; c += RUN) {
 			int n = (int)K_MIN((int64_t)RUN, cols - c);
 			from->widen(x, src + (size_t)c * from->size, (size_t)n, 0);
-			k_i8row_codes((int8_t *)dst + 4 + c, x, s, n);
+			i8row_codes(dst + 4 + c, x, s, n);
 		}
 	}
 	return true;
 }
 
-/* A block of n <= 128 columns of a granule. */
-static bool fp8_block(uint8_t *scale, uint8_t *code, const uint8_t *src, const struct plain *from, int64_t cols, int rows, int n)
+/* k_fp8b128_codes, 16 at once. */
+static inline void fp8_codes(uint8_t *to, const float *x, float s, int n)
+{
+	int k = 0;
+	for (; k + 16 <= n; k += 16) {
+		vu code[GROUP_V];
+		EACH(i, GROUP_V) {
+			vu u = (vu)(vf_load(x + k + VL * i) / vf_set(s)), c = (vu)vf_min((vf)(u & 0x7fffffff), vf_set(448));
+			vu normal = (c - (120u << 23) + 0x7ffff + (c >> 20 & 1)) >> 20, sub = (vu)((vf)c + vf_set(16384)) - 0x46800000;
+			vu small = (vu)(c < 121u << 23);
+			code[i] = (small & sub) | (~small & normal) | (u >> 24 & 0x80);
+		}
+		vu_store_low(to + k, code);
+	}
+	k_fp8b128_codes(to + k, x + k, s, n - k);
+}
+
+/* n <= STRIP columns of a granule: a run of each row at a time, as memory has them. */
+static bool fp8_strip(uint8_t *scales, uint8_t *code, const uint8_t *src, const struct plain *from, int64_t cols, int rows, int n)
 {
 	size_t step = (size_t)cols * from->size;
-	float x[128], s;
-	int32_t top = 0;
-	for (int r = 0; r < rows; r++) {
-		int32_t m = widen_top(x, src + (size_t)r * step, from, n);
-		top = K_MAX(top, m);
+	int32_t top[STRIP / 128] = { 0 };
+	float x[128], s[STRIP / 128];
+	for (int r = 0; r < rows; r++)
+		for (int c = 0; c < n; c += 128) {
+			int32_t m = top_of(src + (size_t)r * step + (size_t)c * from->size, from, K_MIN(128, n - c));
+			top[c / 128] = K_MAX(top[c / 128], m);
+		}
+	for (int b = 0; 128 * b < n; b++) {
+		s[b] = k_fp8b128_scale(top[b]);
+		if (top[b] >= K_INF_BITS || !k_fp8b128_scale_ok(s[b]))
+			return false;
+		k_putf(scales + 4 * b, s[b]);
 	}
-	s = k_fp8b128_scale(top);
-	if (top >= K_INF_BITS || !k_fp8b128_scale_ok(s))
-		return false;
-	k_putf(scale, s);
-	for (int r = 0; r < rows; r++) {
-		from->widen(x, src + (size_t)r * step, (size_t)n, 0);
-		k_fp8b128_codes(code + r * cols, x, s, n);
-	}
+	for (int r = 0; r < rows; r++)
+		for (int c = 0; c < n; c += 128) {
+			int m = K_MIN(128, n - c);
+			from->widen(x, src + (size_t)r * step + (size_t)c * from->size, (size_t)m, 0);
+			fp8_codes(code + r * cols + c, x, s[c / 128], m);
+		}
 	return true;
 }
 
@@ -229,9 +311,9 @@ static bool to_fp8(uint8_t *dst, const uint8_t *src, const struct plain *from, i
 {
 	int64_t blocks = (cols + 127) / 128;
 	for (int64_t r = 0; r < rows; r += 128, src += 128 * (size_t)cols * from->size, dst += 4 * blocks + 128 * cols)
-		for (int64_t b = 0; b < blocks; b++)
-			if (!fp8_block(dst + 4 * b, dst + 4 * blocks + 128 * b, src + 128 * (size_t)b * from->size, from, cols,
-					(int)K_MIN((int64_t)128, rows - r), (int)K_MIN((int64_t)128, cols - 128 * b)))
+		for (int64_t c = 0; c < cols; c += STRIP)
+			if (!fp8_strip(dst + c / 32, dst + 4 * blocks + c, src + (size_t)c * from->size, from, cols, (int)K_MIN((int64_t)128, rows - r),
+					(int)K_MIN((int64_t)STRIP, cols - c)))
 				return false;
 	return true;
 }

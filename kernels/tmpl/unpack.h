@@ -4,8 +4,11 @@
  *     vf_f16(p)                VL f16 as floats
  *     vf_i8(p)                 VL signed bytes as floats
  *     vf_low4(p), vf_high4(p)  the low and the high nibbles of VL bytes as floats
+ *     vu, vf_int(v)            the vector of VL words; signed words as floats
  *
  * A product of a code and a bf16 or f16 scale is exact, so that the order of the operations is free: the bits are those of libcore. */
+
+#include "libcore/qtype/mxfp4.h"
 
 typedef uint32_t u32x8 __attribute__((vector_size(32)));
 typedef int32_t i32x8 __attribute__((vector_size(32)));
@@ -64,20 +67,53 @@ static void unpack_mxfp4(float *dst, const uint8_t *p, size_t cols, int row K_UN
 	}
 }
 
-static void unpack_fp8(float *dst, const uint8_t *p, size_t cols, int row)
+/* GGUF has column j of a group in the low nibble of byte j, column j + 16 in the high one. */
+static void unpack_mxfp4_gguf(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
+{
+	for (float *end = dst + cols; dst < end; dst += 32, p += 17) {
+		uint8_t code[16];
+		vf v[32 / VL];
+		for (int i = 0; i < 8; i++) {
+			code[i] = (uint8_t)((p[1 + 2 * i] & 15) | p[2 + 2 * i] << 4);
+			code[8 + i] = (uint8_t)(p[1 + 2 * i] >> 4 | (p[2 + 2 * i] & 0xf0));
+		}
+		vf_e2m1(v, code, p[0]);
+		EACH(i, 32 / VL)
+			vf_store(dst + VL * i, v[i]);
+	}
+}
+
+/* n codes of E4M3 times s. nan: NaN codes are that; else they count as 480. */
+static inline __attribute__((always_inline)) void unpack_e4m3(float *dst, const uint8_t *code, size_t n, float s, bool nan)
+{
+	for (size_t k = 0; k < n; k += FP8_STEP) {
+		size_t m = K_MIN((size_t)FP8_STEP, n - k);
+		uint8_t tmp[FP8_STEP];
+		float end[FP8_STEP], *to = m < FP8_STEP ? end : dst + k;
+		vf v[FP8_STEP / VL];
+		vf_e4m3(v, m < FP8_STEP ? fp8_end(tmp, code + k, m) : code + k);
+		EACH(i, FP8_STEP / VL) {
+			vu none = (vu)(((vu)v[i] & 0x7fffffffu) == 0x07f00000u), x = (vu)(v[i] * vf_set(0x1p120f) * vf_set(s));
+			vf_store(to + VL * i, (vf)(nan ? x | (none & 0x7fc00000u) : x));
+		}
+		if (m < FP8_STEP)
+			memcpy(dst + k, end, m * sizeof(*dst));
+	}
+}
+
+static void unpack_fp8b128(float *dst, const uint8_t *p, size_t cols, int row)
 {
 	const uint8_t *code = p + (cols + FP8_BLOCK - 1) / FP8_BLOCK * sizeof(float) + (size_t)row * cols;
-	for (size_t k = 0; k < cols; k += FP8_STEP) {
-		size_t n = K_MIN((size_t)FP8_STEP, cols - k);
-		uint8_t tmp[FP8_STEP];
-		float end[FP8_STEP], *to = n < FP8_STEP ? end : dst + k;
-		vf v[FP8_STEP / VL];
-		vf_e4m3(v, n < FP8_STEP ? fp8_end(tmp, code + k, n) : code + k);
-		EACH(i, FP8_STEP / VL)
-			vf_store(to + VL * i, v[i] * vf_set(0x1p120f) * vf_set(fp8_scale(p, k)));
-		if (n < FP8_STEP)
-			memcpy(dst + k, end, n * sizeof(*dst));
-	}
+	for (size_t k = 0; k < cols; k += FP8_BLOCK)
+		unpack_e4m3(dst + k, code + k, K_MIN((size_t)FP8_BLOCK, cols - k), fp8_scale(p, k), false);
+}
+
+static void unpack_fp8row(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED) { unpack_e4m3(dst, p + sizeof(float), cols, fp8_scale(p, 0), true); }
+
+static void unpack_mxfp8(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
+{
+	for (size_t k = 0; k < cols; k += 32)
+		unpack_e4m3(dst + k, p + cols / 32 + k, 32, p[k / 32] == 255 ? __builtin_nanf("") : k_mxfp4_scale(p[k / 32]), true);
 }
 
 static void unpack_q8_0(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
@@ -122,6 +158,41 @@ static void unpack_q4_1(float *dst, const uint8_t *p, size_t cols, int row K_UNU
 	}
 }
 
+/* The fifth bits of VL columns from `at` on, 16 where they are set. */
+static inline vf fifth_bits(const uint8_t *p, int at)
+{
+	uint32_t bits;
+	vu lane;
+	EACH(i, VL)
+		lane[i] = (uint32_t)i;
+	memcpy(&bits, p, sizeof(bits));
+	return vf_int(((vu){ 0 } + (bits >> at)) >> lane << 4 & 16);
+}
+
+static void unpack_q5_0(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
+{
+	for (float *end = dst + cols; dst < end; dst += 32, p += 22) {
+		vf d = vf_set(get_f16(p)), sixteen = vf_set(16);
+		for (int i = 0; i < 16; i += VL) {
+			vf_store(dst + i, (vf_low4(p + 6 + i) + fifth_bits(p + 2, i) - sixteen) * d);
+			vf_store(dst + 16 + i, (vf_high4(p + 6 + i) + fifth_bits(p + 2, 16 + i) - sixteen) * d);
+		}
+	}
+}
+
+static void unpack_q5_1(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
+{
+	for (float *end = dst + cols; dst < end; dst += 32, p += 24) {
+		vf d = vf_set(get_f16(p)), m = vf_set(get_f16(p + 2));
+		for (int i = 0; i < 16; i += VL) {
+			vf_store(dst + i, vf_fma(vf_low4(p + 8 + i) + fifth_bits(p + 4, i), d, m));
+			vf_store(dst + 16 + i, vf_fma(vf_high4(p + 8 + i) + fifth_bits(p + 4, 16 + i), d, m));
+		}
+	}
+}
+
+static void unpack_f32(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED) { memcpy(dst, p, cols * sizeof(*dst)); }
+
 static void unpack_bf16(float *dst, const uint8_t *p, size_t cols, int row K_UNUSED)
 {
 	size_t k = 0;
@@ -147,8 +218,10 @@ static unpack_row *unpack_of(const struct k_qtype *t)
 {
 	static const struct { const char *name, *layout; unpack_row *fn; } rows[] = {
 		{ "bf16", "rows", unpack_bf16 }, { "f16", "rows", unpack_f16 }, { "i4g32", "x16", unpack_i4x16 },
-		{ "i4g32", "rows", unpack_i4 }, { "mxfp4", "rows", unpack_mxfp4 }, { "fp8b128", "rows", unpack_fp8 },
+		{ "i4g32", "rows", unpack_i4 }, { "mxfp4", "rows", unpack_mxfp4 }, { "mxfp4", "gguf", unpack_mxfp4_gguf },
+		{ "fp8b128", "rows", unpack_fp8b128 }, { "fp8row", "rows", unpack_fp8row }, { "mxfp8", "rows", unpack_mxfp8 },
 		{ "q8_0", "rows", unpack_q8_0 }, { "i8row", "rows", unpack_i8row }, { "q4_0", "rows", unpack_q4_0 }, { "q4_1", "rows", unpack_q4_1 },
+		{ "q5_0", "rows", unpack_q5_0 }, { "q5_1", "rows", unpack_q5_1 }, { "f32", "rows", unpack_f32 },
 	};
 	for (size_t i = 0; i < K_LEN(rows); i++)
 		if (strcmp(rows[i].name, t->name) == 0 && strcmp(rows[i].layout, t->layout) == 0)
