@@ -8,7 +8,7 @@
  *
  * Markers are found by id and never shown; text that looks like one is text. Models leave markers out, put calls into their
  * reasoning and write headers of their own, so every marker has a meaning in every state, a header is read in several ways
- * (`resolve`), and what cannot be a call comes out as content: nothing that was generated is lost. */
+ * (`resolve`), and what cannot be a call comes out as content: nothing that was generated is lost but an id that was cut off. */
 #include "libcore/base.h"
 #include "libcore/arena.h"
 #include "libcore/chat.h"
@@ -506,12 +506,19 @@ int k_parser_put(struct k_parser *p, int32_t id, struct k_err *err)
 	return status(p, err);
 }
 
+/* The beginning of an id, cut off by the limit of tokens: nothing that was meant to be read. */
+static bool is_cut_id(const struct k_parser *p)
+{
+	static const char prefix[] = "functions.";
+	return p->state == K_PARSE_HEADER && p->header.len && !memcmp(p->header.data, prefix, K_MIN(p->header.len, sizeof(prefix) - 1));
+}
+
 int k_parser_end(struct k_parser *p, struct k_err *err)
 {
 	k_buf_reset(&p->text);
 	k_decoder_end(&p->dec, &p->text);
 	take(p);
-	if (p->state == K_PARSE_SECTION || p->state == K_PARSE_HEADER)
+	if ((p->state == K_PARSE_SECTION || p->state == K_PARSE_HEADER) && !is_cut_id(p))
 		spill_header(p);
 	/* A call that was cut off keeps the arguments it has. */
 	if (p->state == K_PARSE_ARGS && p->unnamed)

@@ -307,6 +307,9 @@ K_TEST(chat_parse_what_is_no_call_is_content)
 	char text[1200], want[1200];
 
 	expect(&s, SB "I will not.", "C[I will not.]");
+	expect(&s, "a" SB CB "functions.ba", "C[a]");
+	expect(&s, SB CB "func", "");
+	expect(&s, SB CB "funny", "C[funny]");
 	expect(&s, SB CB "functions.bash:0" CE SE, "C[functions.bash:0]");
 	expect(&s, SB CB "not a call" SE "x", "C[not a callx]");
 	expect(&s, SB CB "first" CB "functions.bash:0" AB "{}" CE SE, "C[first]T[0 functions.bash:0 bash]A[0 {}]");
