@@ -286,11 +286,26 @@ static int load(struct k_seq **out, struct k_model *m, struct k_source *src, uin
 	return r;
 }
 
+/* Nothing may stand behind the last digest, for nobody has checked it. */
+static int at_end(struct k_source *src, struct k_err *err)
+{
+	const void *p;
+	size_t have;
+	int r = k_source_peek(src, &p, 1, &have, err);
+	return r < 0 || !have ? r : k_err_set(err, K_EFORMAT, "'%s' goes on behind its end", k_source_name(src));
+}
+
 int k_seq_load(struct k_seq **out, struct k_model *m, struct k_source *src, uint64_t *tag, struct k_err *err)
 {
 	int64_t marks[K_MARKS];
-	int n;
-	return load(out, m, src, tag, true, marks, &n, err);
+	int n, r = load(out, m, src, tag, true, marks, &n, err);
+	if (r == 0)
+		r = at_end(src, err);
+	if (r < 0) {
+		k_seq_free(*out);
+		*out = NULL;
+	}
+	return r;
 }
 
 int k_seq_peek(struct k_seq_head *out, struct k_model *m, struct k_source *src, struct k_err *err)

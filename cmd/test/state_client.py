@@ -153,7 +153,7 @@ def wrong_states_are_refused():
     R = random.Random(4)
     flips = [9, 40, 130, 143] + [R.randrange(len(data)) for _ in range(6)]
     tests = [('bit %d' % at, data[:at] + bytes([data[at] ^ 1 << R.randrange(8)]) + data[at + 1:]) for at in flips]
-    tests += [('cut', data[:len(data) // 2]), ('empty', b''), ('foreign', b'hello' * 1000), ('cut at the end', data[:-1])]
+    tests += [('cut', data[:len(data) // 2]), ('empty', b''), ('foreign', b'hello' * 1000), ('cut at the end', data[:-1]), ('longer', data + b'x')]
     for name, d in tests:
         only(d)
         with Server('--state-dir', folder) as s:
@@ -346,7 +346,7 @@ def orders_that_are_wrong_are_refused():
     data = open(f'{folder}/a.bin', 'rb').read()
     os.mkdir(f'{folder}/folder')
     names = ['../a.bin', 'a/b', '/etc/passwd', '.a', '..', 'a..b', '', 'x' * 256, 'a\0b', 'a\nb', 'a\\b', 5, None, [], {}, True, 'no such', 'folder']
-    bad = {'cut': data[:-1], 'half': data[:len(data) // 2], 'empty': b'', 'foreign': b'hello' * 1000}
+    bad = {'cut': data[:-1], 'half': data[:len(data) // 2], 'empty': b'', 'foreign': b'hello' * 1000, 'longer': data + b'x'}
     R = random.Random(9)
     for at in [9, 20, 40, 130] + [R.randrange(len(data)) for _ in range(6)]:
         bad[f'bit{at}'] = data[:at] + bytes([data[at] ^ 1 << R.randrange(8)]) + data[at + 1:]
