@@ -37,6 +37,25 @@ static inline void vf_sums(float *y, const vf *v, size_t step)
 	/* d: sums 0 2 . . | 1 3 . . */
 	_mm_storeu_ps(y, _mm_unpacklo_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1)));
 }
+/* y = the sums of a[0..3], z = those of b[0..3], in that order of additions too: what is added to a lane is one shuffle away, and blends
+ * leave the multiply-adds alone. */
+static inline void vf_sums_of_two(float *y, float *z, const vf *a, const vf *b)
+{
+	__m256 p[4], q[2], r;
+#pragma GCC unroll 4
+	for (int i = 0; i < 4; i++) {
+		__m256 u = i < 2 ? a[2 * i] : b[2 * i - 4], v = i < 2 ? a[2 * i + 1] : b[2 * i - 3];
+		p[i] = _mm256_add_ps(_mm256_blend_ps(u, v, 0xf0), _mm256_permute2f128_ps(u, v, 0x21));
+	}
+#pragma GCC unroll 2
+	for (int i = 0; i < 2; i++)
+		q[i] = _mm256_add_ps(_mm256_blend_ps(p[2 * i], p[2 * i + 1], 0xcc), _mm256_shuffle_ps(p[2 * i], p[2 * i + 1], 0x4e));
+	/* r: a0 b0 a2 b2 | a1 b1 a3 b3 */
+	r = _mm256_add_ps(_mm256_blend_ps(q[0], q[1], 0xaa), _mm256_permute_ps(_mm256_blend_ps(q[0], q[1], 0x55), 0xb1));
+	r = _mm256_permutevar8x32_ps(r, _mm256_setr_epi32(0, 4, 2, 6, 1, 5, 3, 7));
+	_mm_storeu_ps(y, _mm256_castps256_ps128(r));
+	_mm_storeu_ps(z, _mm256_extractf128_ps(r, 1));
+}
 /* Lane j of a[i] becomes lane i of a[j]. */
 static inline __attribute__((always_inline)) void vf_transpose(vf a[VL])
 {

@@ -33,6 +33,11 @@ static inline void vf_sums(float *y, const vf *v, size_t step)
 	for (size_t r = 0; r < 4; r++)
 		y[r] = vf_sum(v[r * step]);
 }
+static inline void vf_sums_of_two(float *y, float *z, const vf *a, const vf *b)
+{
+	vf_sums(y, a, 1);
+	vf_sums(z, b, 1);
+}
 /* Lane j of a[i] becomes lane i of a[j]: in blocks of 4 x 4, then the blocks. */
 static inline __attribute__((always_inline)) void vf_transpose(vf a[VL])
 {

@@ -19,18 +19,21 @@
 enum { OLD = 1, NEW = 2, STORE = 4, DECAY_OLD = 8, AHEAD = 16 };
 enum { KDA_ALONE = 8, KDA_BLOCK = 32 };         /* rows begun before the first of them goes on: of one token; of more */
 
-struct kda_at { const float *q, *k, *alpha; };
+typedef float kda_four __attribute__((vector_size(16)));
 
-static inline struct kda_at kda_at(const struct kk_kda *x, size_t t)
+/* A token: its vectors; v and o of the first row of the block. */
+struct kda_at { const float *q, *k, *alpha, *v; float *o, beta; };
+
+static inline struct kda_at kda_at(const struct kk_kda *x, size_t t, size_t j)
 {
-	return (struct kda_at){ x->q + t * x->step, x->k + t * x->step, x->alpha + t * x->step };
+	size_t at = t * x->step;
+	return (struct kda_at){ x->q + at, x->k + at, x->alpha + at, x->v + at + j, x->o + at + j, x->beta[t] };
 }
 
-/* R rows of the state at s, for which e holds what token t - 1 adds and then what token t does; row j of v and o is the first. */
-static inline __attribute__((always_inline)) void kda_pass(const int R, const int how, float *s, float *e, const struct kk_kda *x, size_t t,
-	size_t j, size_t dk)
+/* R rows of the state at s, the r-th of the block and on, for which e holds what the old token adds and then what the new one does. */
+static inline __attribute__((always_inline)) void kda_pass(const int R, const int how, float *s, float *e, const struct kda_at old,
+	const struct kda_at new, size_t dk)
 {
-	struct kda_at old = kda_at(x, how & OLD ? t - 1 : t), new = kda_at(x, how & NEW ? t : t - 1);
 	vf a[TILE_R] = { 0 }, b[TILE_R] = { 0 }, u[TILE_R];
 	float seen[TILE_R], out[TILE_R];
 	size_t i = 0;
@@ -58,8 +61,7 @@ static inline __attribute__((always_inline)) void kda_pass(const int R, const in
 		}
 	}
 	if (R == TILE_R) {
-		vf_sums(seen, a, 1);
-		vf_sums(out, b, 1);
+		vf_sums_of_two(seen, out, a, b);
 	} else {
 		EACH(r, R) {
 			seen[r] = vf_sum(a[r]);
@@ -82,52 +84,44 @@ static inline __attribute__((always_inline)) void kda_pass(const int R, const in
 			if (how & STORE)
 				*p = c;
 		}
-	EACH(r, R) {
-		if (how & OLD)
-			x->o[(t - 1) * x->step + j + (size_t)r] = out[r];
-		if (how & NEW)
-			e[r] = x->beta[t] * (x->v[t * x->step + j + (size_t)r] - seen[r]);
+	if (how & OLD)
+		memcpy(old.o, out, (size_t)R * sizeof(*out));
+	if (how & NEW && R == TILE_R) {
+		kda_four v, w;
+		memcpy(&v, new.v, sizeof(v));
+		memcpy(&w, seen, sizeof(w));
+		v = new.beta * (v - w);
+		memcpy(e, &v, sizeof(v));
+	} else if (how & NEW) {
+		e[0] = new.beta * (new.v[0] - seen[0]);
 	}
 }
 
+/* Token t - 1 ends and token t begins, for the m rows of the state at s that are row j and on. */
 #define KDA_FN(name, how, R) \
-static __attribute__((noinline)) void kda_##name##_##R(float *s, float *e, const struct kk_kda *x, size_t t, size_t j, size_t dk) \
+static __attribute__((noinline)) void kda_##name(float *s, float *e, const struct kk_kda *x, size_t t, size_t j, size_t m, size_t dk) \
 { \
-	kda_pass(R, how, s, e, x, t, j, dk); \
+	struct kda_at old = kda_at(x, (how) & OLD ? t - 1 : t, j), new = kda_at(x, (how) & NEW ? t : t - 1, j); \
+	size_t r = 0; \
+	for (; R > 1 && r + R <= m; r += R, s += R * dk, old.o += R, new.v += R) \
+		kda_pass(R, how, s, e + r, old, new, dk); \
+	for (; r < m; r++, s += dk, old.o++, new.v++) \
+		kda_pass(1, how, s, e + r, old, new, dk); \
 }
 KDA_FN(look, NEW | AHEAD, 1)
 KDA_FN(first, NEW | STORE | AHEAD, 1)
-KDA_FN(next, OLD | NEW | STORE, 1)
-KDA_FN(next, OLD | NEW | STORE, 4)
-KDA_FN(last, OLD | STORE, 1)
-KDA_FN(last, OLD | STORE, 4)
-KDA_FN(only, OLD | STORE | DECAY_OLD, 1)
-KDA_FN(only, OLD | STORE | DECAY_OLD, 4)
-
-typedef void kda_fn(float *s, float *e, const struct kk_kda *x, size_t t, size_t j, size_t dk);
-
-/* Token t - 1 ends and token t begins, for m rows from row j. */
-static inline void kda_rows(kda_fn *four, kda_fn *one, float *state, float *e, const struct kk_kda *x, size_t t, size_t j, size_t m, size_t dk)
-{
-	size_t r = 0;
-	for (; r + 4 <= m; r += 4)
-		four(state + (j + r) * dk, e + r, x, t, j + r, dk);
-	for (; r < m; r++)
-		one(state + (j + r) * dk, e + r, x, t, j + r, dk);
-}
+KDA_FN(next, OLD | NEW | STORE, TILE_R)
+KDA_FN(last, OLD | STORE, TILE_R)
+KDA_FN(only, OLD | STORE | DECAY_OLD, TILE_R)
 
 static void KK_FN(kda_run)(float *state, const struct kk_kda *x, size_t n, size_t dk, size_t dv)
 {
 	float e[KDA_BLOCK];
-	for (size_t j = 0, m; n && j < dv; j += m) {
+	for (size_t j = 0, m; n && j < dv; j += m, state += m * dk) {
 		m = K_MIN(dv - j, (size_t)(n > 1 ? KDA_BLOCK : KDA_ALONE));
-		for (size_t r = 0; r < m; r++)
-			(n > 1 ? kda_first_1 : kda_look_1)(state + (j + r) * dk, e + r, x, 0, j + r, dk);
+		(n > 1 ? kda_first : kda_look)(state, e, x, 0, j, m, dk);
 		for (size_t t = 1; t < n; t++)
-			kda_rows(kda_next_4, kda_next_1, state, e, x, t, j, m, dk);
-		if (n > 1)
-			kda_rows(kda_last_4, kda_last_1, state, e, x, n, j, m, dk);
-		else
-			kda_rows(kda_only_4, kda_only_1, state, e, x, n, j, m, dk);
+			kda_next(state, e, x, t, j, m, dk);
+		(n > 1 ? kda_last : kda_only)(state, e, x, n, j, m, dk);
 	}
 }
