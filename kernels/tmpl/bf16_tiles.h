@@ -15,12 +15,13 @@ enum {
 	BT_LINE = 64,
 };
 
+/* Rows of tiles are lines of the cache, so all begin at one. */
 struct bf16_tiles {
-	struct tiles tiles;
-	int bands, blocks, rows, tokens;                /* of tiles, and of one */
-	float pack[BT_BLOCKS][BT_RUN][BT_SIDE][BT_SIDE];        /* pairs: [tile][step][pair][token] */
+	__attribute__((aligned(BT_LINE))) float pack[BT_BLOCKS][BT_RUN][BT_SIDE][BT_SIDE];      /* pairs: [tile][step][pair][token] */
 	float sum[BT_BANDS][BT_BLOCKS][BT_SIDE][BT_SIDE];
 	uint16_t end[BT_BANDS][BT_SIDE][BT_COLS];
+	int bands, blocks, rows, tokens;                /* of tiles, and of one */
+	struct tiles tiles;
 };
 
 /* A run of weights: two tiles of rows, one step after the other. */

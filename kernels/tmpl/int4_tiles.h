@@ -21,11 +21,13 @@ enum {
 	IT_FEW = 4,                                                     /* so few tokens are the level's below, where the bits are the same */
 };
 
+/* Rows of tiles are lines of the cache, so all begin at one. */
 struct i4_tiles {
-	struct tiles tiles;
-	uint8_t a[IT_BLOCKS][IT_RUN][IT_SIDE][IT_LINE], b[IT_RUN][IT_SIDE][IT_LINE];
-	float d[IT_BLOCKS][IT_RUN][IT_SIDE];            /* int8: what one code of a token's group stands for */
+	__attribute__((aligned(IT_LINE))) uint8_t a[IT_BLOCKS][IT_RUN][IT_SIDE][IT_LINE];
+	uint8_t b[IT_RUN][IT_SIDE][IT_LINE];
 	float sum[IT_BANDS][IT_BLOCKS][IT_SIDE][IT_SIDE], out[2][IT_SIDE][IT_SIDE];
+	float d[IT_BLOCKS][IT_RUN][IT_SIDE];            /* int8: what one code of a token's group stands for */
+	struct tiles tiles;
 };
 
 /* --- bytes --------------------------------------------------------------------------------------------------------------- */
