@@ -21,6 +21,19 @@ rec "decode again" 0 decode -m "$T/m.kmf" --act int8 --depth 0,70 -b 1,2 --token
 rec "prefill" 0 prefill -m "$T/m.kmf" --tokens 40 --reps 2 --bar 'ref_error<1e-4'
 is "prefill: summary" '.[-1] | .what == "prefill" and .tok_s > 0 and .ref_error < 1e-4'
 rec "the reference measures itself" 0 decode -m "$T/m.kmf" --cpu ref --tokens 2 --reps 1; is "ref is ref" '.[-1] | .level == "ref" and .ref_error == 0'
+# Models of instructions compute a prompt as the reference does: tiles of BF16 and of INT4 weights among them.
+kquant -q testdata/nano -o "$T/i4.kmf" || fail setup "no INT4 model"
+tools=$PATH
+models
+kbench decode '--cpu=?' --json 2> /dev/null | jq -r 'select(.usable) | .level' > "$T/levels"
+for level in avx512bf16sim amxsim; do
+	grep -qx $level "$T/levels" || { skip "$level" "not in this build, or not on this CPU"; continue; }
+	for act in bf16 int8; do
+		rec "$level, $act" 0 prefill -m "$T/i4.kmf" --cpu $level --act $act --tokens 40 --reps 1
+		is "$level, $act: logits" ".[-1] | .level == \"$level\" and .ref_error <= .tolerance"
+	done
+done
+PATH=$tools
 # Logits that are all alike are no result, though ref has the same: a model whose last norm is zero.
 cp -r testdata/tiny/kimi-linear-tiny "$T/dead" && chmod -R u+w "$T/dead"
 python3 - "$T"/dead/*.safetensors <<'PY'
