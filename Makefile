@@ -201,7 +201,7 @@ $(B)/lib/ktools/ktools-cuda.so: $(nv_obj)
 .PHONY: cuda check-cuda bench-cuda
 # Both say "no device" where there is none, and where there is no nvcc.
 check-cuda bench-cuda: $(bins) $(model_tools:%=$(B)/models/%) $(B)/kcheck
-	+@if command -v $(NVCC) >/dev/null; then $(MAKE) --no-print-directory cuda; fi
+	+@if test "$$DEVICE" != cudasim && command -v $(NVCC) >/dev/null; then $(MAKE) --no-print-directory cuda; fi
 	@B='$(B)' sh scripts/$@.sh
 cuda:
 	@command -v $(NVCC) >/dev/null || { echo 'ktools: there is no $(NVCC): the CUDA backend cannot be built' >&2; exit 1; }
