@@ -73,9 +73,10 @@ struct cuda_moe_down_mma { float *y; const float *h; const int32_t *ids; const f
 /* For many vectors, x is bf16, rows of w.cols at multiples of 16 bytes; blocks (rows / CUDA_TILE_ROWS, n / CUDA_TILE). */
 enum { CUDA_TILE = 64, CUDA_TILE_ROWS = 256 };
 struct cuda_gemm_tile { float *y; const uint16_t *x; struct cuda_matrix w; const float *bias; int64_t n, y_step; };
-/* Pairs sorted by expert, and cut into tiles of one expert. One block. tile has room for n_pair of them. */
+/* Pairs sorted by expert, and cut into tiles of one expert. Blocks: experts; one. tile has room for n_pair of them. */
 struct cuda_tile { int32_t expert, first, n; };
-struct cuda_moe_sort { int32_t *order, *n_tile; struct cuda_tile *tile; const int32_t *ids; int n_pair, n_expert; };
+struct cuda_moe_sort { int32_t *order, *count; const int32_t *ids; int n_pair, gap; };
+struct cuda_moe_tiles { int32_t *n_tile; struct cuda_tile *tile; const int32_t *count; int n_expert, gap; };
 /* A tile a block; blocks (rows / (CUDA_TILE_ROWS / 2), most tiles), (rows / CUDA_TILE_ROWS, most tiles). out[pair][row], without weights. */
 struct cuda_moe_up_tile {
 	uint16_t *h;

@@ -160,7 +160,8 @@ void cuda_op_route(struct k_device *dev, const struct k_op_route *op)
 		.scale = hp->expert_scale);
 }
 
-struct moe { struct cuda_matrix gate, up, down; int64_t F, D, used, E; };
+/* count: pairs of each expert, on the device. */
+struct moe { struct cuda_matrix gate, up, down; int64_t F, D, used, E; int32_t *count; };
 
 /* Tokens that are computed pair by pair on tensor cores: weights are read once for each. */
 enum { FEW = 4 };
@@ -182,7 +183,8 @@ static void moe_by_expert(struct cuda *c, const struct moe *m, float *y, const f
 	int32_t *order = cuda_take(c, pairs * (int64_t)sizeof(*order)), *n_tile = cuda_take(c, sizeof(*n_tile));
 	uint16_t *narrow = cuda_take(c, n * m->D * (int64_t)sizeof(*narrow)), *h = cuda_take(c, pairs * m->F * (int64_t)sizeof(*h));
 	float *out = cuda_take(c, floats(pairs * m->D));
-	cuda_launch(c, moe_sort, 1, 1, 1, .order = order, .n_tile = n_tile, .tile = tile, .ids = ids, .n_pair = (int)pairs, .n_expert = (int)m->E);
+	cuda_launch(c, moe_sort, m->E, 1, 1, .order = order, .count = m->count, .ids = ids, .n_pair = (int)pairs);
+	cuda_launch(c, moe_tiles, 1, 1, 1, .n_tile = n_tile, .tile = tile, .count = m->count, .n_expert = (int)m->E);
 	cuda_launch(c, narrow, n, 1, 1, .y = narrow, .x = x, .cols = m->D, .x_step = m->D);
 	cuda_launch(c, moe_up_tile, k_div_up(m->F, CUDA_TILE_ROWS / 2), tiles, 1, .h = h, .x = narrow, .order = order, .n_tile = n_tile, .tile = tile,
 		.gate = m->gate, .up = m->up, .n_used = (int)m->used);
@@ -233,6 +235,7 @@ void cuda_op_moe(struct k_device *dev, const struct k_op_moe *op)
 	for (int64_t t = 0, n; t < op->n; t += n) {
 		bool few = op->n - t <= FEW && (uintptr_t)op->x % 16 == 0 && m.D % 4 == 0 && m.F % 4 == 0;
 		cuda_begin(c);
+		m.count = mma && !few ? cuda_take(c, m.E * (int64_t)sizeof(*m.count)) : NULL;
 		n = K_MIN(cuda_fit(c, op->n - t, token_bytes(&m, mma && !few)), BLOCKS_Y / m.used);
 		(!mma ? moe_by_pair : few ? moe_few : moe_by_expert)(c, &m, op->y + t * m.D, op->x + t * m.D, op->ids + t * m.used,
 			op->weights + t * m.used, n);

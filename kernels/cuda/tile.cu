@@ -143,38 +143,86 @@ K_KERNEL(gemm_tile)
 
 /* --- experts -------------------------------------------------------------------------------------------------------------- */
 
-/* One block: a thread an expert counts its pairs, one lays out the tiles, a thread an expert puts its pairs in order. */
+/* A number of each thread, to be summed over those before it: each: CUDA_THREADS, warps: CUDA_WARPS of shared memory, read behind the next barrier. Sums are
+ * whole numbers that a float holds. */
+K_DEV void sum_put(int v, int32_t *each, float *warps)
+{
+	float sum = k_warp_sum((float)v);
+	each[threadIdx.x] = v;
+	if (k_lane() == 0)
+		warps[k_warp()] = sum;
+}
+
+K_DEV int sum_before(const int32_t *each, const float *warps)
+{
+	int sum = 0;
+	for (int i = 0; i < k_warp(); i++)
+		sum += (int)warps[i];
+	for (int i = (int)threadIdx.x - k_lane(); i < (int)threadIdx.x; i++)
+		sum += each[i];
+	return sum;
+}
+
+K_DEV int sum_all(const float *warps)
+{
+	int sum = 0;
+	for (int i = 0; i < CUDA_WARPS; i++)
+		sum += (int)warps[i];
+	return sum;
+}
+
+/* A block an expert: its pairs, in order, behind those of the experts before it. A thread has a run of all pairs. */
 K_KERNEL(moe_sort)
 {
-	K_SHARED(int32_t, count, CUDA_EXPERTS);
-	K_SHARED(int32_t, from, CUDA_EXPERTS);
-	for (int e = threadIdx.x; e < a.n_expert; e += CUDA_THREADS) {
-		int n = 0;
-		for (int p = 0; p < a.n_pair; p++)
-			n += a.ids[p] == e;
-		count[e] = n;
+	K_SHARED(int32_t, each, CUDA_THREADS);
+	K_SHARED(float, mine, CUDA_WARPS);
+	K_SHARED(float, lower, CUDA_WARPS);
+	int e = (int)blockIdx.x, run = (a.n_pair + CUDA_THREADS - 1) / CUDA_THREADS, from = (int)threadIdx.x * run, n = 0, less = 0, at;
+	int to = from + run < a.n_pair ? from + run : a.n_pair;
+	for (int p = from; p < to; p++) {
+		n += a.ids[p] == e;
+		less += a.ids[p] < e;
 	}
+	float sum = k_warp_sum((float)less);
+	if (k_lane() == 0)
+		lower[k_warp()] = sum;
+	sum_put(n, each, mine);
 	__syncthreads();
-	if (threadIdx.x == 0) {
-		int tiles = 0, at = 0;
-		for (int e = 0; e < a.n_expert; e++) {
-			from[e] = at;
-			for (int i = 0; i < count[e]; i += CUDA_TILE) {
-				int left = count[e] - i;
-				a.tile[tiles].expert = e;
-				a.tile[tiles].first = at + i;
-				a.tile[tiles].n = left < CUDA_TILE ? left : CUDA_TILE;
-				tiles++;
-			}
-			at += count[e];
+	at = sum_all(lower) + sum_before(each, mine);
+	for (int p = from; p < to; p++)
+		if (a.ids[p] == e)
+			a.order[at++] = p;
+	if (threadIdx.x == 0)
+		a.count[e] = sum_all(mine);
+}
+
+/* One block, a thread a few experts. */
+K_KERNEL(moe_tiles)
+{
+	enum { EACH = CUDA_EXPERTS / CUDA_THREADS };
+	K_SHARED(int32_t, pairs, CUDA_THREADS);
+	K_SHARED(int32_t, tiles, CUDA_THREADS);
+	K_SHARED(float, warp_pairs, CUDA_WARPS);
+	K_SHARED(float, warp_tiles, CUDA_WARPS);
+	int from = (int)threadIdx.x * EACH, to = from + EACH < a.n_expert ? from + EACH : a.n_expert, n = 0, n_tile = 0, at;
+	for (int e = from; e < to; e++) {
+		n += a.count[e];
+		n_tile += (a.count[e] + CUDA_TILE - 1) / CUDA_TILE;
+	}
+	sum_put(n, pairs, warp_pairs);
+	sum_put(n_tile, tiles, warp_tiles);
+	__syncthreads();
+	at = sum_before(pairs, warp_pairs);
+	n_tile = sum_before(tiles, warp_tiles);
+	for (int e = from; e < to; at += a.count[e++])
+		for (int i = 0; i < a.count[e]; i += CUDA_TILE) {
+			int left = a.count[e] - i;
+			a.tile[n_tile].expert = e;
+			a.tile[n_tile].first = at + i;
+			a.tile[n_tile++].n = left < CUDA_TILE ? left : CUDA_TILE;
 		}
-		*a.n_tile = tiles;
-	}
-	__syncthreads();
-	for (int e = threadIdx.x; e < a.n_expert; e += CUDA_THREADS)
-		for (int p = 0, at = from[e]; p < a.n_pair; p++)
-			if (a.ids[p] == e)
-				a.order[at++] = p;
+	if (threadIdx.x == 0)
+		*a.n_tile = sum_all(warp_tiles);
 }
 
 /* The vectors of a tile: rows order[..] / per of x. */

@@ -94,7 +94,7 @@ static const struct kernel { const char *name; void (*op)(struct k_device *d, in
 	{ "kda_chunk", kda, 48, 4, false, false }, { "kda_chunk_walk", kda, 48, 2, true, true },
 	{ "gemm_mma", gemm, 3, 1, false, true }, { "gemm_tile", gemm, 64, 1, true, true },
 	{ "moe_up_mma", moe, 1, 1, false, false }, { "moe_down_mma", moe, 2, 2, false, true },
-	{ "moe_sort", moe, 5, 2, false, false }, { "moe_up_tile", moe, 5, 1, true, false }, { "moe_down_tile", moe, 5, 1, true, false },
+	{ "moe_sort", moe, 5, 1, false, false }, { "moe_tiles", moe, 5, 1, false, false }, { "moe_up_tile", moe, 5, 1, true, false }, { "moe_down_tile", moe, 5, 1, true, false },
 	{ "moe_sum", moe, 5, 0, false, true },
 	{ "mla_query_mma", mla, 9, 1, false, false }, { "attend_mma", mla, 9, 3, false, false }, { "merge_mma", mla, 9, 1, false, true },
 	{ "sample_top", sample, 2, 1, false, false }, { "sample_weigh", sample, 2, 2, false, false }, { "sample_gather", sample, 2, 2, false, false },
