@@ -72,7 +72,7 @@ static void mla_round(const struct mla *m, int64_t first, int64_t n)
 static bool takes_mma(const struct cuda *c, const struct k_op_mla *op)
 {
 	const struct k_hp *hp = op->hp;
-	return c->has_mma && c->dev.ctx->act == K_ACT_BF16 && hp->kv_lora % 8 == 0 && (hp->kv_lora + hp->d_rope) % 8 == 0 && hp->d_nope <= CUDA_MMA_DN &&
+	return c->mma == CUDA_MMA_BF16 && c->dev.ctx->act == K_ACT_BF16 && hp->kv_lora % 8 == 0 && (hp->kv_lora + hp->d_rope) % 8 == 0 && hp->d_nope <= CUDA_MMA_DN &&
 		hp->kv_lora + hp->d_rope <= CUDA_MMA_DK && (uintptr_t)op->kv_b->data % 16 == 0;
 }
 

@@ -173,7 +173,7 @@ static int open_one(struct k_device **out, const struct k_backend *b, const stru
 	if (!rc)
 		rc = grow(c, SCRATCH_MIN + TABLE_MIN, TABLE_MIN, err);
 	if (!rc)
-		c->has_mma = rt->has_mma(c->on);
+		c->mma = rt->mma(c->on);
 	if (rc)
 		cuda_close(&c->dev);
 	else

@@ -53,7 +53,8 @@ struct cuda {
 	const struct cuda_rt *rt;
 	void *on;                       /* rt's device */
 	struct k_device *cpu;           /* what the kernels leave */
-	bool has_mma, has_product;
+	enum cuda_mma mma;
+	bool has_product;
 	bool said_product;              /* whether there is a library */
 	bool said[CUDA_N_OPS];          /* that an operation runs there */
 	char level[48];

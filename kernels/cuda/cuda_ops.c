@@ -61,13 +61,14 @@ const float *cuda_round(struct cuda *c, float *room, const float *x, int64_t n, 
 
 bool cuda_takes_mma(const struct cuda *c, const struct cuda_matrix *w)
 {
-	static const struct { enum cuda_type type; int64_t cols, align; } takes[] = {
-		{ CUDA_I4_X16, 64, 1 }, { CUDA_BF16, 32, 16 }, { CUDA_MXFP4, 128, 4 }, { CUDA_FP8B128, 32, 4 },
+	static const struct { enum cuda_type type; int64_t cols, align; enum cuda_mma least; } takes[] = {
+		{ CUDA_I4_X16, 64, 1, CUDA_MMA_F16 }, { CUDA_BF16, 32, 16, CUDA_MMA_BF16 }, { CUDA_MXFP4, 128, 4, CUDA_MMA_F16 },
+		{ CUDA_FP8B128, 32, 4, CUDA_MMA_F16 },
 	};
-	if (c->has_mma && c->dev.ctx->act == K_ACT_BF16)
+	if (c->dev.ctx->act == K_ACT_BF16)
 		for (size_t i = 0; i < K_LEN(takes); i++)
 			if (w->type == takes[i].type)
-				return w->cols % takes[i].cols == 0 && (uintptr_t)w->data % (uintptr_t)takes[i].align == 0 && w->slice % takes[i].align == 0;
+				return c->mma >= takes[i].least && w->cols % takes[i].cols == 0 && (uintptr_t)w->data % (uintptr_t)takes[i].align == 0 && w->slice % takes[i].align == 0;
 	return false;
 }
 
@@ -284,7 +285,7 @@ static void kda_prompt(struct cuda *c, const struct k_op_kda *op, const struct c
 {
 	int64_t H = a->n_head, d = a->dim, most = cuda_fit(c, op->n, floats(5 * H * d));
 	struct cuda_kda_prompt p = { .op = *a, .ready = cuda_take(c, floats(most * 5 * H * d)), .n_seg = (int)op->n_seg };
-	p.chunks = c->has_mma && c->dev.ctx->act == K_ACT_BF16 && d % 32 == 0 && d <= CUDA_CHUNK_DIM && a->taps <= CUDA_CHUNK_TAPS;
+	p.chunks = c->mma == CUDA_MMA_BF16 && c->dev.ctx->act == K_ACT_BF16 && d % 32 == 0 && d <= CUDA_CHUNK_DIM && a->taps <= CUDA_CHUNK_TAPS;
 	for (p.first = 0; p.first < op->n; p.first = p.last) {
 		p.last = p.first + most < op->n ? kda_round_end(op, p.first, p.first + most) : op->n;
 		struct kda_rows rows = kda_count(op, &p);

@@ -14,6 +14,9 @@ enum cuda_kernel_id {
 	CUDA_N_KERNELS
 };
 
+/* F16: before compute capability 8.0; what is bf16 becomes f16 where it is multiplied, exactly but for sizes beyond its range. */
+enum cuda_mma { CUDA_MMA_NONE, CUDA_MMA_F16, CUDA_MMA_BF16 };
+
 struct cuda_grid { unsigned x, y, z; };
 struct cuda_why { char msg[320]; };
 
@@ -31,8 +34,8 @@ struct cuda_rt {
 	/* NULL: why. */
 	void *(*open)(int index, struct cuda_why *why);
 	void (*close)(void *dev);
-	/* Has it tensor cores for bf16? */
-	bool (*has_mma)(void *dev);
+	/* What its tensor cores multiply. */
+	enum cuda_mma (*mma)(void *dev);
 	/* Bytes of its memory that nobody has. */
 	uint64_t (*room)(void *dev);
 	/* Zeroed, aligned to 256 bytes, readable by the host once sync has returned; NULL without memory. */

@@ -11,14 +11,33 @@
 #include "kernels/cuda/cuda_dev.h"
 
 #ifdef __CUDACC__
+/* Before 8.0 the sixteen columns go in two halves of eight, in f16: bf16 fits but for its range, of which the upper end is held and the lower is 0. */
+#if __CUDA_ARCH__ < 800
+K_DEV float f16_range(float x) { return x > 65504 ? 65504 : x < -65504 ? -65504 : x; }
+
+K_DEV uint32_t f16_pair(uint32_t two)
+{
+	uint32_t u;
+	asm("{ .reg .f16 low, high; cvt.rn.f16.f32 low, %1; cvt.rn.f16.f32 high, %2; mov.b32 %0, {low, high}; }" : "=r"(u) :
+		"f"(f16_range(k_bits_f(two << 16))), "f"(f16_range(k_bits_f(two & 0xffff0000))));
+	return u;
+}
+
+K_DEV void mma1688(float *c, uint32_t top, uint32_t bottom, uint32_t b)
+{
+	asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+		: "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(f16_pair(top)), "r"(f16_pair(bottom)), "r"(f16_pair(b)));
+}
+#endif
+
 K_DEV void mma16816(float *c, const uint32_t *a, const uint32_t *b)
 {
 #if __CUDA_ARCH__ >= 800
 	asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
 		: "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
-	/* The host launches none of these kernels on such a card. */
-	__trap();
+	mma1688(c, a[0], a[1], b[0]);
+	mma1688(c, a[2], a[3], b[1]);
 #endif
 }
 #else

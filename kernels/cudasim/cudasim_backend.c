@@ -18,7 +18,7 @@ static const struct { const char *name; void (*kernel)(const void *args); } kern
 #undef CUDA_KERNEL
 };
 
-/* Each its own memory, which kernels of the others may not touch. */
+/* Each its own memory, which kernels of the others may not touch. The last is a card before compute capability 8.0. */
 static bool sim_probe(int index, struct cuda_why *what)
 {
 	if (index < CUDA_DEVICES)
@@ -30,14 +30,14 @@ static bool sim_probe(int index, struct cuda_why *what)
 
 static void *sim_open(int index, struct cuda_why *why)
 {
-	struct k_sim *s = sim_probe(index, why) ? k_sim_new() : NULL;
+	struct k_sim *s = sim_probe(index, why) ? k_sim_new(index == CUDA_DEVICES - 1) : NULL;
 	if (!s && index < CUDA_DEVICES)
 		snprintf(why->msg, sizeof(why->msg), "no memory for the simulator");
 	return s;
 }
 
 static void sim_close(void *dev) { k_sim_free(dev); }
-static bool sim_has_mma(void *dev K_UNUSED) { return true; }
+static enum cuda_mma sim_mma(void *dev) { return k_sim_is_old(dev) ? CUDA_MMA_F16 : CUDA_MMA_BF16; }
 /* Its memory is the machine's. */
 static uint64_t sim_room(void *dev)
 {
@@ -153,7 +153,7 @@ static void sim_hand(void *dev, void *dst, void *from, const void *src, size_t n
 }
 
 static const struct cuda_rt rt = {
-	.n_kernels = CUDA_N_KERNELS, .arg_bytes = k_cuda_arg_bytes, .probe = sim_probe, .open = sim_open, .close = sim_close, .has_mma = sim_has_mma, .room = sim_room, .alloc = sim_alloc,
+	.n_kernels = CUDA_N_KERNELS, .arg_bytes = k_cuda_arg_bytes, .probe = sim_probe, .open = sim_open, .close = sim_close, .mma = sim_mma, .room = sim_room, .alloc = sim_alloc,
 	.free = sim_free, .put = sim_put, .launch = sim_launch, .graph_make = sim_graph_make,
 	.graph_launch = sim_graph_launch, .graph_free = sim_graph_free, .has_product = sim_has_product,
 	.product = sim_product, .sync = sim_sync, .get = sim_get, .hand = sim_hand,

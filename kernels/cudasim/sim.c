@@ -21,6 +21,7 @@
 #include <ucontext.h>
 #include "kernels/cudasim/sim.h"
 #include "kernels/cudasim/sim_run.h"
+#include "libcore/dtype.h"
 #ifdef K_ASAN
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -41,6 +42,7 @@ struct warp { int arrived; };
 struct k_sim {
 	pthread_mutex_t lock;           /* memory may be given back by a thread other than the one that launches */
 	char fault[320];
+	bool old;
 	struct region *mem;             /* device memory, ascending */
 	size_t n_mem, cap_mem;
 	uint64_t bytes;                 /* of all of it */
@@ -78,13 +80,16 @@ static void *reserve(size_t n)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-struct k_sim *k_sim_new(void)
+bool k_sim_is_old(const struct k_sim *s) { return s->old; }
+
+struct k_sim *k_sim_new(bool old)
 {
 	struct k_sim *s = k_aligned_zero(sizeof(*s));
 	if (!s)
 		return NULL;
 	pthread_mutex_init(&s->lock, NULL);
 	s->now = 1;
+	s->old = old;
 	s->fiber = k_calloc(MOST_THREADS, sizeof(*s->fiber));
 	s->arena = k_aligned(ARENA_BYTES);
 	s->arena_cells = k_calloc(ARENA_BYTES, CELLS_BYTES);
@@ -579,10 +584,11 @@ float k_sim_shuffle(float v, int x)
 }
 
 /* Column k of what a lane said: two columns a word, the lower half first. */
-static double half_of(const struct fiber *warp, unsigned at, int lane, int word, int k)
+static double half_of(const struct k_sim *s, const struct fiber *warp, unsigned at, int lane, int word, int k)
 {
 	uint32_t w = warp[lane].said[at][word];
-	return k_bits_f(k & 1 ? w & 0xffff0000 : w << 16);
+	float x = k_bits_f(k & 1 ? w & 0xffff0000 : w << 16);
+	return s->old ? k_f16_to_f32(k_f16_from_f32(x > 65504 ? 65504 : x < -65504 ? -65504 : x)) : x;
 }
 
 void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b)
@@ -596,7 +602,7 @@ void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b)
 		int row = group + i / 2 * 8, col = 2 * quad + i % 2;
 		double sum = c[i];
 		for (int k = 0; k < 16; k++)
-			sum += half_of(warp, at, row % 8 * 4 + k % 8 / 2, row / 8 + k / 8 * 2, k) * half_of(warp, at, col * 4 + k % 8 / 2, 4 + k / 8, k);
+			sum += half_of(s, warp, at, row % 8 * 4 + k % 8 / 2, row / 8 + k / 8 * 2, k) * half_of(s, warp, at, col * 4 + k % 8 / 2, 4 + k / 8, k);
 		c[i] = (float)sum;
 	}
 }

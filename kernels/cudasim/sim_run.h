@@ -18,8 +18,9 @@
 struct k_sim;
 struct k_sim_launch { const char *name; void (*kernel)(const void *args); unsigned blocks[3], threads; const void *args; size_t bytes; };
 
-/* NULL without memory. */
-struct k_sim *k_sim_new(void);
+/* NULL without memory. old: its tensor cores have f16 instead of bf16. */
+struct k_sim *k_sim_new(bool old);
+bool k_sim_is_old(const struct k_sim *s);
 void k_sim_free(struct k_sim *s);
 /* Zeroed device memory; NULL without. */
 void *k_sim_alloc(struct k_sim *s, size_t n);

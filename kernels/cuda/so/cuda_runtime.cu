@@ -113,7 +113,7 @@ static void *rt_open(int index, struct cuda_why *why)
 	return NULL;
 }
 
-static bool rt_has_mma(void *dev) { return ((const struct device *)dev)->major >= 8; }
+static enum cuda_mma rt_mma(void *dev) { return ((const struct device *)dev)->major >= 8 ? CUDA_MMA_BF16 : CUDA_MMA_F16; }
 
 static uint64_t rt_room(void *dev)
 {
@@ -290,7 +290,7 @@ static void rt_hand(void *dev, void *dst, void *from, const void *src, size_t n)
 }
 
 static const struct cuda_rt rt = {
-	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_has_mma, rt_room, rt_alloc, rt_free, rt_put, rt_launch,
+	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_mma, rt_room, rt_alloc, rt_free, rt_put, rt_launch,
 	rt_graph_make, rt_graph_launch, rt_graph_free, rt_has_product, rt_product, rt_sync, rt_get, rt_hand,
 };
 

@@ -20,7 +20,7 @@ enum { N = DEFECT_THREADS * DEFECT_BLOCKS };
 /* Runs it; what the simulator says is copied to `said`, "" for nothing. */
 static void run(int i, float y[N], char said[320])
 {
-	struct k_sim *s = k_sim_new();
+	struct k_sim *s = k_sim_new(false);
 	float x[N], host[N] = { 0 };
 	for (int k = 0; k < N; k++)
 		x[k] = (float)k;
@@ -60,7 +60,7 @@ K_TEST(sim_computes_what_is_right)
 /* Nothing runs after a fault, and memory that was given back is no longer there. */
 K_TEST(sim_copies_are_checked)
 {
-	struct k_sim *s = k_sim_new();
+	struct k_sim *s = k_sim_new(false);
 	char *p = k_sim_alloc(s, 16), host[32] = { 0 };
 	k_sim_copy(s, p + 8, host, 8, true);
 	K_CHECK(!k_sim_fault(s));
