@@ -53,7 +53,7 @@ struct k_op_kda { float *y; const float *q, *k, *v, *a, *z, *beta; const float *
 /* q: [n][H*(dn+dr)], kv: [n][r+dr] raw output of kv_a. Norms the latent with kv_norm (eps_inner), rotates q's and kv's last dr (hp->rope, unless
  * NONE), appends to the pages, then per head in absorbed form over all positions <= its own:
  * q~ = K_h^T q_nope, score = scale (q~ . c + q_rope . kr), softmax, o~ = sum p c, y_h = V_h o~.
- * kv_b: f32 [H][dn + dv][r] expanded at load (k rows first). scale: (dn+dr)^-1/2 times the yarn factor squared. cos/sin: tables of the sequence's
+ * kv_b: [H][dn + dv][r] (k rows first), f32, or BF16 where the device says that it takes it. scale: (dn+dr)^-1/2 times the yarn factor squared. cos/sin: tables of the sequence's
  * positions: rope[pos][dr/2][2] (cos, sin), f32 from double angles. */
 struct k_op_mla { float *y; float *q, *kv; const float *kv_norm; const struct k_tensor *kv_b; const float *rope; double scale; const struct k_seg *seg; int64_t n_seg, n; const struct k_hp *hp; };
 /* q [n][H*d], k v [n][Hkv*d] raw; rotates q and k, appends, attends with scale d^-1/2; query head h reads kv head h / (H/Hkv). */
@@ -73,7 +73,7 @@ struct k_device {
 	const struct k_backend *backend;
 	struct k_ops ops;
 	const struct k_ctx *ctx;
-	bool bf16_pages;                /* attention takes pages of BF16 too */
+	bool bf16_attention;            /* attention takes pages, and kv_b, of BF16 too */
 	bool far;                       /* operations do not read the host's memory: weights are put into the device's */
 	void *tap;                      /* of whoever laid functions of his own over ops; else NULL */
 	/* Device memory, 64-byte aligned, zeroed; NULL without memory. */
@@ -109,7 +109,7 @@ struct k_backend {
 	bool (*probe)(char *what, size_t n);
 };
 /* What pages hold with activations of this precision: whoever rounds those need not keep more of keys and values. */
-static inline enum k_kv k_kv_of(enum k_act act, const struct k_device *d) { return act != K_ACT_F32 && d->bf16_pages ? K_KV_BF16 : K_KV_F32; }
+static inline enum k_kv k_kv_of(enum k_act act, const struct k_device *d) { return act != K_ACT_F32 && d->bf16_attention ? K_KV_BF16 : K_KV_F32; }
 /* spec NULL: "cpu". "auto": the best that is here. Unknown or absent: K_EDEVICE. */
 int k_device_open(struct k_device **out, const struct k_ctx *ctx, const char *spec, struct k_err *err) K_MUST_USE;
 void k_device_close(struct k_device *d);

@@ -27,8 +27,8 @@ struct k_block {
 		const float *rope, struct k_scratch *scratch, const struct k_probe *probe, int layer);
 };
 const struct k_block *k_block_find(const char *name);
-/* What a sequence keeps in layers [layer, layer + n): values a token in pages, and in how many layers; floats of states and conv tails. */
-struct k_kept { int64_t page, paged, state; };
+/* What a sequence keeps in layers [layer, layer + n): values a token in pages; floats of states and conv tails. */
+struct k_kept { int64_t page, state; };
 struct k_kept k_blocks_keep(const struct k_arch *arch, const struct k_hp *hp, int64_t layer, int64_t n);
 
 #endif

@@ -3,7 +3,7 @@
  *   x -> q [H (dn + dr)]  (or x -> q_a -> norm -> q_b)
  *     -> kv_a [r + dr]    -> latent normed, key part rotated, both appended to the pages -> attention -> [H dv] -> o -> [D]
  *
- * kv_b is expanded to f32 once: attention multiplies single rows by single heads of it. */
+ * kv_b is used by head and by row: in BF16 as it lies in the file where the device takes that, else expanded to f32 once. */
 #include "libcore/base.h"
 #include <math.h>
 #include "libcore/model_int.h"
@@ -16,11 +16,23 @@ struct mla {
 	double scale;
 };
 
+static int open_kv_b(struct mla *b, const struct k_hp *hp, const struct k_layer_weights *w, const struct k_device *dev)
+{
+	const struct k_tensor *t = k_layer_weight(w, "mla.kv_b");
+	if (!t)
+		return w->err->code;
+	b->kv_b = *t;
+	if (dev->bf16_attention && strcmp(t->type->name, "bf16") == 0)
+		return 0;
+	b->kv_b = (struct k_tensor){ .name = t->name, .type = k_qtype_find("f32", NULL), .ndim = 2,
+		.shape = { hp->n_head * (hp->d_nope + hp->d_v), hp->kv_lora }, .data = k_layer_vector(w, "mla.kv_b") };
+	return b->kv_b.data ? 0 : w->err->code;
+}
+
 static int mla_open(void **self, const struct k_hp *hp, int64_t layer, const struct k_layer_weights *w, struct k_arena *arena,
 	struct k_device *dev, struct k_err *err)
 {
 	struct mla *b = *self = k_arena_alloc(arena, sizeof(*b));
-	(void)dev;
 	if (!b)
 		return k_err_nomem(err, sizeof(*b), "a layer");
 	if (hp->q_lora) {
@@ -33,12 +45,8 @@ static int mla_open(void **self, const struct k_hp *hp, int64_t layer, const str
 	K_WANT(b->kv_a = k_layer_weight(w, "mla.kv_a"));
 	K_WANT(b->kv_norm = k_layer_vector(w, "mla.kv_a_norm"));
 	K_WANT(b->o = k_layer_weight(w, "mla.o"));
-	K_WANT(b->kv_b.data = k_layer_vector(w, "mla.kv_b"));
-	b->kv_b.name = "kv_b";
-	b->kv_b.type = k_qtype_find("f32", NULL);
-	b->kv_b.ndim = 2;
-	b->kv_b.shape[0] = hp->n_head * (hp->d_nope + hp->d_v);
-	b->kv_b.shape[1] = hp->kv_lora;
+	if (open_kv_b(b, hp, w, dev))
+		return err->code;
 	b->scale = k_rope_softmax(&hp->rope) / sqrt((double)(hp->d_nope + hp->d_rope));
 	return 0;
 }

@@ -42,7 +42,6 @@ struct k_kept k_blocks_keep(const struct k_arch *arch, const struct k_hp *hp, in
 		if (b && b->keeps)
 			b->keeps(hp, &page, &state, &conv);
 		kept.page += page;
-		kept.paged += page > 0;
 		kept.state += state + conv;
 	}
 	return kept;

@@ -212,19 +212,20 @@ static int make_mla(struct job *j, struct k_err *err)
 	j->y = floats(j, j->n_y);
 	j->x = floats(j, (size_t)(rows * (HEADS * (NOPE + ROPE) + width)));
 	char *cache = values(j, kv, (size_t)(pages * K_PAGE * width));
-	float *params = floats(j, (size_t)(LATENT + HEADS * (NOPE + VDIM) * LATENT));
+	float *norm = floats(j, LATENT);
+	void *kv_b = values(j, kv, (size_t)(HEADS * (NOPE + VDIM) * LATENT));
 	j->seq = k_calloc(1, sizeof(*j->seq));
 	j->seg = k_calloc(1, sizeof(*j->seg));
 	j->pages = k_calloc((size_t)pages, sizeof(*j->pages));
-	if (!j->y || !j->x || !cache || !params || !j->seq || !j->seg || !j->pages)
+	if (!j->y || !j->x || !cache || !norm || !kv_b || !j->seq || !j->seg || !j->pages)
 		return no_room((size_t)pages * page / sizeof(float), err);
 	for (int64_t i = 0; i < pages; i++)
 		j->pages[i] = cache + (size_t)i * page;
 	*j->seq = (struct k_seq_layer){ .page = j->pages, .n_page = pages, .kv = kv };
 	*j->seg = (struct k_seg){ 0, rows, j->e->n, j->seq };
-	j->w[0] = tensor("f32", 0, HEADS * (NOPE + VDIM), LATENT);
-	j->w[0].data = params + LATENT;
-	j->bytes = (double)((j->e->n + rows) * width) * (double)k_kv_bytes(kv) + (double)(HEADS * (NOPE + VDIM) * LATENT) * sizeof(float);
+	j->w[0] = tensor(kv == K_KV_BF16 ? "bf16" : "f32", 0, HEADS * (NOPE + VDIM), LATENT);
+	j->w[0].data = kv_b;
+	j->bytes = (double)((j->e->n + rows) * width + HEADS * (NOPE + VDIM) * LATENT) * (double)k_kv_bytes(kv);
 	j->flops = 2.0 * (double)rows * HEADS * ((double)(j->e->n + rows / 2) * (width + LATENT) + (NOPE + VDIM) * LATENT);
 	return 0;
 }

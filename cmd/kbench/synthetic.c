@@ -171,9 +171,7 @@ static int outline(struct k_outline *o, const struct shape *s, int64_t layers, s
 static uint64_t wants(const struct k_outline *o, struct k_room room, const struct k_ctx *ctx)
 {
 	struct k_kept kept = k_blocks_keep(o->arch, &o->hp, 0, o->hp.n_layer);
-	/* kv_b, which attention wants in f32. */
-	uint64_t kv_b = (uint64_t)(kept.paged * o->hp.n_head * (o->hp.d_nope + o->hp.d_v) * o->hp.kv_lora);
-	uint64_t values = (uint64_t)(kept.page * room.tokens), floats = (uint64_t)(2 * room.seqs * kept.state) + kv_b;
+	uint64_t values = (uint64_t)(kept.page * room.tokens), floats = (uint64_t)(2 * room.seqs * kept.state);
 	return o->bytes + values * k_kv_bytes(ctx->act == K_ACT_F32 ? K_KV_F32 : K_KV_BF16) + floats * sizeof(float) + ((uint64_t)64 << 20);
 }
 

@@ -492,7 +492,7 @@ static void op_mla(struct world *w, struct k_device *dev, int64_t from, int64_t 
 		.seg = seg, .n_seg = n_seg, .n = n, .hp = &w->hp });
 }
 
-static void mla_with(struct run *r, enum k_kv kv)
+static void mla_with(struct run *r, enum k_kv kv, const char *kv_b)
 {
 	struct world w;
 	begin(&w, r);
@@ -506,7 +506,7 @@ static void mla_with(struct run *r, enum k_kv kv)
 	w.in[0] = data(&w, ROWS * MH * (MDN + MDR), DATA_PLAIN);
 	w.in[1] = data(&w, ROWS * (MR + MDR), DATA_PLAIN);
 	w.in[2] = data(&w, MR, DATA_PLAIN);
-	w.w[0] = weight(&w, "f32", 1, MH * (MDN + MDV), MR);
+	w.w[0] = weight(&w, kv_b, 1, MH * (MDN + MDV), MR);
 	sequences(&w, MR + MDR, 0, 0);
 	output(&w, 0, ROWS * MH * MDV);
 	output(&w, 2, ROWS * MH * (MDN + MDR));
@@ -517,8 +517,9 @@ static void mla_with(struct run *r, enum k_kv kv)
 
 static void check_mla(struct run *r)
 {
-	mla_with(r, K_KV_F32);
-	mla_with(r, K_KV_BF16);
+	mla_with(r, K_KV_F32, "f32");
+	mla_with(r, K_KV_BF16, "f32");
+	mla_with(r, K_KV_F32, "bf16");
 }
 
 enum { GH = 6, GKV = 2, GD = 34 };

@@ -363,6 +363,7 @@ struct mla {
 	const struct cpu *c;
 	const struct k_op_mla *op;
 	int64_t r, dr, dn, dv, H;
+	bool bf16;                              /* kv_b */
 	int64_t from, n;                        /* rows of this round */
 	float *query, *seen;                    /* [n][H][r + dr], [n][H][r] */
 };
@@ -396,9 +397,10 @@ static int64_t mla_run(const struct mla *m, int64_t i, int64_t *head, int64_t *f
 	return K_MIN(m->n - *first, (int64_t)CPU_QUERIES);
 }
 
-static const float *mla_head(const struct mla *m, int64_t head)
+/* Row `row` of a head's part of kv_b. What is made of BF16 has the bits of what is made of the same values in f32. */
+static const void *mla_row(const struct mla *m, int64_t head, int64_t row)
 {
-	return (const float *)m->op->kv_b->data + head * (m->dn + m->dv) * m->r;
+	return (const char *)m->op->kv_b->data + (size_t)((head * (m->dn + m->dv) + row) * m->r) * (m->bf16 ? sizeof(uint16_t) : sizeof(float));
 }
 
 /* [K_h^T q_nope | q_rope] */
@@ -412,25 +414,33 @@ static void mla_in(void *arg, int64_t i, int worker K_UNUSED)
 		memset(y + t * m->H * width, 0, (size_t)m->r * sizeof(*y));
 		memcpy(y + t * m->H * width + m->r, q + t * m->H * dq + m->dn, (size_t)m->dr * sizeof(*y));
 	}
-	m->c->kk.mix(y, (size_t)(m->H * width), q, (size_t)(m->H * dq), (int)n, mla_head(m, head), (size_t)m->r, (int)m->dn, (size_t)m->r);
+	if (m->bf16)
+		m->c->kk.mix_bf16(y, (size_t)(m->H * width), q, (size_t)(m->H * dq), (int)n, mla_row(m, head, 0), (size_t)m->r, (int)m->dn, (size_t)m->r);
+	else
+		m->c->kk.mix(y, (size_t)(m->H * width), q, (size_t)(m->H * dq), (int)n, mla_row(m, head, 0), (size_t)m->r, (int)m->dn, (size_t)m->r);
 }
 
 static void mla_out(void *arg, int64_t i, int worker K_UNUSED)
 {
 	const struct mla *m = arg;
 	int64_t head, first, n = mla_run(m, i, &head, &first);
-	const float *x[CPU_QUERIES], *w = mla_head(m, head) + m->dn * m->r;
+	const float *x[CPU_QUERIES];
+	const void *w = mla_row(m, head, m->dn);
 	float *y = m->op->y + ((m->from + first) * m->H + head) * m->dv;
 	for (int64_t t = 0; t < n; t++)
 		x[t] = m->seen + ((first + t) * m->H + head) * m->r;
-	m->c->kk.gemm_f32(y, (size_t)(m->H * m->dv), w, (size_t)m->r, (int)m->dv, x, (int)n, (size_t)m->r);
+	if (m->bf16)
+		m->c->kk.gemm_bf16(y, (size_t)(m->H * m->dv), w, (size_t)m->r, (int)m->dv, x, (int)n, (size_t)m->r);
+	else
+		m->c->kk.gemm_f32(y, (size_t)(m->H * m->dv), w, (size_t)m->r, (int)m->dv, x, (int)n, (size_t)m->r);
 }
 
 void cpu_mla(struct k_device *dev, const struct k_op_mla *op)
 {
 	const struct k_hp *hp = op->hp;
 	struct cpu *c = cpu_of(dev);
-	struct mla m = { .c = c, .op = op, .r = hp->kv_lora, .dr = hp->d_rope, .dn = hp->d_nope, .dv = hp->d_v, .H = hp->n_head };
+	struct mla m = { .c = c, .op = op, .r = hp->kv_lora, .dr = hp->d_rope, .dn = hp->d_nope, .dv = hp->d_v, .H = hp->n_head,
+		.bf16 = strcmp(op->kv_b->type->name, "bf16") == 0 };
 	int64_t width = m.r + m.dr, most;
 
 	K_ASSERT(cpu_attn_room(hp) <= c->n_room);
