@@ -52,6 +52,8 @@ static int put_choices(struct question *u, const struct k_json *list, struct k_e
 		if (!k_json_string(v) || !k_json_len(v))
 			return k_err_set(err, K_EFORMAT, "choice %d is %s, wanted a text", i, k_json_len(v) ? k_json_kind_name(v) : "empty");
 		k_buf_puts(&u->text[i], k_json_string(v));
+		if (k_buf_ok(&u->text[i], "a choice", err) < 0)
+			return err->code;
 	}
 	return 0;
 }
@@ -184,6 +186,8 @@ static int read_question(const struct k_json *o, struct question *u, struct k_er
 		r = read_mmlu(o, u, err);
 	if (r == 0 && u->answer < 0)
 		r = k_err_set(err, K_EFORMAT, "the answer is none of the %d choices: wanted an index from 0, a letter from A or a label", u->n);
+	for (int i = 0; i < u->n && r == 0; i++)
+		r = k_buf_ok(&u->text[i], "a choice", err);
 	return r == 0 ? k_buf_ok(&u->prompt, "a question", err) : r;
 }
 

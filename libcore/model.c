@@ -33,7 +33,7 @@ const struct k_block *k_block_find(const char *name)
 
 struct k_kept k_blocks_keep(const struct k_arch *arch, const struct k_hp *hp, int64_t layer, int64_t n)
 {
-	struct k_kept kept = { 0, 0, 0 };
+	struct k_kept kept = { 0, 0 };
 	for (int64_t i = layer; i < layer + n; i++) {
 		int64_t page = 0, state = 0, conv = 0;
 		struct k_plan plan;
