@@ -2,12 +2,12 @@
 # faults.sh: fails the n-th allocation, then the n-th read or write, for every n that a small conversion and a small evaluation make:
 # each ends in one sentence, the right exit status, without a leak and without a file. A server whose memory or device fails answers all
 # that wait (faults_client.py). The level is ref: kernels ask for nothing, and take long to compile with a sanitizer. Needs a build with -DK_FAULTS (K_FAULT_BIN;
-# made here where there is none). Every K_FAULT_STEP-th n is tried: 29 by default, 1 in `make check-oom`.
+# made here where there is none). Every K_FAULT_STEP-th n is tried: 43 by default, 1 in `make check-oom`.
 . "$(dirname "$0")/lib.sh"
 FB=${K_FAULT_BIN:-build/oom/bin}
 ${MAKE:-make} -s -j2 B=build/oom K_VARIANT='-fsanitize=address -fno-omit-frame-pointer -DK_FAULTS -DK_ASAN' \
 	levels=ref sim= build/oom/bin/kconvert build/oom/bin/kquant build/oom/bin/keval build/oom/bin/kls build/oom/bin/kserve > "$T/log" 2>&1 || { skip faults "no build: $(grep -m1 error "$T/log")"; finish; }
-step=${K_FAULT_STEP:-29}
+step=${K_FAULT_STEP:-43}
 tiny=testdata/tiny/kimi-linear-tiny-int4
 printf 'the quick brown fox' > "$T/text"
 "$FB/kconvert" "$tiny" -o "$T/tiny.kmf"
