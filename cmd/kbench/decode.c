@@ -282,8 +282,9 @@ static int put_point(struct k_json *o, struct k_bench *b, struct subject *x, con
 
 /* The same few tokens at the level that is measured and at ref, the specification: their last logits, whose largest difference is told in
  * standard deviations of the reference's. Rounded activations fall to one side or the other with the order of a sum, f32 moves in the sixth
- * digit; a head or a layer that is left out is one deviation off and more. */
-static const struct { const char *name; double tolerance; } acts[] = { { "f32", 1e-4 }, { "bf16", 0.1 }, { "int8", 0.25 } };
+ * digit; a head or a layer that is left out is one deviation off and more. A router of random weights is full of near ties, which rounding
+ * decides: a made-up model of 256 experts was seen at 0.16 with bf16, a trained one at 0.003. */
+static const struct { const char *name; double tolerance; } acts[] = { { "f32", 1e-4 }, { "bf16", 0.25 }, { "int8", 0.25 } };
 struct reference { float *ours, *theirs; int64_t n; double error; };
 
 static int few_tokens(struct k_bench *b, struct k_model *m, bool prefill, float *logits, struct k_err *err)
