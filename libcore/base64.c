@@ -24,41 +24,76 @@ void k_base64_put(struct k_buf *b, const void *p, size_t n)
 	b->data[b->len] = 0;
 }
 
-/* bit 0: a character of the standard alphabet alone was seen; bit 1: of the other one. */
-static int value_of(char c, int *seen)
+/* What a character stands for, from '+' to 'z'; -1: nothing. Of those that only one of the alphabets has, which. */
+enum { STANDARD = 64, URL = 128, DIGIT = 63 };
+static const int16_t values[] = {
+	STANDARD | 62, -1, URL | 62, -1, STANDARD | 63, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, -1, -1, -1, -1, -1, -1, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8,
+	9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, -1, -1, -1, -1, URL | 63, -1, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37,
+	38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51,
+};
+
+static inline int value_of(char c)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	*seen |= c == '+' || c == '/' ? 1 : 2;
-	return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
+	size_t at = (size_t)(unsigned char)c - '+';
+
+	return at < K_LEN(values) ? values[at] : -1;
+}
+
+static size_t padding(const char *s, size_t n) { return n && s[n - 1] == '=' ? 1 + (n > 1 && s[n - 2] == '=') : 0; }
+
+/* Whole groups of four, the last with padding. Returns the bits of all value_of: STANDARD, URL; below 0 where a character stands for
+ * nothing or spare bits are set. */
+static int decode(uint8_t *out, const char *s, size_t n)
+{
+	size_t pad = padding(s, n);
+	int seen = 0;
+
+	for (size_t i = 0; i < n; i += 4, out += 3) {
+		size_t own = i + 4 < n ? 4 : 4 - pad;
+		int a = value_of(s[i]), b = value_of(s[i + 1]), c = own > 2 ? value_of(s[i + 2]) : 0, d = own > 3 ? value_of(s[i + 3]) : 0;
+		uint32_t v = (uint32_t)(a & DIGIT) << 18 | (uint32_t)(b & DIGIT) << 12 | (uint32_t)(c & DIGIT) << 6 | (uint32_t)(d & DIGIT);
+
+		seen |= a | b | c | d;
+		out[0] = (uint8_t)(v >> 16);
+		if (own > 2)
+			out[1] = (uint8_t)(v >> 8);
+		if (own > 3)
+			out[2] = (uint8_t)v;
+		if ((own == 2 && v & 0xffff) || (own == 3 && v & 0xff))
+			seen = -1;
+	}
+	return seen;
+}
+
+int64_t k_base64_bytes(void *out, const char *s, size_t n)
+{
+	int seen;
+
+	if (!n || n % 4)
+		return -1;
+	seen = decode(out, s, n);
+	return seen < 0 || seen & URL ? -1 : (int64_t)(n / 4 * 3 - padding(s, n));
 }
 
 int k_base64_get(struct k_buf *b, const char *s, size_t n, const char *what, struct k_err *err)
 {
-	size_t pad = n && s[n - 1] == '=' ? 1 + (n > 1 && s[n - 2] == '=') : 0, digits = n - pad;
-	uint32_t v = 0;
+	size_t pad = padding(s, n);
 	int seen = 0;
+	char *out;
 
 	if (n % 4 != 0)
 		return k_err_set(err, K_EFORMAT, "%s: %zu characters of base64 are no multiple of 4", what, n);
-	for (size_t i = 0; i < digits; i++) {
-		int d = value_of(s[i], &seen);
-
-		if (d < 0 || seen == 3)
+	for (size_t i = 0; i < n - pad; i++) {
+		seen |= value_of(s[i]);
+		if (seen < 0 || (seen & STANDARD && seen & URL))
 			return k_err_set(err, K_EFORMAT, "%s: character %zu is not base64", what, i);
-		v = v << 6 | (uint32_t)d;
-		if (i % 4 == 3)
-			k_buf_put(b, (uint8_t[3]){ (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v }, 3);
 	}
-	if ((pad == 1 && v & 3) || (pad == 2 && v & 15))
+	out = k_buf_room(b, n / 4 * 3 - pad);
+	if (out && decode((uint8_t *)out, s, n) < 0)
 		return k_err_set(err, K_EFORMAT, "%s: the last character of base64 has bits that stand for nothing", what);
-	if (pad == 1)
-		k_buf_put(b, (uint8_t[2]){ (uint8_t)(v >> 10), (uint8_t)(v >> 2) }, 2);
-	else if (pad == 2)
-		k_buf_put(b, (uint8_t[1]){ (uint8_t)(v >> 4) }, 1);
+	if (out) {
+		b->len += n / 4 * 3 - pad;
+		b->data[b->len] = 0;
+	}
 	return k_buf_ok(b, what, err);
 }

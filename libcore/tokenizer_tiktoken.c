@@ -6,6 +6,7 @@
  * Behind the n ranks are 256 special ids. Those that the configuration does not name are <|reserved_token_ID|>; without a
  * configuration the names of Kimi K2 stand at their places. */
 #include "libcore/base.h"
+#include "libcore/base64.h"
 #include "libcore/tokenizer_int.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,45 +30,6 @@ bool k_tokenizer_kimi_shows(const char *text, size_t len)
 		if (k2_names[i].shown && strlen(k2_names[i].text) == len && memcmp(k2_names[i].text, text, len) == 0)
 			return true;
 	return false;
-}
-
-/* Values of the alphabet, from '+' on; -1: not in it. */
-static const int8_t base64_values[] = {
-	62, -1, -1, -1, 63, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, -1, -1, -1, -1, -1, -1, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
-	15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, -1, -1, -1, -1, -1, -1, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
-	44, 45, 46, 47, 48, 49, 50, 51,
-};
-
-static inline int32_t base64_value(char c)
-{
-	size_t at = (size_t)(unsigned char)c - '+';
-	return at < K_LEN(base64_values) ? base64_values[at] : -1;
-}
-
-/* Strict: whole groups, padding only at the end, no stray bits. -1 when it is not; else the number of bytes (out has room for
- * n / 4 * 3). */
-static int base64_read(const char *p, size_t n, char *out)
-{
-	size_t pad = n >= 4 && p[n - 1] == '=' ? 1 + (p[n - 2] == '=') : 0;
-	int k = 0;
-
-	if (!n || n % 4)
-		return -1;
-	for (size_t i = 0; i < n; i += 4) {
-		size_t own = i + 4 < n ? 4 : 4 - pad;
-		int32_t a = base64_value(p[i]), b = base64_value(p[i + 1]);
-		int32_t c = own > 2 ? base64_value(p[i + 2]) : 0, d = own > 3 ? base64_value(p[i + 3]) : 0;
-
-		if ((a | b | c | d) < 0)
-			return -1;
-		out[k++] = (char)(a << 2 | b >> 4);
-		out[k++] = (char)(b << 4 | c >> 2);
-		out[k++] = (char)(c << 6 | d);
-	}
-	for (size_t i = 0; i < pad; i++)
-		if (out[--k])
-			return -1;
-	return k;
 }
 
 /* Is [p, end) this number, as one writes it? */
@@ -96,7 +58,7 @@ static int read_line(struct k_tokenizer *t, const char *p, const char *end, int3
 		return k_err_set(err, K_EFORMAT, "'%s': line %d has no space, wanted base64, a space and a rank", where, rank + 1);
 	if (space - p > (TOKEN_MOST + 2) / 3 * 4)
 		return k_err_set(err, K_EFORMAT, "'%s': the token of rank %d has more than %d bytes", where, rank, TOKEN_MOST);
-	len = base64_read(p, (size_t)(space - p), text);
+	len = (int)k_base64_bytes(text, p, (size_t)(space - p));
 	if (len < 1 || len > TOKEN_MOST)
 		return k_err_set(err, K_EFORMAT, "'%s': the token of rank %d is not base64 of 1 to %d bytes", where, rank, TOKEN_MOST);
 	if (!spells(space + 1, end, rank))

@@ -41,19 +41,24 @@ K_TEST(base64_texts)
 	static const char *const bad[] = { "Z", "Zg", "Zg=", "Zh==", "Zm9=", "Zm=v", "====", "Z===", "Zm9v\n", "Zm 9", "+/-_", "Zg==Zg==" };
 	struct k_err err = { 0 };
 	struct k_buf b;
+	char plain[8];
 
 	k_buf_init(&b, 0);
 	for (size_t i = 0; i < K_LEN(good); i++) {
 		k_buf_reset(&b);
 		K_CHECK_OK(k_base64_get(&b, good[i].text, strlen(good[i].text), "text", &err));
 		K_CHECK(b.len == strlen(good[i].bytes) && (b.len == 0 || memcmp(b.data, good[i].bytes, b.len) == 0));
+		K_CHECK(k_base64_bytes(plain, good[i].text, strlen(good[i].text)) == (*good[i].text && *good[i].text != '-' ? (int64_t)b.len : -1));
+		K_CHECK(!*good[i].text || *good[i].text == '-' || memcmp(plain, good[i].bytes, b.len) == 0);
 		k_buf_reset(&b);
 		k_base64_put(&b, good[i].bytes, strlen(good[i].bytes));
 		K_CHECK(good[i].text[0] == '-' || b.len == strlen(good[i].text));
 		K_CHECK(good[i].text[0] == '-' || b.len == 0 || strcmp(b.data, good[i].text) == 0);
 	}
-	for (size_t i = 0; i < K_LEN(bad); i++)
+	for (size_t i = 0; i < K_LEN(bad); i++) {
 		K_CHECK_MSG(k_base64_get(&b, bad[i], strlen(bad[i]), "text", &err) == K_EFORMAT, "'%s' is taken", bad[i]);
+		K_CHECK_MSG(k_base64_bytes(plain, bad[i], strlen(bad[i])) < 0, "'%s' is taken", bad[i]);
+	}
 	k_buf_fini(&b);
 }
 
