@@ -118,13 +118,9 @@ K_KERNEL(attend)
 	K_SHARED(float, factor, CUDA_QUERIES);
 	struct tile t = tile_of(&a, blockIdx.x, CUDA_QUERIES);
 	const struct cuda_seg *s = a.seg + t.seg;
-	int64_t from = (int64_t)blockIdx.z * CUDA_SPAN, to;
+	int64_t from, to;
 	float acc[COLUMNS][CUDA_QUERIES] = { { 0 } }, top = -INFINITY, sum = 0;
-	if (t.n == 0)
-		return;
-	to = s->pos + tile_row(&t, t.n - 1) - s->row + 1;
-	to = to < from + CUDA_SPAN ? to : from + CUDA_SPAN;
-	if (from >= to)
+	if (!tile_span(&a, &t, &from, &to))
 		return;
 	for (int c = threadIdx.x; c < CUDA_QUERIES * a.dk; c += CUDA_THREADS)
 		q[c] = c / a.dk < t.n ? a.query[tile_at(&a, &t, c / a.dk) * a.dk + c % a.dk] : 0;

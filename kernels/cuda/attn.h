@@ -33,6 +33,16 @@ K_DEV int64_t tile_at(const struct cuda_attend *a, const struct tile *t, int i)
 {
 	return (tile_row(t, i) - a->first) * a->n_head + (int64_t)blockIdx.y * t->group + (t->first + i) % t->group;
 }
+/* The positions [*from, *to) of this block's span that the tile sees; false: none. */
+K_DEV bool tile_span(const struct cuda_attend *a, const struct tile *t, int64_t *from, int64_t *to)
+{
+	*from = *to = (int64_t)blockIdx.z * CUDA_SPAN;
+	if (t->n == 0)
+		return false;
+	*to = a->seg[t->seg].pos + tile_row(t, t->n - 1) - a->seg[t->seg].row + 1;
+	*to = *to < *from + CUDA_SPAN ? *to : *from + CUDA_SPAN;
+	return *from < *to;
+}
 /* Positions of the page at `base` that query i sees. */
 K_DEV int tile_sees(const struct cuda_attend *a, const struct tile *t, int i, int64_t base)
 {

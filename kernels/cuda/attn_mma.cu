@@ -168,16 +168,12 @@ K_KERNEL_MANY(attend_mma, 2)
 	const struct cuda_attend *op = &a.attend;
 	struct tile t = tile_of(op, blockIdx.x, ROWS);
 	const struct cuda_seg *s = op->seg + t.seg;
-	int64_t from = (int64_t)blockIdx.z * CUDA_SPAN, to;
+	int64_t from, to;
 	int stride = STRIDE(op->dk), wide = (op->dk + RUN - 1) / RUN * RUN, half = k_warp() / 4, channel = WIDE * k_warp();
 	float acc[HALVES][TILES][4] = { { { 0 } } };
 	struct so_far *now = known, *before = known + ROWS;
 	bool here = channel + 8 * (k_lane() / 4) < op->dv;
-	if (t.n == 0)
-		return;
-	to = s->pos + tile_row(&t, t.n - 1) - s->row + 1;
-	to = to < from + CUDA_SPAN ? to : from + CUDA_SPAN;
-	if (from >= to)
+	if (!tile_span(op, &t, &from, &to))
 		return;
 	if (threadIdx.x < ROWS) {
 		now[threadIdx.x].top = -INFINITY;
