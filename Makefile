@@ -211,18 +211,14 @@ cuda:
 -include $(nv_obj:=.d)
 
 link = $(call say,LD,$@) $(CC) $(K_LDFLAGS) $(CFLAGS) $(LDFLAGS) -o $@
+# $(call tool_rule,NAME,FOLDER,OBJECTS): what is linked beside its own.
 define tool_rule
-$(B)/bin/$(1): $(call obj,cmd/$(1).c $(cli_src) $(call parts_of,$(1))) $(B)/libcore.a
+$(B)/$(2)/$(1): $(call obj,cmd/$(1).c $(call parts_of,$(1))) $(3) $(B)/libcore.a
 	@mkdir -p $$(@D)
 	$$(link) $$^ $$(libs_$(1)) $$(K_LIBS)
 endef
-$(foreach t,$(tools),$(eval $(call tool_rule,$(t))))
-define model_tool_rule
-$(B)/models/$(1): $(call obj,cmd/$(1).c $(call parts_of,$(1))) $(call list_obj,$(cli_src)) $(model_obj) $(B)/libcore.a
-	@mkdir -p $$(@D)
-	$$(link) $$^ $$(libs_$(1)) $$(K_LIBS)
-endef
-$(foreach t,$(model_tools),$(eval $(call model_tool_rule,$(t))))
+$(foreach t,$(tools),$(eval $(call tool_rule,$(t),bin,$(call obj,$(cli_src)))))
+$(foreach t,$(model_tools),$(eval $(call tool_rule,$(t),models,$(call list_obj,$(cli_src)) $(model_obj))))
 
 $(B)/ktest: $(call obj,$(test_src) $(filter-out $(list_src),$(lib_src))) $(sim_test_obj) $(model_obj)
 	$(link) $^ $(K_LIBS)

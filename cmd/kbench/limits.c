@@ -6,6 +6,7 @@
 #include "libcore/base.h"
 #include "cmd/kbench/limits.h"
 #include "cmd/kbench/bench.h"
+#include "kernels/amx/tile_config.h"
 #include "kernels/kk.h"
 #include "libcore/pool.h"
 
@@ -104,8 +105,9 @@ CHAIN_FN(dpbf16_avx512, TEN(DPBF16, "zmm"))
 #define TILE_FN(name, op) \
 static void name(int64_t n) \
 { \
-	static const struct { uint8_t palette, zero[15]; uint16_t bytes[8], none[8]; uint8_t rows[8], end[8]; } shapes = \
-		{ 1, { 0 }, { 64, 64, 64, 64, 64, 64 }, { 0 }, { 16, 16, 16, 16, 16, 16 }, { 0 } }; \
+	struct tile_config shapes = { 0 }; \
+	for (int i = 0; i < 6; i++) \
+		tile_shape(&shapes, i, TILE_ROWS, TILE_BYTES); \
 	__asm__ volatile("ldtilecfg %1\n1:\n" op " %%tmm5, %%tmm4, %%tmm0\n" op " %%tmm5, %%tmm4, %%tmm1\n" op " %%tmm5, %%tmm4, %%tmm2\n" \
 		op " %%tmm5, %%tmm4, %%tmm3\ndec %0\njnz 1b\ntilerelease\n" : "+r"(n) : "m"(shapes) : "cc"); \
 }

@@ -5,15 +5,6 @@
 #include "kernels/kk.h"
 
 #define LEVEL avx512
-#include "kernels/tmpl/gemm.h"
-#include "kernels/tmpl/stored.h"
-#include "kernels/tmpl/attn.h"
-#include "kernels/tmpl/int4.h"
-#include "kernels/tmpl/int4_int8.h"
-#include "kernels/tmpl/unpack.h"
-#include "kernels/tmpl/quant.h"
-#include "kernels/tmpl/elem.h"
-#include "kernels/tmpl/delta.h"
 #include "kernels/tmpl/table.h"
 
 const struct kk_level kk_level_avx512 = { "avx512", 30, { KK_OF_TEMPLATES } };

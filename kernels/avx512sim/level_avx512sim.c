@@ -6,15 +6,6 @@
 #include "kernels/kk.h"
 
 #define LEVEL avx512sim
-#include "kernels/tmpl/gemm.h"
-#include "kernels/tmpl/stored.h"
-#include "kernels/tmpl/attn.h"
-#include "kernels/tmpl/int4.h"
-#include "kernels/tmpl/int4_int8.h"
-#include "kernels/tmpl/unpack.h"
-#include "kernels/tmpl/quant.h"
-#include "kernels/tmpl/elem.h"
-#include "kernels/tmpl/delta.h"
 #include "kernels/tmpl/table.h"
 
 const struct kk_level kk_level_avx512sim = { "avx512sim", -1, { KK_OF_TEMPLATES } };

@@ -5,10 +5,6 @@
 #include "kernels/kk.h"
 
 #define LEVEL avx512vnni
-#include "kernels/tmpl/each.h"
-#include "kernels/tmpl/int4_int8.h"
+#include "kernels/tmpl/table_int8.h"
 
-const struct kk_level kk_level_avx512vnni = { "avx512vnni", 31, {
-	.gemm_i4x16_int8 = KK_FN(gemm_i4x16_int8),
-	.ready_i4x16_int8 = KK_FN(ready_i4x16_int8),
-} };
+const struct kk_level kk_level_avx512vnni = { "avx512vnni", 31, { KK_OF_INT8 } };

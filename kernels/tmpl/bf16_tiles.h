@@ -56,18 +56,22 @@ static void bt_pack(struct bf16_tiles *s, const float *const *x, int n, size_t k
 		}
 }
 
+/* What is done to the tiles of results. */
+#define BT_RESULTS(op) do { \
+	op(&s->tiles, 0, s->sum[0][block], BT_LINE); \
+	if (BLOCKS > 1) \
+		op(&s->tiles, 1, s->sum[0][block + 1], BT_LINE); \
+	if (BANDS > 1) \
+		op(&s->tiles, 2, s->sum[1][block], BT_LINE); \
+	if (BANDS > 1 && BLOCKS > 1) \
+		op(&s->tiles, 3, s->sum[1][block + 1], BT_LINE); \
+} while (0)
+
 /* BANDS x BLOCKS tiles of results from `block` on: 0 and 1 of the first rows, 2 and 3 of the next; constants. */
 static inline __attribute__((always_inline)) void bt_tiles(struct bf16_tiles *s, const int BANDS, const int BLOCKS, const struct bt_run *run, int block)
 {
 	const size_t wide = run->w_step * sizeof(uint16_t), pair = s->tokens > 1 ? BT_LINE : sizeof(float);
-	float (*sum)[BT_BLOCKS][BT_SIDE][BT_SIDE] = s->sum;
-	tile_load(&s->tiles, 0, sum[0][block], BT_LINE);
-	if (BLOCKS > 1)
-		tile_load(&s->tiles, 1, sum[0][block + 1], BT_LINE);
-	if (BANDS > 1)
-		tile_load(&s->tiles, 2, sum[1][block], BT_LINE);
-	if (BANDS > 1 && BLOCKS > 1)
-		tile_load(&s->tiles, 3, sum[1][block + 1], BT_LINE);
+	BT_RESULTS(tile_load);
 	for (int i = 0; i < run->steps; i++) {
 		tile_load(&s->tiles, 4, run->w[0] + (size_t)i * BT_COLS, wide);
 		tile_load(&s->tiles, 6, s->pack[block][i], pair);
@@ -83,13 +87,7 @@ static inline __attribute__((always_inline)) void bt_tiles(struct bf16_tiles *s,
 		if (BANDS > 1 && BLOCKS > 1)
 			tile_dot_bf16(&s->tiles, 3, 5, 7);
 	}
-	tile_store(&s->tiles, 0, sum[0][block], BT_LINE);
-	if (BLOCKS > 1)
-		tile_store(&s->tiles, 1, sum[0][block + 1], BT_LINE);
-	if (BANDS > 1)
-		tile_store(&s->tiles, 2, sum[1][block], BT_LINE);
-	if (BANDS > 1 && BLOCKS > 1)
-		tile_store(&s->tiles, 3, sum[1][block + 1], BT_LINE);
+	BT_RESULTS(tile_store);
 }
 
 static void bt_run(struct bf16_tiles *s, const struct bt_run *run)

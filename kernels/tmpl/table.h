@@ -1,4 +1,19 @@
-/* table.h: the entries that elem.h, gemm.h, an int4 and the others make, for the table of a level. */
+/* table.h: the templates that a level with vectors of its own is made of, and their entries in its table. INT4_MASKED: codes of INT4 are
+ * masked, where that is quicker than looking them up. */
+#include "kernels/tmpl/gemm.h"
+#include "kernels/tmpl/stored.h"
+#include "kernels/tmpl/attn.h"
+#ifdef INT4_MASKED
+#include "kernels/tmpl/int4_masked.h"
+#else
+#include "kernels/tmpl/int4.h"
+#endif
+#include "kernels/tmpl/int4_int8.h"
+#include "kernels/tmpl/unpack.h"
+#include "kernels/tmpl/quant.h"
+#include "kernels/tmpl/elem.h"
+#include "kernels/tmpl/delta.h"
+
 #define KK_OF_TEMPLATES \
 	.gemm_f32 = KK_FN(gemm_f32), \
 	.gemm_bf16 = KK_FN(gemm_bf16), \

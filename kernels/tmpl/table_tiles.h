@@ -1,0 +1,14 @@
+/* table_tiles.h: the products by tiles, and that of INT4 and 8 bits for few tokens. */
+#include "kernels/tmpl/each.h"
+#include "kernels/tmpl/bf16_row.h"
+#include "kernels/tmpl/int4_int8.h"
+#include "kernels/tmpl/int4_tiles.h"
+#include "kernels/tmpl/bf16_tiles.h"
+
+#define KK_OF_TILES \
+	.gemm_bf16_bf16 = KK_FN(tiles_bf16_bf16), \
+	.ready_bf16 = KK_FN(ready_bf16), \
+	.gemm_i4x16_bf16 = KK_FN(tiles_i4x16_bf16), \
+	.ready_i4x16_bf16 = KK_FN(ready_bf16), \
+	.gemm_i4x16_int8 = KK_FN(tiles_i4x16_int8), \
+	.ready_i4x16_int8 = KK_FN(ready_i4x16_int8)
