@@ -23,8 +23,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MOST_THREADS = 1024 };
-
 static const struct { const char *name, *needs; } levels[] = {
 #define XL(name, needs) { #name, needs },
 #include "levels.list"
@@ -283,17 +281,16 @@ static int set_context(struct k_ctx *ctx, struct k_codec *codec, const struct k_
 			"--device is '%s', and nothing here knows such a device; --device=? lists what there is", c->device);
 	if (c->gpu_memory && (!c->device || !strcmp(c->device, "cpu")))
 		return k_err_set(err, K_EUSAGE, "--gpu-memory is for a device with a memory of its own, --device is 'cpu'");
-	if (c->threads < 0 || c->threads > MOST_THREADS)
+	if (c->threads < 0 || c->threads > K_POOL_MOST)
 		return k_err_set(err, K_EUSAGE, "--threads is %lld, wanted 1 to %d, or 0 for all",
-			(long long)c->threads, MOST_THREADS);
+			(long long)c->threads, K_POOL_MOST);
 	ctx->codec = codec;
 	ctx->cpu = c->cpu;
 	ctx->act = acts[c->act];
 	ctx->max_memory = c->max_memory;
 	ctx->gpu_memory = c->gpu_memory;
 	ctx->stop = &stop;
-	return k_pool_new(
-		&ctx->pool, c->threads ? (int)c->threads : K_MIN(k_cpu_count(), (int)MOST_THREADS), err);
+	return k_pool_new(&ctx->pool, (int)c->threads, err);
 }
 
 /* With -o standard output is a file that has its name once the run is done. */

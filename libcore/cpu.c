@@ -5,6 +5,7 @@
 #include "libcore/base.h"
 #include "libcore/cpu.h"
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,44 +18,57 @@
 enum reg { EAX, EBX, ECX, EDX };
 enum save { NONE, YMM = 0x06, ZMM = 0xe6, TILE = 0x60006 };     /* bits of XCR0 that must be set */
 
+/* Leaf 1 first: it says whether XGETBV is there. */
+static const struct { unsigned leaf, sub; } leaves[] = { { 1, 0 }, { 7, 0 }, { 7, 1 } };
+enum leaf { BASE, MORE, MORE_1 };
+
 static const struct {
 	const char *name;
-	unsigned leaf, sub;
+	enum leaf leaf;
 	enum reg reg;
 	int bit;
 	unsigned save;
 } features[] = {
-	{ "sse4.2", 1, 0, ECX, 20, NONE },
-	{ "popcnt", 1, 0, ECX, 23, NONE },
-	{ "avx", 1, 0, ECX, 28, YMM },
-	{ "fma", 1, 0, ECX, 12, YMM },
-	{ "f16c", 1, 0, ECX, 29, YMM },
-	{ "bmi2", 7, 0, EBX, 8, NONE },
-	{ "avx2", 7, 0, EBX, 5, YMM },
-	{ "avx512f", 7, 0, EBX, 16, ZMM },
-	{ "avx512dq", 7, 0, EBX, 17, ZMM },
-	{ "avx512cd", 7, 0, EBX, 28, ZMM },
-	{ "avx512bw", 7, 0, EBX, 30, ZMM },
-	{ "avx512vl", 7, 0, EBX, 31, ZMM },
-	{ "avx512vbmi", 7, 0, ECX, 1, ZMM },
-	{ "avx512vnni", 7, 0, ECX, 11, ZMM },
-	{ "avx512fp16", 7, 0, EDX, 23, ZMM },
-	{ "amx-bf16", 7, 0, EDX, 22, TILE },
-	{ "amx-tile", 7, 0, EDX, 24, TILE },
-	{ "amx-int8", 7, 0, EDX, 25, TILE },
-	{ "avxvnni", 7, 1, EAX, 4, YMM },
-	{ "avx512bf16", 7, 1, EAX, 5, ZMM },
-	{ "amx-fp16", 7, 1, EAX, 21, TILE },
+	{ "sse4.2", BASE, ECX, 20, NONE },
+	{ "popcnt", BASE, ECX, 23, NONE },
+	{ "avx", BASE, ECX, 28, YMM },
+	{ "fma", BASE, ECX, 12, YMM },
+	{ "f16c", BASE, ECX, 29, YMM },
+	{ "bmi2", MORE, EBX, 8, NONE },
+	{ "avx2", MORE, EBX, 5, YMM },
+	{ "avx512f", MORE, EBX, 16, ZMM },
+	{ "avx512dq", MORE, EBX, 17, ZMM },
+	{ "avx512cd", MORE, EBX, 28, ZMM },
+	{ "avx512bw", MORE, EBX, 30, ZMM },
+	{ "avx512vl", MORE, EBX, 31, ZMM },
+	{ "avx512vbmi", MORE, ECX, 1, ZMM },
+	{ "avx512vnni", MORE, ECX, 11, ZMM },
+	{ "avx512fp16", MORE, EDX, 23, ZMM },
+	{ "amx-bf16", MORE, EDX, 22, TILE },
+	{ "amx-tile", MORE, EDX, 24, TILE },
+	{ "amx-int8", MORE, EDX, 25, TILE },
+	{ "avxvnni", MORE_1, EAX, 4, YMM },
+	{ "avx512bf16", MORE_1, EAX, 5, ZMM },
+	{ "amx-fp16", MORE_1, EAX, 21, TILE },
 };
 
-static unsigned saved_by_system(void)
-{
-	unsigned r[4], lo, hi;
+/* What the CPU says of itself does not change, and in a virtual machine each CPUID leaves it: a level's list of features would be 50 us. */
+static struct { unsigned leaf[K_LEN(leaves)][4], saved; } cpu;
 
-	if (!__get_cpuid(1, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) || !(r[ECX] >> 27 & 1))
-		return 0;
-	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-	return lo;
+static void ask_cpu(void)
+{
+	unsigned lo, hi;
+
+	for (size_t i = 0; i < K_LEN(leaves); i++) {
+		unsigned *r = cpu.leaf[i];
+
+		if (!__get_cpuid_count(leaves[i].leaf, leaves[i].sub, &r[EAX], &r[EBX], &r[ECX], &r[EDX]))
+			memset(r, 0, sizeof cpu.leaf[i]);
+	}
+	if (cpu.leaf[0][ECX] >> 27 & 1) {
+		__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+		cpu.saved = lo;
+	}
 }
 
 static bool may_use_tiles(void)
@@ -67,15 +81,15 @@ static bool may_use_tiles(void)
 /* NULL: it is here. Else why not. */
 static const char *missing(const char *name, size_t n)
 {
-	unsigned r[4];
+	static pthread_once_t asked = PTHREAD_ONCE_INIT;
 
+	pthread_once(&asked, ask_cpu);
 	for (size_t i = 0; i < K_LEN(features); i++) {
 		if (strlen(features[i].name) != n || memcmp(features[i].name, name, n))
 			continue;
-		if (!__get_cpuid_count(features[i].leaf, features[i].sub, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) ||
-			!(r[features[i].reg] >> features[i].bit & 1))
+		if (!(cpu.leaf[features[i].leaf][features[i].reg] >> features[i].bit & 1))
 			return "this CPU has not";
-		if ((saved_by_system() & features[i].save) != features[i].save)
+		if ((cpu.saved & features[i].save) != features[i].save)
 			return "this system does not save the registers of";
 		return features[i].save != TILE || may_use_tiles() ? NULL : "this system does not let this process use";
 	}

@@ -121,15 +121,15 @@ static void *helper(void *arg)
 int k_pool_new(struct k_pool **out, int n, struct k_err *err)
 {
 	struct k_pool *p = k_aligned_zero(sizeof *p);
+	int rc = 0, cpus = n == 1 ? 1 : k_cpu_count();
 	sigset_t all, old;
-	int rc = 0;
 
 	*out = NULL;
-	K_ASSERT(n >= 1);
+	K_ASSERT(n >= 0);
 	if (!p)
 		return k_err_nomem(err, sizeof *p, "threads");
-	p->n = n;
-	p->spin = n <= k_cpu_count() ? SPIN : 0;
+	p->n = n = n ? n : (int)K_MIN(cpus, (int)K_POOL_MOST);
+	p->spin = n <= cpus ? SPIN : 0;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->wake, NULL);
 	pthread_cond_init(&p->idle, NULL);

@@ -6,7 +6,8 @@
 
 struct k_pool;
 
-/* n threads in all (the caller's is one of them); n >= 1. */
+enum { K_POOL_MOST = 1024 };
+/* n threads in all (the caller's is one of them), up to K_POOL_MOST; 0: as many as the CPUs that this process may use. */
 int k_pool_new(struct k_pool **out, int n, struct k_err *err) K_MUST_USE;
 void k_pool_free(struct k_pool *p);
 int k_pool_threads(const struct k_pool *p);             /* 1 for NULL */
