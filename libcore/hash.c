@@ -1,4 +1,8 @@
-/* hash.c: SHA-256, random bytes, keys and signatures. The only includer of openssl/. */
+/* hash.c: SHA-256, random bytes, keys and signatures. The only includer of openssl/.
+ *
+ * Digests are made by OpenSSL's old calls, which are declared deprecated and are the code that the new ones end in. The new ones first read a
+ * configuration, look for engines and fetch providers, which is a tenth of the start of a server, and can fail. */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "libcore/base.h"
 #include "libcore/hash.h"
 #include <openssl/bio.h>
@@ -7,8 +11,9 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
+#include <openssl/sha.h>
 
-struct k_sha256 { EVP_MD_CTX *ctx; };
+struct k_sha256 { SHA256_CTX ctx; };
 
 static void must(int ok)
 {
@@ -18,45 +23,36 @@ static void must(int ok)
 
 int k_sha256_new(struct k_sha256 **out, struct k_err *err)
 {
-	struct k_sha256 *h = k_alloc(sizeof *h);
+	struct k_sha256 *h = *out = k_alloc(sizeof *h);
 
-	*out = NULL;
 	if (!h)
 		return k_err_nomem(err, sizeof *h, "a digest");
-	h->ctx = EVP_MD_CTX_new();
-	if (!h->ctx || EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL) != 1) {
-		k_sha256_free(h);
-		return k_err_nomem(err, sizeof *h, "a digest");
-	}
-	*out = h;
+	k_sha256_reset(h);
 	return 0;
 }
 
-void k_sha256_free(struct k_sha256 *h)
-{
-	if (h)
-		EVP_MD_CTX_free(h->ctx);
-	k_free(h);
-}
-
-void k_sha256_reset(struct k_sha256 *h) { must(EVP_DigestInit_ex(h->ctx, NULL, NULL)); }
+void k_sha256_free(struct k_sha256 *h) { k_free(h); }
+void k_sha256_reset(struct k_sha256 *h) { must(SHA256_Init(&h->ctx)); }
 
 void k_sha256_add(struct k_sha256 *h, const void *p, size_t n)
 {
 	if (n)
-		must(EVP_DigestUpdate(h->ctx, p, n));
+		must(SHA256_Update(&h->ctx, p, n));
 }
 
 void k_sha256_end(struct k_sha256 *h, uint8_t out[32])
 {
-	must(EVP_DigestFinal_ex(h->ctx, out, NULL));
+	must(SHA256_Final(out, &h->ctx));
 	k_sha256_reset(h);
 }
 
-int k_sha256_once(const void *p, size_t n, uint8_t out[32], struct k_err *err)
+int k_sha256_once(const void *p, size_t n, uint8_t out[32], struct k_err *err K_UNUSED)
 {
-	if (EVP_Digest(n ? p : "", n, out, NULL, EVP_sha256(), NULL) != 1)
-		return k_err_nomem(err, 0, "a digest");
+	struct k_sha256 h;
+
+	k_sha256_reset(&h);
+	k_sha256_add(&h, p, n);
+	k_sha256_end(&h, out);
 	return 0;
 }
 
