@@ -217,11 +217,14 @@ static int open_file(struct k_ckpt *c, struct kmf *k, struct k_err *err)
 
 /* --- entries of a file -------------------------------------------------------------------------------------------------- */
 
-/* A file is read forward, mostly; who jumps back, or beyond what was asked for, begins anew. */
+/* A file is read forward, mostly; who jumps back, or beyond what was asked for, begins anew. Of a mapped one only the side files are read, and
+ * at the next start they should be in the page cache. */
 static void look_ahead(struct k_ckpt *c, struct kmf *k, int i, uint64_t off)
 {
 	uint64_t at = c->entries[i].offset + off;
 
+	if (k->base)
+		return;
 	if (!k->ahead)
 		k->ahead = k_ahead_new();
 	if (at < k->at || at >= k->told) {
