@@ -24,45 +24,45 @@ void k_base64_put(struct k_buf *b, const void *p, size_t n)
 	b->data[b->len] = 0;
 }
 
-/* What a character stands for, from '+' to 'z'; -1: nothing. Of those that only one of the alphabets has, which. */
+/* What a character stands for; -1: nothing. Of those that only one of the alphabets has, which. */
 enum { STANDARD = 64, URL = 128, DIGIT = 63 };
-static const int16_t values[] = {
-	STANDARD | 62, -1, URL | 62, -1, STANDARD | 63, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, -1, -1, -1, -1, -1, -1, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8,
-	9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, -1, -1, -1, -1, URL | 63, -1, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37,
-	38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51,
+static const int16_t values[256] = {
+	[0 ... '+' - 1] = -1, STANDARD | 62, -1, URL | 62, -1, STANDARD | 63, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, -1, -1, -1, -1, -1, -1, -1, 0, 1, 2,
+	3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, -1, -1, -1, -1, URL | 63, -1, 26, 27, 28, 29, 30, 31, 32, 33,
+	34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, ['z' + 1 ... 255] = -1,
 };
 
-static inline int value_of(char c)
-{
-	size_t at = (size_t)(unsigned char)c - '+';
-
-	return at < K_LEN(values) ? values[at] : -1;
-}
+static inline int value_of(char c) { return values[(unsigned char)c]; }
 
 static size_t padding(const char *s, size_t n) { return n && s[n - 1] == '=' ? 1 + (n > 1 && s[n - 2] == '=') : 0; }
 
-/* Whole groups of four, the last with padding. Returns the bits of all value_of: STANDARD, URL; below 0 where a character stands for
- * nothing or spare bits are set. */
+/* Of the four characters the first `own` count. */
+static inline int group(uint32_t *v, const char *s, size_t own)
+{
+	int a = value_of(s[0]), b = value_of(s[1]), c = own > 2 ? value_of(s[2]) : 0, d = own > 3 ? value_of(s[3]) : 0;
+
+	*v = (uint32_t)(a & DIGIT) << 18 | (uint32_t)(b & DIGIT) << 12 | (uint32_t)(c & DIGIT) << 6 | (uint32_t)(d & DIGIT);
+	return a | b | c | d;
+}
+
+/* Groups of four, at least one, the last with padding. Returns the bits of all value_of: STANDARD, URL; below 0 where a character stands
+ * for nothing or spare bits are set. */
 static int decode(uint8_t *out, const char *s, size_t n)
 {
-	size_t pad = padding(s, n);
+	size_t own = 4 - padding(s, n);
+	uint32_t v;
 	int seen = 0;
 
-	for (size_t i = 0; i < n; i += 4, out += 3) {
-		size_t own = i + 4 < n ? 4 : 4 - pad;
-		int a = value_of(s[i]), b = value_of(s[i + 1]), c = own > 2 ? value_of(s[i + 2]) : 0, d = own > 3 ? value_of(s[i + 3]) : 0;
-		uint32_t v = (uint32_t)(a & DIGIT) << 18 | (uint32_t)(b & DIGIT) << 12 | (uint32_t)(c & DIGIT) << 6 | (uint32_t)(d & DIGIT);
-
-		seen |= a | b | c | d;
+	for (const char *last = s + n - 4; s < last; s += 4, out += 3) {
+		seen |= group(&v, s, 4);
 		out[0] = (uint8_t)(v >> 16);
-		if (own > 2)
-			out[1] = (uint8_t)(v >> 8);
-		if (own > 3)
-			out[2] = (uint8_t)v;
-		if ((own == 2 && v & 0xffff) || (own == 3 && v & 0xff))
-			seen = -1;
+		out[1] = (uint8_t)(v >> 8);
+		out[2] = (uint8_t)v;
 	}
-	return seen;
+	seen |= group(&v, s, own);
+	for (size_t i = 0; i + 1 < own; i++)
+		out[i] = (uint8_t)(v >> (16 - 8 * i));
+	return v << 8 * (own - 1) & 0xffffff ? -1 : seen;
 }
 
 int64_t k_base64_bytes(void *out, const char *s, size_t n)
@@ -89,7 +89,7 @@ int k_base64_get(struct k_buf *b, const char *s, size_t n, const char *what, str
 			return k_err_set(err, K_EFORMAT, "%s: character %zu is not base64", what, i);
 	}
 	out = k_buf_room(b, n / 4 * 3 - pad);
-	if (out && decode((uint8_t *)out, s, n) < 0)
+	if (out && n && decode((uint8_t *)out, s, n) < 0)
 		return k_err_set(err, K_EFORMAT, "%s: the last character of base64 has bits that stand for nothing", what);
 	if (out) {
 		b->len += n / 4 * 3 - pad;

@@ -19,17 +19,31 @@ static inline void sip_round(uint64_t v[4])
 	v[2] += v[1]; v[1] = rotl(v[1], 17); v[1] ^= v[2]; v[2] = rotl(v[2], 32);
 }
 
-static uint32_t hash_of(const struct k_map *m, const char *p, size_t n)
+/* n < 8 bytes as a number, the first one lowest: most keys are short, and a copy of so few is a call. */
+static inline uint64_t few_bytes(const char *p, size_t n)
 {
-	uint64_t word, v[4] = { m->secret[0] ^ 0x736f6d6570736575, m->secret[1] ^ 0x646f72616e646f6d, m->secret[0] ^ 0x6c7967656e657261,
-		m->secret[1] ^ 0x7465646279746573 };
+	const unsigned char *u = (const unsigned char *)p;
+	uint32_t a, b;
+
+	if (n < 4)
+		return n ? u[0] | (uint64_t)u[n / 2] << 8 * (n / 2) | (uint64_t)u[n - 1] << 8 * (n - 1) : 0;
+	memcpy(&a, p, 4);
+	memcpy(&b, p + n - 4, 4);
+	return a | (uint64_t)b << 8 * (n - 4);
+}
+
+uint32_t k_map_hash(const uint64_t secret[2], const char *p, size_t n)
+{
+	uint64_t word, v[4] = { secret[0] ^ 0x736f6d6570736575, secret[1] ^ 0x646f72616e646f6d, secret[0] ^ 0x6c7967656e657261,
+		secret[1] ^ 0x7465646279746573 };
 
 	for (size_t left = n; ; left -= 8, p += 8) {
 		bool last = left < 8;
 
-		word = last ? (uint64_t)n << 56 : 0;
-		if (left)
-			memcpy(&word, p, last ? left : 8);
+		if (last)
+			word = (uint64_t)n << 56 | few_bytes(p, left);
+		else
+			memcpy(&word, p, 8);
 		v[3] ^= word;
 		sip_round(v);
 		v[0] ^= word;
@@ -42,13 +56,18 @@ static uint32_t hash_of(const struct k_map *m, const char *p, size_t n)
 	return (uint32_t)(v[0] ^ v[1] ^ v[2] ^ v[3]);
 }
 
-void k_map_init(struct k_map *m)
+void k_map_secret(uint64_t secret[2])
 {
+	static const uint64_t none[2] = { 0x6b746f6f6c732121, 0x6d61702e632e2e2e };
 	const void *random = (const void *)getauxval(AT_RANDOM);
 
-	*m = (struct k_map){ .secret = { 0x6b746f6f6c732121, 0x6d61702e632e2e2e } };
-	if (random)
-		memcpy(m->secret, random, sizeof m->secret);
+	memcpy(secret, random ? random : none, sizeof none);
+}
+
+void k_map_init(struct k_map *m)
+{
+	*m = (struct k_map){ 0 };
+	k_map_secret(m->secret);
 }
 
 void k_map_fini(struct k_map *m)
@@ -87,7 +106,7 @@ static int resize(struct k_map *m, size_t cap)
 	return 0;
 }
 
-int k_map_reserve(struct k_map *m, size_t n)
+static int reserve(struct k_map *m, size_t n)
 {
 	size_t cap = m->cap ? m->cap : 16;
 
@@ -97,20 +116,12 @@ int k_map_reserve(struct k_map *m, size_t n)
 	return cap == m->cap ? 0 : resize(m, cap);
 }
 
-uint32_t k_map_near(const struct k_map *m, const char *key, size_t len)
+int k_map_put(struct k_map *m, const char *key, size_t len, void *value)
 {
-	uint32_t hash = hash_of(m, key, len);
-
-	if (m->cap)
-		__builtin_prefetch(&m->slots[hash & (m->cap - 1)], 1);
-	return hash;
-}
-
-int k_map_put_near(struct k_map *m, uint32_t hash, const char *key, size_t len, void *value)
-{
+	uint32_t hash = k_map_hash(m->secret, key, len);
 	struct k_map_slot *s;
 
-	if (len > UINT32_MAX || k_map_reserve(m, m->n + 1))
+	if (len > UINT32_MAX || reserve(m, m->n + 1))
 		return -1;
 	s = slot_of(m, key, len, hash);
 	if (s->key)
@@ -120,9 +131,7 @@ int k_map_put_near(struct k_map *m, uint32_t hash, const char *key, size_t len, 
 	return 1;
 }
 
-int k_map_put(struct k_map *m, const char *key, size_t len, void *value) { return k_map_put_near(m, hash_of(m, key, len), key, len, value); }
-
 void *k_map_find(const struct k_map *m, const char *key, size_t len)
 {
-	return m->cap ? slot_of(m, key, len, hash_of(m, key, len))->value : NULL;
+	return m->cap ? slot_of(m, key, len, k_map_hash(m->secret, key, len))->value : NULL;
 }

@@ -178,6 +178,7 @@ void k_tokenizer_free(struct k_tokenizer *t)
 {
 	if (!t)
 		return;
+	k_ranks_fini(t);
 	k_map_fini(&t->by_text);
 	k_map_fini(&t->by_ids);
 	k_arena_fini(&t->arena);

@@ -3,6 +3,7 @@
  *   tokenizer_tiktoken.c, tokenizer_bpe.c   fill a struct k_tokenizer from files
  *   tokenizer.c                             slices, specials, the encoding of a text
  *   tokenizer_split.c                       where a piece ends
+ *   tokenizer_ranks.c                       bytes to a rank (tiktoken)
  *   tokenizer_merge.c                       a piece to ids
  *   tokenizer_decode.c                      ids to text
  *
@@ -27,12 +28,14 @@ struct k_tokenizer {
 	struct k_arena arena;           /* all texts, tokens, merges */
 	struct k_token *tokens;
 	int32_t n, vocab;               /* ids below n; vocab: rows of the model, 0 unknown */
-	struct k_map by_text;           /* bytes or symbols -> id + 1 */
-	size_t longest;                 /* of the keys of by_text */
+	size_t longest;                 /* of the keys of ranks or by_text */
 	int32_t byte_id[256];           /* -1: the vocabulary lacks this byte */
 	bool by_pair;
 	enum k_split split;
+	/* tiktoken only */
+	struct { struct k_rank_slot *slots; size_t mask; uint64_t secret[2]; } ranks;   /* bytes -> id */
 	/* BPE only */
+	struct k_map by_text;           /* symbols -> id + 1 */
 	struct k_merge *merges;
 	struct k_map by_ids;            /* {a, b} -> merge */
 	bool whole_first;               /* ignore_merges: a piece that is a token is not merged */
@@ -55,6 +58,11 @@ struct k_added { const char *text; size_t len; bool special, normalized; };
 int k_tokenizer_read_added(const struct k_json *v, const char *where, struct k_added *out, struct k_err *err);
 /* Sorts specials and refuses a text that is there twice. */
 int k_tokenizer_sort_specials(struct k_tokenizer *t, const char *where, struct k_err *err);
+
+/* The first n tokens have their texts: which of them is there twice, in the words of a reader. */
+int k_ranks_fill(struct k_tokenizer *t, int32_t n, const char *where, struct k_err *err);
+int32_t k_ranks_find(const struct k_tokenizer *t, const char *p, size_t n);     /* -1: none */
+void k_ranks_fini(struct k_tokenizer *t);
 
 /* End of the piece that begins at pos < n. */
 size_t k_tokenizer_piece_end(enum k_split split, const char *p, size_t n, size_t pos);

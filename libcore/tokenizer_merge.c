@@ -31,7 +31,9 @@ void k_merger_fini(struct k_merger *m)
 
 static int32_t find(const struct k_tokenizer *t, const char *p, size_t n)
 {
-	return n > t->longest ? -1 : (int32_t)(uintptr_t)k_map_find(&t->by_text, p, n) - 1;
+	if (n > t->longest)
+		return -1;
+	return t->by_pair ? (int32_t)(uintptr_t)k_map_find(&t->by_text, p, n) - 1 : k_ranks_find(t, p, n);
 }
 
 /* Is the whole piece a token? BPE looks up what the file spells. */

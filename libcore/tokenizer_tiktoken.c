@@ -72,35 +72,8 @@ static int read_line(struct k_tokenizer *t, const char *p, const char *end, int3
 	return 0;
 }
 
-/* Texts of ranks below n into the map, whose memory is asked for some ranks ahead. */
-static int index_ranks(struct k_tokenizer *t, int32_t n, const char *where, struct k_err *err)
-{
-	enum { AHEAD = 16 };
-	uint32_t near[AHEAD];
-	int put;
-
-	if (k_map_reserve(&t->by_text, (size_t)n) < 0)
-		return k_err_nomem(err, (size_t)n * sizeof *t->tokens, where);
-	for (int32_t i = 0; i < n + AHEAD; i++) {
-		const struct k_token *a = &t->tokens[i];
-
-		if (i >= AHEAD) {
-			const struct k_token *b = a - AHEAD;
-
-			put = k_map_put_near(&t->by_text, near[i % AHEAD], b->text, b->len, (void *)(uintptr_t)(i - AHEAD + 1));
-			if (put < 0)
-				return k_err_nomem(err, b->len, where);
-			if (!put)
-				return k_err_set(err, K_EFORMAT, "'%s': the token of rank %d is there a second time", where, i - AHEAD);
-		}
-		if (i < n)
-			near[i % AHEAD] = k_map_near(&t->by_text, a->text, a->len);
-	}
-	return 0;
-}
-
 /* A vocabulary is read at each start, so this is made to be quick: one piece of memory for all texts (a line is longer than what it
- * spells), a map that does not grow. A table kept beside the file would have to be compared with it, which is no less work. */
+ * spells). A table kept beside the file would have to be compared with it, which is no less work. */
 static int read_ranks(struct k_tokenizer *t, const struct k_file *f, int32_t *n_ranks, struct k_err *err)
 {
 	const char *p = f->data, *end = f->data + f->len, *eol;
@@ -126,7 +99,7 @@ static int read_ranks(struct k_tokenizer *t, const struct k_file *f, int32_t *n_
 			r = read_line(t, p, eol, (*n_ranks)++, &room, f->name, err);
 	}
 	if (!r)
-		r = index_ranks(t, *n_ranks, f->name, err);
+		r = k_ranks_fill(t, *n_ranks, f->name, err);
 	for (int b = 0; b < 256 && !r; b++)
 		if (t->byte_id[b] < 0)
 			r = k_err_set(err, K_EFORMAT, "'%s' has no token for byte 0x%02x, wanted all 256", f->name, b);
