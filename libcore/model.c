@@ -126,7 +126,6 @@ static int open_layers(struct k_model *m, struct k_err *err)
 	m->layers = k_arena_array(&m->arena, (size_t)m->hp.n_layer, sizeof(*m->layers));
 	if (!m->layers)
 		return k_err_nomem(err, (size_t)m->hp.n_layer * sizeof(*m->layers), "layers");
-	m->kv = k_kv_of(m->ctx->act, m->dev);
 	for (int64_t i = 0; i < m->hp.n_layer; i++) {
 		struct k_layer *l = &m->layers[i];
 		struct k_plan plan;
@@ -269,6 +268,7 @@ int k_model_open(struct k_model **out, struct k_ckpt *ck, struct k_device *dev, 
 	for (; dev && m->n_part < K_PARTS; dev = dev->next)
 		m->part[m->n_part++].dev = dev;
 	m->ctx = ctx;
+	m->kv = k_kv_of(ctx->act, m->dev);
 	if (o)
 		m->opts = *o;
 	err->code = 0;

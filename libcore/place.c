@@ -44,17 +44,24 @@ static uint64_t step_bytes(const struct k_model *m)
 static uint64_t sequence_bytes(const struct k_model *m, int64_t layer, int64_t n)
 {
 	struct k_kept kept = k_blocks_keep(m->arch, &m->hp, layer, n);
-	return (uint64_t)floats(kept.page * kept_tokens(m) + kept.state * KEPT_STATES);
+	return (uint64_t)kept.page * (uint64_t)kept_tokens(m) * k_kv_bytes(m->kv) + (uint64_t)floats(kept.state * KEPT_STATES);
 }
 
 static uint64_t kept_bytes(const struct k_model *m, const struct k_part *p) { return step_bytes(m) + sequence_bytes(m, p->layer, p->n_layer); }
 
+/* Attention that takes BF16 takes kv_b as it lies there. */
+static bool expands(const struct k_model *m, const struct k_entry *e)
+{
+	if (strstr(e->name, "kv_b"))
+		return !m->dev->bf16_attention || strcmp(e->type->name, "bf16") != 0;
+	return e->ndim < 2 || strstr(e->name, "conv");
+}
+
 /* With what is made of it at load: vectors, and matrices that attention takes by rows, become f32. */
-static uint64_t entry_bytes(const struct k_entry *e)
+static uint64_t entry_bytes(const struct k_model *m, const struct k_entry *e)
 {
 	int64_t count = 0;
-	bool expands = e->ndim < 2 || strstr(e->name, "kv_b") || strstr(e->name, "conv");
-	if (expands && !k_shape_count(e->ndim, e->shape, &count))
+	if (expands(m, e) && !k_shape_count(e->ndim, e->shape, &count))
 		return UINT64_MAX / 4;
 	return e->bytes + (uint64_t)floats(count) + 512;
 }
@@ -73,7 +80,7 @@ static uint64_t weights_at(const struct k_model *m, int64_t layer)
 {
 	uint64_t n = 0;
 	for (int i = 0; i < m->ck->n_entries; i++)
-		n += m->used[i] && stands_at(m, i) == layer ? entry_bytes(&m->ck->entries[i]) : 0;
+		n += m->used[i] && stands_at(m, i) == layer ? entry_bytes(m, &m->ck->entries[i]) : 0;
 	return n;
 }
 
@@ -131,7 +138,7 @@ struct fill { struct k_model *m; const struct k_part *part; uint64_t left, near,
 
 static void take(struct fill *f, int i, bool fits)
 {
-	uint64_t n = entry_bytes(&f->m->ck->entries[i]);
+	uint64_t n = entry_bytes(f->m, &f->m->ck->entries[i]);
 	f->m->host[i] = !fits;
 	*(fits ? &f->near : &f->far) += n;
 	if (fits)
@@ -142,7 +149,7 @@ static void place_role(struct fill *f, const char *role)
 {
 	for (int i = 0; i < f->m->ck->n_entries; i++)
 		if (f->m->used[i] && &f->m->part[f->m->part_of[i]] == f->part && !strcmp(f->m->ck->entries[i].role, role))
-			take(f, i, entry_bytes(&f->m->ck->entries[i]) <= f->left);
+			take(f, i, entry_bytes(f->m, &f->m->ck->entries[i]) <= f->left);
 }
 
 /* Returns how many of its layers have their experts on the device, and *n how many there are. */
@@ -153,7 +160,7 @@ static int64_t place_experts(struct fill *f, int64_t *n)
 	for (int64_t layer = f->part->layer; layer < f->part->layer + f->part->n_layer; layer++) {
 		uint64_t sum = 0;
 		for (int i = 0; i < f->m->ck->n_entries; i++)
-			sum += is_experts(f->m, i, layer) ? entry_bytes(&f->m->ck->entries[i]) : 0;
+			sum += is_experts(f->m, i, layer) ? entry_bytes(f->m, &f->m->ck->entries[i]) : 0;
 		bool fits = sum <= f->left;
 		for (int i = 0; i < f->m->ck->n_entries; i++)
 			if (is_experts(f->m, i, layer))

@@ -47,6 +47,10 @@ else
 	check "a plan" keval parity -v -m $model -f "$T/placed" --device "$device" --gpu-memory 512M
 	experts=$(plan experts 4) rest=$((512 * 1024 * 1024 - $(plan free 4)))
 	if [ "$(plan experts 9)" = 0 ] && [ "${experts:-0}" -gt 0 ]; then ok "it fits"; else fail "it fits" "$(cat "$T/.err")"; fi
+	# Keys and values of 512 tokens: 3 layers of 48 + 16, four bytes each, or two.
+	kept=$(plan kept 4)
+	keval parity -v -m $model -f "$T/placed" --device "$device" --gpu-memory 512M --act bf16 --tol 1 > /dev/null 2> "$T/.err"
+	if [ $((kept - $(plan kept 4))) = $((512 * 3 * (48 + 16) * 2)) ]; then ok "pages of BF16 are planned"; else fail "pages of BF16 are planned" "$kept $(cat "$T/.err")"; fi
 	others=$(($(plan shared 4) + $(plan embed 4) + $(plan head 4) + $(plan dense 4)))
 	check "half the experts" keval parity -v -m $model -f "$T/placed" --device "$device" --gpu-memory $((rest - experts / 2 + 1000))
 	if [ "$(plan experts 4)" -gt 0 ] && [ "$(plan experts 9)" -gt 0 ] && [ "$(plan head 9)" = 0 ]; then ok "half: as planned"; else fail "half" "$(cat "$T/.err")"; fi

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include "kernels/check/kcheck.h"
 #include "libcore/backend.h"
+#include "libcore/dtype.h"
 #include "libcore/pool.h"
 #include "libcore/rope.h"
 
@@ -27,6 +28,7 @@ struct world {
 	void *page[SIDES][SEQS][MOST_PAGES];
 	int64_t pos[SEQS], rows, split; /* rows: of the batch; split: where its second sequence begins */
 	double scale;
+	enum k_kv kv;                   /* what pages hold */
 	bool stuck;                     /* out of memory, or the device failed: it was said */
 };
 
@@ -104,6 +106,25 @@ static const struct k_tensor *weight_at(const struct world *w, int side, struct 
 	return &x->t;
 }
 
+/* A page of n values. */
+static int new_page(struct world *w, size_t n)
+{
+	int i = buffer(w, n * k_kv_bytes(w->kv), false);
+	uint16_t *half = w->buf[i].begin;
+	float *x = k_alloc(n * sizeof(*x));
+	if (!x)
+		stop(w, "no memory");
+	if (x && half) {
+		fill(w->r, x, n, DATA_PLAIN);
+		if (w->kv == K_KV_F32)
+			memcpy(half, x, n * sizeof(*x));
+		for (size_t k = 0; k < n && w->kv == K_KV_BF16; k++)
+			half[k] = k_bf16_from_f32(x[k]);
+	}
+	k_free(x);
+	return i;
+}
+
 /* Pages and states that hold something already; what is still to come is NaN, as in memory that was somebody else's. */
 static void sequences(struct world *w, int64_t width, size_t state, size_t conv, int64_t pos)
 {
@@ -112,11 +133,12 @@ static void sequences(struct world *w, int64_t width, size_t state, size_t conv,
 		int64_t pages = k_div_up(w->pos[s] + w->rows, K_PAGE);
 		K_ASSERT(pages <= MOST_PAGES);
 		for (int64_t p = 0; width && p < pages; p++) {
-			int i = data(w, (size_t)(width * K_PAGE), DATA_PLAIN);
-			float *begin = w->buf[i].begin;
+			int i = new_page(w, (size_t)(width * K_PAGE));
+			size_t row = (size_t)width * k_kv_bytes(w->kv);
+			char *begin = w->buf[i].begin;
 			for (int64_t t = 0; begin && t < K_PAGE; t++)
 				if (p * K_PAGE + t >= w->pos[s])
-					memset(begin + t * width, 0xff, (size_t)width * sizeof(float));
+					memset(begin + (size_t)t * row, 0xff, row);
 			for (int side = 0; side < SIDES; side++)
 				w->page[side][s][p] = at(w, side, i);
 		}
@@ -127,7 +149,7 @@ static void sequences(struct world *w, int64_t width, size_t state, size_t conv,
 			w->buf[tail].out = true;
 		for (int side = 0; side < SIDES; side++)
 			w->seq[side][s] = (struct k_seq_layer){ .page = w->page[side][s], .n_page = pages, .state = state ? at(w, side, kda) : NULL,
-				.conv = conv ? at(w, side, tail) : NULL };
+				.conv = conv ? at(w, side, tail) : NULL, .kv = w->kv };
 	}
 }
 
@@ -560,7 +582,7 @@ static void op_mla(struct world *w, void *how, int side, int64_t from, int64_t n
 		.rope = at(w, side, m->rope), .scale = w->scale, .seg = seg, .n_seg = segments(w, side, from, n, seg), .n = n, .hp = hp });
 }
 
-struct mla_case { int H, r, dr, dn, dv, pos; bool interleaved, none; };
+struct mla_case { int H, r, dr, dn, dv, pos; bool interleaved, none; const char *kv_b; };
 
 static void check_latent(struct world *w, const struct mla_case *c)
 {
@@ -574,7 +596,7 @@ static void check_latent(struct world *w, const struct mla_case *c)
 	w->scale = 1 / sqrt((double)(dn + dr));
 	struct mla m = { .y = output(w, n * H * dv), .q = data(w, n * H * (dn + dr), DATA_PLAIN), .kv = data(w, n * (r + dr), DATA_PLAIN),
 		.kv_norm = data(w, r, DATA_PLAIN), .rope = rotation(w, (int64_t)dr, c->interleaved, c->none),
-		.kv_b = weight(w, k_qtype_find("f32", NULL), 1, (int64_t)(H * (dn + dv)), (int64_t)r) };
+		.kv_b = weight(w, k_qtype_find(c->kv_b ? c->kv_b : "f32", NULL), 1, (int64_t)(H * (dn + dv)), (int64_t)r) };
 	sequences(w, (int64_t)(r + dr), 0, 0, c->pos);
 	all_ways(w, op_mla, &m, "latent attention");
 	end(w);
@@ -583,8 +605,8 @@ static void check_latent(struct world *w, const struct mla_case *c)
 static void check_mla(struct world *w)
 {
 	static const struct mla_case cases[] = {
-		{ 5, 72, 20, 24, 28, 60, true, false }, { 1, 1, 2, 1, 1, 1, false, false }, { 3, 33, 8, 17, 40, 300, false, false },
-		{ 9, 64, 6, 8, 10, 520, true, true }, { 2, 512, 64, 12, 9, 63, true, false },
+		{ 5, 72, 20, 24, 28, 60, true, false, NULL }, { 1, 1, 2, 1, 1, 1, false, false, NULL }, { 3, 33, 8, 17, 40, 300, false, false, NULL },
+		{ 9, 64, 6, 8, 10, 520, true, true, "bf16" }, { 2, 512, 64, 12, 9, 63, true, false, NULL },
 	};
 	for (size_t i = 0; i < K_LEN(cases); i++)
 		check_latent(w, &cases[i]);
@@ -594,12 +616,13 @@ static void check_mla(struct world *w)
 static void check_mla_tiles(struct world *w)
 {
 	static const struct mla_case cases[] = {
-		{ 5, 72, 24, 24, 28, 60, true, false }, { 1, 8, 8, 1, 1, 1, false, false }, { 3, 64, 8, 17, 40, 300, false, true }, { 2, 512, 64, 128, 9, 250, true, false },
+		{ 5, 72, 24, 24, 28, 60, true, false, NULL }, { 1, 8, 8, 1, 1, 1, false, false, NULL }, { 3, 64, 8, 17, 40, 300, false, true, "bf16" },
+		{ 2, 512, 64, 128, 9, 250, true, false, "bf16" },
 	};
 	for (size_t i = 0; i < K_LEN(cases); i++)
 		check_latent(w, &cases[i]);
 	w->rows = MANY_ROWS;
-	check_latent(w, &(struct mla_case){ 3, 40, 8, 12, 20, 235, false, false });
+	check_latent(w, &(struct mla_case){ 3, 40, 8, 12, 20, 235, false, false, NULL });
 	w->rows = ROWS;
 }
 
@@ -616,8 +639,30 @@ static void op_gqa(struct world *w, void *how, int side, int64_t from, int64_t n
 		.n_seg = segments(w, side, from, n, seg), .n = n, .hp = hp });
 }
 
+/* What is kept has the CPU's bits. */
+static void same_pages(struct world *w)
+{
+	struct k_err err;
+	for (int s = 0; s < SEQS && !w->stuck; s++)
+		for (int64_t p = 0; p < w->seq[CPU][s].n_page && !w->stuck; p++) {
+			size_t bytes = 0;
+			for (int i = 0; i < w->n_buf; i++)
+				bytes = w->buf[i].at[DEV] == w->page[DEV][s][p] ? w->buf[i].bytes : bytes;
+			void *got = k_alloc(bytes);
+			if (!got)
+				stop(w, "no memory");
+			else if (w->dev[DEV]->get(w->dev[DEV], got, w->page[DEV][s][p], bytes, &err) < 0)
+				stop(w, err.msg);
+			else if (memcmp(got, w->page[CPU][s][p], bytes))
+				fail(w->r, "page %d of sequence %d is not the CPU's", (int)p, s);
+			k_free(got);
+		}
+}
+
 static void check_gqa(struct world *w)
 {
+	/* Keys that are not turned: what goes to the pages is given, not computed. */
+	enum { ALONE = 3 };
 	static const struct { int H, kv, d, pos; } cases[] = { { 6, 2, 34, 110 }, { 1, 1, 2, 5 }, { 4, 4, 64, 255 }, { 12, 1, 16, 257 }, { 2, 1, 128, 61 } };
 	for (size_t i = 0; i < K_LEN(cases); i++) {
 		struct k_hp *hp = &w->hp;
@@ -626,9 +671,15 @@ static void check_gqa(struct world *w)
 		hp->n_head_kv = cases[i].kv;
 		hp->head_dim = cases[i].d;
 		struct gqa g = { output(w, ROWS * nq), data(w, ROWS * nq, DATA_PLAIN), data(w, ROWS * nk, DATA_PLAIN), data(w, ROWS * nk, DATA_PLAIN),
-			rotation(w, cases[i].d, i % 2, false) };
+			rotation(w, cases[i].d, i % 2, i == ALONE) };
+		/* Halfway between two values of BF16: to the even one. */
+		for (int k = 0; k < 2; k++)
+			if (w->buf[k ? g.v : g.k].begin)
+				memcpy(w->buf[k ? g.v : g.k].begin, (float[]){ 0x1.01p0f, -0x1.03p0f }, 2 * sizeof(float));
 		sequences(w, (int64_t)(2 * nk), 0, 0, cases[i].pos);
 		all_ways(w, op_gqa, &g, "grouped-query attention");
+		if (i == ALONE)
+			same_pages(w);
 		end(w);
 	}
 }
@@ -650,9 +701,9 @@ static const struct { const char *name; struct tol tol; void (*check)(struct wor
 	{ "gqa", { TOL_NMSE, 1e-11, 0 }, check_gqa },
 };
 
-static void check_at(struct run *r, const char *spec, void (*check)(struct world *w), enum k_act act, bool any_order)
+static void check_at(struct run *r, const char *spec, void (*check)(struct world *w), enum k_act act, enum k_kv kv, bool any_order)
 {
-	struct world w = { .r = r, .rows = ROWS, .split = SPLIT, .hp = { .n_embd = 64, .n_ff = 64, .eps = 1e-5, .eps_inner = 1e-6, .n_group = 1, .n_group_used = 1, .moe_freq = 1 } };
+	struct world w = { .r = r, .kv = kv, .rows = ROWS, .split = SPLIT, .hp = { .n_embd = 64, .n_ff = 64, .eps = 1e-5, .eps_inner = 1e-6, .n_group = 1, .n_group_used = 1, .moe_freq = 1 } };
 	struct k_pool *pool = NULL;
 	struct k_err err = { 0 };
 	int rc = k_pool_new(&pool, 1, &err);
@@ -676,26 +727,31 @@ bool kcheck_device_op(struct run *r, const char *spec, const char *op)
 		if (strcmp(rows[i].name, op) == 0) {
 			bool products = strcmp(op, "gemm") == 0 || strcmp(op, "moe") == 0;
 			r->tol = rows[i].tol;
-			check_at(r, spec, rows[i].check, K_ACT_F32, false);
+			check_at(r, spec, rows[i].check, K_ACT_F32, K_KV_F32, false);
 			/* What lies between two values of bf16 may go either way, where it was computed and not given: inside of the experts. */
 			if (strcmp(op, "moe") == 0)
 				r->tol.bound = 1e-6;
 			if (products)
-				check_at(r, spec, rows[i].check, K_ACT_BF16, false);
+				check_at(r, spec, rows[i].check, K_ACT_BF16, K_KV_F32, false);
 			/* The last simulator is an old card. */
 			if (strcmp(op, "gemm") == 0 && strcmp(spec, "cudasim") == 0)
-				check_at(r, "cudasim:7", rows[i].check, K_ACT_BF16, false);
+				check_at(r, "cudasim:7", rows[i].check, K_ACT_BF16, K_KV_F32, false);
 			for (enum k_act act = K_ACT_F32; act <= K_ACT_BF16 && strcmp(op, "gemm") == 0; act++)
-				check_at(r, spec, check_library, act, true);
+				check_at(r, spec, check_library, act, K_KV_F32, true);
+			/* What lies between two values of BF16 may go either way again: a latent is computed. */
+			if (strcmp(op, "mla") == 0 || strcmp(op, "gqa") == 0) {
+				r->tol.bound = 1e-6;
+				check_at(r, spec, rows[i].check, K_ACT_F32, K_KV_BF16, false);
+			}
 			if (strcmp(op, "mla") == 0) {
 				/* Scores are rounded as well, which exp magnifies. */
 				r->tol = (struct tol){ TOL_NMSE, 2e-3, 0 };
-				check_at(r, spec, check_mla_tiles, K_ACT_BF16, false);
+				check_at(r, spec, check_mla_tiles, K_ACT_BF16, K_KV_BF16, false);
 			}
 			if (strcmp(op, "kda") == 0) {
 				/* A head whose result nearly cancels magnifies bf16's rounding. */
 				r->tol = (struct tol){ TOL_NMSE, 1e-3, 0 };
-				check_at(r, spec, check_kda_chunks, K_ACT_BF16, false);
+				check_at(r, spec, check_kda_chunks, K_ACT_BF16, K_KV_F32, false);
 			}
 			return true;
 		}

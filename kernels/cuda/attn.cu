@@ -14,35 +14,36 @@ K_KERNEL(mla_append)
 	int i = k_seg_of(a.seg, a.n_seg, blockIdx.x), dr = a.rope.dim;
 	const struct cuda_seg *s = a.seg + i;
 	const float *kv = a.kv + (int64_t)blockIdx.x * (a.r + dr);
-	float sum = 0, scale, *slot;
+	float sum = 0, scale;
 	int64_t pos;
+	void *slot;
 	if (i < 0)
 		return;
 	pos = s->pos + blockIdx.x - s->row;
-	slot = k_slot(s, pos, a.r + dr);
+	slot = k_slot(s, pos, a.r + dr, a.bf16);
 	for (int c = threadIdx.x; c < a.r; c += CUDA_THREADS)
 		sum = fmaf(kv[c], kv[c], sum);
 	scale = 1 / sqrtf(k_block_sum(sum, part) / (float)a.r + a.eps);
 	for (int c = threadIdx.x; c < a.r; c += CUDA_THREADS)
-		slot[c] = a.kv_norm[c] * (kv[c] * scale);
+		k_keep(slot, a.bf16, c, a.kv_norm[c] * (kv[c] * scale));
 	for (int c = threadIdx.x; !a.rope.table && c < dr; c += CUDA_THREADS)
-		slot[a.r + c] = kv[a.r + c];
+		k_keep(slot, a.bf16, a.r + c, kv[a.r + c]);
 	for (int j = threadIdx.x; a.rope.table && j < dr / 2; j += CUDA_THREADS)
-		k_turn(slot + a.r, kv + a.r, &a.rope, pos, j);
+		k_turn_to(slot, a.bf16, a.r, kv + a.r, &a.rope, pos, j);
 }
 
 K_KERNEL(mla_query)
 {
-	int64_t row = a.first + blockIdx.x, head = blockIdx.y;
+	int64_t row = a.first + blockIdx.x, head = blockIdx.y, w = head * (a.dn + a.dv) * a.r;
 	int i = k_seg_of(a.seg, a.n_seg, row);
-	const float *q = a.q + (blockIdx.x * a.n_head + head) * (a.dn + a.dr), *w = a.kv_b + head * (a.dn + a.dv) * a.r;
+	const float *q = a.q + (blockIdx.x * a.n_head + head) * (a.dn + a.dr);
 	float *query = a.query + (blockIdx.x * a.n_head + head) * (a.r + a.dr);
 	if (i < 0)
 		return;
 	for (int c = threadIdx.x; c < a.r; c += CUDA_THREADS) {
 		float sum = 0;
 		for (int d = 0; d < a.dn; d++)
-			sum = fmaf(q[d], w[(int64_t)d * a.r + c], sum);
+			sum = fmaf(q[d], k_kept(a.kv_b, a.bf16, w + (int64_t)d * a.r + c), sum);
 		query[c] = sum;
 	}
 	for (int c = threadIdx.x; !a.rope.table && c < a.dr; c += CUDA_THREADS)
@@ -55,32 +56,36 @@ K_KERNEL(gqa_append)
 {
 	int i = k_seg_of(a.seg, a.n_seg, blockIdx.x), nk = a.n_kv * a.d, half = a.rope.dim / 2;
 	const struct cuda_seg *s = a.seg + i;
-	float *q = a.q + (int64_t)blockIdx.x * a.n_head * a.d, *k = a.k + (int64_t)blockIdx.x * nk, *slot;
+	float *q = a.q + (int64_t)blockIdx.x * a.n_head * a.d, *k = a.k + (int64_t)blockIdx.x * nk;
 	int64_t pos;
+	void *slot;
 	if (i < 0)
 		return;
 	pos = s->pos + blockIdx.x - s->row;
-	slot = k_slot(s, pos, 2 * nk);
+	slot = k_slot(s, pos, 2 * nk, a.bf16);
 	for (int j = threadIdx.x; a.rope.table && j < a.n_head * half; j += CUDA_THREADS)
 		k_turn(q + j / half * a.d, q + j / half * a.d, &a.rope, pos, j % half);
 	for (int j = threadIdx.x; a.rope.table && j < a.n_kv * half; j += CUDA_THREADS)
 		k_turn(k + j / half * a.d, k + j / half * a.d, &a.rope, pos, j % half);
 	__syncthreads();
 	for (int c = threadIdx.x; c < nk; c += CUDA_THREADS) {
-		slot[c] = k[c];
-		slot[nk + c] = a.v[(int64_t)blockIdx.x * nk + c];
+		k_keep(slot, a.bf16, c, k[c]);
+		k_keep(slot, a.bf16, nk + c, a.v[(int64_t)blockIdx.x * nk + c]);
 	}
 }
 
 /* --- attend --------------------------------------------------------------------------------------------------------------- */
 
-/* score[i * CUDA_PAGE + p] = q[i] . key[p]: a warp a position. */
-K_DEV void scores(const struct cuda_attend *a, float *score, const float *q, const float *keys, int rows)
+/* Channels of a value that a thread has. */
+enum { COLUMNS = CUDA_DV / CUDA_THREADS };
+
+/* score[i * CUDA_PAGE + p] = q[i] . key[p], whose channels begin at value `at` of the page: a warp a position. */
+K_DEV void scores(const struct cuda_attend *a, float *score, const float *q, const void *page, bool bf16, int64_t at, int rows)
 {
 	for (int p = k_warp(); p < rows; p += CUDA_WARPS) {
 		float sum[CUDA_QUERIES] = { 0 };
 		for (int c = k_lane(); c < a->dk; c += K_WARP) {
-			float key = keys[(int64_t)p * a->width + c];
+			float key = k_kept(page, bf16, at + (int64_t)p * a->width + c);
 			for (int i = 0; i < CUDA_QUERIES; i++)
 				sum[i] = fmaf(q[i * a->dk + c], key, sum[i]);
 		}
@@ -110,15 +115,27 @@ K_DEV float weigh(float *score, int seen, float *top, float *sum)
 	return f;
 }
 
+/* acc of query i: the first `seen` values, which begin at value `at` of the page, by their weights. */
+K_DEV void mix(const struct cuda_attend *a, float (*acc)[CUDA_QUERIES], int i, const float *weight, float factor, const void *page, bool bf16, int64_t at, int seen)
+{
+	for (int m = 0; m < COLUMNS; m++) {
+		int c = (int)threadIdx.x + m * CUDA_THREADS;
+		if (!seen || c >= a->dv)
+			continue;
+		acc[m][i] *= factor;
+		for (int p = 0; p < seen; p++)
+			acc[m][i] = fmaf(weight[p], k_kept(page, bf16, at + (int64_t)p * a->width + c), acc[m][i]);
+	}
+}
+
 K_KERNEL(attend)
 {
-	enum { COLUMNS = CUDA_DV / CUDA_THREADS };
 	K_SHARED(float, q, CUDA_QUERIES * CUDA_DK);
 	K_SHARED(float, score, CUDA_QUERIES * CUDA_PAGE);
 	K_SHARED(float, factor, CUDA_QUERIES);
 	struct tile t = tile_of(&a, blockIdx.x, CUDA_QUERIES);
 	const struct cuda_seg *s = a.seg + t.seg;
-	int64_t from, to;
+	int64_t from, to, key = (int64_t)blockIdx.y * a.dk, value = a.value + (int64_t)blockIdx.y * a.dv;
 	float acc[COLUMNS][CUDA_QUERIES] = { { 0 } }, top = -INFINITY, sum = 0;
 	if (!tile_span(&a, &t, &from, &to))
 		return;
@@ -126,10 +143,13 @@ K_KERNEL(attend)
 		q[c] = c / a.dk < t.n ? a.query[tile_at(&a, &t, c / a.dk) * a.dk + c % a.dk] : 0;
 	__syncthreads();
 	for (int64_t base = from; base < to; base += CUDA_PAGE) {
-		const float *page = s->pages[base / CUDA_PAGE];
-		const float *values = page + a.value + (int64_t)blockIdx.y * a.dv;
+		const void *page = s->pages[base / CUDA_PAGE];
 		int rows = (int)(to - base < CUDA_PAGE ? to - base : CUDA_PAGE);
-		scores(&a, score, q, page + (int64_t)blockIdx.y * a.dk, rows);
+		/* Twice, so that the loops inside know which. */
+		if (a.bf16)
+			scores(&a, score, q, page, true, key, rows);
+		else
+			scores(&a, score, q, page, false, key, rows);
 		__syncthreads();
 		if (k_warp() < t.n) {
 			float f = weigh(score + k_warp() * CUDA_PAGE, tile_sees(&a, &t, k_warp(), base), &top, &sum);
@@ -139,18 +159,17 @@ K_KERNEL(attend)
 		__syncthreads();
 		for (int i = 0; i < CUDA_QUERIES; i++) {
 			int seen = i < t.n ? tile_sees(&a, &t, i, base) : 0;
-			for (int m = 0; m < COLUMNS; m++) {
-				int c = (int)threadIdx.x + m * CUDA_THREADS;
-				if (!seen || c >= a.dv)
-					continue;
-				acc[m][i] *= factor[i];
-				for (int p = 0; p < seen; p++)
-					acc[m][i] = fmaf(score[i * CUDA_PAGE + p], values[(int64_t)p * a.width + c], acc[m][i]);
-			}
+			float f = seen ? factor[i] : 0;
+			if (a.bf16)
+				mix(&a, acc, i, score + i * CUDA_PAGE, f, page, true, value, seen);
+			else
+				mix(&a, acc, i, score + i * CUDA_PAGE, f, page, false, value, seen);
 		}
 		__syncthreads();
 	}
-	for (int i = 0; i < t.n; i++) {
+	K_UNROLL for (int i = 0; i < CUDA_QUERIES; i++) {
+		if (i >= t.n)
+			break;
 		float *part = a.parts + (tile_at(&a, &t, i) * a.n_span + blockIdx.z) * (a.dv + 2);
 		if (k_warp() == i && k_lane() == 0) {
 			part[0] = top;
@@ -192,10 +211,10 @@ K_KERNEL(merge)
 		return;
 	__syncthreads();
 	for (int j = k_warp(); j < a.dv; j += CUDA_WARPS) {
-		const float *w = a.v + head * a.v_step + (int64_t)j * a.r;
+		int64_t w = head * a.v_step + (int64_t)j * a.r;
 		float v = 0;
 		for (int c = k_lane(); c < a.r; c += K_WARP)
-			v = fmaf(w[c], o[c], v);
+			v = fmaf(k_kept(a.v, a.bf16, w + c), o[c], v);
 		v = k_warp_sum(v);
 		if (k_lane() == 0)
 			y[j] = v;

@@ -9,7 +9,7 @@
  *
  *   merge    a block ROWS rows of a head: the spans in order, through V_h
  *
- * What is multiplied is rounded to bf16, sums are f32. A row's sums are in one order, whatever else is in its tile: what it does not see weighs 0. Columns of a
+ * What is multiplied is bf16, or rounded to it; sums are f32. Pages are BF16. A row's sums are in one order, whatever else is in its tile: what it does not see weighs 0. Columns of a
  * run of 32 go in the order of the lanes (mma.h): lane l has 8 that lie together, 8 (l % 4) .. + 7. */
 #include "kernels/cuda/attn.h"
 #include "kernels/cuda/mma.h"
@@ -52,53 +52,56 @@ K_DEV void rows_half(uint32_t *a, const uint8_t *p, int stride, int j)
 	a[3] = high[1];
 }
 
-/* Eight floats, zeros where there are none. */
-K_DEV void load8(float *x, const float *p)
+/* Eight values as four pairs of bf16, zeros where there are none. They are bf16 or floats. */
+K_DEV void load8(uint32_t *pairs, const void *p, bool bf16)
 {
 	struct k_u4 u = { { 0, 0, 0, 0 } }, v = u;
-	if (p) {
+	if (p)
 		u = k_load16(p);
-		v = k_load16(p + 4);
-	}
+	if (p && !bf16)
+		v = k_load16((const uint8_t *)p + 16);
 	K_UNROLL for (int i = 0; i < 4; i++) {
-		x[i] = k_bits_f(u.w[i]);
-		x[4 + i] = k_bits_f(v.w[i]);
+		const uint32_t *two = i < 2 ? u.w + 2 * i : v.w + 2 * i - 4;
+		pairs[i] = bf16 ? u.w[i] : pack_round(k_bits_f(two[0]), k_bits_f(two[1]));
 	}
 }
 
+/* Value i of memory of such values. */
+K_DEV const void *value_at(const void *p, bool bf16, int64_t i) { return (const uint8_t *)p + i * k_kept_bytes(bf16); }
+
 /* c = 16 rows times 8 vectors of n columns; mine: the vector of this lane, lane / 4; NULL: zeros. */
-K_DEV void times_vectors(float *c, const uint8_t *rows, int stride, int half, const float *mine, int n)
+K_DEV void times_vectors(float *c, const uint8_t *rows, int stride, int half, const void *mine, bool bf16, int n)
 {
 	K_UNROLL for (int i = 0; i < 4; i++)
 		c[i] = 0;
 	for (int run = 0; run < (n + RUN - 1) / RUN; run++) {
 		int at = RUN * run + 8 * (k_lane() % 4);
 		uint32_t a[2][4], b[4];
-		float x[8];
-		load8(x, mine && at < n ? mine + at : NULL);
+		load8(b, mine && at < n ? value_at(mine, bf16, at) : NULL, bf16);
 		rows_run(a, rows_at(rows, stride, half, run), stride);
-		K_UNROLL for (int i = 0; i < 4; i++)
-			b[i] = pack_round(x[2 * i], x[2 * i + 1]);
 		mma16816(c, a[0], b);
 		mma16816(c, a[1], b + 2);
 	}
 }
 
-/* acc += run `run` of all rows (32 columns) times a matrix of as many rows, step floats apart, of which the first n are there: WIDE of its columns, from m on; the
+/* One of the two columns of a pair of each of two rows. */
+K_DEV uint32_t column(uint32_t first, uint32_t second, int i) { return i ? pack(first, second) : (first & 0xffff) | second << 16; }
+
+/* acc += run `run` of all rows (32 columns) times a matrix of as many rows, step values apart, of which the first n are there: WIDE of its columns, from m on; the
  * lane's are 8 (lane / 4) .. + 7, here: are they there? Tile t is column t of each eight. */
-K_DEV void times_matrix(float (*acc)[TILES][4], const uint8_t *rows, int stride, int run, const float *m, int step, int n, bool here)
+K_DEV void times_matrix(float (*acc)[TILES][4], const uint8_t *rows, int stride, int run, const void *m, bool bf16, int step, int n, bool here)
 {
 	K_ROLL for (int j = 0; j < 2; j++) {
 		uint32_t a[HALVES][4];
-		float x[4][8];
+		uint32_t x[4][4];
 		K_UNROLL for (int h = 0; h < HALVES; h++)
 			rows_half(a[h], rows_at(rows, stride, h, run), stride, j);
 		K_UNROLL for (int i = 0; i < 4; i++) {
 			int row = 8 * (k_lane() % 4) + 4 * j + i;
-			load8(x[i], here && row < n ? m + row * step + 8 * (k_lane() / 4) : NULL);
+			load8(x[i], here && row < n ? value_at(m, bf16, row * step + 8 * (k_lane() / 4)) : NULL, bf16);
 		}
 		K_UNROLL for (int t = 0; t < TILES; t++) {
-			uint32_t b[2] = { pack_round(x[0][t], x[1][t]), pack_round(x[2][t], x[3][t]) };
+			uint32_t b[2] = { column(x[0][t / 2], x[1][t / 2], t % 2), column(x[2][t / 2], x[3][t / 2], t % 2) };
 			K_UNROLL for (int h = 0; h < HALVES; h++)
 				mma16816(acc[h][t], a[h], b);
 		}
@@ -116,7 +119,7 @@ K_KERNEL_MANY(mla_query_mma, 2)
 	const struct cuda_mla_query *op = &a.query;
 	int64_t first = (int64_t)blockIdx.x * ROWS, head = blockIdx.y;
 	int n = (int)(a.n - first < ROWS ? a.n - first : ROWS), stride = STRIDE(op->dn), wide = (op->dn + RUN - 1) / RUN * RUN;
-	const float *q = op->q + (first * op->n_head + head) * (op->dn + op->dr), *w = op->kv_b + head * (op->dn + op->dv) * op->r;
+	const float *q = op->q + (first * op->n_head + head) * (op->dn + op->dr);
 	float *query = op->query + (first * op->n_head + head) * (op->r + op->dr);
 	int64_t q_step = (int64_t)op->n_head * (op->dn + op->dr), query_step = (int64_t)op->n_head * (op->r + op->dr);
 	for (int k = threadIdx.x; k < ROWS * wide; k += CUDA_THREADS)
@@ -125,8 +128,14 @@ K_KERNEL_MANY(mla_query_mma, 2)
 	for (int from = WIDE * k_warp(); from < op->r; from += WIDE * CUDA_WARPS) {
 		float acc[HALVES][TILES][4] = { { { 0 } } };
 		bool here = from + 8 * (k_lane() / 4) < op->r;
-		for (int run = 0; run < wide / RUN; run++)
-			times_matrix(acc, rows, stride, run, w + (int64_t)RUN * run * op->r + from, op->r, op->dn - RUN * run, here);
+		for (int run = 0; run < wide / RUN; run++) {
+			const void *w = value_at(op->kv_b, op->bf16, (head * (op->dn + op->dv) + RUN * run) * op->r + from);
+			/* Twice, so that the loops inside know which. */
+			if (op->bf16)
+				times_matrix(acc, rows, stride, run, w, true, op->r, op->dn - RUN * run, here);
+			else
+				times_matrix(acc, rows, stride, run, w, false, op->r, op->dn - RUN * run, here);
+		}
 		K_UNROLL for (int h = 0; h < HALVES; h++)
 			K_UNROLL for (int t = 0; t < TILES; t++)
 				K_UNROLL for (int i = 0; i < 4; i++)
@@ -184,10 +193,10 @@ K_KERNEL_MANY(attend_mma, 2)
 			half_of(k / wide < t.n && k % wide < op->dk ? op->query[tile_at(op, &t, k / wide) * op->dk + k % wide] : 0);
 	__syncthreads();
 	for (int64_t base = from; base < to; base += STEP) {
-		const float *keys = s->pages[base / CUDA_PAGE] + base % CUDA_PAGE * op->width;
+		const uint16_t *keys = (const uint16_t *)s->pages[base / CUDA_PAGE] + base % CUDA_PAGE * op->width;
 		int n = (int)(to - base < STEP ? to - base : STEP), mine = 8 * (k_warp() % 4) + k_lane() / 4;
 		float c[4];
-		times_vectors(c, q, stride, half, mine < n ? keys + mine * op->width : NULL, op->dk);
+		times_vectors(c, q, stride, half, mine < n ? keys + mine * op->width : NULL, true, op->dk);
 		for (int i = 0; i < 4; i++)
 			score[(16 * half + k_lane() / 4 + i / 2 * 8) * STEP + 8 * (k_warp() % 4) + k_lane() % 4 * 2 + i % 2] = c[i] * op->scale;
 		struct so_far *other = before;
@@ -204,7 +213,7 @@ K_KERNEL_MANY(attend_mma, 2)
 			K_UNROLL for (int k = 0; k < TILES; k++)
 				K_UNROLL for (int i = 0; i < 4; i++)
 					acc[h][k][i] *= now[acc_row(h, i)].factor;
-		times_matrix(acc, weight, 2 * STEP, 0, keys + op->value + channel, op->width, n, here);
+		times_matrix(acc, weight, 2 * STEP, 0, keys + op->value + channel, true, op->width, n, here);
 	}
 	if ((int)threadIdx.x < t.n) {
 		float *part = op->parts + (tile_at(op, &t, (int)threadIdx.x) * op->n_span + blockIdx.z) * (op->dv + 2);
@@ -254,7 +263,11 @@ K_KERNEL(merge_mma)
 	for (int k = k_warp(); k < HALVES * ((op->dv + 7) / 8); k += CUDA_WARPS) {
 		int half = k % HALVES, j = k / HALVES * 8 + k_lane() / 4;
 		float c[4];
-		times_vectors(c, o, stride, half, j < op->dv ? op->v + head * op->v_step + (int64_t)j * op->r : NULL, op->r);
+		const void *w = j < op->dv ? value_at(op->v, op->bf16, head * op->v_step + (int64_t)j * op->r) : NULL;
+		if (op->bf16)
+			times_vectors(c, o, stride, half, w, true, op->r);
+		else
+			times_vectors(c, o, stride, half, w, false, op->r);
 		for (int i = 0; i < 4; i++) {
 			int row = 16 * half + k_lane() / 4 + i / 2 * 8, col = k / HALVES * 8 + k_lane() % 4 * 2 + i % 2;
 			if (row < n && col < op->dv)

@@ -21,8 +21,8 @@ enum cuda_type { CUDA_F32, CUDA_BF16, CUDA_F16, CUDA_I4_ROWS, CUDA_I4_X16, CUDA_
 /* One matrix, or a stack of them: slice i begins i * slice bytes behind data. */
 struct cuda_matrix { const uint8_t *data; int64_t rows, cols, slice; enum cuda_type type; int gap; };
 
-/* A run of rows of one sequence (struct k_seg). pages: device addresses of its pages. */
-struct cuda_seg { int64_t row, n, pos; float *const *pages; float *state, *conv; };
+/* A run of rows of one sequence (struct k_seg). pages: device addresses of its pages, of floats or (where an operation says bf16) of BF16. */
+struct cuda_seg { int64_t row, n, pos; void *const *pages; float *state, *conv; };
 
 /* Rotation of dim channels at a time; table: [position][dim / 2][cos, sin]; NULL: none. */
 struct cuda_rope { const float *table; int dim, interleaved; };
@@ -114,18 +114,19 @@ struct cuda_kda_chunk { struct cuda_kda_prompt prompt; };
 struct cuda_kda_chunk_walk { struct cuda_kda_prompt prompt; };
 
 /* Latent normed, key part rotated, both to the page; a block a row */
-struct cuda_mla_append { const float *kv, *kv_norm; struct cuda_rope rope; const struct cuda_seg *seg; int n_seg, r; float eps; int gap; };
-/* query[row][head] = [K_h^T q_nope | rotated q_rope]; blocks (rows, heads). first: the row that q begins with */
+struct cuda_mla_append { const float *kv, *kv_norm; struct cuda_rope rope; const struct cuda_seg *seg; int n_seg, r; float eps; int bf16; };
+/* query[row][head] = [K_h^T q_nope | rotated q_rope]; blocks (rows, heads). first: the row that q begins with; bf16: kv_b is, else f32 */
 struct cuda_mla_query {
 	float *query;
-	const float *q, *kv_b;
+	const float *q;
+	const void *kv_b;
 	struct cuda_rope rope;
 	const struct cuda_seg *seg;
 	int64_t first;
-	int n_seg, n_head, r, dn, dv, dr;
+	int n_seg, n_head, r, dn, dv, dr, bf16, gap;
 };
 /* Rotates q and k in place, k and v to the page; a block a row */
-struct cuda_gqa_append { float *q, *k; const float *v; struct cuda_rope rope; const struct cuda_seg *seg; int n_seg, n_head, n_kv, d; };
+struct cuda_gqa_append { float *q, *k; const float *v; struct cuda_rope rope; const struct cuda_seg *seg; int n_seg, n_head, n_kv, d, bf16, gap; };
 
 /* Attention over pages, cut into spans of CUDA_SPAN positions that are computed alone and merged in order. Key of head h of a position at h dk, its
  * value at value + h dv. Query head h reads key head h / group. Blocks (tiles, key heads, spans): a tile is up to CUDA_QUERIES queries
@@ -139,21 +140,22 @@ struct cuda_attend {
 	int64_t first, last;            /* rows of this round; parts and query begin with row first */
 	int n_seg, n_head, n_kv, dk, dv, width, value, n_span;
 	float scale;
-	int gap;
+	int bf16;
 };
-/* y[row][head] = what the spans give together, taken through V_h [dv][r] where v is given; blocks (rows, heads). v_step: floats from one head to
- * the next */
+/* y[row][head] = what the spans give together, taken through V_h [dv][r] where v is given (bf16: it is, else f32); blocks (rows, heads). v_step: values from
+ * one head to the next */
 struct cuda_merge {
 	float *y;
-	const float *parts, *v;
+	const float *parts;
+	const void *v;
 	const struct cuda_seg *seg;
 	int64_t first, v_step;
-	int n_seg, n_head, n_span, r, dv;
-	int gap;
+	int n_seg, n_head, n_span, r, dv, bf16;
 };
 
 /* The same on tensor cores, for latent attention: blocks (n / CUDA_MMA_QUERIES, heads), (tiles, 1, spans) of so many queries, (n / CUDA_MMA_QUERIES, heads). At most
- * CUDA_MMA_DN channels of a key that are not rotated, CUDA_MMA_DK of key and latent; r and dk multiples of 8, at multiples of 16 bytes. n: rows of the round. */
+ * CUDA_MMA_DN channels of a key that are not rotated, CUDA_MMA_DK of key and latent; r and dk multiples of 8, kv_b at a multiple of 16 bytes, pages of BF16. n: rows
+ * of the round. */
 enum { CUDA_MMA_QUERIES = 32, CUDA_MMA_DN = 256, CUDA_MMA_DK = 576 };
 struct cuda_mla_query_mma { struct cuda_mla_query query; int64_t n; };
 struct cuda_attend_mma { struct cuda_attend attend; };

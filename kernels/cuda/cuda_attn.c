@@ -37,9 +37,18 @@ static int64_t longest_of(const struct k_seg *seg, int64_t n_seg)
 	return longest;
 }
 
+/* What the pages of all hold: a model's sequences are alike. */
+static bool pages_bf16(const struct k_seg *seg, int64_t n_seg)
+{
+	bool bf16 = n_seg && seg[0].state->kv == K_KV_BF16;
+	for (int64_t i = 1; i < n_seg; i++)
+		K_ASSERT((seg[i].state->kv == K_KV_BF16) == bf16);
+	return bf16;
+}
+
 /* --- MLA ------------------------------------------------------------------------------------------------------------------ */
 
-struct mla { struct cuda *c; const struct k_op_mla *op; const struct k_seg *seg; int64_t n_seg; const struct cuda_seg *there; struct cuda_rope rope; bool mma; };
+struct mla { struct cuda *c; const struct k_op_mla *op; const struct k_seg *seg; int64_t n_seg; const struct cuda_seg *there; struct cuda_rope rope; bool bf16, mma; };
 
 static void mla_round(const struct mla *m, int64_t first, int64_t n)
 {
@@ -47,16 +56,18 @@ static void mla_round(const struct mla *m, int64_t first, int64_t n)
 	const struct k_hp *hp = op->hp;
 	struct cuda *c = m->c;
 	int64_t H = hp->n_head, r = hp->kv_lora, dr = hp->d_rope, dn = hp->d_nope, dv = hp->d_v, tiles, spans, taken = c->taken;
-	const float *kv_b = op->kv_b->data;
+	const uint8_t *kv_b = op->kv_b->data;
+	bool narrow = strcmp(op->kv_b->type->name, "bf16") == 0;
+	int64_t value = (int64_t)(narrow ? sizeof(uint16_t) : sizeof(float));
 	count(m->seg, m->n_seg, first, first + n, H, m->mma ? CUDA_MMA_QUERIES : CUDA_QUERIES, &tiles, &spans);
 	float *query = cuda_take(c, floats(n * H * (r + dr))), *parts = cuda_take(c, floats(n * H * spans * (r + 2)));
 	struct cuda_mla_query q = { .query = query, .q = op->q + first * H * (dn + dr), .kv_b = kv_b, .rope = m->rope, .seg = m->there, .first = first,
-		.n_seg = (int)m->n_seg, .n_head = (int)H, .r = (int)r, .dn = (int)dn, .dv = (int)dv, .dr = (int)dr };
+		.n_seg = (int)m->n_seg, .n_head = (int)H, .r = (int)r, .dn = (int)dn, .dv = (int)dv, .dr = (int)dr, .bf16 = narrow };
 	struct cuda_attend attend = { .parts = parts, .query = query, .seg = m->there, .first = first, .last = first + n, .n_seg = (int)m->n_seg,
 		.n_head = (int)H, .n_kv = 1, .dk = (int)(r + dr), .dv = (int)r, .width = (int)(r + dr), .value = 0, .n_span = (int)spans,
-		.scale = (float)op->scale };
-	struct cuda_merge merge = { .y = op->y + first * H * dv, .parts = parts, .v = kv_b + dn * r, .seg = m->there, .first = first,
-		.v_step = (dn + dv) * r, .n_seg = (int)m->n_seg, .n_head = (int)H, .n_span = (int)spans, .r = (int)r, .dv = (int)dv };
+		.scale = (float)op->scale, .bf16 = m->bf16 };
+	struct cuda_merge merge = { .y = op->y + first * H * dv, .parts = parts, .v = kv_b + dn * r * value, .seg = m->there, .first = first,
+		.v_step = (dn + dv) * r, .n_seg = (int)m->n_seg, .n_head = (int)H, .n_span = (int)spans, .r = (int)r, .dv = (int)dv, .bf16 = narrow };
 	if (m->mma) {
 		cuda_launch(c, mla_query_mma, k_div_up(n, CUDA_MMA_QUERIES), H, 1, .query = q, .n = n);
 		cuda_launch(c, attend_mma, tiles, 1, spans, .attend = attend);
@@ -73,7 +84,7 @@ static bool takes_mma(const struct cuda *c, const struct k_op_mla *op)
 {
 	const struct k_hp *hp = op->hp;
 	return c->mma == CUDA_MMA_BF16 && c->dev.ctx->act == K_ACT_BF16 && hp->kv_lora % 8 == 0 && (hp->kv_lora + hp->d_rope) % 8 == 0 && hp->d_nope <= CUDA_MMA_DN &&
-		hp->kv_lora + hp->d_rope <= CUDA_MMA_DK && (uintptr_t)op->kv_b->data % 16 == 0;
+		hp->kv_lora + hp->d_rope <= CUDA_MMA_DK && pages_bf16(op->seg, op->n_seg) && (uintptr_t)op->kv_b->data % 16 == 0;
 }
 
 void cuda_op_mla(struct k_device *dev, const struct k_op_mla *op)
@@ -81,7 +92,7 @@ void cuda_op_mla(struct k_device *dev, const struct k_op_mla *op)
 	struct cuda *c = cuda_of(dev);
 	const struct k_hp *hp = op->hp;
 	int64_t r = hp->kv_lora, dr = hp->d_rope, spans = k_div_up(longest_of(op->seg, op->n_seg), CUDA_SPAN), n;
-	struct mla m = { c, op, op->seg, op->n_seg, NULL, rope_of(hp, op->rope, dr), takes_mma(c, op) };
+	struct mla m = { c, op, op->seg, op->n_seg, NULL, rope_of(hp, op->rope, dr), pages_bf16(op->seg, op->n_seg), takes_mma(c, op) };
 	cuda_begin(c);
 	if (r + dr > CUDA_DK || r > CUDA_DV || !cuda_segs(c, op->seg, op->n_seg, r + dr, &m.there)) {
 		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_mla, "its latent is too wide, or the lists of pages too long");
@@ -89,7 +100,7 @@ void cuda_op_mla(struct k_device *dev, const struct k_op_mla *op)
 		return;
 	}
 	cuda_launch(c, mla_append, op->n, 1, 1, .kv = op->kv, .kv_norm = op->kv_norm, .rope = m.rope, .seg = m.there, .n_seg = (int)op->n_seg,
-		.r = (int)r, .eps = (float)hp->eps_inner);
+		.r = (int)r, .eps = (float)hp->eps_inner, .bf16 = m.bf16);
 	n = cuda_fit(c, op->n, floats(hp->n_head * (r + dr + spans * (r + 2))));
 	for (int64_t first = 0; first < op->n; first += n)
 		mla_round(&m, first, K_MIN(n, op->n - first));
@@ -97,7 +108,7 @@ void cuda_op_mla(struct k_device *dev, const struct k_op_mla *op)
 
 /* --- GQA ------------------------------------------------------------------------------------------------------------------ */
 
-struct gqa { struct cuda *c; const struct k_op_gqa *op; const struct cuda_seg *there; };
+struct gqa { struct cuda *c; const struct k_op_gqa *op; const struct cuda_seg *there; bool bf16; };
 
 static void gqa_round(const struct gqa *g, int64_t first, int64_t n)
 {
@@ -110,7 +121,7 @@ static void gqa_round(const struct gqa *g, int64_t first, int64_t n)
 	parts = cuda_take(c, floats(n * H * spans * (d + 2)));
 	cuda_launch(c, attend, tiles, kv, spans, .parts = parts, .query = op->q + first * H * d, .seg = g->there, .first = first, .last = first + n,
 		.n_seg = (int)op->n_seg, .n_head = (int)H, .n_kv = (int)kv, .dk = (int)d, .dv = (int)d, .width = (int)(2 * kv * d),
-		.value = (int)(kv * d), .n_span = (int)spans, .scale = (float)(1 / sqrt((double)d)));
+		.value = (int)(kv * d), .n_span = (int)spans, .scale = (float)(1 / sqrt((double)d)), .bf16 = g->bf16);
 	cuda_launch(c, merge, n, H, 1, .y = op->y + first * H * d, .parts = parts, .seg = g->there, .first = first, .n_seg = (int)op->n_seg,
 		.n_head = (int)H, .n_span = (int)spans, .r = (int)d, .dv = (int)d);
 	c->taken = taken;
@@ -121,7 +132,7 @@ void cuda_op_gqa(struct k_device *dev, const struct k_op_gqa *op)
 	struct cuda *c = cuda_of(dev);
 	const struct k_hp *hp = op->hp;
 	int64_t d = hp->head_dim, spans = k_div_up(longest_of(op->seg, op->n_seg), CUDA_SPAN), n;
-	struct gqa g = { c, op, NULL };
+	struct gqa g = { c, op, NULL, pages_bf16(op->seg, op->n_seg) };
 	cuda_begin(c);
 	if (d > CUDA_DV || !cuda_segs(c, op->seg, op->n_seg, 2 * hp->n_head_kv * d, &g.there)) {
 		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_gqa, "its heads are too wide, or the lists of pages too long");
@@ -129,7 +140,7 @@ void cuda_op_gqa(struct k_device *dev, const struct k_op_gqa *op)
 		return;
 	}
 	cuda_launch(c, gqa_append, op->n, 1, 1, .q = op->q, .k = op->k, .v = op->v, .rope = rope_of(hp, op->rope, 0), .seg = g.there,
-		.n_seg = (int)op->n_seg, .n_head = (int)hp->n_head, .n_kv = (int)hp->n_head_kv, .d = (int)d);
+		.n_seg = (int)op->n_seg, .n_head = (int)hp->n_head, .n_kv = (int)hp->n_head_kv, .d = (int)d, .bf16 = g.bf16);
 	n = cuda_fit(c, op->n, floats(hp->n_head * spans * (d + 2)));
 	for (int64_t first = 0; first < op->n; first += n)
 		gqa_round(&g, first, K_MIN(n, op->n - first));

@@ -109,7 +109,7 @@ static int cuda_reserve(struct k_device *d, const struct k_hp *hp, int64_t n_row
 {
 	struct cuda *c = cuda_of(d);
 	int64_t row = cuda_row_bytes(hp, n_ctx), want = K_MAX(row, (int64_t)SCRATCH_MOST), all;
-	int64_t pages = (n_ctx / K_PAGE + CUDA_SPAN / K_PAGE) * (int64_t)sizeof(float *), table = n_rows * (int64_t)sizeof(struct cuda_seg), step;
+	int64_t pages = (n_ctx / K_PAGE + CUDA_SPAN / K_PAGE) * (int64_t)sizeof(void *), table = n_rows * (int64_t)sizeof(struct cuda_seg), step;
 	int rc = c->cpu->reserve(c->cpu, hp, n_rows, n_ctx, err);
 	if (k_mul_i64(row, n_rows, &all))
 		want = K_MIN(want, all);
@@ -158,7 +158,7 @@ static int open_one(struct k_device **out, const struct k_backend *b, const stru
 	*out = NULL;
 	if (!c)
 		return k_err_nomem(err, sizeof(*c), "the device");
-	c->dev = (struct k_device){ .backend = b, .ctx = ctx, .far = true, .alloc = cuda_alloc, .free = cuda_free, .put = cuda_put, .get = cuda_get,
+	c->dev = (struct k_device){ .backend = b, .ctx = ctx, .far = true, .bf16_attention = true, .alloc = cuda_alloc, .free = cuda_free, .put = cuda_put, .get = cuda_get,
 		.reserve = cuda_reserve, .room = cuda_room, .begin = cuda_step_begin, .end = cuda_step_end, .hand = cuda_hand, .sample = cuda_sample, .level = cuda_level, .close = cuda_close, .impl = c };
 #define K_OP(name, what) c->dev.ops.name = cuda_op_##name;
 #include "libcore/ops.def"
@@ -297,9 +297,9 @@ static int64_t segs_bytes(const struct cuda *c, const struct k_seg *seg, int64_t
 {
 	int64_t bytes = n_seg * (int64_t)sizeof(struct cuda_seg);
 	if (width && c->step.on)
-		return bytes + n_seg * listed(c, seg, n_seg, 0) * (int64_t)sizeof(float *);
+		return bytes + n_seg * listed(c, seg, n_seg, 0) * (int64_t)sizeof(void *);
 	for (int64_t i = 0; width && i < n_seg; i++)
-		bytes += listed(c, seg, n_seg, i) * (int64_t)sizeof(float *);
+		bytes += listed(c, seg, n_seg, i) * (int64_t)sizeof(void *);
 	return bytes;
 }
 
@@ -315,12 +315,12 @@ bool cuda_segs(struct cuda *c, const struct k_seg *seg, int64_t n_seg, int64_t w
 	if (!there)
 		return false;
 	for (int64_t i = 0; i < n_seg; i++) {
-		((struct cuda_seg *)host)[i] = (struct cuda_seg){ seg[i].row, seg[i].n, seg[i].pos, (float *const *)(there + at), seg[i].state->state,
+		((struct cuda_seg *)host)[i] = (struct cuda_seg){ seg[i].row, seg[i].n, seg[i].pos, (void *const *)(there + at), seg[i].state->state,
 			seg[i].state->conv };
 		if (!width)
 			continue;
-		memcpy(host + at, seg[i].state->page, (size_t)k_div_up(seg[i].pos + seg[i].n, K_PAGE) * sizeof(float *));
-		at += listed(c, seg, n_seg, i) * (int64_t)sizeof(float *);
+		memcpy(host + at, seg[i].state->page, (size_t)k_div_up(seg[i].pos + seg[i].n, K_PAGE) * sizeof(void *));
+		at += listed(c, seg, n_seg, i) * (int64_t)sizeof(void *);
 	}
 	cuda_told(c, host, bytes);
 	*out = (const struct cuda_seg *)there;

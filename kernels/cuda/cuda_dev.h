@@ -192,15 +192,31 @@ K_DEV int k_seg_of(const struct cuda_seg *seg, int n_seg, int64_t row)
 	return -1;
 }
 
-K_DEV float *k_slot(const struct cuda_seg *s, int64_t pos, int width) { return s->pages[pos / CUDA_PAGE] + pos % CUDA_PAGE * width; }
+/* Value i of memory that holds floats, or BF16. */
+K_DEV float k_kept(const void *p, bool bf16, int64_t i) { return bf16 ? k_bf16(((const uint16_t *)p)[i]) : ((const float *)p)[i]; }
+K_DEV void k_keep(void *p, bool bf16, int64_t i, float x)
+{
+	if (bf16)
+		((uint16_t *)p)[i] = (uint16_t)(k_f_bits(k_bf16_round(x)) >> 16);
+	else
+		((float *)p)[i] = x;
+}
+K_DEV int64_t k_kept_bytes(bool bf16) { return bf16 ? 2 : 4; }
 
-/* Pair j of the channels at x, turned by the angles of a position: into *p and *q, which stay in y at the same places. */
-K_DEV void k_turn(float *y, const float *x, const struct cuda_rope *rope, int64_t pos, int j)
+/* The values of a position in its page. */
+K_DEV void *k_slot(const struct cuda_seg *s, int64_t pos, int64_t width, bool bf16)
+{
+	return (uint8_t *)s->pages[pos / CUDA_PAGE] + pos % CUDA_PAGE * width * k_kept_bytes(bf16);
+}
+
+/* Pair j of the channels at x, turned by the angles of a position: into the same places from value `at` of y on. */
+K_DEV void k_turn_to(void *y, bool bf16, int at, const float *x, const struct cuda_rope *rope, int64_t pos, int j)
 {
 	int near = rope->interleaved ? 2 * j : j, far = rope->interleaved ? 2 * j + 1 : j + rope->dim / 2;
 	float a = x[near], b = x[far], c = rope->table[pos * rope->dim + 2 * j], s = rope->table[pos * rope->dim + 2 * j + 1];
-	y[near] = fmaf(a, c, -(b * s));
-	y[far] = fmaf(a, s, b * c);
+	k_keep(y, bf16, at + near, fmaf(a, c, -(b * s)));
+	k_keep(y, bf16, at + far, fmaf(a, s, b * c));
 }
+K_DEV void k_turn(float *y, const float *x, const struct cuda_rope *rope, int64_t pos, int j) { k_turn_to(y, false, 0, x, rope, pos, j); }
 
 #endif

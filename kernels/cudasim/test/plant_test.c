@@ -70,7 +70,7 @@ static void mla(struct k_device *d, int64_t n, int64_t less)
 	struct k_hp hp = { .n_head = H, .kv_lora = r, .d_rope = dr, .d_nope = dn, .d_v = dv, .eps_inner = 1e-6, .rope = { .kind = K_ROPE_NONE } };
 	struct k_tensor kv_b = weights(d, "f32", 1, H * (dn + dv), r);
 	void *page[2] = { floats(d, K_PAGE * (r + dr)), floats(d, K_PAGE * (r + dr)) };
-	struct k_seq_layer layer = { .page = page, .n_page = 2 };
+	struct k_seq_layer layer = { .page = page, .n_page = 2, .kv = K_KV_BF16 };
 	struct k_seg seg = { 0, n, 50, &layer };
 	d->ops.mla(d, &(struct k_op_mla){ .y = floats(d, n * H * dv - less), .q = floats(d, n * H * (dn + dr)), .kv = floats(d, n * (r + dr)),
 		.kv_norm = floats(d, r), .kv_b = &kv_b, .scale = 1, .seg = &seg, .n_seg = 1, .n = n, .hp = &hp });
