@@ -69,15 +69,35 @@ int k_ckpt_check_block(const struct k_ckpt *c, int i, uint64_t off, const void *
 /* --- all of them ------------------------------------------------------------------------------------------------------ */
 
 /* In order through threads: one item is a leaf of an entry. */
-struct check { struct k_ckpt *c; const struct k_ctx *ctx; struct k_progress progress; int entry; uint64_t off; };
+struct check {
+	struct k_ckpt *c;
+	const struct k_ctx *ctx;
+	bool values;
+	bool (*wanted)(void *arg, int i, uint64_t off, uint64_t n);     /* NULL: all are */
+	void *arg;
+	struct k_progress progress;
+	int entry;
+	uint64_t off;
+};
 struct block { int entry; size_t n, cap; uint64_t off; char *data; };
 
-/* The next entry that holds weights, from c->entry on. */
-static bool next_entry(struct check *k)
+/* The next leaf of weights that is wanted, from where k stands on; *n: its bytes. */
+static bool next_leaf(struct check *k, uint64_t *n)
 {
-	for (; k->entry < k->c->n_entries; k->entry++, k->off = 0)
-		if (strcmp(k->c->entries[k->entry].role, "file") != 0 && k->off < k->c->entries[k->entry].bytes)
-			return true;
+	for (; k->entry < k->c->n_entries; k->entry++, k->off = 0) {
+		const struct k_entry *e = &k->c->entries[k->entry];
+		struct k_leaves l;
+		uint64_t at;
+
+		if (strcmp(e->role, "file") == 0)
+			continue;
+		k_entry_leaves(e, &l);
+		for (; k->off < e->bytes; k->off += *n) {
+			*n = k_leaf_at(&l, k_leaf_of(&l, k->off), &at);
+			if (!k->wanted || k->wanted(k->arg, k->entry, k->off, *n))
+				return true;
+		}
+	}
 	return false;
 }
 
@@ -85,14 +105,14 @@ static int read_block(void *arg, void *item, struct k_err *err)
 {
 	struct check *k = arg;
 	struct block *b = item;
-	struct k_leaves l;
 	int r = k_ctx_check(k->ctx, err);
+	uint64_t n;
 
-	if (r < 0 || !next_entry(k))
+	if (r < 0 || !next_leaf(k, &n))
 		return r;
-	k_entry_leaves(&k->c->entries[k->entry], &l);
 	b->entry = k->entry;
-	b->n = (size_t)k_leaf_at(&l, k_leaf_of(&l, k->off), &b->off);
+	b->off = k->off;
+	b->n = (size_t)n;
 	if (b->n > b->cap) {
 		char *data = k_realloc(b->data, b->n);
 
@@ -113,7 +133,7 @@ static int check_block(void *arg, void *item, struct k_err *err)
 
 	if (k_ckpt_unpack(k->c, b->entry, b->off, b->data, b->n, err) < 0 || k_ckpt_seen(k->c, b->entry, b->off, b->data, b->n, err) < 0)
 		return err->code;
-	return k_ckpt_check_block(k->c, b->entry, b->off, b->data, b->n, err);
+	return k->values ? k_ckpt_check_block(k->c, b->entry, b->off, b->data, b->n, err) : 0;
 }
 
 static int count_block(void *arg, void *item, struct k_err *err K_UNUSED)
@@ -132,22 +152,32 @@ static void drop_block(void *arg K_UNUSED, void *item)
 	k_free(b->data);
 }
 
-int k_ckpt_check_values(struct k_ckpt *c, const struct k_ctx *ctx, struct k_err *err)
+static int check_all(struct check *k, struct k_err *err)
 {
-	struct check k = { .c = c, .ctx = ctx };
 	struct k_pipe pipe = { .item_bytes = sizeof(struct block), .read = read_block, .work = check_block, .write = count_block, .drop = drop_block,
-		.arg = &k };
+		.arg = k };
+	struct check ahead = *k;
 	const struct k_files *files;
-	uint64_t total = 0;
-	int r = k_ckpt_files(c, &files, err);
+	uint64_t total = 0, n;
+	int r = k_ckpt_files(k->c, &files, err);
 
 	if (r < 0)
 		return r;
-	for (int i = 0; i < c->n_entries; i++)
-		if (strcmp(c->entries[i].role, "file") != 0)
-			total += c->entries[i].bytes;
-	k_progress_begin(&k.progress, ctx->log, "checking", total, "bytes");
-	r = k_pool_pipe(ctx->pool, &pipe, err);
-	k_progress_end(&k.progress);
-	return r < 0 ? r : k_ckpt_finish(c, err);
+	for (; next_leaf(&ahead, &n); ahead.off += n)
+		total += n;
+	k_progress_begin(&k->progress, k->ctx->log, "checking", total, "bytes");
+	r = k_pool_pipe(k->ctx->pool, &pipe, err);
+	k_progress_end(&k->progress);
+	return r < 0 ? r : k_ckpt_finish(k->c, err);
+}
+
+int k_ckpt_check_values(struct k_ckpt *c, const struct k_ctx *ctx, struct k_err *err)
+{
+	return check_all(&(struct check){ .c = c, .ctx = ctx, .values = true }, err);
+}
+
+int k_ckpt_check_digests(struct k_ckpt *c, bool (*wanted)(void *arg, int i, uint64_t off, uint64_t n), void *arg, const struct k_ctx *ctx,
+	struct k_err *err)
+{
+	return check_all(&(struct check){ .c = c, .ctx = ctx, .wanted = wanted, .arg = arg }, err);
 }

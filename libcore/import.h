@@ -23,5 +23,8 @@ int k_join_parts(struct k_rawset *set, const struct k_json *config, struct k_log
 int k_join_gguf(struct k_rawset *set, struct k_err *err) K_MUST_USE;
 /* Reads everything once, to the end: digests, and values (k_qtype.check): NaN, infinities, bad scales. For kls --verify. */
 int k_ckpt_check_values(struct k_ckpt *c, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+/* Digests alone: of the side files, and of the leaves that are wanted (bytes [off, off + n) of entry i; NULL: all). For kls --sign. */
+int k_ckpt_check_digests(struct k_ckpt *c, bool (*wanted)(void *arg, int i, uint64_t off, uint64_t n), void *arg, const struct k_ctx *ctx,
+	struct k_err *err) K_MUST_USE;
 
 #endif

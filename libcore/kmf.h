@@ -34,6 +34,8 @@ int k_kmf_identity(struct k_ckpt *c, uint8_t out[32], struct k_err *err) K_MUST_
 
 /* Digest of a leaf, from the trailer of a file. Any thread. */
 int k_kmf_leaf_digest(struct k_ckpt *c, int i, uint64_t leaf, uint8_t out[32], struct k_err *err) K_MUST_USE;
+/* Packed for transport, a delta too: entries do not lie where their offsets say. */
+bool k_kmf_is_packed(const struct k_ckpt *c);
 /* A delta (kmf.5) is read like any container once it has its base: K_ECHECK when that is another one. base: borrowed until the
  * delta is closed; read from the same thread. */
 bool k_kmf_is_delta(const struct k_ckpt *c);

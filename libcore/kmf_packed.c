@@ -467,6 +467,13 @@ static const char *hex(char out[65], const uint8_t digest[32])
 	return out;
 }
 
+bool k_kmf_is_packed(const struct k_ckpt *c)
+{
+	const struct kmf *k = kmf_of(c);
+
+	return k && k->packed;
+}
+
 bool k_kmf_is_delta(const struct k_ckpt *c)
 {
 	const struct kmf *k = kmf_of(c);

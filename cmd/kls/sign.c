@@ -1,11 +1,15 @@
 /* sign.c: makes a signature: the digests of every file and shard of a model, signed with a key.
  *
+ * A container knows what its bytes should be, so before they are signed they are compared with that: a signature makes damage look like
+ * what was meant.
+ *
  * Signing again after a change (--resign): a shard whose bytes are, by the digests of both containers, those of unchanged entries keeps
- * the digest that was signed before, and is not read. So nothing becomes signed that nobody has read: a shard that lost a bit meanwhile is
- * found by --check-sign, as before. */
+ * the digest that was signed before, and is neither read nor compared. So nothing becomes signed that nobody has read: a shard that lost a
+ * bit meanwhile is found by --check-sign, as before. */
 #include "libcore/base.h"
 #include "cmd/kls/kls.h"
 #include "cmd/kls/sign.h"
+#include "libcore/import.h"
 #include "libcore/kmf.h"
 
 enum { KEY_MAX = 1 << 20 };
@@ -13,8 +17,9 @@ enum { KEY_MAX = 1 << 20 };
 struct signing {
 	struct k_oms *o;
 	struct k_pass_file *in;         /* parallel to o->files */
+	struct k_ckpt *c;               /* the container that is signed; NULL: something else is */
 	const struct k_oms *old;        /* --resign; NULL: none */
-	bool *kept;                     /* shards of the one file that need no reading; NULL: none */
+	bool *kept;                     /* shards of the one file that are not read; NULL: all are */
 };
 
 int k_kls_key(struct k_key **key, const char *path, bool private, struct k_err *err)
@@ -61,25 +66,28 @@ int k_kls_plain_container(struct k_source *src, bool *is, struct k_err *err)
 	return r;
 }
 
-/* Of a container: what its own head and trailer say, so that a difference has a name and unchanged entries are known. */
-static int note_container(struct k_oms *o, const char *path, const struct k_ctx *ctx, struct k_err *err)
+/* Where the one file is a container. */
+static int open_container(struct k_ckpt **c, const char *path, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct k_source *src = NULL;
-	struct k_ckpt *c = NULL;
-	bool plain = false;
+	struct k_source *src;
+	const void *head;
+	size_t n;
 	int r = k_source_open(&src, path, err);
 
-	if (r == 0)
-		r = k_kls_plain_container(src, &plain, err);
-	if (!plain) {
-		k_source_close(src);
-		return r;
-	}
-	if (r == 0)
-		r = k_kmf_open(&c, src, false, ctx->log, err);
 	if (r < 0)
 		return r;
-	r = k_kmf_identity(c, o->identity, err);
+	r = k_source_peek(src, &head, 8, &n, err);
+	if (r == 0 && n == 8 && memcmp(head, K_KMF_MAGIC, 8) == 0)
+		return k_kmf_open(c, src, false, ctx->log, err);
+	k_source_close(src);
+	return r;
+}
+
+/* What its own head and trailer say, so that a difference has a name and unchanged entries are known. */
+static int note_container(struct k_oms *o, struct k_ckpt *c, struct k_err *err)
+{
+	int r = k_kmf_identity(c, o->identity, err);
+
 	o->entries = k_arena_array(&o->arena, (size_t)c->n_entries + 1, sizeof(*o->entries));
 	if (r == 0 && !o->entries)
 		r = k_err_nomem(err, (size_t)c->n_entries * sizeof(*o->entries), "entries");
@@ -94,7 +102,6 @@ static int note_container(struct k_oms *o, const char *path, const struct k_ctx 
 			r = k_err_nomem(err, 64, "a name");
 	}
 	o->container = r == 0;
-	k_ckpt_close(c);
 	return r;
 }
 
@@ -224,6 +231,28 @@ static bool is_wanted(void *arg, int file K_UNUSED, int64_t shard)
 	return !((struct signing *)arg)->kept[shard];
 }
 
+/* Is a leaf of the container in a shard that is read? */
+static bool is_read(void *arg, int i, uint64_t off, uint64_t n)
+{
+	const struct signing *s = arg;
+	uint64_t from = s->o->entries[i].offset + off, size = s->o->files[0].shard_size;
+
+	for (uint64_t k = from / size; k <= (from + n - 1) / size; k++)
+		if (!s->kept[k])
+			return true;
+	return false;
+}
+
+/* What a delta has digests of comes from its base. */
+static int check_container(struct signing *s, const char *path, const struct k_ctx *ctx, struct k_err *err)
+{
+	if (k_kmf_is_delta(s->c)) {
+		k_logf(ctx->log, K_LOG_WARN, "'%s' is a delta: its bytes are signed, and not compared with its digests", path);
+		return 0;
+	}
+	return k_ckpt_check_digests(s->c, s->kept ? is_read : NULL, s, ctx, err);
+}
+
 /* --- the whole ------------------------------------------------------------------------------------------------------------ */
 
 static int hash(struct signing *s, const struct k_ctx *ctx, struct k_err *err)
@@ -263,14 +292,22 @@ static int sign(struct signing *s, const struct k_kls_sign *how, const struct k_
 {
 	int r = s->old ? check_old(s, how->resign, err) : 0;
 
+	bool plain = false;
+
 	if (r == 0)
 		r = lay_out(s, t, how->shards || s->old, err);
 	if (r == 0 && !t->folder)
-		r = note_container(s->o, path, ctx, err);
-	if (r == 0 && s->old && !s->o->container)
-		r = k_err_set(err, K_EUNSUP, "'%s': no container; --resign knows what changed only in one", path);
+		r = open_container(&s->c, path, ctx, err);
+	if (r == 0 && s->c) {
+		plain = !k_kmf_is_packed(s->c);
+		r = plain ? note_container(s->o, s->c, err) : 0;
+	}
+	if (r == 0 && s->old && !plain)
+		r = k_err_set(err, K_EUNSUP, "'%s': no container%s; --resign knows what changed only in one", path, s->c ? " that is not packed" : "");
 	if (r == 0 && s->old)
 		r = keep_shards(s, err);
+	if (r == 0 && s->c)
+		r = check_container(s, path, ctx, err);
 	return r < 0 ? r : hash(s, ctx, err);
 }
 
@@ -296,6 +333,7 @@ int k_kls_sign(const struct k_kls_sign *how, const char *path, const struct k_ct
 		r = sign(&s, how, &t, path, ctx, err);
 	if (r == 0)
 		r = write_bundle(&o, key, err);
+	k_ckpt_close(s.c);
 	k_arena_fini(&o.arena);
 	k_tree_fini(&t);
 	k_oms_free(old);
