@@ -407,13 +407,15 @@ enum k_store_ask k_store_ask(struct k_store *st, uint64_t salt, const int32_t *i
 
 bool k_store_take(struct k_store *st, struct k_seq **seq, uint64_t *salt, uint64_t *id)
 {
+	struct search q = { .state = NO_SEARCH };
 	pthread_mutex_lock(&st->lock);
-	struct search q = st->search;
-	bool done = q.state == FOUND;
-	if (done)
+	/* While it is asked for, the rest is the reader's. */
+	if (st->search.state == FOUND) {
+		q = st->search;
 		st->search = (struct search){ .state = NO_SEARCH };
+	}
 	pthread_mutex_unlock(&st->lock);
-	if (!done)
+	if (q.state != FOUND)
 		return false;
 	k_free(q.ids);
 	*seq = q.seq;
@@ -605,8 +607,11 @@ bool k_store_close(struct k_store *st, uint64_t until)
 	pthread_cond_broadcast(&st->wake);
 	bool all = wait_for_threads(st, until);
 	pthread_mutex_unlock(&st->lock);
-	if (!all)
+	if (!all) {
+		pthread_detach(st->writer);
+		pthread_detach(st->reader);
 		return false;
+	}
 	if (st->n_threads > 0)
 		pthread_join(st->writer, NULL);
 	if (st->n_threads > 1)
