@@ -659,29 +659,45 @@ static void same_pages(struct world *w)
 		}
 }
 
+struct gqa_case { int H, kv, d, pos; };
+
+/* none: keys are not turned, so that what goes to the pages is given, and not computed. */
+static void check_groups(struct world *w, const struct gqa_case *c, bool interleaved, bool none)
+{
+	struct k_hp *hp = &w->hp;
+	size_t n = (size_t)w->rows, nq = (size_t)(c->H * c->d), nk = (size_t)(c->kv * c->d);
+	hp->n_head = c->H;
+	hp->n_head_kv = c->kv;
+	hp->head_dim = c->d;
+	struct gqa g = { output(w, n * nq), data(w, n * nq, DATA_PLAIN), data(w, n * nk, DATA_PLAIN), data(w, n * nk, DATA_PLAIN),
+		rotation(w, c->d, interleaved, none) };
+	/* Halfway between two values of BF16: to the even one. */
+	for (int k = 0; k < 2; k++)
+		if (w->buf[k ? g.v : g.k].begin)
+			memcpy(w->buf[k ? g.v : g.k].begin, (float[]){ 0x1.01p0f, -0x1.03p0f }, 2 * sizeof(float));
+	sequences(w, (int64_t)(2 * nk), 0, 0, c->pos);
+	all_ways(w, op_gqa, &g, "grouped-query attention");
+	if (none)
+		same_pages(w);
+	end(w);
+}
+
 static void check_gqa(struct world *w)
 {
-	/* Keys that are not turned: what goes to the pages is given, not computed. */
-	enum { ALONE = 3 };
-	static const struct { int H, kv, d, pos; } cases[] = { { 6, 2, 34, 110 }, { 1, 1, 2, 5 }, { 4, 4, 64, 255 }, { 12, 1, 16, 257 }, { 2, 1, 128, 61 } };
-	for (size_t i = 0; i < K_LEN(cases); i++) {
-		struct k_hp *hp = &w->hp;
-		size_t nq = (size_t)(cases[i].H * cases[i].d), nk = (size_t)(cases[i].kv * cases[i].d);
-		hp->n_head = cases[i].H;
-		hp->n_head_kv = cases[i].kv;
-		hp->head_dim = cases[i].d;
-		struct gqa g = { output(w, ROWS * nq), data(w, ROWS * nq, DATA_PLAIN), data(w, ROWS * nk, DATA_PLAIN), data(w, ROWS * nk, DATA_PLAIN),
-			rotation(w, cases[i].d, i % 2, i == ALONE) };
-		/* Halfway between two values of BF16: to the even one. */
-		for (int k = 0; k < 2; k++)
-			if (w->buf[k ? g.v : g.k].begin)
-				memcpy(w->buf[k ? g.v : g.k].begin, (float[]){ 0x1.01p0f, -0x1.03p0f }, 2 * sizeof(float));
-		sequences(w, (int64_t)(2 * nk), 0, 0, cases[i].pos);
-		all_ways(w, op_gqa, &g, "grouped-query attention");
-		if (i == ALONE)
-			same_pages(w);
-		end(w);
-	}
+	static const struct gqa_case cases[] = { { 6, 2, 34, 110 }, { 1, 1, 2, 5 }, { 4, 4, 64, 255 }, { 12, 1, 16, 257 }, { 2, 1, 128, 61 } };
+	for (size_t i = 0; i < K_LEN(cases); i++)
+		check_groups(w, &cases[i], i % 2, i == 3);
+}
+
+/* On tensor cores: several tiles, steps and spans; channels that fill no run. */
+static void check_gqa_tiles(struct world *w)
+{
+	static const struct gqa_case cases[] = { { 3, 3, 128, 61 }, { 1, 1, 8, 3 }, { 16, 2, 72, 290 }, { 4, 2, 40, 505 } };
+	for (size_t i = 0; i < K_LEN(cases); i++)
+		check_groups(w, &cases[i], i % 2, i == 2);
+	w->rows = MANY_ROWS;
+	check_groups(w, &(struct gqa_case){ 10, 2, 32, 235 }, false, false);
+	w->rows = ROWS;
 }
 
 /* --- rows of ops.def ------------------------------------------------------------------------------------------------------- */
@@ -747,6 +763,10 @@ bool kcheck_device_op(struct run *r, const char *spec, const char *op)
 				/* Scores are rounded as well, which exp magnifies. */
 				r->tol = (struct tol){ TOL_NMSE, 2e-3, 0 };
 				check_at(r, spec, check_mla_tiles, K_ACT_BF16, K_KV_BF16, false);
+			}
+			if (strcmp(op, "gqa") == 0) {
+				r->tol = (struct tol){ TOL_NMSE, 2e-5, 0 };
+				check_at(r, spec, check_gqa_tiles, K_ACT_BF16, K_KV_BF16, false);
 			}
 			if (strcmp(op, "kda") == 0) {
 				/* A head whose result nearly cancels magnifies bf16's rounding. */

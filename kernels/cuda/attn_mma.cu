@@ -9,38 +9,14 @@
  *
  *   merge    a block ROWS rows of a head: the spans in order, through V_h
  *
- * What is multiplied is bf16, or rounded to it; sums are f32. Pages are BF16. A row's sums are in one order, whatever else is in its tile: what it does not see weighs 0. Columns of a
- * run of 32 go in the order of the lanes (mma.h): lane l has 8 that lie together, 8 (l % 4) .. + 7. */
-#include "kernels/cuda/attn.h"
-#include "kernels/cuda/mma.h"
+ * What is multiplied is bf16, or rounded to it; sums are f32. Pages are BF16. A row's sums are in one order, whatever else is in its tile: what it does not see
+ * weighs 0. */
+#include "kernels/cuda/attn_mma.h"
 
-enum { ROWS = CUDA_MMA_QUERIES, RUN = 32, STEP = 32, WIDE = 64, TILES = WIDE / 8, HALVES = ROWS / 16 };
-
-/* Bytes of a row of n columns of bf16 in shared memory: an odd number of runs, so that rows side by side lie in different banks. */
-#define STRIDE(n) ((((n) + RUN - 1) / RUN | 1) * RUN * 2)
-
-K_DEV uint16_t half_of(float x) { return (uint16_t)pack_round(x, 0); }
+enum { ROWS = CUDA_MMA_QUERIES, STEP = 32, WIDE = 64, TILES = WIDE / 8, HALVES = ROWS / 16 };
 
 /* Element k of row i. */
 K_DEV uint16_t *element(uint8_t *rows, int stride, int i, int k) { return (uint16_t *)(rows + i * stride + 2 * k); }
-
-/* Where the lane's columns of a run of 16 rows lie: of row lane / 4; row + 8 is 8 strides on. */
-K_DEV const uint8_t *rows_at(const uint8_t *rows, int stride, int half, int run)
-{
-	return rows + (16 * half + k_lane() / 4) * stride + 2 * RUN * run + 16 * (k_lane() % 4);
-}
-
-/* A run of 16 rows as two a. */
-K_DEV void rows_run(uint32_t (*a)[4], const uint8_t *p, int stride)
-{
-	struct k_u4 low = k_load16(p), high = k_load16(p + 8 * stride);
-	K_UNROLL for (int j = 0; j < 2; j++) {
-		a[j][0] = low.w[2 * j];
-		a[j][1] = high.w[2 * j];
-		a[j][2] = low.w[2 * j + 1];
-		a[j][3] = high.w[2 * j + 1];
-	}
-}
 
 /* One of the two. */
 K_DEV void rows_half(uint32_t *a, const uint8_t *p, int stride, int j)
@@ -51,23 +27,6 @@ K_DEV void rows_half(uint32_t *a, const uint8_t *p, int stride, int j)
 	a[2] = low[1];
 	a[3] = high[1];
 }
-
-/* Eight values as four pairs of bf16, zeros where there are none. They are bf16 or floats. */
-K_DEV void load8(uint32_t *pairs, const void *p, bool bf16)
-{
-	struct k_u4 u = { { 0, 0, 0, 0 } }, v = u;
-	if (p)
-		u = k_load16(p);
-	if (p && !bf16)
-		v = k_load16((const uint8_t *)p + 16);
-	K_UNROLL for (int i = 0; i < 4; i++) {
-		const uint32_t *two = i < 2 ? u.w + 2 * i : v.w + 2 * i - 4;
-		pairs[i] = bf16 ? u.w[i] : pack_round(k_bits_f(two[0]), k_bits_f(two[1]));
-	}
-}
-
-/* Value i of memory of such values. */
-K_DEV const void *value_at(const void *p, bool bf16, int64_t i) { return (const uint8_t *)p + i * k_kept_bytes(bf16); }
 
 /* c = 16 rows times 8 vectors of n columns; mine: the vector of this lane, lane / 4; NULL: zeros. */
 K_DEV void times_vectors(float *c, const uint8_t *rows, int stride, int half, const void *mine, bool bf16, int n)
@@ -83,9 +42,6 @@ K_DEV void times_vectors(float *c, const uint8_t *rows, int stride, int half, co
 		mma16816(c, a[1], b + 2);
 	}
 }
-
-/* One of the two columns of a pair of each of two rows. */
-K_DEV uint32_t column(uint32_t first, uint32_t second, int i) { return i ? pack(first, second) : (first & 0xffff) | second << 16; }
 
 /* acc += run `run` of all rows (32 columns) times a matrix of as many rows, step values apart, of which the first n are there: WIDE of its columns, from m on; the
  * lane's are 8 (lane / 4) .. + 7, here: are they there? Tile t is column t of each eight. */

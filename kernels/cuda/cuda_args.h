@@ -161,6 +161,11 @@ struct cuda_mla_query_mma { struct cuda_mla_query query; int64_t n; };
 struct cuda_attend_mma { struct cuda_attend attend; };
 struct cuda_merge_mma { struct cuda_merge merge; int64_t n; };
 
+/* attend on tensor cores for keys of up to CUDA_FLASH_DK channels and values of up to CUDA_FLASH_DV, multiples of 8; a tile is CUDA_FLASH_QUERIES queries. Spans are
+ * of `span` positions, from `from` on, below `to`. */
+enum { CUDA_FLASH_QUERIES = 128, CUDA_FLASH_DK = 192, CUDA_FLASH_DV = 128 };
+struct cuda_attend_flash { struct cuda_attend attend; int64_t from, to, span; };
+
 /* Rows of logits to tokens (sample.cu); blocks (chunks, rows), (chunks, rows), (chunks, rows), (rows). ids: -1: the CPU is to decide. chunk: n_chunk a row; list:
  * CUDA_CANDIDATES a row. draw: struct k_draw. */
 enum { CUDA_CHUNK_LOGITS = 4096, CUDA_CUTS = 32, CUDA_CANDIDATES = 1024 };

@@ -108,7 +108,14 @@ void cuda_op_mla(struct k_device *dev, const struct k_op_mla *op)
 
 /* --- GQA ------------------------------------------------------------------------------------------------------------------ */
 
-struct gqa { struct cuda *c; const struct k_op_gqa *op; const struct cuda_seg *there; bool bf16; };
+struct gqa { struct cuda *c; const struct k_op_gqa *op; const struct cuda_seg *there; bool bf16, flash; };
+
+static bool takes_flash(const struct cuda *c, const struct k_op_gqa *op)
+{
+	int64_t d = op->hp->head_dim;
+	return c->mma == CUDA_MMA_BF16 && c->dev.ctx->act == K_ACT_BF16 && d % 8 == 0 && d <= CUDA_FLASH_DV && pages_bf16(op->seg, op->n_seg) &&
+		(uintptr_t)op->q % 16 == 0;
+}
 
 static void gqa_round(const struct gqa *g, int64_t first, int64_t n)
 {
@@ -117,11 +124,15 @@ static void gqa_round(const struct gqa *g, int64_t first, int64_t n)
 	struct cuda *c = g->c;
 	int64_t H = hp->n_head, kv = hp->n_head_kv, d = hp->head_dim, tiles, spans, taken = c->taken;
 	float *parts;
-	count(op->seg, op->n_seg, first, first + n, H / kv, CUDA_QUERIES, &tiles, &spans);
+	count(op->seg, op->n_seg, first, first + n, H / kv, g->flash ? CUDA_FLASH_QUERIES : CUDA_QUERIES, &tiles, &spans);
 	parts = cuda_take(c, floats(n * H * spans * (d + 2)));
-	cuda_launch(c, attend, tiles, kv, spans, .parts = parts, .query = op->q + first * H * d, .seg = g->there, .first = first, .last = first + n,
+	struct cuda_attend attend = { .parts = parts, .query = op->q + first * H * d, .seg = g->there, .first = first, .last = first + n,
 		.n_seg = (int)op->n_seg, .n_head = (int)H, .n_kv = (int)kv, .dk = (int)d, .dv = (int)d, .width = (int)(2 * kv * d),
-		.value = (int)(kv * d), .n_span = (int)spans, .scale = (float)(1 / sqrt((double)d)), .bf16 = g->bf16);
+		.value = (int)(kv * d), .n_span = (int)spans, .scale = (float)(1 / sqrt((double)d)), .bf16 = g->bf16 };
+	if (g->flash)
+		cuda_launch(c, attend_flash, tiles, kv, spans, .attend = attend, .to = INT64_MAX, .span = CUDA_SPAN);
+	else
+		cuda_launch_bytes(c, CUDA_KERNEL_attend, tiles, kv, spans, &attend, sizeof(attend));
 	cuda_launch(c, merge, n, H, 1, .y = op->y + first * H * d, .parts = parts, .seg = g->there, .first = first, .n_seg = (int)op->n_seg,
 		.n_head = (int)H, .n_span = (int)spans, .r = (int)d, .dv = (int)d);
 	c->taken = taken;
@@ -132,7 +143,7 @@ void cuda_op_gqa(struct k_device *dev, const struct k_op_gqa *op)
 	struct cuda *c = cuda_of(dev);
 	const struct k_hp *hp = op->hp;
 	int64_t d = hp->head_dim, spans = k_div_up(longest_of(op->seg, op->n_seg), CUDA_SPAN), n;
-	struct gqa g = { c, op, NULL, pages_bf16(op->seg, op->n_seg) };
+	struct gqa g = { c, op, NULL, pages_bf16(op->seg, op->n_seg), takes_flash(c, op) };
 	cuda_begin(c);
 	if (d > CUDA_DV || !cuda_segs(c, op->seg, op->n_seg, 2 * hp->n_head_kv * d, &g.there)) {
 		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_gqa, "its heads are too wide, or the lists of pages too long");

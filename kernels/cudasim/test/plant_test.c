@@ -76,6 +76,18 @@ static void mla(struct k_device *d, int64_t n, int64_t less)
 		.kv_norm = floats(d, r), .kv_b = &kv_b, .scale = 1, .seg = &seg, .n_seg = 1, .n = n, .hp = &hp });
 }
 
+/* Three steps of positions: what is brought comes where something was. */
+static void gqa(struct k_device *d, int64_t n, int64_t less)
+{
+	int64_t H = 4, kv = 2, dim = 40, nq = H * dim, nk = kv * dim;
+	struct k_hp hp = { .n_head = H, .n_head_kv = kv, .head_dim = dim, .rope = { .kind = K_ROPE_NONE } };
+	void *page[2] = { floats(d, K_PAGE * nk), floats(d, K_PAGE * nk) };
+	struct k_seq_layer layer = { .page = page, .n_page = 2, .kv = K_KV_BF16 };
+	struct k_seg seg = { 0, n, 70, &layer };
+	d->ops.gqa(d, &(struct k_op_gqa){ .y = floats(d, n * nq - less), .q = floats(d, n * nq), .k = floats(d, n * nk), .v = floats(d, n * nk), .seg = &seg, .n_seg = 1,
+		.n = n, .hp = &hp });
+}
+
 static void sample(struct k_device *d, int64_t n, int64_t less)
 {
 	enum { VOCAB = 5000 };
@@ -97,6 +109,7 @@ static const struct kernel { const char *name; void (*op)(struct k_device *d, in
 	{ "moe_sort", moe, 5, 1, false, false }, { "moe_tiles", moe, 5, 1, false, false }, { "moe_up_tile", moe, 5, 1, true, false }, { "moe_down_tile", moe, 5, 1, true, false },
 	{ "moe_sum", moe, 5, 0, false, true },
 	{ "mla_query_mma", mla, 9, 1, false, false }, { "attend_mma", mla, 9, 3, false, false }, { "merge_mma", mla, 9, 1, false, true },
+	{ "attend_flash", gqa, 9, 2, true, false },
 	{ "sample_top", sample, 2, 1, false, false }, { "sample_weigh", sample, 2, 2, false, false }, { "sample_gather", sample, 2, 2, false, false },
 	{ "sample_pick", sample, 2, 4, false, true },
 };
