@@ -34,14 +34,18 @@ static struct values new_values(struct run *r, bool bf16, size_t n)
 
 /* --- scores --------------------------------------------------------------------------------------------------------------- */
 
-struct scores { bool bf16; size_t n, rows, cols, y_step, w_step; float *y, *packed; const float *q[KK_QUERIES]; struct values w; };
+/* How: in which type values are; scores_few or not. */
+struct how { bool bf16, few; };
+static const struct how as_f32 = { false, false }, as_bf16 = { true, false }, few_f32 = { false, true }, few_bf16 = { true, true };
+
+struct scores { struct how how; size_t n, rows, cols, y_step, w_step; float *y, *packed; const float *q[KK_QUERIES]; struct values w; };
 
 static void new_scores(struct run *r, struct scores *s)
 {
 	size_t q_step = s->cols + slack(r);
 	s->y_step = s->rows + slack(r);
 	s->w_step = s->cols + slack(r);
-	s->w = new_values(r, s->bf16, span(s->rows, s->w_step, s->cols));
+	s->w = new_values(r, s->how.bf16, span(s->rows, s->w_step, s->cols));
 	const float *q = box_data(r, SLOT_X, span(s->n, q_step, s->cols), rnd(r) % 4 ? DATA_PLAIN : DATA_GATE);
 	for (size_t t = 0; t < s->n; t++)
 		s->q[t] = q + t * q_step;
@@ -52,11 +56,18 @@ static void new_scores(struct run *r, struct scores *s)
 /* Keys [row, row + rows) with queries [t, t + n). */
 static void scores_part(const struct kk *k, const struct scores *s, float *packed, float *y, size_t y_step, size_t row, size_t rows, size_t t, size_t n)
 {
-	k->pack_queries(packed, s->q + t, (int)n, s->cols);
-	if (s->bf16)
-		k->scores_bf16(y, y_step, s->w.bf16 + row * s->w_step, s->w_step, (int)rows, packed, (int)n, s->cols, NULL);
+	const float *f32 = s->w.f32 + row * s->w_step;
+	const uint16_t *bf16 = s->how.bf16 ? s->w.bf16 + row * s->w_step : NULL;
+	if (!s->how.few)
+		k->pack_queries(packed, s->q + t, (int)n, s->cols);
+	if (s->how.few && s->how.bf16)
+		k->scores_few_bf16(y, y_step, bf16, s->w_step, (int)rows, s->q + t, (int)n, s->cols, NULL);
+	else if (s->how.few)
+		k->scores_few_f32(y, y_step, f32, s->w_step, (int)rows, s->q + t, (int)n, s->cols, s->w.f32);
+	else if (s->how.bf16)
+		k->scores_bf16(y, y_step, bf16, s->w_step, (int)rows, packed, (int)n, s->cols, NULL);
 	else
-		k->scores_f32(y, y_step, s->w.f32 + row * s->w_step, s->w_step, (int)rows, packed, (int)n, s->cols, s->w.f32);
+		k->scores_f32(y, y_step, f32, s->w_step, (int)rows, packed, (int)n, s->cols, s->w.f32);
 }
 
 static double score_terms(const struct scores *s, size_t t, size_t row)
@@ -95,9 +106,9 @@ static void scores_case(struct run *r, struct scores *s)
 		}
 		box_check(r);
 	}
-	if (s->bf16) {
+	if (s->how.bf16) {
 		struct scores wide = *s;
-		wide.bf16 = false;
+		wide.how.bf16 = false;
 		float *y = box_f(r, SLOT_B, size);
 		scores_part(r->got, &wide, s->packed, y, s->y_step, 0, s->rows, 0, s->n);
 		same(r, "as f32: y", y, s->y, size);
@@ -107,7 +118,7 @@ static void scores_case(struct run *r, struct scores *s)
 static void check_scores(struct run *r, const void *how)
 {
 	static const int depths[] = { 0, 1, 7, 8, 15, 16, 17, 34, 64, 127, 129, 160, 255, 256, 257, 576, 600 };
-	struct scores s = { .bf16 = how != NULL };
+	struct scores s = { .how = *(const struct how *)how };
 	for (size_t i = 0; i < K_LEN(depths); i++) {
 		s.cols = (size_t)depths[i];
 		s.n = PICK(r, few);
@@ -131,7 +142,7 @@ static void go_scores(const struct kk *k, void *arg)
 static void bench_scores(const void *how, void (*time)(void *ctx, const struct bench *b), void *ctx)
 {
 	struct run r = { .name = "bench", .level = "", .timed = true };
-	struct scores s = { .bf16 = how != NULL, .n = 32, .rows = 64, .cols = 576 };
+	struct scores s = { .how = *(const struct how *)how, .n = 32, .rows = 64, .cols = 576 };
 	new_scores(&r, &s);
 	time(ctx, &(struct bench){ "32 queries, 64 rows, 576 columns", go_scores, &s });
 	s.n = 4;
@@ -270,6 +281,7 @@ static void bench_mix(const void *how, void (*time)(void *ctx, const struct benc
 static const char bf16[] = "bf16";
 const struct row kcheck_attn[] = {
 	{ "pack_queries", check_pack, NULL, NULL },
-	{ "scores_f32", check_scores, NULL, bench_scores }, { "scores_bf16", check_scores, bf16, bench_scores },
+	{ "scores_f32", check_scores, &as_f32, bench_scores }, { "scores_bf16", check_scores, &as_bf16, bench_scores },
+	{ "scores_few_f32", check_scores, &few_f32, bench_scores }, { "scores_few_bf16", check_scores, &few_bf16, bench_scores },
 	{ "mix", check_mix, NULL, bench_mix }, { "mix_bf16", check_mix, bf16, bench_mix }, { .name = NULL },
 };

@@ -86,18 +86,29 @@ static int64_t weigh(const struct attn *a, struct queries *g, int64_t i, int64_t
 	return seen;
 }
 
+/* Query heads of a key head up to which scores_few is the quicker one. One of both for a model, as their sums have different orders. */
+enum { FEW_HEADS = 4 };
+
+static bool is_few(const struct attn *a) { return a->group <= FEW_HEADS; }
+
 /* Scores of the page's first rows for all queries; meanwhile the next page comes nearer. */
 static void score_page(const struct attn *a, const struct queries *g, int64_t page, int64_t rows)
 {
 	const struct kk *kk = &a->c->kk;
 	const struct k_seq_layer *l = g->seg->state;
 	int64_t next = K_MIN(page + 1, l->n_page - 1), at = g->kv * a->dk;
-	if (l->kv == K_KV_BF16)
-		kk->scores_bf16(g->score, K_PAGE, (const uint16_t *)l->page[page] + at, (size_t)a->width, (int)rows, g->packed, (int)g->n,
-			(size_t)a->dk, (const uint16_t *)l->page[next] + at);
+	size_t size = l->kv == K_KV_BF16 ? sizeof(uint16_t) : sizeof(float);
+	const void *w = (const char *)l->page[page] + (size_t)at * size, *ahead = (const char *)l->page[next] + (size_t)at * size;
+	size_t step = (size_t)a->width, dk = (size_t)a->dk;
+	int m = (int)rows, n = (int)g->n;
+	if (l->kv == K_KV_BF16 && is_few(a))
+		kk->scores_few_bf16(g->score, K_PAGE, w, step, m, g->q, n, dk, ahead);
+	else if (l->kv == K_KV_BF16)
+		kk->scores_bf16(g->score, K_PAGE, w, step, m, g->packed, n, dk, ahead);
+	else if (is_few(a))
+		kk->scores_few_f32(g->score, K_PAGE, w, step, m, g->q, n, dk, ahead);
 	else
-		kk->scores_f32(g->score, K_PAGE, (const float *)l->page[page] + at, (size_t)a->width, (int)rows, g->packed, (int)g->n,
-			(size_t)a->dk, (const float *)l->page[next] + at);
+		kk->scores_f32(g->score, K_PAGE, w, step, m, g->packed, n, dk, ahead);
 }
 
 /* Queries [i, i + n) take the values of the page's first rows by their weights. */
@@ -205,7 +216,11 @@ static void gather(const struct attn *a, int64_t i, int worker, struct queries *
 	}
 }
 
-static void pack(const struct attn *a, struct queries *g) { a->c->kk.pack_queries(g->packed, g->q, (int)g->n, (size_t)a->dk); }
+static void pack(const struct attn *a, struct queries *g)
+{
+	if (!is_few(a))
+		a->c->kk.pack_queries(g->packed, g->q, (int)g->n, (size_t)a->dk);
+}
 
 /* All spans of a task's queries. */
 static void attn_task(void *arg, int64_t i, int worker)

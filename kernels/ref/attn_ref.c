@@ -9,28 +9,40 @@ void kk_ref_pack_queries(float *y, const float *const *q, int n, size_t cols)
 		memcpy(y + (size_t)t * cols, q[t], cols * sizeof(*y));
 }
 
-void kk_ref_scores_f32(float *y, size_t y_step, const float *w, size_t w_step, int rows, const float *q, int n, size_t cols, const float *ahead K_UNUSED)
+static double score_f32(const float *w, const float *q, size_t cols)
 {
-	for (int t = 0; t < n; t++)
-		for (int r = 0; r < rows; r++) {
-			double s = 0;
-			for (size_t k = 0; k < cols; k++)
-				s += (double)w[(size_t)r * w_step + k] * q[(size_t)t * cols + k];
-			y[(size_t)t * y_step + (size_t)r] = (float)s;
-		}
+	double s = 0;
+	for (size_t k = 0; k < cols; k++)
+		s += (double)w[k] * q[k];
+	return s;
 }
 
-void kk_ref_scores_bf16(float *y, size_t y_step, const uint16_t *w, size_t w_step, int rows, const float *q, int n, size_t cols,
-	const uint16_t *ahead K_UNUSED)
+static double score_bf16(const uint16_t *w, const float *q, size_t cols)
 {
-	for (int t = 0; t < n; t++)
-		for (int r = 0; r < rows; r++) {
-			double s = 0;
-			for (size_t k = 0; k < cols; k++)
-				s += (double)k_bf16_to_f32(w[(size_t)r * w_step + k]) * q[(size_t)t * cols + k];
-			y[(size_t)t * y_step + (size_t)r] = (float)s;
-		}
+	double s = 0;
+	for (size_t k = 0; k < cols; k++)
+		s += (double)k_bf16_to_f32(w[k]) * q[k];
+	return s;
 }
+
+#define SCORES(kind, type) \
+void kk_ref_scores_##kind(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *q, int n, size_t cols, \
+	const type *ahead K_UNUSED) \
+{ \
+	for (int t = 0; t < n; t++) \
+		for (int r = 0; r < rows; r++) \
+			y[(size_t)t * y_step + (size_t)r] = (float)score_##kind(w + (size_t)r * w_step, q + (size_t)t * cols, cols); \
+} \
+\
+void kk_ref_scores_few_##kind(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *const *q, int n, size_t cols, \
+	const type *ahead K_UNUSED) \
+{ \
+	for (int t = 0; t < n; t++) \
+		for (int r = 0; r < rows; r++) \
+			y[(size_t)t * y_step + (size_t)r] = (float)score_##kind(w + (size_t)r * w_step, q[t], cols); \
+}
+SCORES(f32, float)
+SCORES(bf16, uint16_t)
 
 float kk_ref_max(const float *x, size_t n)
 {

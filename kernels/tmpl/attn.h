@@ -1,16 +1,18 @@
 /* attn.h: the products of attention, queries with keys and weights with values, for a level that has gemm.h's vectors.
  *
  * Every element is one chain of fused multiply-adds, in growing order of the column (scores) or the position (mix), so tiles only decide
- * what is computed side by side. No sum is ever taken across lanes:
+ * what is computed side by side, and no sum is taken across lanes:
  *
- *     scores   lanes are queries, which lie packed [column][query]; a key's columns are broadcast. For few queries lanes are keys, which
- *              are turned in registers
+ *     scores   lanes are queries, which lie packed [column][query]; a key's columns are broadcast
  *     mix      lanes are columns of the values; a query's weights are broadcast
  *
  * What is bf16 is widened a tile (scores) or a strip of columns (mix) at a time into the nearest cache and then serves all queries; for
- * few queries mix widens on the way. */
+ * few queries mix widens on the way.
+ *
+ * Where few query heads share a key head, vectors of queries would be mostly empty when one token is computed. Scores of such models
+ * (scores_few) have lanes that are columns, for every number of queries: VL partial sums, added up as gemm.h's are, to the same bits. */
 
-enum { MOST_Q = KK_QUERIES / VL, FEW_Q = 4, FEW_KEYS = 2 * VL, KEYS = 64, MOST_KEYS = 8, MOST_DEPTH = 256, VALUES = 64, VECTORS = 3, LINE_BYTES = 64 };
+enum { MOST_Q = KK_QUERIES / VL, KEYS = 64, MOST_KEYS = 8, MOST_DEPTH = 256, VALUES = 64, VECTORS = 3, LINE_BYTES = 64 };
 
 static inline int packed_vectors(int n) { return (n + VL - 1) / VL; }
 
@@ -114,44 +116,6 @@ static void scores_out(float *y, size_t y_step, const vf *s, int rows, int n)
 }
 
 /* Up to KEYS keys; their sums rest in `s` while the columns go by. */
-static inline float one_f32(float x) { return x; }
-static inline float one_bf16(uint16_t x) { return k_bf16_to_f32(x); }
-
-/* FEW_KEYS keys and up to FEW_Q queries. */
-#define FEW_FN(kind, type) \
-static void keys_##kind(float *y, size_t y_step, const type *w, size_t w_step, const float *q, int n, size_t cols, const type *ahead) \
-{ \
-	vf a[2][FEW_Q] = { { vf_set(0) } }; \
-	struct asked next = { (const char *)ahead, (const char *)(ahead + cols), cols * sizeof(*w), w_step * sizeof(*w) }; \
-	size_t k = 0; \
-	for (; k + VL <= cols; k += VL) { \
-		if (k * sizeof(*w) % LINE_BYTES == 0) \
-			EACH(r, FEW_KEYS) \
-				ask(&next); \
-		EACH(h, 2) { \
-			vf c[VL]; \
-			EACH(i, VL) \
-				c[i] = load_##kind(w + (size_t)(h * VL + i) * w_step + k); \
-			vf_transpose(c); \
-			EACH(i, VL) EACH(t, FEW_Q) \
-				a[h][t] = vf_fma(c[i], vf_set(q[(k + (size_t)i) * VL + t]), a[h][t]); \
-		} \
-	} \
-	for (; k < cols; k++) \
-		EACH(h, 2) { \
-			float c[VL]; \
-			for (int i = 0; i < VL; i++) \
-				c[i] = one_##kind(w[(size_t)(h * VL + i) * w_step + k]); \
-			EACH(t, FEW_Q) \
-				a[h][t] = vf_fma(vf_load(c), vf_set(q[k * VL + t]), a[h][t]); \
-		} \
-	for (int t = 0; t < n; t++) \
-		EACH(h, 2) \
-			vf_store(y + (size_t)t * y_step + h * VL, a[h][t]); \
-}
-FEW_FN(f32, float)
-FEW_FN(bf16, uint16_t)
-
 #define SCORES_FN(kind, type) \
 static void scores_block_##kind(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *q, int n, size_t cols, \
 	const type *ahead) \
@@ -178,18 +142,95 @@ static void scores_block_##kind(float *y, size_t y_step, const type *w, size_t w
 static void KK_FN(scores_##kind)(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *q, int n, size_t cols, \
 	const type *ahead) \
 { \
-	int r = 0; \
-	if (n <= 0) \
-		return; \
 	ahead = ahead ? ahead : w; \
-	for (; n <= FEW_Q && r + FEW_KEYS <= rows; r += FEW_KEYS) \
-		keys_##kind(y + r, y_step, w + (size_t)r * w_step, w_step, q, n, cols, ahead + (size_t)r * w_step); \
-	for (; r < rows; r += KEYS) \
+	for (int r = 0; n > 0 && r < rows; r += KEYS) \
 		scores_block_##kind(y + r, y_step, w + (size_t)r * w_step, w_step, K_MIN(rows - r, (int)KEYS), q, n, cols, \
 			ahead + (size_t)r * w_step); \
 }
 SCORES_FN(f32, float)
 SCORES_FN(bf16, uint16_t)
+
+/* --- scores of few ---------------------------------------------------------------------------------------------------------- */
+
+enum { FEW_T = 4, FEW_KEYS = 12 };              /* queries side by side; keys in the nearest cache for all queries */
+
+static inline float one_f32(float x) { return x; }
+static inline float one_bf16(uint16_t x) { return k_bf16_to_f32(x); }
+
+#define FEW_STEP(kind, R, T, at) do { \
+	vf b[T]; \
+	EACH(t, T) \
+		b[t] = vf_load(q[t] + (at)); \
+	EACH(r, R) { \
+		vf c = load_##kind(w + (size_t)r * w_step + (at)); \
+		EACH(t, T) \
+			a[r][t] = vf_fma(c, b[t], a[r][t]); \
+	} \
+} while (0)
+
+/* y[t][r] of R keys and T queries. Meanwhile as much of what lies at `ahead` is asked for. */
+#define FEW_FN(kind, type, R, T) \
+static void few_##kind##_##R##x##T(float *y, size_t y_step, const type *w, size_t w_step, const float *const *q, size_t cols, const type *ahead) \
+{ \
+	enum { LINE_COLS = LINE_BYTES / sizeof(*w) }; \
+	vf a[R][T]; \
+	float sums[R][4]; \
+	size_t k = 0; \
+	EACH(r, R) EACH(t, T) \
+		a[r][t] = vf_set(0); \
+	for (; k + LINE_COLS <= cols; k += LINE_COLS) { \
+		EACH(r, R) \
+			__builtin_prefetch(ahead + (size_t)r * w_step + k); \
+		EACH(i, LINE_COLS / VL) \
+			FEW_STEP(kind, R, T, k + (size_t)(i * VL)); \
+	} \
+	for (; k < cols; k += VL) \
+		FEW_STEP(kind, R, T, k); \
+	if (R % 4 == 0) \
+		EACH(t, T) EACH(r, R / 4) \
+			vf_sums(y + (size_t)t * y_step + 4 * r, &a[4 * r][t], T); \
+	EACH(r, R % 4) { \
+		if (T == 4) \
+			vf_sums(sums[r], a[r], 1); \
+		EACH(t, T) \
+			y[(size_t)t * y_step + r] = T == 4 ? sums[r][t] : vf_sum(a[r][t]); \
+	} \
+}
+
+/* Rows of whole vectors; others are rare, and left to gemm.h. Where keys serve many queries, each tile of keys asks with one tile of queries,
+ * in turn, and with the others for what is there: requests that come in bursts make everything wait. */
+#define SCORES_FEW_FN(kind, type) \
+FEW_FN(kind, type, 8, 1) FEW_FN(kind, type, 4, 2) FEW_FN(kind, type, 4, 3) FEW_FN(kind, type, 3, 4) \
+FEW_FN(kind, type, 1, 1) FEW_FN(kind, type, 1, 2) FEW_FN(kind, type, 1, 3) FEW_FN(kind, type, 1, 4) \
+typedef void few_tile_##kind(float *, size_t, const type *, size_t, const float *const *, size_t, const type *); \
+static void KK_FN(scores_few_##kind)(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *const *q, int n, size_t cols, \
+	const type *ahead) \
+{ \
+	static const struct { \
+		few_tile_##kind *whole, *single; \
+		int keys;               /* sums enough to hide how long a product takes, as many as registers hold */ \
+	} by_queries[FEW_T] = { { few_##kind##_8x1, few_##kind##_1x1, 8 }, { few_##kind##_4x2, few_##kind##_1x2, 4 }, \
+		{ few_##kind##_4x3, few_##kind##_1x3, 4 }, { few_##kind##_3x4, few_##kind##_1x4, 3 } }; \
+	const int block = n <= FEW_T ? rows : FEW_KEYS, passes = (n + FEW_T - 1) / FEW_T; \
+	if (cols % VL != 0) { \
+		KK_FN(gemm_##kind)(y, y_step, w, w_step, rows, q, n, cols); \
+		return; \
+	} \
+	for (int r = 0, stop; r < rows; r = stop) { \
+		stop = K_MIN(rows, r + block); \
+		for (int t = 0; t < n; t += FEW_T) { \
+			int queries = K_MIN(n - t, (int)FEW_T), keys = by_queries[queries - 1].keys; \
+			for (int i = r, m; i < stop; i += m) { \
+				const type *next = ahead && (i / keys + t / FEW_T) % passes == 0 ? ahead : w; \
+				m = stop - i < keys ? 1 : keys; \
+				(m > 1 ? by_queries[queries - 1].whole : by_queries[queries - 1].single)(y + (size_t)t * y_step + i, y_step, \
+					w + (size_t)i * w_step, w_step, q + t, cols, next + (size_t)i * w_step); \
+			} \
+		} \
+	} \
+}
+SCORES_FEW_FN(f32, float)
+SCORES_FEW_FN(bf16, uint16_t)
 
 /* --- mix ------------------------------------------------------------------------------------------------------------------ */
 

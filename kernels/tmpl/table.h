@@ -33,6 +33,8 @@
 	.pack_queries = KK_FN(pack_queries), \
 	.scores_f32 = KK_FN(scores_f32), \
 	.scores_bf16 = KK_FN(scores_bf16), \
+	.scores_few_f32 = KK_FN(scores_few_f32), \
+	.scores_few_bf16 = KK_FN(scores_few_bf16), \
 	.mix = KK_FN(mix), \
 	.mix_bf16 = KK_FN(mix_bf16), \
 	.axpy = KK_FN(axpy), \
