@@ -40,7 +40,8 @@ static inline size_t k_kv_bytes(enum k_kv kv) { return kv == K_KV_BF16 ? sizeof(
 struct k_seq_layer {
 	void **page;                    /* MLA: width r + dr: [normed latent | rotated key]; GQA: width 2 * Hkv * d: [keys | values] */
 	int64_t n_page;
-	float *state;                   /* KDA: [head][value channel][key channel] f32 */
+	float *state;                   /* KDA: [head][value channel][key channel] f32, or as in kda_state.h */
+	bool deferred;                  /* the latter: the device says that it does so */
 	float *conv;                    /* KDA: [3 (q, k, v)][taps - 1][P] raw projections, oldest first */
 	enum k_kv kv;                   /* BF16 only where the device says that it takes them */
 };
@@ -74,6 +75,7 @@ struct k_device {
 	struct k_ops ops;
 	const struct k_ctx *ctx;
 	bool bf16_attention;            /* attention takes pages, and kv_b, of BF16 too */
+	bool kda_deferred;              /* the delta rule keeps tokens of a chunk beside the state (kda_state.h) */
 	bool far;                       /* operations do not read the host's memory: weights are put into the device's */
 	void *tap;                      /* of whoever laid functions of his own over ops; else NULL */
 	/* Device memory, 64-byte aligned, zeroed; NULL without memory. */

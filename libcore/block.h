@@ -14,21 +14,23 @@ const float *k_layer_columns(const struct k_layer_weights *w, const char *slot);
 struct k_scratch;       /* per-step activations, in device memory */
 float *k_scratch_rows(struct k_scratch *s, int64_t width);      /* room for the step's rows x width; valid until the block returns. Never fails: sizes were reserved by want() */
 
+/* What a sequence keeps: values a token in pages (0: none); floats of states and of conv tails; floats of both that a token reads and writes. */
+struct k_kept { int64_t page, state, conv, moved; };
+
 struct k_block {
 	const char *name;
 	/* Resolves weights once at load: *self in the model's arena. */
 	int (*open)(void **self, const struct k_hp *hp, int64_t layer, const struct k_layer_weights *w, struct k_arena *arena, struct k_device *dev, struct k_err *err);
 	/* Floats a row of scratch that step() asks for, in all. */
 	int64_t (*scratch)(const struct k_hp *hp);
-	/* Per token: floats in pages (0: none); per sequence: floats of state and conv tails. */
-	void (*keeps)(const struct k_hp *hp, int64_t *page_width, int64_t *state, int64_t *conv);
+	/* NULL: nothing. deferred: on a device that defers updates (k_device.kda_deferred). */
+	struct k_kept (*keeps)(const struct k_hp *hp, bool deferred);
 	/* y[n][D] = block(x[n][D]). seg: this layer's states. probe may be NULL. */
 	void (*step)(void *self, struct k_device *dev, const struct k_hp *hp, float *y, const float *x, const struct k_seg *seg, int64_t n_seg, int64_t n,
 		const float *rope, struct k_scratch *scratch, const struct k_probe *probe, int layer);
 };
 const struct k_block *k_block_find(const char *name);
-/* What a sequence keeps in layers [layer, layer + n): values a token in pages; floats of states and conv tails. */
-struct k_kept { int64_t page, state; };
-struct k_kept k_blocks_keep(const struct k_arch *arch, const struct k_hp *hp, int64_t layer, int64_t n);
+/* The sum over layers [layer, layer + n). */
+struct k_kept k_blocks_keep(const struct k_arch *arch, const struct k_hp *hp, bool deferred, int64_t layer, int64_t n);
 
 #endif

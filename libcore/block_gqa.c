@@ -30,10 +30,9 @@ static int64_t gqa_scratch(const struct k_hp *hp)
 	return 2 * (hp->n_head + hp->n_head_kv) * hp->head_dim;
 }
 
-static void gqa_keeps(const struct k_hp *hp, int64_t *page_width, int64_t *state, int64_t *conv)
+static struct k_kept gqa_keeps(const struct k_hp *hp, bool deferred K_UNUSED)
 {
-	*page_width = 2 * hp->n_head_kv * hp->head_dim;
-	*state = *conv = 0;
+	return (struct k_kept){ .page = 2 * hp->n_head_kv * hp->head_dim };
 }
 
 static void gqa_step(void *self, struct k_device *dev, const struct k_hp *hp, float *y, const float *x, const struct k_seg *seg,

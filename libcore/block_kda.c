@@ -7,6 +7,7 @@
  *
  * P = heads x channels. Keeps one matrix a head and the last taps - 1 raw projections. */
 #include "libcore/base.h"
+#include "libcore/kda_state.h"
 #include "libcore/model_int.h"
 
 struct kda {
@@ -44,11 +45,12 @@ static int64_t kda_scratch(const struct k_hp *hp)
 	return 6 * hp->kda_head * hp->kda_dim + hp->kda_head + 2 * hp->kda_dim;
 }
 
-static void kda_keeps(const struct k_hp *hp, int64_t *page_width, int64_t *state, int64_t *conv)
+static struct k_kept kda_keeps(const struct k_hp *hp, bool deferred)
 {
-	*page_width = 0;
-	*state = hp->kda_head * hp->kda_dim * hp->kda_dim;
-	*conv = 3 * hp->kda_head * hp->kda_dim * (hp->kda_conv - 1);
+	int64_t H = hp->kda_head, d = hp->kda_dim;
+	struct k_kept kept = { .state = deferred ? k_kda_floats(H, d) : H * d * d, .conv = 3 * H * d * (hp->kda_conv - 1) };
+	kept.moved = (deferred ? k_kda_moved(H, d) : 2 * kept.state) + 2 * kept.conv;
+	return kept;
 }
 
 static void kda_step(void *self, struct k_device *dev, const struct k_hp *hp, float *y, const float *x, const struct k_seg *seg,

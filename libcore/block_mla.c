@@ -56,10 +56,9 @@ static int64_t mla_scratch(const struct k_hp *hp)
 	return hp->n_head * (hp->d_nope + hp->d_rope + hp->d_v) + hp->q_lora + hp->kv_lora + hp->d_rope;
 }
 
-static void mla_keeps(const struct k_hp *hp, int64_t *page_width, int64_t *state, int64_t *conv)
+static struct k_kept mla_keeps(const struct k_hp *hp, bool deferred K_UNUSED)
 {
-	*page_width = hp->kv_lora + hp->d_rope;
-	*state = *conv = 0;
+	return (struct k_kept){ .page = hp->kv_lora + hp->d_rope };
 }
 
 static void mla_step(void *self, struct k_device *dev, const struct k_hp *hp, float *y, const float *x, const struct k_seg *seg,

@@ -31,18 +31,18 @@ const struct k_block *k_block_find(const char *name)
 	return NULL;
 }
 
-struct k_kept k_blocks_keep(const struct k_arch *arch, const struct k_hp *hp, int64_t layer, int64_t n)
+struct k_kept k_blocks_keep(const struct k_arch *arch, const struct k_hp *hp, bool deferred, int64_t layer, int64_t n)
 {
-	struct k_kept kept = { 0, 0 };
+	struct k_kept kept = { 0, 0, 0, 0 };
 	for (int64_t i = layer; i < layer + n; i++) {
-		int64_t page = 0, state = 0, conv = 0;
 		struct k_plan plan;
 		arch->plan(hp, i, &plan);
 		const struct k_block *b = k_block_find(plan.mixer);
-		if (b && b->keeps)
-			b->keeps(hp, &page, &state, &conv);
-		kept.page += page;
-		kept.state += state + conv;
+		struct k_kept one = b && b->keeps ? b->keeps(hp, deferred) : (struct k_kept){ 0, 0, 0, 0 };
+		kept.page += one.page;
+		kept.state += one.state;
+		kept.conv += one.conv;
+		kept.moved += one.moved;
 	}
 	return kept;
 }
@@ -135,10 +135,13 @@ static int open_layers(struct k_model *m, struct k_err *err)
 			r = open_half(m, i, plan.ffn, "ffn_norm", &l->ffn, &l->ffn_self, &l->ffn_norm, err);
 		if (r < 0)
 			return r;
-		if (l->mixer->keeps)
-			l->mixer->keeps(&m->hp, &l->page_width, &l->n_state, &l->n_conv);
 		l->part = k_part_of_layer(m, i);
 		struct k_part *p = &m->part[l->part];
+		struct k_kept kept = k_blocks_keep(m->arch, &m->hp, p->dev->kda_deferred, i, 1);
+		l->page_width = kept.page;
+		l->n_state = kept.state;
+		l->n_conv = kept.conv;
+		m->n_moved += kept.moved;
 		if (i == p->layer) {
 			p->page_at = m->n_page;
 			p->kda_at = m->n_kda;

@@ -71,7 +71,7 @@ struct k_model {
 	struct k_tensor embed, head;
 	const float *norm;
 	struct k_layer *layers;
-	int64_t n_kda;                  /* floats of a sequence's KDA block */
+	int64_t n_kda, n_moved;         /* floats of a sequence's KDA block; that a token reads and writes of it */
 	int64_t n_page;                 /* values of a page: K_PAGE tokens of all attention layers */
 	enum k_kv kv;                   /* what they are stored as */
 	uint64_t token_bytes;

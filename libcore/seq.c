@@ -6,6 +6,7 @@
  *   kda               one block of device memory with the states and convolution tails of all KDA layers
  *   mark[]            copies of that block at earlier lengths, counted; only models with KDA layers have any */
 #include "libcore/base.h"
+#include "libcore/kda_state.h"
 #include "libcore/model_int.h"
 
 static int64_t pages(int64_t n)
@@ -167,6 +168,7 @@ int k_seq_new(struct k_seq **out, struct k_model *m, struct k_err *err)
 		if (l->n_state) {
 			s->layer[i].state = (float *)s->kda[l->part] + l->state_at - m->part[l->part].kda_at;
 			s->layer[i].conv = s->layer[i].state + l->n_state;
+			s->layer[i].deferred = m->part[l->part].dev->kda_deferred;
 		}
 	}
 	*out = s;
@@ -200,6 +202,7 @@ uint64_t k_seq_bytes(const struct k_seq *s)
 
 uint64_t k_seq_page_bytes(const struct k_model *m) { return page_bytes(m); }
 uint64_t k_seq_state_bytes(const struct k_model *m) { return kda_bytes(m); }
+uint64_t k_seq_moved_bytes(const struct k_model *m) { return (uint64_t)m->n_moved * sizeof(float); }
 
 /* --- marks ------------------------------------------------------------------------------------------------------------ */
 
@@ -334,7 +337,9 @@ int k_seq_kda(const struct k_seq *s, int layer, float *state, float *conv, struc
 	if (!host)
 		return k_err_nomem(err, bytes, "a state");
 	int r = d->get(d, host, s->layer[layer].state, (size_t)l->n_state * sizeof(float), err);
-	for (int64_t h = 0; r == 0 && h < s->m->hp.kda_head; h++)
+	if (r == 0 && d->kda_deferred)
+		k_kda_plain(state, host, s->m->hp.kda_head, n);
+	for (int64_t h = 0; r == 0 && !d->kda_deferred && h < s->m->hp.kda_head; h++)
 		for (int64_t v = 0; v < n; v++)
 			for (int64_t k = 0; k < n; k++)
 				state[(h * n + k) * n + v] = host[(h * n + v) * n + k];

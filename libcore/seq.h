@@ -15,6 +15,7 @@ const int32_t *k_seq_ids(const struct k_seq *s);
 uint64_t k_seq_bytes(const struct k_seq *s);            /* memory that it holds, with what it shares */
 uint64_t k_seq_page_bytes(const struct k_model *m);     /* of 64 tokens, all attention layers */
 uint64_t k_seq_state_bytes(const struct k_model *m);    /* of all KDA layers at one length: of a sequence, of a mark */
+uint64_t k_seq_moved_bytes(const struct k_model *m);    /* of them read and written by a token, on average */
 /* Remembers the present length (copies the KDA states). max_marks oldest are dropped first (default 8). */
 int k_seq_mark(struct k_seq *s, struct k_err *err) K_MUST_USE;
 void k_seq_unmark(struct k_seq *s);                     /* forgets all marks */

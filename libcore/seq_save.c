@@ -1,12 +1,13 @@
 /* seq_save.c: a timeline as bytes, little-endian.
  *
- *   head    "KSEQ\r\n\x1a\n", u32 version 2, u32 marks, model digest (32), how it was computed (64: device, level, activations,
+ *   head    "KSEQ\r\n\x1a\n", u32 version 3, u32 marks, model digest (32), how it was computed (64: device, level, activations,
  *           kind of pages if not f32, profile; text, filled with zeros), u64 tag of the owner, i64 tokens
  *   marks   i64 length of each, ascending
  *   ids     i32 of each token
  *   sha256  of all so far: what a list of files is made from before the rest is read
  *   pages   for every 64 tokens: for each attention layer their rows (f32 or bf16)
- *   kda     the block of states and tails, if the model has KDA layers: of each its states, then its tails [3][P][taps - 1]
+ *   kda     the block of states and tails, if the model has KDA layers: of each its states as the device keeps them (backend.h), then its
+ *           tails [3][P][taps - 1]
  *   marks   the block of each
  *   sha256  of the digest above and all behind it
  *
@@ -15,9 +16,12 @@
 #include <stdio.h>
 #include "libcore/hash.h"
 #include "libcore/io.h"
+#include "libcore/kda_state.h"
 #include "libcore/model_int.h"
 
 #define MAGIC "KSEQ\r\n\x1a\n"
+
+enum { VERSION = 3 };
 
 struct head { char magic[8]; uint32_t version, n_mark; uint8_t model[32]; char how[64]; uint64_t tag; int64_t len; };
 
@@ -65,6 +69,27 @@ static void turn_tails(const struct pass *p, const struct k_model *m, float *blo
 	}
 }
 
+static void clean_states(const struct k_model *m, float *block)
+{
+	for (int64_t i = 0; i < m->hp.n_layer; i++) {
+		const struct k_layer *l = &m->layers[i];
+		if (l->n_state && m->part[l->part].dev->kda_deferred)
+			k_kda_clean(block + l->state_at, m->hp.kda_head, m->hp.kda_dim);
+	}
+}
+
+static int get_block(struct pass *p, const struct k_model *m, float *block, struct k_err *err)
+{
+	int r = get(p, block, (size_t)m->n_kda * sizeof(float), err);
+	for (int64_t i = 0; r == 0 && i < m->hp.n_layer; i++) {
+		const struct k_layer *l = &m->layers[i];
+		if (l->n_state && m->part[l->part].dev->kda_deferred && !k_kda_is_count(block[l->state_at]))
+			r = k_err_set(err, K_EFORMAT, "'%s': layer %ld has %g pending tokens, wanted 0 to %d", p->name, (long)i,
+				(double)block[l->state_at], K_KDA_CHUNK - 1);
+	}
+	return r;
+}
+
 /* The block of states: of the sequence (mem), or of a mark (host, mem NULL), either way. */
 static int pass_block(struct pass *p, const struct k_model *m, void *const *mem, float *host, struct k_err *err)
 {
@@ -72,7 +97,7 @@ static int pass_block(struct pass *p, const struct k_model *m, void *const *mem,
 	float *block = (float *)(void *)p->host;
 	int r = 0;
 	if (p->from)
-		r = get(p, block, n, err);
+		r = get_block(p, m, block, err);
 	else if (!mem)
 		memcpy(block, host, n);
 	else
@@ -80,6 +105,7 @@ static int pass_block(struct pass *p, const struct k_model *m, void *const *mem,
 	if (r < 0)
 		return r;
 	turn_tails(p, m, block);
+	clean_states(m, block);
 	if (p->to)
 		return put(p, block, n, err);
 	if (mem)
@@ -132,7 +158,7 @@ static int pass_digest(struct pass *p, struct k_err *err)
 
 static int save_head(struct pass *p, const struct k_seq *s, uint64_t tag, struct k_err *err)
 {
-	struct head h = { .magic = MAGIC, .version = 2, .n_mark = (uint32_t)s->n_mark, .tag = tag, .len = s->len };
+	struct head h = { .magic = MAGIC, .version = VERSION, .n_mark = (uint32_t)s->n_mark, .tag = tag, .len = s->len };
 	k_model_digest(s->m, h.model);
 	computed_how(s->m, h.how);
 	int r = put(p, &h, sizeof(h), err);
@@ -184,8 +210,8 @@ static int check_head(const struct head *h, const struct k_model *m, const char 
 	computed_how(m, how);
 	if (memcmp(h->magic, MAGIC, sizeof(h->magic)))
 		return k_err_set(err, K_EFORMAT, "'%s' is not a saved sequence", name);
-	if (h->version != 2)
-		return k_err_set(err, K_EUNSUP, "'%s' is a saved sequence of version %u, this program knows 2", name, h->version);
+	if (h->version != VERSION)
+		return k_err_set(err, K_EUNSUP, "'%s' is a saved sequence of version %u, this program knows %d", name, h->version, VERSION);
 	if (memcmp(h->model, digest, sizeof(digest)))
 		return k_err_set(err, K_ECHECK, "'%s' was saved from another model", name);
 	if (memcmp(h->how, how, sizeof(how)))

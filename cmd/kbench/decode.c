@@ -111,7 +111,7 @@ struct subject {
 	const struct k_synthetic *made; /* NULL: not made up */
 	struct k_seq *base[MAX_BATCH];
 	float *logits;
-	uint64_t weights, kv, state, caches;    /* bytes of a step: read of weights, of pages; states, once; all that the caches take, slack included */
+	uint64_t weights, kv, state, moved, caches;    /* bytes of a step: read of weights, of pages; states, once, and what is moved of them; all that the caches take, slack included */
 	double flops, expert_flops;     /* of a token in products of weights: of all but routed experts, of those */
 	struct k_times seconds, frac;
 	uint8_t first[32];
@@ -145,6 +145,7 @@ static int subject_open(struct k_bench *b, struct subject *x, const struct point
 	}
 	x->kv = (uint64_t)pt->batch * (uint64_t)((double)k_seq_page_bytes(x->m) / K_PAGE * (double)pt->depth);
 	x->state = (uint64_t)pt->batch * k_seq_state_bytes(x->m);
+	x->moved = (uint64_t)pt->batch * k_seq_moved_bytes(x->m);
 	return r;
 }
 
@@ -155,7 +156,7 @@ static void subject_close(struct subject *x)
 	k_free(x->logits);
 }
 
-static uint64_t step_bytes(const struct subject *x) { return x->weights + x->kv + 2 * x->state; }
+static uint64_t step_bytes(const struct subject *x) { return x->weights + x->kv + x->moved; }
 
 /* A repetition; all of them compute the same. */
 static int time_once(struct subject *x, const struct point *pt, int64_t tokens, double *seconds, struct k_err *err)
@@ -274,7 +275,7 @@ static int put_point(struct k_json *o, struct k_bench *b, struct subject *x, con
 		k_put_f32(o, "limit_frac", k_times_median(&x->frac)) | k_use_put(o, &use, x->seconds.n) | k_put_str(o, "cache", "warm") |
 		k_put_f32(o, "spread", k_times_spread(&x->seconds)) | k_put_int(o, "depth", pt->depth) | k_put_int(o, "batch", pt->batch) |
 		k_put_int(o, "step_bytes", (int64_t)step_bytes(x)) | k_put_int(o, "kv_bytes", (int64_t)x->kv) |
-		k_put_int(o, "state_bytes", (int64_t)x->state) | k_put_int(o, "cache_bytes", (int64_t)x->caches) |
+		k_put_int(o, "state_bytes", (int64_t)x->state) | k_put_int(o, "moved_bytes", (int64_t)x->moved) | k_put_int(o, "cache_bytes", (int64_t)x->caches) |
 		(parts ? k_json_set(o, "weight_bytes_by_role", parts) : -1) | (x->made ? k_synthetic_put(o, x->made) : 0) | k_put_str(o, "digest", digest);
 }
 

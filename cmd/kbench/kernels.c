@@ -19,6 +19,7 @@
 #include "libcore/backend.h"
 #include "libcore/dtype.h"
 #include "libcore/hash.h"
+#include "libcore/kda_state.h"
 #include "libcore/pool.h"
 
 #define ARENA ((uint64_t)4608 << 20)
@@ -165,14 +166,17 @@ static int make_kda(struct job *j, struct k_err *err)
 	j->n_y = (size_t)(n * P);
 	j->y = floats(j, j->n_y);
 	j->x = floats(j, (size_t)(n * (5 * P + HEADS)));
-	float *states = floats(j, (size_t)(seqs * P * KDA_D)), *tails = floats(j, (size_t)(seqs * 3 * P * (TAPS - 1)));
+	int64_t state = j->dev->kda_deferred ? k_kda_floats(HEADS, KDA_D) : P * KDA_D;
+	float *states = floats(j, (size_t)(seqs * state)), *tails = floats(j, (size_t)(seqs * 3 * P * (TAPS - 1)));
 	float *params = floats(j, (size_t)(3 * P * TAPS + P + HEADS + KDA_D));
 	j->seq = k_calloc((size_t)seqs, sizeof(*j->seq));
 	j->seg = k_calloc((size_t)seqs, sizeof(*j->seg));
 	if (!j->y || !j->x || !states || !tails || !params || !j->seq || !j->seg)
 		return no_room(j->n_y, err);
 	for (int64_t s = 0; s < seqs; s++) {
-		j->seq[s] = (struct k_seq_layer){ .state = states + s * P * KDA_D, .conv = tails + s * 3 * P * (TAPS - 1) };
+		j->seq[s] = (struct k_seq_layer){ .state = states + s * state, .deferred = j->dev->kda_deferred, .conv = tails + s * 3 * P * (TAPS - 1) };
+		if (j->dev->kda_deferred)               /* in every call as many states as on average take in what is pending */
+			states[s * state] = (float)(s % K_KDA_CHUNK);
 		j->seg[s] = (struct k_seg){ s, j->e->n < 0 ? 1 : n, 0, &j->seq[s] };
 	}
 	j->bytes = 2.0 * (double)(seqs * P * KDA_D) * sizeof(float);

@@ -170,8 +170,8 @@ static int outline(struct k_outline *o, const struct shape *s, int64_t layers, s
 /* Weights, and beside them caches, a copy of the states for a repetition, copies of vectors and room to work. */
 static uint64_t wants(const struct k_outline *o, struct k_room room, const struct k_ctx *ctx)
 {
-	struct k_kept kept = k_blocks_keep(o->arch, &o->hp, 0, o->hp.n_layer);
-	uint64_t values = (uint64_t)(kept.page * room.tokens), floats = (uint64_t)(2 * room.seqs * kept.state);
+	struct k_kept kept = k_blocks_keep(o->arch, &o->hp, true, 0, o->hp.n_layer);
+	uint64_t values = (uint64_t)(kept.page * room.tokens), floats = (uint64_t)(2 * room.seqs * (kept.state + kept.conv));
 	return o->bytes + values * k_kv_bytes(ctx->act == K_ACT_F32 ? K_KV_F32 : K_KV_BF16) + floats * sizeof(float) + ((uint64_t)64 << 20);
 }
 

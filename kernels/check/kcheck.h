@@ -3,7 +3,8 @@
  *   kcheck.c       command line, levels x rows of kk.def, sums
  *   kcheck_box.c   memory between guards, random data, comparison
  *   kcheck_elem.c  element by element kernels, norms, reductions          one table
- *   kcheck_mat.c   gemm, unpack, kda_run, rope, conv_silu                 one table
+ *   kcheck_mat.c   gemm, unpack, rope, conv_silu                          one table
+ *   kcheck_delta.c the delta rule                                         one table
  *   kcheck_attn.c  scores, mix                                            one table
  *   kcheck_quant.c conversions between types                              one table
  *   kcheck_cpu.c   operations of the CPU device: threads, cuts of a batch one table
@@ -45,7 +46,7 @@ struct row {
 	/* Sets up what is timed, calls time(b) for each size. */
 	void (*bench)(const void *how, void (*time)(void *ctx, const struct bench *b), void *ctx);
 };
-extern const struct row kcheck_elem[], kcheck_mat[], kcheck_attn[], kcheck_quant[];    /* end with name NULL */
+extern const struct row kcheck_elem[], kcheck_mat[], kcheck_delta[], kcheck_attn[], kcheck_quant[];    /* end with name NULL */
 
 /* An operation of the CPU device at one level: same bits at any number of threads, however a batch is cut. */
 struct op_row { const char *name; void (*check)(struct run *r); };

@@ -9,6 +9,7 @@
 #include "kernels/check/kcheck.h"
 #include "libcore/backend.h"
 #include "libcore/dtype.h"
+#include "libcore/kda_state.h"
 #include "libcore/pool.h"
 #include "libcore/rope.h"
 
@@ -147,12 +148,16 @@ static void run_way(struct world *w, op_fn *op, struct way way, enum k_act act)
 	if (!rc)
 		rc = dev->reserve(dev, &w->hp, ROWS, PAGES * K_PAGE, &err);
 	reset(w);
+	for (int s = 0; s < SEQS && dev; s++)
+		w->seq[s].deferred = dev->kda_deferred;
 	for (int64_t from = 0, n; !rc && from < ROWS; from += n) {
 		n = K_MIN(ROWS - from, way.step);
 		op(w, dev, from, n);
 	}
 	if (rc)
 		fail(w->r, "%s", err.msg);
+	for (int s = 0; s < SEQS && w->seq[s].deferred && w->state_floats; s++)
+		k_kda_clean(w->seq[s].state, w->hp.kda_head, w->hp.kda_dim);
 	if (dev)
 		k_device_close(dev);
 	k_pool_free(pool);
@@ -459,7 +464,9 @@ static void check_kda(struct run *r)
 		for (int i = 0; i < 6; i++)
 			w.in[i] = data(&w, ROWS * KP, DATA_PLAIN);
 		w.extra = data(&w, (size_t)(KH + KP + KD + 3 * KP * taps), DATA_PLAIN);
-		sequences(&w, 1, KH * KD * KD, (size_t)(3 * KP * (taps - 1)));
+		sequences(&w, 1, (size_t)k_kda_floats(KH, KD), (size_t)(3 * KP * (taps - 1)));
+		for (int s = 0; s < SEQS; s++)          /* of a deferred one: how many are pending */
+			w.state0[(size_t)s * w.state_floats] = (float)(POS % K_KDA_CHUNK * s);
 		output(&w, 0, ROWS * KP);
 		all_ways(&w, op_kda, K_ACT_F32);
 		end(&w);

@@ -1,4 +1,4 @@
-/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16, bf16_bf16, as stored, i4x16), unpack, rope, conv_silu, kda_run.
+/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16, bf16_bf16, as stored, i4x16), unpack, rope, conv_silu.
  *
  * Beside the reference's values: steps wider than rows leave the gaps alone, and a part (one row, one token, one column) computed
  * alone has the bits that it has among others. */
@@ -606,117 +606,6 @@ static void bench_conv(const void *how K_UNUSED, void (*time)(void *ctx, const s
 	time(ctx, &(struct bench){ "4 taps, n=128", go_conv, &c });
 }
 
-/* --- kda_run ------------------------------------------------------------------------------------------------------------ */
-
-struct kda { float *state; struct kk_kda x; float *o; size_t n, dk, dv; };
-
-static void new_kda(struct run *r, struct kda *a)
-{
-	size_t step = K_MAX(a->dk, a->dv) + slack(r), many = span(a->n, step, K_MAX(a->dk, a->dv));
-	a->state = box_data(r, SLOT_W, a->dk * a->dv, DATA_PLAIN);
-	float *k = box_data(r, SLOT_MORE, many, DATA_PLAIN);
-	/* Keys as long as those of a model: longer ones would let the state grow. */
-	for (size_t t = 0; t < a->n; t++) {
-		double size = 0;
-		for (size_t i = 0; i < a->dk; i++)
-			size += square((double)k[t * step + i]);
-		for (size_t i = 0; i < a->dk; i++)
-			k[t * step + i] = (float)(k[t * step + i] / sqrt(size + 1e-6));
-	}
-	a->x = (struct kk_kda){ .q = box_data(r, SLOT_X, many, DATA_PLAIN), .k = k, .v = box_data(r, SLOT_MORE + 1, many, DATA_PLAIN),
-		.alpha = box_data(r, SLOT_MORE + 2, many, DATA_PART), .beta = box_data(r, SLOT_MORE + 3, a->n, DATA_PART), .step = step };
-	a->o = box_f(r, SLOT_Y, many);
-}
-
-/* Tokens [t, t + n), rows [j, j + dv), of a state and results that begin at these. */
-static void kda_part(const struct kk *k, const struct kda *a, float *state, float *o, size_t t, size_t n, size_t j, size_t dv)
-{
-	struct kk_kda x = a->x;
-	size_t at = t * x.step;
-	x.q += at;
-	x.k += at;
-	x.alpha += at;
-	x.beta += t;
-	x.v += at + j;
-	x.o = o + at + j;
-	k->kda_run(state + j * a->dk, &x, n, a->dk, dv);
-}
-
-/* Sums of the squares of all terms: of the state by element, of the results of each token. */
-static void kda_terms(const struct kda *a, double *state, double *o)
-{
-	for (size_t i = 0; i < a->dk * a->dv; i++)
-		state[i] = square((double)a->state[i]);
-	for (size_t t = 0; t < a->n; t++)
-		for (size_t j = 0; j < a->dv; j++) {
-			const float *alpha = a->x.alpha + t * a->x.step, *k = a->x.k + t * a->x.step, *q = a->x.q + t * a->x.step;
-			double e = square((double)a->x.v[t * a->x.step + j]), *s = state + j * a->dk, *out = o + t * a->dv + j;
-			for (size_t i = 0; i < a->dk; i++) {
-				s[i] *= square((double)alpha[i]);
-				e += s[i] * square((double)k[i]);
-			}
-			*out = 0;
-			for (size_t i = 0; i < a->dk; i++) {
-				s[i] += square((double)a->x.beta[t] * (double)k[i]) * e;
-				*out += s[i] * square((double)q[i]);
-			}
-		}
-}
-
-static void kda_case(struct run *r, size_t dk, size_t dv, size_t n)
-{
-	struct kda a = { .dk = dk, .dv = dv, .n = n };
-	size_t all = dk * dv;
-	where(r, "dk=%zu dv=%zu n=%zu", dk, dv, n);
-	new_kda(r, &a);
-	size_t many = span(n, a.x.step, K_MAX(dk, dv));
-	float *want = box_copy(r, SLOT_WANT, a.state, all), *got = box_copy(r, SLOT_B, a.state, all), *alone = box_copy(r, SLOT_ALONE, a.state, all);
-	float *o_want = box_f(r, SLOT_MORE + 4, many), *o_alone = box_f(r, SLOT_MORE + 5, many);
-	kda_part(r->ref, &a, want, o_want, 0, n, 0, dv);
-	kda_part(r->got, &a, got, a.o, 0, n, 0, dv);
-	double *terms = box(r, SLOT_TERMS, all, sizeof(*terms)), *o_terms = box(r, SLOT_TERMS2, n * dv, sizeof(*o_terms));
-	kda_terms(&a, terms, o_terms);
-	for (size_t t = 0; t < n; t++)
-		near_terms(r, "o", a.o + t * a.x.step, o_want + t * a.x.step, o_terms + t * dv, dv);
-	near_terms(r, "state", got, want, terms, all);
-	for (size_t j = 0, m; j < dv; j += m) {
-		m = 1 + rnd_below(r, K_MIN(dv - j, (size_t)40));
-		for (size_t t = 0, k; t < n; t += k) {
-			k = 1 + rnd_below(r, n - t);
-			kda_part(r->got, &a, alone, o_alone, t, k, j, m);
-		}
-	}
-	for (size_t t = 0; t < n; t++)
-		same(r, "in pieces: o", o_alone + t * a.x.step, a.o + t * a.x.step, dv);
-	same(r, "in pieces: state", alone, got, all);
-	box_check(r);
-}
-
-static void check_kda(struct run *r, const void *how K_UNUSED)
-{
-	static const int widths[] = { 0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 47, 48, 49, 63, 64, 65, 96, 127, 128, 129 };
-	for (size_t i = 0; i < K_LEN(widths); i++)
-		for (int k = 0; k < 3; k++)
-			kda_case(r, (size_t)widths[i], k == 2 ? 128 : PICK(r, sides), k == 1 ? 1 : rnd_below(r, 12));
-}
-
-static void go_kda(const struct kk *k, void *arg)
-{
-	const struct kda *a = arg;
-	kda_part(k, a, a->state, a->o, 0, a->n, 0, a->dv);
-}
-
-static void bench_kda(const void *how K_UNUSED, void (*time)(void *ctx, const struct bench *b), void *ctx)
-{
-	static const struct { size_t n; const char *size; } runs[] = { { 1, "128 x 128" }, { 32, "128 x 128, 32 tokens" } };
-	for (size_t i = 0; i < K_LEN(runs); i++) {
-		struct run r = { .name = "bench", .level = "", .timed = true };
-		struct kda a = { .dk = 128, .dv = 128, .n = runs[i].n };
-		new_kda(&r, &a);
-		time(ctx, &(struct bench){ runs[i].size, go_kda, &a });
-	}
-}
-
 const struct row kcheck_mat[] = {
 	{ "gemm_f32", check_gemm, &as_f32, bench_gemm }, { "gemm_bf16", check_gemm, &as_bf16, bench_gemm },
 	{ "gemm_bf16_bf16", check_gemm, &as_bf16_bf16, bench_gemm }, { "ready_bf16", check_ready, &as_bf16_bf16, bench_ready },
@@ -729,5 +618,5 @@ const struct row kcheck_mat[] = {
 	{ "gemm_i4x16_int8", check_gemm, &as_i4x16_int8, bench_gemm },
 	{ "ready_i4x16_int8", check_ready, &as_i4x16_int8, bench_ready },
 	{ "unpack", check_unpack, NULL, bench_unpack }, { "rope", check_rope, NULL, bench_rope },
-	{ "conv_silu", check_conv, NULL, bench_conv }, { "kda_run", check_kda, NULL, bench_kda }, { .name = NULL },
+	{ "conv_silu", check_conv, NULL, bench_conv }, { .name = NULL },
 };

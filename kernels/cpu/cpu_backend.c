@@ -66,7 +66,7 @@ static int cpu_reserve(struct k_device *d, const struct k_hp *hp, int64_t n_rows
 	int64_t room = K_MAX(K_MAX(cpu_gemm_room(hp), cpu_moe_room(hp)), K_MAX(cpu_attn_room(hp), cpu_kda_room(hp)));
 	if (k_mul_i64(row, n_rows, &all))
 		want = K_MIN(want, all);
-	int rc = grow_shared(c, want + cpu_moe_fixed(hp) + PADDING, err);
+	int rc = grow_shared(c, want + K_MAX(cpu_moe_fixed(hp), cpu_kda_fixed(hp)) + PADDING, err);
 	return rc ? rc : grow_rooms(c, room, err);
 }
 
@@ -97,6 +97,7 @@ static int cpu_open(struct k_device **out, const struct k_ctx *ctx, const char *
 	rc = c->room ? 0 : k_err_nomem(err, (size_t)c->n_worker * sizeof(*c->room), "the CPU device");
 	if (!rc)
 		rc = kk_select(&c->kk, &c->level, ctx->cpu, err);
+	c->dev.kda_deferred = !rc && strcmp(c->level, "ref") != 0;
 	if (!rc)
 		rc = grow_shared(c, SHARED_MIN, err);
 	if (!rc)

@@ -64,6 +64,7 @@ int64_t cpu_moe_row(const struct k_hp *hp);
 int64_t cpu_moe_fixed(const struct k_hp *hp);
 int64_t cpu_attn_row(const struct k_hp *hp);
 int64_t cpu_kda_row(const struct k_hp *hp);
+int64_t cpu_kda_fixed(const struct k_hp *hp);
 int64_t cpu_gemm_room(const struct k_hp *hp);
 int64_t cpu_attn_room(const struct k_hp *hp);
 int64_t cpu_kda_room(const struct k_hp *hp);

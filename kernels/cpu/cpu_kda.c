@@ -1,19 +1,22 @@
 /* cpu_kda.c: Kimi delta attention, a run of a sequence's rows and one head at a time:
  *
  *   prepare   raw q k v  -- conv + silu over the last `taps` tokens -->  q, k normed, v;    a -- gate --> alpha (decay a key channel)
- *   walk      state [dv][dk], row by row through all tokens of the run: decay, correct by beta (v - S k), read by q --> o
+ *   walk      the state through all tokens of the run: decay, correct by beta (v - S k), read by q --> o
  *   finish    o  -- norm * sigmoid(z) -->  y
  *
+ * A run ends where a chunk of the state does (kda_state.h). A state that is not deferred ([dv][dk]) goes token by token.
+ *
  * A task is some heads of a segment. Where there are fewer heads than threads the three steps are regions of their own, and tasks
- * are heads by runs, heads by slices of the state's rows, and heads by runs again: same functions, same bits.
+ * are heads by runs, heads by strips of the state, and heads by runs again: same functions, same bits.
  *
  * The raw projections of the last taps - 1 tokens stay behind in `conv` for the next step. */
 #include "libcore/base.h"
 #include <math.h>
+#include "libcore/kda_state.h"
 #include "kernels/cpu/cpu_impl.h"
 
-/* Tokens of a run, what it needs of the second cache; heads of a task: their states lie one behind the other in memory. */
-enum { RUN = 32, HEADS = 4, SLICE = 32 };
+/* Tokens of a run at most; heads of a task: their states lie one behind the other in memory; what a task has of a state's value channels. */
+enum { RUN = K_KDA_CHUNK, HEADS = 4, SLICE = K_KDA_STRIP };
 
 struct kda {
 	const struct cpu *c;
@@ -26,14 +29,36 @@ struct kda {
 };
 
 static int64_t ready_floats(int64_t d, int64_t n) { return n * (5 * d + 1); }
-int64_t cpu_kda_room(const struct k_hp *hp) { return ready_floats(hp->kda_dim, RUN); }
-int64_t cpu_kda_row(const struct k_hp *hp) { return hp->kda_head * ready_floats(hp->kda_dim, 1); }
+/* Beside decay and keys: what tokens read, and keys on k and q. */
+static int64_t reads_floats(int64_t d) { return 2 * RUN * k_kda_padded(d) + 2 * RUN * RUN; }
+static int64_t chunk_floats(int64_t d) { return k_kda_keys_floats(d) + reads_floats(d); }
+
+int64_t cpu_kda_room(const struct k_hp *hp) { return ready_floats(hp->kda_dim, RUN) + reads_floats(hp->kda_dim); }
+/* n rows are at most n / RUN + 2 runs. */
+int64_t cpu_kda_row(const struct k_hp *hp) { return hp->kda_head * (ready_floats(hp->kda_dim, 1) + k_div_up(chunk_floats(hp->kda_dim), RUN)); }
+int64_t cpu_kda_fixed(const struct k_hp *hp) { return hp->kda_head * 2 * chunk_floats(hp->kda_dim); }
 
 /* n tokens of a head in a block of ready_floats, from the t-th on. */
 static struct kk_kda ready_at(float *p, int64_t d, int64_t n, int64_t t)
 {
 	return (struct kk_kda){ .q = p + t * d, .k = p + (n + t) * d, .v = p + (2 * n + t) * d, .alpha = p + (3 * n + t) * d,
 		.o = p + (4 * n + t) * d, .beta = p + 5 * n * d + t, .step = (size_t)d };
+}
+
+/* n tokens behind `at` others of a chunk, its keys and its reads. */
+static struct kk_kda_chunk chunk_of(float *keys, float *reads, int64_t d, int64_t at, int64_t n)
+{
+	float *on = reads + 2 * RUN * k_kda_padded(d);
+	return (struct kk_kda_chunk){ .at = (size_t)at, .n = (size_t)n, .decay = keys, .keys = keys + k_kda_padded(d), .reads = reads, .on_k = on,
+		.on_q = on + RUN * RUN };
+}
+
+static int64_t pending(const struct k_seq_layer *l) { return l->deferred ? k_kda_count(l->state) : 0; }
+
+static void go_on(const struct k_seq_layer *l, int64_t n)
+{
+	if (l->deferred)
+		l->state[0] = (float)((pending(l) + n) % RUN);
 }
 
 /* Raw projection i of token t of a segment (negative: of the tail), this head's channels. */
@@ -76,12 +101,33 @@ static void prepare(const struct kda *a, const struct k_seg *s, int64_t head, in
 	kk->sigmoid(beta, beta, (size_t)n);
 }
 
-/* Rows [j, j + rows) of a head's state. */
-static void walk(const struct kda *a, const struct k_seg *s, int64_t head, int64_t j, int64_t rows, int64_t n, struct kk_kda x)
+/* Rows [j, j + SLICE) of a head's state: a chunk, whose keys are made; token by token. */
+static void walk_strip(const struct kda *a, const struct k_seg *s, int64_t head, int64_t j, const struct kk_kda_chunk *c, struct kk_kda x)
 {
 	x.v += j;
 	x.o += j;
-	a->c->kk.kda_run(s->state->state + (head * a->d + j) * a->d, &x, (size_t)n, (size_t)a->d, (size_t)rows);
+	a->c->kk.kda_strip(k_kda_strip(k_kda_head(s->state->state, head, a->d), j / SLICE, a->d), c, &x, (size_t)a->d, (size_t)K_MIN(a->d - j, (int64_t)SLICE));
+}
+
+static void walk_rows(const struct kda *a, const struct k_seg *s, int64_t head, int64_t j, int64_t n, struct kk_kda x)
+{
+	x.v += j;
+	x.o += j;
+	a->c->kk.kda_run(s->state->state + (head * a->d + j) * a->d, &x, (size_t)n, (size_t)a->d, (size_t)K_MIN(a->d - j, (int64_t)SLICE));
+}
+
+/* All of them; at: tokens before these in their chunk. */
+static void walk(const struct kda *a, const struct k_seg *s, int64_t head, int64_t at, int64_t n, const struct kk_kda *x, float *reads)
+{
+	bool deferred = s->state->deferred;
+	struct kk_kda_chunk c = chunk_of(deferred ? k_kda_head(s->state->state, head, a->d) : reads, reads, a->d, at, n);
+	if (deferred)
+		a->c->kk.kda_keys(&c, x, (size_t)a->d);
+	for (int64_t j = 0; j < a->d; j += SLICE)
+		if (deferred)
+			walk_strip(a, s, head, j, &c, *x);
+		else
+			walk_rows(a, s, head, j, n, *x);
 }
 
 static void finish(const struct kda *a, const struct k_seg *s, int64_t head, int64_t from, int64_t n, const struct kk_kda *x)
@@ -107,13 +153,15 @@ static void heads_task(void *arg, int64_t i, int worker)
 {
 	const struct kda *a = arg;
 	const struct k_seg *s = a->op->seg + i / a->tasks;
-	int64_t first = i % a->tasks * a->heads, last = K_MIN(first + a->heads, a->H);
-	struct kk_kda x = ready_at(room_of(a->c, worker), a->d, RUN, 0);
+	int64_t first = i % a->tasks * a->heads, last = K_MIN(first + a->heads, a->H), before = pending(s->state);
+	float *room = room_of(a->c, worker);
+	struct kk_kda x = ready_at(room, a->d, RUN, 0);
 	for (int64_t head = first; head < last; head++) {
 		for (int64_t t = 0, n; t < s->n; t += n) {
-			n = K_MIN(s->n - t, (int64_t)RUN);
+			int64_t at = (before + t) % RUN;
+			n = K_MIN(s->n - t, RUN - at);
 			prepare(a, s, head, t, n, &x);
-			walk(a, s, head, 0, a->d, n, x);
+			walk(a, s, head, at, n, &x, room + ready_floats(a->d, RUN));
 			finish(a, s, head, t, n, &x);
 		}
 		leave(a, s, head);
@@ -122,33 +170,76 @@ static void heads_task(void *arg, int64_t i, int worker)
 
 /* --- fewer heads than threads --------------------------------------------------------------------------------------------- */
 
+/* A run of these tokens: where it begins among them, its tokens, and how many of its chunk are before it. */
+struct run { int64_t t, n, at; };
+
+static struct run run_at(const struct kda *a, int64_t i)
+{
+	int64_t before = pending(a->seg->state), t = K_MAX(i * RUN - before, (int64_t)0), end = K_MIN((i + 1) * RUN - before, a->n);
+	return (struct run){ t, end - t, i ? 0 : before };
+}
+
+static int64_t runs(const struct kda *a) { return k_div_up(pending(a->seg->state) + a->n, RUN); }
+
 static struct kk_kda shared_at(const struct kda *a, int64_t head, int64_t t)
 {
 	return ready_at(a->shared + head * ready_floats(a->d, a->n), a->d, a->n, t);
 }
 
+/* Run i of a head: of the first, keys that were pending come in front; those of the last are left behind. */
+static float *keys_at(const struct kda *a, int64_t head, int64_t i)
+{
+	return a->shared + a->H * ready_floats(a->d, a->n) + (head * runs(a) + i) * chunk_floats(a->d);
+}
+
+static struct kk_kda_chunk shared_chunk(const struct kda *a, int64_t head, int64_t i)
+{
+	struct run r = run_at(a, i);
+	float *keys = keys_at(a, head, i);
+	return chunk_of(keys, keys + k_kda_keys_floats(a->d), a->d, r.at, r.n);
+}
+
 static void prepare_task(void *arg, int64_t i, int worker K_UNUSED)
 {
 	const struct kda *a = arg;
-	int64_t head = i % a->H, t = i / a->H * RUN;
-	struct kk_kda x = shared_at(a, head, t);
-	prepare(a, a->seg, head, a->from + t, K_MIN(a->n - t, (int64_t)RUN), &x);
+	int64_t head = i % a->H, k = i / a->H;
+	struct run r = run_at(a, k);
+	struct kk_kda x = shared_at(a, head, r.t);
+	prepare(a, a->seg, head, a->from + r.t, r.n, &x);
+	if (!a->seg->state->deferred)
+		return;
+	struct kk_kda_chunk c = shared_chunk(a, head, k);
+	if (r.at)
+		memcpy(c.decay, k_kda_head(a->seg->state->state, head, a->d), (size_t)((1 + r.at) * k_kda_padded(a->d)) * sizeof(float));
+	a->c->kk.kda_keys(&c, &x, (size_t)a->d);
 }
 
 static void walk_task(void *arg, int64_t i, int worker K_UNUSED)
 {
 	const struct kda *a = arg;
 	int64_t head = i % a->H, j = i / a->H * SLICE;
-	walk(a, a->seg, head, j, K_MIN(a->d - j, (int64_t)SLICE), a->n, shared_at(a, head, 0));
+	if (!a->seg->state->deferred) {
+		walk_rows(a, a->seg, head, j, a->n, shared_at(a, head, 0));
+		return;
+	}
+	for (int64_t k = 0; k < runs(a); k++) {
+		struct kk_kda_chunk c = shared_chunk(a, head, k);
+		walk_strip(a, a->seg, head, j, &c, shared_at(a, head, run_at(a, k).t));
+	}
 }
 
 static void finish_task(void *arg, int64_t i, int worker K_UNUSED)
 {
 	const struct kda *a = arg;
-	int64_t head = i % a->H, t = i / a->H * RUN;
-	struct kk_kda x = shared_at(a, head, t);
-	finish(a, a->seg, head, a->from + t, K_MIN(a->n - t, (int64_t)RUN), &x);
-	if (a->from + t + RUN >= a->seg->n)
+	int64_t head = i % a->H, k = i / a->H;
+	struct run r = run_at(a, k);
+	struct kk_kda x = shared_at(a, head, r.t);
+	finish(a, a->seg, head, a->from + r.t, r.n, &x);
+	if (k + 1 < runs(a))
+		return;
+	if (a->seg->state->deferred)
+		memcpy(k_kda_head(a->seg->state->state, head, a->d), keys_at(a, head, k), (size_t)((1 + r.at + r.n) * k_kda_padded(a->d)) * sizeof(float));
+	if (a->from + a->n == a->seg->n)
 		leave(a, a->seg, head);
 }
 
@@ -158,13 +249,14 @@ static void split(struct kda *a, struct cpu *c)
 		a->seg = a->op->seg + s;
 		for (a->from = 0; a->from < a->seg->n; a->from += a->n) {
 			cpu_begin(c);
+			a->shared = cpu_take(c, cpu_kda_fixed(a->op->hp));
 			a->n = cpu_fit(c, a->seg->n - a->from, cpu_kda_row(a->op->hp));
-			a->shared = cpu_take(c, a->H * ready_floats(a->d, a->n));
-			int64_t runs = a->H * k_div_up(a->n, RUN);
+			(void)cpu_take(c, a->n * cpu_kda_row(a->op->hp));      /* one piece with what is before it */
 			double work = (double)(a->n * a->P * a->d);
-			cpu_each(c, runs, work, prepare_task, a);
+			cpu_each(c, a->H * runs(a), work, prepare_task, a);
 			cpu_each(c, a->H * k_div_up(a->d, SLICE), 2 * work, walk_task, a);
-			cpu_each(c, runs, work, finish_task, a);
+			cpu_each(c, a->H * runs(a), work, finish_task, a);
+			go_on(a->seg->state, a->n);
 		}
 	}
 }
@@ -182,4 +274,6 @@ void cpu_kda(struct k_device *dev, const struct k_op_kda *op)
 	a.heads = K_MAX((int64_t)1, K_MIN((int64_t)HEADS, all / (4 * threads)));
 	a.tasks = k_div_up(a.H, a.heads);
 	cpu_each(a.c, op->n_seg * a.tasks, 2 * (double)(op->n * a.P * a.d), heads_task, &a);
+	for (int64_t i = 0; i < op->n_seg; i++)
+		go_on(op->seg[i].state, op->seg[i].n);
 }

@@ -1,6 +1,7 @@
 /* kda_ref.c: parts of Kimi delta attention (arXiv:2510.26692): the definition. */
 #include "libcore/base.h"
 #include "kernels/ref/ref.h"
+#include "libcore/kda_state.h"
 
 void kk_ref_conv_silu(float *y, const float *const *u, const float *w, size_t w_step, int taps, size_t n)
 {
@@ -41,4 +42,72 @@ void kk_ref_kda_run(float *state, const struct kk_kda *x, size_t n, size_t dk, s
 		size_t at = t * x->step;
 		one_token(state, x->o + at, x->q + at, x->k + at, x->v + at, x->alpha + at, x->beta[t], dk, dv);
 	}
+}
+
+static double dot(const float *a, const float *b, size_t n)
+{
+	double s = 0;
+	for (size_t i = 0; i < n; i++)
+		s += (double)a[i] * b[i];
+	return s;
+}
+
+void kk_ref_kda_keys(const struct kk_kda_chunk *c, const struct kk_kda *x, size_t dk)
+{
+	size_t step = (size_t)k_kda_padded((int64_t)dk);
+	for (size_t t = 0; t < c->n; t++) {
+		size_t own = c->at + t;
+		const float *k = x->k + t * x->step, *q = x->q + t * x->step, *alpha = x->alpha + t * x->step;
+		for (size_t i = 0; i < dk; i++) {
+			c->decay[i] = own ? c->decay[i] * alpha[i] : alpha[i];
+			for (size_t j = 0; j < own; j++)
+				c->keys[j * step + i] *= alpha[i];
+			c->keys[own * step + i] = k[i];
+			c->reads[2 * t * step + i] = c->decay[i] * k[i];
+			c->reads[(2 * t + 1) * step + i] = c->decay[i] * q[i];
+		}
+		for (size_t j = 0; j <= own; j++) {
+			c->on_k[t * K_KDA_CHUNK + j] = (float)dot(c->keys + j * step, k, dk);
+			c->on_q[t * K_KDA_CHUNK + j] = (float)dot(c->keys + j * step, q, dk);
+		}
+	}
+}
+
+/* What a token reads of channel v: of S, and of the e before it. */
+static double read_of(const float *strip, const float *by_key, const float *by_token, size_t dk, size_t n, size_t v)
+{
+	double s = 0;
+	for (size_t i = 0; i < dk; i++)
+		s += (double)strip[i * K_KDA_STRIP + v] * by_key[i];
+	for (size_t j = 0; j < n; j++)
+		s += (double)strip[(dk + j) * K_KDA_STRIP + v] * by_token[j];
+	return s;
+}
+
+static void apply(float *strip, const struct kk_kda_chunk *c, size_t dk)
+{
+	size_t step = (size_t)k_kda_padded((int64_t)dk);
+	for (size_t i = 0; i < dk; i++)
+		for (size_t v = 0; v < K_KDA_STRIP; v++) {
+			double s = (double)strip[i * K_KDA_STRIP + v] * c->decay[i];
+			for (size_t j = 0; j < K_KDA_CHUNK; j++)
+				s += (double)strip[(dk + j) * K_KDA_STRIP + v] * c->keys[j * step + i];
+			strip[i * K_KDA_STRIP + v] = (float)s;
+		}
+}
+
+void kk_ref_kda_strip(float *strip, const struct kk_kda_chunk *c, const struct kk_kda *x, size_t dk, size_t dv)
+{
+	size_t step = (size_t)k_kda_padded((int64_t)dk);
+	for (size_t t = 0; t < c->n; t++)
+		for (size_t v = 0; v < K_KDA_STRIP; v++) {
+			size_t own = c->at + t, by = t * K_KDA_CHUNK;
+			const float *reads = c->reads + 2 * t * step;
+			double seen = read_of(strip, reads, c->on_k + by, dk, own, v), value = v < dv ? x->v[t * x->step + v] : 0;
+			strip[(dk + own) * K_KDA_STRIP + v] = (float)(x->beta[t] * (value - seen));
+			if (v < dv)
+				x->o[t * x->step + v] = (float)read_of(strip, reads + step, c->on_q + by, dk, own + 1, v);
+		}
+	if (c->at + c->n == K_KDA_CHUNK)
+		apply(strip, c, dk);
 }

@@ -1,127 +1,189 @@
-/* delta.h: the delta rule over a run of tokens, behind gemm.h.
+/* delta.h: the delta rule with deferred updates, behind gemm.h.
  *
- * Rows of a state do not know each other, so rows are the outer loop and tokens the inner one: a block of rows stays in the nearest
- * cache for the whole run. What ends one token and what begins the next are one pass over a row, with one load and one store:
+ * Token by token it is   S *= alpha,  e = beta (v - S k),  S += k e,  o = S q:   four operations an element, which is read and written each
+ * time. Here S stays what it was when its chunk of C = 16 positions began, and the tokens since then are kept beside it (kda_state.h):
+ * with D the product of their decays and key_j the key of token j, decayed up to now, token i of the chunk is
  *
- *     token t - 1:  s += e k, o = s q        token t:  s *= alpha, seen = s k        after the pass: e = beta (v - seen)
+ *     D *= alpha;  key_j *= alpha, j < i;  key_i = k                                                      kda_keys, once a head
+ *     e_i = beta (v - (D k) S - sum over j < i of (key_j . k) e_j)
+ *     o_i = (D q) S + sum over j <= i of (key_j . q) e_j                                                  kda_strip, for 32 value channels
+ *     after the last one of a chunk:  S = D S + sum over j of key_j e_j
  *
- * Four operations a vector, of which the processor does two a cycle: 3/4 of its multiply-adds are what a run can reach. Chunks as in
- * arXiv:2510.26692 would turn these into products of matrices, in another order of sums for each way of cutting; here the cuts of a
- * prompt change no bit, and neither do batches and what was cached of a prefix.
+ * 3 + 1/C operations an element and token, as products of matrices where tokens come together; a token alone reads S and does not write it.
+ * Every decay is a product of alphas, so no factor is above that of one token, and nothing is divided. Chunks lie on a grid of positions and
+ * each sum has one order, so the bits do not depend on how a prompt is cut, on the batch or on what was cached of a prefix:
  *
- * One token alone (decoding) waits for memory, which is fastest when a row is first touched after the one before it, from end to end:
- * rows that are begun side by side get 0.55 of what scaling in place gets, one after the other 1.0. The first pass stores nothing
- * then, the second decays once more.
+ *     (D k) S, (D q) S        a chain of multiply-adds in growing key channel; lanes are value channels, so nothing is summed across them
+ *     sums over j             the same chain goes on, in growing j
+ *     key_j . k, key_j . q    VL partial sums over the key channels, then vf_sum
+ *     S                       S D, then a chain in growing j
  *
- * Element i of a row belongs to partial sum i mod VL; the end of a row that fills no vector is added last, in order. */
+ * What bounds it: of many tokens, multiply-adds (a tile of products has V x T sums in registers); of one, memory: S once, from end to end. */
+#include "libcore/kda_state.h"
 
-/* OLD: there is a token before t; NEW: there is a token t. */
-enum { OLD = 1, NEW = 2, STORE = 4, DECAY_OLD = 8, AHEAD = 16 };
-enum { KDA_ALONE = 8, KDA_BLOCK = 32 };         /* rows begun before the first of them goes on: of one token; of more */
+enum { KDA_C = K_KDA_CHUNK, KDA_S = K_KDA_STRIP, KDA_V = KDA_S / VL, KDA_AHEAD = 1024 };
 
-typedef float kda_four __attribute__((vector_size(16)));
+/* --- keys -------------------------------------------------------------------------------------------------------------- */
 
-/* A token: its vectors; v and o of the first row of the block. */
-struct kda_at { const float *q, *k, *alpha, *v; float *o, beta; };
+/* vf_load of what may be the end of a row of n, which counts as zeros. */
+static inline vf kda_load(const float *p, size_t i, size_t n) { return i + VL <= n ? vf_load(p + i) : end_f32(p + i, n - i); }
 
-static inline struct kda_at kda_at(const struct kk_kda *x, size_t t, size_t j)
-{
-	size_t at = t * x->step;
-	return (struct kda_at){ x->q + at, x->k + at, x->alpha + at, x->v + at + j, x->o + at + j, x->beta[t] };
-}
-
-/* R rows of the state at s, the r-th of the block and on, for which e holds what the old token adds and then what the new one does. */
-static inline __attribute__((always_inline)) void kda_pass(const int R, const int how, float *s, float *e, const struct kda_at old,
-	const struct kda_at new, size_t dk)
-{
-	vf a[TILE_R] = { 0 }, b[TILE_R] = { 0 }, u[TILE_R];
-	float seen[TILE_R], out[TILE_R];
-	size_t i = 0;
-	EACH(r, R)
-		u[r] = vf_set(how & OLD ? e[r] : 0);
-	for (; i + VL <= dk; i += VL) {
-		vf alpha = vf_load(new.alpha + i), k = vf_load(new.k + i), k_old = vf_load(old.k + i), q_old = vf_load(old.q + i);
-		EACH(r, R) {
-			float *p = s + (size_t)r * dk + i;
-			vf c = vf_load(p);
-			if (how & AHEAD)
-				__builtin_prefetch(p + KDA_ALONE * dk);
-			if (how & DECAY_OLD)
-				c = c * vf_load(old.alpha + i);
-			if (how & OLD) {
-				c = vf_fma(u[r], k_old, c);
-				b[r] = vf_fma(c, q_old, b[r]);
-			}
-			if (how & NEW) {
-				c = c * alpha;
-				a[r] = vf_fma(c, k, a[r]);
-			}
-			if (how & STORE)
-				vf_store(p, c);
-		}
-	}
-	if (R == TILE_R) {
-		vf_sums_of_two(seen, out, a, b);
-	} else {
-		EACH(r, R) {
-			seen[r] = vf_sum(a[r]);
-			out[r] = vf_sum(b[r]);
-		}
-	}
-	for (; i < dk; i++)
-		EACH(r, R) {
-			float *p = s + (size_t)r * dk + i, c = *p;
-			if (how & DECAY_OLD)
-				c = c * old.alpha[i];
-			if (how & OLD) {
-				c = __builtin_fmaf(e[r], old.k[i], c);
-				out[r] = __builtin_fmaf(c, old.q[i], out[r]);
-			}
-			if (how & NEW) {
-				c = c * new.alpha[i];
-				seen[r] = __builtin_fmaf(c, new.k[i], seen[r]);
-			}
-			if (how & STORE)
-				*p = c;
-		}
-	if (how & OLD)
-		memcpy(old.o, out, (size_t)R * sizeof(*out));
-	if (how & NEW && R == TILE_R) {
-		kda_four v, w;
-		memcpy(&v, new.v, sizeof(v));
-		memcpy(&w, seen, sizeof(w));
-		v = new.beta * (v - w);
-		memcpy(e, &v, sizeof(v));
-	} else if (how & NEW) {
-		e[0] = new.beta * (new.v[0] - seen[0]);
-	}
-}
-
-/* Token t - 1 ends and token t begins, for the m rows of the state at s that are row j and on. */
-#define KDA_FN(name, how, R) \
-static __attribute__((noinline)) void kda_##name(float *s, float *e, const struct kk_kda *x, size_t t, size_t j, size_t m, size_t dk) \
+/* R keys decay and meet the token's k and q. */
+#define KDA_MEET(R) \
+static void kda_meet_##R(float *on_k, float *on_q, float *keys, size_t step, const float *k, const float *q, const float *alpha, size_t dk) \
 { \
-	struct kda_at old = kda_at(x, (how) & OLD ? t - 1 : t, j), new = kda_at(x, (how) & NEW ? t : t - 1, j); \
-	size_t r = 0; \
-	for (; R > 1 && r + R <= m; r += R, s += R * dk, old.o += R, new.v += R) \
-		kda_pass(R, how, s, e + r, old, new, dk); \
-	for (; r < m; r++, s += dk, old.o++, new.v++) \
-		kda_pass(1, how, s, e + r, old, new, dk); \
+	vf a[TILE_R] = { 0 }, b[TILE_R] = { 0 }; \
+	float sum_k[TILE_R], sum_q[TILE_R]; \
+	for (size_t i = 0; i < dk; i += VL) { \
+		vf with = kda_load(alpha, i, dk), key = kda_load(k, i, dk), query = kda_load(q, i, dk); \
+		EACH(r, R) { \
+			vf c = vf_load(keys + (size_t)r * step + i) * with; \
+			vf_store(keys + (size_t)r * step + i, c); \
+			a[r] = vf_fma(c, key, a[r]); \
+			b[r] = vf_fma(c, query, b[r]); \
+		} \
+	} \
+	vf_sums_of_two(sum_k, sum_q, a, b); \
+	memcpy(on_k, sum_k, R * sizeof(*on_k)); \
+	memcpy(on_q, sum_q, R * sizeof(*on_q)); \
 }
-KDA_FN(look, NEW | AHEAD, 1)
-KDA_FN(first, NEW | STORE | AHEAD, 1)
-KDA_FN(next, OLD | NEW | STORE, TILE_R)
-KDA_FN(last, OLD | STORE, TILE_R)
-KDA_FN(only, OLD | STORE | DECAY_OLD, TILE_R)
+KDA_MEET(1) KDA_MEET(2) KDA_MEET(3) KDA_MEET(4)
 
-static void KK_FN(kda_run)(float *state, const struct kk_kda *x, size_t n, size_t dk, size_t dv)
+/* The token's own: what is read of S for it, its key, key . q. */
+static float kda_begin(const struct kk_kda_chunk *c, size_t t, const float *k, const float *q, const float *alpha, size_t dk)
 {
-	float e[KDA_BLOCK];
-	for (size_t j = 0, m; n && j < dv; j += m, state += m * dk) {
-		m = K_MIN(dv - j, (size_t)(n > 1 ? KDA_BLOCK : KDA_ALONE));
-		(n > 1 ? kda_first : kda_look)(state, e, x, 0, j, m, dk);
-		for (size_t t = 1; t < n; t++)
-			kda_next(state, e, x, t, j, m, dk);
-		(n > 1 ? kda_last : kda_only)(state, e, x, n, j, m, dk);
+	size_t step = (size_t)k_kda_padded((int64_t)dk);
+	float *read = c->reads + 2 * t * step, *key = c->keys + (c->at + t) * step;
+	vf sum = { 0 };
+	for (size_t i = 0; i < dk; i += VL) {
+		vf decay = kda_load(alpha, i, dk), of_k = kda_load(k, i, dk), of_q = kda_load(q, i, dk);
+		if (c->at + t)
+			decay = vf_load(c->decay + i) * decay;
+		vf_store(c->decay + i, decay);
+		vf_store(read + i, decay * of_k);
+		vf_store(read + step + i, decay * of_q);
+		vf_store(key + i, of_k);
+		sum = vf_fma(of_k, of_q, sum);
 	}
+	return vf_sum(sum);
+}
+
+static void KK_FN(kda_keys)(const struct kk_kda_chunk *c, const struct kk_kda *x, size_t dk)
+{
+	static void (*const meet[])(float *, float *, float *, size_t, const float *, const float *, const float *, size_t) =
+		{ kda_meet_1, kda_meet_2, kda_meet_3, kda_meet_4 };
+	size_t step = (size_t)k_kda_padded((int64_t)dk);
+	for (size_t t = 0; t < c->n; t++) {
+		const float *k = x->k + t * x->step, *q = x->q + t * x->step, *alpha = x->alpha + t * x->step;
+		float *on_k = c->on_k + t * KDA_C, *on_q = c->on_q + t * KDA_C;
+		size_t old = c->at + t;
+		for (size_t j = 0, m; j < old; j += m) {
+			m = K_MIN(old - j, (size_t)TILE_R);
+			meet[m - 1](on_k + j, on_q + j, c->keys + j * step, step, k, q, alpha, dk);
+		}
+		on_q[old] = kda_begin(c, t, k, q, alpha, dk);
+	}
+}
+
+/* --- values ------------------------------------------------------------------------------------------------------------ */
+
+/* y[t] = S read by row t, T rows. */
+#define KDA_READ(T) \
+static void kda_read_##T(float *y, const float *s, const float *read, size_t step, size_t dk) \
+{ \
+	vf a[T][KDA_V] = { { { 0 } } }; \
+	for (size_t i = 0; i < dk; i++, s += KDA_S) { \
+		vf b[T]; \
+		if (T == 2) { \
+			__builtin_prefetch(s + KDA_AHEAD); \
+			__builtin_prefetch(s + KDA_AHEAD + KDA_S / 2); \
+		} \
+		EACH(t, T) \
+			b[t] = vf_set(read[(size_t)t * step + i]); \
+		EACH(v, KDA_V) { \
+			vf c = vf_load(s + v * VL); \
+			EACH(t, T) \
+				a[t][v] = vf_fma(c, b[t], a[t][v]); \
+		} \
+	} \
+	EACH(t, T) EACH(v, KDA_V) \
+		vf_store(y + t * KDA_S + v * VL, a[t][v]); \
+}
+KDA_READ(1) KDA_READ(2) KDA_READ(3) KDA_READ(8)
+
+static void kda_reads(float *y, const float *s, const float *read, size_t n, size_t step, size_t dk)
+{
+	const size_t most = VL == 8 ? 3 : 8;
+	size_t t = 0;
+	for (; t + most <= n; t += most)
+		(VL == 8 ? kda_read_3 : kda_read_8)(y + t * KDA_S, s, read + t * step, step, dk);
+	for (; t + 2 <= n; t += 2)
+		kda_read_2(y + t * KDA_S, s, read + t * step, step, dk);
+	if (t < n)
+		kda_read_1(y + t * KDA_S, s, read + t * step, step, dk);
+}
+
+/* e and o of token t of these from what it read of S (y) and from the tokens before it. */
+static void kda_solve(float *e, const float *y, const struct kk_kda_chunk *c, const struct kk_kda *x, size_t t, size_t dv)
+{
+	const float *on_k = c->on_k + t * KDA_C, *on_q = c->on_q + t * KDA_C;
+	size_t old = c->at + t;
+	float v[KDA_S] = { 0 }, o[KDA_S];
+	vf seen[KDA_V], out[KDA_V], beta = vf_set(x->beta[t]);
+	EACH(i, KDA_V) {
+		seen[i] = vf_load(y + i * VL);
+		out[i] = vf_load(y + KDA_S + i * VL);
+	}
+	for (size_t j = 0; j < old; j++) {
+		vf a = vf_set(on_k[j]), b = vf_set(on_q[j]);
+		EACH(i, KDA_V) {
+			vf u = vf_load(e + j * KDA_S + i * VL);
+			seen[i] = vf_fma(a, u, seen[i]);
+			out[i] = vf_fma(b, u, out[i]);
+		}
+	}
+	memcpy(v, x->v + t * x->step, dv * sizeof(*v));
+	EACH(i, KDA_V) {
+		vf u = beta * (vf_load(v + i * VL) - seen[i]);
+		vf_store(e + old * KDA_S + i * VL, u);
+		vf_store(o + i * VL, vf_fma(vf_set(on_q[old]), u, out[i]));
+	}
+	memcpy(x->o + t * x->step, o, dv * sizeof(*o));
+}
+
+/* R key channels of S, from i on, take in what was pending. */
+#define KDA_APPLY(R) \
+static void kda_apply_##R(float *s, const float *e, const struct kk_kda_chunk *c, size_t i, size_t step) \
+{ \
+	vf a[R][KDA_V]; \
+	EACH(r, R) EACH(v, KDA_V) \
+		a[r][v] = vf_load(s + r * KDA_S + v * VL) * vf_set(c->decay[i + (size_t)r]); \
+	for (size_t j = 0; j < KDA_C; j++) { \
+		vf b[R]; \
+		EACH(r, R) \
+			b[r] = vf_set(c->keys[j * step + i + (size_t)r]); \
+		EACH(v, KDA_V) { \
+			vf u = vf_load(e + j * KDA_S + v * VL); \
+			EACH(r, R) \
+				a[r][v] = vf_fma(u, b[r], a[r][v]); \
+		} \
+	} \
+	EACH(r, R) EACH(v, KDA_V) \
+		vf_store(s + r * KDA_S + v * VL, a[r][v]); \
+}
+KDA_APPLY(1) KDA_APPLY(3)
+
+static void KK_FN(kda_strip)(float *s, const struct kk_kda_chunk *c, const struct kk_kda *x, size_t dk, size_t dv)
+{
+	float y[2 * KDA_C * KDA_S], *e = s + dk * KDA_S;
+	size_t step = (size_t)k_kda_padded((int64_t)dk), i = 0;
+	kda_reads(y, s, c->reads, 2 * c->n, step, dk);
+	for (size_t t = 0; t < c->n; t++)
+		kda_solve(e, y + 2 * t * KDA_S, c, x, t, dv);
+	if (c->at + c->n < KDA_C)
+		return;
+	for (; i + 3 <= dk; i += 3)
+		kda_apply_3(s + i * KDA_S, e, c, i, step);
+	for (; i < dk; i++)
+		kda_apply_1(s + i * KDA_S, e, c, i, step);
 }

@@ -50,7 +50,8 @@
 	.rope = KK_FN(rope), \
 	.conv_silu = KK_FN(conv_silu), \
 	.kda_gate = KK_FN(kda_gate), \
-	.kda_run = KK_FN(kda_run), \
+	.kda_keys = KK_FN(kda_keys), \
+	.kda_strip = KK_FN(kda_strip), \
 	.act_bf16 = KK_FN(act_bf16), \
 	.act_int8 = KK_FN(act_int8)
 
