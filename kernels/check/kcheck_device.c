@@ -13,7 +13,7 @@
 #include "libcore/pool.h"
 #include "libcore/rope.h"
 
-enum { ROWS = 7, SPLIT = 4, MANY_ROWS = 41, TILE_ROWS = 67, PROMPT_ROWS = 130, MOST_BUFS = 64, SEQS = 2, MOST_PAGES = 12, CPU = 0, DEV = 1, SIDES = 2 };
+enum { ROWS = 7, SPLIT = 4, MANY_ROWS = 41, TILE_ROWS = 67, PROMPT_ROWS = 130, EXPAND_ROWS = 150, MOST_BUFS = 64, SEQS = 2, MOST_PAGES = 12, CPU = 0, DEV = 1, SIDES = 2 };
 
 /* The same bytes in both memories. Outputs are compared; both begin anew from `begin` for each way of running. */
 struct buf { void *at[SIDES], *begin; size_t bytes; bool out; };
@@ -598,7 +598,10 @@ static void check_latent(struct world *w, const struct mla_case *c)
 		.kv_norm = data(w, r, DATA_PLAIN), .rope = rotation(w, (int64_t)dr, c->interleaved, c->none),
 		.kv_b = weight(w, k_qtype_find(c->kv_b ? c->kv_b : "f32", NULL), 1, (int64_t)(H * (dn + dv)), (int64_t)r) };
 	sequences(w, (int64_t)(r + dr), 0, 0, c->pos);
-	all_ways(w, op_mla, &m, "latent attention");
+	if (w->dev[DEV]->ctx->any_order)
+		ways(w, op_mla, &m, "latent attention, expanded", (int64_t[]){ w->rows, 100 }, 2);
+	else
+		all_ways(w, op_mla, &m, "latent attention");
 	end(w);
 }
 
@@ -624,6 +627,22 @@ static void check_mla_tiles(struct world *w)
 	w->rows = MANY_ROWS;
 	check_latent(w, &(struct mla_case){ 3, 40, 8, 12, 20, 235, false, false, NULL });
 	w->rows = ROWS;
+}
+
+/* One sequence long enough that keys and values of every head are made from its latents, and one that is not: the first begins at position 0, the second behind
+ * others. */
+static void check_mla_expanded(struct world *w)
+{
+	static const struct { struct mla_case c; int split; } cases[] = {
+		{ { 3, 72, 8, 24, 24, 60, true, false, NULL }, 140 }, { { 2, 64, 16, 40, 8, 90, false, false, "bf16" }, 5 }, { { 1, 160, 64, 128, 128, 3, true, true, "bf16" }, 8 },
+	};
+	for (size_t i = 0; i < K_LEN(cases); i++) {
+		w->rows = EXPAND_ROWS;
+		w->split = cases[i].split;
+		check_latent(w, &cases[i].c);
+	}
+	w->rows = ROWS;
+	w->split = SPLIT;
 }
 
 struct gqa { int y, q, k, v, rope; };
@@ -763,6 +782,7 @@ bool kcheck_device_op(struct run *r, const char *spec, const char *op)
 				/* Scores are rounded as well, which exp magnifies. */
 				r->tol = (struct tol){ TOL_NMSE, 2e-3, 0 };
 				check_at(r, spec, check_mla_tiles, K_ACT_BF16, K_KV_BF16, false);
+				check_at(r, spec, check_mla_expanded, K_ACT_BF16, K_KV_BF16, true);
 			}
 			if (strcmp(op, "gqa") == 0) {
 				r->tol = (struct tol){ TOL_NMSE, 2e-5, 0 };

@@ -52,6 +52,16 @@ K_KERNEL(mla_query)
 		k_turn(query + a.r, q + a.dn, &a.rope, a.seg[i].pos + row - a.seg[i].row, j);
 }
 
+K_KERNEL(mla_turn)
+{
+	int i = k_seg_of(a.seg, a.n_seg, a.first + blockIdx.x), half = a.dr / 2;
+	float *q = a.q + (int64_t)blockIdx.x * a.n_head * (a.dn + a.dr) + a.dn;
+	for (int j = threadIdx.x; i >= 0 && j < a.n_head * half; j += CUDA_THREADS) {
+		float *turned = q + j / half * (a.dn + a.dr);
+		k_turn(turned, turned, &a.rope, a.seg[i].pos + a.first + blockIdx.x - a.seg[i].row, j % half);
+	}
+}
+
 K_KERNEL(gqa_append)
 {
 	int i = k_seg_of(a.seg, a.n_seg, blockIdx.x), nk = a.n_kv * a.d, half = a.rope.dim / 2;
@@ -194,6 +204,7 @@ K_KERNEL(merge)
 		return;
 	limit = a.seg[s].pos + row - a.seg[s].row + 1;
 	n = (int)((limit + CUDA_SPAN - 1) / CUDA_SPAN);
+	n = n < a.n_span ? n : a.n_span;
 	for (int i = 0; i < n; i++)
 		top = fmaxf(top, part[i * step]);
 	for (int i = 0; i < n; i++)

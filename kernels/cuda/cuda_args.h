@@ -162,9 +162,16 @@ struct cuda_attend_mma { struct cuda_attend attend; };
 struct cuda_merge_mma { struct cuda_merge merge; int64_t n; };
 
 /* attend on tensor cores for keys of up to CUDA_FLASH_DK channels and values of up to CUDA_FLASH_DV, multiples of 8; a tile is CUDA_FLASH_QUERIES queries. Spans are
- * of `span` positions, from `from` on, below `to`. */
+ * of `span` positions, from `from` on, below `to`. flat: they lie in a row there, position `from` first, and not in pages; carry: parts go on from what is in them. */
 enum { CUDA_FLASH_QUERIES = 128, CUDA_FLASH_DK = 192, CUDA_FLASH_DV = 128 };
-struct cuda_attend_flash { struct cuda_attend attend; int64_t from, to, span; };
+struct cuda_attend_flash { struct cuda_attend attend; const uint16_t *flat; int64_t from, to, span; int carry, gap; };
+
+/* Keys and values of every head, made from the latents of positions [from, to) of a segment: out[position] = { keys [n_head][dn + dr], values [n_head][dv] }. Blocks
+ * (positions / CUDA_EXPAND, heads). dn, dr and dv are multiples of 8. */
+enum { CUDA_EXPAND = 32 };
+struct cuda_mla_expand { uint16_t *out; const void *kv_b; const struct cuda_seg *seg; int64_t from, to; int n_head, r, dn, dv, dr, bf16; };
+/* The last dr of each head's channels of q are turned, in place; a block a row, from row `first` on */
+struct cuda_mla_turn { float *q; struct cuda_rope rope; const struct cuda_seg *seg; int64_t first; int n_seg, n_head, dn, dr; };
 
 /* Rows of logits to tokens (sample.cu); blocks (chunks, rows), (chunks, rows), (chunks, rows), (rows). ids: -1: the CPU is to decide. chunk: n_chunk a row; list:
  * CUDA_CANDIDATES a row. draw: struct k_draw. */

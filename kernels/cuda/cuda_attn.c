@@ -48,7 +48,7 @@ static bool pages_bf16(const struct k_seg *seg, int64_t n_seg)
 
 /* --- MLA ------------------------------------------------------------------------------------------------------------------ */
 
-struct mla { struct cuda *c; const struct k_op_mla *op; const struct k_seg *seg; int64_t n_seg; const struct cuda_seg *there; struct cuda_rope rope; bool bf16, mma; };
+struct mla { struct cuda *c; const struct k_op_mla *op; const struct k_seg *seg; int64_t n_seg; const struct cuda_seg *there; struct cuda_rope rope; bool bf16, kv_b_bf16, mma; };
 
 static void mla_round(const struct mla *m, int64_t first, int64_t n)
 {
@@ -57,17 +57,16 @@ static void mla_round(const struct mla *m, int64_t first, int64_t n)
 	struct cuda *c = m->c;
 	int64_t H = hp->n_head, r = hp->kv_lora, dr = hp->d_rope, dn = hp->d_nope, dv = hp->d_v, tiles, spans, taken = c->taken;
 	const uint8_t *kv_b = op->kv_b->data;
-	bool narrow = strcmp(op->kv_b->type->name, "bf16") == 0;
-	int64_t value = (int64_t)(narrow ? sizeof(uint16_t) : sizeof(float));
+	int64_t value = (int64_t)(m->kv_b_bf16 ? sizeof(uint16_t) : sizeof(float));
 	count(m->seg, m->n_seg, first, first + n, H, m->mma ? CUDA_MMA_QUERIES : CUDA_QUERIES, &tiles, &spans);
 	float *query = cuda_take(c, floats(n * H * (r + dr))), *parts = cuda_take(c, floats(n * H * spans * (r + 2)));
 	struct cuda_mla_query q = { .query = query, .q = op->q + first * H * (dn + dr), .kv_b = kv_b, .rope = m->rope, .seg = m->there, .first = first,
-		.n_seg = (int)m->n_seg, .n_head = (int)H, .r = (int)r, .dn = (int)dn, .dv = (int)dv, .dr = (int)dr, .bf16 = narrow };
+		.n_seg = (int)m->n_seg, .n_head = (int)H, .r = (int)r, .dn = (int)dn, .dv = (int)dv, .dr = (int)dr, .bf16 = m->kv_b_bf16 };
 	struct cuda_attend attend = { .parts = parts, .query = query, .seg = m->there, .first = first, .last = first + n, .n_seg = (int)m->n_seg,
 		.n_head = (int)H, .n_kv = 1, .dk = (int)(r + dr), .dv = (int)r, .width = (int)(r + dr), .value = 0, .n_span = (int)spans,
 		.scale = (float)op->scale, .bf16 = m->bf16 };
 	struct cuda_merge merge = { .y = op->y + first * H * dv, .parts = parts, .v = kv_b + dn * r * value, .seg = m->there, .first = first,
-		.v_step = (dn + dv) * r, .n_seg = (int)m->n_seg, .n_head = (int)H, .n_span = (int)spans, .r = (int)r, .dv = (int)dv, .bf16 = narrow };
+		.v_step = (dn + dv) * r, .n_seg = (int)m->n_seg, .n_head = (int)H, .n_span = (int)spans, .r = (int)r, .dv = (int)dv, .bf16 = m->kv_b_bf16 };
 	if (m->mma) {
 		cuda_launch(c, mla_query_mma, k_div_up(n, CUDA_MMA_QUERIES), H, 1, .query = q, .n = n);
 		cuda_launch(c, attend_mma, tiles, 1, spans, .attend = attend);
@@ -87,12 +86,94 @@ static bool takes_mma(const struct cuda *c, const struct k_op_mla *op)
 		hp->kv_lora + hp->d_rope <= CUDA_MMA_DK && pages_bf16(op->seg, op->n_seg) && (uintptr_t)op->kv_b->data % 16 == 0;
 }
 
+/* All rows of [first, last), in rounds. */
+static void absorbed(const struct mla *m, int64_t first, int64_t last)
+{
+	const struct k_hp *hp = m->op->hp;
+	int64_t spans = k_div_up(longest_of(m->seg, m->n_seg), CUDA_SPAN);
+	int64_t n = cuda_fit(m->c, last - first, floats(hp->n_head * (hp->kv_lora + hp->d_rope + spans * (hp->kv_lora + 2))));
+	for (; first < last; first += n)
+		mla_round(m, first, K_MIN(n, last - first));
+}
+
+/* --- expanded: keys and values of every head made from the latents --------------------------------------------------------- */
+
+/* Rows that fill a tile half. */
+enum { EXPAND_ROWS = CUDA_FLASH_QUERIES / 2 };
+
+static int64_t expanded_width(const struct k_hp *hp) { return hp->n_head * (hp->d_nope + hp->d_rope + hp->d_v); }
+static int64_t gathered_bytes(const struct k_hp *hp, int64_t n) { return floats(n * hp->n_head * (hp->d_v + 2)); }
+
+/* Positions that scratch holds expanded beside what n rows have gathered, in whole pages. */
+static int64_t expand_fit(const struct mla *m, int64_t n)
+{
+	int64_t left = m->c->n_scratch - m->c->taken - gathered_bytes(m->op->hp, n) - 1024;
+	return left / (expanded_width(m->op->hp) * (int64_t)sizeof(uint16_t)) / CUDA_PAGE * CUDA_PAGE;
+}
+
+/* Is it fewer operations? Of a head, for a (row, position that it sees): absorbed 2 (r + dr) + 2 r, expanded 2 (dn + dr) + 2 dv. A row's way through K_h and V_h
+ * (absorbed) and a position's (expanded) are 2 r (dn + dv) each: the new positions are as many as the rows, those that were there before are more. */
+static bool pays(const struct k_hp *hp, const struct k_seg *s)
+{
+	int64_t made = hp->d_nope + hp->d_v, seen = s->n * s->pos + s->n * (s->n + 1) / 2;
+	return s->n >= EXPAND_ROWS && seen * (2 * hp->kv_lora - made) > s->pos * hp->kv_lora * made;
+}
+
+/* Only where the number of rows may show: the sums are others than those of the absorbed form. */
+static bool expands(const struct mla *m, const struct k_seg *s)
+{
+	const struct k_hp *hp = m->op->hp;
+	return m->c->dev.ctx->any_order && m->mma && hp->d_nope % 8 == 0 && hp->d_rope % 8 == 0 && hp->d_v % 8 == 0 &&
+		hp->d_nope + hp->d_rope <= CUDA_FLASH_DK && hp->d_v <= CUDA_FLASH_DV && (uintptr_t)m->op->q % 16 == 0 && pays(hp, s) && expand_fit(m, s->n) > 0;
+}
+
+static void expanded(const struct mla *m, int64_t i)
+{
+	const struct k_op_mla *op = m->op;
+	const struct k_hp *hp = op->hp;
+	const struct k_seg *s = &m->seg[i];
+	struct cuda *c = m->c;
+	int64_t H = hp->n_head, r = hp->kv_lora, dr = hp->d_rope, dn = hp->d_nope, dv = hp->d_v, dk = dn + dr, end = s->pos + s->n, taken = c->taken;
+	int64_t most = K_MIN(expand_fit(m, s->n), k_div_up(end, CUDA_PAGE) * CUDA_PAGE);
+	float *parts = cuda_take(c, gathered_bytes(hp, s->n)), *q = op->q + s->row * H * dk;
+	uint16_t *flat = cuda_take(c, most * expanded_width(hp) * (int64_t)sizeof(*flat));
+	struct cuda_attend attend = { .parts = parts, .query = q, .seg = m->there + i, .first = s->row, .last = s->row + s->n, .n_seg = 1, .n_head = (int)H, .n_kv = (int)H,
+		.dk = (int)dk, .dv = (int)dv, .width = (int)expanded_width(hp), .value = (int)(H * dk), .n_span = 1, .scale = (float)op->scale, .bf16 = true };
+	if (m->rope.table)
+		cuda_launch(c, mla_turn, s->n, 1, 1, .q = q, .rope = m->rope, .seg = m->there + i, .first = s->row, .n_seg = 1, .n_head = (int)H, .dn = (int)dn, .dr = (int)dr);
+	for (int64_t from = 0; from < end; from += most) {
+		int64_t to = K_MIN(from + most, end);
+		cuda_launch(c, mla_expand, k_div_up(to - from, CUDA_EXPAND), H, 1, .out = flat, .kv_b = op->kv_b->data, .seg = m->there + i, .from = from, .to = to,
+			.n_head = (int)H, .r = (int)r, .dn = (int)dn, .dv = (int)dv, .dr = (int)dr, .bf16 = m->kv_b_bf16);
+		cuda_launch(c, attend_flash, k_div_up(s->n, CUDA_FLASH_QUERIES), H, 1, .attend = attend, .flat = flat, .from = from, .to = to, .span = most,
+			.carry = from > 0);
+	}
+	cuda_launch(c, merge, s->n, H, 1, .y = op->y + s->row * H * dv, .parts = parts, .seg = m->there + i, .first = s->row, .n_seg = 1, .n_head = (int)H, .n_span = 1,
+		.r = (int)dv, .dv = (int)dv);
+	c->taken = taken;
+}
+
+/* Segments that are expanded one by one, and those between them together. */
+static void attend_all(const struct mla *m)
+{
+	const struct k_seg *seg = m->seg;
+	for (int64_t i = 0, j; i < m->n_seg; i = j) {
+		for (j = i; j < m->n_seg && !expands(m, &seg[j]);)
+			j++;
+		if (j > i)
+			absorbed(m, seg[i].row, seg[j - 1].row + seg[j - 1].n);
+		else
+			expanded(m, j++);
+	}
+}
+
 void cuda_op_mla(struct k_device *dev, const struct k_op_mla *op)
 {
 	struct cuda *c = cuda_of(dev);
 	const struct k_hp *hp = op->hp;
-	int64_t r = hp->kv_lora, dr = hp->d_rope, spans = k_div_up(longest_of(op->seg, op->n_seg), CUDA_SPAN), n;
-	struct mla m = { c, op, op->seg, op->n_seg, NULL, rope_of(hp, op->rope, dr), pages_bf16(op->seg, op->n_seg), takes_mma(c, op) };
+	int64_t r = hp->kv_lora, dr = hp->d_rope;
+	struct mla m = { c, op, op->seg, op->n_seg, NULL, rope_of(hp, op->rope, dr), pages_bf16(op->seg, op->n_seg), strcmp(op->kv_b->type->name, "bf16") == 0,
+		takes_mma(c, op) };
 	cuda_begin(c);
 	if (r + dr > CUDA_DK || r > CUDA_DV || !cuda_segs(c, op->seg, op->n_seg, r + dr, &m.there)) {
 		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_mla, "its latent is too wide, or the lists of pages too long");
@@ -101,9 +182,7 @@ void cuda_op_mla(struct k_device *dev, const struct k_op_mla *op)
 	}
 	cuda_launch(c, mla_append, op->n, 1, 1, .kv = op->kv, .kv_norm = op->kv_norm, .rope = m.rope, .seg = m.there, .n_seg = (int)op->n_seg,
 		.r = (int)r, .eps = (float)hp->eps_inner, .bf16 = m.bf16);
-	n = cuda_fit(c, op->n, floats(hp->n_head * (r + dr + spans * (r + 2))));
-	for (int64_t first = 0; first < op->n; first += n)
-		mla_round(&m, first, K_MIN(n, op->n - first));
+	attend_all(&m);
 }
 
 /* --- GQA ------------------------------------------------------------------------------------------------------------------ */

@@ -4,6 +4,9 @@
  *   keys, values     asynchronously to shared memory, a step ahead; every warp reads all
  *   a warp           16 queries: scores = queries (registers) x keys -> running maximum and sum -> weights -> x values, sums in registers
  *
+ * Latent attention over a long stretch of a prompt is that too, with a key head a query head, once mla_expand has made keys and values of every head from the
+ * latents; parts are carried from one run of positions to the next.
+ *
  * Weights are a fragment of scores that was rounded to bf16 (mma.h): nothing of them leaves the registers. Lane l has columns of rows l / 4 and + 8. What a query
  * does not see weighs 0, and steps lie on a grid of absolute positions, so that its bits do not depend on what else is in its tile. */
 #include "kernels/cuda/attn_mma.h"
@@ -16,10 +19,9 @@ enum { KEY = STRIDE(CUDA_FLASH_DK), VALUE = 2 * CUDA_FLASH_DV + 16 };
 /* Columns to multiples of RUN, of WIDE: what is more is zeros. */
 K_DEV int whole(int n, int of) { return (n + of - 1) / of * of; }
 
-/* The n positions of a step, from position `at` on. */
-K_DEV void bring(uint8_t *keys, uint8_t *values, const struct cuda_attend *op, const struct cuda_seg *s, int64_t at, int n)
+/* The n positions of a step, that lie in a row. */
+K_DEV void bring(uint8_t *keys, uint8_t *values, const struct cuda_attend *op, const uint16_t *from, int n)
 {
-	const uint16_t *from = n > 0 ? (const uint16_t *)k_slot(s, at, op->width, true) : NULL;
 	int k = whole(op->dk, RUN) / 8, v = whole(op->dv, WIDE) / 8;
 	for (int p = k_warp(); n > 0 && p < STEP; p += CUDA_WARPS)
 		for (int i = k_lane(); i < k + v; i += K_WARP) {
@@ -31,18 +33,26 @@ K_DEV void bring(uint8_t *keys, uint8_t *values, const struct cuda_attend *op, c
 	k_copy_commit();
 }
 
-/* A warp's queries: of the lane's two rows, how many positions they see, and what is known so far; sum: the lane's part. */
+/* A warp's queries: of the lane's two rows, how many positions they see, and what is known so far. */
 struct queries { uint32_t q[RUNS][2][4]; float acc[GROUPS][8][4], top[2], sum[2]; int64_t limit[2]; };
 
-K_DEV void queries_load(struct queries *w, const struct cuda_attend *op, const struct tile *t)
+/* The channel of acc[g][k][2 * half + i]: tile k is column k of each eight (attn_mma.h: column). */
+K_DEV int channel_of(int g, int k, int i) { return WIDE * g + 8 * (k_lane() % 4 * 2 + i) + k; }
+
+K_DEV void queries_load(struct queries *w, const struct cuda_attend *op, const struct tile *t, bool carry)
 {
 	K_UNROLL for (int half = 0; half < 2; half++) {
 		int i = 16 * k_warp() + k_lane() / 4 + 8 * half;
 		bool live = i < t->n;
-		const float *query = live ? op->query + tile_at(op, t, i) * op->dk : NULL;
+		int64_t at = live ? tile_at(op, t, i) : 0;
+		const float *query = op->query + at * op->dk, *part = op->parts + (at * op->n_span + blockIdx.z) * (op->dv + 2);
+		bool more = live && carry;
 		w->limit[half] = live ? op->seg[t->seg].pos + tile_row(t, i) - op->seg[t->seg].row + 1 : 0;
-		w->top[half] = -INFINITY;
-		w->sum[half] = 0;
+		w->top[half] = more ? part[0] : -INFINITY;
+		w->sum[half] = more ? part[1] : 0;
+		K_UNROLL for (int g = 0; g < GROUPS; g++)
+			K_UNROLL for (int k = 0; k < 16; k++)
+				w->acc[g][k / 2][2 * half + k % 2] = more && channel_of(g, k / 2, k % 2) < op->dv ? part[2 + channel_of(g, k / 2, k % 2)] : 0;
 		K_UNROLL for (int run = 0; run < RUNS; run++) {
 			int c = RUN * run + 8 * (k_lane() % 4);
 			uint32_t x[4];
@@ -51,10 +61,6 @@ K_DEV void queries_load(struct queries *w, const struct cuda_attend *op, const s
 				w->q[run][k / 2][k % 2 * 2 + half] = x[k];
 		}
 	}
-	K_UNROLL for (int g = 0; g < GROUPS; g++)
-		K_UNROLL for (int k = 0; k < 8; k++)
-			K_UNROLL for (int i = 0; i < 4; i++)
-				w->acc[g][k][i] = 0;
 }
 
 /* c[k]: scores of 8 positions, to weights; the sums are taken down to the new maximum. */
@@ -76,6 +82,8 @@ K_DEV void weigh(struct queries *w, float (*c)[4], float scale, int64_t base)
 			*x = 8 * (k / 2) + k_lane() % 4 * 2 + k % 2 < sees ? expf(*x - m) : 0;
 			sum += *x;
 		}
+		for (int x = 1; x <= 2; x *= 2)
+			sum += __shfl_xor_sync(0xffffffffu, sum, x);
 		w->sum[half] = fmaf(w->sum[half], f, sum);
 		w->top[half] = m;
 		K_UNROLL for (int g = 0; g < GROUPS; g++)
@@ -85,7 +93,6 @@ K_DEV void weigh(struct queries *w, float (*c)[4], float scale, int64_t base)
 	}
 }
 
-/* Column and row of a fragment of values: tile k is column k of each eight (attn_mma.h: column). */
 K_DEV void mix(struct queries *w, float (*c)[4], const uint8_t *values, int dv)
 {
 	K_UNROLL for (int two = 0; two < TILES / 2; two++) {
@@ -124,8 +131,6 @@ K_DEV void queries_store(struct queries *w, const struct cuda_attend *op, const 
 	K_UNROLL for (int half = 0; half < 2; half++) {
 		int row = 16 * k_warp() + k_lane() / 4 + 8 * half;
 		float *part = op->parts + (row < t->n ? tile_at(op, t, row) * op->n_span + blockIdx.z : 0) * (op->dv + 2);
-		for (int x = 1; x <= 2; x *= 2)
-			w->sum[half] += __shfl_xor_sync(0xffffffffu, w->sum[half], x);
 		if (row >= t->n)
 			continue;
 		if (k_lane() % 4 == 0) {
@@ -134,12 +139,18 @@ K_DEV void queries_store(struct queries *w, const struct cuda_attend *op, const 
 		}
 		K_UNROLL for (int g = 0; g < GROUPS; g++)
 			K_UNROLL for (int i = 0; i < 2; i++)
-				K_UNROLL for (int k = 0; k < 8; k++) {
-					int channel = WIDE * g + 8 * (k_lane() % 4 * 2 + i) + k;
-					if (channel < op->dv)
-						part[2 + channel] = w->acc[g][k][2 * half + i];
-				}
+				K_UNROLL for (int k = 0; k < 8; k++)
+					if (channel_of(g, k, i) < op->dv)
+						part[2 + channel_of(g, k, i)] = w->acc[g][k][2 * half + i];
 	}
+}
+
+/* Where the values of position `at` begin; NULL: it is not wanted. */
+K_DEV const uint16_t *position(const struct cuda_attend_flash *a, const struct cuda_seg *s, int64_t at, bool wanted)
+{
+	if (!wanted)
+		return NULL;
+	return a->flat ? a->flat + (at - a->from) * a->attend.width : (const uint16_t *)k_slot(s, at, a->attend.width, true);
 }
 
 K_KERNEL(attend_flash)
@@ -159,11 +170,11 @@ K_KERNEL(attend_flash)
 	to = to < from + a.span ? to : from + a.span;
 	if (from >= to)
 		return;
-	queries_load(&w, op, &t);
-	bring(keys, values, op, s, from, (int)(to - from < STEP ? to - from : STEP));
+	queries_load(&w, op, &t, a.carry);
+	bring(keys, values, op, position(&a, s, from, true), (int)(to - from < STEP ? to - from : STEP));
 	for (int64_t base = from; base < to; base += STEP, stage ^= 1) {
 		int64_t next = to - base - STEP;
-		bring(keys + (stage ^ 1) * STEP * KEY, values + (stage ^ 1) * STEP * VALUE, op, s, base + STEP, (int)(next < STEP ? next : STEP));
+		bring(keys + (stage ^ 1) * STEP * KEY, values + (stage ^ 1) * STEP * VALUE, op, position(&a, s, base + STEP, next > 0), (int)(next < STEP ? next : STEP));
 		k_copy_wait(1);
 		__syncthreads();
 		if (16 * k_warp() < t.n)
@@ -172,4 +183,66 @@ K_KERNEL(attend_flash)
 	}
 	if (16 * k_warp() < t.n)
 		queries_store(&w, op, &t);
+}
+
+/* --- expand --------------------------------------------------------------------------------------------------------------- */
+
+/* A warp: all positions x 32 rows of K_h and V_h, four tiles of eight. */
+enum { EIGHTS = 4, HALVES = CUDA_EXPAND / 16 };
+
+K_DEV void expand_rows(const struct cuda_mla_expand *a, float (*acc)[HALVES][4], const uint8_t *latents, int stride, int64_t first, bool bf16)
+{
+	for (int run = 0; run < whole(a->r, RUN) / RUN; run++) {
+		int c = RUN * run + 8 * (k_lane() % 4);
+		uint32_t x[HALVES][2][4];
+		K_UNROLL for (int h = 0; h < HALVES; h++)
+			rows_run(x[h], rows_at(latents, stride, h, run), stride);
+		K_UNROLL for (int j = 0; j < EIGHTS; j++) {
+			int row = (int)first + 8 * j + k_lane() / 4;
+			uint32_t b[4];
+			load8(b, row < a->dn + a->dv && c < a->r ? value_at(a->kv_b, bf16, ((int64_t)blockIdx.y * (a->dn + a->dv) + row) * a->r + c) : NULL, bf16);
+			K_UNROLL for (int h = 0; h < HALVES; h++) {
+				mma16816(acc[j][h], x[h][0], b);
+				mma16816(acc[j][h], x[h][1], b + 2);
+			}
+		}
+	}
+}
+
+K_KERNEL(mla_expand)
+{
+	enum { BYTES = STRIDE(CUDA_DV) };
+	K_SHARED(uint8_t, latents, CUDA_EXPAND * BYTES);
+	int64_t first = a.from + (int64_t)blockIdx.x * CUDA_EXPAND, width = (int64_t)a.n_head * (a.dn + a.dr + a.dv);
+	int n = (int)(a.to - first < CUDA_EXPAND ? a.to - first : CUDA_EXPAND), stride = STRIDE(a.r);
+	uint16_t *key = a.out + (first - a.from) * width + (int64_t)blockIdx.y * (a.dn + a.dr);
+	uint16_t *value = a.out + (first - a.from) * width + (int64_t)a.n_head * (a.dn + a.dr) + (int64_t)blockIdx.y * a.dv;
+	for (int p = k_warp(); p < CUDA_EXPAND; p += CUDA_WARPS) {
+		const uint16_t *from = (const uint16_t *)k_slot(a.seg, p < n ? first + p : first, a.r + a.dr, true);
+		for (int c = 8 * k_lane(); c < whole(a.r, RUN); c += 8 * K_WARP) {
+			bool there = p < n && c < a.r;
+			k_copy16(latents + p * stride + 2 * c, there ? from + c : from, there);
+		}
+		for (int c = k_lane(); p < n && c < a.dr; c += K_WARP)
+			key[p * width + a.dn + c] = from[a.r + c];
+	}
+	k_copy_commit();
+	k_copy_wait(0);
+	__syncthreads();
+	for (int from = 8 * EIGHTS * k_warp(); from < a.dn + a.dv; from += 8 * EIGHTS * CUDA_WARPS) {
+		float acc[EIGHTS][HALVES][4] = { { { 0 } } };
+		/* Twice, so that the loops inside know which. */
+		if (a.bf16)
+			expand_rows(&a, acc, latents, stride, from, true);
+		else
+			expand_rows(&a, acc, latents, stride, from, false);
+		K_UNROLL for (int j = 0; j < EIGHTS; j++)
+			K_UNROLL for (int h = 0; h < HALVES; h++)
+				K_UNROLL for (int i = 0; i < 4; i += 2) {
+					int p = 16 * h + k_lane() / 4 + i / 2 * 8, row = from + 8 * j + k_lane() % 4 * 2;
+					uint16_t *to = row < a.dn ? key + p * width + row : value + p * width + row - a.dn;
+					if (p < n && row < a.dn + a.dv)
+						*(uint32_t *)to = pack_round(acc[j][h][i], acc[j][h][i + 1]);
+				}
+	}
 }
