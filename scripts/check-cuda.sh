@@ -104,6 +104,7 @@ if ! usable; then
 elif test "$DEVICE" = cudasim; then
 	golden llama-tiny f32 1e-4
 	golden_bf16 kimi-linear-tiny
+	golden_bf16 llama-tiny
 	greedy 2
 	left "server: the simulator is too slow"
 	left "memory: the simulator is too slow"

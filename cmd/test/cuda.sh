@@ -39,6 +39,17 @@ else
 	done
 	if [ "$(wc -l < "$T/said.cpu")" = 5 ]; then ok "five answers"; else fail "five answers" "$(cat "$T/err" "$T/said.cpu")"; fi
 	same "sampled answers of $device are the CPU's" "$T/said.cpu" "$T/said.$device"
+	# A long prompt, in BF16: latents are expanded there, and rounded otherwise than on the CPU; how likely the first token is differs by little.
+	words=$([ "$device" = cudasim ] && echo 6 || echo 40)
+	jq -nc --argjson n "$words" '{prompt: ("one two three four five six seven eight nine ten " * $n), max_tokens: 1, temperature: 0, logprobs: 1}' > "$T/asked"
+	for d in cpu "$device"; do
+		kserve --stdio --act bf16 --ctx 1024 --slots 1 --device "$d" testdata/nano < "$T/asked" 2> "$T/err" | jq '.choices[0].logprobs.token_logprobs[0]' > "$T/long.$d"
+	done
+	if paste "$T/long.cpu" "$T/long.$device" | awk '{ d = $1 - $2; good = NF == 2 && d < 0.1 && d > -0.1 } END { exit !good }'; then
+		ok "a long prompt is near the CPU's"
+	else
+		fail "a long prompt is near the CPU's" "$(cat "$T/err" "$T/long.cpu" "$T/long.$device")"
+	fi
 	# Weights beyond --gpu-memory stay on the host: all on the device, half of the experts, attention and routers alone.
 	model=testdata/tiny/kimi-k2-tiny-int4
 	[ "$device" = cudasim ] || ln -s "$PWD/testdata/golden/kimi-k2-tiny-int4" "$T/placed"

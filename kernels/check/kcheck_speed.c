@@ -13,6 +13,7 @@ enum { MOST = 32, ROUNDS = 7, STAGE = 1 << 20 };
 
 struct speed {
 	struct k_device *d;
+	struct k_ctx *ctx;
 	struct k_hp hp;
 	void *mem[MOST];
 	int n_mem;
@@ -85,6 +86,8 @@ static void call_add(struct speed *s, void *arg) { s->d->ops.add(s->d, arg); }
 static void call_gemm(struct speed *s, void *arg) { s->d->ops.gemm(s->d, arg); }
 static void call_moe(struct speed *s, void *arg) { s->d->ops.moe(s->d, arg); }
 static void call_kda(struct speed *s, void *arg) { s->d->ops.kda(s->d, arg); }
+static void call_mla(struct speed *s, void *arg) { s->d->ops.mla(s->d, arg); }
+static void call_gqa(struct speed *s, void *arg) { s->d->ops.gqa(s->d, arg); }
 
 /* --- the limits ----------------------------------------------------------------------------------------------------------- */
 
@@ -162,6 +165,81 @@ static double delta(struct speed *s, int64_t H, int64_t n, int64_t n_seg, double
 	return t;
 }
 
+/* Sequences that have `pos` positions behind them, in pages of BF16 of this width, and n rows more each. */
+struct behind { struct k_seg *seg; struct k_seq_layer *layer; void **page; int64_t n_seg, n, pos; };
+
+static bool behind(struct speed *s, struct behind *b, int64_t n_seg, int64_t n, int64_t pos, int64_t width)
+{
+	int64_t pages = k_div_up(pos + n, K_PAGE), bytes = K_PAGE * width * (int64_t)sizeof(uint16_t);
+	struct k_err err;
+	char *mem = memory(s, n_seg * pages * bytes);
+	*b = (struct behind){ k_calloc((size_t)n_seg, sizeof(*b->seg)), k_calloc((size_t)n_seg, sizeof(*b->layer)), k_calloc((size_t)(n_seg * pages), sizeof(*b->page)),
+		n_seg, n, pos };
+	if (!mem || !b->seg || !b->layer || !b->page || s->d->reserve(s->d, &s->hp, n_seg * n, pos + n, &err) < 0)
+		s->failed = true;
+	for (int64_t i = 0; !s->failed && i < n_seg; i++) {
+		for (int64_t p = 0; p < pages; p++)
+			b->page[i * pages + p] = mem + (i * pages + p) * bytes;
+		b->layer[i] = (struct k_seq_layer){ .page = b->page + i * pages, .n_page = pages, .kv = K_KV_BF16 };
+		b->seg[i] = (struct k_seg){ i * n, n, pos, &b->layer[i] };
+	}
+	return !s->failed;
+}
+
+static void drop(struct behind *b)
+{
+	k_free(b->seg);
+	k_free(b->layer);
+	k_free(b->page);
+}
+
+/* Pairs of a row and a position that it sees. */
+static double pairs(const struct behind *b) { return (double)b->n_seg * ((double)b->n * (double)b->pos + (double)b->n * (double)(b->n + 1) / 2); }
+
+/* The shape of the 48B model. bytes: of the latents; other: seconds in absorbed form; NULL: not wanted. */
+static double latent(struct speed *s, int64_t n_seg, int64_t n, int64_t pos, double *bytes, double *other)
+{
+	int64_t H = s->tiny ? 2 : 32, r = s->tiny ? 64 : 512, dr = s->tiny ? 8 : 64, dn = s->tiny ? 16 : 128, dv = dn, rows = n_seg * n, size;
+	struct behind b;
+	double t = 0;
+	s->hp = (struct k_hp){ .n_head = H, .kv_lora = r, .d_rope = dr, .d_nope = dn, .d_v = dv, .n_layer = 1, .eps_inner = 1e-6 };
+	struct k_tensor kv_b = weight(s, "bf16", 1, H * (dn + dv), r, &size);
+	struct k_op_mla op = { .y = memory(s, 4 * rows * H * dv), .q = memory(s, 4 * rows * H * (dn + dr)), .kv = memory(s, 4 * rows * (r + dr)), .kv_norm = memory(s, 4 * r),
+		.kv_b = &kv_b, .scale = 0.01, .n_seg = n_seg, .n = rows, .hp = &s->hp };
+	if (behind(s, &b, n_seg, n, pos, r + dr)) {
+		op.seg = b.seg;
+		*bytes = 2.0 * (double)(n_seg * (pos + n) * (r + dr)) + (double)size;
+		s->ctx->any_order = !other;
+		t = time_of(s, call_mla, &op, op.y);
+		s->ctx->any_order = true;
+		if (other) {
+			*other = t;
+			t = time_of(s, call_mla, &op, op.y);
+		}
+	}
+	drop(&b);
+	return t;
+}
+
+/* 32 heads of 128 in groups of four. */
+static double groups(struct speed *s, int64_t n_seg, int64_t n, int64_t pos, double *bytes, double *operations)
+{
+	int64_t kv = s->tiny ? 1 : 8, H = 4 * kv, d = s->tiny ? 16 : 128, rows = n_seg * n;
+	struct behind b;
+	double t = 0;
+	s->hp = (struct k_hp){ .n_head = H, .n_head_kv = kv, .head_dim = d, .n_layer = 1 };
+	struct k_op_gqa op = { .y = memory(s, 4 * rows * H * d), .q = memory(s, 4 * rows * H * d), .k = memory(s, 4 * rows * kv * d), .v = memory(s, 4 * rows * kv * d),
+		.n_seg = n_seg, .n = rows, .hp = &s->hp };
+	if (behind(s, &b, n_seg, n, pos, 2 * kv * d)) {
+		op.seg = b.seg;
+		*bytes = 4.0 * (double)(n_seg * (pos + n) * kv * d);
+		*operations = 4.0 * pairs(&b) * (double)(H * d);
+		t = time_of(s, call_gqa, &op, op.y);
+	}
+	drop(&b);
+	return t;
+}
+
 /* --- the table ------------------------------------------------------------------------------------------------------------ */
 
 static double moe_one(struct speed *s, double *work) { double ops; return experts(s, s->tiny ? 8 : 256, 1, work, &ops); }
@@ -169,7 +247,18 @@ static double moe_many(struct speed *s, double *work) { double bytes; return exp
 static double kda_step(struct speed *s, double *work) { return delta(s, s->tiny ? 2 : 32, s->tiny ? 2 : 64, s->tiny ? 2 : 64, work); }
 static double kda_prompt(struct speed *s, double *work) { return delta(s, s->tiny ? 2 : 96, s->tiny ? 32 : 8192, 1, work); }
 
-/* of: what a rate is a part of, 'c'opying or 'p'roduct; 't': milliseconds, at most the bar. aim: 0 where there is none. */
+static double mla_step(struct speed *s, double *work) { return latent(s, s->tiny ? 2 : 8, 1, s->tiny ? 70 : 16384, work, NULL); }
+static double gqa_step(struct speed *s, double *work) { double ops; return groups(s, s->tiny ? 2 : 8, 1, s->tiny ? 70 : 8192, work, &ops); }
+static double gqa_prompt(struct speed *s, double *work) { double bytes; return groups(s, 1, s->tiny ? 70 : 512, s->tiny ? 0 : 7680, &bytes, work); }
+static double mla_prompt(struct speed *s, double *work)
+{
+	double bytes, absorbed = 0, t = latent(s, 1, s->tiny ? 70 : 512, s->tiny ? 5 : 3584, &bytes, &absorbed);
+	*work = absorbed / t;
+	return t;
+}
+
+/* of: what a rate is a part of, 'c'opying or 'p'roduct; 't': milliseconds, at most the bar; 'x': so many times as fast as in the other form. aim: 0 where there
+ * is none. */
 static const struct { const char *name, *shape; double (*run)(struct speed *s, double *work); char of; double bar, aim; } rows[] = {
 	{ "copy", "y += x, 2^26 floats", copying, 0, 0, 0 },
 	{ "gemm_bf16", "8192 x 8192, 512 tokens", product, 0, 0, 0 },
@@ -177,18 +266,25 @@ static const struct { const char *name, *shape; double (*run)(struct speed *s, d
 	{ "moe_i4", "128 tokens an expert", moe_many, 'p', 0.55, 0 },
 	{ "kda_step", "32 heads, batch 64", kda_step, 'c', 0.65, 0 },
 	{ "kda_prompt", "96 heads, 8192 tokens", kda_prompt, 't', 1.5, 1.15 },
+	{ "mla_step", "48B, 16k, batch 8", mla_step, 'c', 0.50, 0.70 },
+	{ "mla_prompt", "48B, 512 behind 3584", mla_prompt, 'x', 1.0, 1.5 },
+	{ "gqa_step", "32/8 x 128, 8k, batch 8", gqa_step, 'c', 0.50, 0.70 },
+	{ "gqa_prompt", "32/8 x 128, 512 at 7680", gqa_prompt, 'p', 0.30, 0.50 },
 };
 
 /* 1: the bar is missed. */
 static int put_row(struct speed *s, size_t i, double t, double work)
 {
 	char of = rows[i].of;
-	double value = of == 't' ? t * 1e3 : of ? work / t / (of == 'c' ? s->copy : s->product) : 0;
+	double value = of == 't' ? t * 1e3 : of == 'x' ? work : of ? work / t / (of == 'c' ? s->copy : s->product) : 0;
 	bool good = !of || (of == 't' ? value <= rows[i].bar : value >= rows[i].bar);
-	printf("%-10s %-24s %10.1f us %9.1f %s", rows[i].name, s->tiny ? "tiny" : rows[i].shape, t * 1e6, work / t / (of == 'p' || i == 1 ? 1e12 : 1e9),
-		of == 'p' || i == 1 ? "Top/s" : "GB/s");
+	printf("%-10s %-24s %10.1f us", rows[i].name, s->tiny ? "tiny" : rows[i].shape, t * 1e6);
+	if (of == 'x')
+		printf(" %15s", "");
+	else
+		printf(" %9.1f %s", work / t / (of == 'p' || i == 1 ? 1e12 : 1e9), of == 'p' || i == 1 ? "Top/s" : "GB/s");
 	if (of)
-		printf("  %.3f %s, wanted %.2f%s", value, of == 'c' ? "of copy" : of == 'p' ? "of gemm_bf16" : "ms", rows[i].bar,
+		printf("  %.3f %s, wanted %.2f%s", value, of == 'c' ? "of copy" : of == 'p' ? "of gemm_bf16" : of == 'x' ? "times absorbed" : "ms", rows[i].bar,
 			s->tiny ? " (not judged here)" : good ? "" : ": MISSED");
 	if (of && rows[i].aim > 0)
 		printf(", aim %.2f", rows[i].aim);
@@ -204,6 +300,7 @@ void kcheck_device_bench(const char *spec, int *passed, int *failed)
 	uint32_t x = 1;
 	int rc = s.stage ? k_pool_new(&pool, 1, &err) : K_ENOMEM;
 	struct k_ctx ctx = { .pool = pool, .act = K_ACT_BF16, .any_order = true };
+	s.ctx = &ctx;
 	for (int i = 0; s.stage && i < STAGE; i++)
 		s.stage[i] = (uint8_t)((x = x * 1664525 + 1013904223) >> 24 & 0x3f);
 	if (!rc)
