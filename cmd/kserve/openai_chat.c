@@ -60,7 +60,8 @@ static int one_message(struct k_request *rq, struct k_json *msg, size_t i, struc
 		return k_fault_set(f, 400, NULL, where, "%s is %s, wanted an object", where, k_json_kind_name(msg));
 	}
 	const char *role = k_word(k_field(msg, "role"));
-	/* _input: in the requests of the vendor's verifier. */
+	bool assistant = role && !strcmp(role, "assistant");
+	/* _input: in the requests of the vendor's verifier. The word that role is goes with the member. */
 	if (role && (!strcmp(role, "developer") || !strcmp(role, "_input")) && k_json_set(msg, "role", k_json_new_string("system", 6)))
 		return k_no_memory(f);
 	if (k_field(msg, "tools")) {
@@ -69,7 +70,7 @@ static int one_message(struct k_request *rq, struct k_json *msg, size_t i, struc
 	}
 	if (no_media(msg, i, f))
 		return -1;
-	if (!role || strcmp(role, "assistant"))
+	if (!assistant)
 		return 0;
 	rq->n_used += (int)K_MIN(k_json_len(k_field(msg, "tool_calls")), 1000000);
 	return one_reasoning(msg, f);
