@@ -719,6 +719,9 @@ static void check_gqa_tiles(struct world *w)
 	w->rows = ROWS;
 }
 
+/* Blocks enough for spans to be longer than they must. */
+static void check_gqa_spans(struct world *w) { check_groups(w, &(struct gqa_case){ 128, 128, 8, 257 }, false, false); }
+
 /* --- rows of ops.def ------------------------------------------------------------------------------------------------------- */
 
 /* Sums are f32 where the CPU's are double: errors of some units in the last place, added up at random. The delta rule's result is
@@ -787,6 +790,7 @@ bool kcheck_device_op(struct run *r, const char *spec, const char *op)
 			if (strcmp(op, "gqa") == 0) {
 				r->tol = (struct tol){ TOL_NMSE, 2e-5, 0 };
 				check_at(r, spec, check_gqa_tiles, K_ACT_BF16, K_KV_BF16, false);
+				check_at(r, spec, check_gqa_spans, K_ACT_BF16, K_KV_BF16, true);
 			}
 			if (strcmp(op, "kda") == 0) {
 				/* A head whose result nearly cancels magnifies bf16's rounding. */

@@ -203,8 +203,7 @@ K_KERNEL(merge)
 	if (s < 0)
 		return;
 	limit = a.seg[s].pos + row - a.seg[s].row + 1;
-	n = (int)((limit + CUDA_SPAN - 1) / CUDA_SPAN);
-	n = n < a.n_span ? n : a.n_span;
+	n = (int)((limit - 1) / a.span + 1);
 	for (int i = 0; i < n; i++)
 		top = fmaxf(top, part[i * step]);
 	for (int i = 0; i < n; i++)

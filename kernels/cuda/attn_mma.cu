@@ -212,7 +212,7 @@ K_KERNEL(merge_mma)
 		float v = 0;
 		if (s >= 0)
 			v = merged(op->parts + ((first + k / wide) * op->n_head + head) * op->n_span * step,
-				(int)((op->seg[s].pos + row - op->seg[s].row + CUDA_SPAN) / CUDA_SPAN), step, k % wide);
+				(int)((op->seg[s].pos + row - op->seg[s].row) / op->span + 1), step, k % wide);
 		*element(o, stride, k / wide, k % wide) = half_of(v);
 	}
 	__syncthreads();

@@ -143,13 +143,13 @@ struct cuda_attend {
 	int bf16;
 };
 /* y[row][head] = what the spans give together, taken through V_h [dv][r] where v is given (bf16: it is, else f32); blocks (rows, heads). v_step: values from
- * one head to the next */
+ * one head to the next; span: positions */
 struct cuda_merge {
 	float *y;
 	const float *parts;
 	const void *v;
 	const struct cuda_seg *seg;
-	int64_t first, v_step;
+	int64_t first, v_step, span;
 	int n_seg, n_head, n_span, r, dv, bf16;
 };
 

@@ -13,8 +13,8 @@ static struct cuda_rope rope_of(const struct k_hp *hp, const float *table, int64
 	return (struct cuda_rope){ turns ? table : NULL, (int)(turns ? hp->rope.dim : dim), hp->rope.interleaved };
 }
 
-/* Tiles of the rows of a round, and the spans of the longest. */
-static void count(const struct k_seg *seg, int64_t n_seg, int64_t first, int64_t last, int64_t group, int64_t size, int64_t *tiles,
+/* Tiles of the rows of a round, and the spans of the longest, of so many positions. */
+static void count(const struct k_seg *seg, int64_t n_seg, int64_t first, int64_t last, int64_t group, int64_t size, int64_t span, int64_t *tiles,
 	int64_t *spans)
 {
 	int64_t longest = 0;
@@ -26,7 +26,7 @@ static void count(const struct k_seg *seg, int64_t n_seg, int64_t first, int64_t
 		*tiles += k_div_up((to - from) * group, size);
 		longest = K_MAX(longest, seg[i].pos + to - seg[i].row);
 	}
-	*spans = k_div_up(longest, CUDA_SPAN);
+	*spans = k_div_up(longest, span);
 }
 
 static int64_t longest_of(const struct k_seg *seg, int64_t n_seg)
@@ -58,7 +58,7 @@ static void mla_round(const struct mla *m, int64_t first, int64_t n)
 	int64_t H = hp->n_head, r = hp->kv_lora, dr = hp->d_rope, dn = hp->d_nope, dv = hp->d_v, tiles, spans, taken = c->taken;
 	const uint8_t *kv_b = op->kv_b->data;
 	int64_t value = (int64_t)(m->kv_b_bf16 ? sizeof(uint16_t) : sizeof(float));
-	count(m->seg, m->n_seg, first, first + n, H, m->mma ? CUDA_MMA_QUERIES : CUDA_QUERIES, &tiles, &spans);
+	count(m->seg, m->n_seg, first, first + n, H, m->mma ? CUDA_MMA_QUERIES : CUDA_QUERIES, CUDA_SPAN, &tiles, &spans);
 	float *query = cuda_take(c, floats(n * H * (r + dr))), *parts = cuda_take(c, floats(n * H * spans * (r + 2)));
 	struct cuda_mla_query q = { .query = query, .q = op->q + first * H * (dn + dr), .kv_b = kv_b, .rope = m->rope, .seg = m->there, .first = first,
 		.n_seg = (int)m->n_seg, .n_head = (int)H, .r = (int)r, .dn = (int)dn, .dv = (int)dv, .dr = (int)dr, .bf16 = m->kv_b_bf16 };
@@ -66,7 +66,7 @@ static void mla_round(const struct mla *m, int64_t first, int64_t n)
 		.n_head = (int)H, .n_kv = 1, .dk = (int)(r + dr), .dv = (int)r, .width = (int)(r + dr), .value = 0, .n_span = (int)spans,
 		.scale = (float)op->scale, .bf16 = m->bf16 };
 	struct cuda_merge merge = { .y = op->y + first * H * dv, .parts = parts, .v = kv_b + dn * r * value, .seg = m->there, .first = first,
-		.v_step = (dn + dv) * r, .n_seg = (int)m->n_seg, .n_head = (int)H, .n_span = (int)spans, .r = (int)r, .dv = (int)dv, .bf16 = m->kv_b_bf16 };
+		.v_step = (dn + dv) * r, .span = CUDA_SPAN, .n_seg = (int)m->n_seg, .n_head = (int)H, .n_span = (int)spans, .r = (int)r, .dv = (int)dv, .bf16 = m->kv_b_bf16 };
 	if (m->mma) {
 		cuda_launch(c, mla_query_mma, k_div_up(n, CUDA_MMA_QUERIES), H, 1, .query = q, .n = n);
 		cuda_launch(c, attend_mma, tiles, 1, spans, .attend = attend);
@@ -148,8 +148,8 @@ static void expanded(const struct mla *m, int64_t i)
 		cuda_launch(c, attend_flash, k_div_up(s->n, CUDA_FLASH_QUERIES), H, 1, .attend = attend, .flat = flat, .from = from, .to = to, .span = most,
 			.carry = from > 0);
 	}
-	cuda_launch(c, merge, s->n, H, 1, .y = op->y + s->row * H * dv, .parts = parts, .seg = m->there + i, .first = s->row, .n_seg = 1, .n_head = (int)H, .n_span = 1,
-		.r = (int)dv, .dv = (int)dv);
+	cuda_launch(c, merge, s->n, H, 1, .y = op->y + s->row * H * dv, .parts = parts, .seg = m->there + i, .first = s->row, .span = INT64_MAX, .n_seg = 1,
+		.n_head = (int)H, .n_span = 1, .r = (int)dv, .dv = (int)dv);
 	c->taken = taken;
 }
 
@@ -187,13 +187,26 @@ void cuda_op_mla(struct k_device *dev, const struct k_op_mla *op)
 
 /* --- GQA ------------------------------------------------------------------------------------------------------------------ */
 
-struct gqa { struct cuda *c; const struct k_op_gqa *op; const struct cuda_seg *there; bool bf16, flash; };
+struct gqa { struct cuda *c; const struct k_op_gqa *op; const struct cuda_seg *there; bool bf16, flash; int64_t span; };
 
 static bool takes_flash(const struct cuda *c, const struct k_op_gqa *op)
 {
 	int64_t d = op->hp->head_dim;
 	return c->mma == CUDA_MMA_BF16 && c->dev.ctx->act == K_ACT_BF16 && d % 8 == 0 && d <= CUDA_FLASH_DV && pages_bf16(op->seg, op->n_seg) &&
 		(uintptr_t)op->q % 16 == 0;
+}
+
+/* Positions of a span. What a span gathers is written and read again, a share of a prompt's time: where bits may depend on the batch, spans are as long as
+ * leaves each multiprocessor a block or two. */
+static int64_t gqa_span(const struct gqa *g)
+{
+	enum { BLOCKS = 256 };
+	const struct k_op_gqa *op = g->op;
+	int64_t tiles, spans, kv = op->hp->n_head_kv;
+	if (!g->flash || !g->c->dev.ctx->any_order)
+		return CUDA_SPAN;
+	count(op->seg, op->n_seg, 0, op->n, op->hp->n_head / kv, CUDA_FLASH_QUERIES, CUDA_SPAN, &tiles, &spans);
+	return k_div_up(spans, K_MIN(spans, k_div_up(BLOCKS, tiles * kv))) * CUDA_SPAN;
 }
 
 static void gqa_round(const struct gqa *g, int64_t first, int64_t n)
@@ -203,16 +216,16 @@ static void gqa_round(const struct gqa *g, int64_t first, int64_t n)
 	struct cuda *c = g->c;
 	int64_t H = hp->n_head, kv = hp->n_head_kv, d = hp->head_dim, tiles, spans, taken = c->taken;
 	float *parts;
-	count(op->seg, op->n_seg, first, first + n, H / kv, g->flash ? CUDA_FLASH_QUERIES : CUDA_QUERIES, &tiles, &spans);
+	count(op->seg, op->n_seg, first, first + n, H / kv, g->flash ? CUDA_FLASH_QUERIES : CUDA_QUERIES, g->span, &tiles, &spans);
 	parts = cuda_take(c, floats(n * H * spans * (d + 2)));
 	struct cuda_attend attend = { .parts = parts, .query = op->q + first * H * d, .seg = g->there, .first = first, .last = first + n,
 		.n_seg = (int)op->n_seg, .n_head = (int)H, .n_kv = (int)kv, .dk = (int)d, .dv = (int)d, .width = (int)(2 * kv * d),
 		.value = (int)(kv * d), .n_span = (int)spans, .scale = (float)(1 / sqrt((double)d)), .bf16 = g->bf16 };
 	if (g->flash)
-		cuda_launch(c, attend_flash, tiles, kv, spans, .attend = attend, .to = INT64_MAX, .span = CUDA_SPAN);
+		cuda_launch(c, attend_flash, tiles, kv, spans, .attend = attend, .to = INT64_MAX, .span = g->span);
 	else
 		cuda_launch_bytes(c, CUDA_KERNEL_attend, tiles, kv, spans, &attend, sizeof(attend));
-	cuda_launch(c, merge, n, H, 1, .y = op->y + first * H * d, .parts = parts, .seg = g->there, .first = first, .n_seg = (int)op->n_seg,
+	cuda_launch(c, merge, n, H, 1, .y = op->y + first * H * d, .parts = parts, .seg = g->there, .first = first, .span = g->span, .n_seg = (int)op->n_seg,
 		.n_head = (int)H, .n_span = (int)spans, .r = (int)d, .dv = (int)d);
 	c->taken = taken;
 }
@@ -221,8 +234,8 @@ void cuda_op_gqa(struct k_device *dev, const struct k_op_gqa *op)
 {
 	struct cuda *c = cuda_of(dev);
 	const struct k_hp *hp = op->hp;
-	int64_t d = hp->head_dim, spans = k_div_up(longest_of(op->seg, op->n_seg), CUDA_SPAN), n;
-	struct gqa g = { c, op, NULL, pages_bf16(op->seg, op->n_seg), takes_flash(c, op) };
+	int64_t d = hp->head_dim, n;
+	struct gqa g = { c, op, NULL, pages_bf16(op->seg, op->n_seg), takes_flash(c, op), CUDA_SPAN };
 	cuda_begin(c);
 	if (d > CUDA_DV || !cuda_segs(c, op->seg, op->n_seg, 2 * hp->n_head_kv * d, &g.there)) {
 		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_gqa, "its heads are too wide, or the lists of pages too long");
@@ -231,7 +244,8 @@ void cuda_op_gqa(struct k_device *dev, const struct k_op_gqa *op)
 	}
 	cuda_launch(c, gqa_append, op->n, 1, 1, .q = op->q, .k = op->k, .v = op->v, .rope = rope_of(hp, op->rope, 0), .seg = g.there,
 		.n_seg = (int)op->n_seg, .n_head = (int)hp->n_head, .n_kv = (int)hp->n_head_kv, .d = (int)d, .bf16 = g.bf16);
-	n = cuda_fit(c, op->n, floats(hp->n_head * spans * (d + 2)));
+	g.span = gqa_span(&g);
+	n = cuda_fit(c, op->n, floats(hp->n_head * k_div_up(longest_of(op->seg, op->n_seg), g.span) * (d + 2)));
 	for (int64_t first = 0; first < op->n; first += n)
 		gqa_round(&g, first, K_MIN(n, op->n - first));
 }
