@@ -22,6 +22,7 @@ prefix ?= /usr/local
 release = 0.2.0
 
 K_VARIANT ?=
+K_LEVEL_VARIANT ?=
 # What nobody calls is not linked, and there are no tables to unwind by but the debugger's own: a tenth of a tool.
 K_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra -ffp-contract=off -fno-strict-aliasing -ffunction-sections -fno-asynchronous-unwind-tables \
 	-I. -I$(B)/gen -pthread $(K_VARIANT)
@@ -124,7 +125,7 @@ describe = $$( { test -e .git && git describe --tags --always --dirty 2>/dev/nul
 $(B)/gen/version.h: FORCE
 	$(call update,printf '#define K_VERSION "%s"\n#define K_DESCRIBE "%s"\n' "$(release)" "$(describe)")
 $(B)/gen/flags: FORCE
-	$(call update,printf '%s\n' '$(CC) $(K_CFLAGS) $(CFLAGS) $(CPPFLAGS)' '$(sim_flags)' '$(foreach l,$(levels),$(l): $(flags_$(l));)')
+	$(call update,printf '%s\n' '$(CC) $(K_CFLAGS) $(CFLAGS) $(CPPFLAGS) $(K_LEVEL_VARIANT)' '$(sim_flags)' '$(foreach l,$(levels),$(l): $(flags_$(l));)')
 $(B)/gen/objects.list: FORCE
 	$(call update,printf '%s\n' $(lib_src))
 $(B)/gen/qtypes.list: FORCE
@@ -162,8 +163,8 @@ say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(2);)
 
 # --- objects ------------------------------------------------------------------------------------------------------------
 
-# Objects in kernels/LEVEL/ get the level's flags.
-level_of = $(flags_$(word 2,$(subst /, ,$(1))))
+# Objects in kernels/LEVEL/ get the level's flags, and behind them K_LEVEL_VARIANT.
+level_of = $(flags_$(word 2,$(subst /, ,$(1)))) $(if $(filter $(levels),$(word 2,$(subst /, ,$(1)))),$(K_LEVEL_VARIANT))
 $(B)/obj/kernels/%.o: kernels/%.c $(B)/gen/flags | $(gen)
 	@mkdir -p $(@D)
 	$(call say,CC,$<) $(CC) $(K_CFLAGS) $(call level_of,$<) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
@@ -266,9 +267,11 @@ check: deps
 check-asan: deps
 	@$(again) B=build/asan check-run CHECK_PARTS='ktest kcheck tools fuzz' \
 		K_VARIANT='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DK_ASAN'
+# The kernels' code is watched in ktest and kcheck; in the server it would make minutes of seconds, and what it is called with is what matters.
+tsan_variant = K_VARIANT='-fsanitize=thread -fno-omit-frame-pointer -DK_TSAN'
 check-tsan: deps
-	@$(again) B=build/tsan check-run CHECK_PARTS='ktest kcheck serve' \
-		K_VARIANT='-fsanitize=thread -fno-omit-frame-pointer -DK_TSAN'
+	@$(again) B=build/tsan check-run CHECK_PARTS='ktest kcheck' $(tsan_variant)
+	@$(again) B=build/tsan-serve check-run CHECK_PARTS=serve check_programs='$$(bins)' K_LEVEL_VARIANT=-fno-sanitize=thread $(tsan_variant)
 # Every allocation, read and write of a row of command lines fails once (cmd/test/faults.sh).
 check-oom: deps
 	@$(again) B=build/oom all levels=ref sim= K_VARIANT='-fsanitize=address -fno-omit-frame-pointer -DK_FAULTS -DK_ASAN'

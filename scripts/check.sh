@@ -61,8 +61,8 @@ for part in $parts; do
 		done ;;
 	serve)
 		# Of the tools' tests those of the server, where threads meet.
-		for t in cmd/test/serve.sh cmd/test/http.sh cmd/test/dialect.sh cmd/test/openai.sh; do
-			test ! -f "$t" || run "$t" bash "$t"
+		for t in serve http dialect openai state llama limits strict agent toolloop chat; do
+			run "cmd/test/$t.sh" bash "cmd/test/$t.sh"
 		done ;;
 	*) echo "check.sh: no part '$part'" >&2; exit 2 ;;
 	esac
