@@ -80,7 +80,8 @@ static int read_raw(const struct k_raw *t, int64_t slice, uint64_t slice_bytes, 
 
 static bool before(struct k_place a, struct k_place b) { return a.entry < b.entry || (a.entry == b.entry && a.slice < b.slice); }
 
-/* Slice told of its entry is a step: the planes of a composite type are read by turns. */
+/* Slice told of its entry is a step: the planes of a composite type are read by turns. What lies in one piece is one step, for a slice may have eight
+ * bytes (a convolution's taps) and a direct read has a block. */
 static void ask_for(struct k_ckpt *c, struct k_import *im)
 {
 	const struct k_from *f = &im->from[im->told.entry];
@@ -88,11 +89,17 @@ static void ask_for(struct k_ckpt *c, struct k_import *im)
 	bool stack = f->n_raw > 1;
 	const struct k_raw *t = f->file ? NULL : f->raw[stack ? slice : 0];
 
-	if (im->told.slice >= n)
+	if (im->told.slice >= n || (t && !stack && !t->parts))
 		im->told = (struct k_place){ im->told.entry + 1, 0 };
-	if (!t || t->row_order)
+	if (!t || t->row_order || n == 0)
 		return;
 	k_ahead_step(im->ahead);
+	if (!stack && !t->parts && t->src) {
+		uint64_t from = (uint64_t)slice * (t->bytes / (uint64_t)n);
+
+		k_ahead_want(im->ahead, t->src, t->off + from, t->bytes - from);
+		return;
+	}
 	for (int k = 0; k < K_PARTS; k++) {
 		const struct k_raw *plane = t->parts ? t->parts->of[k] : k == 0 ? t : NULL;
 		uint64_t bytes = plane ? plane->bytes / (uint64_t)(stack ? 1 : n) : 0;
