@@ -10,10 +10,15 @@
 #include <inttypes.h>
 
 #include "cmd/kserve/anthropic.h"
+#include "cmd/kserve/strict.h"
+
+static const char *const known[] = {
+	"cache_control", "max_tokens", "messages", "metadata", "output_config", "service_tier", "stop_sequences", "system", "thinking", "tool_choice", "tools", NULL
+};
 
 static int parse(struct k_request **out, const struct k_server *s, struct k_json *body, struct k_fault *f)
 {
-	struct k_json *chat = k_anthropic_to_chat(body, false, f);
+	struct k_json *chat = k_strict_names(s, body, known, f) ? NULL : k_anthropic_to_chat(body, false, f);
 	k_json_free(body);
 	return chat ? k_openai_parse(out, s, &k_dialect_anthropic, chat, f) : -1;
 }
@@ -22,7 +27,7 @@ int k_answer_count_tokens(const struct k_server *s, struct k_json *body, const c
 	struct k_fault *f)
 {
 	struct k_request *rq;
-	struct k_json *chat = k_anthropic_to_chat(body, true, f);
+	struct k_json *chat = k_strict_names(s, body, known, f) ? NULL : k_anthropic_to_chat(body, true, f);
 	if (!chat || k_openai_prompt(&rq, s, chat, f))
 		return -1;
 	k_buf_printf(out, "{\"input_tokens\":%zu}", rq->prompts[0].n);

@@ -9,10 +9,18 @@
 #include <inttypes.h>
 
 #include "cmd/kserve/responses.h"
+#include "cmd/kserve/strict.h"
+
+/* Also those that are refused when they ask for something, and those that change nothing. */
+static const char *const known[] = {
+	"background", "context_management", "conversation", "include", "input", "instructions", "max_output_tokens", "max_tool_calls", "metadata",
+	"parallel_tool_calls", "previous_response_id", "prompt", "prompt_cache_retention", "reasoning", "safety_identifier", "service_tier", "store",
+	"stream_options", "text", "tool_choice", "tools", "top_logprobs", "truncation", "user", NULL
+};
 
 static int parse(struct k_request **out, const struct k_server *s, struct k_json *body, struct k_fault *f)
 {
-	struct k_json *chat = k_responses_to_chat(body, f);
+	struct k_json *chat = k_strict_names(s, body, known, f) ? NULL : k_responses_to_chat(body, f);
 	int rc = chat ? k_openai_parse(out, s, &k_dialect_responses, chat, f) : -1;
 	if (rc)
 		k_json_free(body);

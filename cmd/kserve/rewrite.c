@@ -32,11 +32,23 @@ int k_share(struct k_json *o, const char *to, const struct k_json *from, const c
 	return v ? k_put(o, to, k_json_keep(v), f) : 0;
 }
 
+/* Fields that mean the same in all dialects. */
+static const char *const same[] = {
+	"model", "stream", "temperature", "top_p", "top_k", "seed", "min_p", "presence_penalty", "frequency_penalty",
+	"repetition_penalty", "logit_bias", "min_tokens", "ignore_eos", "chat_template_kwargs", "cache_salt", "cache_prompt",
+	"prompt_cache_key", "id_slot", "priority",
+};
+
+bool k_is_common(const char *key)
+{
+	for (size_t i = 0; i < K_LEN(same); i++)
+		if (!strcmp(same[i], key))
+			return true;
+	return false;
+}
+
 int k_share_common(struct k_json *o, const struct k_json *from, struct k_fault *f)
 {
-	static const char *const same[] = { "model", "stream", "temperature", "top_p", "top_k", "seed", "min_p", "presence_penalty",
-		"frequency_penalty", "repetition_penalty", "logit_bias", "min_tokens", "ignore_eos", "chat_template_kwargs", "cache_salt",
-		"cache_prompt", "prompt_cache_key", "id_slot", "priority" };
 	for (size_t i = 0; i < K_LEN(same); i++) {
 		if (k_share(o, same[i], from, same[i], f))
 			return -1;

@@ -18,6 +18,8 @@ int k_put_text(struct k_json *o, const char *key, const struct k_buf *b, struct 
 int k_share(struct k_json *o, const char *to, const struct k_json *from, const char *key, struct k_fault *f);
 /* Fields of the same name and meaning in all APIs here, and those that only extend them. */
 int k_share_common(struct k_json *o, const struct k_json *from, struct k_fault *f);
+/* Is it one of those? */
+bool k_is_common(const char *key);
 
 /* Appends {"role":..,"content":..}; borrowed; NULL with a fault. */
 struct k_json *k_add_message(struct k_json *messages, const char *role, const struct k_buf *content, struct k_fault *f);

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "cmd/kserve/rewrite.h"
 #include "cmd/kserve/strict.h"
 
 /* Fields of a request that mean something here, be it that they are refused when they ask for something. */
@@ -34,6 +35,11 @@ static bool is_in(const char *key, const char *const *list, size_t n)
 	return false;
 }
 
+static int unknown(const char *key, struct k_fault *f)
+{
+	return k_fault_set(f, 400, "unknown_parameter", key, "%.100s is not known to this server", key);
+}
+
 static int check_names(const struct k_request *rq, struct k_fault *f)
 {
 	struct k_json *v;
@@ -41,7 +47,21 @@ static int check_names(const struct k_request *rq, struct k_fault *f)
 	for (void *it = NULL; k_json_next(rq->body, &it, &key, &v); ) {
 		bool own = rq->kind == K_KIND_CHAT ? is_in(key, chat, K_LEN(chat)) : is_in(key, text, K_LEN(text));
 		if (!own && !is_in(key, both, K_LEN(both)))
-			return k_fault_set(f, 400, "unknown_parameter", key, "%.100s is not known to this server", key);
+			return unknown(key, f);
+	}
+	return 0;
+}
+
+int k_strict_names(const struct k_server *s, const struct k_json *body, const char *const *known, struct k_fault *f)
+{
+	struct k_json *v;
+	const char *key;
+	for (void *it = NULL; s->policy.params && k_json_next(body, &it, &key, &v); ) {
+		const char *const *own = known;
+		while (*own && strcmp(*own, key))
+			own++;
+		if (!*own && !k_is_common(key))
+			return unknown(key, f);
 	}
 	return 0;
 }

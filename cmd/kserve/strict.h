@@ -7,4 +7,7 @@
 /* A request that was read whole: --strict-params, --strict-max-tokens, --vendor-strict. */
 int k_strict_check(const struct k_server *s, const struct k_request *rq, struct k_fault *f) K_MUST_USE;
 
+/* The same for the fields of another dialect's request: known are its own, NULL last, beside those that all dialects share. */
+int k_strict_names(const struct k_server *s, const struct k_json *body, const char *const *known, struct k_fault *f) K_MUST_USE;
+
 #endif

@@ -9,7 +9,7 @@ import http.client, json, sys
 strict = sys.argv[2] == 'strict'
 def ask(path, **more):
     c = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=60)
-    c.request('POST', path, json.dumps({'max_tokens': 2, **more}), {'Content-Type': 'application/json'})
+    c.request('POST', path, json.dumps({**({} if path == '/v1/responses' else {'max_tokens': 2}), **more}), {'Content-Type': 'application/json'})
     r = c.getresponse()
     return r.status, json.loads(r.read())
 def chat(**more): return ask('/v1/chat/completions', messages=[{'role': 'user', 'content': 'Hello'}], **more)
@@ -30,6 +30,13 @@ status, r = ask('/v1/messages', messages=[{'role': 'user', 'content': 'Hello'}],
 assert status == 200, r
 status, r = ask('/v1/responses', input='Hello', max_output_tokens=3, store=False, reasoning={'effort': 'low'}, truncation='disabled')
 assert status == 200, r
+# Each has its own fields, and those of another are not known to it.
+for path, more, param in (('/v1/messages', {'messages': [{'role': 'user', 'content': 'Hello'}], 'frobnicate': 1}, 'frobnicate'), ('/v1/messages', {'messages': [{'role': 'user', 'content': 'Hello'}], 'stop': 'x'}, 'stop'),
+                          ('/v1/messages/count_tokens', {'messages': [{'role': 'user', 'content': 'Hello'}], 'input': 'x'}, 'input'),
+                          ('/v1/responses', {'input': 'Hello', 'max_tokens': 2}, 'max_tokens'), ('/v1/responses', {'max_tokens': None, 'input': 'Hello', 'frobnicate': None}, 'max_tokens')):
+    status, r = ask(path, **more)
+    assert status == (400 if strict else 200), (path, more, status, r)
+    assert not strict or param in r['error']['message'], (path, more, r)
 status, r = chat(model='another')
 assert status == (200 if strict else 404) and (not strict or r['model'] == 'nano'), r
 PY
