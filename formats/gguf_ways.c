@@ -4,7 +4,7 @@
  *   convert   values -> a plain type
  *   int4      i4g32 -> q4_0: codes carry over, nibble for nibble; the scale bf16 -> f16
  *   int8      i8row -> q8_0: codes carry over, the row's scale f32 -> f16 before each 32 of them
- *   mxfp4     rows of scales and codes -> blocks: bits move
+ *   mxfp4     scales and codes -> blocks: bits move
  *   kv_b      [heads * (nope + v), lora] -> of each head the first nope rows transposed | the others
  *   neg_exp   A_log -> -exp(A_log)
  *
@@ -42,35 +42,65 @@ static void turn_nibbles(uint8_t *restrict to, const uint8_t *restrict from)
 	}
 }
 
-static void put_q4_0(uint8_t *to, const uint8_t *packed, const uint16_t *scales, int64_t cols)
+static void put_q4_0(uint8_t *to, const uint8_t *packed, const void *scales, int64_t cols)
 {
 	for (int64_t g = 0; g < cols / GROUP; g++, to += Q4_BYTES, packed += 16) {
-		put_half(to, k_bf16_to_f32(scales[g]));
+		put_half(to, k_bf16_to_f32(((const uint16_t *)scales)[g]));
 		turn_nibbles(to + 2, packed);
 	}
 }
 
-static int make_int4(const struct k_gguf_rows *r, void *const *dst, struct k_err *err)
+static void put_mxfp4(uint8_t *to, const uint8_t *packed, const void *scales, int64_t cols)
+{
+	for (int64_t g = 0; g < cols / GROUP; g++, to += MX_BYTES, packed += 16) {
+		to[0] = ((const uint8_t *)scales)[g];
+		turn_nibbles(to + 1, packed);
+	}
+}
+
+/* What has 16 bytes of codes and a scale a group, of any layout: granule by granule into a checkpoint's planes, and these row by row into blocks. */
+struct four { size_t scale_bytes, block_bytes; void (*split)(const struct k_qtype *, const void *, uint8_t *, uint8_t *, int64_t, int),
+	(*put)(uint8_t *, const uint8_t *, const void *, int64_t); };
+
+static int make_four(const struct k_gguf_rows *r, const struct four *f, uint8_t *to, struct k_err *err)
 {
 	const struct k_qtype *t = entry_of(r)->type;
 	int64_t cols = k_entry_cols(entry_of(r)), groups = cols / GROUP;
-	size_t packed_bytes = (size_t)t->granule * (size_t)cols / 2, row_bytes = (size_t)groups * Q4_BYTES;
-	uint8_t *packed = k_aligned(packed_bytes + (size_t)t->granule * (size_t)groups * 2), *to = dst[0];
+	size_t packed_bytes = (size_t)t->granule * (size_t)cols / 2, scale_row = (size_t)groups * f->scale_bytes;
+	uint8_t *packed = k_aligned(packed_bytes + (size_t)t->granule * scale_row), *scales = packed + packed_bytes;
 	const uint8_t *p = r->src;
 
 	if (!packed)
 		return k_err_nomem(err, packed_bytes, entry_of(r)->name);
 	for (int64_t i = 0; i < r->n_rows; i += t->granule) {
-		uint16_t *scales = (uint16_t *)(void *)(packed + packed_bytes);
 		int rows = (int)K_MIN((int64_t)t->granule, r->n_rows - i);
 
-		k_i4g32_to_ct(t, p, packed, scales, cols, rows);
-		for (int k = 0; k < rows; k++, to += row_bytes)
-			put_q4_0(to, packed + (size_t)k * (size_t)cols / 2, scales + k * groups, cols);
+		f->split(t, p, packed, scales, cols, rows);
+		for (int k = 0; k < rows; k++, to += (size_t)groups * f->block_bytes)
+			f->put(to, packed + (size_t)k * (size_t)cols / 2, scales + (size_t)k * scale_row, cols);
 		p += t->granule_bytes(cols, rows);
 	}
 	k_free(packed);
 	return 0;
+}
+
+static void split_int4(const struct k_qtype *t, const void *granule, uint8_t *packed, uint8_t *scales, int64_t cols, int rows)
+{
+	k_i4g32_to_ct(t, granule, packed, (uint16_t *)(void *)scales, cols, rows);
+}
+
+static int make_int4(const struct k_gguf_rows *r, void *const *dst, struct k_err *err)
+{
+	static const struct four f = { 2, Q4_BYTES, split_int4, put_q4_0 };
+
+	return make_four(r, &f, dst[0], err);
+}
+
+static int make_mxfp4(const struct k_gguf_rows *r, void *const *dst, struct k_err *err)
+{
+	static const struct four f = { 1, MX_BYTES, k_mxfp4_to_planes, put_mxfp4 };
+
+	return make_four(r, &f, dst[0], err);
 }
 
 static int make_int8(const struct k_gguf_rows *r, void *const *dst, struct k_err *err K_UNUSED)
@@ -87,22 +117,6 @@ static int make_int8(const struct k_gguf_rows *r, void *const *dst, struct k_err
 			put_half(to, scale);
 			memcpy(to + 2, p + 4 + g * GROUP, GROUP);
 		}
-	return 0;
-}
-
-static int make_mxfp4(const struct k_gguf_rows *r, void *const *dst, struct k_err *err K_UNUSED)
-{
-	int64_t groups = k_entry_cols(entry_of(r)) / GROUP;
-	const uint8_t *scale = r->src, *code;
-	uint8_t *to = dst[0];
-
-	for (int64_t i = 0; i < r->n_rows; i++, scale = code) {
-		code = scale + groups;
-		for (int64_t g = 0; g < groups; g++, to += MX_BYTES, code += 16) {
-			to[0] = scale[g];
-			turn_nibbles(to + 1, code);
-		}
-	}
 	return 0;
 }
 

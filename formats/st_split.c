@@ -44,9 +44,9 @@ static void join_q4_0(float *dst, const uint8_t *values, const uint8_t *scales, 
 
 /* --- FP4, FP8, INT8 ----------------------------------------------------------------------------------------------------------- */
 
-static void split_mxfp4(const struct k_qtype *t K_UNUSED, const void *granule, uint8_t *values, uint8_t *scales, int64_t cols, int rows K_UNUSED)
+static void split_mxfp4(const struct k_qtype *t, const void *granule, uint8_t *values, uint8_t *scales, int64_t cols, int rows)
 {
-	k_mxfp4_to_planes(granule, values, scales, cols);
+	k_mxfp4_to_planes(t, granule, values, scales, cols, rows);
 }
 
 static void join_mxfp4(float *dst, const uint8_t *values, const uint8_t *scales, int64_t cols)

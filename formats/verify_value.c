@@ -77,6 +77,15 @@ static double v_mx_rows(const uint8_t *p, int64_t cols, int rows K_UNUSED, int r
 	return e2m1(nibble(row + cols / 32, c)) * e8m0(row[c / 32]);
 }
 
+static double v_mx_x16(const uint8_t *p, int64_t cols K_UNUSED, int rows K_UNUSED, int r, int64_t c)
+{
+	const uint8_t *record = p + c / 128 * 1088;
+	int64_t in = c % 128, q = in / 8, j = in % 8;
+	uint32_t word = u32_at(record + 64 + 64 * q + 4 * r);
+
+	return e2m1(word >> (j % 2 * 16 + j / 2 * 4) & 15) * e8m0(record[4 * r + in / 32]);
+}
+
 static double v_mx_gguf(const uint8_t *p, int64_t cols, int rows K_UNUSED, int r, int64_t c)
 {
 	const uint8_t *block = p + (r * cols + c) / 32 * 17;
@@ -115,7 +124,8 @@ static double v_q8_0(const uint8_t *p, int64_t cols, int rows K_UNUSED, int r, i
 static const struct { const char *name, *layout; double (*value)(const uint8_t *, int64_t, int, int, int64_t); } formulas[] = {
 	{ "f32", "rows", v_f32 }, { "bf16", "rows", v_bf16 }, { "f16", "rows", v_f16 }, { "f8_e4m3", "rows", v_e4m3 },
 	{ "i4g32", "rows", v_i4_rows }, { "i4g32", "x16", v_i4_x16 }, { "fp8b128", "rows", v_fp8 },
-	{ "mxfp4", "rows", v_mx_rows }, { "mxfp4", "gguf", v_mx_gguf }, { "i8row", "rows", v_i8row },
+	{ "mxfp4", "rows", v_mx_rows }, { "mxfp4", "x16", v_mx_x16 },
+	{ "mxfp4", "gguf", v_mx_gguf }, { "i8row", "rows", v_i8row },
 	{ "q4_0", "rows", v_q4_0 }, { "q5_0", "rows", v_q5_0 }, { "q8_0", "rows", v_q8_0 },
 };
 

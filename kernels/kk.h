@@ -11,12 +11,13 @@
 #include "libcore/err.h"
 #include "libcore/qtype.h"
 
-/* Floats of a row of cols activations that is ready for gemm_i4x16, gemm_i4x16_bf16 or gemm_i4x16_int8. */
+/* Floats of a row of cols activations that is ready for gemm_i4x16, gemm_mx4x16 and those of their names. */
 #define KK_READY(cols) ((cols) + (cols) / 32)
 
-/* 32 activations that are ready for gemm_i4x16_int8: the codes of each 8 columns in the order 0 4 1 5 2 6 3 7, as a word of weights gives
- * its low and then its high nibbles; what one code stands for, NaN where an activation is not finite (its codes are 0); -8 times the sum
- * of the codes, since a weight's code is a nibble less 8. */
+/* 32 activations that are ready for gemm_i4x16_int8 or gemm_mx4x16_int8: the codes of each 8 columns in the order 0 4 1 5 2 6 3 7, as a word of
+ * weights gives its low and then its high nibbles; what one code stands for, NaN where an activation is not finite (its codes are 0); what makes
+ * up for weights that are multiplied as 0 and more. i4x16: a code is a nibble less 8, -8 times the sum. mx4x16: -12 to 12 is multiplied as 0 to
+ * 24, two sums of 16 bits: of even columns times -12 in the lower half, of odd ones in the upper. */
 struct kk_i8 { int8_t code[32]; float d; int32_t bias; };
 #define KK_I8_ORDER 0, 4, 1, 5, 2, 6, 3, 7
 

@@ -45,9 +45,9 @@ static void split_fp8b128(const struct k_qtype *t K_UNUSED, const void *granule,
 	k_fp8b128_to_planes(granule, values, scales, cols, rows);
 }
 
-static void split_mxfp4(const struct k_qtype *t K_UNUSED, const void *granule, void *values, void *scales, int64_t cols, int rows K_UNUSED)
+static void split_mxfp4(const struct k_qtype *t, const void *granule, void *values, void *scales, int64_t cols, int rows)
 {
-	k_mxfp4_to_planes(granule, values, scales, cols);
+	k_mxfp4_to_planes(t, granule, values, scales, cols, rows);
 }
 
 static const struct apart aparts[] = {

@@ -1,7 +1,7 @@
 /* qtype.h: how a weight is stored. Plain scalars are types too, so that nobody asks "is it quantised".
  *
  * A tensor of shape [.., rows, cols] is slices of rows x cols (an expert stack has a slice an expert). A slice is a row of
- * GRANULES: the fewest rows whose bytes stand alone (1 for most types; 16 for i4g32's x16 layout; 128 for fp8b128). The bytes of a
+ * GRANULES: the fewest rows whose bytes stand alone (1 for most types; 16 for the x16 layouts; 128 for fp8b128). The bytes of a
  * granule hold values and scales together, so that any run of granules can be read, made, hashed and written in one forward
  * pass: this is what bounds the memory of the converters, and what lets every type be one plane.
  *
@@ -65,7 +65,8 @@ const struct k_qtype *k_qtype_by_dtype(const char *st_dtype);   /* safetensors d
 const struct k_qtype *k_qtype_by_gguf(uint32_t type);           /* NULL: unknown here */
 /* Can a slice of rows x cols be stored as t? If not, why (a sentence part: "1000 columns are no multiple of 32"), else NULL. */
 const char *k_qtype_refuses(const struct k_qtype *t, int64_t rows, int64_t cols);
-/* The type that INT4 of this shape gets in a container: x16 where rows % 16 == 0 and cols % 64 == 0, else rows. Other names: their only layout. */
+/* The type that a tensor of this shape gets in a container: layout x16 of INT4 and MXFP4 where it fits (rows % 16 == 0, cols % 64 or % 128),
+ * else rows. Other names: their only layout. */
 const struct k_qtype *k_qtype_for(const char *name, int64_t rows, int64_t cols);
 /* Bytes of a slice; false on overflow. */
 bool k_qtype_slice_bytes(const struct k_qtype *t, int64_t rows, int64_t cols, uint64_t *out);
@@ -82,8 +83,8 @@ void k_i4g32_to_ct(const struct k_qtype *src, const void *granule, uint8_t *pack
 /* fp8b128 granule <-> codes (rows x cols) and one row of f32 block scales (ceil(cols/128)). */
 void k_fp8b128_from_planes(void *granule, const uint8_t *codes, const float *scales, int64_t cols, int rows);
 void k_fp8b128_to_planes(const void *granule, uint8_t *codes, float *scales, int64_t cols, int rows);
-/* mxfp4 granule (1 row) <-> packed (cols/2 bytes, low nibble first) and cols/32 e8m0 bytes. */
-void k_mxfp4_from_planes(void *granule, const uint8_t *packed, const uint8_t *scales, int64_t cols);
-void k_mxfp4_to_planes(const void *granule, uint8_t *packed, uint8_t *scales, int64_t cols);
+/* mxfp4 granule (rows, or x16) <-> packed (rows x cols/2 bytes, low nibble first) and rows x cols/32 e8m0 bytes. */
+void k_mxfp4_from_planes(const struct k_qtype *dst, void *granule, const uint8_t *packed, const uint8_t *scales, int64_t cols, int rows);
+void k_mxfp4_to_planes(const struct k_qtype *src, const void *granule, uint8_t *packed, uint8_t *scales, int64_t cols, int rows);
 
 #endif

@@ -15,9 +15,9 @@ static void join_fp8b128(const struct k_raw *t K_UNUSED, void *granule, const vo
 	k_fp8b128_from_planes(granule, values, scales, cols, rows);
 }
 
-static void join_mxfp4(const struct k_raw *t K_UNUSED, void *granule, const void *values, const void *scales, int64_t cols, int rows K_UNUSED)
+static void join_mxfp4(const struct k_raw *t, void *granule, const void *values, const void *scales, int64_t cols, int rows)
 {
-	k_mxfp4_from_planes(granule, values, scales, cols);
+	k_mxfp4_from_planes(t->type, granule, values, scales, cols, rows);
 }
 
 /* Types with a row's scales before its codes. */

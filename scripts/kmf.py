@@ -138,6 +138,17 @@ def mxfp4_rows(p, cols, rows, row):
     return [E2M1[code[c]] * E8M0[p[at + c // 32]] for c in range(cols)]
 
 
+def mxfp4_x16(p, cols, rows, row):
+    out = []
+    for k in range(cols // 128):
+        record = p[1088 * k:1088 * k + 1088]
+        for q in range(16):
+            word = struct.unpack_from("<I", record, 64 + 64 * q + 4 * row)[0]
+            for j in range(8):
+                out.append(E2M1[word >> 16 * (j % 2) + 4 * (j // 2) & 15] * E8M0[record[4 * row + q // 4]])
+    return out
+
+
 def i8row(p, cols, rows, row):
     at = row * (4 + cols)
     scale = struct.unpack_from("<f", p, at)[0]
@@ -295,6 +306,7 @@ TYPES = {
     ("i4g32", "x16"): Type(64, 16, lambda cols, rows: cols // 64 * 576, i4g32_x16, full=True),
     ("fp8b128", "rows"): Type(1, 128, lambda cols, rows: 4 * ((cols + 127) // 128) + rows * cols, fp8b128),
     ("mxfp4", "rows"): Type(32, 1, lambda cols, rows: (cols // 32 + cols // 2) * rows, mxfp4_rows),
+    ("mxfp4", "x16"): Type(128, 16, lambda cols, rows: cols // 128 * 1088, mxfp4_x16, full=True),
     ("mxfp4", "gguf"): block_type(32, 17, mxfp4_block),
     ("i4z32", "rows"): Type(32, 1, lambda cols, rows: (cols // 32 * 5 + cols // 2) * rows, integers("B", 0)),
     ("i8z32", "rows"): Type(32, 1, lambda cols, rows: (cols // 32 * 6 + cols) * rows, integers("H", 1)),

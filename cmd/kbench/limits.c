@@ -86,7 +86,7 @@ double k_limit_scale(struct k_limits *l) { return 2 * pass(l, scale_piece); }
 #define FMA(r, i) "vfmadd231ps %%" r "12, %%" r "13, %%" r i "\n"
 #define DPBF16(r, i) "vdpbf16ps %%" r "12, %%" r "13, %%" r i "\n"
 #define DPBUSD(r, i) "vpdpbusd %%" r "12, %%" r "13, %%" r i "\n"
-/* Eight steps of bytes are added up in 16 bits and then widened, as INT4 times int8 allows: int4_int8.h. */
+/* Eight steps of bytes are added up in 16 bits and then widened, as INT4 times int8 allows: x16_int8.h. */
 #define MADDUBS(r, i) "vpmaddubsw %%" r "12, %%" r "13, %%" r "14\nvpaddw %%" r "14, %%" r i ", %%" r i "\n"
 #define MADD(r, i) "vpmaddwd %%" r i ", %%" r "12, %%" r "14\nvpaddd %%" r "14, %%" r "10, %%" r "10\n"
 #define CHAIN_FN(name, text) \

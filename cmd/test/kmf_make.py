@@ -118,6 +118,8 @@ def types():
     yield entry("x.*.fp8", "fp8b128", [2, 200, 130],
                 b"".join(f32(2) + e4m3(rows * 130) for _ in range(2) for rows in (128, 72)), role="experts")
     yield entry("x/mxfp4", "mxfp4", [3, 64], b"".join(bytes(R.randrange(253) for _ in range(2)) + raw(32) for _ in range(3)))
+    yield entry("x.*.mx16", "mxfp4", [2, 32, 256], b"".join(bytes(R.randrange(253) for _ in range(64)) + raw(1024) for _ in range(2 * 2 * 2)),
+                layout="x16", role="experts")
     yield entry("x/mxfp4.gguf", "mxfp4", [3, 64], b"".join(bytes((R.randrange(253),)) + raw(16) for _ in range(6)), layout="gguf")
     yield entry("x/i4z32", "i4z32", [3, 64], b"".join(f32(2) + bytes(R.randrange(17) for _ in range(2)) + raw(32) for _ in range(3)))
     yield entry("x/i8z32", "i8z32", [3, 64], b"".join(f32(2) + struct.pack("<2H", R.randrange(257), 256) + raw(64) for _ in range(3)))
@@ -313,6 +315,7 @@ def bad():
     yield "entry_stack_huge", build([entry("x.*", "u8", [1 << 40, 1 << 20, 0], b"")])
     yield "entry_x16_rows", build([entry("x", "i4g32", [8, 64], raw(288), layout="x16")])
     yield "entry_x16_cols", build([entry("x", "i4g32", [16, 32], raw(288), layout="x16")])
+    yield "entry_mx16_cols", build([entry("x", "mxfp4", [16, 64], raw(544), layout="x16")])
     yield "entry_twice", build(x + x)
     yield "entry_order", build(x + [entry("LICENSE", "u8", [5], b"hello", "file")])
     for name in ".", "..", "a/b":

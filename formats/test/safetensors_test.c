@@ -265,7 +265,7 @@ static void fill_pipe(struct pipe_ckpt *p, struct want *w)
 	add(p, "m.gate.weight", mx, 2, (int64_t[]){ 4, 64 });
 	planes(w->packed, sizeof(w->packed), w->exps, sizeof(w->exps), 2);
 	for (int r = 0; r < 4; r++)
-		k_mxfp4_from_planes(p->data[3] + (size_t)r * mx->granule_bytes(64, 1), w->packed + 32 * r, w->exps + 2 * r, 64);
+		k_mxfp4_from_planes(mx, p->data[3] + (size_t)r * mx->granule_bytes(64, 1), w->packed + 32 * r, w->exps + 2 * r, 64, 1);
 	add(p, "stack.*.bias", k_qtype_find("bf16", NULL), 2, (int64_t[]){ 2, 5 });
 	memset(p->data[4], 0x3f, 20);
 	add(p, "scalar", k_qtype_find("i64", NULL), 0, NULL);

@@ -1,4 +1,4 @@
-/* tile.h: the instructions of AMX, for int4_tiles.h and bf16_tiles.h. A tile is named by its number, 0 to 7, written out: it is part of the
+/* tile.h: the instructions of AMX, for x16_tiles.h and bf16_tiles.h. A tile is named by its number, 0 to 7, written out: it is part of the
  * instruction. struct tiles is what a kernel holds of them between begin and end; the processor's own are nobody's variable, so it is empty.
  *
  *     tile_begin(s, config)          shapes; all tiles are zeros

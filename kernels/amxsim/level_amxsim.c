@@ -1,6 +1,7 @@
 /* level_amxsim.c: level amx on a model of its instructions. */
 #include "libcore/base.h"
 #include "kernels/avx512sim/zmm.h"
+#define I8_TOKENS 4             /* more of them go by tiles */
 #include "kernels/avx512vnni/vec_avx512vnni.h"
 #include "kernels/avx512bf16/vec_avx512bf16.h"
 #include "kernels/amxsim/tile_sim.h"

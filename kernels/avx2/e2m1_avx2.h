@@ -35,22 +35,28 @@ static const struct e2m1_row e2m1_rows[256] = {
 
 static inline __attribute__((always_inline)) __m256i e2m1_twice(const uint8_t *p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p)); }
 
-/* A word of 32 bits gets the bytes of columns i and i + 8, whose nibbles are the codes of these and, a step further, of i + 1 and i + 9; the
- * half of a vector that is to have column i has these words. What the look-ups give is interleaved to 16 bits a column, of which words have
- * two: the lower is one of a vector, the upper one of the next. */
-static inline __attribute__((always_inline)) void vf_e2m1(__m256 to[4], const uint8_t *p, uint8_t e)
+/* Codes, a byte each, as floats. What the look-ups give is interleaved to 16 bits a code, of which words have two: the lower is one of a vector, the
+ * upper one of the next. to[0], to[1]: words 0 1 4 5 of c, bytes 0 and 2, then 1 and 3; to[2], to[3]: words 2 3 6 7. */
+static inline __attribute__((always_inline)) void e2m1_look(__m256 to[4], const struct e2m1_row *row, __m256i c)
 {
-	const __m256i deal = _mm256_setr_epi8(0, 4, -1, -1, 1, 5, -1, -1, 8, 12, -1, -1, 9, 13, -1, -1,
-		2, 6, -1, -1, 3, 7, -1, -1, 10, 14, -1, -1, 11, 15, -1, -1);
 	const __m256i top = _mm256_set1_epi32(-0x10000);
-	__m256i c = _mm256_shuffle_epi8(e2m1_twice(p), deal);
-	c = _mm256_and_si256(_mm256_or_si256(c, _mm256_slli_epi32(c, 12)), _mm256_set1_epi8(15));
-	__m256i u = _mm256_shuffle_epi8(e2m1_twice(e2m1_rows[e].upper), c), l = _mm256_shuffle_epi8(e2m1_twice(e2m1_rows[e].lower), c);
+	__m256i u = _mm256_shuffle_epi8(e2m1_twice(row->upper), c), l = _mm256_shuffle_epi8(e2m1_twice(row->lower), c);
 	__m256i a = _mm256_unpacklo_epi8(l, u), b = _mm256_unpackhi_epi8(l, u);
 	to[0] = (__m256)_mm256_slli_epi32(a, 16);
 	to[1] = (__m256)_mm256_and_si256(a, top);
 	to[2] = (__m256)_mm256_slli_epi32(b, 16);
 	to[3] = (__m256)_mm256_and_si256(b, top);
+}
+
+/* A word of 32 bits gets the bytes of columns i and i + 8, whose nibbles are the codes of these and, a step further, of i + 1 and i + 9; the
+ * half of a vector that is to have column i has these words. */
+static inline __attribute__((always_inline)) void vf_e2m1(__m256 to[4], const uint8_t *p, uint8_t e)
+{
+	const __m256i deal = _mm256_setr_epi8(0, 4, -1, -1, 1, 5, -1, -1, 8, 12, -1, -1, 9, 13, -1, -1,
+		2, 6, -1, -1, 3, 7, -1, -1, 10, 14, -1, -1, 11, 15, -1, -1);
+	__m256i c = _mm256_shuffle_epi8(e2m1_twice(p), deal);
+	c = _mm256_and_si256(_mm256_or_si256(c, _mm256_slli_epi32(c, 12)), _mm256_set1_epi8(15));
+	e2m1_look(to, &e2m1_rows[e], c);
 }
 
 #endif

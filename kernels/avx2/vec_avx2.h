@@ -95,9 +95,21 @@ static inline __attribute__((always_inline)) void vf_e4m3(vf to[2], const uint8_
 	to[1] = (vf)_mm256_and_si256(c, mask);
 }
 static inline vf vf_int(vu word) { return _mm256_cvtepi32_ps((__m256i)word); }
-/* Dot products of bytes, for int4_int8.h: pairs are added up in 16 bits. 8 steps of two products are at most 16 x 15 x 127 = 30480. */
+/* For mx4_pairs.h: the row of exponent 127 is the values of the codes. */
+static inline __attribute__((always_inline)) void vf_pairs(vf to[4], vu u) { e2m1_look(to, &e2m1_rows[127], (__m256i)u); }
+static inline __attribute__((always_inline)) vf vf_two(const float *p) { return _mm256_castpd_ps(_mm256_broadcast_sd((const double *)(const void *)p)); }
+static inline vf vf_rows(vf a, vf b) { return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd)); }
+/* Dot products of bytes, for x16_int8.h: pairs are added up in 16 bits. Of i4 8 steps of two products are at most 16 x 15 x 127 = 30480; of mx they
+ * may wrap, but they begin where what they end with does not, at most 16 x 12 x 127 = 24384. */
 #define I8_TOKENS 4
-static inline vu vq_begin(const int32_t *p K_UNUSED) { return (vu)_mm256_setzero_si256(); }
+static inline vu vq_codes_i4(vu u) { return u; }
+static inline vu vq_codes_mx(vu u)
+{
+	const __m256i twice = _mm256_broadcastsi128_si256(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
+	return (vu)_mm256_shuffle_epi8(twice, (__m256i)u);
+}
+static inline vu vq_begin_i4(const int32_t *p K_UNUSED) { return (vu)_mm256_setzero_si256(); }
+static inline vu vq_begin_mx(const int32_t *p) { return (vu)_mm256_set1_epi32(*p); }
 static inline vu vq_dot(vu a, vu u, const int8_t *p)
 {
 	int32_t four;
@@ -106,7 +118,8 @@ static inline vu vq_dot(vu a, vu u, const int8_t *p)
 	__asm__("" : "+x"(a));          /* as it stands: sums that are made anew as a tree do not fit the registers */
 	return a;
 }
-static inline vu vq_end(vu a, const int32_t *p) { return (vu)_mm256_add_epi32(_mm256_madd_epi16((__m256i)a, _mm256_set1_epi16(1)), _mm256_set1_epi32(*p)); }
+static inline vu vq_end_mx(vu a, const int32_t *p K_UNUSED) { return (vu)_mm256_madd_epi16((__m256i)a, _mm256_set1_epi16(1)); }
+static inline vu vq_end_i4(vu a, const int32_t *p) { return vq_end_mx(a, p) + (vu)_mm256_set1_epi32(*p); }
 /* Of 32 u16 at p the largest, their upper bits aside. */
 static inline uint32_t vu_top(const uint8_t *p)
 {

@@ -44,6 +44,7 @@ typedef float zmm_f32 __attribute__((vector_size(64)));
 #undef _mm512_shuffle_f32x4
 #undef _mm512_permutexvar_ps
 #undef _mm512_permutexvar_epi16
+#undef _mm512_shuffle_epi8
 #undef _mm512_cvtepu16_epi32
 #undef _mm512_cvtepi8_epi32
 #undef _mm512_cvtepu8_epi32
@@ -117,6 +118,14 @@ ZMM_CALL __m512i zmm_permute_16(__m512i index, __m512i v)
 		to[i] = from[at[i]];
 	return (__m512i)to;
 }
+/* vpshufb: within blocks of 16 bytes; 0 where the index has its highest bit. */
+ZMM_CALL __m512i zmm_shuffle_8(__m512i v, __m512i index)
+{
+	zmm_u8 at = (zmm_u8)index, from = (zmm_u8)v, to;
+	for (int i = 0; i < 64; i++)
+		to[i] = at[i] & 128 ? 0 : from[i / 16 * 16 + (at[i] & 15)];
+	return (__m512i)to;
+}
 /* vunpcklps, vunpckhps (first: 0, 2), vshufps within blocks of four lanes; vshuff32x4 of whole blocks. */
 ZMM_CALL __m512 zmm_unpack(__m512 a, __m512 b, int first)
 {
@@ -145,6 +154,7 @@ ZMM_CALL __m512 zmm_shuffle_blocks(__m512 a, __m512 b, int how)
 #define _mm512_shuffle_f32x4(a, b, how) zmm_shuffle_blocks(a, b, how)
 #define _mm512_permutexvar_ps(index, v) zmm_permute_ps(index, v)
 #define _mm512_permutexvar_epi16(index, v) zmm_permute_16(index, v)
+#define _mm512_shuffle_epi8(v, index) zmm_shuffle_8(v, index)
 
 /* --- conversions --------------------------------------------------------------------------------------------------------- */
 

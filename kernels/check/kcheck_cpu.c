@@ -298,6 +298,7 @@ static void check_gemm(struct run *r)
 		{ "f32", 65, 193, K_ACT_F32 }, { "bf16", 97, 385, K_ACT_F32 }, { "bf16", 80, 192, K_ACT_INT8 }, { "bf16", 97, 385, K_ACT_BF16 }, { "i4g32", 80, 384, K_ACT_BF16 },
 		{ "i4g32", 96, 192, K_ACT_INT8 }, { "i4g32", 81, 96, K_ACT_F32 }, { "fp8b128", 150, 200, K_ACT_F32 },
 		{ "q8_0", 70, 160, K_ACT_INT8 }, { "i8row", 33, 9001, K_ACT_F32 }, { "mxfp4", 81, 96, K_ACT_F32 },
+		{ "mxfp4", 96, 256, K_ACT_F32 }, { "mxfp4", 48, 128, K_ACT_INT8 }, { "mxfp4", 80, 384, K_ACT_BF16 },
 	};
 	for (size_t i = 0; i < K_LEN(cases); i++) {
 		struct world w;

@@ -362,10 +362,12 @@ static void check_gemm(struct world *w)
 	check_product(w, "i4g32", 32, 192, true, false);
 	check_product(w, "bf16", 19, 96, true, false);
 	check_product(w, "fp8b128", 140, 160, true, false);
+	check_product(w, "mxfp4", 32, 256, true, false);
 	w->rows = TILE_ROWS;
 	check_product(w, "i4g32", 304, 640, true, false);
 	check_product(w, "bf16", 21, 160, false, false);
 	check_product(w, "mxfp4", 33, 256, false, false);
+	check_product(w, "mxfp4", 48, 384, true, false);
 	w->rows = ROWS;
 }
 
@@ -478,6 +480,7 @@ static void check_moe(struct world *w)
 	check_experts(w, "i4g32", 6, 2, 96, 32);
 	check_experts(w, "bf16", 4, 2, 17, 33);
 	check_experts(w, "mxfp4", 4, 2, 32, 64);
+	check_experts(w, "mxfp4", 3, 2, 128, 256);
 	check_experts(w, "fp8b128", 2, 2, 15, 131);
 	check_experts(w, "fp8b128", 11, 10, 32, 32);
 	check_experts(w, "q8_0", 2, 1, 32, 32);

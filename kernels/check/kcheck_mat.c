@@ -1,4 +1,4 @@
-/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16, bf16_bf16, as stored, i4x16), unpack, rope, conv_silu.
+/* kcheck_mat.c: kernels on rows and matrices, one checker a family: gemm (f32, bf16, bf16_bf16, as stored, x16), unpack, rope, conv_silu.
  *
  * Beside the reference's values: steps wider than rows leave the gaps alone, and a part (one row, one token, one column) computed
  * alone has the bits that it has among others. */
@@ -42,13 +42,14 @@ typedef void packed_gemm(float *y, size_t y_step, const void *w, int rows, const
 typedef void make_ready(float *y, const float *x, size_t cols);
 
 /* What a kernel multiplies with; rows and columns come in multiples. Of packed weights also which entries of struct kk they are. */
-struct stored { const char *type, *layout; size_t rows, cols, gemm, ready; };       /* layout NULL: rows of numbers, with a step */
-#define PACKED(name) { "i4g32", "x16", 16, 64, offsetof(struct kk, gemm_##name), offsetof(struct kk, ready_##name) }
-static const struct stored as_f32 = { "f32", NULL, 1, 1, 0, 0 }, as_bf16 = { "bf16", NULL, 1, 1, 0, 0 },
-	as_bf16_bf16 = { "bf16", NULL, 1, 1, offsetof(struct kk, gemm_bf16_bf16), offsetof(struct kk, ready_bf16) },
-	as_i8row = { "i8row", "rows", 1, 1, 0, 0 }, as_mxfp4 = { "mxfp4", "rows", 1, 32, 0, 0 },
-	as_fp8b128 = { "fp8b128", "rows", 1, 1, 0, 0 }, as_i4x16 = PACKED(i4x16), as_i4x16_bf16 = PACKED(i4x16_bf16),
-	as_i4x16_int8 = PACKED(i4x16_int8);
+struct stored { const char *type, *layout; size_t rows, cols, gemm, ready, group; }; /* layout NULL: rows of numbers, with a step; group: its bytes */
+#define PACKED(type, cols, group, name) { type, "x16", 16, cols, offsetof(struct kk, gemm_##name), offsetof(struct kk, ready_##name), group }
+static const struct stored as_f32 = { "f32", NULL, 1, 1, 0, 0, 0 }, as_bf16 = { "bf16", NULL, 1, 1, 0, 0, 0 },
+	as_bf16_bf16 = { "bf16", NULL, 1, 1, offsetof(struct kk, gemm_bf16_bf16), offsetof(struct kk, ready_bf16), 0 },
+	as_i8row = { "i8row", "rows", 1, 1, 0, 0, 0 }, as_mxfp4 = { "mxfp4", "rows", 1, 32, 0, 0, 0 }, as_fp8b128 = { "fp8b128", "rows", 1, 1, 0, 0, 0 },
+	as_i4x16 = PACKED("i4g32", 64, 18, i4x16), as_i4x16_bf16 = PACKED("i4g32", 64, 18, i4x16_bf16), as_i4x16_int8 = PACKED("i4g32", 64, 18, i4x16_int8),
+	as_mx4x16 = PACKED("mxfp4", 128, 17, mx4x16), as_mx4x16_bf16 = PACKED("mxfp4", 128, 17, mx4x16_bf16),
+	as_mx4x16_int8 = PACKED("mxfp4", 128, 17, mx4x16_int8);
 
 static packed_gemm *gemm_of(const struct kk *k, const struct stored *as)
 {
@@ -90,7 +91,7 @@ static void gemm_part(const struct kk *k, const struct gemm *g, float *y, size_t
 	if (g->as == &as_bf16_bf16)
 		k->gemm_bf16_bf16(y, y_step, (const uint16_t *)g->w + row * g->w_step, g->w_step, (int)rows, g->ready + t, (int)n, g->cols);
 	else if (g->as->ready)
-		gemm_of(k, g->as)(y, y_step, (const char *)g->w + row * g->cols * 9 / 16, (int)rows, g->ready + t, (int)n, g->cols);
+		gemm_of(k, g->as)(y, y_step, (const char *)g->w + row * (g->cols / 32) * g->as->group, (int)rows, g->ready + t, (int)n, g->cols);
 	else if (g->as == &as_i8row)
 		k->gemm_i8row(y, y_step, (const char *)g->w + row * (g->cols + sizeof(float)), (int)rows, g->x + t, (int)n, g->cols);
 	else if (g->as == &as_mxfp4)
@@ -342,9 +343,9 @@ static void check_ready(struct run *r, const void *how)
 		g.ready[0] = at;
 		gemm_part(r->got, &g, got, 16, 0, 16, 0, 1);
 		same(r, "in place", got, want, 16);
-		if (g.as == &as_i4x16_int8) {
+		if (g.as == &as_i4x16_int8 || g.as == &as_mx4x16_int8) {
 			float *def = box_f(r, SLOT_READY2, KK_READY(cols));
-			r->ref->ready_i4x16_int8(def, x, cols);
+			ready_of(r->ref, how)(def, x, cols);
 			if (memcmp(def, to, cols / 32 * sizeof(struct kk_i8)))
 				fail(r, "not the form of the reference");
 		}
@@ -617,6 +618,12 @@ const struct row kcheck_mat[] = {
 	{ "ready_i4x16_bf16", check_ready, &as_i4x16_bf16, bench_ready },
 	{ "gemm_i4x16_int8", check_gemm, &as_i4x16_int8, bench_gemm },
 	{ "ready_i4x16_int8", check_ready, &as_i4x16_int8, bench_ready },
+	{ "gemm_mx4x16", check_gemm, &as_mx4x16, bench_gemm },
+	{ "ready_mx4x16", check_ready, &as_mx4x16, bench_ready },
+	{ "gemm_mx4x16_bf16", check_gemm, &as_mx4x16_bf16, bench_gemm },
+	{ "ready_mx4x16_bf16", check_ready, &as_mx4x16_bf16, bench_ready },
+	{ "gemm_mx4x16_int8", check_gemm, &as_mx4x16_int8, bench_gemm },
+	{ "ready_mx4x16_int8", check_ready, &as_mx4x16_int8, bench_ready },
 	{ "unpack", check_unpack, NULL, bench_unpack }, { "rope", check_rope, NULL, bench_rope },
 	{ "conv_silu", check_conv, NULL, bench_conv }, { .name = NULL },
 };

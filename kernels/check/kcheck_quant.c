@@ -12,7 +12,7 @@
 enum { SLOT_SRC, SLOT_DST, SLOT_WANT };
 
 static const struct { const char *from, *to, *layout; } fast[] = {
-	{ "bf16", "i4g32", "rows" }, { "bf16", "i4g32", "x16" }, { "bf16", "mxfp4", "rows" }, { "bf16", "fp8b128", "rows" },
+	{ "bf16", "i4g32", "rows" }, { "bf16", "i4g32", "x16" }, { "bf16", "mxfp4", "rows" }, { "bf16", "mxfp4", "x16" }, { "bf16", "fp8b128", "rows" },
 	{ "bf16", "i8row", "rows" }, { "f16", "bf16", "rows" }, { "f32", "bf16", "rows" },
 };
 static const struct k_quant_opts all_opts[] = {

@@ -4,7 +4,7 @@
  *     block of rows -- unpack --> panel of f32 -- gemm_f32 --> y
  *                   \- bf16: gemm_bf16, the same sums without the panel; of activations in bf16 gemm_bf16_bf16, with its own form of them
  *                   |- i8row, mxfp4, fp8b128 and few tokens: gemm_i8row, gemm_mxfp4, gemm_fp8b128, likewise
- *                   |- i4g32 in layout x16: gemm_i4x16 of the precision, its own sums and its own form of the activations (cpu_round)
+ *                   |- i4g32 and mxfp4 in layout x16: gemm_i4x16, gemm_mx4x16 of the precision, their own sums and form of the activations (cpu_round)
  *                   \- f32: as they lie
  *
  * A panel is sized to stay in the second cache, for few tokens in the first. */
@@ -21,25 +21,32 @@ static bool is_type(const struct k_tensor *w, const char *name, const char *layo
 	return strcmp(w->type->name, name) == 0 && strcmp(w->type->layout, layout) == 0;
 }
 
-enum how { BY_F32, BY_BF16, BY_BF16_BF16, BY_I8ROW, BY_MXFP4, BY_FP8B128, BY_I4X16 };
+enum how { BY_F32, BY_BF16, BY_BF16_BF16, BY_I8ROW, BY_MXFP4, BY_FP8B128, BY_I4X16, BY_MX4X16 };
 
 /* Types that have kernels of their own, by the precision of activations; few: for few tokens. The others go by way of panels. */
 enum { F32 = 1 << K_ACT_F32, BF16 = 1 << K_ACT_BF16, INT8 = 1 << K_ACT_INT8, ANY = F32 | BF16 | INT8 };
 static const struct { const char *name, *layout; int acts; enum how how; bool few; } direct[] = {
 	{ "f32", "rows", ANY, BY_F32, false }, { "bf16", "rows", F32 | INT8, BY_BF16, false }, { "bf16", "rows", BF16, BY_BF16_BF16, false },
 	{ "i4g32", "x16", ANY, BY_I4X16, false }, { "i8row", "rows", ANY, BY_I8ROW, true }, { "mxfp4", "rows", ANY, BY_MXFP4, true },
-	{ "fp8b128", "rows", ANY, BY_FP8B128, true },
+	{ "fp8b128", "rows", ANY, BY_FP8B128, true }, { "mxfp4", "x16", ANY, BY_MX4X16, false },
 };
 
-static void mul_i4x16(const struct cpu *c, enum k_act act, float *y, int64_t y_step, const void *w, int rows, const float *const *x, int n,
-	int64_t cols)
+/* What a type in layout x16 has for a precision of activations. */
+struct x16 {
+	void (*gemm)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols);
+	void (*ready)(float *y, const float *x, size_t cols);
+};
+
+static struct x16 x16_of(const struct kk *kk, bool mx, enum k_act act)
 {
-	if (act == K_ACT_INT8)
-		c->kk.gemm_i4x16_int8(y, (size_t)y_step, w, rows, x, n, (size_t)cols);
-	else if (act == K_ACT_BF16)
-		c->kk.gemm_i4x16_bf16(y, (size_t)y_step, w, rows, x, n, (size_t)cols);
-	else
-		c->kk.gemm_i4x16(y, (size_t)y_step, w, rows, x, n, (size_t)cols);
+	const struct x16 i4s[] = {
+		[K_ACT_F32] = { kk->gemm_i4x16, kk->ready_i4x16 }, [K_ACT_BF16] = { kk->gemm_i4x16_bf16, kk->ready_i4x16_bf16 },
+		[K_ACT_INT8] = { kk->gemm_i4x16_int8, kk->ready_i4x16_int8 },
+	}, mxs[] = {
+		[K_ACT_F32] = { kk->gemm_mx4x16, kk->ready_mx4x16 }, [K_ACT_BF16] = { kk->gemm_mx4x16_bf16, kk->ready_mx4x16_bf16 },
+		[K_ACT_INT8] = { kk->gemm_mx4x16_int8, kk->ready_mx4x16_int8 },
+	};
+	return mx ? mxs[act] : i4s[act];
 }
 
 /* Rows that lie ready at w; for fp8b128 those from `row` on of the granule w. */
@@ -51,8 +58,8 @@ static void mul_rows(const struct cpu *c, enum how how, const void *w, int64_t c
 		int m = (int)K_MIN(n - t, (int64_t)CPU_TOKENS);
 		for (int i = 0; i < m; i++)
 			at[i] = x.base + (x.index ? x.index[t + i] : t + i) * x.step;
-		if (how == BY_I4X16)
-			mul_i4x16(c, x.act, y, y_step, w, rows, at, m, cols);
+		if (how == BY_I4X16 || how == BY_MX4X16)
+			x16_of(&c->kk, how == BY_MX4X16, x.act).gemm(y, (size_t)y_step, w, rows, at, m, (size_t)cols);
 		else if (how == BY_I8ROW)
 			c->kk.gemm_i8row(y, (size_t)y_step, w, rows, at, m, (size_t)cols);
 		else if (how == BY_BF16_BF16)
@@ -105,17 +112,16 @@ void cpu_mul(const struct cpu *c, int worker, const struct k_tensor *w, int64_t 
 	}
 }
 
-bool cpu_plain(const struct k_tensor *w, enum k_act act) { return act == K_ACT_F32 && !is_type(w, "i4g32", "x16"); }
+bool cpu_plain(const struct k_tensor *w, enum k_act act) { return act == K_ACT_F32 && strcmp(w->type->layout, "x16") != 0; }
 
 void cpu_round(const struct cpu *c, const struct k_tensor *w, enum k_act act, float *y, const float *x, int64_t cols)
 {
-	bool packed = is_type(w, "i4g32", "x16");
-	if (act == K_ACT_INT8)
-		(packed ? c->kk.ready_i4x16_int8 : c->kk.act_int8)(y, x, (size_t)cols);
+	if (strcmp(w->type->layout, "x16") == 0)
+		x16_of(&c->kk, strcmp(w->type->name, "mxfp4") == 0, act).ready(y, x, (size_t)cols);
+	else if (act == K_ACT_INT8)
+		c->kk.act_int8(y, x, (size_t)cols);
 	else if (act == K_ACT_BF16)
-		(packed ? c->kk.ready_i4x16_bf16 : is_type(w, "bf16", "rows") ? c->kk.ready_bf16 : c->kk.act_bf16)(y, x, (size_t)cols);
-	else if (packed)
-		c->kk.ready_i4x16(y, x, (size_t)cols);
+		(is_type(w, "bf16", "rows") ? c->kk.ready_bf16 : c->kk.act_bf16)(y, x, (size_t)cols);
 }
 
 struct gemm {

@@ -16,7 +16,7 @@
 enum { CUDA_THREADS = 256, CUDA_WARPS = 8 };
 
 /* Stored types that the kernels read; anything else is computed on the CPU. */
-enum cuda_type { CUDA_F32, CUDA_BF16, CUDA_F16, CUDA_I4_ROWS, CUDA_I4_X16, CUDA_FP8B128, CUDA_MXFP4, CUDA_I8ROW };
+enum cuda_type { CUDA_F32, CUDA_BF16, CUDA_F16, CUDA_I4_ROWS, CUDA_I4_X16, CUDA_FP8B128, CUDA_MXFP4, CUDA_MX4_X16, CUDA_I8ROW };
 
 /* One matrix, or a stack of them: slice i begins i * slice bytes behind data. */
 struct cuda_matrix { const uint8_t *data; int64_t rows, cols, slice; enum cuda_type type; int gap; };

@@ -251,7 +251,7 @@ bool cuda_matrix(struct cuda_matrix *m, const struct k_tensor *w)
 	static const struct { const char *name, *layout; enum cuda_type type; } known[] = {
 		{ "f32", "rows", CUDA_F32 }, { "bf16", "rows", CUDA_BF16 }, { "f16", "rows", CUDA_F16 }, { "i4g32", "rows", CUDA_I4_ROWS },
 		{ "i4g32", "x16", CUDA_I4_X16 }, { "fp8b128", "rows", CUDA_FP8B128 }, { "mxfp4", "rows", CUDA_MXFP4 },
-		{ "i8row", "rows", CUDA_I8ROW },
+		{ "mxfp4", "x16", CUDA_MX4_X16 }, { "i8row", "rows", CUDA_I8ROW },
 	};
 	uint64_t slice;
 	for (size_t i = 0; i < K_LEN(known); i++)

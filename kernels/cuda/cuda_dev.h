@@ -137,8 +137,8 @@ K_DEV float k_e8m0(uint8_t e) { return k_bits_f(e ? (uint32_t)e << 23 : 0x400000
 /* A float at any address. */
 K_DEV float k_float_at(const uint8_t *p) { return k_bits_f(p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24); }
 
-/* libcore/qtype/i4g32_x16.c shows a record of 16 rows and 64 columns. */
-enum { K_RECORD = 576 };
+/* libcore/qtype/i4g32_x16.c shows a record of 16 rows and 64 columns, mxfp4_x16.c one of 16 rows and 128. */
+enum { K_RECORD = 576, K_MX_RECORD = 1088 };
 
 K_DEV float k_value_x16(const uint8_t *w, int64_t cols, int64_t row, int64_t k)
 {
@@ -146,6 +146,13 @@ K_DEV float k_value_x16(const uint8_t *w, int64_t cols, int64_t row, int64_t k)
 	uint32_t word = *(const uint32_t *)(p + 64 + k % 64 / 8 * 64);
 	float scale = k_bf16(*(const uint16_t *)(p + k % 64 / 32 * 2));
 	return (float)((int)(word >> (k % 2 * 16 + k % 8 / 2 * 4) & 15) - 8) * scale;
+}
+
+K_DEV float k_value_mx16(const uint8_t *w, int64_t cols, int64_t row, int64_t k)
+{
+	const uint8_t *p = w + (row / 16 * (cols / 128) + k / 128) * K_MX_RECORD + row % 16 * 4;
+	uint32_t word = *(const uint32_t *)(p + 64 + k % 128 / 8 * 64);
+	return k_e2m1(word >> (k % 2 * 16 + k % 8 / 2 * 4) & 15) * k_e8m0(p[k % 128 / 32]);
 }
 
 /* The value in column k of a row of slice w. Types as in libcore/qtype/. */
@@ -169,6 +176,8 @@ K_DEV float k_value(enum cuda_type type, const uint8_t *w, int64_t cols, int64_t
 	case CUDA_MXFP4:
 		p = w + row * (cols / 2 + cols / 32);
 		return k_e2m1(p[cols / 32 + k / 2] >> (k % 2 * 4) & 15) * k_e8m0(p[k / 32]);
+	case CUDA_MX4_X16:
+		return k_value_mx16(w, cols, row, k);
 	case CUDA_FP8B128:
 		p = w + row / 128 * ((cols + 127) / 128 * 4 + 128 * cols);
 		return k_e4m3(p[(cols + 127) / 128 * 4 + row % 128 * cols + k]) * k_float_at(p + k / 128 * 4);

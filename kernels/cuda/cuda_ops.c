@@ -63,6 +63,7 @@ bool cuda_takes_mma(const struct cuda *c, const struct cuda_matrix *w)
 {
 	static const struct { enum cuda_type type; int64_t cols, align; enum cuda_mma least; } takes[] = {
 		{ CUDA_I4_X16, 64, 1, CUDA_MMA_F16 }, { CUDA_BF16, 32, 16, CUDA_MMA_BF16 }, { CUDA_MXFP4, 128, 4, CUDA_MMA_F16 },
+		{ CUDA_MX4_X16, 128, 4, CUDA_MMA_F16 },
 		{ CUDA_FP8B128, 32, 4, CUDA_MMA_F16 },
 	};
 	if (c->dev.ctx->act == K_ACT_BF16)

@@ -67,6 +67,8 @@ K_DEV void chain_of(float (*sum)[4], const struct cuda_matrix *w, const uint8_t 
 		chain(sum, CUDA_BF16, w, slice, g, from, to, x, tiles, most, 2);
 	else if (w->type == CUDA_MXFP4)
 		chain(sum, CUDA_MXFP4, w, slice, g, from, to, x, tiles, most, 4);
+	else if (w->type == CUDA_MX4_X16)
+		chain(sum, CUDA_MX4_X16, w, slice, g, from, to, x, tiles, most, 4);
 	else
 		chain(sum, CUDA_FP8B128, w, slice, g, from, to, x, tiles, most, 3);
 }

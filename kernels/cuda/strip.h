@@ -53,6 +53,10 @@ K_DEV void strip_load(struct strip *s, enum cuda_type type, const struct cuda_ma
 			p = slice + row * (w->cols / 2 + w->cols / 32);
 			s->w[i] = *(const uint32_t *)(p + w->cols / 32 + at / 2);
 			s->scale[i] = p[run];
+		} else if (type == CUDA_MX4_X16) {
+			p = slice + (g * (w->cols / 128) + run / 4) * K_MX_RECORD + 4 * strip_row(type, i % 2);
+			s->w[i] = *(const uint32_t *)(p + 64 + 64 * (4 * (run % 4) + quad));
+			s->scale[i] = p[run % 4];
 		} else if (type == CUDA_FP8B128) {
 			p = slice + row / 128 * (blocks * 4 + 128 * w->cols);
 			s->scale[i] = *(const uint32_t *)(p + run / 4 * 4);
@@ -71,6 +75,8 @@ K_DEV uint32_t i4_pair(uint32_t word, int j)
 }
 
 K_DEV uint32_t e2m1_pair(uint32_t byte) { return pack(k_f_bits(k_e2m1(byte & 15)), k_f_bits(k_e2m1(byte >> 4 & 15))); }
+/* Codes 2 j and 2 j + 1 of a word of x16, from bit 4 j on: 12 bits lie between them. */
+K_DEV uint32_t e2m1_apart(uint32_t word) { return e2m1_pair((word & 15) | (word >> 12 & 0xf0)); }
 K_DEV uint32_t e4m3_pair(uint32_t half) { return pack(k_f_bits(k_e4m3((uint8_t)half)), k_f_bits(k_e4m3((uint8_t)(half >> 8)))); }
 
 /* Run 0 or 1 of a step. All lanes of a warp. */
@@ -92,8 +98,9 @@ K_DEV void strip_run(struct run *r, enum cuda_type type, const struct strip *s, 
 			int at = 2 * run + i;
 			K_UNROLL for (int j = 0; j < 4; j++)
 				in[i][j] = type == CUDA_BF16 ? s->w[4 * at + j] : type == CUDA_MXFP4 ? e2m1_pair(s->w[at] >> 8 * j) :
+					type == CUDA_MX4_X16 ? e2m1_apart(s->w[at] >> 4 * j) :
 					e4m3_pair(s->w[2 * at + j / 2] >> j % 2 * 16);
-			r->scale[i] = type == CUDA_BF16 ? 1 : type == CUDA_MXFP4 ? k_e8m0((uint8_t)s->scale[at]) : k_bits_f(s->scale[at]);
+			r->scale[i] = type == CUDA_BF16 ? 1 : type == CUDA_MXFP4 || type == CUDA_MX4_X16 ? k_e8m0((uint8_t)s->scale[at]) : k_bits_f(s->scale[at]);
 		}
 	}
 	K_UNROLL for (int i = 0; i < 2; i++)

@@ -59,7 +59,7 @@ K_DEV void tile_run(float (*acc)[TILES][4], const uint8_t *stage, const struct r
 K_DEV void tile_product(float (*sum)[TILES][4], uint8_t *stage, const struct rows *m, enum cuda_type type, const uint16_t *const *x, int tiles)
 {
 	int64_t cols = m->w[0]->cols, steps = (cols + STEP - 1) / STEP, part = strip_part(cols);
-	bool early = type == CUDA_I4_X16 || type == CUDA_MXFP4;
+	bool early = type == CUDA_I4_X16 || type == CUDA_MXFP4 || type == CUDA_MX4_X16;
 	float acc[2][TILES][4] = { { { 0 } } };
 	struct strip s[2], next[2];
 	if (early)
@@ -98,6 +98,8 @@ K_DEV void tile_product_of(float (*sum)[TILES][4], uint8_t *stage, const struct 
 		tile_product(sum, stage, m, CUDA_BF16, x, tiles);
 	else if (type == CUDA_MXFP4)
 		tile_product(sum, stage, m, CUDA_MXFP4, x, tiles);
+	else if (type == CUDA_MX4_X16)
+		tile_product(sum, stage, m, CUDA_MX4_X16, x, tiles);
 	else
 		tile_product(sum, stage, m, CUDA_FP8B128, x, tiles);
 }

@@ -1,4 +1,4 @@
-/* int4_masked.h: products of INT4 weights straight from their records, i4g32 in layout x16 (libcore/qtype/i4g32_x16.c), as int4.h, for a
+/* int4_masked.h: products of INT4 weights straight from their records, i4g32 in layout x16 (libcore/qtype/i4g32_x16.c), as x16_f32.h, for a
  * level without a cheap look-up; it has defined, beside what gemm.h wants,
  *
  *     vu                  the vector of VL words
@@ -39,26 +39,26 @@ static void KK_FN(ready_i4x16)(float *to, const float *x, size_t cols)
 	}
 }
 
-/* Groups g .. g + G - 1 of the record p; x stand at its first column, begin at -8 sum x of its first group. */
+/* Groups g .. g + G - 1 of the record p; k is their first column, begin stand at -8 sum x of them. */
 #define I4_GROUPS(G, T) do { \
 	vf a[G][X16_H][T]; \
 	EACH(j, G) EACH(h, X16_H) EACH(t, T) \
-		a[j][h][t] = vf_set(begin[t][g + j]); \
+		a[j][h][t] = vf_set(begin[t][j]); \
 	EACH(word, 4) EACH(j, G) EACH(i, 8) { \
 		vf code[X16_H]; \
 		EACH(h, X16_H) { \
-			vu v = x16_word(p, 4 * (g + j) + word, h); \
+			vu v = x16_load(x16_words(p, g + j) + 64 * word, h); \
 			v = i < 4 ? v : v >> 16; \
 			code[h] = vf_int(i == 7 ? v : v & ((16u << 4 * (i % 4)) - 1)); \
 		} \
 		EACH(t, T) { \
-			vf b = vf_set(x[t][k + (size_t)(32 * (g + j) + 8 * word + i)]); \
+			vf b = vf_set(x[t][k + (size_t)(32 * j + 8 * word + i)]); \
 			EACH(h, X16_H) \
 				a[j][h][t] = vf_fma(code[h], b, a[j][h][t]); \
 		} \
 	} \
 	EACH(j, G) EACH(h, X16_H) { \
-		vf scale = x16_scale(p, g + j, h); \
+		vf scale = x16_scale_i4(p, g + j, h); \
 		EACH(t, T) \
 			sum[h][t] = vf_fma(a[j][h][t], scale, sum[h][t]); \
 	} \
@@ -74,12 +74,14 @@ static void i4_##T(float *y, size_t y_step, const uint8_t *p, const float *const
 		begin[t] = x[t] + cols; \
 	EACH(h, X16_H) EACH(t, T) \
 		sum[h][t] = vf_set(0); \
-	for (size_t k = 0; k < cols; k += X16_COLS, p += X16_RECORD) { \
-		X16_FETCH(p); \
-		UNROLL for (int g = 0; g < 2; g += G) \
+	for (size_t k = 0; k < cols; p += X16_RECORD(i4)) { \
+		X16_FETCH(i4, p); \
+		X16_EVERY(i4, g, G, T) { \
 			I4_GROUPS(G, T); \
-		EACH(t, T) \
-			begin[t] += 2; \
+			k += X16_GROUP * G; \
+			EACH(t, T) \
+				begin[t] += G; \
+		} \
 	} \
 	EACH(h, X16_H) EACH(t, T) \
 		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
@@ -93,7 +95,7 @@ static void KK_FN(gemm_i4x16)(float *y, size_t y_step, const void *w, int rows, 
 {
 	static void (*const tile[])(float *, size_t, const uint8_t *, const float *const *, size_t) = { i4_1, i4_2, i4_3, i4_4 };
 	const uint8_t *p = w;
-	for (int r = 0; r < rows; r += X16_ROWS, p += cols / X16_COLS * X16_RECORD)
+	for (int r = 0; r < rows; r += X16_ROWS, p += cols / X16_COLS(i4) * X16_RECORD(i4))
 		for (int t = 0, m; t < n; t += m) {
 			m = x16_tokens(n - t, I4_TOKENS);
 			tile[m - 1](y + (size_t)t * y_step + r, y_step, p, x + t, cols);

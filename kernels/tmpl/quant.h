@@ -207,27 +207,70 @@ static inline __attribute__((always_inline)) void mxfp4_group(uint8_t *to, const
 	vu_store_low(to, two);
 }
 
-static bool to_mxfp4(uint8_t *dst, const uint8_t *src, const struct plain *from, int64_t cols, int64_t rows, const struct k_quant_opts *o)
+/* A group's codes to `to`; the exponent of its scale, -1 where a value is not finite. */
+static inline __attribute__((always_inline)) int mxfp4_codes(uint8_t *to, const uint8_t *src, const struct plain *from, const struct k_quant_opts *o)
 {
 	bool bf16 = from->widen == unpack_bf16, ggml = o->mx == K_MX_GGML;
+	float x[32];
+	int32_t top = bf16 ? (int32_t)(vu_top(src) << 16) : widen_top(x, src, from, 32);
+	int e = k_mxfp4_exponent(top, o->mx);
+	if (top >= K_INF_BITS)
+		return -1;
+	if (bf16 && e >= 3) {
+		ggml ? mxfp4_group(to, src, e, true) : mxfp4_group(to, src, e, false);
+		return e;
+	}
+	from->widen(x, src, 32, 0);
+	k_mxfp4_codes(to, x, k_mxfp4_scale(e), ggml);
+	return e;
+}
+
+static bool to_mxfp4(uint8_t *dst, const uint8_t *src, const struct plain *from, int64_t cols, int64_t rows, const struct k_quant_opts *o)
+{
 	if (o->scale == K_SCALE_MSE)
 		return false;
 	for (int64_t r = 0; r < rows; r++, dst += cols / 32 * 17)
 		for (int64_t g = 0; g < cols / 32; g++, src += 32 * from->size) {
-			float x[32];
-			uint8_t *to = dst + cols / 32 + 16 * g;
-			int32_t top = bf16 ? (int32_t)(vu_top(src) << 16) : widen_top(x, src, from, 32);
-			int e = k_mxfp4_exponent(top, o->mx);
-			if (top >= K_INF_BITS)
+			int e = mxfp4_codes(dst + cols / 32 + 16 * g, src, from, o);
+			if (e < 0)
 				return false;
 			dst[g] = (uint8_t)e;
-			if (bf16 && e >= 3) {
-				ggml ? mxfp4_group(to, src, e, true) : mxfp4_group(to, src, e, false);
-				continue;
-			}
-			from->widen(x, src, 32, 0);
-			k_mxfp4_codes(to, x, k_mxfp4_scale(e), ggml);
 		}
+	return true;
+}
+
+/* Four words in column order to that of x16: the nibbles of even columns in the low half. */
+static inline void split_words(uint32_t word[4])
+{
+	typedef uint32_t u32x4 __attribute__((vector_size(16)));
+	u32x4 w, even, odd;
+	memcpy(&w, word, sizeof(w));
+	even = w & 0x0f0f0f0f;
+	odd = w >> 4 & 0x0f0f0f0f;
+	even = (even | even >> 4) & 0x00ff00ff;
+	odd = (odd | odd >> 4) & 0x00ff00ff;
+	w = ((even | even >> 8) & 0xffff) | (odd | odd >> 8) << 16;
+	memcpy(word, &w, sizeof(w));
+}
+
+static bool to_mx4x16(uint8_t *dst, const uint8_t *src, const struct plain *from, int64_t cols, int64_t rows, const struct k_quant_opts *o)
+{
+	if (o->scale == K_SCALE_MSE)
+		return false;
+	for (int64_t first = 0; first < rows; first += 16, src += 16 * (size_t)cols * from->size, dst += cols / 128 * 1088)
+		for (int64_t strip = 0; strip < cols; strip += STRIP)
+			for (int r = 0; r < 16; r++)
+				for (int64_t c = strip; c < K_MIN(strip + STRIP, cols); c += 32) {
+					uint8_t *record = dst + c / 128 * 1088 + 4 * r;
+					uint32_t code[4];
+					int e = mxfp4_codes((uint8_t *)code, src + (size_t)(r * cols + c) * from->size, from, o);
+					if (e < 0)
+						return false;
+					record[c % 128 / 32] = (uint8_t)e;
+					split_words(code);
+					EACH(i, 4)
+						memcpy(record + 64 + c % 128 * 8 + 64 * i, &code[i], sizeof(*code));
+				}
 	return true;
 }
 
@@ -345,7 +388,7 @@ static bool KK_FN(convert)(const struct k_qtype *to, void *dst, const struct k_q
 		const char *name, *layout;
 		bool (*fn)(uint8_t *, const uint8_t *, const struct plain *, int64_t, int64_t, const struct k_quant_opts *);
 	} targets[] = {
-		{ "i4g32", "rows", to_i4 }, { "i4g32", "x16", to_i4x16 }, { "mxfp4", "rows", to_mxfp4 }, { "i8row", "rows", to_i8row },
+		{ "i4g32", "rows", to_i4 }, { "i4g32", "x16", to_i4x16 }, { "mxfp4", "rows", to_mxfp4 }, { "mxfp4", "x16", to_mx4x16 }, { "i8row", "rows", to_i8row },
 		{ "fp8b128", "rows", to_fp8 }, { "bf16", "rows", to_bf16 },
 	};
 	for (size_t s = 0; s < K_LEN(sources); s++)

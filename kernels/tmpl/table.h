@@ -1,14 +1,16 @@
 /* table.h: the templates that a level with vectors of its own is made of, and their entries in its table. INT4_MASKED: codes of INT4 are
- * masked, where that is quicker than looking them up. */
+ * masked, and those of E2M1 looked up as bytes, where that is quicker than looking up floats. */
 #include "kernels/tmpl/gemm.h"
 #include "kernels/tmpl/stored.h"
 #include "kernels/tmpl/attn.h"
 #ifdef INT4_MASKED
 #include "kernels/tmpl/int4_masked.h"
+#include "kernels/tmpl/mx4_pairs.h"
 #else
-#include "kernels/tmpl/int4.h"
+#include "kernels/tmpl/x16_f32.h"
 #endif
-#include "kernels/tmpl/int4_int8.h"
+#include "kernels/tmpl/x16_int8.h"
+#include "kernels/tmpl/ready_int8.h"
 #include "kernels/tmpl/unpack.h"
 #include "kernels/tmpl/quant.h"
 #include "kernels/tmpl/elem.h"
@@ -28,6 +30,12 @@
 	.ready_i4x16_bf16 = KK_FN(ready_i4x16_bf16), \
 	.gemm_i4x16_int8 = KK_FN(gemm_i4x16_int8), \
 	.ready_i4x16_int8 = KK_FN(ready_i4x16_int8), \
+	.gemm_mx4x16 = KK_FN(gemm_mx4x16), \
+	.ready_mx4x16 = KK_FN(ready_mx4x16), \
+	.gemm_mx4x16_bf16 = KK_FN(gemm_mx4x16), \
+	.ready_mx4x16_bf16 = KK_FN(act_bf16), \
+	.gemm_mx4x16_int8 = KK_FN(gemm_mx4x16_int8), \
+	.ready_mx4x16_int8 = KK_FN(ready_mx4x16_int8), \
 	.unpack = KK_FN(unpack), \
 	.convert = KK_FN(convert), \
 	.pack_queries = KK_FN(pack_queries), \

@@ -8,6 +8,7 @@
  *
  * A product of a code and a bf16 or f16 scale is exact, so that the order of the operations is free: the bits are those of libcore. */
 
+#include "libcore/qtype/i4g32.h"
 #include "libcore/qtype/mxfp4.h"
 
 typedef uint32_t u32x8 __attribute__((vector_size(32)));
@@ -65,6 +66,23 @@ static void unpack_mxfp4(float *dst, const uint8_t *p, size_t cols, int row K_UN
 		EACH(i, 32 / VL)
 			vf_store(dst + k + VL * i, v[i]);
 	}
+}
+
+static void unpack_mx4x16(float *dst, const uint8_t *p, size_t cols, int row)
+{
+	p += 4 * row;
+	for (size_t k = 0; k < cols; k += 128, p += 1088)
+		for (size_t g = 0; g < 4; g++) {
+			uint32_t code[4];
+			vf v[32 / VL];
+			EACH(i, 4) {
+				memcpy(&code[i], p + 64 + 256 * g + 64 * i, sizeof(*code));
+				code[i] = k_i4g32_join(code[i]);
+			}
+			vf_e2m1(v, (const uint8_t *)code, p[g]);
+			EACH(i, 32 / VL)
+				vf_store(dst + k + 32 * g + VL * i, v[i]);
+		}
 }
 
 /* GGUF has column j of a group in the low nibble of byte j, column j + 16 in the high one. */
@@ -219,6 +237,7 @@ static unpack_row *unpack_of(const struct k_qtype *t)
 	static const struct { const char *name, *layout; unpack_row *fn; } rows[] = {
 		{ "bf16", "rows", unpack_bf16 }, { "f16", "rows", unpack_f16 }, { "i4g32", "x16", unpack_i4x16 },
 		{ "i4g32", "rows", unpack_i4 }, { "mxfp4", "rows", unpack_mxfp4 }, { "mxfp4", "gguf", unpack_mxfp4_gguf },
+		{ "mxfp4", "x16", unpack_mx4x16 },
 		{ "fp8b128", "rows", unpack_fp8b128 }, { "fp8row", "rows", unpack_fp8row }, { "mxfp8", "rows", unpack_mxfp8 },
 		{ "q8_0", "rows", unpack_q8_0 }, { "i8row", "rows", unpack_i8row }, { "q4_0", "rows", unpack_q4_0 }, { "q4_1", "rows", unpack_q4_1 },
 		{ "q5_0", "rows", unpack_q5_0 }, { "q5_1", "rows", unpack_q5_1 }, { "f32", "rows", unpack_f32 },

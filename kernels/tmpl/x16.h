@@ -1,18 +1,32 @@
-/* x16.h: records of i4g32 in layout x16 (libcore/qtype/i4g32_x16.c), for the products that read them: 16 rows x 64 columns, first the scales
- * of both groups, a word a row, then 8 words a row of 8 columns each. A lane is a row. For a level that has defined the vectors. */
+/* x16.h: records of the types in layout x16, for the products that read them: 16 rows, first a line of scales, a word a row, then words of 8 columns
+ * each, row by row. A lane is a row. For a level that has defined the vectors. Types by their names here:
+ *
+ *     i4    i4g32 (libcore/qtype/i4g32_x16.c): 64 columns, two scales in bf16
+ *     mx    mxfp4 (libcore/qtype/mxfp4_x16.c): 128 columns, four scales that are exponents */
 #ifndef KERNELS_TMPL_X16_H
 #define KERNELS_TMPL_X16_H
 
 #include "kernels/tmpl/each.h"
 
 enum {
-	X16_ROWS = 16, X16_COLS = 64, X16_GROUP = 32, X16_RECORD = 576,
+	X16_ROWS = 16, X16_GROUP = 32,
+	X16_GROUPS_i4 = 2, X16_GROUPS_mx = 4,   /* of columns, in a record */
 	X16_H = X16_ROWS / VL,                  /* vectors that hold the rows */
-	X16_AHEAD = 8 * X16_RECORD,             /* memory is asked for this far ahead */
+	X16_AHEAD = 8 * 576,                    /* memory is asked for this far ahead */
 };
+#define X16_COLS(type) (X16_GROUP * X16_GROUPS_##type)
+#define X16_RECORD(type) (64 + 256 * X16_GROUPS_##type)
 
 /* Memory is asked for, a record's worth. */
-#define X16_FETCH(p) EACH(line, X16_RECORD / 64) __builtin_prefetch((p) + X16_AHEAD + 64 * line)
+#define X16_FETCH(type, p) EACH(line, X16_RECORD(type) / 64) __builtin_prefetch((p) + X16_AHEAD + 64 * line)
+/* The groups of a record for T tokens, `step` at a time: written out where that is short, else a loop, which the compiler is not to know the end of. */
+#define X16_EVERY(type, g, step, T) \
+	for (int g = 0, g##_end = X16_GROUPS_##type > 2 || (T) > 2 ? x16_unknown(X16_GROUPS_##type) : X16_GROUPS_##type; g < g##_end; g += step)
+static inline int x16_unknown(int n)
+{
+	__asm__("" : "+r"(n));
+	return n;
+}
 
 /* Vector h of the rows of the words at p. */
 static inline __attribute__((always_inline)) vu x16_load(const uint8_t *p, int h)
@@ -22,13 +36,20 @@ static inline __attribute__((always_inline)) vu x16_load(const uint8_t *p, int h
 	return v;
 }
 
-/* Word `word` of each row of the record p; the scales of its group g. */
-static inline __attribute__((always_inline)) vu x16_word(const uint8_t *p, int word, int h) { return x16_load(p + 64 + 64 * word, h); }
+/* The words of group g of the record p, 64 bytes each; its scales. */
+static inline const uint8_t *x16_words(const uint8_t *p, int g) { return p + 64 + 256 * g; }
 
-static inline __attribute__((always_inline)) vf x16_scale(const uint8_t *p, int g, int h)
+static inline __attribute__((always_inline)) vf x16_scale_i4(const uint8_t *p, int g, int h)
 {
 	vu scales = x16_load(p, h);
 	return (vf)(g ? scales & 0xffff0000u : scales << 16);
+}
+
+/* Exponent 0 is the power below that of the smallest normal number. NaN (255) no checked weights have. */
+static inline __attribute__((always_inline)) vf x16_scale_mx(const uint8_t *p, int g, int h)
+{
+	vu e = x16_load(p, h) << (24 - 8 * g) >> 24 << 23;
+	return (vf)(e | ((vu)(e == 0) & 0x00400000u));
 }
 
 /* Of n tokens so many in the next pass, `most` at once: as few passes as there must be, and none of them thin. */

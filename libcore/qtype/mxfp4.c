@@ -3,20 +3,12 @@
  *   rows:  a granule is a row:  cols/32 bytes of scale, 2^(e-127)  |  cols/2 bytes: column 2t in the low nibble of byte t, then 2t + 1
  *   gguf:  a row of blocks of 17 bytes: e, then 16 bytes: column j in the low nibble of byte j, column j + 16 in the high one
  *
- * Scale byte 255 is NaN and refused; 253 and 254 are refused where a value would leave the range of f32. */
+ * Scale byte 255 is NaN and refused; 253 and 254 are refused where a value would leave the range of f32. 16 rows interleaved, and the
+ * movement to and from a checkpoint's planes: mxfp4_x16.c. */
 #include "libcore/base.h"
 #include "libcore/qtype/mxfp4.h"
 
 static size_t rows_bytes(int64_t cols, int rows) { return ((size_t)cols / 2 + (size_t)cols / 32) * (size_t)rows; }
-
-/* Magnitudes of codes as floats: exponent and mantissa bit of E2M1 moved into place; 1 is a subnormal. */
-static inline float value_of(uint32_t code, float s)
-{
-	uint32_t m = code & 7, u = (m << 22) + (126u << 23);
-
-	u = m < 2 ? m * 0x3f000000 : u;
-	return k_f32_from_bits(u | (code & 8) << 28) * s;
-}
 
 static void rows_dequant(float *dst, const void *granule, int64_t cols, int rows K_UNUSED, int row)
 {
@@ -26,8 +18,8 @@ static void rows_dequant(float *dst, const void *granule, int64_t cols, int rows
 		float s = k_e8m0_to_f32(p[g]), *restrict to = dst + 32 * g;
 
 		for (int i = 0; i < 16; i++) {
-			to[2 * i] = value_of(code[16 * g + i] & 15, s);
-			to[2 * i + 1] = value_of(code[16 * g + i] >> 4, s);
+			to[2 * i] = k_mxfp4_value(code[16 * g + i] & 15, s);
+			to[2 * i + 1] = k_mxfp4_value(code[16 * g + i] >> 4, s);
 		}
 	}
 }
@@ -40,7 +32,7 @@ static double error_of(const float *restrict x, const float *restrict weight, in
 
 	k_mxfp4_codes(code, x, s, false);
 	for (int i = 0; i < 32; i++) {
-		double d = (double)x[i] - (double)value_of(code[i / 2] >> 4 * (i & 1) & 15u, s);
+		double d = (double)x[i] - (double)k_mxfp4_value(code[i / 2] >> 4 * (i & 1) & 15u, s);
 
 		sum += (weight ? (double)weight[i] : 1) * (d * d);
 	}
@@ -67,28 +59,36 @@ static int least_squares(const float *x, int32_t top, const float *weight)
 	return best;
 }
 
+int k_mxfp4_group(uint8_t *to, const float *x, const float *weight, const struct k_quant_opts *o)
+{
+	bool search = o->scale == K_SCALE_MSE;
+	int32_t top = k_amax32(x);
+	int e;
+
+	if (top >= K_INF_BITS)
+		return -1;
+	e = search && top ? least_squares(x, top, weight) : k_mxfp4_exponent(top, o->mx);
+	k_mxfp4_codes(to, x, k_mxfp4_scale(e), !search && o->mx == K_MX_GGML);
+	return e;
+}
+
 static int rows_quant(void *granule, const float *src, int64_t cols, int rows, const struct k_quant_opts *o, struct k_err *err)
 {
 	for (int r = 0; r < rows; r++) {
 		uint8_t *p = (uint8_t *)granule + (size_t)r * rows_bytes(cols, 1), *to = p + cols / 32;
 
 		for (int64_t g = 0; g < cols / 32; g++) {
-			const float *x = src + r * cols + 32 * g;
-			bool search = o->scale == K_SCALE_MSE;
-			int32_t top = k_amax32(x);
-			int e;
+			int e = k_mxfp4_group(to + 16 * g, src + r * cols + 32 * g, o->weight ? o->weight + 32 * g : NULL, o);
 
-			if (top >= K_INF_BITS)
+			if (e < 0)
 				return k_qtype_not_finite(src, cols, rows, err);
-			e = search && top ? least_squares(x, top, o->weight ? o->weight + 32 * g : NULL) : k_mxfp4_exponent(top, o->mx);
 			p[g] = (uint8_t)e;
-			k_mxfp4_codes(to + 16 * g, x, k_mxfp4_scale(e), !search && o->mx == K_MX_GGML);
 		}
 	}
 	return 0;
 }
 
-static int bad_group(uint8_t e, const uint8_t *code, int64_t row, int64_t col, struct k_err *err)
+int k_mxfp4_bad_group(uint8_t e, const uint8_t *code, int64_t row, int64_t col, struct k_err *err)
 {
 	if (e < 253)
 		return 0;
@@ -96,7 +96,7 @@ static int bad_group(uint8_t e, const uint8_t *code, int64_t row, int64_t col, s
 		return k_err_set(err, K_EFORMAT, "MXFP4 scale 255 (NaN) at row %lld, column %lld", (long long)row, (long long)col);
 	for (int i = 0; i < 16; i++)
 		for (int h = 0; h < 8; h += 4) {
-			float v = value_of(code[i] >> h & 15, k_e8m0_to_f32(e));
+			float v = k_mxfp4_value(code[i] >> h & 15, k_e8m0_to_f32(e));
 
 			if (k_abs_bits(v) >= K_INF_BITS)
 				return k_err_set(err, K_EFORMAT, "MXFP4 scale %d at row %lld, column %lld makes a value infinite", e,
@@ -113,21 +113,9 @@ static int rows_check(const void *granule, int64_t cols, int rows, struct k_err 
 		const uint8_t *p = (const uint8_t *)granule + (size_t)r * rows_bytes(cols, 1), *code = p + cols / 32;
 
 		for (int64_t g = 0; g < cols / 32 && !rc; g++)
-			rc = bad_group(p[g], code + 16 * g, r, 32 * g, err);
+			rc = k_mxfp4_bad_group(p[g], code + 16 * g, r, 32 * g, err);
 	}
 	return rc;
-}
-
-void k_mxfp4_from_planes(void *granule, const uint8_t *packed, const uint8_t *scales, int64_t cols)
-{
-	memcpy(granule, scales, (size_t)cols / 32);
-	memcpy((uint8_t *)granule + cols / 32, packed, (size_t)cols / 2);
-}
-
-void k_mxfp4_to_planes(const void *granule, uint8_t *packed, uint8_t *scales, int64_t cols)
-{
-	memcpy(scales, granule, (size_t)cols / 32);
-	memcpy(packed, (const uint8_t *)granule + cols / 32, (size_t)cols / 2);
 }
 
 static void gguf_dequant(float *dst, const void *granule, int64_t cols, int rows K_UNUSED, int row)
@@ -138,8 +126,8 @@ static void gguf_dequant(float *dst, const void *granule, int64_t cols, int rows
 		float s = k_e8m0_to_f32(p[0]);
 
 		for (int i = 0; i < 16; i++) {
-			dst[i] = value_of(p[1 + i] & 15, s);
-			dst[i + 16] = value_of(p[1 + i] >> 4, s);
+			dst[i] = k_mxfp4_value(p[1 + i] & 15, s);
+			dst[i + 16] = k_mxfp4_value(p[1 + i] >> 4, s);
 		}
 	}
 }
@@ -150,7 +138,7 @@ static int gguf_check(const void *granule, int64_t cols, int rows, struct k_err 
 	int rc = 0;
 
 	for (int64_t i = 0; i < rows * (cols / 32) && !rc; i++, p += 17)
-		rc = bad_group(p[0], p + 1, i / (cols / 32), i % (cols / 32) * 32, err);
+		rc = k_mxfp4_bad_group(p[0], p + 1, i / (cols / 32), i % (cols / 32) * 32, err);
 	return rc;
 }
 

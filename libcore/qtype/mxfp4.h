@@ -1,4 +1,5 @@
-/* mxfp4.h: one group of MXFP4: 32 columns, codes of E2M1, one scale 2^(e-127). Inline: kernels compile it with their level's flags. */
+/* mxfp4.h: one group of MXFP4, shared by its layouts: 32 columns, codes of E2M1, one scale 2^(e-127). What is inline kernels compile with
+ * their level's flags. */
 #ifndef K_MXFP4_H
 #define K_MXFP4_H
 
@@ -6,6 +7,20 @@
 
 /* 2^(e-127), e < 255. */
 static inline float k_mxfp4_scale(int e) { return k_f32_from_bits(e ? (uint32_t)e << 23 : 0x00400000); }
+
+/* The value of a code in the lowest four bits: exponent and mantissa bit of E2M1 moved into place; 1 is a subnormal. */
+static inline float k_mxfp4_value(uint32_t code, float s)
+{
+	uint32_t m = code & 7, u = (m << 22) + (126u << 23);
+
+	u = m < 2 ? m * 0x3f000000 : u;
+	return k_f32_from_bits(u | (code & 8) << 28) * s;
+}
+
+/* 32 floats -> 16 bytes of codes; the exponent of their scale, -1 where a value is not finite. weight: 32, or NULL. */
+int k_mxfp4_group(uint8_t *to, const float *x, const float *weight, const struct k_quant_opts *o);
+/* Exponents must be numbers whose products with the group's codes are. */
+int k_mxfp4_bad_group(uint8_t e, const uint8_t *code, int64_t row, int64_t col, struct k_err *err);
 
 /* The exponent that makes the largest magnitude 4..8 of the scale, which saturates at 6. ct: amax is rounded to a power of two first, up
  * from 1.75 times one, so that fewer values saturate. */

@@ -92,6 +92,8 @@ K_TEST(qtype_refuses_shapes)
 	K_CHECK(strstr(k_qtype_refuses(k_qtype_find("q4_k", NULL), 1, 128), "multiple of 256"));
 	K_CHECK(k_qtype_refuses(rows, -1, 32) && k_qtype_refuses(rows, 1, -32) && k_qtype_refuses(rows, 1, (int64_t)1 << 41));
 	K_CHECK(k_qtype_for("i4g32", 2048, 7168) == x16 && k_qtype_for("i4g32", 2048, 7168 + 32) == rows && k_qtype_for("i4g32", 8, 64) == rows);
+	K_CHECK(strstr(k_qtype_refuses(k_qtype_find("mxfp4", "x16"), 16, 64), "multiple of 128"));
+	K_CHECK(k_qtype_for("mxfp4", 3072, 3584) == k_qtype_find("mxfp4", "x16") && k_qtype_for("mxfp4", 256, 64) == k_qtype_find("mxfp4", NULL));
 	K_CHECK(k_qtype_for("bf16", 16, 64) == k_qtype_find("bf16", NULL) && !k_qtype_for("nothing", 16, 64));
 }
 
@@ -230,6 +232,7 @@ static const struct poke { const char *type, *layout; int rows, cols, at, n; uin
 	{ "fp8b128", "rows", 3, 200, 8 + 200 + 150, 1, { 0x7f }, 1, 150 }, { "fp8b128", "rows", 3, 200, 8 + 599, 1, { 0xff }, 2, 199 },
 	{ "i8row", "rows", 2, 10, 14, 4, { 0, 0, 0x80, 0x7f }, 1, 0 }, { "i8row", "rows", 2, 10, 0, 4, { 1, 0, 0xc0, 0xff }, 0, 0 },
 	{ "mxfp4", "rows", 2, 64, 35, 1, { 255 }, 1, 32 }, { "mxfp4", "rows", 2, 64, 0, 3, { 254, 127, 0x70 }, 0, 0 },
+	{ "mxfp4", "x16", 16, 256, 1088 + 4 * 7 + 3, 1, { 255 }, 7, 224 }, { "mxfp4", "x16", 16, 128, 4 * 15 + 1, 1, { 255 }, 15, 32 },
 	{ "mxfp4", "gguf", 2, 64, 17, 1, { 255 }, 0, 32 }, { "mxfp4", "gguf", 2, 64, 51, 2, { 254, 7 }, 1, 32 },
 	{ "q4_0", "rows", 2, 64, 18, 2, { 0, 0x7c }, 0, 32 }, { "q4_1", "rows", 2, 64, 42, 2, { 0, 0xfc }, 1, 0 },
 	{ "q5_0", "rows", 2, 64, 22, 2, { 1, 0x7c }, 0, 32 }, { "q5_1", "rows", 2, 64, 74, 2, { 0, 0x7e }, 1, 32 },
@@ -293,6 +296,11 @@ K_TEST(qtype_check_lets_pass)
 	p[0] = 254;
 	p[1] = 0x01;
 	K_CHECK_OK(k_qtype_find("mxfp4", NULL)->check(p, 32, 1, &err));
+	/* In x16 too: row 3, columns 64 to 95; column 71 is the highest nibble of the group's first word. */
+	uint8_t x16[1088] = { [4 * 3 + 2] = 254, [64 + 64 * 8 + 4 * 3 + 3] = 0x10 };
+	K_CHECK_OK(k_qtype_find("mxfp4", "x16")->check(x16, 128, 16, &err));
+	x16[64 + 64 * 8 + 4 * 3 + 3] = 0x70;
+	K_CHECK(k_qtype_find("mxfp4", "x16")->check(x16, 128, 16, &err) == K_EFORMAT && strstr(err.msg, "row 3, column 64"));
 	memset(p, 0, sizeof(p));
 	p[3] = 0x80;
 	K_CHECK_OK(k_qtype_find("fp8b128", NULL)->check(p, 100, 2, &err));
@@ -404,20 +412,73 @@ K_TEST(qtype_fp8_planes)
 	}
 }
 
-K_TEST(qtype_mxfp4_planes)
+static float slow_mx_ct(const uint8_t *packed, const uint8_t *scales, int64_t cols, int64_t r, int64_t c)
 {
-	const struct k_qtype *t = k_qtype_find("mxfp4", NULL);
-	enum { C = 96 };
-	uint8_t packed[C / 2], scales[C / 32], packed2[C / 2], scales2[C / 32], p[C / 2 + C / 32];
-	float x[C];
-	for (int i = 0; i < C / 2; i++)
-		packed[i] = (uint8_t)rnd();
-	for (int i = 0; i < C / 32; i++)
-		scales[i] = (uint8_t)(i * 120);
-	k_mxfp4_from_planes(p, packed, scales, C);
-	t->dequant(x, p, C, 1, 0);
-	for (int c = 0; c < C; c++)
-		K_CHECK_MSG(x[c] == k_e2m1_to_f32(packed[c / 2] >> 4 * (c & 1) & 15) * k_e8m0_to_f32(scales[c / 32]), "column %d", c);
-	k_mxfp4_to_planes(p, packed2, scales2, C);
-	K_CHECK(!memcmp(packed, packed2, sizeof(packed)) && !memcmp(scales, scales2, sizeof(scales)));
+	return k_e2m1_to_f32(packed[(r * cols + c) / 2] >> 4 * (c & 1) & 15) * k_e8m0_to_f32(scales[r * (cols / 32) + c / 32]);
+}
+
+/* Where the comment of mxfp4_x16.c (and kmf(5)) puts code and scale. */
+static float slow_mx_x16(const uint8_t *g, int64_t r, int64_t c)
+{
+	const uint8_t *rec = g + c / 128 * 1088;
+	int64_t q = c % 128 / 8, j = c % 8, nibble = j / 2 + (j & 1) * 4;
+	return k_e2m1_to_f32(rec[64 + 64 * q + 4 * r + nibble / 2] >> 4 * (nibble & 1) & 15) * k_e8m0_to_f32(rec[4 * r + c % 128 / 32]);
+}
+
+K_TEST(qtype_mxfp4_layouts_hold_the_same)
+{
+	const struct k_qtype *rows = k_qtype_find("mxfp4", NULL), *x16 = k_qtype_find("mxfp4", "x16");
+	for (int64_t cols = 32; cols <= 768; cols += 32) {
+		size_t n_packed = (size_t)cols / 2 * 16, n_scale = (size_t)cols / 32 * 16, step = rows->granule_bytes(cols, 1);
+		uint8_t *packed = need(n_packed), *packed2 = need(n_packed), *scales = need(n_scale), *scales2 = need(n_scale);
+		uint8_t *a = need(16 * step), *b = need(16 * step);
+		float *x = need((size_t)cols * 4);
+		bool both = cols % 128 == 0;
+		for (size_t i = 0; i < n_packed; i++)
+			packed[i] = (uint8_t)rnd();
+		for (size_t i = 0; i < n_scale; i++)
+			scales[i] = (uint8_t)(i * 120 % 253);
+		for (size_t r = 0; r < 16; r++) {
+			k_mxfp4_from_planes(rows, a + r * step, packed + r * (size_t)cols / 2, scales + r * (size_t)cols / 32, cols, 1);
+			rows->dequant(x, a + r * step, cols, 1, 0);
+			for (int64_t c = 0; c < cols; c++)
+				K_CHECK_MSG(x[c] == slow_mx_ct(packed, scales, cols, (int64_t)r, c), "row %zu, column %lld", r, (long long)c);
+			k_mxfp4_to_planes(rows, a + r * step, packed2 + r * (size_t)cols / 2, scales2 + r * (size_t)cols / 32, cols, 1);
+		}
+		K_CHECK(!memcmp(packed, packed2, n_packed) && !memcmp(scales, scales2, n_scale));
+		K_CHECK(!both == !!k_qtype_refuses(x16, 16, cols));
+		if (both) {
+			K_CHECK(x16->granule_bytes(cols, 16) == 16 * step);
+			k_mxfp4_from_planes(x16, b, packed, scales, cols, 16);
+			for (int r = 0; r < 16; r++) {
+				x16->dequant(x, b, cols, 16, r);
+				for (int64_t c = 0; c < cols; c++)
+					K_CHECK_MSG(x[c] == slow_mx_ct(packed, scales, cols, r, c) && slow_mx_x16(b, r, c) == x[c], "row %d, column %lld", r, (long long)c);
+			}
+			memset(packed2, 0, n_packed);
+			memset(scales2, 0, n_scale);
+			k_mxfp4_to_planes(x16, b, packed2, scales2, cols, 16);
+			K_CHECK(!memcmp(packed, packed2, n_packed) && !memcmp(scales, scales2, n_scale));
+		}
+		k_free(packed), k_free(packed2), k_free(scales), k_free(scales2), k_free(a), k_free(b), k_free(x);
+	}
+}
+
+K_TEST(qtype_mxfp4_layouts_are_made_alike)
+{
+	const struct k_qtype *rows = k_qtype_find("mxfp4", NULL), *x16 = k_qtype_find("mxfp4", "x16");
+	enum { C = 256 };
+	static const struct k_quant_opts how[] = { { .mx = K_MX_CT }, { .mx = K_MX_OCP }, { .mx = K_MX_GGML }, { .scale = K_SCALE_MSE } };
+	float x[16 * C];
+	uint8_t a[16 * (C / 2 + C / 32)], b[16 * (C / 2 + C / 32)], packed[2][16 * C / 2], scales[2][16 * C / 32];
+	struct k_err err = { 0 };
+	for (size_t k = 0; k < K_LEN(how); k++) {
+		weights(x, 16, C);
+		K_CHECK_OK(rows->quant(a, x, C, 16, &how[k], &err));
+		K_CHECK_OK(x16->quant(b, x, C, 16, &how[k], &err));
+		for (size_t r = 0; r < 16; r++)
+			k_mxfp4_to_planes(rows, a + r * rows->granule_bytes(C, 1), packed[0] + r * C / 2, scales[0] + r * C / 32, C, 1);
+		k_mxfp4_to_planes(x16, b, packed[1], scales[1], C, 16);
+		K_CHECK(!memcmp(packed[0], packed[1], sizeof(packed[0])) && !memcmp(scales[0], scales[1], sizeof(scales[0])));
+	}
 }

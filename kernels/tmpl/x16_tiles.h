@@ -1,5 +1,5 @@
-/* int4_tiles.h: products of INT4 weights with activations of 8 bits or in bf16, by tiles, straight from the records of i4g32 in layout x16
- * (libcore/qtype/i4g32_x16.c). For a level that has defined, beside what int4_int8.h and int4_bf16.h want, the instructions of kernels/amx/tile.h.
+/* x16_tiles.h: products of weights in layout x16 with activations of 8 bits or in bf16, by tiles, straight from their records (x16.h). For a level that
+ * has defined, beside what x16_int8.h and x16_bf16.h want, the instructions of kernels/amx/tile.h.
  *
  *      first operand: tokens         second: a group of 16 rows         result, [token][row]
  *      up to 16 x 32 columns    x    32 columns x 16 rows          =    sums of a group
@@ -22,7 +22,7 @@ enum {
 };
 
 /* Rows of tiles are lines of the cache, so all begin at one. */
-struct i4_tiles {
+struct it_tiles {
 	__attribute__((aligned(IT_LINE))) uint8_t a[IT_BLOCKS][IT_RUN][IT_SIDE][IT_LINE];
 	uint8_t b[IT_RUN][IT_SIDE][IT_LINE];
 	float sum[IT_BANDS][IT_BLOCKS][IT_SIDE][IT_SIDE], out[2][IT_SIDE][IT_SIDE];
@@ -32,7 +32,7 @@ struct i4_tiles {
 
 /* --- bytes --------------------------------------------------------------------------------------------------------------- */
 
-static void it_pack_i8(struct i4_tiles *s, int block, const float *const *x, int n, size_t group, int groups)
+static void it_pack_i8(struct it_tiles *s, int block, const float *const *x, int n, size_t group, int groups)
 {
 	for (int t = 0; t < n; t++) {
 		const struct kk_i8 *from = (const struct kk_i8 *)x[t] + group;
@@ -43,20 +43,24 @@ static void it_pack_i8(struct i4_tiles *s, int block, const float *const *x, int
 	}
 }
 
-/* Nibbles less 8, as bytes: of 0 to 15 and 0x78 no byte carries over. */
-static inline vu it_signed(vu nibbles) { return ((nibbles & 0x0f0f0f0fu) + 0x78787878u) ^ 0x80808080u; }
+/* What is multiplied, less what it is more than a weight's code, as signed bytes: of such numbers and 0x80 less that no byte carries over. */
+static inline vu it_signed_i4(vu u) { return (u + 0x78787878u) ^ 0x80808080u; }
+static inline vu it_signed_mx(vu u) { return (vq_codes_mx(u) + 0x74747474u) ^ 0x80808080u; }
 
-static void it_unpack_i8(struct i4_tiles *s, const uint8_t *p, int groups)
-{
-	for (int g = 0; g < groups; g += 2, p += X16_RECORD) {
-		X16_FETCH(p);
-		EACH(word, 8) {
-			vu w = x16_word(p, word, 0), low = it_signed(w), high = it_signed(w >> 4);
-			memcpy(s->b[g + word / 4][word % 4 * 2], &low, IT_LINE);
-			memcpy(s->b[g + word / 4][word % 4 * 2 + 1], &high, IT_LINE);
-		}
-	}
+#define IT_UNPACK_I8(type) \
+static void it_unpack_i8_##type(struct it_tiles *s, const uint8_t *p, int groups) \
+{ \
+	for (int g = 0; g < groups; g += X16_GROUPS_##type, p += X16_RECORD(type)) { \
+		X16_FETCH(type, p); \
+		_Pragma("GCC unroll 1") for (int word = 0; word < 4 * X16_GROUPS_##type; word++) { \
+			vu w = x16_load(x16_words(p, 0) + 64 * word, 0), low = it_signed_##type(w & 0x0f0f0f0fu), high = it_signed_##type(w >> 4 & 0x0f0f0f0fu); \
+			memcpy(s->b[g + word / 4][word % 4 * 2], &low, IT_LINE); \
+			memcpy(s->b[g + word / 4][word % 4 * 2 + 1], &high, IT_LINE); \
+		} \
+	} \
 }
+IT_UNPACK_I8(i4)
+IT_UNPACK_I8(mx)
 
 static inline __attribute__((always_inline)) vf it_value_i8(const float *p)
 {
@@ -68,26 +72,29 @@ static inline __attribute__((always_inline)) vf it_value_i8(const float *p)
 
 /* --- bf16 ---------------------------------------------------------------------------------------------------------------- */
 
-static void it_pack_bf16(struct i4_tiles *s, int block, const float *const *x, int n, size_t group, int groups)
+static void it_pack_bf16(struct it_tiles *s, int block, const float *const *x, int n, size_t group, int groups)
 {
 	for (int t = 0; t < n; t++)
 		for (int g = 0; g < groups; g++)
 			memcpy(s->a[block][g][t], (const uint16_t *)x[t] + 32 * (group + (size_t)g), IT_LINE);
 }
 
-static void it_unpack_bf16(struct i4_tiles *s, const uint8_t *p, int groups)
-{
-	for (int g = 0; g < groups; g += 2, p += X16_RECORD) {
-		X16_FETCH(p);
-		EACH(word, 8) {
-			vu w = x16_word(p, word, 0);
-			EACH(i, 4) {
-				vu codes = vh_codes(w, i);
-				memcpy(s->b[g + word / 4][word % 4 * 4 + i], &codes, IT_LINE);
-			}
-		}
-	}
+#define IT_UNPACK_BF16(type) \
+static void it_unpack_bf16_##type(struct it_tiles *s, const uint8_t *p, int groups) \
+{ \
+	for (int g = 0; g < groups; g += X16_GROUPS_##type, p += X16_RECORD(type)) { \
+		X16_FETCH(type, p); \
+		_Pragma("GCC unroll 1") for (int word = 0; word < 4 * X16_GROUPS_##type; word++) { \
+			vu w = x16_load(x16_words(p, 0) + 64 * word, 0); \
+			EACH(i, 4) { \
+				vu codes = vh_codes_##type(w, i); \
+				memcpy(s->b[g + word / 4][word % 4 * 4 + i], &codes, IT_LINE); \
+			} \
+		} \
+	} \
 }
+IT_UNPACK_BF16(i4)
+IT_UNPACK_BF16(mx)
 
 static inline __attribute__((always_inline)) vf it_value_bf16(const float *p) { return vf_load(p); }
 #define IT_FACTOR_bf16(scale, d) (scale)
@@ -102,41 +109,45 @@ static inline __attribute__((always_inline)) vf it_value_bf16(const float *p) { 
 	tile_store(&s->tiles, C, s->out[C], IT_LINE); \
 } while (0)
 
-#define IT_FN(kind, T) \
-static void it_##kind##_##T(struct i4_tiles *s, int band, int block, const uint8_t *p, int groups) \
+#define IT_FN(kind, type, T) \
+static void it_##kind##_##type##_##T(struct it_tiles *s, int band, int block, const uint8_t *p, int groups) \
 { \
 	vf sum[T]; \
 	EACH(t, T) \
 		sum[t] = vf_load(s->sum[band][block][t]); \
-	for (int g = 0; g < groups; g += 2, p += X16_RECORD) { \
-		IT_PRODUCT(kind, g, 0, 2, 4); \
-		IT_PRODUCT(kind, g + 1, 1, 3, 5); \
-		EACH(i, 2) { \
-			vf scale = x16_scale(p, i, 0); \
-			EACH(t, T) \
-				sum[t] = vf_fma(it_value_##kind(s->out[i][t]), IT_FACTOR_##kind(scale, s->d[block][g + i][t]), sum[t]); \
+	for (int first = 0; first < groups; first += X16_GROUPS_##type, p += X16_RECORD(type)) { \
+		X16_EVERY(type, two, 2, T) { \
+			int g = first + two; \
+			IT_PRODUCT(kind, g, 0, 2, 4); \
+			IT_PRODUCT(kind, g + 1, 1, 3, 5); \
+			EACH(i, 2) { \
+				vf scale = x16_scale_##type(p, two + i, 0); \
+				EACH(t, T) \
+					sum[t] = vf_fma(it_value_##kind(s->out[i][t]), IT_FACTOR_##kind(scale, s->d[block][g + i][t]), sum[t]); \
+			} \
 		} \
 	} \
 	EACH(t, T) \
 		vf_store(s->sum[band][block][t], sum[t]); \
 }
-IT_FN(i8, 16)
-IT_FN(bf16, 1) IT_FN(bf16, 4) IT_FN(bf16, 16)
+IT_FN(i8, i4, 16) IT_FN(bf16, i4, 1) IT_FN(bf16, i4, 4) IT_FN(bf16, i4, 16)
+IT_FN(i8, mx, 16) IT_FN(bf16, mx, 1) IT_FN(bf16, mx, 4) IT_FN(bf16, mx, 16)
 
-typedef void i4_tiles_run(struct i4_tiles *s, int band, int block, const uint8_t *p, int groups);
-struct i4_tiles_of {
-	int a_bytes, b_rows;
-	void (*pack)(struct i4_tiles *s, int block, const float *const *x, int n, size_t group, int groups);
-	void (*unpack)(struct i4_tiles *s, const uint8_t *p, int groups);
-	i4_tiles_run *one, *four, *all;
+typedef void it_run(struct it_tiles *s, int band, int block, const uint8_t *p, int groups);
+struct it_of {
+	int a_bytes, b_rows, cols;
+	size_t record;
+	void (*pack)(struct it_tiles *s, int block, const float *const *x, int n, size_t group, int groups);
+	void (*unpack)(struct it_tiles *s, const uint8_t *p, int groups);
+	it_run *one, *four, *all;
 };
-static const struct i4_tiles_of it_i8 = { 32, 8, it_pack_i8, it_unpack_i8, it_i8_16, it_i8_16, it_i8_16 },
-	it_bf16 = { 64, 16, it_pack_bf16, it_unpack_bf16, it_bf16_1, it_bf16_4, it_bf16_16 };
+#define IT_I8(type) { 32, 8, X16_COLS(type), X16_RECORD(type), it_pack_i8, it_unpack_i8_##type, it_i8_##type##_16, it_i8_##type##_16, it_i8_##type##_16 }
+#define IT_BF16(type) { 64, 16, X16_COLS(type), X16_RECORD(type), it_pack_bf16, it_unpack_bf16_##type, it_bf16_##type##_1, it_bf16_##type##_4, it_bf16_##type##_16 }
 
 /* Tokens in tiles of one height m: where they do not come out even the last two tiles share some, which get the same bits twice. */
-static void it_block(const struct i4_tiles_of *how, float *y, size_t y_step, const uint8_t *w, int bands, const float *const *x, int n, size_t cols)
+static void it_block(const struct it_of *how, float *y, size_t y_step, const uint8_t *w, int bands, const float *const *x, int n, size_t cols)
 {
-	struct i4_tiles s;
+	struct it_tiles s;
 	struct tile_config config = { 0 };
 	int blocks = (n + IT_SIDE - 1) / IT_SIDE, m = (n + blocks - 1) / blocks;
 	for (int i = 0; i < 2; i++) {
@@ -153,7 +164,7 @@ static void it_block(const struct i4_tiles_of *how, float *y, size_t y_step, con
 		for (int i = 0; i < blocks; i++)
 			how->pack(&s, i, x + K_MIN(i * m, n - m), m, group, groups);
 		for (int band = 0; band < bands; band++) {
-			const uint8_t *p = w + ((size_t)band * (cols / X16_COLS) + group / 2) * X16_RECORD;
+			const uint8_t *p = w + ((size_t)band * cols + group * X16_GROUP) / (size_t)how->cols * how->record;
 			how->unpack(&s, p, groups);
 			for (int i = 0; i < blocks; i++)
 				(m == 1 ? how->one : m <= 4 ? how->four : how->all)(&s, band, i, p, groups);
@@ -166,23 +177,27 @@ static void it_block(const struct i4_tiles_of *how, float *y, size_t y_step, con
 				memcpy(y + (size_t)(K_MIN(i * m, n - m) + t) * y_step + band * IT_SIDE, s.sum[band][i][t], IT_LINE);
 }
 
-static void it_product(const struct i4_tiles_of *how, float *y, size_t y_step, const uint8_t *w, int rows, const float *const *x, int n, size_t cols)
+static void it_product(const struct it_of *how, float *y, size_t y_step, const uint8_t *w, int rows, const float *const *x, int n, size_t cols)
 {
-	for (int r = 0; r < rows; r += IT_BANDS * IT_SIDE, w += IT_BANDS * (cols / X16_COLS) * X16_RECORD)
+	for (int r = 0; r < rows; r += IT_BANDS * IT_SIDE, w += IT_BANDS * (cols / (size_t)how->cols) * how->record)
 		for (int t = 0; t < n; t += IT_BLOCKS * IT_SIDE)
 			it_block(how, y + (size_t)t * y_step + r, y_step, w, K_MIN((rows - r) / IT_SIDE, (int)IT_BANDS), x + t,
 				K_MIN(n - t, IT_BLOCKS * IT_SIDE), cols);
 }
 
-static void KK_FN(tiles_i4x16_int8)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
-{
-	if (n <= IT_FEW)
-		KK_FN(gemm_i4x16_int8)(y, y_step, w, rows, x, n, cols);
-	else
-		it_product(&it_i8, y, y_step, w, rows, x, n, cols);
+#define IT_TYPE(type, name) \
+static void KK_FN(tiles_##name##_int8)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols) \
+{ \
+	static const struct it_of how = IT_I8(type); \
+	if (n <= IT_FEW) \
+		KK_FN(gemm_##name##_int8)(y, y_step, w, rows, x, n, cols); \
+	else \
+		it_product(&how, y, y_step, w, rows, x, n, cols); \
+} \
+static void KK_FN(tiles_##name##_bf16)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols) \
+{ \
+	static const struct it_of how = IT_BF16(type); \
+	it_product(&how, y, y_step, w, rows, x, n, cols); \
 }
-
-static void KK_FN(tiles_i4x16_bf16)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
-{
-	it_product(&it_bf16, y, y_step, w, rows, x, n, cols);
-}
+IT_TYPE(i4, i4x16)
+IT_TYPE(mx, mx4x16)

@@ -1,0 +1,68 @@
+/* x16_bf16.h: products of weights in layout x16 with activations in bf16, straight from their records (x16.h). For a level of 16 lanes that has
+ * defined, beside the vector,
+ *
+ *     vh_codes_<type>(word, i)  what nibble i of the low and of the high half of each word stands for, but for the scale, as a pair of bf16
+ *     vh_dot(a, u, p)           a plus, in each lane, both products of the pair u and the pair at p
+ *
+ * A lane is a row. Nibbles i are columns 2 i and 2 i + 1 of the word's eight, so activations are a plain row of bf16. A group has one sum,
+ * pairs in growing k; times the scale it is added to the element, groups in growing k. */
+
+#include "kernels/tmpl/x16.h"
+
+enum { B16_TOKENS = 12 };
+
+#define B16_GROUP(type, T) do { \
+	vf a[T]; \
+	EACH(t, T) \
+		a[t] = vf_set(0); \
+	EACH(word, 4) { \
+		vu w = x16_load(x16_words(p, g) + 64 * word, 0); \
+		EACH(i, 4) { \
+			vu codes = vh_codes_##type(w, i); \
+			EACH(t, T) \
+				a[t] = vh_dot(a[t], codes, x[t] + 8 * word + 2 * i); \
+		} \
+	} \
+	vf scale = x16_scale_##type(p, g, 0); \
+	EACH(t, T) \
+		sum[t] = vf_fma(a[t], scale, sum[t]); \
+} while (0)
+
+#define B16_FN(type, T) \
+static void b16_##type##_##T(float *y, size_t y_step, const uint8_t *p, const uint16_t *const *from, size_t cols) \
+{ \
+	const uint16_t *x[T]; \
+	vf sum[T]; \
+	EACH(t, T) { \
+		x[t] = from[t]; \
+		sum[t] = vf_set(0); \
+	} \
+	for (size_t k = 0; k < cols; k += X16_COLS(type), p += X16_RECORD(type)) { \
+		X16_FETCH(type, p); \
+		X16_EVERY(type, g, 1, T) { \
+			B16_GROUP(type, T); \
+			EACH(t, T) \
+				x[t] += X16_GROUP; \
+		} \
+	} \
+	EACH(t, T) \
+		vf_store(y + (size_t)t * y_step, sum[t]); \
+}
+
+#define B16_ALL(type, X) X(type, 1) X(type, 2) X(type, 3) X(type, 4) X(type, 5) X(type, 6) X(type, 7) X(type, 8) X(type, 9) X(type, 10) X(type, 11) X(type, 12)
+#define B16_NAME(type, T) b16_##type##_##T,
+
+#define B16_TYPE(type, name) \
+B16_ALL(type, B16_FN) \
+static void KK_FN(gemm_##name##_bf16)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols) \
+{ \
+	static void (*const tile[])(float *, size_t, const uint8_t *, const uint16_t *const *, size_t) = { B16_ALL(type, B16_NAME) }; \
+	const uint8_t *p = w; \
+	for (int r = 0; r < rows; r += X16_ROWS, p += cols / X16_COLS(type) * X16_RECORD(type)) \
+		for (int t = 0, m; t < n; t += m) { \
+			m = x16_tokens(n - t, B16_TOKENS); \
+			tile[m - 1](y + (size_t)t * y_step + r, y_step, p, (const uint16_t *const *)(x + t), cols); \
+		} \
+}
+B16_TYPE(i4, i4x16)
+B16_TYPE(mx, mx4x16)

@@ -1,0 +1,91 @@
+/* x16_int8.h: products of weights in layout x16 with activations of 8 bits, straight from their records (x16.h). For a level that has defined,
+ * beside what gemm.h wants,
+ *
+ *     vu                   the vector of VL words
+ *     vf_int(v)            signed words as floats
+ *     vq_codes_<type>(u)   nibbles, a byte each, as what is multiplied: 0 to 15 for i4, 0 to 24 for mx
+ *     vq_begin_<type>(p)   where the sums of a group begin that has at p what makes up for that (struct kk_i8)
+ *     vq_dot(a, u, p)      a plus, in each word, the products of the four bytes of u with the four signed bytes at p
+ *     vq_end_<type>(a, p)  the sums of a group, in words
+ *     I8_TOKENS            tokens side by side, as registers allow: 4, 8 or 12
+ *
+ * A lane is a row. A word holds 8 columns as nibbles: masked they are bytes of columns 0 4 1 5, shifted and masked of columns 2 6 3 7, and
+ * that is the order of the codes in struct kk_i8. Sums of a group are whole numbers, so that it matters to nobody how they are made; what
+ * is rounded is said in kk.def. */
+
+#include "kernels/tmpl/x16.h"
+
+/* Group g of the record p, for T tokens, whose groups x stand at. */
+#define I8_GROUP(type, T) do { \
+	vu a[X16_H][T]; \
+	EACH(h, X16_H) EACH(t, T) \
+		a[h][t] = vq_begin_##type(&x[t]->bias); \
+	EACH(word, 4) { \
+		vu w[X16_H]; \
+		EACH(h, X16_H) \
+			w[h] = x16_load(x16_words(p, g) + 64 * word, h); \
+		EACH(half, 2) { \
+			vu u[X16_H]; \
+			EACH(h, X16_H) \
+				u[h] = vq_codes_##type((half ? w[h] >> 4 : w[h]) & 0x0f0f0f0fu); \
+			EACH(t, T) EACH(h, X16_H) \
+				a[h][t] = vq_dot(a[h][t], u[h], x[t]->code + 8 * word + 4 * half); \
+		} \
+	} \
+	EACH(h, X16_H) { \
+		vf scale = x16_scale_##type(p, g, h); \
+		EACH(t, T) \
+			sum[h][t] = vf_fma(vf_int(vq_end_##type(a[h][t], &x[t]->bias)), scale * vf_set(x[t]->d), sum[h][t]); \
+	} \
+} while (0)
+
+#define I8_FN(type, T) \
+static void i8_##type##_##T(float *y, size_t y_step, const uint8_t *p, const struct kk_i8 *const *from, size_t cols) \
+{ \
+	const struct kk_i8 *x[T]; \
+	vf sum[X16_H][T]; \
+	EACH(t, T) \
+		x[t] = from[t]; \
+	EACH(h, X16_H) EACH(t, T) \
+		sum[h][t] = vf_set(0); \
+	for (size_t k = 0; k < cols; k += X16_COLS(type), p += X16_RECORD(type)) { \
+		X16_FETCH(type, p); \
+		X16_EVERY(type, g, 1, T) { \
+			I8_GROUP(type, T); \
+			EACH(t, T) \
+				x[t]++; \
+		} \
+	} \
+	EACH(h, X16_H) EACH(t, T) \
+		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
+}
+
+#define I8_4(type, X) X(type, 1) X(type, 2) X(type, 3) X(type, 4)
+#define I8_8(type, X) I8_4(type, X) X(type, 5) X(type, 6) X(type, 7) X(type, 8)
+#define I8_12(type, X) I8_8(type, X) X(type, 9) X(type, 10) X(type, 11) X(type, 12)
+#define I8_NAME(type, T) i8_##type##_##T,
+#define I8_TILES_(n) I8_##n
+#define I8_TILES(n) I8_TILES_(n)
+
+typedef void i8_tile(float *y, size_t y_step, const uint8_t *p, const struct kk_i8 *const *x, size_t cols);
+
+/* Panels of rows, whose records take `panel` bytes, by way of the tiles. */
+static inline void i8_rows(i8_tile *const *tiles, size_t panel, float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
+{
+	const uint8_t *p = w;
+	for (int r = 0; r < rows; r += X16_ROWS, p += panel)
+		for (int t = 0, m; t < n; t += m) {
+			m = x16_tokens(n - t, I8_TOKENS);
+			tiles[m - 1](y + (size_t)t * y_step + r, y_step, p, (const struct kk_i8 *const *)(x + t), cols);
+		}
+}
+
+#define I8_TYPE(type, name) \
+I8_TILES(I8_TOKENS)(type, I8_FN) \
+static void KK_FN(gemm_##name##_int8)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols) \
+{ \
+	static i8_tile *const tiles[] = { I8_TILES(I8_TOKENS)(type, I8_NAME) }; \
+	i8_rows(tiles, cols / X16_COLS(type) * X16_RECORD(type), y, y_step, w, rows, x, n, cols); \
+}
+I8_TYPE(i4, i4x16)
+I8_TYPE(mx, mx4x16)
