@@ -49,19 +49,18 @@ static void b16_##type##_##T(float *y, size_t y_step, const uint8_t *p, const ui
 		vf_store(y + (size_t)t * y_step, sum[t]); \
 }
 
-#define B16_ALL(type, X) X(type, 1) X(type, 2) X(type, 3) X(type, 4) X(type, 5) X(type, 6) X(type, 7) X(type, 8) X(type, 9) X(type, 10) X(type, 11) X(type, 12)
-#define B16_NAME(type, T) b16_##type##_##T,
+#define B16_NAME(type, T) [T] = b16_##type##_##T,
 
 #define B16_TYPE(type, name) \
-B16_ALL(type, B16_FN) \
+X16_TOKENS_12(type, B16_FN) \
 static void KK_FN(gemm_##name##_bf16)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols) \
 { \
-	static void (*const tile[])(float *, size_t, const uint8_t *, const uint16_t *const *, size_t) = { B16_ALL(type, B16_NAME) }; \
+	static void (*const tile[])(float *, size_t, const uint8_t *, const uint16_t *const *, size_t) = { X16_TOKENS_12(type, B16_NAME) }; \
 	const uint8_t *p = w; \
 	for (int r = 0; r < rows; r += X16_ROWS, p += cols / X16_COLS(type) * X16_RECORD(type)) \
 		for (int t = 0, m; t < n; t += m) { \
 			m = x16_tokens(n - t, B16_TOKENS); \
-			tile[m - 1](y + (size_t)t * y_step + r, y_step, p, (const uint16_t *const *)(x + t), cols); \
+			tile[m](y + (size_t)t * y_step + r, y_step, p, (const uint16_t *const *)(x + t), cols); \
 		} \
 }
 B16_TYPE(i4, i4x16)

@@ -7,7 +7,7 @@
  *     vq_begin_<type>(p)   where the sums of a group begin that has at p what makes up for that (struct kk_i8)
  *     vq_dot(a, u, p)      a plus, in each word, the products of the four bytes of u with the four signed bytes at p
  *     vq_end_<type>(a, p)  the sums of a group, in words
- *     I8_TOKENS            tokens side by side, as registers allow: 4, 8 or 12
+ *     I8_TOKENS            tokens side by side, as registers allow: 4 or 12
  *
  * A lane is a row. A word holds 8 columns as nibbles: masked they are bytes of columns 0 4 1 5, shifted and masked of columns 2 6 3 7, and
  * that is the order of the codes in struct kk_i8. Sums of a group are whole numbers, so that it matters to nobody how they are made; what
@@ -60,11 +60,8 @@ static void i8_##type##_##T(float *y, size_t y_step, const uint8_t *p, const str
 		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
 }
 
-#define I8_4(type, X) X(type, 1) X(type, 2) X(type, 3) X(type, 4)
-#define I8_8(type, X) I8_4(type, X) X(type, 5) X(type, 6) X(type, 7) X(type, 8)
-#define I8_12(type, X) I8_8(type, X) X(type, 9) X(type, 10) X(type, 11) X(type, 12)
-#define I8_NAME(type, T) i8_##type##_##T,
-#define I8_TILES_(n) I8_##n
+#define I8_NAME(type, T) [T] = i8_##type##_##T,
+#define I8_TILES_(n) X16_TOKENS_##n
 #define I8_TILES(n) I8_TILES_(n)
 
 typedef void i8_tile(float *y, size_t y_step, const uint8_t *p, const struct kk_i8 *const *x, size_t cols);
@@ -76,7 +73,7 @@ static inline void i8_rows(i8_tile *const *tiles, size_t panel, float *y, size_t
 	for (int r = 0; r < rows; r += X16_ROWS, p += panel)
 		for (int t = 0, m; t < n; t += m) {
 			m = x16_tokens(n - t, I8_TOKENS);
-			tiles[m - 1](y + (size_t)t * y_step + r, y_step, p, (const struct kk_i8 *const *)(x + t), cols);
+			tiles[m](y + (size_t)t * y_step + r, y_step, p, (const struct kk_i8 *const *)(x + t), cols);
 		}
 }
 
