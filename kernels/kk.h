@@ -1,7 +1,7 @@
 /* kk.h: the table of microkernels and the levels that fill it.
  *
- *     ref  <-  avx2  <-  avx512  <-  avx512vnni  <-  avx512bf16  <-  amx      each usable level lays its entries over those below it
- *     avx512sim avx512vnnisim avx512bf16sim amxsim                             the same text on a model of the instructions, over the reference
+ *     ref  <-  avx2  <-  avxvnni  <-  avx512  <-  avx512vnni  <-  avx512bf16  <-  amx      each usable level lays its entries over those below it
+ *     avxvnnisim avx512sim avx512vnnisim avx512bf16sim amxsim                 the same text on a model of the instructions, over the reference
  *
  * A level is a folder with flags.mk (how to compile it, what it needs of the CPU) and level_<name>.c, which ends with its
  * `const struct kk_level kk_level_<name>`. Nothing here is compiled with a level's flags. */

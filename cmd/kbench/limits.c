@@ -86,6 +86,7 @@ double k_limit_scale(struct k_limits *l) { return 2 * pass(l, scale_piece); }
 #define FMA(r, i) "vfmadd231ps %%" r "12, %%" r "13, %%" r i "\n"
 #define DPBF16(r, i) "vdpbf16ps %%" r "12, %%" r "13, %%" r i "\n"
 #define DPBUSD(r, i) "vpdpbusd %%" r "12, %%" r "13, %%" r i "\n"
+#define DPBUSD_VEX(r, i) "%{vex%} " DPBUSD(r, i)
 /* Eight steps of bytes are added up in 16 bits and then widened, as INT4 times int8 allows: x16_int8.h. */
 #define MADDUBS(r, i) "vpmaddubsw %%" r "12, %%" r "13, %%" r "14\nvpaddw %%" r "14, %%" r i ", %%" r i "\n"
 #define MADD(r, i) "vpmaddwd %%" r i ", %%" r "12, %%" r "14\nvpaddd %%" r "14, %%" r "10, %%" r "10\n"
@@ -99,6 +100,7 @@ CHAIN_FN(fma_avx2, TEN(FMA, "ymm"))
 CHAIN_FN(fma_avx512, TEN(FMA, "zmm"))
 CHAIN_FN(maddubs_avx2, EIGHT(TEN(MADDUBS, "ymm")) TEN(MADD, "ymm"))
 CHAIN_FN(maddubs_avx512, EIGHT(TEN(MADDUBS, "zmm")) TEN(MADD, "zmm"))
+CHAIN_FN(dpbusd_avx, TEN(DPBUSD_VEX, "ymm"))
 CHAIN_FN(dpbusd_avx512, TEN(DPBUSD, "zmm"))
 CHAIN_FN(dpbf16_avx512, TEN(DPBF16, "zmm"))
 /* Tiles of 16 x 64 bytes: four results, as many as hide how long a product takes, of operands 4 and 5. */
@@ -126,6 +128,7 @@ static const struct peak {
 	{ "avx2", K_ACT_F32, 2 * 10 * 8, 200 * 1000, fma_avx2 },
 	{ "avx2", K_ACT_BF16, 2 * 10 * 8, 200 * 1000, fma_avx2 },
 	{ "avx2", K_ACT_INT8, 2 * 80 * 32, 20 * 1000, maddubs_avx2 },
+	{ "avxvnni", K_ACT_INT8, 2 * 10 * 32, 200 * 1000, dpbusd_avx },
 	{ "avx512", K_ACT_F32, 2 * 10 * 16, 200 * 1000, fma_avx512 },
 	{ "avx512", K_ACT_BF16, 2 * 10 * 16, 200 * 1000, fma_avx512 },
 	{ "avx512", K_ACT_INT8, 2 * 80 * 64, 20 * 1000, maddubs_avx512 },

@@ -99,15 +99,17 @@ static inline vf vf_int(vu word) { return _mm256_cvtepi32_ps((__m256i)word); }
 static inline __attribute__((always_inline)) void vf_pairs(vf to[4], vu u) { e2m1_look(to, &e2m1_rows[127], (__m256i)u); }
 static inline __attribute__((always_inline)) vf vf_two(const float *p) { return _mm256_castpd_ps(_mm256_broadcast_sd((const double *)(const void *)p)); }
 static inline vf vf_rows(vf a, vf b) { return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd)); }
-/* Dot products of bytes, for x16_int8.h: pairs are added up in 16 bits. Of i4 8 steps of two products are at most 16 x 15 x 127 = 30480; of mx they
- * may wrap, but they begin where what they end with does not, at most 16 x 12 x 127 = 24384. */
-#define I8_TOKENS 4
+/* Nibbles, a byte each, as whole numbers for x16_int8.h: E2M1 twice, and 12 more. */
 static inline vu vq_codes_i4(vu u) { return u; }
 static inline vu vq_codes_mx(vu u)
 {
 	const __m256i twice = _mm256_broadcastsi128_si256(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
 	return (vu)_mm256_shuffle_epi8(twice, (__m256i)u);
 }
+#ifndef I8_TOKENS
+/* Dot products of bytes, where there is no AVX-VNNI: pairs are added up in 16 bits. Of i4 8 steps of two products are at most 16 x 15 x 127 = 30480; of mx they
+ * may wrap, but they begin where what they end with does not, at most 16 x 12 x 127 = 24384. */
+#define I8_TOKENS 4
 static inline vu vq_begin_i4(const int32_t *p K_UNUSED) { return (vu)_mm256_setzero_si256(); }
 static inline vu vq_begin_mx(const int32_t *p) { return (vu)_mm256_set1_epi32(*p); }
 static inline vu vq_dot(vu a, vu u, const int8_t *p)
@@ -120,6 +122,7 @@ static inline vu vq_dot(vu a, vu u, const int8_t *p)
 }
 static inline vu vq_end_mx(vu a, const int32_t *p K_UNUSED) { return (vu)_mm256_madd_epi16((__m256i)a, _mm256_set1_epi16(1)); }
 static inline vu vq_end_i4(vu a, const int32_t *p) { return vq_end_mx(a, p) + (vu)_mm256_set1_epi32(*p); }
+#endif
 /* Of 32 u16 at p the largest, their upper bits aside. */
 static inline uint32_t vu_top(const uint8_t *p)
 {
