@@ -18,7 +18,7 @@ enum { ROWS = CUDA_MMA_QUERIES, STEP = 32, WIDE = 64, TILES = WIDE / 8, HALVES =
 /* Element k of row i. */
 K_DEV uint16_t *element(uint8_t *rows, int stride, int i, int k) { return (uint16_t *)(rows + i * stride + 2 * k); }
 
-/* One of the two. */
+/* Of a run of 16 rows (rows_run) one of the two a. */
 K_DEV void rows_half(uint32_t *a, const uint8_t *p, int stride, int j)
 {
 	const uint32_t *low = (const uint32_t *)(p + 8 * j), *high = (const uint32_t *)(p + 8 * stride + 8 * j);
