@@ -59,7 +59,11 @@ uring := $(call has_header,liburing.h)
 $(if $(uring),,$(info ktools: liburing.h is missing: io_uring is left out))
 libedit := $(call has_header,histedit.h)
 $(if $(libedit),,$(info ktools: histedit.h is missing: kserve --chat has no line editing))
+# Addresses that loading fixes up, packed: 80 KB of a tool. glibc knows of it from 2.36 on; a linker that does not says so.
+relr := $(shell printf '%s\n' '$(hash)include <features.h>' '$(hash)if !__GLIBC_PREREQ(2, 36)' '$(hash)error' '$(hash)endif' 'int main(void) { return 0; }' | \
+	$(CC) -x c - -Wl,-z,pack-relative-relocs -o /dev/null 2>&1 | grep -q . || echo -Wl,-z,pack-relative-relocs)
 endif
+K_LDFLAGS += $(relr)
 K_LIBS += $(if $(uring),-luring)
 
 # --- sources -----------------------------------------------------------------------------------------------------------
