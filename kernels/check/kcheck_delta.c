@@ -133,7 +133,7 @@ static void go_deferred(const struct kk *k, struct deferred *d, const struct kda
 	for (size_t end = t + n, m; t < end; t += m) {
 		m = K_MIN(end - t, K_KDA_CHUNK - d->count);
 		m = cut ? K_MIN(m, cut) : m;
-		struct kk_kda_chunk c = { d->count, m, d->keys, d->keys + padded, d->reads, on, on + K_KDA_CHUNK * K_KDA_CHUNK };
+		struct kk_kda_chunk c = { d->count, m, d->keys, d->keys + padded, d->reads, on, on + K_KDA_CHUNK * K_KDA_CHUNK, NULL, 0 };
 		struct kk_kda x = kda_from(a, o, t, 0);
 		k->kda_keys(&c, &x, a->dk);
 		k->kda_strip(d->strip, &c, &x, a->dk, a->dv);
@@ -193,7 +193,7 @@ static void go_timed(const struct kk *k, void *arg)
 	struct timed *x = arg;
 	size_t padded = (size_t)k_kda_padded((int64_t)x->a.dk);
 	float *on = x->d.reads + 2 * K_KDA_CHUNK * padded;
-	struct kk_kda_chunk c = { x->d.count, x->a.n, x->d.keys, x->d.keys + padded, x->d.reads, on, on + K_KDA_CHUNK * K_KDA_CHUNK };
+	struct kk_kda_chunk c = { x->d.count, x->a.n, x->d.keys, x->d.keys + padded, x->d.reads, on, on + K_KDA_CHUNK * K_KDA_CHUNK, NULL, 0 };
 	struct kk_kda of = kda_from(&x->a, x->a.o, 0, 0);
 	if (x->keys)
 		k->kda_keys(&c, &of, x->a.dk);

@@ -16,7 +16,7 @@
 #include "kernels/cpu/cpu_impl.h"
 
 /* Tokens of a run at most; heads of a task: their states lie one behind the other in memory; what a task has of a state's value channels. */
-enum { RUN = K_KDA_CHUNK, HEADS = 4, SLICE = K_KDA_STRIP };
+enum { RUN = K_KDA_CHUNK, HEADS = 8, SLICE = K_KDA_STRIP };
 
 struct kda {
 	const struct cpu *c;
@@ -116,18 +116,44 @@ static void walk_rows(const struct kda *a, const struct k_seg *s, int64_t head, 
 	a->c->kk.kda_run(s->state->state + (head * a->d + j) * a->d, &x, (size_t)n, (size_t)a->d, (size_t)K_MIN(a->d - j, (int64_t)SLICE));
 }
 
-/* All of them; at: tokens before these in their chunk. */
-static void walk(const struct kda *a, const struct k_seg *s, int64_t head, int64_t at, int64_t n, const struct kk_kda *x, float *reads)
+/* Rows in memory that a run of a head will want, at most MOST_AHEAD. */
+enum { MOST_AHEAD = 6 * RUN + 3 * 8 };
+
+static size_t rows_of(const struct kda *a, const struct k_seg *s, int64_t head, int64_t from, int64_t n, const float *rows[MOST_AHEAD])
+{
+	int64_t channel = head * a->d;
+	size_t k = 0;
+	for (int64_t t = from ? from : 1 - a->taps; t < from + n && k + 6 <= MOST_AHEAD; t++) {
+		int64_t at = (s->row + t) * a->P + channel;
+		for (int i = 0; i < 3; i++)
+			rows[k++] = raw_at(a, s, i, channel, t);
+		if (t < 0)
+			continue;
+		rows[k++] = a->op->a + at;
+		rows[k++] = a->op->z + at;
+		rows[k++] = a->op->y + at;
+	}
+	return k;
+}
+
+/* All of them; at: tokens before these in their chunk. Meanwhile memory is asked for what comes next. */
+static void walk(const struct kda *a, const struct k_seg *s, int64_t head, int64_t at, int64_t n, const struct kk_kda *x, float *reads,
+	const float *const *ahead, size_t n_ahead)
 {
 	bool deferred = s->state->deferred;
 	struct kk_kda_chunk c = chunk_of(deferred ? k_kda_head(s->state->state, head, a->d) : reads, reads, a->d, at, n);
+	size_t strips = (size_t)k_kda_strips(a->d);
 	if (deferred)
 		a->c->kk.kda_keys(&c, x, (size_t)a->d);
-	for (int64_t j = 0; j < a->d; j += SLICE)
+	for (int64_t j = 0; j < a->d; j += SLICE) {
+		size_t i = (size_t)(j / SLICE) * n_ahead / strips;
+		c.ahead = ahead + i;
+		c.n_ahead = (size_t)(j / SLICE + 1) * n_ahead / strips - i;
 		if (deferred)
 			walk_strip(a, s, head, j, &c, *x);
 		else
 			walk_rows(a, s, head, j, n, *x);
+	}
 }
 
 static void finish(const struct kda *a, const struct k_seg *s, int64_t head, int64_t from, int64_t n, const struct kk_kda *x)
@@ -149,21 +175,34 @@ static void leave(const struct kda *a, const struct k_seg *s, int64_t head)
 				raw_at(a, s, i, head * a->d, s->n - (a->taps - 1) + j), (size_t)a->d * sizeof(float));
 }
 
+/* The beginning of a head's state, in two parts, while no other memory is asked for. */
+static void ask_for_state(const struct kda *a, const struct k_seg *s, int64_t head, bool there, int64_t part)
+{
+	const int64_t some = K_MIN(a->d * K_KDA_STRIP / 4, (int64_t)1024);
+	if (there && s->state->deferred)
+		ask_for(k_kda_strip(k_kda_head(s->state->state, head, a->d), 0, a->d) + part * some, some);
+}
+
 static void heads_task(void *arg, int64_t i, int worker)
 {
 	const struct kda *a = arg;
 	const struct k_seg *s = a->op->seg + i / a->tasks;
 	int64_t first = i % a->tasks * a->heads, last = K_MIN(first + a->heads, a->H), before = pending(s->state);
 	float *room = room_of(a->c, worker);
+	const float *rows[MOST_AHEAD];
 	struct kk_kda x = ready_at(room, a->d, RUN, 0);
 	for (int64_t head = first; head < last; head++) {
 		for (int64_t t = 0, n; t < s->n; t += n) {
 			int64_t at = (before + t) % RUN;
 			n = K_MIN(s->n - t, RUN - at);
 			prepare(a, s, head, t, n, &x);
-			walk(a, s, head, at, n, &x, room + ready_floats(a->d, RUN));
+			size_t n_ahead = t + n < s->n ? rows_of(a, s, head, t + n, K_MIN(s->n - t - n, (int64_t)RUN), rows) :
+				head + 1 < last ? rows_of(a, s, head + 1, 0, K_MIN(s->n, (int64_t)RUN), rows) : 0;
+			walk(a, s, head, at, n, &x, room + ready_floats(a->d, RUN), rows, n_ahead);
+			ask_for_state(a, s, head + 1, t + n == s->n && head + 1 < last, 0);
 			finish(a, s, head, t, n, &x);
 		}
+		ask_for_state(a, s, head + 1, head + 1 < last, 1);
 		leave(a, s, head);
 	}
 }

@@ -18,7 +18,8 @@
  *     key_j . k, key_j . q    VL partial sums over the key channels, then vf_sum
  *     S                       S D, then a chain in growing j
  *
- * What bounds it: of many tokens, multiply-adds (a tile of products has V x T sums in registers); of one, memory: S once, from end to end. */
+ * What bounds it: of many tokens, multiply-adds (a tile of products has V x T sums in registers); of one, memory: S once, from end to end.
+ * Beside the products there is time to ask memory for what comes next: rows of the batch, which are far from each other. */
 #include "libcore/kda_state.h"
 
 enum { KDA_C = K_KDA_CHUNK, KDA_S = K_KDA_STRIP, KDA_V = KDA_S / VL, KDA_AHEAD = 1024 };
@@ -111,16 +112,27 @@ static void kda_read_##T(float *y, const float *s, const float *read, size_t ste
 }
 KDA_READ(1) KDA_READ(2) KDA_READ(3) KDA_READ(8)
 
-static void kda_reads(float *y, const float *s, const float *read, size_t n, size_t step, size_t dk)
+/* Memory is asked for the rows ahead a few at a time, as it can have only so many lines on their way: into the second cache, since the nearest has S. */
+static void kda_ask(const struct kk_kda_chunk *c, size_t i, size_t end, size_t dk)
 {
-	const size_t most = VL == 8 ? 3 : 8;
-	size_t t = 0;
-	for (; t + most <= n; t += most)
-		(VL == 8 ? kda_read_3 : kda_read_8)(y + t * KDA_S, s, read + t * step, step, dk);
+	for (; i < K_MIN(end, c->n_ahead); i++)
+		for (size_t at = 0; at < dk; at += 16)
+			__builtin_prefetch(c->ahead[i] + at, 0, 2);
+}
+
+static void kda_reads(float *y, const float *s, const struct kk_kda_chunk *c, size_t step, size_t dk)
+{
+	const size_t most = VL == 8 ? 3 : 8, n = 2 * c->n, some = c->n_ahead / (n / most + 1) + 1;
+	size_t t = 0, i = 0;
+	for (; t + most <= n; t += most, i += some) {
+		kda_ask(c, i, i + some, dk);
+		(VL == 8 ? kda_read_3 : kda_read_8)(y + t * KDA_S, s, c->reads + t * step, step, dk);
+	}
+	kda_ask(c, i, c->n_ahead, dk);
 	for (; t + 2 <= n; t += 2)
-		kda_read_2(y + t * KDA_S, s, read + t * step, step, dk);
+		kda_read_2(y + t * KDA_S, s, c->reads + t * step, step, dk);
 	if (t < n)
-		kda_read_1(y + t * KDA_S, s, read + t * step, step, dk);
+		kda_read_1(y + t * KDA_S, s, c->reads + t * step, step, dk);
 }
 
 /* e and o of token t of these from what it read of S (y) and from the tokens before it. */
@@ -177,7 +189,7 @@ static void KK_FN(kda_strip)(float *s, const struct kk_kda_chunk *c, const struc
 {
 	float y[2 * KDA_C * KDA_S], *e = s + dk * KDA_S;
 	size_t step = (size_t)k_kda_padded((int64_t)dk), i = 0;
-	kda_reads(y, s, c->reads, 2 * c->n, step, dk);
+	kda_reads(y, s, c, step, dk);
 	for (size_t t = 0; t < c->n; t++)
 		kda_solve(e, y + 2 * t * KDA_S, c, x, t, dv);
 	if (c->at + c->n < KDA_C)
