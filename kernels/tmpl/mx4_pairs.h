@@ -37,7 +37,7 @@ enum { MP_TOKENS = 4 };
 	} \
 } while (0)
 
-/* 16 rows for T tokens, G groups and H vectors of rows side by side: enough sums to hide how long a product takes, as many as registers hold. */
+/* 16 rows for T tokens, G groups and H vectors of rows side by side: what registers hold. More sums for one token went through memory. */
 #define MP_FN(G, H, T) \
 static void mp_##T(float *y, size_t y_step, const uint8_t *p, const float *const *x, size_t cols) \
 { \
@@ -55,7 +55,7 @@ static void mp_##T(float *y, size_t y_step, const uint8_t *p, const float *const
 	EACH(h, X16_H) EACH(t, T) \
 		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
 }
-MP_FN(2, 2, 1)
+MP_FN(1, 2, 1)
 MP_FN(1, 2, 2)
 MP_FN(1, 1, 3)
 MP_FN(1, 1, 4)
