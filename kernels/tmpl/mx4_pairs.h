@@ -15,30 +15,30 @@
 
 enum { MP_TOKENS = 4 };
 
-/* Groups g .. g + G - 1 of the record p, rows of vectors h .. h + H - 1; k is their first column. Two sums hold the rows of a vector. */
-#define MP_GROUPS(G, H, T) do { \
-	vf a[G][H][2][T]; \
-	EACH(j, G) EACH(i, H) EACH(half, 2) EACH(t, T) \
-		a[j][i][half][t] = vf_set(0); \
-	EACH(word, 4) EACH(j, G) EACH(i, H) EACH(high, 2) { \
-		vu w = x16_load(x16_words(p, g + j) + 64 * word, h + i); \
+/* Group g of the record p, rows of vectors h .. h + H - 1; k is its first column. Two sums hold the rows of a vector. */
+#define MP_GROUP(H, T) do { \
+	vf a[H][2][T]; \
+	EACH(i, H) EACH(half, 2) EACH(t, T) \
+		a[i][half][t] = vf_set(0); \
+	EACH(word, 4) EACH(i, H) EACH(high, 2) { \
+		vu w = x16_load(x16_words(p, g) + 64 * word, h + i); \
 		vf code[4]; \
 		vf_pairs(code, (high ? w >> 4 : w) & 0x0f0f0f0fu); \
 		EACH(odd, 2) EACH(t, T) { \
-			vf b = vf_two(x[t] + k + 32 * j + 8 * word + 2 * high + 4 * odd); \
+			vf b = vf_two(x[t] + k + 8 * word + 2 * high + 4 * odd); \
 			EACH(half, 2) \
-				a[j][i][half][t] = vf_fma(code[2 * half + odd], b, a[j][i][half][t]); \
+				a[i][half][t] = vf_fma(code[2 * half + odd], b, a[i][half][t]); \
 		} \
 	} \
-	EACH(j, G) EACH(i, H) { \
-		vf scale = x16_scale_mx(p, g + j, h + i); \
+	EACH(i, H) { \
+		vf scale = x16_scale_mx(p, g, h + i); \
 		EACH(t, T) \
-			sum[h + i][t] = vf_fma(vf_rows(a[j][i][0][t], a[j][i][1][t]), scale, sum[h + i][t]); \
+			sum[h + i][t] = vf_fma(vf_rows(a[i][0][t], a[i][1][t]), scale, sum[h + i][t]); \
 	} \
 } while (0)
 
-/* 16 rows for T tokens, G groups and H vectors of rows side by side: what registers hold. More sums for one token went through memory. */
-#define MP_FN(G, H, T) \
+/* 16 rows for T tokens, H vectors of rows side by side: what registers hold. More sums for one token went through memory. */
+#define MP_FN(H, T) \
 static void mp_##T(float *y, size_t y_step, const uint8_t *p, const float *const *x, size_t cols) \
 { \
 	vf sum[X16_H][T]; \
@@ -46,19 +46,19 @@ static void mp_##T(float *y, size_t y_step, const uint8_t *p, const float *const
 		sum[h][t] = vf_set(0); \
 	for (size_t k = 0; k < cols; p += X16_RECORD(mx)) { \
 		X16_FETCH(mx, p); \
-		X16_EVERY(mx, g, G, T) { \
+		X16_EVERY(mx, g, 1, T) { \
 			for (int h = 0, end = x16_unknown(X16_H); h < end; h += H) \
-				MP_GROUPS(G, H, T); \
-			k += X16_GROUP * G; \
+				MP_GROUP(H, T); \
+			k += X16_GROUP; \
 		} \
 	} \
 	EACH(h, X16_H) EACH(t, T) \
 		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
 }
-MP_FN(1, 2, 1)
-MP_FN(1, 2, 2)
-MP_FN(1, 1, 3)
-MP_FN(1, 1, 4)
+MP_FN(2, 1)
+MP_FN(2, 2)
+MP_FN(1, 3)
+MP_FN(1, 4)
 
 static void KK_FN(ready_mx4x16)(float *y, const float *x, size_t cols) { memmove(y, x, cols * sizeof(*x)); }
 
