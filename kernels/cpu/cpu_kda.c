@@ -75,7 +75,30 @@ static void ask_for(const float *p, int64_t n)
 		__builtin_prefetch(p + i);
 }
 
-static void prepare(const struct kda *a, const struct k_seg *s, int64_t head, int64_t from, int64_t n, const struct kk_kda *x)
+/* What is wanted of a head's state first: decay and keys that are pending, then the first strip. It is asked for while there is no other memory to
+ * wait for, a few lines at a time, as only so many can be on their way. */
+struct near { const float *at[2], *end[2]; };
+
+static struct near near_state(const struct kda *a, const struct k_seg *s, int64_t head, int64_t end)
+{
+	if (head == end || !s->state->deferred)
+		return (struct near){ { NULL }, { NULL } };
+	const float *keys = k_kda_head(s->state->state, head, a->d), *strip = k_kda_strip(k_kda_head(s->state->state, head, a->d), 0, a->d);
+	return (struct near){ { keys, strip }, { keys + (1 + pending(s->state)) * k_kda_padded(a->d), strip + a->d * K_KDA_STRIP } };
+}
+
+static void ask_near(struct near *p)
+{
+	enum { LINES = 16, LINE_FLOATS = 16 };
+	int i = p->at[0] == p->end[0];
+	if (p->at[i] == p->end[i])
+		return;
+	const float *stop = K_MIN(p->end[i], p->at[i] + LINES * LINE_FLOATS);
+	for (; p->at[i] < stop; p->at[i] += LINE_FLOATS)
+		__builtin_prefetch(p->at[i]);
+}
+
+static void prepare(const struct kda *a, const struct k_seg *s, int64_t head, int64_t from, int64_t n, const struct kk_kda *x, struct near *near)
 {
 	const struct kk *kk = &a->c->kk;
 	const struct k_op_kda *op = a->op;
@@ -90,12 +113,17 @@ static void prepare(const struct kda *a, const struct k_seg *s, int64_t head, in
 			for (int64_t j = 0; j < a->taps; j++)
 				u[j] = raw_at(a, s, i, channel, from + t - (a->taps - 1) + j);
 			ask_for(u[a->taps - 1] + a->P, a->d);
+			ask_near(near);
 			kk->conv_silu(to[i] + at, u, op->conv_w[i] + channel, (size_t)a->P, (int)a->taps, d);
+			ask_near(near);
 		}
 		kk->l2norm(to[0] + at, to[0] + at, 1 / sqrt((double)a->d), d);
+		ask_near(near);
 		kk->l2norm(to[1] + at, to[1] + at, 1, d);
+		ask_near(near);
 		ask_for(op->a + (row + 1) * a->P + channel, a->d);
 		kk->kda_gate(alpha + at, op->a + row * a->P + channel, op->dt_bias + channel, rate, d);
+		ask_near(near);
 		beta[t] = op->beta[row * a->H + head];
 	}
 	kk->sigmoid(beta, beta, (size_t)n);
@@ -156,11 +184,12 @@ static void walk(const struct kda *a, const struct k_seg *s, int64_t head, int64
 	}
 }
 
-static void finish(const struct kda *a, const struct k_seg *s, int64_t head, int64_t from, int64_t n, const struct kk_kda *x)
+static void finish(const struct kda *a, const struct k_seg *s, int64_t head, int64_t from, int64_t n, const struct kk_kda *x, struct near *near)
 {
 	const struct k_op_kda *op = a->op;
 	for (int64_t t = 0; t < n; t++) {
 		int64_t at = (s->row + from + t) * a->P + head * a->d;
+		ask_near(near);
 		ask_for(op->z + at + a->P, a->d);
 		a->c->kk.gated_norm(op->y + at, x->o + t * a->d, op->o_norm, op->z + at, (size_t)a->d, op->hp->eps);
 	}
@@ -175,14 +204,6 @@ static void leave(const struct kda *a, const struct k_seg *s, int64_t head)
 				raw_at(a, s, i, head * a->d, s->n - (a->taps - 1) + j), (size_t)a->d * sizeof(float));
 }
 
-/* The beginning of a head's state, in two parts, while no other memory is asked for. */
-static void ask_for_state(const struct kda *a, const struct k_seg *s, int64_t head, bool there, int64_t part)
-{
-	const int64_t some = K_MIN(a->d * K_KDA_STRIP / 4, (int64_t)1024);
-	if (there && s->state->deferred)
-		ask_for(k_kda_strip(k_kda_head(s->state->state, head, a->d), 0, a->d) + part * some, some);
-}
-
 static void heads_task(void *arg, int64_t i, int worker)
 {
 	const struct kda *a = arg;
@@ -191,18 +212,19 @@ static void heads_task(void *arg, int64_t i, int worker)
 	float *room = room_of(a->c, worker);
 	const float *rows[MOST_AHEAD];
 	struct kk_kda x = ready_at(room, a->d, RUN, 0);
+	struct near near = near_state(a, s, first, last);
 	for (int64_t head = first; head < last; head++) {
 		for (int64_t t = 0, n; t < s->n; t += n) {
 			int64_t at = (before + t) % RUN;
 			n = K_MIN(s->n - t, RUN - at);
-			prepare(a, s, head, t, n, &x);
+			prepare(a, s, head, t, n, &x, &near);
 			size_t n_ahead = t + n < s->n ? rows_of(a, s, head, t + n, K_MIN(s->n - t - n, (int64_t)RUN), rows) :
 				head + 1 < last ? rows_of(a, s, head + 1, 0, K_MIN(s->n, (int64_t)RUN), rows) : 0;
 			walk(a, s, head, at, n, &x, room + ready_floats(a->d, RUN), rows, n_ahead);
-			ask_for_state(a, s, head + 1, t + n == s->n && head + 1 < last, 0);
-			finish(a, s, head, t, n, &x);
+			if (t + n == s->n)
+				near = near_state(a, s, head + 1, last);
+			finish(a, s, head, t, n, &x, &near);
 		}
-		ask_for_state(a, s, head + 1, head + 1 < last, 1);
 		leave(a, s, head);
 	}
 }
@@ -244,7 +266,8 @@ static void prepare_task(void *arg, int64_t i, int worker K_UNUSED)
 	int64_t head = i % a->H, k = i / a->H;
 	struct run r = run_at(a, k);
 	struct kk_kda x = shared_at(a, head, r.t);
-	prepare(a, a->seg, head, a->from + r.t, r.n, &x);
+	struct near near = { { NULL }, { NULL } };
+	prepare(a, a->seg, head, a->from + r.t, r.n, &x, &near);
 	if (!a->seg->state->deferred)
 		return;
 	struct kk_kda_chunk c = shared_chunk(a, head, k);
@@ -273,7 +296,8 @@ static void finish_task(void *arg, int64_t i, int worker K_UNUSED)
 	int64_t head = i % a->H, k = i / a->H;
 	struct run r = run_at(a, k);
 	struct kk_kda x = shared_at(a, head, r.t);
-	finish(a, a->seg, head, a->from + r.t, r.n, &x);
+	struct near near = { { NULL }, { NULL } };
+	finish(a, a->seg, head, a->from + r.t, r.n, &x, &near);
 	if (k + 1 < runs(a))
 		return;
 	if (a->seg->state->deferred)
