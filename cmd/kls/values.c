@@ -414,6 +414,7 @@ static int diff_entry(struct k_ckpt *a, int i, struct k_ckpt *b, struct k_buf *o
 {
 	const struct k_entry *x = &a->entries[i], *y;
 	int j = k_ckpt_find(b, x->name), r;
+	const char *why;
 	struct diff d;
 
 	if (j < 0)
@@ -431,7 +432,8 @@ static int diff_entry(struct k_ckpt *a, int i, struct k_ckpt *b, struct k_buf *o
 	r = diff_values(a, i, b, j, &d, ctx, err);
 	if (r < 0)
 		return r;
-	return diff_line(out, x, y, &d, d.differ ? "values" : "types", table, err) < 0 ? err->code : 1;
+	why = d.differ ? "values" : strcmp(x->type->name, y->type->name) == 0 ? "layouts" : "types";
+	return diff_line(out, x, y, &d, why, table, err) < 0 ? err->code : 1;
 }
 
 int k_kls_diff(struct k_ckpt *a, struct k_ckpt *b, bool table, const struct k_ctx *ctx, struct k_err *err)

@@ -101,6 +101,9 @@ for n in x.1.fp8 x.1.x16 x.0.i8row x.0.i8row_long x.2.u8 x.1.u8_long; do
 	python3 "$kmf" --extract "$n" "$T/good/stacks.kmf" > "$T/b"
 	same "leaves: bytes of $n" "$T/a" "$T/b"
 done
+exits 'kls: another layout is a difference' 1 "$BIN/kls" --diff "$T/good/mx_rows.kmf" "$T/good/mx_x16.kmf"
+"$BIN/kls" --diff "$T/good/mx_rows.kmf" "$T/good/mx_x16.kmf" > "$T/said" 2> /dev/null
+check 'kls: in the layout, not in a value' grep -q '"differs": "layouts", .*"values": 0' "$T/said"
 for n in version version1 flags flags_high; do
 	exits "kmf.py: $n is unknown" 4 python3 "$kmf" "$T/bad/$n.kmf"
 	exits "kls: $n is unknown" 4 "$BIN/kls" --verify "$T/bad/$n.kmf"

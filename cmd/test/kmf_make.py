@@ -191,6 +191,9 @@ def good():
     yield "types", build(list(types()), {"history": [{"step": "convert", "format": 1, "x": [1.5, None, {"y": "\u00e9"}]}]})
     yield "few", build(few())
     yield "empties", build(list(empties()))
+    # The same ones in both layouts.
+    yield "mx_rows", build([entry("x", "mxfp4", [16, 128], (bytes([127]) * 4 + bytes([0x22]) * 64) * 16)])
+    yield "mx_x16", build([entry("x", "mxfp4", [16, 128], bytes([127]) * 64 + bytes([0x22]) * 1024, layout="x16")])
     yield "tiny", build([entry("x.*", "i8", [5000, 1, 1], raw(5000), role="experts")])
     yield "stacks", build(list(stacks()))
     yield "matrices", build(list(matrices()))
