@@ -138,33 +138,21 @@ static void x16_gemm(const struct x16_type *type, float *y, size_t y_step, const
 		}
 }
 
-void kk_ref_ready_i4x16(float *y, const float *x, size_t cols) { memmove(y, x, cols * sizeof(*x)); }
-
-void kk_ref_gemm_i4x16(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
-{
-	x16_gemm(&i4x16, y, y_step, w, rows, x, n, cols);
+#define REF_X16(type) \
+void kk_ref_ready_##type(float *y, const float *x, size_t cols) { memmove(y, x, cols * sizeof(*x)); } \
+void kk_ref_ready_##type##_bf16(float *y, const float *x, size_t cols) { kk_ref_act_bf16(y, x, cols); } \
+\
+void kk_ref_gemm_##type(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols) \
+{ \
+	x16_gemm(&type, y, y_step, w, rows, x, n, cols); \
+} \
+\
+void kk_ref_gemm_##type##_bf16(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols) \
+{ \
+	x16_gemm(&type, y, y_step, w, rows, x, n, cols); \
 }
-
-void kk_ref_ready_i4x16_bf16(float *y, const float *x, size_t cols) { kk_ref_act_bf16(y, x, cols); }
-
-void kk_ref_gemm_i4x16_bf16(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
-{
-	x16_gemm(&i4x16, y, y_step, w, rows, x, n, cols);
-}
-
-void kk_ref_ready_mx4x16(float *y, const float *x, size_t cols) { memmove(y, x, cols * sizeof(*x)); }
-
-void kk_ref_gemm_mx4x16(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
-{
-	x16_gemm(&mx4x16, y, y_step, w, rows, x, n, cols);
-}
-
-void kk_ref_ready_mx4x16_bf16(float *y, const float *x, size_t cols) { kk_ref_act_bf16(y, x, cols); }
-
-void kk_ref_gemm_mx4x16_bf16(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
-{
-	x16_gemm(&mx4x16, y, y_step, w, rows, x, n, cols);
-}
+REF_X16(i4x16)
+REF_X16(mx4x16)
 
 /* d and its inverse, as act_int8 has them. */
 static float int8_step(const float *x, size_t n, float *inv)

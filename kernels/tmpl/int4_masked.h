@@ -16,8 +16,6 @@
 
 #include "kernels/tmpl/x16.h"
 
-enum { I4_TOKENS = 4 };
-
 static void KK_FN(ready_i4x16)(float *to, const float *x, size_t cols)
 {
 	for (size_t g = 0; g < cols / X16_GROUP; g++) {
@@ -91,13 +89,5 @@ I4_FN(2, 2)
 I4_FN(1, 3)
 I4_FN(1, 4)
 
-static void KK_FN(gemm_i4x16)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
-{
-	static void (*const tile[])(float *, size_t, const uint8_t *, const float *const *, size_t) = { i4_1, i4_2, i4_3, i4_4 };
-	const uint8_t *p = w;
-	for (int r = 0; r < rows; r += X16_ROWS, p += cols / X16_COLS(i4) * X16_RECORD(i4))
-		for (int t = 0, m; t < n; t += m) {
-			m = x16_tokens(n - t, I4_TOKENS);
-			tile[m - 1](y + (size_t)t * y_step + r, y_step, p, x + t, cols);
-		}
-}
+#define I4_NAME(type, T) [T] = type##_##T,
+X16_GEMM(i4, gemm_i4x16, 4, I4_NAME)

@@ -13,8 +13,6 @@
 
 #include "kernels/tmpl/x16.h"
 
-enum { MP_TOKENS = 4 };
-
 /* Group g of the record p, rows of vectors h .. h + H - 1; k is its first column. Two sums hold the rows of a vector. */
 #define MP_GROUP(H, T) do { \
 	vf a[H][2][T]; \
@@ -62,13 +60,5 @@ MP_FN(1, 4)
 
 static void KK_FN(ready_mx4x16)(float *y, const float *x, size_t cols) { memmove(y, x, cols * sizeof(*x)); }
 
-static void KK_FN(gemm_mx4x16)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
-{
-	static void (*const tile[])(float *, size_t, const uint8_t *, const float *const *, size_t) = { mp_1, mp_2, mp_3, mp_4 };
-	const uint8_t *p = w;
-	for (int r = 0; r < rows; r += X16_ROWS, p += cols / X16_COLS(mx) * X16_RECORD(mx))
-		for (int t = 0, m; t < n; t += m) {
-			m = x16_tokens(n - t, MP_TOKENS);
-			tile[m - 1](y + (size_t)t * y_step + r, y_step, p, x + t, cols);
-		}
-}
+#define MP_NAME(type, T) [T] = mp_##T,
+X16_GEMM(mx, gemm_mx4x16, 4, MP_NAME)

@@ -63,4 +63,29 @@ static inline int x16_tokens(int n, int most)
 	return there[(n + passes - 1) / passes];
 }
 
+/* y[t * y_step + r] of 16 rows, whose records begin at p, and of as many tokens as the tile is for; x: tokens in the form that the product wants. */
+typedef void x16_tile(float *y, size_t y_step, const uint8_t *p, const float *const *x, size_t cols);
+
+/* All rows and tokens by tiles, tiles[m] for m tokens; 16 rows take `panel` bytes. */
+static inline void x16_rows(x16_tile *const *tiles, int most, size_t panel, float *y, size_t y_step, const void *w, int rows, const float *const *x,
+	int n, size_t cols)
+{
+	const uint8_t *p = w;
+	for (int r = 0; r < rows; r += X16_ROWS, p += panel)
+		for (int t = 0, m; t < n; t += m) {
+			m = x16_tokens(n - t, most);
+			tiles[m](y + (size_t)t * y_step + r, y_step, p, x + t, cols);
+		}
+}
+
+/* The product of a type. NAME(type, T): [T] = its tile for T tokens; TOKENS: 4 or 12. */
+#define X16_PASTE_(a, b) a##b
+#define X16_PASTE(a, b) X16_PASTE_(a, b)
+#define X16_GEMM(type, name, TOKENS, NAME) \
+static void KK_FN(name)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols) \
+{ \
+	static x16_tile *const tiles[] = { X16_PASTE(X16_TOKENS_, TOKENS)(type, NAME) }; \
+	x16_rows(tiles, TOKENS, cols / X16_COLS(type) * X16_RECORD(type), y, y_step, w, rows, x, n, cols); \
+}
+
 #endif

@@ -9,8 +9,6 @@
 
 #include "kernels/tmpl/x16.h"
 
-enum { B16_TOKENS = 12 };
-
 #define B16_GROUP(type, T) do { \
 	vf a[T]; \
 	EACH(t, T) \
@@ -29,12 +27,12 @@ enum { B16_TOKENS = 12 };
 } while (0)
 
 #define B16_FN(type, T) \
-static void b16_##type##_##T(float *y, size_t y_step, const uint8_t *p, const uint16_t *const *from, size_t cols) \
+static void b16_##type##_##T(float *y, size_t y_step, const uint8_t *p, const float *const *from, size_t cols) \
 { \
 	const uint16_t *x[T]; \
 	vf sum[T]; \
 	EACH(t, T) { \
-		x[t] = from[t]; \
+		x[t] = (const uint16_t *)from[t]; \
 		sum[t] = vf_set(0); \
 	} \
 	for (size_t k = 0; k < cols; k += X16_COLS(type), p += X16_RECORD(type)) { \
@@ -53,15 +51,6 @@ static void b16_##type##_##T(float *y, size_t y_step, const uint8_t *p, const ui
 
 #define B16_TYPE(type, name) \
 X16_TOKENS_12(type, B16_FN) \
-static void KK_FN(gemm_##name##_bf16)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols) \
-{ \
-	static void (*const tile[])(float *, size_t, const uint8_t *, const uint16_t *const *, size_t) = { X16_TOKENS_12(type, B16_NAME) }; \
-	const uint8_t *p = w; \
-	for (int r = 0; r < rows; r += X16_ROWS, p += cols / X16_COLS(type) * X16_RECORD(type)) \
-		for (int t = 0, m; t < n; t += m) { \
-			m = x16_tokens(n - t, B16_TOKENS); \
-			tile[m](y + (size_t)t * y_step + r, y_step, p, (const uint16_t *const *)(x + t), cols); \
-		} \
-}
-B16_TYPE(i4, i4x16)
-B16_TYPE(mx, mx4x16)
+X16_GEMM(type, name, 12, B16_NAME)
+B16_TYPE(i4, gemm_i4x16_bf16)
+B16_TYPE(mx, gemm_mx4x16_bf16)

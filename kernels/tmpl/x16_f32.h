@@ -55,17 +55,10 @@ static void xf_##type##_##T(float *y, size_t y_step, const uint8_t *p, const flo
 		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
 }
 
+#define XF_NAME(type, T) [T] = xf_##type##_##T,
 #define XF_TYPE(type, name) \
-XF_FN(type, 1) XF_FN(type, 2) XF_FN(type, 3) XF_FN(type, 4) \
+X16_TOKENS_4(type, XF_FN) \
 static void KK_FN(ready_##name)(float *y, const float *x, size_t cols) { memmove(y, x, cols * sizeof(*x)); } \
-static void KK_FN(gemm_##name)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols) \
-{ \
-	static void (*const tile[])(float *, size_t, const uint8_t *, const float *const *, size_t) = { xf_##type##_1, xf_##type##_2, xf_##type##_3, \
-		xf_##type##_4 }; \
-	const uint8_t *p = w; \
-	for (int r = 0; r < rows; r += X16_ROWS, p += cols / X16_COLS(type) * X16_RECORD(type)) \
-		for (int t = 0; t < n; t += (int)K_LEN(tile)) \
-			tile[K_MIN(n - t, (int)K_LEN(tile)) - 1](y + (size_t)t * y_step + r, y_step, p, x + t, cols); \
-}
+X16_GEMM(type, gemm_##name, 4, XF_NAME)
 XF_TYPE(i4, i4x16)
 XF_TYPE(mx, mx4x16)

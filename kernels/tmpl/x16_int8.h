@@ -40,12 +40,12 @@
 } while (0)
 
 #define I8_FN(type, T) \
-static void i8_##type##_##T(float *y, size_t y_step, const uint8_t *p, const struct kk_i8 *const *from, size_t cols) \
+static void i8_##type##_##T(float *y, size_t y_step, const uint8_t *p, const float *const *from, size_t cols) \
 { \
 	const struct kk_i8 *x[T]; \
 	vf sum[X16_H][T]; \
 	EACH(t, T) \
-		x[t] = from[t]; \
+		x[t] = (const struct kk_i8 *)from[t]; \
 	EACH(h, X16_H) EACH(t, T) \
 		sum[h][t] = vf_set(0); \
 	for (size_t k = 0; k < cols; k += X16_COLS(type), p += X16_RECORD(type)) { \
@@ -61,28 +61,9 @@ static void i8_##type##_##T(float *y, size_t y_step, const uint8_t *p, const str
 }
 
 #define I8_NAME(type, T) [T] = i8_##type##_##T,
-#define I8_TILES_(n) X16_TOKENS_##n
-#define I8_TILES(n) I8_TILES_(n)
-
-typedef void i8_tile(float *y, size_t y_step, const uint8_t *p, const struct kk_i8 *const *x, size_t cols);
-
-/* Panels of rows, whose records take `panel` bytes, by way of the tiles. */
-static inline void i8_rows(i8_tile *const *tiles, size_t panel, float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols)
-{
-	const uint8_t *p = w;
-	for (int r = 0; r < rows; r += X16_ROWS, p += panel)
-		for (int t = 0, m; t < n; t += m) {
-			m = x16_tokens(n - t, I8_TOKENS);
-			tiles[m](y + (size_t)t * y_step + r, y_step, p, (const struct kk_i8 *const *)(x + t), cols);
-		}
-}
 
 #define I8_TYPE(type, name) \
-I8_TILES(I8_TOKENS)(type, I8_FN) \
-static void KK_FN(gemm_##name##_int8)(float *y, size_t y_step, const void *w, int rows, const float *const *x, int n, size_t cols) \
-{ \
-	static i8_tile *const tiles[] = { I8_TILES(I8_TOKENS)(type, I8_NAME) }; \
-	i8_rows(tiles, cols / X16_COLS(type) * X16_RECORD(type), y, y_step, w, rows, x, n, cols); \
-}
-I8_TYPE(i4, i4x16)
-I8_TYPE(mx, mx4x16)
+X16_PASTE(X16_TOKENS_, I8_TOKENS)(type, I8_FN) \
+X16_GEMM(type, name, I8_TOKENS, I8_NAME)
+I8_TYPE(i4, gemm_i4x16_int8)
+I8_TYPE(mx, gemm_mx4x16_int8)
