@@ -39,17 +39,17 @@ int k_ranks_fill(struct k_tokenizer *t, int32_t n, const char *where, struct k_e
 	if (!t->ranks.slots)
 		return k_err_nomem(err, cap * sizeof *t->ranks.slots, where);
 	for (int32_t i = 0; i < n + AHEAD; i++) {
-		const struct k_token *a = &t->tokens[i];
-
 		if (i >= AHEAD) {
-			const struct k_token *b = a - AHEAD;
-			struct k_rank_slot *s = slot_of(t, hash[i % AHEAD], b->text, b->len);
+			const struct k_token *a = &t->tokens[i - AHEAD];
+			struct k_rank_slot *s = slot_of(t, hash[i % AHEAD], a->text, a->len);
 
 			if (s->next_rank)
 				return k_err_set(err, K_EFORMAT, "'%s': the token of rank %d is there a second time", where, i - AHEAD);
 			*s = (struct k_rank_slot){ hash[i % AHEAD], (uint32_t)(i - AHEAD) + 1 };
 		}
 		if (i < n) {
+			const struct k_token *a = &t->tokens[i];
+
 			hash[i % AHEAD] = k_map_hash(t->ranks.secret, a->text, a->len);
 			__builtin_prefetch(&t->ranks.slots[hash[i % AHEAD] & t->ranks.mask], 1);
 		}
