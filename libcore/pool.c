@@ -1,5 +1,8 @@
 /* pool.c: threads that wait for a job; the caller of a job works too, as worker 0.
  *
+ *     gate:  open while there is work. A helper that comes after the caller shut it has missed the job, which is done: nobody waits for a
+ *            thread that the system has not let run, only for those inside. So a busy machine takes a helper's share of the speed,
+ *            and not of each of a step's hundreds of jobs a time slice.
  *     each:  every worker has a run of indices of its own, and takes from those of others when it is through. So who goes through
  *            memory goes through it in order, as hardware that looks ahead expects, and from step to step the same parts of it.
  *     pipe:  slots go round: free -> (read, one thread) -> full -> (work, any) -> done -> (write, in order)
@@ -30,16 +33,20 @@ struct worker {
 struct k_pool {
 	pthread_mutex_t lock;           /* of those who sleep, or wake a sleeper */
 	pthread_cond_t wake, idle;
-	void (*run)(void *arg, int worker);     /* the job; written before round changes */
+	void (*run)(void *arg, int worker);     /* the job; written while the gate is shut and nobody inside */
 	void *arg;
 	int n, started, spin;
 	struct worker *workers;         /* by index; 0 is the caller's */
-	ALONE _Atomic uint64_t round;   /* number of the job; a worker runs each once */
+	ALONE _Atomic uint64_t gate;    /* number of the job, of which a helper runs each once at most; OPEN; how many helpers are inside */
 	atomic_bool end, in_job;
-	ALONE atomic_int busy;          /* helpers that have not finished the round */
-	atomic_int asleep;              /* helpers that wait for news */
-	atomic_bool waiting;            /* does the caller sleep until nobody is busy? */
+	ALONE atomic_int asleep;        /* helpers that wait for news */
+	atomic_bool waiting;            /* does the caller sleep until nobody is inside? */
 };
+
+#define NUMBER_SHIFT 16
+#define OPEN UINT64_C(0x8000)
+#define INSIDE UINT64_C(0x7fff)
+_Static_assert(K_POOL_MOST <= INSIDE, "the gate counts all helpers");
 
 /* A decode step is hundreds of short jobs, and going to sleep and waking takes longer than many of them:
  * everybody looks for a while before sleeping. Not where there are more threads than CPUs. */
@@ -52,9 +59,23 @@ static inline void pause_cpu(void)
 #endif
 }
 
+static uint64_t number(uint64_t gate) { return gate >> NUMBER_SHIFT; }
+
 static bool has_news(struct k_pool *p, uint64_t seen)
 {
-	return atomic_load(&p->round) != seen || atomic_load(&p->end);
+	return number(atomic_load(&p->gate)) != seen || atomic_load(&p->end);
+}
+
+/* false: the job is done, or all of it is with others. */
+static bool enter(struct k_pool *p, uint64_t *seen)
+{
+	uint64_t g = atomic_load(&p->gate);
+
+	while (g & OPEN)
+		if (atomic_compare_exchange_weak(&p->gate, &g, g + 1))
+			break;
+	*seen = number(g);
+	return g & OPEN;
 }
 
 static void sleep_for_news(struct k_pool *p, uint64_t seen)
@@ -77,25 +98,28 @@ static void wake_sleepers(struct k_pool *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
-/* Likewise `waiting` and `busy`. */
-static void finish(struct k_pool *p)
+/* Likewise `waiting` and the gate. */
+static void leave(struct k_pool *p)
 {
-	if (atomic_fetch_sub(&p->busy, 1) != 1 || !atomic_load(&p->waiting))
+	uint64_t g = atomic_fetch_sub(&p->gate, 1) - 1;
+
+	if ((g & (OPEN | INSIDE)) || !atomic_load(&p->waiting))
 		return;
 	pthread_mutex_lock(&p->lock);
 	pthread_cond_signal(&p->idle);
 	pthread_mutex_unlock(&p->lock);
 }
 
-static void wait_for_helpers(struct k_pool *p)
+static void shut(struct k_pool *p)
 {
-	for (int i = 0; i < p->spin && atomic_load(&p->busy); i++)
+	atomic_fetch_and(&p->gate, ~OPEN);
+	for (int i = 0; i < p->spin && atomic_load(&p->gate) & INSIDE; i++)
 		pause_cpu();
-	if (!atomic_load(&p->busy))
+	if (!(atomic_load(&p->gate) & INSIDE))
 		return;
 	pthread_mutex_lock(&p->lock);
 	atomic_store(&p->waiting, true);
-	while (atomic_load(&p->busy))
+	while (atomic_load(&p->gate) & INSIDE)
 		pthread_cond_wait(&p->idle, &p->lock);
 	atomic_store(&p->waiting, false);
 	pthread_mutex_unlock(&p->lock);
@@ -105,16 +129,19 @@ static void *helper(void *arg)
 {
 	struct worker *w = arg;
 	struct k_pool *p = w->pool;
+	uint64_t seen = 0;
 
-	for (uint64_t seen = 0; ; seen++) {
+	for (;;) {
 		for (int i = 0; i < p->spin && !has_news(p, seen); i++)
 			pause_cpu();
 		if (!has_news(p, seen))
 			sleep_for_news(p, seen);
 		if (atomic_load(&p->end))
 			return NULL;
+		if (!enter(p, &seen))
+			continue;
 		p->run(p->arg, w->index);
-		finish(p);
+		leave(p);
 	}
 }
 
@@ -185,11 +212,10 @@ static void run_all(struct k_pool *p, void (*run)(void *, int), void *arg)
 	K_ASSERT(!atomic_exchange(&p->in_job, true));
 	p->run = run;
 	p->arg = arg;
-	atomic_store(&p->busy, p->started);
-	atomic_fetch_add(&p->round, 1);
+	atomic_store(&p->gate, (number(atomic_load(&p->gate)) + 1) << NUMBER_SHIFT | OPEN);
 	wake_sleepers(p);
 	run(arg, 0);
-	wait_for_helpers(p);
+	shut(p);
 	atomic_store(&p->in_job, false);
 }
 

@@ -1,9 +1,13 @@
-/* pool_test.c: every index once; pipes keep order, are bounded, and return the first error. */
+/* pool_test.c: every index once, without those threads that do not run; pipes keep order, are bounded, and return the first error. */
 #include "libcore/base.h"
 #include "libcore/pool.h"
 #include "libcore/test.h"
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static void count(void *arg, int64_t i, int worker)
 {
@@ -34,6 +38,72 @@ K_TEST(pool_each_runs_every_index_once)
 	memset(hits, 0, sizeof hits);
 	k_pool_each(NULL, 3, count, hits);
 	K_CHECK(hits[0] == 1 && hits[2] == 1 && !hits[3] && k_pool_threads(NULL) == 1);
+}
+
+/* A helper that is held where it is: by a signal whose handler waits. */
+struct held { pthread_t thread; pid_t id; int inside; };
+static int held_now, let_go;
+
+static void hold(int sig K_UNUSED)
+{
+	__atomic_store_n(&held_now, 1, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&let_go, __ATOMIC_SEQ_CST))
+		usleep(1000);
+}
+
+/* Returns when both are in it. */
+static void meet(void *arg, int64_t i K_UNUSED, int worker)
+{
+	struct held *h = arg;
+	if (worker == 1) {
+		h->thread = pthread_self();
+		h->id = (pid_t)syscall(SYS_gettid);
+	}
+	__atomic_add_fetch(&h->inside, 1, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&h->inside, __ATOMIC_SEQ_CST) < 2)
+		sched_yield();
+}
+
+static bool sleeps(pid_t id)
+{
+	char name[64], state = 0;
+	snprintf(name, sizeof name, "/proc/self/task/%d/stat", (int)id);
+	FILE *f = fopen(name, "r");
+	if (f && fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	if (f)
+		fclose(f);
+	return state == 'S';
+}
+
+/* A busy machine: what a helper would do the others do, and nobody waits for it. */
+K_TEST(pool_each_does_not_wait_for_a_helper_that_does_not_run)
+{
+	struct k_err err = { 0 };
+	struct held h = { 0 };
+	struct sigaction old, block = { .sa_handler = hold };
+	struct k_pool *p;
+	int hits[100] = { 0 };
+
+	held_now = let_go = 0;
+	sigaction(SIGPIPE, &block, &old);
+	K_CHECK_OK(k_pool_new(&p, 2, &err));
+	k_pool_each(p, 2, meet, &h);
+	while (!sleeps(h.id))
+		usleep(1000);
+	pthread_kill(h.thread, SIGPIPE);
+	while (!__atomic_load_n(&held_now, __ATOMIC_SEQ_CST))
+		usleep(1000);
+	for (int round = 0; round < 3; round++)
+		k_pool_each(p, 100, count, hits);
+	for (int i = 0; i < 100; i++)
+		K_CHECK(hits[i] == 3);
+	__atomic_store_n(&let_go, 1, __ATOMIC_SEQ_CST);
+	h.inside = 0;
+	k_pool_each(p, 2, meet, &h);
+	K_CHECK(h.inside == 2);
+	k_pool_free(p);
+	sigaction(SIGPIPE, &old, NULL);
 }
 
 struct test_pipe {
