@@ -271,6 +271,8 @@ static int read_structured(const struct k_server *s, struct k_request *rq, struc
 	const char *key;
 	struct k_json *x;
 	char where[96];
+	if (v && k_json_kind(v) != K_JSON_OBJECT)
+		return k_fault_set(f, 400, NULL, "structured_outputs", "structured_outputs is %s, wanted an object", k_json_kind_name(v));
 	for (void *it = NULL; k_json_next(v, &it, &key, &x); ) {
 		if (!strcmp(key, "json") || !strcmp(key, "choice") || k_json_kind(x) == K_JSON_NULL)
 			continue;

@@ -141,9 +141,10 @@ static void put_item(struct k_reply *r, const struct k_part *p, bool empty)
 static void put_usage(struct k_reply *r)
 {
 	struct k_usage u = k_reply_usage(r, -1);
-	k_buf_printf(&r->line, "{\"input_tokens\":%" PRId64 ",\"input_tokens_details\":{\"cached_tokens\":%" PRId64 "},\"output_tokens\":%" PRId64
-		",\"output_tokens_details\":{\"reasoning_tokens\":%" PRId64 "},\"total_tokens\":%" PRId64 "}", u.prompt, u.cached, u.made, u.thought,
-		u.prompt + u.made);
+	k_buf_printf(&r->line, "{\"input_tokens\":%" PRId64 ",\"input_tokens_details\":{\"cached_tokens\":%" PRId64
+		",\"cache_write_tokens\":0},\"output_tokens\":%" PRId64
+		",\"output_tokens_details\":{\"reasoning_tokens\":%" PRId64 "},\"total_tokens\":%" PRId64 "}",
+		u.prompt, u.cached, u.made, u.thought, u.prompt + u.made);
 }
 
 /* in_progress, completed, incomplete, failed: the end of the server cut it off. */

@@ -574,7 +574,7 @@ static int make(struct k_request **out, const struct k_server *s, const struct k
 	if (rc)
 		k_fault_err(f, &err);
 	else
-		rc = prompt_only ? k_openai_chat(s, rq, f) : parse(s, rq, f);
+		rc = !prompt_only ? parse(s, rq, f) : k_openai_model(s, rq->body, f) ? -1 : k_openai_chat(s, rq, f);
 	if (rc) {
 		k_request_free(rq);
 		return -1;

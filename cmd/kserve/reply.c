@@ -221,8 +221,9 @@ static void all_done(struct k_reply *r)
 	if (r->broken || r->over)
 		return;
 	r->over = true;
-	tell_spent(r);
-	r->out->finish(r->out, 200, r->rq->stream ? "" : b->data, r->rq->stream ? 0 : b->len, NULL);
+	r->status = 200;
+	if (r->rq->stream)
+		k_buf_reset(b);
 }
 
 void k_reply_end(struct k_reply *r, int choice, const char *finish, struct k_json *stop_reason, struct k_json *entries)
@@ -248,15 +249,24 @@ void k_reply_fail(struct k_reply *r, const struct k_fault *f)
 	if (r->over)
 		return;
 	r->over = true;
+	r->status = f->status;
+	r->fault = *f;
+	k_buf_reset(&r->line);
+	r->rq->dialect->fault(&r->line, f, r->rq->trace);
+}
+
+void k_reply_tell(struct k_reply *r)
+{
+	const struct k_buf *b = &r->line;
+	bool good = r->status == 200;
+	if (!r->over || r->told)
+		return;
+	r->told = true;
 	tell_spent(r);
-	struct k_buf b;
-	k_buf_init(&b, 0);
-	r->rq->dialect->fault(&b, f, r->rq->trace);
-	if (b.failed)
-		r->out->finish(r->out, f->status, "{\"error\":{}}", 12, f);
+	if (b->failed)
+		r->out->finish(r->out, r->status, "{\"error\":{}}", 12, &r->fault);
 	else
-		r->out->finish(r->out, f->status, b.data, b.len, f);
-	k_buf_fini(&b);
+		r->out->finish(r->out, r->status, b->len ? b->data : "", b->len, good ? NULL : &r->fault);
 }
 
 /* --- life ------------------------------------------------------------------------------------------------------------------- */

@@ -60,7 +60,10 @@ struct k_reply {
 	int64_t n_cached;
 	int64_t n_sent;                 /* events so far */
 	uint64_t t_first;               /* when the first token came */
-	bool over;                      /* finish was called */
+	bool over;                      /* nothing is said any more */
+	bool told;                      /* finish was called */
+	int status;                     /* when over: 200, or that of the fault */
+	struct k_fault fault;
 	bool broken;                    /* out of memory on the way */
 };
 
@@ -79,10 +82,12 @@ void k_reply_call(struct k_reply *r, int choice, const char *id, const char *nam
 void k_reply_args(struct k_reply *r, int choice, int call, const char *s, size_t n);
 /* One sampled token, of any kind. */
 void k_reply_token(struct k_reply *r, int choice, int32_t id, bool reasoning);
-/* stop_reason and entries are taken; may be NULL. After the last choice the reply is over. */
+/* stop_reason and entries are taken; may be NULL. After the last choice the reply is over, and waits for k_reply_tell. */
 void k_reply_end(struct k_reply *r, int choice, const char *finish, struct k_json *stop_reason, struct k_json *entries);
 /* The whole request fails; nothing when it is over already. */
 void k_reply_fail(struct k_reply *r, const struct k_fault *f);
+/* Calls finish of a reply that is over, once. */
+void k_reply_tell(struct k_reply *r);
 
 /* --- for the dialects ------------------------------------------------------------------------------------------------------- */
 

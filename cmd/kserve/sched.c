@@ -636,33 +636,52 @@ static void keep_pace(struct k_sched *c)
 	c->t_ended = now;
 }
 
+/* Off the list of those that are computed or wait, and counted. */
+static void job_ends(struct k_sched *c, struct job *j)
+{
+	/* Every choice has ended, and yet the reply has not: its memory gave out. */
+	struct k_fault f;
+	k_no_memory(&f);
+	k_reply_fail(j->reply, &f);
+	k_count_job(c, j);
+	if (j->admitted)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->n_waiting--;
+	c->waiting_tokens -= j->rq->n_prompt_tokens;
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* What is over is counted, and shown so, before its client hears the end: who asks then for the metrics finds itself there. */
 static void sweep(struct k_sched *c)
 {
-	struct job **p = &c->jobs;
+	struct job **p = &c->jobs, *over = NULL, **end = &over;
 	while (*p) {
 		struct job *j = *p;
 		if (j->n_over < j->n_tasks) {
 			p = &j->next;
 			continue;
 		}
-		/* Every choice has ended, and yet the reply has not: its memory gave out. */
-		struct k_fault f;
-		k_no_memory(&f);
-		k_reply_fail(j->reply, &f);
-		k_count_job(c, j);
+		job_ends(c, j);
 		*p = j->next;
+		*end = j;
+		end = &j->next;
+	}
+	*end = NULL;
+	c->jobs_end = p;
+	if (over)
+		k_count_show(c);
+	while (over) {
+		struct job *j = over;
+		over = j->next;
+		k_reply_tell(j->reply);
 		pthread_mutex_lock(&c->lock);
 		c->n_jobs--;
-		if (!j->admitted) {
-			c->n_waiting--;
-			c->waiting_tokens -= j->rq->n_prompt_tokens;
-		}
 		leave_client(c, j);
 		keep_pace(c);
 		pthread_mutex_unlock(&c->lock);
 		free_job(j);
 	}
-	c->jobs_end = p;
 }
 
 static void *engine(void *arg)

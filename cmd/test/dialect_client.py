@@ -127,6 +127,9 @@ def messages():
     assert (m['type'], m['role'], m['model'], m['stop_reason'], m['stop_sequence']) == ('message', 'assistant', 'nano', 'end_turn', None), m
     u = good('POST', '/v1/messages', message())['usage']
     n = good('POST', '/v1/messages/count_tokens', {'messages': message()['messages']})['input_tokens']
+    for path in ('/v1/messages/count_tokens', '/apply-template', '/tokenize'):
+        status, r, _ = call('POST', path, {'model': 'nope', 'messages': message()['messages']})
+        assert status == 404 and 'nope' in r['error']['message'], (path, status, r)
     assert u == {'input_tokens': 1, 'cache_creation_input_tokens': 0, 'cache_read_input_tokens': n - 1, 'output_tokens': 22}, (u, n)
     m = both_messages(message(max_tokens=4))
     assert m['stop_reason'] == 'max_tokens' and m['usage']['output_tokens'] == 4, m

@@ -405,6 +405,17 @@ def metrics():
 
 
 @check
+def counted_before_the_end():
+    """Who has an answer finds it in the metrics, and its place free."""
+    for i in range(40):
+        seen = [metric('vllm:prompt_tokens_total'), metric('vllm:request_success_total{model_name="nano",finished_reason="length"}')]
+        status, _, body = ask(chat(max_tokens=1 + i % 2, stream=i % 4 > 1))
+        assert status == 200 and (i % 4 > 1) == body.endswith(b'data: [DONE]\n\n'), body
+        now = [metric('vllm:prompt_tokens_total'), metric('vllm:request_success_total{model_name="nano",finished_reason="length"}')]
+        assert now[0] > seen[0] and now[1] == seen[1] + 1 and metric('vllm:num_requests_running') == 0, (i, seen, now)
+
+
+@check
 def slots():
     status, _, body = ask(b'GET /slots HTTP/1.1\r\nHost: x\r\n\r\n')
     r = json.loads(body)

@@ -117,6 +117,22 @@ def forced_tools():
     assert [tuple(p) for p in parts.values()] == [(x.id, x.function.name, x.function.arguments) for x in calls], (parts, calls)
 
 
+def fields():
+    """Everything that the client's types want is there, and of the kind they want."""
+    def fits(m):
+        type(m).model_validate(m.model_dump(warnings=False))
+    ask = dict(ASK, logprobs=True, top_logprobs=1, max_tokens=4)
+    fits(client.chat.completions.create(**ask))
+    for e in client.chat.completions.create(**ask, stream=True, stream_options={'include_usage': True}):
+        fits(e)
+    fits(client.completions.create(model='nano', prompt='The', max_tokens=2, logprobs=1))
+    for say in ({}, {'tools': [dict(WEATHER[0]['function'], type='function')], 'tool_choice': 'required', 'temperature': 1, 'max_output_tokens': 200}):
+        ask = dict(model='nano', input='Define wisdom.', temperature=0, max_output_tokens=8) | say
+        fits(client.responses.create(**ask))
+        for e in client.responses.create(**ask, stream=True):
+            fits(e)
+
+
 def responses():
     r = client.responses.create(model='nano', input='Define wisdom.', temperature=0, max_output_tokens=48)
     assert r.output_text == WISDOM and r.status == 'completed', r
@@ -130,4 +146,4 @@ def responses():
     assert ''.join(x.token for x in p) == WISDOM and all(len(x.top_logprobs) == 3 and x.logprob == x.top_logprobs[0].logprob for x in p), p
 
 
-run([models, chat, chat_stream, tools, completions, errors, at_once, json_schema, choices, forced_tools, responses])
+run([models, chat, chat_stream, tools, completions, errors, at_once, json_schema, choices, forced_tools, fields, responses])
