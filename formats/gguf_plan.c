@@ -4,14 +4,17 @@
  *   types   always f32: vectors, norms, routers, convolutions, what does not end in ".weight"
  *           GGUF's own types as they are; i4g32 -> q4_0, mxfp4 -> mxfp4, i8row -> q8_0, fp8b128 -> bf16
  *   kv_b    two tensors, k_b transposed; in a type that has no groups
+ *   rope    of Llama 3's scaling a table of factors, before all others
  *
  * What the architecture does not know (towers for pictures, layers behind the last) is left out with a notice. */
 #include "libcore/base.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include "formats/gguf_write.h"
+#include "libcore/import.h"
 #include "libcore/log.h"
 #include "libcore/map.h"
+#include "libcore/rope.h"
 
 enum { NAME_MAX_BYTES = 1024, GGUF_NAME_MOST = 63, SHARDS_MOST = 10000 };
 
@@ -167,6 +170,25 @@ static int add_part(struct planner *j, const struct k_entry *e, const char *patt
 	return 0;
 }
 
+/* Llama 3's scaling of the rotation: a tensor that follows from the config. */
+static int add_rope(struct planner *j)
+{
+	struct k_gguf_plan *p = j->p;
+	int64_t pairs = p->hp.rope.dim / 2;
+	float *factors;
+
+	if (p->hp.rope.kind != K_ROPE_LLAMA3)
+		return 0;
+	factors = k_arena_array(&p->arena, (size_t)pairs, sizeof(*factors));
+	if (!factors)
+		return k_err_nomem(j->err, (size_t)pairs * sizeof(*factors), K_ROPE_FREQS);
+	k_rope_factors(&p->hp.rope, factors);
+	p->rope = factors;
+	p->parts[p->n_parts++] = (struct k_gguf_part){ .name = K_ROPE_FREQS, .type = k_qtype_find("f32", NULL), .ndim = 1, .shape = { pairs },
+		.bytes = (uint64_t)pairs * sizeof(*factors) };
+	return 0;
+}
+
 static int64_t count_of(int ndim, const int64_t *shape)
 {
 	int64_t n = 0;
@@ -315,7 +337,9 @@ static int make_plan(struct planner *j, struct k_log *log)
 	p->parts = k_arena_array(&p->arena, 2 * n, sizeof(*p->parts));
 	if (!p->from || !p->parts)
 		return k_err_nomem(j->err, 2 * n * sizeof(*p->parts), "the list of tensors");
-	r = add_entries(j, log);
+	r = add_rope(j);
+	if (r == 0)
+		r = add_entries(j, log);
 	return r == 0 ? place_parts(j) : r;
 }
 

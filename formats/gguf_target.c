@@ -9,7 +9,7 @@ struct gguf {
 	struct k_target t;
 	struct k_gguf_plan *plan;
 	struct k_out_file *files;
-	struct k_out_const *heads;
+	struct k_out_const *heads;      /* one a file, the first in two pieces where the plan has rope */
 };
 
 static const struct k_gguf_from *from_of(const struct gguf *g, int entry) { return &g->plan->from[entry]; }
@@ -111,9 +111,12 @@ static int name_files(struct gguf *g, const char *path, struct k_err *err)
 		stem -= 5;
 	for (int i = 0; i < p->n_shards; i++) {
 		const struct k_buf *head = &p->shards[i].head;
+		struct k_out_const *c = &g->heads[i ? i + 1 : 0];
 
-		g->heads[i] = (struct k_out_const){ 0, head->data, head->len };
-		g->files[i] = (struct k_out_file){ .bytes = head->len + p->shards[i].bytes, .consts = &g->heads[i], .n_consts = 1 };
+		c[0] = (struct k_out_const){ 0, head->data, head->len };
+		if (i == 0 && p->rope)
+			c[1] = (struct k_out_const){ head->len, p->rope, (size_t)p->parts[0].bytes };
+		g->files[i] = (struct k_out_file){ .bytes = head->len + p->shards[i].bytes, .consts = c, .n_consts = i == 0 && p->rope ? 2 : 1 };
 		if (p->n_shards == 1)
 			continue;
 		g->files[i].name = k_arena_printf(&p->arena, "%.*s-%05d-of-%05d.gguf", (int)stem, path, i + 1, p->n_shards);
@@ -142,7 +145,7 @@ static int fill(struct gguf *g, struct k_ckpt *c, const char *path, const struct
 	if (r < 0)
 		return r;
 	g->files = k_calloc((size_t)g->plan->n_shards, sizeof(*g->files));
-	g->heads = k_calloc((size_t)g->plan->n_shards, sizeof(*g->heads));
+	g->heads = k_calloc((size_t)g->plan->n_shards + 1, sizeof(*g->heads));
 	if (!g->files || !g->heads)
 		return k_err_nomem(err, (size_t)g->plan->n_shards * sizeof(*g->files), "the list of files");
 	return name_files(g, path, err);

@@ -45,6 +45,7 @@ struct k_gguf_plan {
 	struct k_hp hp;
 	struct k_gguf_from *from;       /* one an entry */
 	struct k_gguf_part *parts; int n_parts;
+	const float *rope;              /* the first part's values, where no entry has them: Llama 3's factors; NULL: there are none */
 	struct k_gguf_shard *shards; int n_shards;
 };
 

@@ -136,15 +136,23 @@ static bool is_no_bias(const struct k_raw *t)
 	return true;
 }
 
-/* May a tensor that no row knows stay? Tables of rotation are computed here, and scales of quantised activations or a quantised
- * cache are of no use here, where they are not; everything else in a layer would change the result. */
+/* Tables of rotation, which are computed here; that of a GGUF was compared (libcore/import_rope.c). */
+static bool is_rotation(const struct job *j, const struct k_raw *t)
+{
+	return ends_with(t->name, "rotary_emb.inv_freq") || (j->set->gguf && strcmp(t->name, K_ROPE_FREQS) == 0);
+}
+
+/* May a tensor that no row knows stay? Scales of quantised activations or a quantised cache are of no use here, where they are not;
+ * everything else in a layer would change the result. */
 static int judge_unknown(const struct job *j, const struct k_raw *t, int64_t layer)
 {
 	static const char *const harmless[] = {
-		"rotary_emb.inv_freq", "self_attn.k_scale", "self_attn.v_scale", ".input_scale", ".input_zero_point", ".input_global_scale",
+		"self_attn.k_scale", "self_attn.v_scale", ".input_scale", ".input_zero_point", ".input_global_scale",
 	};
 	const char *bare = t->name + (strncmp(t->name, j->prefix, strlen(j->prefix)) == 0 ? strlen(j->prefix) : 0);
 
+	if (is_rotation(j, t))
+		return 0;
 	for (const char *const *g = j->arch->refuse; g && *g; g++)
 		if (k_glob(*g, bare))
 			return k_err_set(j->err, K_EUNSUP, "'%s': %s belongs to a model that is not known here", t->file, t->name);
@@ -421,7 +429,7 @@ static int add_others(struct job *j)
 	if (!rest)
 		return k_err_nomem(j->err, (size_t)j->set->n * sizeof(*rest), "the other tensors");
 	for (int64_t i = 0; i < j->set->n; i++)
-		if (!j->arch || (!j->places[i].row && !ends_with(j->set->v[i].name, "rotary_emb.inv_freq")))
+		if (!j->arch || (!j->places[i].row && !is_rotation(j, &j->set->v[i])))
 			rest[n++] = &j->set->v[i];
 	if (j->arch)
 		qsort(rest, (size_t)n, sizeof(*rest), by_name);
@@ -553,9 +561,12 @@ static int index_names(struct job *j)
 /* Config fields after joining, so that GGUF's missing keys can be filled in. */
 static int read_fields(struct job *j, const char *where)
 {
+	const struct k_raw *freqs = j->set->gguf ? k_map_find(&j->im->names, K_ROPE_FREQS, strlen(K_ROPE_FREQS)) : NULL;
 	const struct k_json *text;
-	int r = j->set->gguf ? facts_of_tensors(j) : 0;
+	int r = freqs ? k_import_rope(j->arch, j->config, freqs, j->err) : 0;
 
+	if (r == 0 && j->set->gguf)
+		r = facts_of_tensors(j);
 	if (r == 0)
 		r = k_arch_find(j->config, where, &j->arch, &text, &j->prefix, j->err);
 	if (r == 0)

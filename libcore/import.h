@@ -5,6 +5,7 @@
 #ifndef K_IMPORT_H
 #define K_IMPORT_H
 
+#include "libcore/arch.h"
 #include "libcore/ckpt.h"
 #include "libcore/raw.h"
 
@@ -21,6 +22,9 @@ const struct k_raw *k_import_raw(const struct k_ckpt *c, int i, int64_t slice);
 int k_join_parts(struct k_rawset *set, const struct k_json *config, struct k_log *log, struct k_err *err) K_MUST_USE;
 /* The same for GGUF: attn_k_b + attn_v_b -> attn_kv_b, ssm_a -> A_log. libcore/join_gguf.c. */
 int k_join_gguf(struct k_rawset *set, struct k_err *err) K_MUST_USE;
+/* GGUF's table of factors, one for each pair of channels, -> rope_scaling of the config. libcore/import_rope.c. */
+#define K_ROPE_FREQS "rope_freqs.weight"
+int k_import_rope(const struct k_arch *arch, struct k_json *config, const struct k_raw *t, struct k_err *err) K_MUST_USE;
 /* Reads everything once, to the end: digests, and values (k_qtype.check): NaN, infinities, bad scales. For kls --verify. */
 int k_ckpt_check_values(struct k_ckpt *c, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 /* Digests alone: of the side files, and of the leaves that are wanted (bytes [off, off + n) of entry i; NULL: all). For kls --sign. */

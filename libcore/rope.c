@@ -7,6 +7,7 @@
  *   llama3   by wave length: short kept, long divided, smooth between (Llama 3.1) */
 #include "libcore/base.h"
 #include <math.h>
+#include "libcore/explog.h"
 #include "libcore/rope.h"
 
 static double yarn_m(double factor, double c)
@@ -85,4 +86,59 @@ void k_rope_fill(const struct k_rope_hp *r, const double *inv, int64_t from, int
 			*table++ = (float)(cos(a) * gain);
 			*table++ = (float)(sin(a) * gain);
 		}
+}
+
+/* --- Llama 3's scaling as a table ----------------------------------------------------------------------------------------- */
+
+static double factor_of(const struct k_rope_hp *r, int64_t j)
+{
+	double wave = 2 * M_PI * k_exp(2.0 * (double)j / (double)r->dim * k_log(r->theta)), n = (double)r->original, s;
+
+	if (wave < n / r->high_freq)
+		return 1;
+	if (wave > n / r->low_freq)
+		return r->factor;
+	s = (n / wave - r->low_freq) / (r->high_freq - r->low_freq);
+	return 1 / ((1 - s) / r->factor + s);
+}
+
+void k_rope_factors(const struct k_rope_hp *r, float *out)
+{
+	for (int64_t j = 0; j < r->dim / 2; j++)
+		out[j] = (float)factor_of(r, j);
+}
+
+/* Others compute in f32: theta's powers are off by a few units, and s, a small difference, by more. */
+#define FACTOR_TOLERANCE 1e-5
+
+int k_rope_set_factors(struct k_rope_hp *r, const float *factors, int64_t n, struct k_err *err)
+{
+	struct k_rope_hp as = *r;
+	bool ones = true;
+
+	if (n != r->dim / 2)
+		return k_err_set(err, K_ESHAPE, "%lld factors, wanted %lld, one for two of the %lld channels that turn", (long long)n,
+			(long long)(r->dim / 2), (long long)r->dim);
+	if (r->kind != K_ROPE_PLAIN && r->kind != K_ROPE_LLAMA3)
+		return k_err_set(err, K_EUNSUP, "factors beside another scaling of the rotation are not known here");
+	if (r->kind == K_ROPE_PLAIN) {
+		as.kind = K_ROPE_LLAMA3;
+		as.factor = (double)factors[n - 1];
+		as.low_freq = 1;
+		as.high_freq = 4;
+		as.original = 8192;
+	}
+	for (int64_t j = 0; j < n; j++) {
+		double want = factor_of(&as, j), has = (double)factors[j];
+
+		ones = ones && factors[j] == 1;
+		if (!(fabs(has - want) <= FACTOR_TOLERANCE * want))
+			return r->kind == K_ROPE_LLAMA3
+				? k_err_set(err, K_EFORMAT, "factor %lld is %.9g, the keys of the scaling want %.9g", (long long)j, has, want)
+				: k_err_set(err, K_EUNSUP, "factor %lld is %.9g, and Llama 3.1's scaling by %.9g wants %.9g: another is not known here",
+					(long long)j, has, as.factor, want);
+	}
+	if (!ones)
+		*r = as;
+	return 0;
 }

@@ -14,4 +14,10 @@ double k_rope_softmax(const struct k_rope_hp *r);
 /* table[pos - from][j] = (cos, sin) for positions [from, to). */
 void k_rope_fill(const struct k_rope_hp *r, const double *inv, int64_t from, int64_t to, float *table);
 
+/* Llama 3's scaling as GGUF has it: what inv[j] is divided by, 1 to factor. For files: the same bits on every machine. */
+void k_rope_factors(const struct k_rope_hp *r, float *out);
+/* Back: where r is plain, Llama 3.1's scaling is tried and set in *r if it gives these factors (all 1: r stays); where r is Llama 3's, it
+ * must give them. Anything else is refused. */
+int k_rope_set_factors(struct k_rope_hp *r, const float *factors, int64_t n, struct k_err *err) K_MUST_USE;
+
 #endif

@@ -16,7 +16,7 @@ values() {
 import json, sys
 for row in map(json.loads, open(sys.argv[1])):
     name = row['name']
-    if 'u8' in (row['type_a'], row['type_b']) or row['differs'] == 'types' and row['values'] == 0:
+    if 'u8' in (row['type_a'], row['type_b']) or row['differs'] in ('types', 'layouts') and row['values'] == 0:
         continue
     assert name.endswith('A_log') and row['rel_rms'] < 1e-6, row
 PY
@@ -85,6 +85,97 @@ for key in b:
         assert key in a and a[key].contents() == b[key].contents(), key
 PY
 done
+
+# --- Llama 3's scaling: a table of factors, which the config has as numbers ----------------------------------------------------------
+
+# scaled FACTOR LOW HIGH ORIGINAL OUT: the tiny Llama with such a scaling, which changes what it computes
+scaled() {
+	cp -r "$data/tiny/llama-tiny" "$5"
+	"$python" - "$@" <<'PY'
+import json, pathlib, sys
+path = pathlib.Path(sys.argv[5]) / 'config.json'
+factor, low, high, original = map(float, sys.argv[1:5])
+scaling = {'rope_type': 'llama3', 'factor': factor, 'low_freq_factor': low, 'high_freq_factor': high, 'original_max_position_embeddings': int(original)}
+path.write_text(json.dumps(json.loads(path.read_text()) | {'rope_scaling': scaling}))
+PY
+}
+# theirs IN OUT FACTOR LOW HIGH ORIGINAL [linear|short]: the file with a table made in f32, as other converters do, and none of our keys;
+# with a linear scaling besides, or with a factor too few
+cat > "$T/theirs.py" <<'PY'
+import sys, gguf, numpy as np
+src, dst = sys.argv[1:3]
+factor, low, high, original = map(float, sys.argv[3:7])
+r = gguf.GGUFReader(src)
+field = lambda key: r.fields[key].contents()
+w = gguf.GGUFWriter(dst, field('general.architecture'))
+for key, f in r.fields.items():
+    if not key.startswith(('GGUF.', 'llama.rope.llama3')) and key != 'general.architecture':
+        w.add_key_value(key, f.contents(), f.types[0], f.types[-1] if len(f.types) > 1 else None)
+if 'linear' in sys.argv[7:]:
+    w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+    w.add_rope_scaling_factor(2.0)
+dim, base = field('llama.rope.dimension_count'), np.float32(field('llama.rope.freq_base'))
+freqs = np.float32(1) / base ** (np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim))
+table = []
+for f in freqs:
+    wave = 2 * np.pi / float(f)
+    s = (original / wave - low) / (high - low)
+    table.append(1 if wave < original / high else factor if wave > original / low else 1 / ((1 - s) / factor + s))
+table = table[1:] if 'short' in sys.argv[7:] else table
+w.add_tensor('rope_freqs.weight', np.array(table, np.float32))
+for t in r.tensors:
+    if t.name != 'rope_freqs.weight':
+        plain = t.tensor_type in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16)
+        w.add_tensor(t.name, t.data, raw_dtype=None if plain else t.tensor_type)
+w.write_header_to_file()
+w.write_kv_data_to_file()
+w.write_tensors_to_file()
+w.close()
+PY
+theirs() { "$python" "$T/theirs.py" "$@"; }
+# Sequences and no golden numbers: two models compute the same, or not.
+computes() { keval dump -m "$1" -f "$data/golden/llama-tiny/golden.json" -o "$2" 2> "$T/.err" || fail "$1 computes" "$(tail -n 1 "$T/.err")"; }
+n=0
+while read -r factor low high original; do
+	n=$((n + 1))
+	scaled "$factor" "$low" "$high" "$original" "$T/scaled$n"
+	name="Llama 3's scaling by $factor"
+	check "$name is written" kconvert "$T/scaled$n" --to gguf -o "$T/scaled$n.gguf"
+	theirs "$T/scaled$n.gguf" "$T/theirs$n.gguf" "$factor" "$low" "$high" "$original"
+	check "$name: the table, and every tensor under its own name" "$python" - "$T/scaled$n.gguf" "$T/theirs$n.gguf" "$T/one.npy" <<'PY'
+import subprocess, sys, gguf, numpy as np
+a, b = ({t.name: t.data for t in gguf.GGUFReader(f).tensors} for f in sys.argv[1:3])
+assert a.keys() == b.keys() and np.allclose(a['rope_freqs.weight'], b['rope_freqs.weight'], rtol=1e-5, atol=0)
+assert len(set(a['rope_freqs.weight'].tolist())) > 1, a['rope_freqs.weight']
+subprocess.run(['kls', '--dump', 'rope_freqs.weight', '-o', sys.argv[3], sys.argv[1]], check=True)
+assert np.array_equal(np.load(sys.argv[3]), a['rope_freqs.weight'])
+PY
+	kconvert "$T/scaled$n" 2> /dev/null | kconvert - --to gguf 2> /dev/null > "$T/piped.gguf"
+	same "$name is the same from a pipe" "$T/scaled$n.gguf" "$T/piped.gguf"
+	kconvert "$T/scaled$n.gguf" -o "$T/back.kmf" && kconvert "$T/back.kmf" --to gguf -o "$T/back.gguf"
+	same "$name: there and back" "$T/scaled$n.gguf" "$T/back.gguf"
+	computes "$T/scaled$n" "$T/1.safetensors" && computes "$T/back.kmf" "$T/2.safetensors"
+	same "$name: the GGUF computes what the folder does" "$T/1.safetensors" "$T/2.safetensors"
+	computes "$data/tiny/llama-tiny" "$T/2.safetensors"
+	if cmp -s "$T/1.safetensors" "$T/2.safetensors"; then fail "$name changes something" 'the same numbers'; else ok "$name changes something"; fi
+done <<'ROWS'
+8 1 4 64
+3.5 0.5 8.25 100
+32 1 4 8192
+ROWS
+check "Llama 3.1's table is known in others' files" kls --head --json "$T/theirs3.gguf"
+grep -q '"rope_scaling": {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}' \
+	"$T/.out" && ok "... as the numbers of the config" || fail "... as the numbers of the config" "$(cat "$T/.out")"
+computes "$T/scaled3" "$T/1.safetensors" && computes "$T/theirs3.gguf" "$T/2.safetensors"
+same "... and computes what they do" "$T/1.safetensors" "$T/2.safetensors"
+exits 'another table, without our keys' 4 kls --verify "$T/theirs1.gguf"
+theirs "$T/theirs3.gguf" "$T/wrong.gguf" 32 1 4 8192 linear
+exits 'a table and a linear scaling' 4 kls --verify "$T/wrong.gguf"
+theirs "$T/theirs3.gguf" "$T/wrong.gguf" 32 1 4 8192 short
+exits 'a table of too few' 3 kls --verify "$T/wrong.gguf"
+check 'in files of 100 KB' kconvert "$T/scaled3" --to gguf --shard-size 100KB -o "$T/shards.gguf"
+set -- "$T"/shards-0*-of-*.gguf
+exits 'in files of 100 KB: the same values' 0 kls --diff "$1" "$T/scaled3.gguf"
 
 # A scale that f16 does not hold is refused, by name, before anything has the final name; --lossy takes the nearest.
 planted() {

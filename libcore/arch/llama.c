@@ -118,6 +118,14 @@ static void plan(const struct k_hp *h K_UNUSED, int64_t layer K_UNUSED, struct k
 
 static int64_t head_dim(const struct k_hp *h) { return h->head_dim; }
 
+static int key_llama3(const struct k_hp *hp, const struct k_json *config K_UNUSED, struct k_json **out)
+{
+	bool is = hp->rope.kind == K_ROPE_LLAMA3;
+
+	*out = is ? k_json_new_number(hp->rope.factor) : NULL;
+	return is && !*out ? K_ENOMEM : 0;
+}
+
 static const struct k_arch_key gguf_keys[] = {
 	{ .key = "vocab_size", .member = "vocab_size", .at = offsetof(struct k_hp, n_vocab) },
 	{ .key = "context_length", .member = "max_position_embeddings", .at = offsetof(struct k_hp, n_ctx) },
@@ -133,6 +141,12 @@ static const struct k_arch_key gguf_keys[] = {
 	{ "rope.freq_base", K_KEY_REAL, "rope_theta", .at = offsetof(struct k_hp, rope.theta) },
 	{ .key = "rope.scaling.type", .make = k_arch_key_scaling },
 	{ .key = "rope.scaling.factor", .make = k_arch_key_factor },
+	/* Ours: GGUF has a table of these, rope_freqs.weight, and not the numbers. */
+	{ "rope.llama3.factor", K_KEY_REAL, "rope_scaling.factor", .make = key_llama3 },
+	{ "rope.llama3.low_freq_factor", K_KEY_REAL, "rope_scaling.low_freq_factor", .at = offsetof(struct k_hp, rope.low_freq) },
+	{ "rope.llama3.high_freq_factor", K_KEY_REAL, "rope_scaling.high_freq_factor", .at = offsetof(struct k_hp, rope.high_freq) },
+	{ .key = "rope.llama3.original_context_length", .member = "rope_scaling.original_max_position_embeddings",
+		.at = offsetof(struct k_hp, rope.original) },
 	{ NULL }
 };
 
@@ -140,15 +154,17 @@ static int gguf_rest(const struct k_arch *a, const struct k_json *keys, const ch
 {
 	if (k_json_int(k_arch_gguf_find(a, keys, "expert_count")) != 0)
 		return k_err_set(err, K_EUNSUP, "'%s': llama with routed experts is not known here", where);
+	if (k_arch_gguf_find(a, keys, "rope.llama3.factor"))
+		return k_arch_gguf_set(config, "rope_scaling.rope_type", k_json_new_string("llama3", 6), err);
 	return k_arch_gguf_scaling(a, keys, where, false, config, err);
 }
 
 static const char *gguf_lacks(const struct k_hp *h)
 {
-	return h->rope.kind == K_ROPE_YARN ? "YaRN scaling" : h->rope.kind == K_ROPE_LLAMA3 ? "the scaling of Llama 3" : NULL;
+	return h->rope.kind == K_ROPE_YARN ? "YaRN scaling" : NULL;
 }
 
-/* rope_freqs holds factors for each frequency (llama3 scaling in GGUF). */
+/* Factors for each frequency, which a config has numbers for; of a GGUF libcore/import_rope.c takes the first. */
 static const char *const refuse[] = { "rope_freqs.weight", "rope_factors_*", NULL };
 
 const struct k_arch k_arch_llama = {

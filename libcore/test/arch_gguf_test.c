@@ -160,7 +160,7 @@ K_TEST(arch_gguf_lacks)
 		{ "tiny/kimi-k2-tiny/config.json", "rope_scaling",
 			"{\"type\": \"yarn\", \"factor\": 8.0, \"mscale\": 0.7, \"mscale_all_dim\": 1.0}", "two different multipliers" },
 		{ "tiny/kimi-linear-tiny/config.json", "moe_renormalize", "false", "divided by their sum" },
-		{ "tiny/llama-tiny/config.json", "rope_scaling", "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, "
+		{ "tiny/kimi-k2-tiny/config.json", "rope_scaling", "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 1.0, "
 			"\"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 64}", "Llama 3" },
 	};
 

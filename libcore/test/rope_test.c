@@ -124,6 +124,41 @@ K_TEST(rope_frequencies)
 	}
 }
 
+/* GGUF's table is the quotient of the frequencies without the scaling and with it, and says which scaling of Llama 3.1 it was. */
+K_TEST(rope_factors_of_llama3)
+{
+	float factors[MOST];
+	struct k_err err;
+
+	for (size_t i = 0; i < K_LEN(forms); i++) {
+		const struct k_rope_hp *r = &forms[i];
+		struct k_rope_hp plain = { .kind = K_ROPE_PLAIN, .dim = r->dim, .theta = r->theta, .factor = 1 }, as = plain;
+		int64_t n = r->dim / 2;
+
+		if (r->kind != K_ROPE_LLAMA3)
+			continue;
+		k_rope_factors(r, factors);
+		for (int64_t j = 0; j < n; j++)
+			K_CHECK_MSG(factors[j] == (float)(slow_inv(&plain, j) / slow_inv(r, j)), "form %zu, pair %lld: %.9g, wanted %.9Lg", i, (long long)j,
+				(double)factors[j], slow_inv(&plain, j) / slow_inv(r, j));
+		K_CHECK(k_rope_set_factors(&as, factors, n, &err) == 0);
+		K_CHECK(as.kind == K_ROPE_LLAMA3 && as.factor == r->factor && as.low_freq == 1 && as.high_freq == 4 && as.original == 8192);
+		K_CHECK(k_rope_set_factors(&as, factors, n, &err) == 0);
+		K_CHECK(k_rope_set_factors(&as, factors, n - 1, &err) == K_ESHAPE);
+		factors[n / 2] *= 1.001f;
+		K_CHECK(k_rope_set_factors(&as, factors, n, &err) == K_EFORMAT);
+		as = plain;
+		K_CHECK(k_rope_set_factors(&as, factors, n, &err) == K_EUNSUP && as.kind == K_ROPE_PLAIN);
+		factors[n / 2] = nanf("");
+		K_CHECK(k_rope_set_factors(&as, factors, n, &err) == K_EUNSUP);
+		for (int64_t j = 0; j < n; j++)
+			factors[j] = 1;
+		K_CHECK(k_rope_set_factors(&as, factors, n, &err) == 0 && as.kind == K_ROPE_PLAIN);
+		as.kind = K_ROPE_LINEAR;
+		K_CHECK(k_rope_set_factors(&as, factors, n, &err) == K_EUNSUP);
+	}
+}
+
 K_TEST(rope_gain_and_softmax)
 {
 	for (size_t i = 0; i < K_LEN(forms); i++) {
