@@ -37,10 +37,11 @@ static uint64_t cuda_room(struct k_device *d)
 	return K_MIN(left, cap > used ? cap - used : 0);
 }
 
+/* Managed memory never runs out by itself: what the device has not is paged to the host and back, in every step. */
 static void *cuda_alloc(struct k_device *d, size_t n)
 {
 	struct cuda *c = cuda_of(d);
-	void *p = d->ctx->gpu_memory && n > cuda_room(d) ? NULL : c->rt->alloc(c->on, n);
+	void *p = n > cuda_room(d) ? NULL : c->rt->alloc(c->on, n);
 	uint64_t left = c->rt->room(c->on);
 	c->peak = K_MAX(c->peak, c->free_at_open - K_MIN(left, c->free_at_open));
 	return p;

@@ -115,11 +115,13 @@ static void *rt_open(int index, struct cuda_why *why)
 
 static enum cuda_mma rt_mma(void *dev) { return ((const struct device *)dev)->major >= 8 ? CUDA_MMA_BF16 : CUDA_MMA_F16; }
 
+/* Managed memory takes room when it is first written, which rt_alloc has asked for. */
 static uint64_t rt_room(void *dev)
 {
 	struct device *d = (struct device *)dev;
 	size_t left = 0, all = 0;
 	cudaSetDevice(d->index);
+	note(d, cudaStreamSynchronize(d->stream), "the device");
 	note(d, cudaMemGetInfo(&left, &all), "asking for memory");
 	return left;
 }
