@@ -407,14 +407,19 @@ static void begin(struct k_sched *c, struct task *t, struct row row)
 		next_token(c, t, row);
 }
 
-/* The other choices of the prompt that t has just computed go on from a copy, as far as there are slots. */
-static void fork_copies(struct k_sched *c, struct task *t, struct row row)
+/* Did choice o get a copy of what t computed? */
+static bool has_copy(const struct task *t, const struct task *o)
 {
-	const struct k_request *rq = t->job->rq;
-	for (int i = 1; t->copy == 0 && i < rq->n && !t->over; i++) {
+	return !o->over && o->slot && !o->generates && o->n_done == t->n_done;
+}
+
+/* The other choices of the prompt that t has just computed go on from a copy, as far as there are slots. */
+static void fork_copies(struct k_sched *c, struct task *t)
+{
+	for (int i = 1; t->copy == 0 && i < t->job->rq->n; i++) {
 		struct task *o = t + i;
-		if (!o->over && !o->slot && !k_gen_wants_prompt(o->gen) && k_slots_fork(c, t, o))
-			begin(c, o, row);
+		if (!o->over && !o->slot && !k_gen_wants_prompt(o->gen))
+			k_slots_fork(c, t, o);
 	}
 }
 
@@ -429,8 +434,14 @@ static void prompt_row(struct k_sched *c, struct task *t, int64_t pos, struct ro
 	}
 	if (pos + 1 < (int64_t)t->job->rq->prompts[t->prompt].n)
 		return;
-	fork_copies(c, t, row);
+	/* All copies before the first begins, which may end at once and give its slot back; choice 0 before the others, because clients
+	 * take what a stream begins with for it. */
+	fork_copies(c, t);
 	begin(c, t, row);
+	for (int i = 1; t->copy == 0 && i < t->job->rq->n; i++) {
+		if (has_copy(t, t + i))
+			begin(c, t + i, row);
+	}
 }
 
 /* Can the device draw this task's next token? Copies of one prompt draw one each from the same row. */

@@ -97,6 +97,11 @@ def choices():
     ask = dict(ASK, temperature=1, seed=5, n=3, max_tokens=12)
     a, b = ([c.message.content for c in client.chat.completions.create(**ask).choices] for _ in range(2))
     assert a == b and len(set(a)) > 1, (a, b)
+    # The helper makes its list of choices from the first chunk: choice 0 comes first.
+    ask['max_tokens'] = 300
+    with client.chat.completions.stream(**ask) as s:
+        done = s.get_final_completion()
+    assert [c.message.content for c in done.choices] == [c.message.content for c in client.chat.completions.create(**ask).choices]
     c = client.chat.completions.create(**dict(ASK, stop=['erudition'])).choices[0]
     assert c.finish_reason == 'stop' and WISDOM.startswith(c.message.content) and 'erudition' not in c.message.content, c
 

@@ -250,11 +250,12 @@ def chat_choices():
     assert [c['index'] for c in r['choices']] == [0, 1, 2] and len(set(texts)) > 1, texts
     assert [c['message']['content'] for c in again['choices']] == texts, (texts, again)
     assert good('POST', '/v1/chat/completions', chat(temperature=1, seed=7, max_tokens=12))['choices'][0]['message']['content'] == texts[0]
-    streamed = ['', '', '']
+    streamed, roles = ['', '', ''], []
     for e in stream('/v1/chat/completions', chat(n=3, temperature=1, seed=7, max_tokens=12)):
         for c in e['choices']:
+            roles += [c['index']] if 'role' in c['delta'] else []
             streamed[c['index']] += c['delta'].get('content') or ''
-    assert streamed == texts, (streamed, texts)
+    assert streamed == texts and roles == [0, 1, 2], (streamed, texts, roles)
     r = good('POST', '/v1/chat/completions', chat(logit_bias={'54': -100}))
     assert not r['choices'][0]['message']['content'].startswith('W'), r
 
