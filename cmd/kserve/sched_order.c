@@ -87,7 +87,7 @@ static void end(struct k_sched *c, struct k_order *o)
 	k_logf(c->s->log, K_LOG_WARN, "slot %d: %s", o->slot, o->err.msg);
 	if (o->err.code == K_ENOMEM)
 		refuse(o, 503, "overloaded", "out of memory");
-	else if (o->action == K_SLOT_SAVE)
+	else if (o->action == K_SLOT_SAVE && o->err.code != K_EFORMAT)
 		refuse(o, 500, "internal_error", "the state could not be saved; the server's log says why");
 	else
 		refuse(o, 400, "invalid_state", o->err.msg);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "libcore/io.h"
 #include "libcore/log.h"
@@ -39,7 +40,7 @@ static int parse_slot(struct k_order *o, const struct k_server *s, const char *s
 	o->slot = 0;
 	for (size_t i = 0; i < n && o->slot < s->n_slots; i++)
 		o->slot = 10 * o->slot + (slot[i] - '0');
-	if (!n || slot[n] || o->slot >= s->n_slots)
+	if (!n || slot[n] || (n > 1 && *slot == '0') || o->slot >= s->n_slots)
 		return k_fault_set(f, 400, NULL, "id_slot", "there is no such slot, wanted 0 to %d", s->n_slots - 1);
 	return 0;
 }
@@ -70,6 +71,15 @@ int k_order_parse(struct k_order *o, const struct k_server *s, const char *slot,
 }
 
 /* --- the disk ------------------------------------------------------------------------------------------------------------------ */
+
+/* The client names what is read and replaced: a link would lead it out of the folder. */
+static int no_link(const struct k_order *o, const char *path, struct k_err *err)
+{
+	struct stat st;
+	if (lstat(path, &st) || !S_ISLNK(st.st_mode))
+		return 0;
+	return k_err_set(err, K_EFORMAT, "'%s' is a symbolic link, wanted a file", o->name);
+}
 
 static int save(struct k_order *o, const char *path, struct k_err *err)
 {
@@ -112,10 +122,12 @@ void k_order_do(struct k_order *o, const struct k_server *s)
 {
 	char path[4400];
 	snprintf(path, sizeof(path), "%s/%s", s->slot_dir, o->name);
-	if (o->action == K_SLOT_RESTORE)
-		restore(o, s, path, &o->err);
-	else
-		save(o, path, &o->err);
+	if (!no_link(o, path, &o->err)) {
+		if (o->action == K_SLOT_RESTORE)
+			restore(o, s, path, &o->err);
+		else
+			save(o, path, &o->err);
+	}
 	if (!o->err.code)
 		o->n_tokens = k_seq_len(o->seq);
 }

@@ -345,7 +345,11 @@ def orders_that_are_wrong_are_refused():
     folder = f'{T}/slots'
     data = open(f'{folder}/a.bin', 'rb').read()
     os.mkdir(f'{folder}/folder')
-    names = ['../a.bin', 'a/b', '/etc/passwd', '.a', '..', 'a..b', '', 'x' * 256, 'a\0b', 'a\nb', 'a\\b', 5, None, [], {}, True, 'no such', 'folder']
+    outside = f'{T}/outside.bin'
+    shutil.copy(f'{folder}/a.bin', outside)
+    os.symlink(outside, f'{folder}/link')
+    os.symlink(f'{T}/nothing', f'{folder}/dangling')
+    names = ['../a.bin', 'a/b', '/etc/passwd', '.a', '..', 'a..b', '', 'x' * 256, 'a\0b', 'a\nb', 'a\\b', 5, None, [], {}, True, 'no such', 'folder', 'link', 'dangling']
     bad = {'cut': data[:-1], 'half': data[:len(data) // 2], 'empty': b'', 'foreign': b'hello' * 1000, 'longer': data + b'x'}
     R = random.Random(9)
     for at in [9, 20, 40, 130] + [R.randrange(len(data)) for _ in range(6)]:
@@ -357,11 +361,16 @@ def orders_that_are_wrong_are_refused():
             status, r = order(s, 0, 'restore', name)
             assert status == 400 and r['error']['type'] == 'invalid_request_error' and T not in json.dumps(r), (name, status, r)
         assert cached_of(s, IDS)[1] == 0
-        for slot, action, body, want in ((2, 'restore', {'filename': 'a.bin'}, 400), (-1, 'erase', {}, 400), ('x', 'erase', {}, 400), ('0/1', 'erase', {}, 400), ('9' * 40, 'erase', {}, 400),
+        for slot, action, body, want in ((2, 'restore', {'filename': 'a.bin'}, 400), (-1, 'erase', {}, 400), ('x', 'erase', {}, 400), ('0/1', 'erase', {}, 400), ('9' * 40, 'erase', {}, 400), ('00', 'erase', {}, 400),
                                          (0, 'nothing', {}, 400), (0, 'save', {}, 400), (0, 'save&x=1', {'filename': 'folder/x'}, 400)):
             status, r, _ = s.post(f'/slots/{slot}?action={action}', body)
             assert status == want and r['error']['message'], (slot, action, status, r)
         assert order(s, 0, 'save', 'folder')[0] == 500      # a folder has that name
+        open(outside, 'wb').write(b'mine')
+        for name in 'link', 'dangling':
+            status, r = order(s, 0, 'save', name)
+            assert status == 400 and 'symbolic link' in r['error']['message'], r
+        assert open(outside, 'rb').read() == b'mine' and not os.path.exists(f'{T}/nothing')
         for method, path, body, kind, want in (('GET', '/slots/0', None, None, 405), ('POST', '/slots/0', None, None, 400), ('POST', '/slots/0?action=save', b'[1]', 'application/json', 400),
                                                ('POST', '/slots/0?action=save', b'{', 'application/json', 400), ('POST', '/slots/0?action=erase', b'{}', 'text/plain', 415),
                                                ('POST', '/v1/slots/0?action=erase', None, None, 200), ('POST', '/slots/0?action=save', b'{"a":"' + b'x' * 70000 + b'"}', 'application/json', 413)):
