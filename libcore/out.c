@@ -226,11 +226,12 @@ static int write_consts(struct k_out *o, int i, struct k_err *err)
 	return r;
 }
 
-/* Opens file i. A single one is removed by signal handlers too; several are removed by close. */
+/* Opens file i. A single one is removed by signal handlers too; several, and those of a folder, are removed by close. */
 static int enter_file(struct k_out *o, int i, struct k_err *err)
 {
 	struct file *f = &o->files[i];
-	enum k_place_how how = o->journal || f->made ? K_PLACE_KEEP : o->n_files == 1 ? K_PLACE_TEMP : K_PLACE_FRESH;
+	enum k_place_how how = o->journal || f->made ? K_PLACE_KEEP : o->n_files == 1 && !o->opts.folder ? K_PLACE_TEMP
+		: K_PLACE_FRESH;
 
 	if (o->open == i)
 		return 0;

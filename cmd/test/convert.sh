@@ -43,6 +43,13 @@ for model in $nano testdata/tiny/*/; do
 	check "$name: the folder that comes back" python3 "$T/equal.py" "$model" "$T/hf"
 	kconvert "$T/hf" -o "$T/b.kmf" && same "$name: and in again" "$T/a.kmf" "$T/b.kmf"
 done
+# Tensors without a config: a folder of one file.
+two=testdata/bad/safetensors/ok_two.safetensors
+check "a folder of one file" kconvert $two --to hf -o "$T/one"
+kconvert $two --to safetensors -o "$T/two.safetensors" && same "a folder of one file: it is there" "$T/two.safetensors" "$T/one/model.safetensors"
+check "a folder of one file, with a journal" kconvert $two --to hf --resume -o "$T/one2"
+same "a folder of one file, with a journal: it is there" "$T/two.safetensors" "$T/one2/model.safetensors"
+check "a folder of one file is read" kls --verify "$T/one/model.safetensors"
 kconvert --to safetensors "$T/nano.kmf" > "$T/nano.safetensors" && check "one safetensors file" kls --verify "$T/nano.safetensors"
 kconvert --dtype f32 $nano | kls --verify - > "$T/.out" && ok "to f32 and verified in a pipe" || fail "f32" "$?"
 kconvert --dequant testdata/tiny/kimi-linear-tiny-int4 -o "$T/bf16.kmf" && kls "$T/bf16.kmf" --json | grep -q i4g32 && fail "--dequant" "i4g32 is still there" || ok "--dequant"

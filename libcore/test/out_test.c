@@ -154,6 +154,27 @@ K_TEST(out_folder_of_nothing)
 	K_CHECK(k_path_is_dir(path));
 }
 
+/* A single file of a folder has its name already when the folder gets its own. */
+K_TEST(out_folder_of_one)
+{
+	struct k_out_file file = { .name = "only", .bytes = 10, .consts = consts, .n_consts = 1 };
+	struct k_out *out;
+	struct k_err err;
+	char path[300], within[320];
+
+	in_dir(path, "single");
+	snprintf(within, sizeof(within), "%s/only", path);
+	K_CHECK_OK(k_out_open(&out, &(struct k_out_opts){ .path = path, .folder = true }, &file, 1, &err));
+	K_CHECK_OK(k_out_commit(out, &err));
+	k_out_close(out);
+	check_file(within, "headheadhe", 10);
+	K_CHECK_OK(k_path_remove_dir(path, &err));
+	K_CHECK_OK(k_out_open(&out, &(struct k_out_opts){ .path = path, .folder = true }, &file, 1, &err));
+	K_CHECK_OK(k_out_put(out, 0, 0, "x", 1, false, &err));
+	k_out_close(out);
+	K_CHECK(!k_path_exists(path));
+}
+
 K_TEST(out_remove_dir_of_others)
 {
 	struct k_err err;
