@@ -29,9 +29,9 @@ struct kk_i8 { int8_t code[32]; float d; int32_t bias; };
 struct kk_kda { const float *q, *k, *v, *alpha, *beta; float *o; size_t step; };
 
 /* n tokens of a chunk behind `at` others, as a head's keys see them (libcore/kda_state.h): decay [d'] and keys [K_KDA_CHUNK][d'] of all of them;
- * of each of the n what it reads of S, 2 [d'], and the keys up to its own on its k and on its q, [K_KDA_CHUNK] each. ahead: rows of dk floats that
- * will be wanted next, which kda_strip asks memory for. */
-struct kk_kda_chunk { size_t at, n; float *decay, *keys, *reads, *on_k, *on_q; const float *const *ahead; size_t n_ahead; };
+ * of each of the n what it reads of a strip for its k and for its q, [k_kda_reads] each: of S, dk factors, and of each e up to its own. ahead: rows
+ * of dk floats that will be wanted next, which kda_strip asks memory for. */
+struct kk_kda_chunk { size_t at, n; float *decay, *keys, *reads; const float *const *ahead; size_t n_ahead; };
 
 struct kk {
 #define KK(name, ret, args, tolerance) ret (*name) args;

@@ -16,6 +16,8 @@
 enum { K_KDA_CHUNK = 16, K_KDA_STRIP = 32, K_KDA_LANES = 16, K_KDA_HEADER = 16 };
 
 static inline int64_t k_kda_padded(int64_t d) { return (d + K_KDA_LANES - 1) / K_KDA_LANES * K_KDA_LANES; }
+/* Floats of a row of factors, one for each row of a strip; up to a multiple of K_KDA_LANES. */
+static inline int64_t k_kda_reads(int64_t d) { return k_kda_padded(d + K_KDA_CHUNK); }
 static inline int64_t k_kda_strips(int64_t d) { return (d + K_KDA_STRIP - 1) / K_KDA_STRIP; }
 static inline int64_t k_kda_keys_floats(int64_t d) { return (1 + K_KDA_CHUNK) * k_kda_padded(d); }
 static inline int64_t k_kda_strip_floats(int64_t d) { return (d + K_KDA_CHUNK) * K_KDA_STRIP; }

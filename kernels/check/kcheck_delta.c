@@ -114,7 +114,7 @@ struct deferred { float *strip, *keys, *reads; size_t count; };
 
 static size_t strip_floats(size_t dk) { return (dk + K_KDA_CHUNK) * K_KDA_STRIP; }
 static size_t keys_floats(size_t dk) { return (size_t)k_kda_keys_floats((int64_t)dk); }
-static size_t reads_floats(size_t dk) { return 2 * K_KDA_CHUNK * ((size_t)k_kda_padded((int64_t)dk) + K_KDA_CHUNK); }
+static size_t reads_floats(size_t dk) { return 2 * K_KDA_CHUNK * (size_t)k_kda_reads((int64_t)dk); }
 
 static struct deferred new_deferred(struct run *r, const struct kda *a)
 {
@@ -129,11 +129,10 @@ static struct deferred new_deferred(struct run *r, const struct kda *a)
 static void go_deferred(const struct kk *k, struct deferred *d, const struct kda *a, float *o, size_t t, size_t n, size_t cut)
 {
 	size_t padded = (size_t)k_kda_padded((int64_t)a->dk);
-	float *on = d->reads + 2 * K_KDA_CHUNK * padded;
 	for (size_t end = t + n, m; t < end; t += m) {
 		m = K_MIN(end - t, K_KDA_CHUNK - d->count);
 		m = cut ? K_MIN(m, cut) : m;
-		struct kk_kda_chunk c = { d->count, m, d->keys, d->keys + padded, d->reads, on, on + K_KDA_CHUNK * K_KDA_CHUNK, NULL, 0 };
+		struct kk_kda_chunk c = { d->count, m, d->keys, d->keys + padded, d->reads, NULL, 0 };
 		struct kk_kda x = kda_from(a, o, t, 0);
 		k->kda_keys(&c, &x, a->dk);
 		k->kda_strip(d->strip, &c, &x, a->dk, a->dv);
@@ -192,8 +191,7 @@ static void go_timed(const struct kk *k, void *arg)
 {
 	struct timed *x = arg;
 	size_t padded = (size_t)k_kda_padded((int64_t)x->a.dk);
-	float *on = x->d.reads + 2 * K_KDA_CHUNK * padded;
-	struct kk_kda_chunk c = { x->d.count, x->a.n, x->d.keys, x->d.keys + padded, x->d.reads, on, on + K_KDA_CHUNK * K_KDA_CHUNK, NULL, 0 };
+	struct kk_kda_chunk c = { x->d.count, x->a.n, x->d.keys, x->d.keys + padded, x->d.reads, NULL, 0 };
 	struct kk_kda of = kda_from(&x->a, x->a.o, 0, 0);
 	if (x->keys)
 		k->kda_keys(&c, &of, x->a.dk);

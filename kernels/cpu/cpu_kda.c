@@ -29,8 +29,8 @@ struct kda {
 };
 
 static int64_t ready_floats(int64_t d, int64_t n) { return n * (5 * d + 1); }
-/* Beside decay and keys: what tokens read, and keys on k and q. */
-static int64_t reads_floats(int64_t d) { return 2 * RUN * k_kda_padded(d) + 2 * RUN * RUN; }
+/* Beside decay and keys: what tokens read. */
+static int64_t reads_floats(int64_t d) { return 2 * RUN * k_kda_reads(d); }
 static int64_t chunk_floats(int64_t d) { return k_kda_keys_floats(d) + reads_floats(d); }
 
 int64_t cpu_kda_room(const struct k_hp *hp) { return ready_floats(hp->kda_dim, RUN) + reads_floats(hp->kda_dim); }
@@ -48,9 +48,7 @@ static struct kk_kda ready_at(float *p, int64_t d, int64_t n, int64_t t)
 /* n tokens behind `at` others of a chunk, its keys and its reads. */
 static struct kk_kda_chunk chunk_of(float *keys, float *reads, int64_t d, int64_t at, int64_t n)
 {
-	float *on = reads + 2 * RUN * k_kda_padded(d);
-	return (struct kk_kda_chunk){ .at = (size_t)at, .n = (size_t)n, .decay = keys, .keys = keys + k_kda_padded(d), .reads = reads, .on_k = on,
-		.on_q = on + RUN * RUN };
+	return (struct kk_kda_chunk){ .at = (size_t)at, .n = (size_t)n, .decay = keys, .keys = keys + k_kda_padded(d), .reads = reads };
 }
 
 static int64_t pending(const struct k_seq_layer *l) { return l->deferred ? k_kda_count(l->state) : 0; }

@@ -54,33 +54,32 @@ static double dot(const float *a, const float *b, size_t n)
 
 void kk_ref_kda_keys(const struct kk_kda_chunk *c, const struct kk_kda *x, size_t dk)
 {
-	size_t step = (size_t)k_kda_padded((int64_t)dk);
+	size_t step = (size_t)k_kda_padded((int64_t)dk), reads = (size_t)k_kda_reads((int64_t)dk);
 	for (size_t t = 0; t < c->n; t++) {
 		size_t own = c->at + t;
+		float *on_k = c->reads + 2 * t * reads, *on_q = on_k + reads;
 		const float *k = x->k + t * x->step, *q = x->q + t * x->step, *alpha = x->alpha + t * x->step;
 		for (size_t i = 0; i < dk; i++) {
 			c->decay[i] = own ? c->decay[i] * alpha[i] : alpha[i];
 			for (size_t j = 0; j < own; j++)
 				c->keys[j * step + i] *= alpha[i];
 			c->keys[own * step + i] = k[i];
-			c->reads[2 * t * step + i] = c->decay[i] * k[i];
-			c->reads[(2 * t + 1) * step + i] = c->decay[i] * q[i];
+			on_k[i] = c->decay[i] * k[i];
+			on_q[i] = c->decay[i] * q[i];
 		}
 		for (size_t j = 0; j <= own; j++) {
-			c->on_k[t * K_KDA_CHUNK + j] = (float)dot(c->keys + j * step, k, dk);
-			c->on_q[t * K_KDA_CHUNK + j] = (float)dot(c->keys + j * step, q, dk);
+			on_k[dk + j] = (float)dot(c->keys + j * step, k, dk);
+			on_q[dk + j] = (float)dot(c->keys + j * step, q, dk);
 		}
 	}
 }
 
-/* What a token reads of channel v: of S, and of the e before it. */
-static double read_of(const float *strip, const float *by_key, const float *by_token, size_t dk, size_t n, size_t v)
+/* What a token reads of channel v, n rows of the strip. */
+static double read_of(const float *strip, const float *by, size_t n, size_t v)
 {
 	double s = 0;
-	for (size_t i = 0; i < dk; i++)
-		s += (double)strip[i * K_KDA_STRIP + v] * by_key[i];
-	for (size_t j = 0; j < n; j++)
-		s += (double)strip[(dk + j) * K_KDA_STRIP + v] * by_token[j];
+	for (size_t i = 0; i < n; i++)
+		s += (double)strip[i * K_KDA_STRIP + v] * by[i];
 	return s;
 }
 
@@ -98,15 +97,15 @@ static void apply(float *strip, const struct kk_kda_chunk *c, size_t dk)
 
 void kk_ref_kda_strip(float *strip, const struct kk_kda_chunk *c, const struct kk_kda *x, size_t dk, size_t dv)
 {
-	size_t step = (size_t)k_kda_padded((int64_t)dk);
+	size_t reads = (size_t)k_kda_reads((int64_t)dk);
 	for (size_t t = 0; t < c->n; t++)
 		for (size_t v = 0; v < K_KDA_STRIP; v++) {
-			size_t own = c->at + t, by = t * K_KDA_CHUNK;
-			const float *reads = c->reads + 2 * t * step;
-			double seen = read_of(strip, reads, c->on_k + by, dk, own, v), value = v < dv ? x->v[t * x->step + v] : 0;
-			strip[(dk + own) * K_KDA_STRIP + v] = (float)(x->beta[t] * (value - seen));
+			size_t own = dk + c->at + t;
+			const float *on_k = c->reads + 2 * t * reads, *on_q = on_k + reads;
+			double value = v < dv ? x->v[t * x->step + v] : 0;
+			strip[own * K_KDA_STRIP + v] = (float)(x->beta[t] * (value - read_of(strip, on_k, own, v)));
 			if (v < dv)
-				x->o[t * x->step + v] = (float)read_of(strip, reads + step, c->on_q + by, dk, own + 1, v);
+				x->o[t * x->step + v] = (float)read_of(strip, on_q, own + 1, v);
 		}
 	if (c->at + c->n == K_KDA_CHUNK)
 		apply(strip, c, dk);

@@ -22,7 +22,7 @@
  * Beside the products there is time to ask memory for what comes next: rows of the batch, which are far from each other. */
 #include "libcore/kda_state.h"
 
-enum { KDA_C = K_KDA_CHUNK, KDA_S = K_KDA_STRIP, KDA_V = KDA_S / VL, KDA_AHEAD = 1024 };
+enum { KDA_C = K_KDA_CHUNK, KDA_S = K_KDA_STRIP, KDA_V = KDA_S / VL, KDA_T = VL == 8 ? 3 : 4, KDA_AHEAD = 1024 };
 
 /* --- keys -------------------------------------------------------------------------------------------------------------- */
 
@@ -53,8 +53,8 @@ KDA_MEET(1) KDA_MEET(2) KDA_MEET(3) KDA_MEET(4)
 /* The token's own: what is read of S for it, its key, key . q. */
 static float kda_begin(const struct kk_kda_chunk *c, size_t t, const float *k, const float *q, const float *alpha, size_t dk)
 {
-	size_t step = (size_t)k_kda_padded((int64_t)dk);
-	float *read = c->reads + 2 * t * step, *key = c->keys + (c->at + t) * step;
+	size_t step = (size_t)k_kda_reads((int64_t)dk);
+	float *read = c->reads + 2 * t * step, *key = c->keys + (c->at + t) * (size_t)k_kda_padded((int64_t)dk);
 	vf sum = { 0 };
 	for (size_t i = 0; i < dk; i += VL) {
 		vf decay = kda_load(alpha, i, dk), of_k = kda_load(k, i, dk), of_q = kda_load(q, i, dk);
@@ -73,44 +73,45 @@ static void KK_FN(kda_keys)(const struct kk_kda_chunk *c, const struct kk_kda *x
 {
 	static void (*const meet[])(float *, float *, float *, size_t, const float *, const float *, const float *, size_t) =
 		{ kda_meet_1, kda_meet_2, kda_meet_3, kda_meet_4 };
-	size_t step = (size_t)k_kda_padded((int64_t)dk);
+	size_t step = (size_t)k_kda_padded((int64_t)dk), reads = (size_t)k_kda_reads((int64_t)dk);
 	for (size_t t = 0; t < c->n; t++) {
 		const float *k = x->k + t * x->step, *q = x->q + t * x->step, *alpha = x->alpha + t * x->step;
-		float *on_k = c->on_k + t * KDA_C, *on_q = c->on_q + t * KDA_C;
+		float *on_k = c->reads + 2 * t * reads + dk, *on_q = on_k + reads;
 		size_t old = c->at + t;
+		float own = kda_begin(c, t, k, q, alpha, dk);
 		for (size_t j = 0, m; j < old; j += m) {
 			m = K_MIN(old - j, (size_t)TILE_R);
 			meet[m - 1](on_k + j, on_q + j, c->keys + j * step, step, k, q, alpha, dk);
 		}
-		on_q[old] = kda_begin(c, t, k, q, alpha, dk);
+		on_q[old] = own;
 	}
 }
 
 /* --- values ------------------------------------------------------------------------------------------------------------ */
 
-/* y[t] = S read by row t, T rows. */
-#define KDA_READ(T) \
-static void kda_read_##T(float *y, const float *s, const float *read, size_t step, size_t dk) \
+/* y[r] = what row r of these reads of S and of the e behind it: n rows of a strip. AHEAD: of memory, where nothing else waits for it. */
+#define KDA_READ(name, R, AHEAD) \
+static void kda_read_##name(float *y, const float *s, const float *by, size_t step, size_t n) \
 { \
-	vf a[T][KDA_V] = { { { 0 } } }; \
-	for (size_t i = 0; i < dk; i++, s += KDA_S) { \
-		vf b[T]; \
-		if (T == 2) { \
+	vf a[R][KDA_V] = { { { 0 } } }; \
+	for (size_t i = 0; i < n; i++, s += KDA_S) { \
+		vf b[R]; \
+		if (AHEAD) { \
 			__builtin_prefetch(s + KDA_AHEAD); \
 			__builtin_prefetch(s + KDA_AHEAD + KDA_S / 2); \
 		} \
-		EACH(t, T) \
-			b[t] = vf_set(read[(size_t)t * step + i]); \
+		EACH(r, R) \
+			b[r] = vf_set(by[(size_t)r * step + i]); \
 		EACH(v, KDA_V) { \
 			vf c = vf_load(s + v * VL); \
-			EACH(t, T) \
-				a[t][v] = vf_fma(c, b[t], a[t][v]); \
+			EACH(r, R) \
+				a[r][v] = vf_fma(c, b[r], a[r][v]); \
 		} \
 	} \
-	EACH(t, T) EACH(v, KDA_V) \
-		vf_store(y + t * KDA_S + v * VL, a[t][v]); \
+	EACH(r, R) EACH(v, KDA_V) \
+		vf_store(y + r * KDA_S + v * VL, a[r][v]); \
 }
-KDA_READ(1) KDA_READ(2) KDA_READ(3) KDA_READ(8)
+KDA_READ(alone, 2, true) KDA_READ(2, 2, false) KDA_READ(3, 3, false) KDA_READ(8, 8, false)
 
 /* Memory is asked for the rows ahead a few at a time, as it can have only so many lines on their way: into the second cache, since the nearest has S. */
 static void kda_ask(const struct kk_kda_chunk *c, size_t i, size_t end, size_t dk)
@@ -120,33 +121,31 @@ static void kda_ask(const struct kk_kda_chunk *c, size_t i, size_t end, size_t d
 			__builtin_prefetch(c->ahead[i] + at, 0, 2);
 }
 
-static void kda_reads(float *y, const float *s, const struct kk_kda_chunk *c, size_t step, size_t dk)
+/* What n tokens read, whose rows begin at `by`; n <= KDA_T. */
+static void kda_reads(float *y, const float *s, const float *by, size_t step, size_t rows, size_t n, bool alone)
 {
-	const size_t most = VL == 8 ? 3 : 8, n = 2 * c->n, some = c->n_ahead / (n / most + 1) + 1;
-	size_t t = 0, i = 0;
-	for (; t + most <= n; t += most, i += some) {
-		kda_ask(c, i, i + some, dk);
-		(VL == 8 ? kda_read_3 : kda_read_8)(y + t * KDA_S, s, c->reads + t * step, step, dk);
+	if (n < KDA_T) {
+		for (size_t i = 0; i < n; i++)
+			(alone ? kda_read_alone : kda_read_2)(y + 2 * i * KDA_S, s, by + 2 * i * step, step, rows);
+	} else if (VL == 8) {
+		kda_read_3(y, s, by, step, rows);
+		kda_read_3(y + 3 * KDA_S, s, by + 3 * step, step, rows);
+	} else {
+		kda_read_8(y, s, by, step, rows);
 	}
-	kda_ask(c, i, c->n_ahead, dk);
-	for (; t + 2 <= n; t += 2)
-		kda_read_2(y + t * KDA_S, s, c->reads + t * step, step, dk);
-	if (t < n)
-		kda_read_1(y + t * KDA_S, s, c->reads + t * step, step, dk);
 }
 
-/* e and o of token t of these from what it read of S (y) and from the tokens before it. */
-static void kda_solve(float *e, const float *y, const struct kk_kda_chunk *c, const struct kk_kda *x, size_t t, size_t dv)
+/* e and o of token t of these from what it read (y): of S, and of the first `from` tokens of the chunk. */
+static void kda_solve(float *e, const float *y, const struct kk_kda_chunk *c, const struct kk_kda *x, size_t t, size_t from, size_t dk, size_t dv)
 {
-	const float *on_k = c->on_k + t * KDA_C, *on_q = c->on_q + t * KDA_C;
-	size_t old = c->at + t;
-	float v[KDA_S] = { 0 }, o[KDA_S];
+	size_t old = c->at + t, step = (size_t)k_kda_reads((int64_t)dk);
+	const float *on_k = c->reads + 2 * t * step + dk, *on_q = on_k + step;
 	vf seen[KDA_V], out[KDA_V], beta = vf_set(x->beta[t]);
 	EACH(i, KDA_V) {
 		seen[i] = vf_load(y + i * VL);
 		out[i] = vf_load(y + KDA_S + i * VL);
 	}
-	for (size_t j = 0; j < old; j++) {
+	for (size_t j = from; j < old; j++) {
 		vf a = vf_set(on_k[j]), b = vf_set(on_q[j]);
 		EACH(i, KDA_V) {
 			vf u = vf_load(e + j * KDA_S + i * VL);
@@ -154,13 +153,12 @@ static void kda_solve(float *e, const float *y, const struct kk_kda_chunk *c, co
 			out[i] = vf_fma(b, u, out[i]);
 		}
 	}
-	memcpy(v, x->v + t * x->step, dv * sizeof(*v));
 	EACH(i, KDA_V) {
-		vf u = beta * (vf_load(v + i * VL) - seen[i]);
-		vf_store(e + old * KDA_S + i * VL, u);
-		vf_store(o + i * VL, vf_fma(vf_set(on_q[old]), u, out[i]));
+		size_t at = i * VL, m = at < dv ? K_MIN(dv - at, (size_t)VL) : 0;
+		vf u = beta * (take(x->v + t * x->step + at, m) - seen[i]);
+		vf_store(e + old * KDA_S + at, u);
+		give(x->o + t * x->step + at, vf_fma(vf_set(on_q[old]), u, out[i]), m);
 	}
-	memcpy(x->o + t * x->step, o, dv * sizeof(*o));
 }
 
 /* R key channels of S, from i on, take in what was pending. */
@@ -183,19 +181,30 @@ static void kda_apply_##R(float *s, const float *e, const struct kk_kda_chunk *c
 	EACH(r, R) EACH(v, KDA_V) \
 		vf_store(s + r * KDA_S + v * VL, a[r][v]); \
 }
-KDA_APPLY(1) KDA_APPLY(3)
+KDA_APPLY(1) KDA_APPLY(2) KDA_APPLY(3)
+
+static void kda_apply(float *s, const float *e, const struct kk_kda_chunk *c, size_t dk)
+{
+	size_t i = 0, step = (size_t)k_kda_padded((int64_t)dk);
+	for (; i + 3 <= dk; i += 3)
+		kda_apply_3(s + i * KDA_S, e, c, i, step);
+	if (i + 2 == dk)
+		kda_apply_2(s + i * KDA_S, e, c, i, step);
+	else if (i < dk)
+		kda_apply_1(s + i * KDA_S, e, c, i, step);
+}
 
 static void KK_FN(kda_strip)(float *s, const struct kk_kda_chunk *c, const struct kk_kda *x, size_t dk, size_t dv)
 {
-	float y[2 * KDA_C * KDA_S], *e = s + dk * KDA_S;
-	size_t step = (size_t)k_kda_padded((int64_t)dk), i = 0;
-	kda_reads(y, s, c, step, dk);
-	for (size_t t = 0; t < c->n; t++)
-		kda_solve(e, y + 2 * t * KDA_S, c, x, t, dv);
-	if (c->at + c->n < KDA_C)
-		return;
-	for (; i + 3 <= dk; i += 3)
-		kda_apply_3(s + i * KDA_S, e, c, i, step);
-	for (; i < dk; i++)
-		kda_apply_1(s + i * KDA_S, e, c, i, step);
+	float y[2 * KDA_T * KDA_S], *e = s + dk * KDA_S;
+	size_t step = (size_t)k_kda_reads((int64_t)dk), some = c->n_ahead / (c->n / KDA_T + 1) + 1;
+	for (size_t t = 0, m, i = 0; t < c->n; t += m, i += some) {
+		m = K_MIN(c->n - t, (size_t)KDA_T);
+		kda_ask(c, i, i + some, dk);
+		kda_reads(y, s, c->reads + 2 * t * step, step, dk + c->at + t, m, c->n == 1);
+		for (size_t k = 0; k < m; k++)
+			kda_solve(e, y + 2 * k * KDA_S, c, x, t + k, c->at + t, dk, dv);
+	}
+	if (c->at + c->n == KDA_C)
+		kda_apply(s, e, c, dk);
 }
