@@ -2,6 +2,7 @@
 #include "libcore/base.h"
 #include "formats/verify.h"
 #include "formats/verify_value.h"
+#include "libcore/arch.h"
 #include "libcore/log.h"
 #include "libcore/pool.h"
 #include <math.h>
@@ -13,8 +14,10 @@ enum { STEP_BYTES = 2 << 20 };
 struct verify {
 	struct k_ckpt *in, *out;
 	const struct k_ctx *ctx;
-	struct pair { int in; int64_t slice; } *of;     /* where in in each entry of out begins; in is -1 for a side file */
+	/* Where in in each entry of out begins, and is it that slice alone; in is -1 for a side file. */
+	struct pair { int in; int64_t slice; bool one; } *of;
 	int entry; int64_t slice, row;  /* of out: next to read */
+	const char *prefix;             /* of the text model's names in the source, where another model is around it; a GGUF has none */
 	struct k_progress progress;
 };
 
@@ -37,7 +40,7 @@ static bool is_left_out(const struct k_target *t, int i)
 /* A safetensors file has no config that would join its experts: there each is a tensor of its own. */
 static struct pair find(const struct k_ckpt *in, const char *name)
 {
-	struct pair p = { k_ckpt_find(in, name), 0 };
+	struct pair p = { .in = k_ckpt_find(in, name) };
 	char stack[1100], unit[1100];
 
 	for (const char *s = name; p.in < 0 && *s; s++) {
@@ -46,11 +49,39 @@ static struct pair find(const struct k_ckpt *in, const char *name)
 
 		if (n < 0 || snprintf(stack, sizeof(stack), "%.*s*%s", (int)(s - name), name, end) >= (int)sizeof(stack))
 			continue;
-		p = (struct pair){ k_ckpt_find(in, stack), n };
+		p = (struct pair){ k_ckpt_find(in, stack), n, true };
 		if (p.in >= 0 && (n >= k_entry_slices(&in->entries[p.in]) ||
 		    strcmp(k_entry_slice_name(&in->entries[p.in], n, unit, sizeof(unit)), name) != 0))
 			p.in = -1;
 	}
+	return p;
+}
+
+static int read_prefix(struct verify *v, struct k_err *err)
+{
+	const struct k_arch *arch;
+	const struct k_json *text;
+	struct k_json *config;
+	int r;
+
+	v->prefix = "";
+	if (!v->in->arch || !v->in->config)
+		return 0;
+	r = k_json_parse(&config, v->in->config, v->in->config_len, K_JSON_STRICT, v->in->path, err);
+	if (r < 0)
+		return r;
+	r = k_arch_find(config, v->in->path, &arch, &text, &v->prefix, err);
+	k_json_free(config);
+	return r;
+}
+
+static struct pair find_source(const struct verify *v, const char *name)
+{
+	struct pair p = find(v->in, name);
+	char full[1100];
+
+	if (p.in < 0 && *v->prefix && snprintf(full, sizeof(full), "%s%s", v->prefix, name) < (int)sizeof(full))
+		p = find(v->in, full);
 	return p;
 }
 
@@ -61,13 +92,13 @@ static int match(struct verify *v, const struct k_target *t, int64_t *seen, stru
 		const struct k_entry *o = &v->out->entries[i], *e;
 		bool file = strcmp(o->role, "file") == 0;
 
-		v->of[i] = file ? (struct pair){ -1, 0 } : find(v->in, o->name);
+		v->of[i] = file ? (struct pair){ .in = -1 } : find_source(v, o->name);
 		if (file)
 			continue;
 		if (v->of[i].in < 0)
 			return k_err_set(err, K_ECHECK, "'%s': %s is no tensor of the source", v->out->path, o->name);
 		e = &v->in->entries[v->of[i].in];
-		if ((strcmp(e->name, o->name) == 0 ? k_entry_slices(e) : 1) != k_entry_slices(o) || k_entry_rows(e) != k_entry_rows(o) ||
+		if ((v->of[i].one ? 1 : k_entry_slices(e)) != k_entry_slices(o) || k_entry_rows(e) != k_entry_rows(o) ||
 		    k_entry_cols(e) != k_entry_cols(o))
 			return k_err_set(err, K_ECHECK, "'%s': %s has another shape than in the source", v->out->path, o->name);
 		seen[v->of[i].in] += k_entry_slices(o);
@@ -272,7 +303,9 @@ int k_verify(struct k_ckpt *in, const struct k_target *target, const char *path,
 		return r;
 	v.of = k_calloc((size_t)v.out->n_entries + 1, sizeof(*v.of));
 	seen = k_calloc((size_t)in->n_entries + 1, sizeof(*seen));
-	r = v.of && seen ? match(&v, target, seen, err) : k_err_nomem(err, (size_t)v.out->n_entries * sizeof(*v.of), "the tensors");
+	r = v.of && seen ? read_prefix(&v, err) : k_err_nomem(err, (size_t)v.out->n_entries * sizeof(*v.of), "the tensors");
+	if (r == 0)
+		r = match(&v, target, seen, err);
 	k_free(seen);
 	for (int i = 0; r == 0 && i < v.out->n_entries; i++)
 		total += v.of[i].in < 0 ? 0 : v.out->entries[i].bytes;

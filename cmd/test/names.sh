@@ -53,6 +53,9 @@ qa, qb = a.pop("quantization_config"), b.pop("quantization_config")
 qa["ignore"] = qa["ignore"][:len(qb["ignore"])]
 assert a == b and qa == qb, (qa, qb)
 PY
+for to in gguf hf safetensors kmf; do
+	check "--verify of $to" kconvert --verify "$T/nested" --to $to -o "$T/verified.$to"
+done
 exits "other names without rules" 3 kconvert "$T/other" -o "$T/x.kmf"
 printf '# where layers lie\n^transformer\\.h\\.\tmodel.layers.\n' > "$T/map"
 kconvert --name-map "$T/map" "$T/other" -o "$T/renamed.kmf" 2> "$T/.err" && same "--name-map" "$T/want.kmf" "$T/renamed.kmf"
