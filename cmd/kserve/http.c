@@ -31,7 +31,11 @@ static void on_turned_away(void *arg, const char *why)
 	h->t_turned_away = now;
 	k_logf(h->s->log, K_LOG_ERROR, "connections are turned away: %s; --max-connections may be too many for the limit on open files", why);
 }
-static void on_wake(void *arg) { k_call_news(arg); }
+static void on_wake(void *arg)
+{
+	k_works_news(arg);
+	k_call_news(arg);
+}
 
 /* Who comes now is told so (503), and by what port: it stays open to the end. */
 static void begin_drain(struct http *h)
@@ -57,7 +61,7 @@ static void on_tick(void *arg)
 		h->aborted = true;
 		k_sched_abort(h->sched);
 	}
-	if (!h->calls && (k_conns_quiet(h) || ++h->linger > LINGER_TICKS))
+	if (!h->calls && (!h->works.n || h->aborted) && (k_conns_quiet(h) || ++h->linger > LINGER_TICKS))
 		k_loop_end(h->loop);
 }
 
@@ -117,6 +121,8 @@ static int set_up(struct http *h, struct k_listener *l, struct k_err *err)
 		rc = k_loop_new(&h->loop, l->fd, &ops, h, err);
 		l->fd = -1;
 	}
+	if (!rc)
+		rc = k_works_open(h, err);
 	if (!rc && o->model)
 		rc = k_selftest_begin(&h->selftest, o->model, h->ctx, err);
 	if (!rc && o->port_file)
@@ -130,6 +136,7 @@ static void tear_down(struct http *h)
 	for (struct conn *c = h->conns; c; c = c->next)
 		k_conn_close(c);
 	k_conns_bury(h);
+	k_works_end(h);
 	/* The engine still speaks to calls whose clients are gone. */
 	while (h->calls) {
 		k_sched_abort(h->sched);
@@ -140,6 +147,8 @@ static void tear_down(struct http *h)
 	k_access_close(h->access);
 	k_keys_fini(&h->keys);
 	pthread_mutex_destroy(&h->lock);
+	pthread_mutex_destroy(&h->works.lock);
+	pthread_cond_destroy(&h->works.more);
 }
 
 int k_http_run(const struct k_server *s, struct k_sched *sched, const struct k_http_opts *o, const struct k_ctx *ctx, struct k_err *err)
@@ -154,6 +163,9 @@ int k_http_run(const struct k_server *s, struct k_sched *sched, const struct k_h
 	h->ctx = ctx;
 	h->metrics.started = (int64_t)time(NULL);
 	pthread_mutex_init(&h->lock, NULL);
+	pthread_mutex_init(&h->works.lock, NULL);
+	pthread_cond_init(&h->works.more, NULL);
+	h->works.last = &h->works.first;
 	signal(SIGPIPE, SIG_IGN);
 	int rc = set_up(h, &l, err);
 	if (!rc) {

@@ -255,16 +255,10 @@ static uint64_t who(const struct conn *conn)
 	return h;
 }
 
-int k_call_begin(struct conn *conn, struct k_json *body, struct k_fault *f)
+int k_call_begin(struct conn *conn, struct k_request *rq, struct k_fault *f)
 {
-	const struct k_dialect *d = conn->route->dialect;
-	struct k_request *rq;
 	struct call *c = NULL;
-	if (!k_head_get(&conn->head, "X-Request-Id"))
-		k_conn_name(conn, k_word(k_field(body, "request_id")));
-	if (d->parse(&rq, conn->h->s, body, f))
-		return -1;
-	if (new_call(conn, d, &c, f)) {
+	if (new_call(conn, conn->route->dialect, &c, f)) {
 		k_request_free(rq);
 		return -1;
 	}

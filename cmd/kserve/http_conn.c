@@ -49,6 +49,8 @@ void k_conn_close(struct conn *c)
 {
 	if (c->state == CONN_DEAD)
 		return;
+	if (c->work)
+		k_work_gone(c);
 	if (c->call)
 		k_call_gone(c->call);
 	end_request(c);
@@ -254,7 +256,7 @@ static void on_sent(void *arg)
 static void on_gone(void *arg, bool broken)
 {
 	struct conn *c = arg;
-	if (broken || c->state == CONN_LINGER || c->call || !k_link_unsent(c->link))
+	if (broken || c->state == CONN_LINGER || c->work || c->call || !k_link_unsent(c->link))
 		k_conn_close(c);
 	c->ended = true;
 	if (c->state != CONN_FLUSH && c->state != CONN_DEAD)

@@ -3,10 +3,11 @@
  *   http.c          life: the loop, accepting, time, reload, drain
  *   http_conn.c     a connection: bytes -> heads and bodies, one request after the other
  *   http_route.c    a request -> its route's answer, an error, or a call
+ *   http_work.c     the body of a request -> what it asks for; a large one beside the loop
  *   http_call.c     a call: what the engine's thread says -> the connection
  *   http_send.c     heads of answers, whole answers, chunks
  *
- * Everything but http_call.c's four functions of struct k_out runs in the loop's thread. */
+ * Everything but http_call.c's four functions of struct k_out, and http_work.c's readers, runs in the loop's thread. */
 #ifndef K_HTTP_INT_H
 #define K_HTTP_INT_H
 
@@ -23,9 +24,11 @@
 #include "cmd/kserve/tls.h"
 
 #define MAX_OUTPUT (1u << 20)           /* bytes that may wait for a client */
+#define READERS 2                       /* threads that read large requests */
 
 struct http;
 struct conn;
+struct work;
 
 /* A request that the engine computes. Shared with its thread: it lives until finish came and was sent. When the connection goes
  * away the call stays, without it, and its request is cancelled. */
@@ -57,7 +60,7 @@ struct call {
 enum conn_state {
 	CONN_HEAD,                      /* waits for a request, or its head is coming */
 	CONN_BODY,
-	CONN_CALL,                      /* the engine works on it */
+	CONN_CALL,                      /* a reader or the engine works on it */
 	CONN_FLUSH,                     /* the last answer leaves */
 	CONN_LINGER,                    /* it has left: what still comes is thrown away until the other side ends too */
 	CONN_DEAD,                      /* freed at the end of the tick */
@@ -80,6 +83,7 @@ struct conn {
 	const char *rest;
 	struct k_frame frame;
 	struct k_buf body;
+	struct work *work;              /* it is read beside the loop; NULL else */
 	struct call *call;
 	bool keep;                      /* the connection may go on behind this answer */
 	bool chunks;                    /* the answer goes out in chunks */
@@ -87,6 +91,20 @@ struct conn {
 	struct k_buf extra;             /* header lines of the answer, gathered on the way */
 	struct k_exchange x;
 	struct conn *prev, *next;
+};
+
+/* Requests that are read beside the loop. */
+struct works {
+	pthread_mutex_t lock;
+	pthread_cond_t more;
+	struct work *first, **last;     /* those that wait, in their order */
+	struct work *done;              /* those that were read */
+	bool closing;
+
+	/* the loop's own */
+	int n;
+	pthread_t threads[READERS];
+	int n_threads;
 };
 
 struct http {
@@ -103,6 +121,7 @@ struct http {
 	struct conn *conns;
 	int n_conns;
 	uint64_t n_body;                /* bytes of bodies in memory */
+	struct works works;
 	struct call *calls;
 	bool draining, aborted;
 	int linger;
@@ -131,11 +150,18 @@ bool k_conns_quiet(const struct http *h);               /* nothing waits to be s
 /* http_route.c */
 /* The head is known. 0: the body is wanted (c->frame), or there is none; -1: a fault, before the body was read. */
 int k_route_head(struct conn *c, struct k_fault *f);
-/* The request is whole: answers, or begins a call. */
+/* The request is whole: answers, or begins a work or a call. */
 void k_route_whole(struct conn *c);
 
+/* http_work.c */
+int k_works_open(struct http *h, struct k_err *err);
+void k_works_end(struct http *h);                       /* after its connections */
+void k_work_begin(struct conn *c);                      /* of a route that answers or generates */
+void k_work_gone(struct conn *c);                       /* its connection ends */
+void k_works_news(struct http *h);                      /* what was read since the last time */
+
 /* http_call.c */
-int k_call_begin(struct conn *c, struct k_json *body, struct k_fault *f);       /* takes body */
+int k_call_begin(struct conn *c, struct k_request *rq, struct k_fault *f);      /* takes rq */
 int k_call_order(struct conn *c, struct k_order *o, struct k_fault *f);         /* takes o */
 void k_call_news(struct http *h);                       /* what the engine said since the last time */
 void k_call_moved(struct call *c);                      /* bytes have left */
@@ -148,6 +174,7 @@ void k_send_whole(struct conn *c, int status, const char *type, const void *p, s
 /* An error whose body is there: with the header lines that its status wants. */
 void k_send_problem(struct conn *c, int status, int retry_after, const char *json, size_t n);
 void k_send_fault(struct conn *c, const struct k_fault *f);
+int k_send_text(struct conn *c, const char *type, struct k_buf *b, struct k_fault *f);  /* 200; takes b */
 void k_send_stream(struct conn *c);                    /* the head of a stream of events */
 void k_send_bytes(struct conn *c, const void *p, size_t n);                    /* of a stream */
 void k_send_end(struct conn *c);

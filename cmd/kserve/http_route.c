@@ -105,27 +105,6 @@ int k_route_head(struct conn *c, struct k_fault *f)
 /* Each answers (0) or says what is wrong (-1); body is theirs. */
 typedef int handler(struct conn *c, struct k_json *body, struct k_fault *f);
 
-static int send_text(struct conn *c, const char *type, struct k_buf *b, struct k_fault *f)
-{
-	int rc = b->failed ? k_no_memory(f) : 0;
-	if (!rc)
-		k_send_whole(c, 200, type, b->data ? b->data : "", b->len);
-	k_buf_fini(b);
-	return rc;
-}
-
-static int answer(struct conn *c, struct k_json *body, struct k_fault *f)
-{
-	struct k_buf b;
-	k_buf_init(&b, 0);
-	int rc = c->route->answer(c->h->s, body, c->rest, &b, f);
-	k_json_free(body);
-	if (!rc)
-		return send_text(c, "application/json", &b, f);
-	k_buf_fini(&b);
-	return rc;
-}
-
 /* Ready for requests? Asked often, so it costs nothing. */
 static int health(struct conn *c, struct k_json *body, struct k_fault *f)
 {
@@ -137,14 +116,18 @@ static int health(struct conn *c, struct k_json *body, struct k_fault *f)
 		f->retry_after = 5;
 		return -1;
 	}
+	struct k_buf b;
 	bool broken = k_sched_failed(h->sched, &err) != 0;
-	if (!broken && k_selftest_state(h->selftest) != K_SELFTEST_BAD)
-		return answer(c, body, f);
 	k_json_free(body);
+	if (!broken && k_selftest_state(h->selftest) != K_SELFTEST_BAD) {
+		k_buf_init(&b, 0);
+		if (!c->route->answer(h->s, NULL, c->rest, &b, f))
+			return k_send_text(c, "application/json", &b, f);
+		k_buf_fini(&b);
+		return -1;
+	}
 	return k_fault_set(f, 503, "internal_error", NULL, broken ? "the engine has failed" : "the model is damaged");
 }
-
-static int generate(struct conn *c, struct k_json *body, struct k_fault *f) { return k_call_begin(c, body, f); }
 
 static int page(struct conn *c, struct k_json *body, struct k_fault *f K_UNUSED)
 {
@@ -169,7 +152,7 @@ static int metrics(struct conn *c, struct k_json *body, struct k_fault *f)
 	k_buf_init(&b, 0);
 	k_sched_stats(h->sched, &st);
 	k_metrics_put(&b, &h->metrics, h->s, &st, k_selftest_state(h->selftest));
-	return send_text(c, "text/plain; version=0.0.4; charset=utf-8", &b, f);
+	return k_send_text(c, "text/plain; version=0.0.4; charset=utf-8", &b, f);
 }
 
 static int slots(struct conn *c, struct k_json *body, struct k_fault *f)
@@ -187,7 +170,7 @@ static int slots(struct conn *c, struct k_json *body, struct k_fault *f)
 		k_buf_fini(&b);
 		return k_fault_set(f, 503, "overloaded", NULL, n_free < 0 ? "out of memory" : "no slot is free");
 	}
-	return send_text(c, "application/json", &b, f);
+	return k_send_text(c, "application/json", &b, f);
 }
 
 static int slot(struct conn *c, struct k_json *body, struct k_fault *f)
@@ -216,11 +199,15 @@ static int read_json(struct conn *c, struct k_json **out, struct k_fault *f)
 void k_route_whole(struct conn *c)
 {
 	static handler *const handlers[] = {
-		[K_ROUTE_ANSWER] = answer, [K_ROUTE_HEALTH] = health, [K_ROUTE_GENERATE] = generate, [K_ROUTE_PAGE] = page,
+		[K_ROUTE_HEALTH] = health, [K_ROUTE_PAGE] = page,
 		[K_ROUTE_METRICS] = metrics, [K_ROUTE_SLOTS] = slots, [K_ROUTE_SLOT] = slot,
 	};
 	struct k_fault f = { 0 };
 	struct k_json *body = NULL;
+	if (!handlers[c->route->what]) {
+		k_work_begin(c);
+		return;
+	}
 	if (read_json(c, &body, &f) || handlers[c->route->what](c, body, &f))
 		k_send_fault(c, &f);
 	if (!c->call)

@@ -131,3 +131,12 @@ void k_send_end(struct conn *c)
 	if (c->chunks && k_link_write(c->link, "0\r\n\r\n", 5))
 		c->keep = false;
 }
+
+int k_send_text(struct conn *c, const char *type, struct k_buf *b, struct k_fault *f)
+{
+	int rc = b->failed ? k_no_memory(f) : 0;
+	if (!rc)
+		k_send_whole(c, 200, type, b->data ? b->data : "", b->len);
+	k_buf_fini(b);
+	return rc;
+}

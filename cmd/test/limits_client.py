@@ -102,6 +102,41 @@ def waits_too_long():
     assert post()[0] == 200
 
 
+def send_large(n):
+    """A connection on which a request of n bytes was sent, whose answer was not read."""
+    c = http.client.HTTPConnection('127.0.0.1', PORT, timeout=120)
+    c.request('POST', '/v1/completions', json.dumps({'prompt': 'word ' * (n // 5), 'max_tokens': 1}), {'Content-Type': 'application/json'})
+    return c
+
+
+@check
+def large():
+    """What takes long to read keeps nobody from being answered meanwhile: health, a short answer, another large request. Its client may go."""
+    c, waits, done = send_large(12_000_000), [], threading.Event()
+    began = time.monotonic()
+
+    def others():
+        while not done.is_set():
+            t = time.monotonic()
+            assert post(tokens=1)[0] == 200
+            waits.append(time.monotonic() - t)
+    thread = threading.Thread(target=others)
+    thread.start()
+    r = c.getresponse()
+    error = json.loads(r.read())['error']
+    took = time.monotonic() - began
+    done.set()
+    thread.join()
+    assert r.status == 400 and error['code'] == 'context_length_exceeded' and error['n_prompt_tokens'] > 2_000_000, error
+    longest = max(waits)
+    assert longest < took / 2, (longest, took)
+    gone = metric('kserve_cancelled_total')
+    for c in [send_large(3_000_000) for _ in range(4)]:
+        c.close()
+    until(lambda: metric('kserve_cancelled_total') == gone + 4, 'clients that went are not noticed')
+    assert post(tokens=1)[0] == 200
+
+
 @check
 def descriptors():
     """More connections than descriptors: those that are there are served, the others are closed at once, and all is well when they are gone."""
