@@ -10,17 +10,27 @@
 #include <inttypes.h>
 
 #include "cmd/kserve/anthropic.h"
+#include "cmd/kserve/rewrite.h"
 #include "cmd/kserve/strict.h"
 
 static const char *const known[] = {
 	"cache_control", "max_tokens", "messages", "metadata", "output_config", "service_tier", "stop_sequences", "system", "thinking", "tool_choice", "tools", NULL
 };
 
+static const struct k_renamed renamed[] = {
+	{ "", "stop", "stop_sequences" }, { "", "response_format.json_schema", "output_config.format" },
+	{ "", "reasoning_effort", "output_config.effort" },
+	{ "tools[", ".function.parameters", ".input_schema" }, { "tools[", ".function", "" }, { "tool_choice", ".function", "" },
+};
+
 static int parse(struct k_request **out, const struct k_server *s, struct k_json *body, struct k_fault *f)
 {
 	struct k_json *chat = k_strict_names(s, body, known, f) ? NULL : k_anthropic_to_chat(body, false, f);
 	k_json_free(body);
-	return chat ? k_openai_parse(out, s, &k_dialect_anthropic, chat, f) : -1;
+	int rc = chat ? k_openai_parse(out, s, &k_dialect_anthropic, chat, f) : -1;
+	if (rc)
+		k_fault_rename(f, renamed, K_LEN(renamed));
+	return rc;
 }
 
 int k_answer_count_tokens(const struct k_server *s, struct k_json *body, const char *rest K_UNUSED, struct k_buf *out,
@@ -28,8 +38,10 @@ int k_answer_count_tokens(const struct k_server *s, struct k_json *body, const c
 {
 	struct k_request *rq;
 	struct k_json *chat = k_strict_names(s, body, known, f) ? NULL : k_anthropic_to_chat(body, true, f);
-	if (!chat || k_openai_prompt(&rq, s, chat, f))
+	if (!chat || k_openai_prompt(&rq, s, chat, f)) {
+		k_fault_rename(f, renamed, K_LEN(renamed));
 		return -1;
+	}
 	k_buf_printf(out, "{\"input_tokens\":%zu}", rq->prompts[0].n);
 	k_request_free(rq);
 	return 0;

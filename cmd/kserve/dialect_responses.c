@@ -7,8 +7,10 @@
 #include "libcore/base.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "cmd/kserve/responses.h"
+#include "cmd/kserve/rewrite.h"
 #include "cmd/kserve/strict.h"
 
 /* Also those that are refused when they ask for something, and those that change nothing. */
@@ -18,14 +20,24 @@ static const char *const known[] = {
 	"stream_options", "text", "tool_choice", "tools", "top_logprobs", "truncation", "user", NULL
 };
 
+static const struct k_renamed renamed[] = {
+	{ "", "max_completion_tokens", "max_output_tokens" }, { "", "response_format.json_schema", "text.format" },
+	{ "", "response_format", "text.format" }, { "", "reasoning_effort", "reasoning.effort" },
+	{ "tools[", ".function", "" }, { "tool_choice", ".function", "" }, { "tool_choice", ".allowed_tools", "" },
+};
+
 static int parse(struct k_request **out, const struct k_server *s, struct k_json *body, struct k_fault *f)
 {
 	struct k_json *chat = k_strict_names(s, body, known, f) ? NULL : k_responses_to_chat(body, f);
 	int rc = chat ? k_openai_parse(out, s, &k_dialect_responses, chat, f) : -1;
-	if (rc)
-		k_json_free(body);
-	else
+	if (!rc) {
 		(*out)->asked = body;
+		return 0;
+	}
+	k_fault_rename(f, renamed, K_LEN(renamed));
+	if (!strcmp(f->param, "messages"))
+		snprintf(f->param, sizeof(f->param), "input");
+	k_json_free(body);
 	return rc;
 }
 

@@ -18,11 +18,13 @@ static int check_key(struct conn *c, struct k_fault *f)
 	const char *bearer = k_head_get(&c->head, "Authorization"), *key = k_head_get(&c->head, "X-Api-Key");
 	if (!c->h->keys.n)
 		return 0;
-	if (bearer && !strncasecmp(bearer, "Bearer ", 7))
-		key = bearer + 7 + strspn(bearer + 7, " ");
-	const char *label = key ? k_keys_find(&c->h->keys, key) : NULL;
+	bearer = bearer && !strncasecmp(bearer, "Bearer ", 7) ? bearer + 7 + strspn(bearer + 7, " ") : NULL;
+	/* Clients that send both have one of them from elsewhere. */
+	const char *label = bearer ? k_keys_find(&c->h->keys, bearer) : NULL;
+	if (!label && key)
+		label = k_keys_find(&c->h->keys, key);
 	if (!label)
-		return k_fault_set(f, 401, "invalid_api_key", NULL, key ? "the API key is wrong" : "no API key was given");
+		return k_fault_set(f, 401, "invalid_api_key", NULL, key || bearer ? "the API key is wrong" : "no API key was given");
 	snprintf(c->x.label, sizeof(c->x.label), "%s", label);
 	return 0;
 }

@@ -260,7 +260,7 @@ static int put_format(struct k_json *out, const struct k_json *body, struct k_fa
 	if (text && k_json_kind(text) != K_JSON_OBJECT)
 		return k_wrong(f, "text", text, "an object");
 	if (k_is(k_field(format, "type"), "json_schema"))
-		return k_put_schema(out, format, "output", false, f);
+		return k_put_schema(out, format, NULL, false, f);
 	return k_share(out, "response_format", text, "format", f);
 }
 

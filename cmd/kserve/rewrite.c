@@ -1,6 +1,8 @@
 /* rewrite.c: pieces of OpenAI chat requests. */
 #include "libcore/base.h"
 
+#include <stdio.h>
+
 #include "cmd/kserve/rewrite.h"
 
 int k_wrong(struct k_fault *f, const char *where, const struct k_json *v, const char *wanted)
@@ -157,9 +159,50 @@ int k_put_named(struct k_json *o, const struct k_json *named, struct k_fault *f)
 int k_put_schema(struct k_json *o, const struct k_json *format, const char *name, bool strict, struct k_fault *f)
 {
 	struct k_json *js = k_json_object();
-	if (!k_put_word(js, "name", name, f) && !k_share(js, "name", format, "name", f) && !k_share(js, "schema", format, "schema", f) &&
+	if (!(name && k_put_word(js, "name", name, f)) && !k_share(js, "name", format, "name", f) && !k_share(js, "schema", format, "schema", f) &&
 		!k_put(js, "strict", k_json_new_bool(strict), f) && !k_share(js, "strict", format, "strict", f))
 		return put_typed(o, "response_format", "json_schema", "json_schema", js, f);
 	k_json_free(js);
 	return -1;
+}
+
+/* --- faults ------------------------------------------------------------------------------------------------------------------------ */
+
+static bool in_word(char ch)
+{
+	return (ch >= '0' && ch <= '9') || ((ch | 32) >= 'a' && (ch | 32) <= 'z') || ch == '_';
+}
+
+/* The path by its new names; false: it has no others. */
+static bool renamed(char *out, size_t size, const char *path, const struct k_renamed *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct k_renamed *r = &rows[i];
+		const char *at = strncmp(path, r->in, strlen(r->in)) ? NULL : *r->in ? strstr(path, r->from) : path;
+		size_t len = strlen(r->from);
+		if (!at || strncmp(at, r->from, len) || in_word(at[len]))
+			continue;
+		snprintf(out, size, "%.*s%s%s", (int)(at - path), path, r->to, at + len);
+		return true;
+	}
+	return false;
+}
+
+void k_fault_rename(struct k_fault *f, const struct k_renamed *rows, size_t n)
+{
+	char path[sizeof(f->param)], msg[sizeof(f->msg)];
+	size_t len = strlen(f->param), at = 0;
+	if (!len || !renamed(path, sizeof(path), f->param, rows, n))
+		return;
+	for (const char *s = f->msg; *s && at + 1 < sizeof(msg); ) {
+		if (!strncmp(s, f->param, len) && !in_word(s[len]) && (s == f->msg || !in_word(s[-1]))) {
+			at += (size_t)snprintf(msg + at, sizeof(msg) - at, "%s", path);
+			s += len;
+		} else {
+			msg[at++] = *s++;
+		}
+	}
+	msg[K_MIN(at, sizeof(msg) - 1)] = 0;
+	memcpy(f->msg, msg, sizeof(msg));
+	memcpy(f->param, path, sizeof(path));
 }

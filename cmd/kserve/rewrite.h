@@ -41,7 +41,11 @@ struct k_json *k_turn_add(struct k_json *messages, struct k_turn *t, struct k_fa
 int k_add_tool(struct k_json *list, const struct k_json *tool, const char *schema, struct k_fault *f);
 /* o.tool_choice = the function of that name. */
 int k_put_named(struct k_json *o, const struct k_json *named, struct k_fault *f);
-/* o.response_format = a schema, of this name where it has none. strict: where format does not say. */
+/* o.response_format = a schema, of this name (NULL: none) where it has none. strict: where format does not say. */
 int k_put_schema(struct k_json *o, const struct k_json *format, const char *name, bool strict, struct k_fault *f);
+
+/* What a fault names in the request that was made has another name in the one that came: in paths that begin with `in`, `from` is `to`. */
+struct k_renamed { const char *in, *from, *to; };
+void k_fault_rename(struct k_fault *f, const struct k_renamed *rows, size_t n);
 
 #endif

@@ -224,6 +224,16 @@ def messages_errors():
     assert status == 405 and r['type'] == 'error' and raw.getheader('Allow') == 'POST', (status, r)
     assert call('POST', '/v1/messages', b'{}', {'Content-Type': 'text/plain'})[1]['type'] == 'error'
 
+@check
+def messages_error_names():
+    """What is wrong is called what the request calls it."""
+    say, bad = [{'role': 'user', 'content': 'x'}], {'type': 'no such type'}
+    for body, name in (({'stop_sequences': ['a%d' % i for i in range(65)]}, 'stop_sequences '), ({'tools': [{'name': 'f', 'input_schema': bad}]}, 'tools[0].input_schema.type: '),
+                       ({'tools': [{'name': '1x', 'input_schema': {}}]}, 'tools[0].name '),
+                       ({'output_config': {'format': {'type': 'json_schema', 'schema': bad}}}, 'output_config.format.schema.type: '), ({'output_config': {'effort': 'x'}}, 'output_config.effort ')):
+        status, r, _ = call('POST', '/v1/messages', {**message(messages=say), **body})
+        assert status == 400 and r['error']['message'].startswith(name), (body, r)
+
 
 # --- responses ----------------------------------------------------------------------------------------------------------------
 
@@ -345,6 +355,18 @@ def responses_errors():
                 wrong.append((body, status, r))
     assert not wrong, wrong
     good('POST', '/v1/responses', response(store=True, include=['reasoning.encrypted_content'], metadata={'a': 'b'}, user='u', max_output_tokens=2))
+
+
+@check
+def responses_error_names():
+    schema = {'type': 'json_schema', 'name': 'x', 'schema': {'type': 'no such type'}}
+    for body, name in (({'max_output_tokens': 0}, 'max_output_tokens'), ({'text': {'format': schema}}, 'text.format.schema'), ({'text': {'format': {'type': 'x'}}}, 'text.format.type'),
+                       ({'text': {'format': {'type': 'json_schema', 'schema': {}}}}, 'text.format.name'), ({'reasoning': {'effort': 'x'}}, 'reasoning.effort'),
+                       ({'tools': [{'type': 'function', 'name': '1x'}]}, 'tools[0].name'),
+                       ({'tools': [{'type': 'function', 'name': 'f', 'parameters': {'type': 'x'}}]}, 'tools[0].parameters'), ({'input': 'x ' * 40000}, 'input')):
+        status, r, _ = call('POST', '/v1/responses', {**response(), **body})
+        assert status == 400 and r['error']['param'] == name, (body, r)
+        assert name == 'input' or r['error']['message'].startswith(name), r
 
 
 def main():

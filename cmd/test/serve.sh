@@ -35,8 +35,9 @@ if start keys --listen 127.0.0.1:0 --api-key-file "$T/keys" --name other "$T/nan
 	url=http://127.0.0.1:$port
 	key=(-H 'Authorization: Bearer first-key')
 	got="$(status_of $url/health) $(status_of $url/v1/models) $(status_of $url/v1/models/) $(status_of $url/nope) $(status_of "${key[@]}" $url/v1/models) \
-$(status_of -H 'X-Api-Key: first-key' $url/v1/models) $(status_of -H 'authorization: bearer first-key' $url/nope) $(status_of -H 'Authorization: Bearer first' $url/v1/models)"
-	if [ "$got" = "200 401 401 401 200 200 404 401" ]; then ok keys; else fail keys "$got"; fi
+$(status_of -H 'X-Api-Key: first-key' $url/v1/models) $(status_of -H 'authorization: bearer first-key' $url/nope) $(status_of -H 'Authorization: Bearer first' $url/v1/models) \
+$(status_of -H 'X-Api-Key: first-key' -H 'Authorization: Bearer other' $url/v1/models) $(status_of -H 'X-Api-Key: other' "${key[@]}" $url/v1/models)"
+	if [ "$got" = "200 401 401 401 200 200 404 401 200 200" ]; then ok keys; else fail keys "$got"; fi
 	curl -s "${key[@]}" $url/v1/models | grep -q '"id":"other"' && ok "--name" || fail "--name" "is not served"
 	echo second-key > "$T/keys"; kill -HUP $pid; sleep 0.3
 	got="$(status_of "${key[@]}" $url/v1/models) $(status_of -H 'Authorization: Bearer second-key' $url/v1/models)"
