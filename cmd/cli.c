@@ -287,6 +287,7 @@ static int set_context(struct k_ctx *ctx, struct k_codec *codec, const struct k_
 	ctx->codec = codec;
 	ctx->cpu = c->cpu;
 	ctx->act = acts[c->act];
+	ctx->kv = c->kv;
 	ctx->max_memory = c->max_memory;
 	ctx->gpu_memory = c->gpu_memory;
 	ctx->stop = &stop;

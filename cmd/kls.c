@@ -9,7 +9,7 @@ struct args {
 	bool manifest, shards;
 	const char *dump, *tokens, *render, *layout, *spool, *sign, *resign, *check_sign, *sig, *copy, *rederive, *from;
 	int64_t ctx;
-	int act;
+	int act, kv;
 };
 
 static const struct k_opt opts[] = {
@@ -19,7 +19,8 @@ static const struct k_opt opts[] = {
 	K_OPT_FLAG(0, "stats", struct args, stats, "smallest and largest value, rms and zeros of each tensor"),
 	K_OPT_FLAG(0, "budget", struct args, budget, "bytes read per decoded token by part; resident memory"),
 	K_OPT_INT(0, "ctx", struct args, ctx, "N", "4096", "with --budget: context length"),
-	K_OPT_WORD(0, "act", struct args, act, "f32|bf16|int8", "f32", "with --budget: as in the tools that compute, which keep keys and values in BF16 unless it is f32"),
+	K_OPT_WORD(0, "act", struct args, act, "f32|bf16|int8", "f32", "with --budget: as in the tools that compute"),
+	K_OPT_WORD(0, "kv", struct args, kv, "auto|f32|bf16|int8", "auto", "with --budget: what keys and values are kept in, as in the tools that compute"),
 	K_OPT_STR(0, "dump", struct args, dump, "NAME", NULL, "one tensor as npy in f32, named and ordered as in this file"),
 	K_OPT_FLAG(0, "raw", struct args, raw, "with --dump: the bytes as stored"),
 	K_OPT_FLAG(0, "diff", struct args, diff, "compare two models; exit 1 when they differ"),
@@ -104,7 +105,7 @@ static int act(const struct args *a, struct k_ckpt *c, const struct k_ctx *ctx, 
 	if (a->stats)
 		return k_kls_stats(c, table, ctx, err);
 	if (a->budget)
-		return k_kls_budget(c, a->ctx, a->act ? K_KV_BF16 : K_KV_F32, table, err);
+		return k_kls_budget(c, a->ctx, k_kv_of(&(struct k_ctx){ .act = (enum k_act)a->act, .kv = a->kv }, true), table, err);
 	return k_kls_list(c, table, err);
 }
 

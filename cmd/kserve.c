@@ -121,8 +121,8 @@ static int load(struct k_model **out, struct k_device *dev, const struct args *a
 static void say_what(const struct k_server *s, struct k_device *dev, const struct k_ctx *ctx)
 {
 	static const char *const acts[] = { "f32", "bf16", "int8" };
-	k_logf(ctx->log, K_LOG_INFO, "model %s, context %" PRId64 " tokens, %d slots, %d tokens a step, act %s, level %s, chat layout %s, "
-		"temperature %g, top_p %g where a request says nothing", s->name, s->n_ctx, s->n_slots, s->n_batch, acts[ctx->act], dev->level(dev),
+	k_logf(ctx->log, K_LOG_INFO, "model %s, context %" PRId64 " tokens, %d slots, %d tokens a step, act %s, keys and values %s, level %s, chat layout %s, "
+		"temperature %g, top_p %g where a request says nothing", s->name, s->n_ctx, s->n_slots, s->n_batch, acts[ctx->act], k_model_kv(s->model), dev->level(dev),
 		s->layout ? s->layout->name : "none", s->temperature, s->top_p);
 	if (!s->tok)
 		k_logf(ctx->log, K_LOG_WARN, "no tokenizer%s%s: text completions on token ids only", s->no_tok ? ": " : "",

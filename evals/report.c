@@ -77,7 +77,7 @@ int k_put_run(struct k_json *obj, struct k_model *m, const struct k_eval_opts *o
 	k_model_digest(m, digest);
 	k_hex(hex, digest);
 	return k_put_str(obj, "model", hex) | k_put_str(obj, "arch", k_model_arch(m)->name) |
-		k_put_str(obj, "act", acts[ctx->act]) | k_put_str(obj, "level", d->level(d)) |
+		k_put_str(obj, "act", acts[ctx->act]) | k_put_str(obj, "kv", k_model_kv(m)) | k_put_str(obj, "level", d->level(d)) |
 		k_put_str(obj, "profile", o->hf_remote ? "hf_remote" : "engine");
 }
 

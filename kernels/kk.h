@@ -24,6 +24,7 @@ struct kk_i8 { int8_t code[32]; float d; int32_t bias; };
 /* Queries that share the keys of attention at once, and floats that they take when packed. */
 #define KK_QUERIES 32
 #define KK_PACKED(cols) (KK_QUERIES * (cols))
+#define KK_I8_QUERIES 4
 
 /* Tokens of one head: token t has dk floats of q, k and alpha and dv of v and o at t * step, and beta[t]. */
 struct kk_kda { const float *q, *k, *v, *alpha, *beta; float *o; size_t step; };

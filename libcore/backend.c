@@ -7,6 +7,8 @@
 #include "backends.list"
 #undef X
 
+const char *const k_kv_names[] = { "f32", "bf16", "int8" };
+
 static const struct k_backend *const backends[] = {
 #define X(name) &k_backend_##name,
 #include "backends.list"

@@ -31,19 +31,38 @@ struct k_op_moe { float *y; const float *x; const int32_t *ids; const float *wei
 /* A run of rows of the batch that belongs to one sequence: rows [row, row + n), at positions pos, pos + 1, ... */
 struct k_seg { int64_t row, n, pos; struct k_seq_layer *state; };
 
-/* What pages hold: floats, or BF16, to which a position is rounded (nearest, ties to even) when it is appended. */
-enum k_kv { K_KV_F32, K_KV_BF16 };
-static inline size_t k_kv_bytes(enum k_kv kv) { return kv == K_KV_BF16 ? sizeof(uint16_t) : sizeof(float); }
-
-/* State that a layer keeps for a sequence (device memory). Pages hold K_PAGE tokens; page[p] + (t % K_PAGE) * width values. */
+/* State that a layer keeps for a sequence (device memory), and what its pages hold; a position is rounded when it is appended and never again.
+ * Pages hold K_PAGE tokens.
+ *
+ *   f32    page[p] + (t % K_PAGE) * width values
+ *   bf16   the same, rounded to nearest, ties to even
+ *   int8   K_KV_GROUP values of a token are whole numbers of -127 to 127 and a scale, as act_int8 rounds (kernels/kk.def). Values of 16 tokens,
+ *          those of the next 16, ...; then the first group's scales (f32) of all 64, the second's, ... Of 16 tokens two values of each, then two
+ *          more (a number of values is even): of tokens i and i + 8, i < 8, the first, then the second. Scores multiply neighbours
+ *          of one token, outputs neighbours of one column: both are a word away.
+ *              t0 v0 | t8 v0 | t0 v1 | t8 v1 | t1 v0 | t9 v0 | t1 v1 | t9 v1 | ... t7 v1 | t15 v1 | t0 v2 | t8 v2 | ... */
 #define K_PAGE 64
+#define K_KV_GROUP 32
+static inline size_t k_kv_int8_at(int64_t width, int64_t token, int64_t value)
+{
+	return (size_t)(token / 16 * 16 * width + value / 2 * 32 + token % 8 * 4 + value % 2 * 2 + token / 8 % 2);
+}
+enum k_kv { K_KV_F32, K_KV_BF16, K_KV_INT8 };
+extern const char *const k_kv_names[];
+/* Bytes of a token with so many values in so many groups. */
+static inline size_t k_kv_bytes(enum k_kv kv, int64_t values, int64_t groups)
+{
+	return kv == K_KV_INT8 ? (size_t)values + (size_t)groups * sizeof(float) : (size_t)values * (kv == K_KV_BF16 ? sizeof(uint16_t) : sizeof(float));
+}
+static inline int64_t k_kv_groups(int64_t values) { return k_div_up(values, K_KV_GROUP); }
+
 struct k_seq_layer {
 	void **page;                    /* MLA: width r + dr: [normed latent | rotated key]; GQA: width 2 * Hkv * d: [keys | values] */
 	int64_t n_page;
 	float *state;                   /* KDA: [head][value channel][key channel] f32, or as in kda_state.h */
 	bool deferred;                  /* the latter: the device says that it does so */
 	float *conv;                    /* KDA: [3 (q, k, v)][taps - 1][P] raw projections, oldest first */
-	enum k_kv kv;                   /* BF16 only where the device says that it takes them */
+	enum k_kv kv;                   /* BF16 and int8 only where the device says that it takes them */
 };
 
 /* One KDA layer after its projections. q k v a z: [n][P] raw (a: forget gate logits before dt_bias, z: output gate logits), beta: [n][H] logits.
@@ -75,6 +94,7 @@ struct k_device {
 	struct k_ops ops;
 	const struct k_ctx *ctx;
 	bool bf16_attention;            /* attention takes pages, and kv_b, of BF16 too */
+	bool int8_pages;
 	bool kda_deferred;              /* the delta rule keeps tokens of a chunk beside the state (kda_state.h) */
 	bool far;                       /* operations do not read the host's memory: weights are put into the device's */
 	void *tap;                      /* of whoever laid functions of his own over ops; else NULL */
@@ -110,8 +130,11 @@ struct k_backend {
 	/* Is there a device of it? what: its name, or why not. NULL: always. */
 	bool (*probe)(char *what, size_t n);
 };
-/* What pages hold with activations of this precision: whoever rounds those need not keep more of keys and values. */
-static inline enum k_kv k_kv_of(enum k_act act, const struct k_device *d) { return act != K_ACT_F32 && d->bf16_attention ? K_KV_BF16 : K_KV_F32; }
+/* What pages hold where nobody says: whoever rounds activations need not keep more of keys and values. */
+static inline enum k_kv k_kv_of(const struct k_ctx *ctx, bool bf16_attention)
+{
+	return ctx->kv ? (enum k_kv)(ctx->kv - 1) : ctx->act != K_ACT_F32 && bf16_attention ? K_KV_BF16 : K_KV_F32;
+}
 /* spec NULL: "cpu". "auto": the best that is here. Unknown or absent: K_EDEVICE. */
 int k_device_open(struct k_device **out, const struct k_ctx *ctx, const char *spec, struct k_err *err) K_MUST_USE;
 void k_device_close(struct k_device *d);

@@ -14,8 +14,8 @@ const float *k_layer_columns(const struct k_layer_weights *w, const char *slot);
 struct k_scratch;       /* per-step activations, in device memory */
 float *k_scratch_rows(struct k_scratch *s, int64_t width);      /* room for the step's rows x width; valid until the block returns. Never fails: sizes were reserved by want() */
 
-/* What a sequence keeps: values a token in pages (0: none); floats of states and of conv tails; floats of both that a token reads and writes. */
-struct k_kept { int64_t page, state, conv, moved; };
+/* What a sequence keeps: values a token in pages (0: none), and their groups where those have scales (k_blocks_keep counts them); floats of states and of conv tails; floats of both that a token reads and writes. */
+struct k_kept { int64_t page, groups, state, conv, moved; };
 
 struct k_block {
 	const char *name;

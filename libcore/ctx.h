@@ -21,6 +21,7 @@ struct k_ctx {
 	uint64_t gpu_memory;                    /* of a device with a memory of its own; 0 = what is free there */
 	const char *cpu;                        /* highest kernel level, NULL = best */
 	enum k_act act;
+	int kv;                                 /* what pages hold: 0 as `act` says, else 1 + enum k_kv */
 	bool any_order;                         /* how many rows are computed at once may show in the last digits: libraries may multiply */
 	const struct k_codec *codec;            /* fast conversions (libcore/qtype.h); NULL: the types' own */
 	const char *spool;                      /* folder for spooled archives, NULL = none */

@@ -33,13 +33,14 @@ const struct k_block *k_block_find(const char *name)
 
 struct k_kept k_blocks_keep(const struct k_arch *arch, const struct k_hp *hp, bool deferred, int64_t layer, int64_t n)
 {
-	struct k_kept kept = { 0, 0, 0, 0 };
+	struct k_kept kept = { 0 };
 	for (int64_t i = layer; i < layer + n; i++) {
 		struct k_plan plan;
 		arch->plan(hp, i, &plan);
 		const struct k_block *b = k_block_find(plan.mixer);
-		struct k_kept one = b && b->keeps ? b->keeps(hp, deferred) : (struct k_kept){ 0, 0, 0, 0 };
+		struct k_kept one = b && b->keeps ? b->keeps(hp, deferred) : (struct k_kept){ 0 };
 		kept.page += one.page;
+		kept.groups += k_kv_groups(one.page);
 		kept.state += one.state;
 		kept.conv += one.conv;
 		kept.moved += one.moved;
@@ -139,18 +140,19 @@ static int open_layers(struct k_model *m, struct k_err *err)
 		struct k_part *p = &m->part[l->part];
 		struct k_kept kept = k_blocks_keep(m->arch, &m->hp, p->dev->kda_deferred, i, 1);
 		l->page_width = kept.page;
+		l->page_bytes = K_PAGE * k_kv_bytes(m->kv, kept.page, kept.groups);
 		l->n_state = kept.state;
 		l->n_conv = kept.conv;
 		m->n_moved += kept.moved;
 		if (i == p->layer) {
-			p->page_at = m->n_page;
+			p->page_at = m->page_bytes;
 			p->kda_at = m->n_kda;
 		}
-		l->page_at = m->n_page;
-		m->n_page += l->page_width * K_PAGE;
+		l->page_at = m->page_bytes;
+		m->page_bytes += l->page_bytes;
 		l->state_at = m->n_kda;
 		m->n_kda += (int64_t)k_align_up((uint64_t)(l->n_state + l->n_conv), 16);
-		p->n_page = m->n_page - p->page_at;
+		p->page_bytes = m->page_bytes - p->page_at;
 		p->n_kda = m->n_kda - p->kda_at;
 	}
 	return 0;
@@ -257,6 +259,20 @@ static int open_scratch(struct k_model *m, struct k_err *err)
 	return room_positions(m, 1024, err);
 }
 
+/* Can the device keep what it is asked to, of a model of this shape? */
+static int check_kv(const struct k_model *m, struct k_err *err)
+{
+	const struct k_hp *hp = &m->hp;
+	const struct k_device *d = m->dev;
+	if ((m->kv == K_KV_BF16 && !d->bf16_attention) || (m->kv == K_KV_INT8 && !d->int8_pages))
+		return k_err_set(err, K_EUNSUP, "keys and values cannot be kept in %s on device '%s': wanted f32%s", k_kv_names[m->kv], d->backend->name,
+			d->bf16_attention ? " or bf16" : "");
+	if (m->kv == K_KV_INT8 && (hp->head_dim | hp->kv_lora | hp->d_rope) % 2)
+		return k_err_set(err, K_EUNSUP, "'%s': heads of %ld values, latents of %ld and rotated keys of %ld: wanted even numbers for keys and values in int8",
+			m->ck->path, (long)hp->head_dim, (long)hp->kv_lora, (long)hp->d_rope);
+	return 0;
+}
+
 int k_model_open(struct k_model **out, struct k_ckpt *ck, struct k_device *dev, const struct k_model_opts *o,
 	const struct k_ctx *ctx, struct k_err *err)
 {
@@ -271,13 +287,15 @@ int k_model_open(struct k_model **out, struct k_ckpt *ck, struct k_device *dev, 
 	for (; dev && m->n_part < K_PARTS; dev = dev->next)
 		m->part[m->n_part++].dev = dev;
 	m->ctx = ctx;
-	m->kv = k_kv_of(ctx->act, m->dev);
+	m->kv = k_kv_of(ctx, m->dev->bf16_attention);
 	if (o)
 		m->opts = *o;
 	err->code = 0;
 	k_arena_init(&m->arena);
 	k_map_init(&m->names);
 	int r = read_config(m, err);
+	if (r == 0)
+		r = check_kv(m, err);
 	if (r == 0)
 		r = open_tokenizer(m, err);
 	if (r == 0)
@@ -333,6 +351,7 @@ const struct k_hp *k_model_hp(const struct k_model *m) { return &m->hp; }
 const struct k_arch *k_model_arch(const struct k_model *m) { return m->arch; }
 const struct k_files *k_model_files(const struct k_model *m) { return m->files; }
 struct k_device *k_model_device(const struct k_model *m) { return m->dev; }
+const char *k_model_kv(const struct k_model *m) { return k_kv_names[m->kv]; }
 uint64_t k_model_bytes_per_token(const struct k_model *m) { return m->token_bytes; }
 int k_model_token_parts(const struct k_model *m, struct k_token_part *out, int max) { return k_bind_token_parts(m, out, max); }
 

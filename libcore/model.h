@@ -22,6 +22,7 @@ const struct k_hp *k_model_hp(const struct k_model *m);
 const struct k_arch *k_model_arch(const struct k_model *m);
 const struct k_files *k_model_files(const struct k_model *m);
 struct k_device *k_model_device(const struct k_model *m);       /* the first: others are its next */
+const char *k_model_kv(const struct k_model *m);                /* what keys and values are kept in: "f32" */
 /* Bytes that sequences may take, before the first device that has their layers is full; UINT64_MAX: it is the host's memory. */
 uint64_t k_model_room(const struct k_model *m);
 /* NULL when the model has no tokenizer (or one that could not be opened: *why then says so). Opened once at load. */

@@ -26,7 +26,7 @@ struct k_layer {
 	const float *mixer_norm, *ffn_norm;
 	int part;
 	int64_t page_width;             /* values a token in pages; 0: none */
-	int64_t page_at;                /* where its rows begin in a page */
+	size_t page_bytes, page_at;     /* its part of a page, and where that begins */
 	int64_t n_state, n_conv;        /* floats in the sequence's KDA block */
 	int64_t state_at;               /* where they begin there: state, then conv */
 };
@@ -36,12 +36,13 @@ struct k_scratch {
 	int64_t size, used, rows;       /* floats; rows of the chunk at work */
 };
 
-/* A device, its layers [layer, layer + n_layer), what these have of a page (values) and of a KDA block (floats), and its rows of a step. */
+/* A device, its layers [layer, layer + n_layer), what these have of a page (bytes) and of a KDA block (floats), and its rows of a step. */
 enum { K_PARTS = 8 };
 struct k_part {
 	struct k_device *dev;
 	int64_t layer, n_layer;
-	int64_t page_at, n_page, kda_at, n_kda;
+	size_t page_at, page_bytes;
+	int64_t kda_at, n_kda;
 	float *x, *h, *y, *rope;        /* rope NULL: none */
 	struct k_scratch scratch;
 };
@@ -72,8 +73,8 @@ struct k_model {
 	const float *norm;
 	struct k_layer *layers;
 	int64_t n_kda, n_moved;         /* floats of a sequence's KDA block; that a token reads and writes of it */
-	int64_t n_page;                 /* values of a page: K_PAGE tokens of all attention layers */
-	enum k_kv kv;                   /* what they are stored as */
+	size_t page_bytes;              /* of a page: K_PAGE tokens of all attention layers */
+	enum k_kv kv;                   /* what it holds */
 	uint64_t token_bytes;
 
 	double *inv;                    /* rope; NULL: none */

@@ -54,6 +54,7 @@ struct k_common {
 	int progress;                   /* 0 auto 1 none 2 json */
 	const char *cpu, *device;
 	int act;                        /* 0 auto (the tool's default), 1 f32, 2 bf16, 3 int8 */
+	int kv;                         /* 0 auto (by act), 1 f32, 2 bf16, 3 int8 */
 	const char *output;             /* K_OPT_OUTPUT: cmd/cli.c puts standard output there */
 	uint64_t max_memory, gpu_memory;
 };
@@ -76,7 +77,8 @@ struct k_common {
 #define K_OPT_COMPUTE(type, c) \
 	K_OPT_SIZE(0, "gpu-memory", type, c.gpu_memory, "SIZE", NULL, "memory of each GPU to use; weights beyond it stay on the host (default: what is free)"), \
 	K_OPT_STR(0, "device", type, c.device, "SPEC", "cpu", "cpu, cuda, cuda:1, cuda:0,1 (layers split over both), or auto: a GPU where there is one; ? lists what is here"), \
-	K_OPT_WORD(0, "act", type, c.act, "auto|f32|bf16|int8", "auto", "precision of the activations that enter matrix products; with bf16 and int8 the CPU keeps keys and values in BF16, half as large")
+	K_OPT_WORD(0, "act", type, c.act, "auto|f32|bf16|int8", "auto", "precision of the activations that enter matrix products"), \
+	K_OPT_WORD(0, "kv", type, c.kv, "auto|f32|bf16|int8", "auto", "what keys and values are kept in; int8: 8 bits and a scale for 32 of a token's, on the CPU. auto: f32 with --act f32, else bf16")
 
 struct k_tool {
 	const char *name, *about;       /* "kquant", "quantise a model" */

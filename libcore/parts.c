@@ -13,21 +13,19 @@ int k_part_of_layer(const struct k_model *m, int64_t layer)
 	return i;
 }
 
-static size_t width(const struct k_model *m, enum k_keep what) { return what == K_KEEP_PAGE ? k_kv_bytes(m->kv) : sizeof(float); }
-
 static size_t piece_at(const struct k_model *m, enum k_keep what, int i)
 {
 	const struct k_part *p = &m->part[i];
-	return (size_t)(what == K_KEEP_PAGE ? p->page_at : p->kda_at) * width(m, what);
+	return what == K_KEEP_PAGE ? p->page_at : (size_t)p->kda_at * sizeof(float);
 }
 
 static size_t piece_bytes(const struct k_model *m, enum k_keep what, int i)
 {
 	const struct k_part *p = &m->part[i];
-	return (size_t)(what == K_KEEP_PAGE ? p->n_page : p->n_kda) * width(m, what);
+	return what == K_KEEP_PAGE ? p->page_bytes : (size_t)p->n_kda * sizeof(float);
 }
 
-size_t k_keep_bytes(const struct k_model *m, enum k_keep what) { return (size_t)(what == K_KEEP_PAGE ? m->n_page : m->n_kda) * width(m, what); }
+size_t k_keep_bytes(const struct k_model *m, enum k_keep what) { return what == K_KEEP_PAGE ? m->page_bytes : (size_t)m->n_kda * sizeof(float); }
 
 bool k_keep_alloc(const struct k_model *m, enum k_keep what, void *mem[K_PARTS])
 {

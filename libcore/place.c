@@ -44,7 +44,7 @@ static uint64_t step_bytes(const struct k_model *m)
 static uint64_t sequence_bytes(const struct k_model *m, int64_t layer, int64_t n)
 {
 	struct k_kept kept = k_blocks_keep(m->arch, &m->hp, m->dev->kda_deferred, layer, n);
-	return (uint64_t)kept.page * (uint64_t)kept_tokens(m) * k_kv_bytes(m->kv) + (uint64_t)floats((kept.state + kept.conv) * KEPT_STATES);
+	return (uint64_t)kept_tokens(m) * k_kv_bytes(m->kv, kept.page, kept.groups) + (uint64_t)floats((kept.state + kept.conv) * KEPT_STATES);
 }
 
 static uint64_t kept_bytes(const struct k_model *m, const struct k_part *p) { return step_bytes(m) + sequence_bytes(m, p->layer, p->n_layer); }

@@ -172,9 +172,9 @@ static struct node *new_node(const struct k_prefix *p, int64_t from, int64_t to)
 	n->from = from;
 	n->to = to;
 	n->ids = k_alloc((size_t)(to - from) * sizeof(*n->ids));
-	if (p->m->n_page)
+	if (p->m->page_bytes)
 		n->page = k_calloc((size_t)n_pages(n), sizeof(*n->page));
-	if (n->ids && (n->page || !p->m->n_page))
+	if (n->ids && (n->page || !p->m->page_bytes))
 		return n;
 	k_free(n->ids);
 	k_free(n->page);

@@ -108,7 +108,7 @@ static void put_page(struct k_seq *s, int64_t i, struct k_page *p)
 		const struct k_layer *l = &s->m->layers[k];
 		if (!l->page_width)
 			continue;
-		s->layer[k].page[i] = (char *)p->mem[l->part] + (size_t)(l->page_at - s->m->part[l->part].page_at) * k_kv_bytes(s->m->kv);
+		s->layer[k].page[i] = (char *)p->mem[l->part] + (l->page_at - s->m->part[l->part].page_at);
 		s->layer[k].n_page = s->n_page;
 	}
 }
@@ -145,7 +145,7 @@ static int own_page(struct k_seq *s, int64_t i, struct k_err *err)
 int k_seq_room(struct k_seq *s, int64_t n, struct k_err *err)
 {
 	int r = k_seq_lists(s, n, err);
-	for (int64_t i = s->len / K_PAGE; r == 0 && s->m->n_page && i < pages(n); i++)
+	for (int64_t i = s->len / K_PAGE; r == 0 && s->m->page_bytes && i < pages(n); i++)
 		r = own_page(s, i, err);
 	return r;
 }
@@ -314,7 +314,7 @@ int k_seq_fork(struct k_seq **out, const struct k_seq *s, struct k_err *err)
 		k_seq_free(f);
 		return r;
 	}
-	for (int64_t p = 0; s->m->n_page && p < pages(s->len); p++)
+	for (int64_t p = 0; s->m->page_bytes && p < pages(s->len); p++)
 		k_seq_set_page(f, p, s->page[p]);
 	for (int i = 0; i < s->n_mark; i++)
 		k_seq_add_mark(f, s->mark[i].len, s->mark[i].state);

@@ -5,7 +5,7 @@
  *   marks   i64 length of each, ascending
  *   ids     i32 of each token
  *   sha256  of all so far: what a list of files is made from before the rest is read
- *   pages   for every 64 tokens: for each attention layer their rows (f32 or bf16)
+ *   pages   for every 64 tokens: for each attention layer their rows (f32 or bf16), or the page (int8), with zeros for tokens that are not there
  *   kda     the block of states and tails, if the model has KDA layers: of each its states as the device keeps them (backend.h), then its
  *           tails [3][P][taps - 1]
  *   marks   the block of each
@@ -42,15 +42,28 @@ static int get(struct pass *p, void *v, size_t n, struct k_err *err)
 	return r;
 }
 
-/* One piece of device memory, either way. */
-static int pass_device(struct pass *p, struct k_device *d, void *at, size_t n, struct k_err *err)
+/* In a page of int8, tokens from n on are whatever was there before. */
+static void clear_from(char *page, int64_t width, int64_t n)
 {
-	if (p->to) {
-		int r = d->get(d, p->host, at, n, err);
-		return r < 0 ? r : put(p, p->host, n, err);
-	}
-	int r = get(p, p->host, n, err);
-	return r < 0 ? r : d->put(d, at, p->host, n, err);
+	char *scales = page + width * K_PAGE;
+	for (int64_t t = n; t < K_PAGE; t++)
+		for (int64_t i = 0; i < width; i++)
+			page[k_kv_int8_at(width, t, i)] = 0;
+	for (int64_t g = 0; g < k_kv_groups(width); g++)
+		memset(scales + (g * K_PAGE + n) * (int64_t)sizeof(float), 0, (size_t)(K_PAGE - n) * sizeof(float));
+}
+
+/* The first n tokens of one layer's part of a page, either way. */
+static int pass_rows(struct pass *p, const struct k_model *m, const struct k_layer *l, void *at, int64_t n, struct k_err *err)
+{
+	struct k_device *d = m->part[l->part].dev;
+	size_t bytes = m->kv == K_KV_INT8 ? l->page_bytes : (size_t)n * k_kv_bytes(m->kv, l->page_width, 0);
+	int r = p->to ? d->get(d, p->host, at, bytes, err) : get(p, p->host, bytes, err);
+	if (r == 0 && m->kv == K_KV_INT8)
+		clear_from(p->host, l->page_width, n);
+	if (r < 0)
+		return r;
+	return p->to ? put(p, p->host, bytes, err) : d->put(d, at, p->host, bytes, err);
 }
 
 /* Tails of a block on the host, between the order of the file and that of memory (backend.h). */
@@ -118,7 +131,7 @@ static int pass_begin(struct pass *p, const struct k_model *m, struct k_err *err
 {
 	size_t most = (size_t)m->n_kda * sizeof(float);
 	for (int64_t i = 0; i < m->hp.n_layer; i++)
-		most = K_MAX(most, (size_t)(m->layers[i].page_width * K_PAGE) * k_kv_bytes(m->kv));
+		most = K_MAX(most, m->layers[i].page_bytes);
 	p->host = k_alloc(most);
 	p->tail = k_alloc((size_t)K_MAX(m->hp.kda_head * m->hp.kda_dim * (m->hp.kda_conv - 1), (int64_t)1) * sizeof(float));
 	return p->host && p->tail ? k_sha256_new(&p->sha, err) : k_err_nomem(err, most, "a sequence on its way");
@@ -134,10 +147,10 @@ static void pass_end(struct pass *p)
 /* What the bits of a state depend on, besides the weights. */
 static void computed_how(const struct k_model *m, char out[64])
 {
-	static const char *const acts[] = { "f32", "bf16", "int8" };
+	static const char *const acts[] = { "f32", "bf16", "int8" }, *const kv_names[] = { "", ", kv bf16", ", kv int8" };
 	memset(out, 0, 64);
 	snprintf(out, 64, "%s %s, act %s%s%s", m->dev->backend->name, m->dev->level(m->dev), acts[m->ctx->act],
-		m->kv == K_KV_BF16 ? ", kv bf16" : "", m->opts.hf_remote ? ", hf_remote" : "");
+		kv_names[m->kv], m->opts.hf_remote ? ", hf_remote" : "");
 }
 
 /* Writes the digest of all so far, or reads one and compares. */
@@ -175,9 +188,8 @@ static int pass_page(struct pass *p, const struct k_seq *s, int64_t t, int64_t n
 	int r = 0;
 	for (int64_t i = 0; r == 0 && i < s->m->hp.n_layer; i++) {
 		const struct k_layer *l = &s->m->layers[i];
-		int64_t w = l->page_width;
-		if (w)
-			r = pass_device(p, s->m->part[l->part].dev, s->layer[i].page[t / K_PAGE], (size_t)(n * w) * k_kv_bytes(s->m->kv), err);
+		if (l->page_width)
+			r = pass_rows(p, s->m, l, s->layer[i].page[t / K_PAGE], n, err);
 	}
 	return r;
 }

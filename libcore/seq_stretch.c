@@ -24,10 +24,10 @@ int k_seq_stretch(struct k_seq *s, int64_t n, uint64_t seed, struct k_err *err)
 		return n <= s->len ? 0 : k_err_set(err, K_EBUG, "a sequence of %lld tokens cannot be stretched", (long long)s->len);
 	void *host = k_alloc((size_t)k_seq_page_bytes(s->m));
 	int r = host ? k_seq_room(s, n, err) : k_err_nomem(err, (size_t)k_seq_page_bytes(s->m), "a page of a sequence");
-	for (int64_t i = k_div_up(s->len, K_PAGE); r == 0 && s->m->n_page && i < last; i++)
+	for (int64_t i = k_div_up(s->len, K_PAGE); r == 0 && s->m->page_bytes && i < last; i++)
 		r = copy_page(s, i, (int64_t)(draw(&seed) % (uint64_t)whole), host, err);
 	/* The page that computing left half full too. */
-	if (r == 0 && s->m->n_page && s->len % K_PAGE)
+	if (r == 0 && s->m->page_bytes && s->len % K_PAGE)
 		r = copy_page(s, whole, (int64_t)(draw(&seed) % (uint64_t)whole), host, err);
 	k_free(host);
 	if (r < 0)

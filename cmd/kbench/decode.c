@@ -331,7 +331,7 @@ static int compute_reference(struct k_bench *b, struct reference *f, bool prefil
 
 static int report_reference(struct k_bench *b, const struct reference *f, struct k_json *summary, struct k_err *err)
 {
-	double tolerance = acts[b->ctx->act].tolerance;
+	double tolerance = b->ctx->kv == 1 + K_KV_INT8 ? K_MAX(0.25, acts[b->ctx->act].tolerance) : acts[b->ctx->act].tolerance;
 	char why[200];
 	struct k_json *o = k_json_object();
 	bool ok = f->error <= tolerance;
@@ -446,6 +446,7 @@ static int run_points(struct k_bench *b, const struct k_bench_model *models, int
 	if (r == 0)
 		k_hex(hex, digest);
 	if (r == 0 && s.summary && (k_put_str(s.summary, "digest", hex) | k_put_str(s.summary, "act", acts[b->ctx->act].name) |
+		k_put_str(s.summary, "kv", k_model_kv(models->m)) |
 		(n > 1 ? k_put_f32(s.summary, "ratio", s.ratio) | k_put_f32(s.summary, "ratio_least", s.ratio_least) |
 			k_put_f32(s.summary, "ratio_frac", s.ratio_frac) : 0) | k_bench_put_machine(s.summary, b, k_model_device(models->m))) == 0) {
 		*summary = s.summary;

@@ -199,7 +199,7 @@ static void call_kda(struct job *j)
 /* Memory for pages of n values. */
 static void *values(struct job *j, enum k_kv kv, size_t n)
 {
-	char *p = (char *)floats(j, k_div_up(n * k_kv_bytes(kv), sizeof(float)));
+	char *p = (char *)floats(j, k_div_up(k_kv_bytes(kv, (int64_t)n, 0), sizeof(float)));
 	for (size_t i = 0; p && kv == K_KV_BF16 && i < n; i++) {
 		uint16_t v = k_bf16_from_f32((float)(int32_t)(uint32_t)(draw(j) >> 32) * 0x1p-31f);
 		memcpy(p + i * sizeof(v), &v, sizeof(v));
@@ -211,7 +211,7 @@ static int make_mla(struct job *j, struct k_err *err)
 {
 	int64_t width = LATENT + ROPE, rows = j->e->rows, pages = k_div_up(j->e->n + rows, K_PAGE);
 	enum k_kv kv = strcmp(j->e->type, "bf16") == 0 ? K_KV_BF16 : K_KV_F32;
-	size_t page = (size_t)(K_PAGE * width) * k_kv_bytes(kv);
+	size_t page = K_PAGE * k_kv_bytes(kv, width, 0);
 	j->n_y = (size_t)(rows * HEADS * VDIM);
 	j->y = floats(j, j->n_y);
 	j->x = floats(j, (size_t)(rows * (HEADS * (NOPE + ROPE) + width)));
@@ -229,7 +229,7 @@ static int make_mla(struct job *j, struct k_err *err)
 	*j->seg = (struct k_seg){ 0, rows, j->e->n, j->seq };
 	j->w[0] = tensor(kv == K_KV_BF16 ? "bf16" : "f32", 0, HEADS * (NOPE + VDIM), LATENT);
 	j->w[0].data = kv_b;
-	j->bytes = (double)((j->e->n + rows) * width + HEADS * (NOPE + VDIM) * LATENT) * (double)k_kv_bytes(kv);
+	j->bytes = (double)k_kv_bytes(kv, (j->e->n + rows) * width + HEADS * (NOPE + VDIM) * LATENT, 0);
 	j->flops = 2.0 * (double)rows * HEADS * ((double)(j->e->n + rows / 2) * (width + LATENT) + (NOPE + VDIM) * LATENT);
 	return 0;
 }

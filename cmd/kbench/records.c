@@ -1,6 +1,6 @@
 /* records.c: --history FILE: each run appends a line for each thing it measured.
  *
- *   {"date": "2026-01-31T12:00:00Z", "what", "model": digest, "machine", "level", "threads", "placement", "commit", "act", "tokens", "item", ...}
+ *   {"date": "2026-01-31T12:00:00Z", "what", "model": digest, "machine", "level", "threads", "placement", "commit", "act", "kv", "tokens", "item", ...}
  *
  * Lines are appended whole, in one write, so that runs may share a file. A run that was killed within may leave a part of a line: it is
  * passed over by whoever reads, and the next run begins a line of its own. */
@@ -48,7 +48,7 @@ static int put_count(struct k_json *o, const char *key, int64_t v) { return v ? 
 /* Date and what was run; the machine's facts stand in the summary. */
 static int put_head(struct k_json *o, const struct k_bench *b, const char *what, const char *date)
 {
-	static const char *const facts[] = { "machine", "level", "threads", "placement", "commit", "act" };
+	static const char *const facts[] = { "machine", "level", "threads", "placement", "commit", "act", "kv" };
 	const struct k_json *s = k_report_summary_of(b->rep);
 	int bad = k_put_str(o, "date", date) | k_put_str(o, "what", what) | put_if(o, "model", b->model_digest) | put_if(o, "name", b->name) |
 		put_if(o, "file", b->file) | put_count(o, "tokens", b->tokens) | put_count(o, "slow", b->slow) |

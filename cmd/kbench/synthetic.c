@@ -171,8 +171,8 @@ static int outline(struct k_outline *o, const struct shape *s, int64_t layers, s
 static uint64_t wants(const struct k_outline *o, struct k_room room, const struct k_ctx *ctx)
 {
 	struct k_kept kept = k_blocks_keep(o->arch, &o->hp, true, 0, o->hp.n_layer);
-	uint64_t values = (uint64_t)(kept.page * room.tokens), floats = (uint64_t)(2 * room.seqs * (kept.state + kept.conv));
-	return o->bytes + values * k_kv_bytes(ctx->act == K_ACT_F32 ? K_KV_F32 : K_KV_BF16) + floats * sizeof(float) + ((uint64_t)64 << 20);
+	uint64_t floats = (uint64_t)(2 * room.seqs * (kept.state + kept.conv));
+	return o->bytes + (uint64_t)room.tokens * k_kv_bytes(k_kv_of(ctx, true), kept.page, kept.groups) + floats * sizeof(float) + ((uint64_t)64 << 20);
 }
 
 static uint64_t available(const struct k_ctx *ctx)

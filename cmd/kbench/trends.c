@@ -39,7 +39,7 @@ struct trends {
 /* --- series ---------------------------------------------------------------------------------------------------------------------- */
 
 /* Runs that differ in one of these measured different things. */
-static const char *const same[] = { "what", "model", "name", "file", "item", "shape", "tokens", "rate", "slow", "abandon", "act", "machine", "level",
+static const char *const same[] = { "what", "model", "name", "file", "item", "shape", "tokens", "rate", "slow", "abandon", "act", "kv", "machine", "level",
 	"threads", "placement" };
 
 static char *key_of(const struct k_json *record, const char *field)

@@ -174,7 +174,7 @@ int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, stru
 			parts[PART_HEAD] += c->entries[i].bytes;
 	kept = k_blocks_keep(arch, hp, true, 0, hp->n_layer);
 	fixed = sizeof(float) * (uint64_t)(kept.state + kept.conv);
-	per_token = k_kv_bytes(kv) * (uint64_t)kept.page;
+	per_token = k_kv_bytes(kv, kept.page, kept.groups);
 	parts[PART_STATE] = sizeof(float) * (uint64_t)kept.moved + per_token * (uint64_t)n_ctx;
 	k_buf_init(&b, 0);
 	k_buf_puts(&b, table ? "" : "{");

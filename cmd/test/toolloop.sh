@@ -1,6 +1,6 @@
 #!/bin/bash
 # toolloop.sh: the 250 sequential tool calls that nano was trained to make, through HTTP, greedy: arguments, ids and the last sentence are
-# right, and each turn computes only what is new (the prefix is in a slot). With BF16 and with INT4 experts.
+# right, and each turn computes only what is new (the prefix is in a slot). With BF16 and with INT4 experts, and with keys and values in 8 bits.
 . "$(dirname "$0")/lib.sh"
 kconvert testdata/nano -o "$T/bf16.kmf" && kquant -t i4g32 testdata/nano -o "$T/int4.kmf" || { fail setup "nano does not convert"; finish; }
 cat > "$T/loop.py" <<'PY'
@@ -29,9 +29,12 @@ for k, step in enumerate(loop['steps']):
 choice, usage = ask()
 assert not choice['message'].get('tool_calls') and choice['message']['content'] == loop['final'], choice
 PY
-for weights in bf16 int4; do
-	start $weights --listen 127.0.0.1:0 -q "$T/$weights.kmf" || continue
-	check "$weights: 250 calls" python3 "$T/loop.py" "$port"
-	stop $weights
-done
+loop() { # NAME OPTION... MODEL
+	start "$1" --listen 127.0.0.1:0 -q "${@:2}" || return
+	check "$1: 250 calls" python3 "$T/loop.py" "$port"
+	stop "$1"
+}
+loop bf16 "$T/bf16.kmf"
+loop int4 "$T/int4.kmf"
+loop kv8 --kv int8 "$T/bf16.kmf"
 finish

@@ -12,13 +12,17 @@ static const char *const names[] = { "tiny/kimi-linear-tiny", "tiny/kimi-k2-tiny
 
 struct bench { struct k_ctx ctx; struct k_device *dev; struct k_model *m; int64_t vocab; int32_t ids[LONG]; };
 
-static void set_up_act(struct bench *b, const char *name, int threads, enum k_act act)
+/* Pages of three kinds: f32, with activations of bf16, and int8. */
+enum { KINDS = 3 };
+static const struct k_ctx kinds[KINDS] = { { .act = K_ACT_F32 }, { .act = K_ACT_BF16 }, { .kv = 1 + K_KV_INT8 } };
+
+static void set_up_kind(struct bench *b, const char *name, int threads, int kind)
 {
 	struct k_ckpt *c;
 	struct k_err err;
 
 	memset(b, 0, sizeof(*b));
-	b->ctx.act = act;
+	b->ctx = kinds[kind];
 	K_CHECK_OK(k_pool_new(&b->ctx.pool, threads, &err));
 	K_CHECK_OK(k_format_open(&c, k_test_data(name), false, &b->ctx, &err));
 	K_CHECK_OK(k_device_open(&b->dev, &b->ctx, NULL, &err));
@@ -28,7 +32,7 @@ static void set_up_act(struct bench *b, const char *name, int threads, enum k_ac
 		b->ids[i] = (int32_t)((i * 7919 + 13) % b->vocab);
 }
 
-static void set_up(struct bench *b, const char *name, int threads) { set_up_act(b, name, threads, K_ACT_F32); }
+static void set_up(struct bench *b, const char *name, int threads) { set_up_kind(b, name, threads, 0); }
 
 static void tear_down(struct bench *b)
 {
@@ -101,19 +105,20 @@ K_TEST(engine_stretched_sequences)
 
 K_TEST(engine_chunks_do_not_matter)
 {
-	for (size_t i = 0; i < 2 * K_LEN(names); i++) {
+	for (size_t i = 0; i < KINDS * K_LEN(names); i++) {
+		const char *name = names[i / KINDS];
 		struct bench b;
 		struct k_seq *s;
 		float *want;
 
-		set_up_act(&b, names[i / 2], 2, i % 2 ? K_ACT_BF16 : K_ACT_F32);
+		set_up_kind(&b, name, 2, (int)(i % KINDS));
 		s = new_seq(&b);
 		want = run(&b, s, 0, LEN, LEN);
 		K_CHECK(k_seq_len(s) == LEN && k_seq_ids(s)[LEN - 1] == b.ids[LEN - 1]);
 		k_seq_free(s);
 		for (int chunk = 1; chunk < LEN; chunk = chunk * 3 + 1) {
 			s = new_seq(&b);
-			same(&b, names[i / 2], run(&b, s, 0, LEN, chunk), want);
+			same(&b, name, run(&b, s, 0, LEN, chunk), want);
 			k_seq_free(s);
 		}
 		free(want);
@@ -205,11 +210,10 @@ K_TEST(engine_rewind_is_as_if_never_gone)
 	}
 }
 
-/* With activations of bf16, pages are too. */
 K_TEST(engine_fork_and_saved_state_go_on)
 {
-	for (size_t i = 0; i < 2 * K_LEN(names); i++) {
-		const char *name = names[i / 2];
+	for (size_t i = 0; i < KINDS * K_LEN(names); i++) {
+		const char *name = names[i / KINDS];
 		struct k_seq *s, *t;
 		struct k_source *src;
 		struct k_sink *sink;
@@ -219,7 +223,7 @@ K_TEST(engine_fork_and_saved_state_go_on)
 		struct k_err err;
 		float *want;
 
-		set_up_act(&b, name, 1, i % 2 ? K_ACT_BF16 : K_ACT_F32);
+		set_up_kind(&b, name, 1, (int)(i % KINDS));
 		s = new_seq(&b);
 		free(run(&b, s, 0, 70, 70));
 		K_CHECK_OK(k_seq_fork(&t, s, &err));
@@ -276,18 +280,19 @@ K_TEST(engine_refuses_ids_out_of_range)
 	tear_down(&b);
 }
 
-/* Half the memory; a state with pages of the other kind is not taken for one's own. */
-K_TEST(engine_pages_are_of_two_kinds)
+/* Half the memory, and for each 32 values 32 bytes and 4; a state with pages of another kind is not taken for one's own. */
+K_TEST(engine_pages_are_of_three_kinds)
 {
 	for (size_t i = 0; i < K_LEN(names); i++) {
-		struct bench b[2];
+		struct bench b[KINDS];
 		struct k_err err;
 
-		for (int k = 0; k < 2; k++)
-			set_up_act(&b[k], names[i], 1, k ? K_ACT_BF16 : K_ACT_F32);
+		for (int k = 0; k < KINDS; k++)
+			set_up_kind(&b[k], names[i], 1, k);
 		K_CHECK(k_seq_page_bytes(b[0].m) == 2 * k_seq_page_bytes(b[1].m) && k_seq_page_bytes(b[1].m) > 0);
-		K_CHECK(k_seq_state_bytes(b[0].m) == k_seq_state_bytes(b[1].m));
-		for (int k = 0; k < 2; k++) {
+		K_CHECK(k_seq_page_bytes(b[2].m) >= k_seq_page_bytes(b[0].m) * 36 / 128 && k_seq_page_bytes(b[2].m) < k_seq_page_bytes(b[1].m));
+		K_CHECK(k_seq_state_bytes(b[0].m) == k_seq_state_bytes(b[1].m) && k_seq_state_bytes(b[0].m) == k_seq_state_bytes(b[2].m));
+		for (int k = 0; k < KINDS; k++) {
 			struct k_seq *s = new_seq(&b[k]), *t;
 			struct k_source *src;
 			struct k_sink *sink;
@@ -301,12 +306,12 @@ K_TEST(engine_pages_are_of_two_kinds)
 			K_CHECK_OK(k_sink_commit(sink, &err));
 			k_sink_close(sink);
 			K_CHECK_OK(k_source_mem(&src, file.data, file.len, false, "state", &err));
-			K_CHECK(k_seq_load(&t, b[1 - k].m, src, &tag, &err) == K_ECHECK && strstr(err.msg, "another way"));
+			K_CHECK(k_seq_load(&t, b[(k + 1) % KINDS].m, src, &tag, &err) == K_ECHECK && strstr(err.msg, "another way"));
 			k_source_close(src);
 			k_buf_fini(&file);
 			k_seq_free(s);
 		}
-		for (int k = 0; k < 2; k++)
+		for (int k = 0; k < KINDS; k++)
 			tear_down(&b[k]);
 	}
 }

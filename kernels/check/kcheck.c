@@ -106,7 +106,7 @@ static bool read_options(int argc, char **argv, struct options *o)
 
 static const struct row *find_row(const char *name)
 {
-	static const struct row *const tables[] = { kcheck_elem, kcheck_mat, kcheck_delta, kcheck_attn, kcheck_quant };
+	static const struct row *const tables[] = { kcheck_elem, kcheck_mat, kcheck_delta, kcheck_attn, kcheck_page, kcheck_quant };
 	for (size_t t = 0; t < K_LEN(tables); t++)
 		for (const struct row *r = tables[t]; r->name; r++)
 			if (strcmp(r->name, name) == 0)

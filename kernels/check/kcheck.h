@@ -6,6 +6,7 @@
  *   kcheck_mat.c   gemm, unpack, rope, conv_silu                          one table
  *   kcheck_delta.c the delta rule                                         one table
  *   kcheck_attn.c  scores, mix                                            one table
+ *   kcheck_page.c  the same on pages of int8                              one table
  *   kcheck_quant.c conversions between types                              one table
  *   kcheck_cpu.c   operations of the CPU device: threads, cuts of a batch one table
  *   kcheck_speed.c   what a device does beside what it can                one table
@@ -46,7 +47,7 @@ struct row {
 	/* Sets up what is timed, calls time(b) for each size. */
 	void (*bench)(const void *how, void (*time)(void *ctx, const struct bench *b), void *ctx);
 };
-extern const struct row kcheck_elem[], kcheck_mat[], kcheck_delta[], kcheck_attn[], kcheck_quant[];    /* end with name NULL */
+extern const struct row kcheck_elem[], kcheck_mat[], kcheck_delta[], kcheck_attn[], kcheck_page[], kcheck_quant[];    /* end with name NULL */
 
 /* An operation of the CPU device at one level: same bits at any number of threads, however a batch is cut. */
 struct op_row { const char *name; void (*check)(struct run *r); };

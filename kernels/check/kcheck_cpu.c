@@ -78,9 +78,20 @@ static struct k_tensor weight(struct world *w, const char *type, int64_t slices,
 
 static void *new_page(struct world *w)
 {
+	int64_t width = (int64_t)w->page_values / K_PAGE;
 	float *x = data(w, w->page_values, DATA_PLAIN);
 	if (w->kv == K_KV_F32)
 		return x;
+	if (w->kv == K_KV_INT8) {
+		struct kk kk;
+		const char *level;
+		struct k_err err;
+		K_ASSERT(kk_select(&kk, &level, "ref", &err) == 0);
+		char *page = keep(w, k_aligned(K_PAGE * k_kv_bytes(w->kv, width, k_kv_groups(width))));
+		for (int t = 0; t < K_PAGE; t++)
+			kk.append_i8(page, (size_t)width, t, x + t * width, (size_t)width, NULL);
+		return page;
+	}
 	uint16_t *y = keep(w, k_aligned(w->page_values * sizeof(*y)));
 	for (size_t i = 0; i < w->page_values; i++)
 		y[i] = k_bf16_from_f32(x[i]);
@@ -102,13 +113,26 @@ static void sequences(struct world *w, size_t width, size_t state, size_t conv)
 	}
 }
 
-/* Positions that are still to come hold NaN, as a page that was somebody else's may. */
+/* Position t of a page: NaN; of whole numbers any, and scales NaN. */
+static void spoil(enum k_kv kv, char *page, int64_t width, int64_t t)
+{
+	if (kv != K_KV_INT8) {
+		memset(page + (size_t)t * k_kv_bytes(kv, width, 0), 0xff, k_kv_bytes(kv, width, 0));
+		return;
+	}
+	for (int64_t i = 0; i < width; i++)
+		page[k_kv_int8_at(width, t, i)] = (char)(0x80 + i);
+	for (int64_t g = 0; g < k_kv_groups(width); g++)
+		memset(page + width * K_PAGE + (g * K_PAGE + t) * (int64_t)sizeof(float), 0xff, sizeof(float));
+}
+
+/* Positions that are still to come hold what a page that was somebody else's may. */
 static void reset(struct world *w)
 {
-	size_t row = w->page_values / K_PAGE * k_kv_bytes(w->kv);
+	int64_t width = (int64_t)w->page_values / K_PAGE;
 	for (int s = 0; s < SEQS; s++)
-		for (int64_t t = s ? POS : 0; row && t < PAGES * K_PAGE; t++)
-			memset((char *)w->page[s][t / K_PAGE] + (size_t)(t % K_PAGE) * row, 0xff, row);
+		for (int64_t t = s ? POS : 0; width && t < PAGES * K_PAGE; t++)
+			spoil(w->kv, w->page[s][t / K_PAGE], width, t % K_PAGE);
 	for (int i = 0; i < MOST_OUT; i++)
 		if (w->out[i])
 			memset(w->out[i], 0xff, w->n_out[i] * sizeof(float));
@@ -528,6 +552,7 @@ static void check_mla(struct run *r)
 	mla_with(r, K_KV_F32, "f32");
 	mla_with(r, K_KV_BF16, "f32");
 	mla_with(r, K_KV_F32, "bf16");
+	mla_with(r, K_KV_INT8, "f32");
 }
 
 enum { GH = 6, GKV = 2, GD = 34 };
@@ -590,7 +615,7 @@ static void gqa_rounded(struct run *r)
 
 static void check_gqa(struct run *r)
 {
-	for (int kv = K_KV_F32; kv <= K_KV_BF16; kv++) {
+	for (int kv = K_KV_F32; kv <= K_KV_INT8; kv++) {
 		struct world w;
 		gqa_world(&w, r, (enum k_kv)kv);
 		all_ways(&w, op_gqa, K_ACT_F32);

@@ -109,7 +109,7 @@ static const struct k_tensor *weight_at(const struct world *w, int side, struct 
 /* A page of n values. */
 static int new_page(struct world *w, size_t n)
 {
-	int i = buffer(w, n * k_kv_bytes(w->kv), false);
+	int i = buffer(w, k_kv_bytes(w->kv, (int64_t)n, 0), false);
 	uint16_t *half = w->buf[i].begin;
 	float *x = k_alloc(n * sizeof(*x));
 	if (!x)
@@ -134,7 +134,7 @@ static void sequences(struct world *w, int64_t width, size_t state, size_t conv,
 		K_ASSERT(pages <= MOST_PAGES);
 		for (int64_t p = 0; width && p < pages; p++) {
 			int i = new_page(w, (size_t)(width * K_PAGE));
-			size_t row = (size_t)width * k_kv_bytes(w->kv);
+			size_t row = k_kv_bytes(w->kv, width, 0);
 			char *begin = w->buf[i].begin;
 			for (int64_t t = 0; begin && t < K_PAGE; t++)
 				if (p * K_PAGE + t >= w->pos[s])

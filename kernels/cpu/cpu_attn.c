@@ -11,16 +11,16 @@
  * A task takes CPU_QUERIES queries that share a key head, and reads each page once for all of them: all their spans, or one where
  * there are too few tasks for the threads (decoding a long context). Spans begin at fixed positions and are merged in order, so a
  * query goes through the same steps whatever its neighbours and the threads. Later positions are never touched, not even multiplied
- * by 0.
+ * by 0 (but where they are whole numbers).
  *
- * Pages are f32 or BF16 (struct k_seq_layer); a position is rounded when it is appended and never again.
+ * Pages are f32, BF16 or int8 (struct k_seq_layer, cpu_page.c); a position is rounded when it is appended and never again.
  *
  * Long prompts are absorbed too. The expanded form (keys and values of every head made from the latents of a chunk) has fewer products
  * from some hundred tokens on, but other sums, so that a result would tell how a prompt was cut and what of it was there already. */
 #include "libcore/base.h"
 #include <math.h>
 #include "kernels/cpu/cpu_impl.h"
-#include "libcore/dtype.h"
+#include "kernels/cpu/cpu_page.h"
 
 enum { SPAN_PAGES = 16 };
 
@@ -89,40 +89,26 @@ static int64_t weigh(const struct attn *a, struct queries *g, int64_t i, int64_t
 /* Query heads of a key head up to which scores_few is the quicker one. One of both for a model, as their sums have different orders. */
 enum { FEW_HEADS = 4 };
 
-static bool is_few(const struct attn *a) { return a->group <= FEW_HEADS; }
+static const struct cpu_page_kind *kind_of(const struct queries *g) { return &cpu_page_kinds[g->seg->state->kv]; }
+
+static struct cpu_queries as_queries(const struct attn *a, const struct queries *g)
+{
+	return (struct cpu_queries){ g->q, g->packed, (int)g->n, a->group <= FEW_HEADS };
+}
 
 /* Scores of the page's first rows for all queries; meanwhile the next page comes nearer. */
 static void score_page(const struct attn *a, const struct queries *g, int64_t page, int64_t rows)
 {
-	const struct kk *kk = &a->c->kk;
 	const struct k_seq_layer *l = g->seg->state;
-	int64_t next = K_MIN(page + 1, l->n_page - 1), at = g->kv * a->dk;
-	size_t size = l->kv == K_KV_BF16 ? sizeof(uint16_t) : sizeof(float);
-	const void *w = (const char *)l->page[page] + (size_t)at * size, *ahead = (const char *)l->page[next] + (size_t)at * size;
-	size_t step = (size_t)a->width, dk = (size_t)a->dk;
-	int m = (int)rows, n = (int)g->n;
-	if (l->kv == K_KV_BF16 && is_few(a))
-		kk->scores_few_bf16(g->score, K_PAGE, w, step, m, g->q, n, dk, ahead);
-	else if (l->kv == K_KV_BF16)
-		kk->scores_bf16(g->score, K_PAGE, w, step, m, g->packed, n, dk, ahead);
-	else if (is_few(a))
-		kk->scores_few_f32(g->score, K_PAGE, w, step, m, g->q, n, dk, ahead);
-	else
-		kk->scores_f32(g->score, K_PAGE, w, step, m, g->packed, n, dk, ahead);
+	struct cpu_queries q = as_queries(a, g);
+	kind_of(g)->scores(&a->c->kk, g->score, l->page[page], l->page[K_MIN(page + 1, l->n_page - 1)], a->width, g->kv * a->dk, a->dk, (int)rows, &q);
 }
 
 /* Queries [i, i + n) take the values of the page's first rows by their weights. */
 static void mix_page(const struct attn *a, struct queries *g, int64_t page, int64_t i, int64_t n, int64_t rows)
 {
-	const struct kk *kk = &a->c->kk;
-	const struct k_seq_layer *l = g->seg->state;
-	int64_t at = a->value + g->kv * a->dv;
-	float *acc = g->p.acc + i * a->dv, *weight = g->score + i * K_PAGE;
-	if (l->kv == K_KV_BF16)
-		kk->mix_bf16(acc, (size_t)a->dv, weight, K_PAGE, (int)n, (const uint16_t *)l->page[page] + at, (size_t)a->width, (int)rows,
-			(size_t)a->dv);
-	else
-		kk->mix(acc, (size_t)a->dv, weight, K_PAGE, (int)n, (const float *)l->page[page] + at, (size_t)a->width, (int)rows, (size_t)a->dv);
+	kind_of(g)->mix(&a->c->kk, g->p.acc + i * a->dv, g->score + i * K_PAGE, (int)n, g->seg->state->page[page], a->width, a->value + g->kv * a->dv, a->dv,
+		(int)rows);
 }
 
 static void attend_page(const struct attn *a, struct queries *g, int64_t page)
@@ -218,8 +204,8 @@ static void gather(const struct attn *a, int64_t i, int worker, struct queries *
 
 static void pack(const struct attn *a, struct queries *g)
 {
-	if (!is_few(a))
-		a->c->kk.pack_queries(g->packed, g->q, (int)g->n, (size_t)a->dk);
+	struct cpu_queries q = as_queries(a, g);
+	kind_of(g)->pack(&a->c->kk, &q, a->dk);
 }
 
 /* All spans of a task's queries. */
@@ -318,18 +304,12 @@ static const struct k_seg *seg_at(const struct k_seg *seg, int64_t n_seg, int64_
 	return NULL;
 }
 
-/* n values of a position, from its value `at` on. */
-static void append(const struct k_seg *s, int64_t pos, int64_t width, int64_t at, const float *x, int64_t n)
+/* A position's values, a[n_a] and then those of b. */
+static void append(const struct cpu *c, const struct k_seg *s, int64_t pos, int64_t width, const float *a, int64_t n_a, const float *b)
 {
 	const struct k_seq_layer *l = s->state;
-	at += pos % K_PAGE * width;
 	K_ASSERT(pos / K_PAGE < l->n_page);
-	if (l->kv == K_KV_F32) {
-		memcpy((float *)l->page[pos / K_PAGE] + at, x, (size_t)n * sizeof(*x));
-		return;
-	}
-	for (uint16_t *to = (uint16_t *)l->page[pos / K_PAGE] + at; n > 0; n--)
-		*to++ = k_bf16_from_f32(*x++);
+	cpu_page_kinds[l->kv].append(&c->kk, l->page[pos / K_PAGE], width, pos % K_PAGE, a, n_a, b);
 }
 
 /* --- GQA ----------------------------------------------------------------------------------------------------------------- */
@@ -353,8 +333,7 @@ static void gqa_append(void *arg, int64_t row, int worker K_UNUSED)
 		for (int64_t h = 0; h < hp->n_head_kv; h++)
 			g->c->kk.rope(k + h * d, table, (size_t)hp->rope.dim / 2, hp->rope.interleaved);
 	}
-	append(s, pos, 2 * nk, 0, k, nk);
-	append(s, pos, 2 * nk, nk, op->v + row * nk, nk);
+	append(g->c, s, pos, 2 * nk, k, nk, op->v + row * nk);
 }
 
 void cpu_gqa(struct k_device *dev, const struct k_op_gqa *op)
@@ -401,7 +380,7 @@ static void mla_append(void *arg, int64_t row, int worker K_UNUSED)
 		for (int64_t h = 0; h < m->H; h++)
 			kk->rope(op->q + (row * m->H + h) * dq + m->dn, table, (size_t)m->dr / 2, op->hp->rope.interleaved);
 	}
-	append(s, pos, width, 0, kv, width);
+	append(m->c, s, pos, width, kv, width, NULL);
 }
 
 /* A task of the outer products: one head, a run of rows. */

@@ -88,7 +88,7 @@ static int cpu_open(struct k_device **out, const struct k_ctx *ctx, const char *
 	if (!c)
 		return k_err_nomem(err, sizeof(*c), "the CPU device");
 	c->dev = (struct k_device){ .backend = &k_backend_cpu, .ctx = ctx, .alloc = cpu_alloc, .free = cpu_free, .put = cpu_copy,
-		.get = cpu_copy, .reserve = cpu_reserve, .level = cpu_level, .bf16_attention = true, .close = cpu_close, .impl = c };
+		.get = cpu_copy, .reserve = cpu_reserve, .level = cpu_level, .bf16_attention = true, .int8_pages = true, .close = cpu_close, .impl = c };
 #define K_OP(name, what) c->dev.ops.name = cpu_##name;
 #include "libcore/ops.def"
 #undef K_OP

@@ -1,0 +1,25 @@
+/* cpu_page.h: kinds of pages of keys and values, a row each in cpu_page.c: how attention appends to one, scores it, and mixes its values. */
+#ifndef KERNELS_CPU_CPU_PAGE_H
+#define KERNELS_CPU_CPU_PAGE_H
+
+#include "kernels/kk.h"
+#include "libcore/backend.h"
+
+/* The queries of a task. few: so few heads share a key head that they are taken as they are. */
+struct cpu_queries { const float *const *q; float *packed; int n; bool few; };
+
+struct cpu_page_kind {
+	/* One token, a[n_a] and b behind it, goes to its slot. */
+	void (*append)(const struct kk *kk, void *page, int64_t width, int64_t slot, const float *a, int64_t n_a, const float *b);
+	/* Before the first page: queries become `packed`. */
+	void (*pack)(const struct kk *kk, const struct cpu_queries *q, int64_t dk);
+	/* score[query][K_PAGE] of the first `rows` keys, which begin at value `at`; meanwhile the page `ahead` comes nearer. */
+	void (*scores)(const struct kk *kk, float *score, const void *page, const void *ahead, int64_t width, int64_t at, int64_t dk, int rows,
+		const struct cpu_queries *q);
+	/* acc[query][dv] takes the values, which begin at value `at`, by weight[query][K_PAGE]. */
+	void (*mix)(const struct kk *kk, float *acc, const float *weight, int n, const void *page, int64_t width, int64_t at, int64_t dv, int rows);
+};
+
+extern const struct cpu_page_kind cpu_page_kinds[];     /* by enum k_kv */
+
+#endif
