@@ -305,6 +305,25 @@ int k_kls_dump(struct k_ckpt *c, const char *name, bool raw, const struct k_ctx 
 
 struct diff { int64_t n; int64_t differ; double max_abs, err2, x2; };
 
+/* Values of the same bits differ by nothing, NaN among them; one that is no number and another one by infinity. */
+static void add_values(struct diff *d, const float *x, const float *y, int64_t n)
+{
+	for (int64_t c = 0; c < n; c++) {
+		double e = (double)x[c] - (double)y[c];
+
+		d->x2 += isfinite(x[c]) ? (double)x[c] * (double)x[c] : 0;
+		if (memcmp(&x[c], &y[c], sizeof(*x)) == 0)
+			continue;
+		d->differ++;
+		e = isfinite(e) ? fabs(e) : HUGE_VAL;
+		d->max_abs = e > d->max_abs ? e : d->max_abs;
+		d->err2 += e * e;
+	}
+}
+
+/* Of what was all zeros and is not any more: infinity. */
+static double rel_rms(const struct diff *d) { return d->err2 > 0 ? sqrt(d->err2 / d->x2) : 0; }
+
 /* Two entries of the same shape, row by row; types may differ. */
 static int diff_values(struct k_ckpt *a, int i, struct k_ckpt *b, int j, struct diff *d, const struct k_ctx *ctx, struct k_err *err)
 {
@@ -335,14 +354,7 @@ static int diff_values(struct k_ckpt *a, int i, struct k_ckpt *b, int j, struct 
 		k_walk_row(&wa, ra++, x);
 		k_walk_row(&wb, rb++, y);
 		rows++;
-		for (int64_t c = 0; c < cols; c++) {
-			double e = (double)x[c] - y[c];
-
-			d->differ += memcmp(&x[c], &y[c], sizeof(*x)) != 0;
-			d->max_abs = fabs(e) > d->max_abs ? fabs(e) : d->max_abs;
-			d->err2 += e * e;
-			d->x2 += (double)x[c] * x[c];
-		}
+		add_values(d, x, y, cols);
 	}
 	d->n = rows * cols;
 	k_walk_end(&wa);
@@ -394,12 +406,12 @@ static int diff_line(struct k_buf *out, const struct k_entry *x, const struct k_
 		put_type(out, "type_b", y);
 	}
 	if (d && table)
-		k_buf_printf(out, ": %lld of %lld values, largest %.6g, rel_rms %.6g", (long long)d->differ, (long long)d->n, d->max_abs, d->x2 > 0 ? sqrt(d->err2 / d->x2) : 0);
+		k_buf_printf(out, ": %lld of %lld values, largest %.6g, rel_rms %.6g", (long long)d->differ, (long long)d->n, d->max_abs, rel_rms(d));
 	else if (d) {
 		k_buf_printf(out, ", \"values\": %lld, \"elements\": %lld, \"max_abs\": ", (long long)d->differ, (long long)d->n);
 		k_json_put_float(out, (float)d->max_abs);
 		k_buf_puts(out, ", \"rel_rms\": ");
-		k_json_put_float(out, d->x2 > 0 ? (float)sqrt(d->err2 / d->x2) : 0);
+		k_json_put_float(out, (float)rel_rms(d));
 	}
 	k_buf_puts(out, table ? "\n" : "}\n");
 	r = k_buf_ok(out, "the output", err);

@@ -37,6 +37,28 @@ exits "an option without its action" 2 kls --raw "$T/nano.kmf"
 exits "--dump of what is not there" 3 kls --dump nope "$T/nano.kmf" -o "$T/x.npy"
 exits "--diff of equal models" 0 kls --diff "$T/nano.kmf" $nano
 exits "--diff of other models" 1 kls --diff "$T/nano.kmf" "$T/i4.kmf"
+# Figures of a difference, by hand: rms of (0, 1) over that of (3, 4), and infinities that are equal; what is no number, and what was
+# zero, differ by infinity.
+python3 - "$T" <<'PY'
+import json, struct, sys
+def write(name, tensors):
+    head, data = {}, b''
+    for k, v in tensors.items():
+        raw = struct.pack(f'<{len(v)}f', *v)
+        head[k] = {'dtype': 'F32', 'shape': [len(v)], 'data_offsets': [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(head).encode()
+    open(f'{sys.argv[1]}/{name}.safetensors', 'wb').write(struct.pack('<Q', len(text)) + text + data)
+nan, inf = float('nan'), float('inf')
+write('x', {'near': [3, 4, inf], 'nan': [nan, 2], 'same': [nan, -inf], 'zero': [0, 0], 'sign': [0, 1], 'none': []})
+write('y', {'near': [3, 5, inf], 'nan': [5, 2], 'same': [nan, -inf], 'zero': [0, 2], 'sign': [-0.0, 1], 'none': []})
+PY
+exits "--diff with figures" 1 kls --diff --json "$T/x.safetensors" "$T/y.safetensors"
+python3 - "$T/.out" <<'PY' && ok "the figures" || fail "the figures" "$(cat "$T/.out")"
+import json, sys
+has = {r['name']: (r['values'], r['max_abs'], r['rel_rms']) for r in map(json.loads, open(sys.argv[1]))}
+assert has == {'near': (1, 1, 0.200000003), 'nan': (1, None, None), 'zero': (1, 2, None), 'sign': (1, 0, 0)}, has
+PY
 printf 'What is a river?' > "$T/text"
 kls --tokens "$T/text" --whole "$T/nano.kmf" > "$T/a" && kls --tokens "$T/text" --whole $nano > "$T/b" && same "--tokens by container and folder" "$T/a" "$T/b"
 printf '{"messages":[{"role":"user","content":"What is a river?"}]}' > "$T/req"
