@@ -94,6 +94,11 @@ static inline __attribute__((always_inline)) void vf_e4m3(vf to[2], const uint8_
 	to[0] = (vf)_mm256_and_si256(_mm256_slli_epi32(c, 16), mask);
 	to[1] = (vf)_mm256_and_si256(c, mask);
 }
+/* For page_int8.h. */
+typedef int16_t vh __attribute__((vector_size(32)));
+typedef int32_t vh_words __attribute__((vector_size(32)));
+static inline vh_words vh_dot(vh_words a, vh x, vh y) { return a + (vh_words)_mm256_madd_epi16((__m256i)x, (__m256i)y); }
+static inline vh vh_widen(const char *p) { return (vh)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p)); }
 static inline vf vf_int(vu word) { return _mm256_cvtepi32_ps((__m256i)word); }
 /* For mx4_pairs.h: the row of exponent 127 is the values of the codes. */
 static inline __attribute__((always_inline)) void vf_pairs(vf to[4], vu u) { e2m1_look(to, &e2m1_rows[127], (__m256i)u); }

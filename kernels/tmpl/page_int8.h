@@ -1,0 +1,213 @@
+/* page_int8.h: attention on pages of int8 (libcore/backend.h), 16 tokens and two columns a vector of 32 bytes: one form for all levels, so those
+ * above the first with vectors have none of their own. For a level that has defined, beside what gemm.h wants,
+ *
+ *     vh                16 signed halves of words
+ *     vh_dot(a, x, y)   a, 8 words, plus in each the products of its two halves
+ *     vh_widen(p)       16 signed bytes
+ *
+ *     scores   a word is a token: halves are two columns of it, the query's broadcast        the upper and the lower bytes: tokens i + 8 and i
+ *     mix      a word is a column: halves are tokens i and i + 8, their weights beside       bytes widened as they lie
+ *              each other, twice; four partial sums of a column are added up at its end
+ *
+ * Sums of a group are whole numbers, so that it matters to nobody how they are made; what is rounded is said in kk.def. */
+#include "libcore/backend.h"
+
+enum { PAGE_TOKENS = 16, PAGE_CELLS = 32 };     /* tokens that lie together, and bytes of theirs for two columns */
+
+static inline const float *page_scales(const void *page, size_t width, size_t column)
+{
+	return (const float *)(const void *)((const char *)page + width * K_PAGE) + column / K_KV_GROUP * K_PAGE;
+}
+
+static inline size_t page_group_end(size_t i, size_t end) { return K_MIN(end, (i / K_KV_GROUP + 1) * K_KV_GROUP); }
+
+/* Numbers up to 2^22, rounded; others become anything. */
+static inline i8_words page_round(vf x) { return (i8_words)(x + 0x1.8p23f) - 0x4b400000; }
+
+/* The largest size of n numbers, a multiple of 8; NaN is above infinity. */
+static inline float page_top(const float *x, size_t n)
+{
+	i8_words top = { 0 };
+	for (size_t i = 0; i < n; i += 8)
+		top = i8_max(top, (i8_words)vf_load(x + i) & INT32_MAX);
+	top = i8_max(top, __builtin_shufflevector(top, top, 4, 5, 6, 7, 0, 1, 2, 3));
+	top = i8_max(top, __builtin_shufflevector(top, top, 2, 3, 0, 1, 6, 7, 4, 5));
+	top = i8_max(top, __builtin_shufflevector(top, top, 1, 0, 3, 2, 5, 4, 7, 6));
+	return ((i8_floats)top)[0];
+}
+
+/* --- scores --------------------------------------------------------------------------------------------------------------- */
+
+static inline i8_words page_halves(i8_words low, i8_words high) { return (low & 0xffff) | high << 16; }
+
+/* n columns of one query, up to 8: its pairs go to every `step`-th word. */
+static inline void page_pack(int32_t *to, size_t step, vf q, float inv, size_t n)
+{
+	i8_words c = inv > 0 ? page_round(q * inv) : (i8_words){ 0 };
+	c = page_halves(c, __builtin_shufflevector(c, c, 1, 1, 3, 3, 5, 5, 7, 7));
+	EACH(k, 4)
+		if ((size_t)(2 * k) < n)
+			to[(size_t)k * step] = c[2 * k];
+}
+
+static void KK_FN(pack_queries_i8)(float *y, const float *const *q, int n, size_t cols)
+{
+	size_t all = (size_t)((n + KK_I8_QUERIES - 1) / KK_I8_QUERIES * KK_I8_QUERIES), whole = cols / 8 * 8;
+	int32_t *to = (int32_t *)(y + KK_QUERIES);
+	memset(y, 0, all * sizeof(*y));
+	for (size_t k = 0; k < cols / 2; k++)
+		memset(to + k * all + n, 0, (all - (size_t)n) * sizeof(*to));
+	for (int t = 0; t < n; t++) {
+		float end[8] = { 0 };
+		for (size_t k = whole; k < cols; k++)
+			end[k - whole] = q[t][k];
+		end[7] = page_top(q[t], whole);         /* an even number of columns leaves at most 6 */
+		float d = (cols > whole ? page_top(end, 8) : end[7]) / 32767, inv = d > __FLT_MIN__ && d <= __FLT_MAX__ ? 1 / d : 0;
+		y[t] = d <= __FLT_MAX__ ? d : __builtin_nanf("");
+		for (size_t k = 0; k < whole; k += 8)
+			page_pack(to + k / 2 * all + t, all, vf_load(q[t] + k), inv, 8);
+		if (cols > whole)
+			page_pack(to + whole / 2 * all + t, all, vf_load(end), inv, cols - whole);
+	}
+}
+
+/* 16 tokens with T queries. Meanwhile what lies at `ahead` is asked for. */
+#define PAGE_SCORES(T) \
+static void page_scores_##T(float *y, const char *code, const float *scale, size_t at, size_t cols, const int32_t *q, size_t q_step, const float *d, \
+	const char *ahead) \
+{ \
+	vf s[T][2]; \
+	EACH(t, T) EACH(h, 2) \
+		s[t][h] = vf_set(0); \
+	for (size_t i = at, end; i < at + cols; scale += K_PAGE) { \
+		i8_words a[T][2] = { 0 }; \
+		for (end = page_group_end(i, at + cols); i < end; i += 2, code += PAGE_CELLS, ahead += PAGE_CELLS, q += q_step) { \
+			vh x, half[2]; \
+			memcpy(&x, code, sizeof(x)); \
+			__builtin_prefetch(ahead); \
+			half[0] = x << 8 >> 8; \
+			half[1] = x >> 8; \
+			EACH(t, T) { \
+				i8_words two = (i8_words){ 0 } + q[t]; \
+				EACH(h, 2) \
+					a[t][h] = vh_dot(a[t][h], half[h], (vh)two); \
+			} \
+		} \
+		EACH(t, T) EACH(h, 2) \
+			s[t][h] = vf_fma(vf_int((vu)a[t][h]), vf_load(scale + 8 * h), s[t][h]); \
+	} \
+	EACH(t, T) EACH(h, 2) \
+		vf_store(y + t * K_PAGE + 8 * h, s[t][h] * vf_set(d[t])); \
+}
+PAGE_SCORES(1) PAGE_SCORES(2) PAGE_SCORES(3) PAGE_SCORES(4)
+
+static void KK_FN(scores_i8)(float *y, const void *page, size_t width, size_t at, size_t cols, int rows, const float *q, int n, const void *ahead)
+{
+	static void (*const tiles[])(float *, const char *, const float *, size_t, size_t, const int32_t *, size_t, const float *, const char *) =
+		{ page_scores_1, page_scores_2, page_scores_3, page_scores_4 };
+	size_t all = (size_t)((n + KK_I8_QUERIES - 1) / KK_I8_QUERIES * KK_I8_QUERIES);
+	const int32_t *pairs = (const int32_t *)(q + KK_QUERIES);
+	ahead = ahead ? ahead : page;
+	for (int r = 0; r < rows; r += PAGE_TOKENS)
+		for (int t = 0; t < n; t += KK_I8_QUERIES) {
+			size_t from = (size_t)r * width + at / 2 * PAGE_CELLS;
+			const char *code = (const char *)page + from;
+			tiles[K_MIN(n - t, (int)KK_I8_QUERIES) - 1](y + t * K_PAGE + r, code, page_scales(page, width, at) + r, at, cols, pairs + t, all, q + t,
+				t ? code : (const char *)ahead + from);
+		}
+}
+
+/* --- mix ------------------------------------------------------------------------------------------------------------------ */
+
+/* Weights of T queries on a page, in the order of its cells. */
+typedef struct { vh w[KK_I8_QUERIES][K_PAGE * 2 / PAGE_TOKENS]; } page_weights;
+
+static inline void page_weigh(vh w[K_PAGE * 2 / PAGE_TOKENS], const float *p, const float *scale)
+{
+	for (int r = 0; r < K_PAGE; r += PAGE_TOKENS, w += 2, p += PAGE_TOKENS, scale += PAGE_TOKENS) {
+		i8_words c = page_halves(page_round(vf_load(p) * vf_load(scale)), page_round(vf_load(p + 8) * vf_load(scale + 8)));
+		w[0] = (vh)__builtin_shufflevector(c, c, 0, 0, 1, 1, 2, 2, 3, 3);
+		w[1] = (vh)__builtin_shufflevector(c, c, 4, 4, 5, 5, 6, 6, 7, 7);
+	}
+}
+
+/* Of four columns and T queries the sums of the halves of a vector: columns 0 1 2 3 | 0 1 2 3. `step` bytes to the next 16 tokens. */
+#define PAGE_FOUR(T) \
+static inline __attribute__((always_inline)) void page_four_##T(i8_words to[T], const page_weights *w, const char *left, const char *right, size_t step, \
+	int vectors) \
+{ \
+	i8_words a[T][2] = { 0 }; \
+	for (int i = 0; i < vectors; i += 2, left += step, right += step) \
+		EACH(h, 2) { \
+			vh x = vh_widen(left + 16 * h), z = vh_widen(right + 16 * h); \
+			EACH(t, T) { \
+				a[t][0] = vh_dot(a[t][0], x, w->w[t][i + h]); \
+				a[t][1] = vh_dot(a[t][1], z, w->w[t][i + h]); \
+			} \
+		} \
+	EACH(t, T) \
+		to[t] = __builtin_shufflevector(a[t][0], a[t][1], 0, 1, 8, 9, 4, 5, 12, 13) + \
+			__builtin_shufflevector(a[t][0], a[t][1], 2, 3, 10, 11, 6, 7, 14, 15); \
+} \
+/* Columns of a group: eight at a time, of which the last ones may be fewer. */ \
+static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const float *unit, const char *code, size_t step, size_t cols, int vectors) \
+{ \
+	for (size_t j = 0, n; j < cols; j += n, code += 4 * PAGE_CELLS) { \
+		i8_words a[T], b[T]; \
+		n = K_MIN(cols - j, (size_t)8); \
+		page_four_##T(a, w, code, n > 2 ? code + PAGE_CELLS : code, step, vectors); \
+		page_four_##T(b, w, n > 4 ? code + 2 * PAGE_CELLS : code, n > 6 ? code + 3 * PAGE_CELLS : code, step, vectors); \
+		EACH(t, T) { \
+			i8_words sum = __builtin_shufflevector(a[t], b[t], 0, 1, 2, 3, 8, 9, 10, 11) + \
+				__builtin_shufflevector(a[t], b[t], 4, 5, 6, 7, 12, 13, 14, 15); \
+			float out[8] = { 0 }, *at = n == 8 ? y + (size_t)t * y_step + j : out; \
+			if (at == out) \
+				memcpy(out, y + (size_t)t * y_step + j, n * sizeof(*out)); \
+			vf_store(at, vf_fma(vf_int((vu)sum), vf_set(unit[t]), vf_load(at))); \
+			if (at == out) \
+				memcpy(y + (size_t)t * y_step + j, out, n * sizeof(*out)); \
+		} \
+	} \
+}
+PAGE_FOUR(1) PAGE_FOUR(2) PAGE_FOUR(3) PAGE_FOUR(4)
+
+/* x[K_PAGE] = from[n] `most` / its largest, which is returned; 0 behind them. */
+static inline float page_even(float *x, const float *from, int n, float most)
+{
+	for (int i = n; i < K_PAGE; i++)
+		x[i] = 0;
+	for (int i = 0; i < n; i++)
+		x[i] = from[i];
+	float top = page_top(x, K_PAGE), inv = top > 0x1p-100f ? most / top : 0;
+	for (int i = 0; i < K_PAGE; i += VL)
+		vf_store(x + i, vf_load(x + i) * vf_set(inv));
+	return top;
+}
+
+static void KK_FN(mix_i8)(float *y, size_t y_step, const float *p, int n, const void *page, size_t width, size_t at, size_t cols, int rows)
+{
+	static void (*const tiles[])(float *, size_t, const page_weights *, const float *, const char *, size_t, size_t, int) =
+		{ page_mix_1, page_mix_2, page_mix_3, page_mix_4 };
+	float weight[KK_QUERIES][K_PAGE], top[KK_QUERIES], scale[K_PAGE], unit[KK_I8_QUERIES];
+	int vectors = (rows + PAGE_TOKENS - 1) / PAGE_TOKENS * 2;
+	for (int t = 0; t < n; t++)
+		top[t] = page_even(weight[t], p + t * K_PAGE, rows, 32767) / 32767;
+	for (size_t i = at, end; i < at + cols; i = end) {
+		float most = page_even(scale, page_scales(page, width, i), rows, 1);
+		end = page_group_end(i, at + cols);
+		for (int t = 0, m; t < n; t += m) {
+			page_weights w;
+			m = K_MIN(n - t, (int)KK_I8_QUERIES);
+			for (int k = 0; k < m; k++) {
+				page_weigh(w.w[k], weight[t + k], scale);
+				unit[k] = top[t + k] * most;
+			}
+			tiles[m - 1](y + (size_t)t * y_step + (i - at), y_step, &w, unit, (const char *)page + i / 2 * PAGE_CELLS, PAGE_TOKENS * width, end - i, vectors);
+		}
+	}
+}
+
+#define KK_OF_PAGES \
+	.pack_queries_i8 = KK_FN(pack_queries_i8), \
+	.scores_i8 = KK_FN(scores_i8), \
+	.mix_i8 = KK_FN(mix_i8)
