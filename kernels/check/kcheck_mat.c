@@ -544,67 +544,84 @@ static void bench_rope(const void *how K_UNUSED, void (*time)(void *ctx, const s
 
 /* --- conv_silu ---------------------------------------------------------------------------------------------------------- */
 
-enum { TAPS = 7 };
-struct conv { float *y; const float *u[TAPS], *w; size_t w_step, n; int taps; };
+enum { TAPS = 7, CONV_TOKENS = 9 };
+struct conv { float *y; const float *u[TAPS + CONV_TOKENS], *w; size_t y_step, w_step, tokens, n; int taps; };
 
 static void new_conv(struct run *r, struct conv *c)
 {
+	size_t rows = c->tokens + (size_t)c->taps - 1, u_step = c->n + slack(r);
 	c->w_step = c->n + slack(r);
+	c->y_step = c->n + slack(r);
 	c->w = box_data(r, SLOT_W, span((size_t)c->taps, c->w_step, c->n), DATA_PLAIN);
-	for (int j = 0; j < c->taps; j++)
-		c->u[j] = box_data(r, SLOT_MORE + j, c->n, DATA_PLAIN);
-	c->y = box_f(r, SLOT_Y, c->n);
+	const float *u = box_data(r, SLOT_MORE, span(rows, u_step, c->n), DATA_PLAIN);
+	for (size_t j = 0; j < rows; j++)
+		c->u[j] = u + j * u_step;
+	c->y = box_f(r, SLOT_Y, span(c->tokens, c->y_step, c->n));
 }
 
 static void go_conv(const struct kk *k, void *arg)
 {
 	const struct conv *c = arg;
-	k->conv_silu(c->y, c->u, c->w, c->w_step, c->taps, c->n);
+	k->conv_silu(c->y, c->y_step, c->u, c->tokens, c->w, c->w_step, c->taps, c->n);
 }
 
-static const double *conv_terms(struct run *r, const struct conv *c)
+static const double *conv_terms(struct run *r, const struct conv *c, size_t t)
 {
 	double *terms = box(r, SLOT_TERMS, c->n, sizeof(*terms));
 	for (size_t i = 0; i < c->n; i++) {
 		terms[i] = 0;
-		for (int j = 0; j < c->taps; j++)
-			terms[i] += square((double)c->w[(size_t)j * c->w_step + i] * (double)c->u[j][i]);
+		for (size_t j = 0; j < (size_t)c->taps; j++)
+			terms[i] += square((double)c->w[j * c->w_step + i] * (double)c->u[t + j][i]);
 	}
 	return terms;
+}
+
+/* Token by token, in pieces of the channels. */
+static void conv_alone(struct run *r, const struct conv *c, float *y)
+{
+	struct conv part = *c;
+	part.tokens = 1;
+	for (size_t t = 0; t < c->tokens; t++)
+		for (size_t at = 0; at < c->n; at += part.n) {
+			part.n = piece(r, c->n - at);
+			part.y = y + t * c->y_step + at;
+			part.w = c->w + at;
+			for (int j = 0; j < c->taps; j++)
+				part.u[j] = c->u[t + (size_t)j] + at;
+			go_conv(r->got, &part);
+		}
 }
 
 static void check_conv(struct run *r, const void *how K_UNUSED)
 {
 	for (int i = 0; i < kcheck_n_lengths; i++)
 		for (int taps = 1; taps <= TAPS; taps++) {
-			struct conv c = { .n = kcheck_lengths[i], .taps = taps }, part;
-			where(r, "n=%zu taps=%d", c.n, taps);
+			struct conv c = { .n = kcheck_lengths[i], .taps = taps, .tokens = 1 + rnd_below(r, CONV_TOKENS) };
+			where(r, "n=%zu taps=%d tokens=%zu", c.n, taps, c.tokens);
 			new_conv(r, &c);
-			float *got = c.y, *want = c.y = box_f(r, SLOT_WANT, c.n), *alone = box_f(r, SLOT_ALONE, c.n);
+			size_t all = span(c.tokens, c.y_step, c.n);
+			float *got = c.y, *want = c.y = box_f(r, SLOT_WANT, all), *alone = box_f(r, SLOT_ALONE, all);
 			go_conv(r->ref, &c);
 			c.y = got;
 			go_conv(r->got, &c);
-			near_terms(r, "y", got, want, conv_terms(r, &c), c.n);
-			part = c;
-			for (size_t at = 0; at < c.n; at += part.n) {
-				part.n = piece(r, c.n - at);
-				part.y = alone + at;
-				part.w = c.w + at;
-				for (int j = 0; j < taps; j++)
-					part.u[j] = c.u[j] + at;
-				go_conv(r->got, &part);
+			conv_alone(r, &c, alone);
+			for (size_t t = 0, at = 0; t < c.tokens; t++, at += c.y_step) {
+				near_terms(r, "y", got + at, want + at, conv_terms(r, &c, t), c.n);
+				same(r, "in pieces: y", alone + at, got + at, c.n);
 			}
-			same(r, "in pieces: y", alone, got, c.n);
 			box_check(r);
 		}
 }
 
 static void bench_conv(const void *how K_UNUSED, void (*time)(void *ctx, const struct bench *b), void *ctx)
 {
-	struct run r = { .name = "bench", .level = "", .timed = true };
-	struct conv c = { .n = 128, .taps = 4 };
-	new_conv(&r, &c);
-	time(ctx, &(struct bench){ "4 taps, n=128", go_conv, &c });
+	static const struct { size_t tokens; const char *size; } runs[] = { { 1, "4 taps, n=128" }, { 8, "4 taps, n=128, 8 tokens" } };
+	for (size_t i = 0; i < K_LEN(runs); i++) {
+		struct run r = { .name = "bench", .level = "", .timed = true };
+		struct conv c = { .n = 128, .taps = 4, .tokens = runs[i].tokens };
+		new_conv(&r, &c);
+		time(ctx, &(struct bench){ runs[i].size, go_conv, &c });
+	}
 }
 
 const struct row kcheck_mat[] = {

@@ -104,17 +104,15 @@ static void prepare(const struct kda *a, const struct k_seg *s, int64_t head, in
 	int64_t channel = head * a->d;
 	size_t d = (size_t)a->d;
 	double rate = exp((double)op->a_log[head]);
+	for (int i = 0; i < 3; i++) {
+		const float *u[RUN + CPU_TAPS - 1];
+		for (int64_t j = 0; j < n + a->taps - 1; j++)
+			u[j] = raw_at(a, s, i, channel, from - (a->taps - 1) + j);
+		kk->conv_silu(to[i], d, u, (size_t)n, op->conv_w[i] + channel, (size_t)a->P, (int)a->taps, d);
+		ask_near(near);
+	}
 	for (int64_t t = 0; t < n; t++) {
 		int64_t row = s->row + from + t, at = t * a->d;
-		for (int i = 0; i < 3; i++) {
-			const float *u[CPU_TAPS];
-			for (int64_t j = 0; j < a->taps; j++)
-				u[j] = raw_at(a, s, i, channel, from + t - (a->taps - 1) + j);
-			ask_for(u[a->taps - 1] + a->P, a->d);
-			ask_near(near);
-			kk->conv_silu(to[i] + at, u, op->conv_w[i] + channel, (size_t)a->P, (int)a->taps, d);
-			ask_near(near);
-		}
 		kk->l2norm(to[0] + at, to[0] + at, 1 / sqrt((double)a->d), d);
 		ask_near(near);
 		kk->l2norm(to[1] + at, to[1] + at, 1, d);

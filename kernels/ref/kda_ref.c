@@ -3,14 +3,15 @@
 #include "kernels/ref/ref.h"
 #include "libcore/kda_state.h"
 
-void kk_ref_conv_silu(float *y, const float *const *u, const float *w, size_t w_step, int taps, size_t n)
+void kk_ref_conv_silu(float *y, size_t y_step, const float *const *u, size_t tokens, const float *w, size_t w_step, int taps, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		double s = 0;
-		for (int j = 0; j < taps; j++)
-			s += (double)w[(size_t)j * w_step + i] * u[j][i];
-		y[i] = (float)ref_silu(s);
-	}
+	for (size_t t = 0; t < tokens; t++)
+		for (size_t i = 0; i < n; i++) {
+			double s = 0;
+			for (int j = 0; j < taps; j++)
+				s += (double)w[(size_t)j * w_step + i] * u[t + (size_t)j][i];
+			y[t * y_step + i] = (float)ref_silu(s);
+		}
 }
 
 void kk_ref_kda_gate(float *alpha, const float *a, const float *bias, double rate, size_t n)

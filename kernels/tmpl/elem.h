@@ -235,19 +235,43 @@ static inline __attribute__((always_inline)) void conv(float *restrict y, const 
 	EACH_VEC(n, {
 		vf s[Q];
 		EACH(j, Q) s[j] = take(w + AT(j), m) * take(u[0] + AT(j), m);
-		for (int k = 1; k < taps; k++)
-			EACH(j, Q) s[j] = vf_fma(take(w + (size_t)k * w_step + AT(j), m), take(u[k] + AT(j), m), s[j]);
+		if (taps == 4)
+			EACH(k, 3) EACH(j, Q) s[j] = vf_fma(take(w + (size_t)(k + 1) * w_step + AT(j), m), take(u[k + 1] + AT(j), m), s[j]);
+		else
+			for (int k = 1; k < taps; k++)
+				EACH(j, Q) s[j] = vf_fma(take(w + (size_t)k * w_step + AT(j), m), take(u[k] + AT(j), m), s[j]);
 		silus(s, Q);
 		EACH(j, Q) give(y + AT(j), s[j], m);
 	});
 }
 
-static void KK_FN(conv_silu)(float *y, const float *const *u, const float *w, size_t w_step, int taps, size_t n)
+/* The m floats from the i-th on of CONV_T tokens: four taps; rows and weights are loaded once for all. */
+enum { CONV_T = 4 };
+static inline __attribute__((always_inline)) void conv_tokens(float *restrict y, size_t y_step, const float *const *u, const float *w, size_t w_step,
+	size_t i, size_t m)
 {
-	if (taps == 4)
-		conv(y, (const float *const[]){ u[0], u[1], u[2], u[3] }, w, w_step, 4, n);
-	else
-		conv(y, u, w, w_step, taps, n);
+	vf s[CONV_T];
+	EACH(j, CONV_T) s[j] = take(w + i, m) * take(u[j] + i, m);
+	EACH(k, 3) EACH(j, CONV_T) s[j] = vf_fma(take(w + (size_t)(k + 1) * w_step + i, m), take(u[j + k + 1] + i, m), s[j]);
+	silus(s, CONV_T);
+	EACH(j, CONV_T) give(y + (size_t)j * y_step + i, s[j], m);
+}
+
+static void KK_FN(conv_silu)(float *y, size_t y_step, const float *const *u, size_t tokens, const float *w, size_t w_step, int taps, size_t n)
+{
+	size_t t = 0, i;
+	for (; taps == 4 && t + CONV_T <= tokens; t += CONV_T) {
+		for (i = 0; i + VL <= n; i += VL)
+			conv_tokens(y + t * y_step, y_step, u + t, w, w_step, i, VL);
+		if (i < n)
+			conv_tokens(y + t * y_step, y_step, u + t, w, w_step, i, n - i);
+	}
+	for (; t < tokens; t++) {
+		if (taps == 4)
+			conv(y + t * y_step, (const float *const[]){ u[t], u[t + 1], u[t + 2], u[t + 3] }, w, w_step, 4, n);
+		else
+			conv(y + t * y_step, u + t, w, w_step, taps, n);
+	}
 }
 
 static void KK_FN(kda_gate)(float *restrict alpha, const float *restrict a, const float *restrict bias, double rate, size_t n)
