@@ -240,6 +240,14 @@ static bool match(const char *form, const char *name, int *layer)
 	return *form == *name;
 }
 
+/* Statistics are of a text model, whatever is around it. */
+static const char *bare(const char *name)
+{
+	size_t n = strlen(K_ARCH_WRAPPED);
+
+	return strncmp(name, K_ARCH_WRAPPED, n) == 0 ? name + n : name;
+}
+
 static const char *gguf_name(const char *arch, const char *name, char *buf, size_t n)
 {
 	const struct k_arch *a = arch ? k_arch_named(arch) : NULL;
@@ -268,11 +276,11 @@ int k_imatrix_add(const struct k_imatrix *m, const char *arch, const struct k_en
 	const struct stat *s = find_stat(m, e->source);
 
 	if (!s)
-		s = find_stat(m, gguf_name(arch, e->name, buf, sizeof(buf)));
+		s = find_stat(m, gguf_name(arch, bare(e->name), buf, sizeof(buf)));
 	if (!s)
-		s = find_stat(m, e->name);
+		s = find_stat(m, bare(e->name));
 	if (!s && strchr(e->name, '*')) {
-		s = find_stat(m, k_entry_slice_name(e, slice, buf, sizeof(buf)));
+		s = find_stat(m, bare(k_entry_slice_name(e, slice, buf, sizeof(buf))));
 		slices = 1;
 		at = 0;
 	}
@@ -346,9 +354,9 @@ static void put_head(struct k_buf *b, const char *arch, const struct k_imatrix_r
 	put_key(b, "imatrix.chunk_size", K_GGUF_U32);
 	put32(b, (uint32_t)chunk);
 	for (int i = 0; i < n; i++) {
-		const char *name = gguf_name(arch, rows[i].name, buf, sizeof(buf));
+		const char *ours = bare(rows[i].name), *name = gguf_name(arch, ours, buf, sizeof(buf));
 
-		name = name ? name : rows[i].name;
+		name = name ? name : ours;
 		put_tensor(b, name, ".in_sum2", rows[i].cols, rows[i].mats, &off);
 		put_tensor(b, name, ".counts", 1, rows[i].mats, &off);
 	}

@@ -56,7 +56,7 @@ static int unwrap(const struct k_json *config, const char *where, const char *ty
 		if (r < 0)
 			return r;
 		*text = inner;
-		*prefix = "language_model.";
+		*prefix = K_ARCH_WRAPPED;
 	}
 	return 0;
 }

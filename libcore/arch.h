@@ -80,6 +80,9 @@ struct k_arch_key {
 	const char *if_member;          /* written only where config has this member */
 };
 
+/* What the names of a text model begin with inside a multimodal one. */
+#define K_ARCH_WRAPPED "language_model."
+
 struct k_arch {
 	const char *name, *about;
 	/* > 0: mine (higher wins). config: the object that describes the text model. */
@@ -102,7 +105,7 @@ struct k_arch {
 };
 
 /* The architecture of a config (top level, or its text_config for wrappers kimi_k25, kimi_vl: *text is the object to use and
- * *prefix "language_model." then, else ""). None: K_EUNSUP that names model_type. */
+ * *prefix K_ARCH_WRAPPED then, else ""). None: K_EUNSUP that names model_type. */
 int k_arch_find(const struct k_json *config, const char *where, const struct k_arch **out, const struct k_json **text, const char **prefix, struct k_err *err) K_MUST_USE;
 const struct k_arch *k_arch_named(const char *name);
 const struct k_arch *k_arch_at(int i);

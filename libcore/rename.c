@@ -1,11 +1,12 @@
 /* rename.c: see rename.h. */
 #include "libcore/base.h"
+#include "libcore/arch.h"
 #include "libcore/io.h"
 #include "libcore/rename.h"
 #include "libcore/rx.h"
 
 enum { MOST_RULES = 1000, NAME_BYTES = 1024, MAP_BYTES = 1 << 20 };
-#define INNER "language_model."
+#define INNER K_ARCH_WRAPPED
 
 struct rule { struct k_rx *rx; char *to; };
 struct k_renames { struct rule v[MOST_RULES]; int n; };

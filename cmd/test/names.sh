@@ -53,6 +53,10 @@ qa, qb = a.pop("quantization_config"), b.pop("quantization_config")
 qa["ignore"] = qa["ignore"][:len(qb["ignore"])]
 assert a == b and qa == qb, (qa, qb)
 PY
+# Statistics are of the text model, by names that a GGUF can have.
+for m in nested want.kmf; do keval imatrix -m "$T/$m" -f testdata/texts/sqlite-whentouse.txt --limit 1 -o "$T/$m.imatrix" 2> "$T/.err" || fail "imatrix of $m" "$(tail -n 1 "$T/.err")"; done
+same "imatrix: that of the text model" "$T/want.kmf.imatrix" "$T/nested.imatrix"
+check "imatrix: it is of use" kquant -t mxfp4 --scale imatrix --imatrix "$T/nested.imatrix" "$T/all.kmf" -o "$T/mxfp4.kmf"
 for to in gguf hf safetensors kmf; do
 	check "--verify of $to" kconvert --verify "$T/nested" --to $to -o "$T/verified.$to"
 done
