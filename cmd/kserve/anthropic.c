@@ -300,6 +300,11 @@ static int put_rest(struct k_json *out, const struct k_json *body, bool counted,
 
 struct k_json *k_anthropic_to_chat(const struct k_json *body, bool counted, struct k_fault *f)
 {
+	/* What follows a thread comes without what went before it, so it is not ignored as other unknown fields are. */
+	if (k_field(body, "thread")) {
+		k_fault_set(f, 400, "thread_unsupported_request", "thread", "thread is not supported: nothing is stored by this server");
+		return NULL;
+	}
 	struct k_json *out = k_json_object(), *messages = k_json_array();
 	int rc = put_messages(messages, body, f);
 	if (!rc) {

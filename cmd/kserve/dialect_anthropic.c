@@ -14,7 +14,7 @@
 #include "cmd/kserve/strict.h"
 
 static const char *const known[] = {
-	"cache_control", "max_tokens", "messages", "metadata", "output_config", "service_tier", "stop_sequences", "system", "thinking", "tool_choice", "tools", NULL
+	"cache_control", "max_tokens", "messages", "metadata", "output_config", "service_tier", "stop_sequences", "system", "thinking", "thread", "tool_choice", "tools", NULL
 };
 
 static const struct k_renamed renamed[] = {
@@ -63,6 +63,9 @@ static void fault(struct k_buf *out, const struct k_fault *f, const char *id)
 	k_utf8_mend(&clean, f->msg, strlen(f->msg));
 	k_buf_printf(out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", type);
 	k_json_quote(out, clean.len ? clean.data : "", clean.len);
+	/* What tells the client to send the whole history instead. */
+	if (f->code && !strcmp(f->code, "thread_unsupported_request"))
+		k_buf_printf(out, ",\"details\":{\"error_code\":\"%s\",\"unsupported\":[\"thread\"]}", f->code);
 	k_buf_puts(out, "},\"request_id\":");
 	k_json_quote(out, id, strlen(id));
 	k_buf_putc(out, '}');

@@ -44,6 +44,8 @@ static void put_head(struct conn *c, struct k_buf *b, int status, const char *ty
 	if (c->h->draining)
 		c->keep = false;
 	k_buf_printf(b, "%s %d %s\r\nDate: %s\r\nX-Request-Id: %s\r\nx-trace-id: %s\r\n", version, status, reason(status), date, c->x.id, c->x.id);
+	if (c->route && c->route->dialect == &k_dialect_anthropic)
+		k_buf_printf(b, "request-id: %s\r\n", c->x.id);       /* where its clients look */
 	if (type)
 		k_buf_printf(b, "Content-Type: %s\r\n", type);
 	k_buf_put(b, c->extra.data ? c->extra.data : "", c->extra.len);

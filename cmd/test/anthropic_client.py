@@ -2,6 +2,7 @@
 "FAIL NAME: why" a line."""
 import json
 import sys
+from typing import Literal
 
 import anthropic
 
@@ -63,4 +64,20 @@ def errors():
             assert e.body['type'] == 'error' and e.body['error']['message'], e
 
 
-run([message, stream, stops, tools, forced_tools, errors])
+def runner():
+    """The client's own loop: each turn must have all that went before it. Old clients have none."""
+    if not hasattr(anthropic, 'beta_tool'):
+        return
+    asked = []
+
+    @anthropic.beta_tool
+    def pick(color: Literal['red', 'blue']) -> str:
+        """Picks a colour."""
+        asked.append(color)
+        return 'picked'
+    said = list(client.beta.messages.tool_runner(model='nano', max_tokens=100, messages=ASK['messages'], tools=[pick], max_iterations=3, tool_choice={'type': 'any'}))
+    sizes = [m.usage.input_tokens + m.usage.cache_read_input_tokens for m in said]
+    assert len(said) == 3 and len(asked) >= 2 and set(asked) <= {'red', 'blue'} and sizes[0] < sizes[1] < sizes[2], (said, asked, sizes)
+
+
+run([message, stream, stops, tools, forced_tools, runner, errors])

@@ -220,6 +220,12 @@ def messages_errors():
             if status != want or r.get('type') != 'error' or r['error']['type'] != (kind or 'invalid_request_error') or not r['error']['message'] or not r['request_id']:
                 wrong.append((body, status, r))
     assert not wrong, wrong
+    # With a thread only what is new is sent: the details are what the official client goes on from, with all of it.
+    status, r, _ = call('POST', '/v1/messages', message(thread={'type': 'create'}))
+    assert status == 400 and r['error']['details'] == {'error_code': 'thread_unsupported_request', 'unsupported': ['thread']}, r
+    for body in (message(), message(messages=[])):
+        status, r, raw = call('POST', '/v1/messages', body)
+        assert raw.getheader('request-id') == raw.getheader('X-Request-Id') == r.get('request_id', raw.getheader('request-id')) is not None, (r, raw.headers)
     status, r, raw = call('GET', '/v1/messages')
     assert status == 405 and r['type'] == 'error' and raw.getheader('Allow') == 'POST', (status, r)
     assert call('POST', '/v1/messages', b'{}', {'Content-Type': 'text/plain'})[1]['type'] == 'error'
