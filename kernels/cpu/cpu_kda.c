@@ -108,6 +108,7 @@ static void prepare(const struct kda *a, const struct k_seg *s, int64_t head, in
 		const float *u[RUN + CPU_TAPS - 1];
 		for (int64_t j = 0; j < n + a->taps - 1; j++)
 			u[j] = raw_at(a, s, i, channel, from - (a->taps - 1) + j);
+		ask_near(near);
 		kk->conv_silu(to[i], d, u, (size_t)n, op->conv_w[i] + channel, (size_t)a->P, (int)a->taps, d);
 		ask_near(near);
 	}

@@ -183,11 +183,16 @@ static void kda_apply_##R(float *s, const float *e, const struct kk_kda_chunk *c
 }
 KDA_APPLY(1) KDA_APPLY(2) KDA_APPLY(3)
 
+/* All of them. One token alone lets memory rest meanwhile: it is asked for what lies behind the strip, the next one, into the second cache. */
 static void kda_apply(float *s, const float *e, const struct kk_kda_chunk *c, size_t dk)
 {
+	const float *next = e + KDA_C * KDA_S;
 	size_t i = 0, step = (size_t)k_kda_padded((int64_t)dk);
-	for (; i + 3 <= dk; i += 3)
+	for (; i + 3 <= dk; i += 3) {
+		for (size_t at = 0; c->n == 1 && at < 3 * KDA_S; at += 16)
+			__builtin_prefetch(next + i * KDA_S + at, 0, 2);
 		kda_apply_3(s + i * KDA_S, e, c, i, step);
+	}
 	if (i + 2 == dk)
 		kda_apply_2(s + i * KDA_S, e, c, i, step);
 	else if (i < dk)
