@@ -47,6 +47,8 @@ static inline size_t k_kv_int8_at(int64_t width, int64_t token, int64_t value)
 {
 	return (size_t)(token / 16 * 16 * width + value / 2 * 32 + token % 8 * 4 + value % 2 * 2 + token / 8 % 2);
 }
+/* The first token's scale of a group, in bytes; those of the others follow. */
+static inline size_t k_kv_scales_at(int64_t width, int64_t group) { return (size_t)(width * K_PAGE + group * K_PAGE * (int64_t)sizeof(float)); }
 enum k_kv { K_KV_F32, K_KV_BF16, K_KV_INT8 };
 extern const char *const k_kv_names[];
 /* Bytes of a token with so many values in so many groups. */

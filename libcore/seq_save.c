@@ -45,12 +45,11 @@ static int get(struct pass *p, void *v, size_t n, struct k_err *err)
 /* In a page of int8, tokens from n on are whatever was there before. */
 static void clear_from(char *page, int64_t width, int64_t n)
 {
-	char *scales = page + width * K_PAGE;
 	for (int64_t t = n; t < K_PAGE; t++)
 		for (int64_t i = 0; i < width; i++)
 			page[k_kv_int8_at(width, t, i)] = 0;
 	for (int64_t g = 0; g < k_kv_groups(width); g++)
-		memset(scales + (g * K_PAGE + n) * (int64_t)sizeof(float), 0, (size_t)(K_PAGE - n) * sizeof(float));
+		memset(page + k_kv_scales_at(width, g) + (size_t)n * sizeof(float), 0, (size_t)(K_PAGE - n) * sizeof(float));
 }
 
 /* The first n tokens of one layer's part of a page, either way. */
@@ -147,10 +146,10 @@ static void pass_end(struct pass *p)
 /* What the bits of a state depend on, besides the weights. */
 static void computed_how(const struct k_model *m, char out[64])
 {
-	static const char *const acts[] = { "f32", "bf16", "int8" }, *const kv_names[] = { "", ", kv bf16", ", kv int8" };
+	static const char *const acts[] = { "f32", "bf16", "int8" };
 	memset(out, 0, 64);
-	snprintf(out, 64, "%s %s, act %s%s%s", m->dev->backend->name, m->dev->level(m->dev), acts[m->ctx->act],
-		kv_names[m->kv], m->opts.hf_remote ? ", hf_remote" : "");
+	snprintf(out, 64, "%s %s, act %s%s%s%s", m->dev->backend->name, m->dev->level(m->dev), acts[m->ctx->act],
+		m->kv == K_KV_F32 ? "" : ", kv ", m->kv == K_KV_F32 ? "" : k_kv_names[m->kv], m->opts.hf_remote ? ", hf_remote" : "");
 }
 
 /* Writes the digest of all so far, or reads one and compares. */

@@ -331,7 +331,7 @@ static int compute_reference(struct k_bench *b, struct reference *f, bool prefil
 
 static int report_reference(struct k_bench *b, const struct reference *f, struct k_json *summary, struct k_err *err)
 {
-	double tolerance = b->ctx->kv == 1 + K_KV_INT8 ? K_MAX(0.25, acts[b->ctx->act].tolerance) : acts[b->ctx->act].tolerance;
+	double tolerance = k_kv_of(b->ctx, true) == K_KV_INT8 ? K_MAX(0.25, acts[b->ctx->act].tolerance) : acts[b->ctx->act].tolerance;
 	char why[200];
 	struct k_json *o = k_json_object();
 	bool ok = f->error <= tolerance;

@@ -123,7 +123,7 @@ static void spoil(enum k_kv kv, char *page, int64_t width, int64_t t)
 	for (int64_t i = 0; i < width; i++)
 		page[k_kv_int8_at(width, t, i)] = (char)(0x80 + i);
 	for (int64_t g = 0; g < k_kv_groups(width); g++)
-		memset(page + width * K_PAGE + (g * K_PAGE + t) * (int64_t)sizeof(float), 0xff, sizeof(float));
+		memset(page + k_kv_scales_at(width, g) + (size_t)t * sizeof(float), 0xff, sizeof(float));
 }
 
 /* Positions that are still to come hold what a page that was somebody else's may. */

@@ -12,7 +12,7 @@ static const int8_t *code_at(const void *page, size_t width, size_t token, size_
 /* The first token's scale of the group that a value belongs to. */
 static const float *scales_of(const void *page, size_t width, size_t value)
 {
-	return (const float *)(const void *)((const char *)page + width * K_PAGE) + value / K_KV_GROUP * K_PAGE;
+	return (const float *)(const void *)((const char *)page + k_kv_scales_at((int64_t)width, (int64_t)(value / K_KV_GROUP)));
 }
 
 /* Up to where from value i on columns are of one group. */

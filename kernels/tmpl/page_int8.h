@@ -16,7 +16,7 @@ enum { PAGE_TOKENS = 16, PAGE_CELLS = 32 };     /* tokens that lie together, and
 
 static inline const float *page_scales(const void *page, size_t width, size_t column)
 {
-	return (const float *)(const void *)((const char *)page + width * K_PAGE) + column / K_KV_GROUP * K_PAGE;
+	return (const float *)(const void *)((const char *)page + k_kv_scales_at((int64_t)width, (int64_t)(column / K_KV_GROUP)));
 }
 
 static inline size_t page_group_end(size_t i, size_t end) { return K_MIN(end, (i / K_KV_GROUP + 1) * K_KV_GROUP); }
