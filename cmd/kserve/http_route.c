@@ -188,13 +188,12 @@ static int slot(struct conn *c, struct k_json *body, struct k_fault *f)
 	return rc;
 }
 
-static int read_json(struct conn *c, struct k_json **out, struct k_fault *f)
+int k_route_json(const struct k_route *r, struct k_buf *body, struct k_json **out, struct k_fault *f)
 {
-	bool none = c->route->need == K_NEED_NONE || (c->route->need == K_NEED_MAYBE && !c->body.len);
-	int rc = none ? 0 : k_openai_body(out, c->body.data ? c->body.data : "", c->body.len, f);
-	c->h->n_body -= c->body.cap;
-	k_buf_fini(&c->body);
-	k_buf_init(&c->body, 0);
+	bool none = r->need == K_NEED_NONE || (r->need == K_NEED_MAYBE && !body->len);
+	int rc = none ? 0 : k_openai_body(out, body->data ? body->data : "", body->len, f);
+	k_buf_fini(body);
+	k_buf_init(body, 0);
 	return rc;
 }
 
@@ -210,7 +209,8 @@ void k_route_whole(struct conn *c)
 		k_work_begin(c);
 		return;
 	}
-	if (read_json(c, &body, &f) || handlers[c->route->what](c, body, &f))
+	c->h->n_body -= c->body.cap;
+	if (k_route_json(c->route, &c->body, &body, &f) || handlers[c->route->what](c, body, &f))
 		k_send_fault(c, &f);
 	if (!c->call)
 		k_conn_answered(c);

@@ -44,10 +44,7 @@ static void prepare(struct work *w)
 	const struct k_route *r = w->route;
 	const struct k_server *s = w->h->s;
 	struct k_json *json = NULL;
-	bool none = r->need == K_NEED_NONE || (r->need == K_NEED_MAYBE && !w->body.len);
-	w->rc = none ? 0 : k_openai_body(&json, w->body.data ? w->body.data : "", w->body.len, &w->f);
-	k_buf_fini(&w->body);
-	k_buf_init(&w->body, 0);
+	w->rc = k_route_json(r, &w->body, &json, &w->f);
 	if (w->rc)
 		return;
 	if (r->what == K_ROUTE_GENERATE) {
