@@ -6,7 +6,6 @@
 #include "libcore/rx.h"
 
 enum { MOST_RULES = 1000, NAME_BYTES = 1024, MAP_BYTES = 1 << 20 };
-#define INNER K_ARCH_WRAPPED
 
 struct rule { struct k_rx *rx; char *to; };
 struct k_renames { struct rule v[MOST_RULES]; int n; };
@@ -98,7 +97,7 @@ static bool begins(const char *s, const char *with) { return strncmp(s, with, st
 /* Module names in quantization_config lose the prefix, written plain or as a pattern. */
 static int strip_names(struct k_json *obj, const char *key)
 {
-	static const char *const prefixes[] = { "re:^language_model\\.", "re:language_model\\.", "re:^" INNER, "re:" INNER, INNER };
+	static const char *const prefixes[] = { "re:^language_model\\.", "re:language_model\\.", "re:^" K_ARCH_WRAPPED, "re:" K_ARCH_WRAPPED, K_ARCH_WRAPPED };
 	const struct k_json *list = k_json_find(obj, key);
 	struct k_json *made = k_json_array();
 	int r = made ? 0 : -1;
@@ -192,17 +191,17 @@ static int keep_text(struct k_rawset *set, struct k_err *err)
 	int r = text_config(set, &nested, err);
 
 	for (int64_t i = 0; i < set->n; i++)
-		inner = inner || begins(set->v[i].name, INNER);
+		inner = inner || begins(set->v[i].name, K_ARCH_WRAPPED);
 	for (int64_t i = 0; r == 0 && i < set->n; i++) {
 		struct k_raw *t = &set->v[i];
-		bool other = nested && inner && !begins(t->name, INNER);
+		bool other = nested && inner && !begins(t->name, K_ARCH_WRAPPED);
 
 		for (size_t k = 0; k < K_LEN(others); k++)
 			other = other || begins(t->name, others[k]);
 		if (other)
 			continue;
 		if (nested && inner)
-			t->name += strlen(INNER);
+			t->name += strlen(K_ARCH_WRAPPED);
 		set->v[kept++] = *t;
 	}
 	if (r == 0)

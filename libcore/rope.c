@@ -33,18 +33,21 @@ static void scale_yarn(const struct k_rope_hp *r, double *inv)
 	}
 }
 
-static void scale_llama3(const struct k_rope_hp *r, double *inv)
+/* Of a wave of this length, how much of its frequency stays: 1 all, 0 none, the rest is divided by the factor. */
+static double llama3_kept(const struct k_rope_hp *r, double wave)
 {
 	double n = (double)r->original;
+	if (wave < n / r->high_freq)
+		return 1;
+	if (wave > n / r->low_freq)
+		return 0;
+	return (n / wave - r->low_freq) / (r->high_freq - r->low_freq);
+}
+
+static void scale_llama3(const struct k_rope_hp *r, double *inv)
+{
 	for (int64_t j = 0; j < r->dim / 2; j++) {
-		double wave = 2 * M_PI / inv[j];
-		if (wave < n / r->high_freq)
-			continue;
-		if (wave > n / r->low_freq) {
-			inv[j] /= r->factor;
-			continue;
-		}
-		double s = (n / wave - r->low_freq) / (r->high_freq - r->low_freq);
+		double s = llama3_kept(r, 2 * M_PI / inv[j]);
 		inv[j] = (1 - s) * inv[j] / r->factor + s * inv[j];
 	}
 }
@@ -92,14 +95,9 @@ void k_rope_fill(const struct k_rope_hp *r, const double *inv, int64_t from, int
 
 static double factor_of(const struct k_rope_hp *r, int64_t j)
 {
-	double wave = 2 * M_PI * k_exp(2.0 * (double)j / (double)r->dim * k_log(r->theta)), n = (double)r->original, s;
+	double s = llama3_kept(r, 2 * M_PI * k_exp(2.0 * (double)j / (double)r->dim * k_log(r->theta)));
 
-	if (wave < n / r->high_freq)
-		return 1;
-	if (wave > n / r->low_freq)
-		return r->factor;
-	s = (n / wave - r->low_freq) / (r->high_freq - r->low_freq);
-	return 1 / ((1 - s) / r->factor + s);
+	return s == 0 ? r->factor : 1 / ((1 - s) / r->factor + s);
 }
 
 void k_rope_factors(const struct k_rope_hp *r, float *out)
