@@ -28,16 +28,29 @@ static inline float vf_sum(vf v)
 	s = _mm_add_ps(s, _mm_movehl_ps(s, s));
 	return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
+/* Sums of pairs of vectors side by side, in vf_sum's order: of the halves of a and of b; of the quarters of two such. */
+static inline vf vf_fold_halves(vf a, vf b) { return _mm512_shuffle_f32x4(a, b, 0x44) + _mm512_shuffle_f32x4(a, b, 0xee); }
+static inline vf vf_fold_quarters(vf a, vf b) { return _mm512_shuffle_f32x4(a, b, 0x88) + _mm512_shuffle_f32x4(a, b, 0xdd); }
+static inline vf vf_four(const vf *v, size_t step)
+{
+	return vf_fold_quarters(vf_fold_halves(v[0], v[step]), vf_fold_halves(v[2 * step], v[3 * step]));
+}
+/* y and z: the sums of the four vectors that came together in a and in b, a quarter each. */
+static inline void vf_end_sums(float *y, float *z, vf a, vf b)
+{
+	const vu of_a_then_b = { 0, 4, 8, 12, 1, 5, 9, 13 };
+	vf s = _mm512_shuffle_ps(a, b, 0x44) + _mm512_shuffle_ps(a, b, 0xee);
+	s = _mm512_permutexvar_ps((__m512i)of_a_then_b, _mm512_shuffle_ps(s, s, 0x88) + _mm512_shuffle_ps(s, s, 0xdd));
+	memcpy(y, &s, 4 * sizeof(*y));
+	memcpy(z, (const float *)&s + 4, 4 * sizeof(*z));
+}
 static inline void vf_sums(float *y, const vf *v, size_t step)
 {
-	for (size_t r = 0; r < 4; r++)
-		y[r] = vf_sum(v[r * step]);
+	float tmp[4];
+	vf a = vf_four(v, step);
+	vf_end_sums(y, tmp, a, a);
 }
-static inline void vf_sums_of_two(float *y, float *z, const vf *a, const vf *b)
-{
-	vf_sums(y, a, 1);
-	vf_sums(z, b, 1);
-}
+static inline void vf_sums_of_two(float *y, float *z, const vf *a, const vf *b) { vf_end_sums(y, z, vf_four(a, 1), vf_four(b, 1)); }
 /* Lane j of a[i] becomes lane i of a[j]: in blocks of 4 x 4, then the blocks. */
 static inline __attribute__((always_inline)) void vf_transpose(vf a[VL])
 {

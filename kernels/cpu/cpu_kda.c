@@ -103,7 +103,7 @@ static void prepare(const struct kda *a, const struct k_seg *s, int64_t head, in
 	float *to[] = { (float *)x->q, (float *)x->k, (float *)x->v }, *alpha = (float *)x->alpha, *beta = (float *)x->beta;
 	int64_t channel = head * a->d;
 	size_t d = (size_t)a->d;
-	double rate = exp((double)op->a_log[head]);
+	double rate = exp((double)op->a_log[head]), unit[] = { 1 / sqrt((double)a->d), 1 };
 	for (int i = 0; i < 3; i++) {
 		const float *u[RUN + CPU_TAPS - 1];
 		for (int64_t j = 0; j < n + a->taps - 1; j++)
@@ -111,13 +111,13 @@ static void prepare(const struct kda *a, const struct k_seg *s, int64_t head, in
 		ask_near(near);
 		kk->conv_silu(to[i], d, u, (size_t)n, op->conv_w[i] + channel, (size_t)a->P, (int)a->taps, d);
 		ask_near(near);
+		for (int64_t t = 0; i < 2 && t < n; t++) {
+			kk->l2norm(to[i] + t * a->d, to[i] + t * a->d, unit[i], d);
+			ask_near(near);
+		}
 	}
 	for (int64_t t = 0; t < n; t++) {
 		int64_t row = s->row + from + t, at = t * a->d;
-		kk->l2norm(to[0] + at, to[0] + at, 1 / sqrt((double)a->d), d);
-		ask_near(near);
-		kk->l2norm(to[1] + at, to[1] + at, 1, d);
-		ask_near(near);
 		ask_for(op->a + (row + 1) * a->P + channel, a->d);
 		kk->kda_gate(alpha + at, op->a + row * a->P + channel, op->dt_bias + channel, rate, d);
 		ask_near(near);

@@ -22,19 +22,19 @@
  * Beside the products there is time to ask memory for what comes next: rows of the batch, which are far from each other. */
 #include "libcore/kda_state.h"
 
-enum { KDA_C = K_KDA_CHUNK, KDA_S = K_KDA_STRIP, KDA_V = KDA_S / VL, KDA_T = VL == 8 ? 3 : 4, KDA_AHEAD = 1024 };
+enum { KDA_C = K_KDA_CHUNK, KDA_S = K_KDA_STRIP, KDA_V = KDA_S / VL, KDA_T = VL == 8 ? 3 : 4, KDA_R = VL == 8 ? 3 : 8, KDA_AHEAD = 1024,
+	KDA_USUAL = 128 + K_KDA_CHUNK };         /* k_kda_reads of 128 channels: eight rows are then addressed from one register */
 
 /* --- keys -------------------------------------------------------------------------------------------------------------- */
 
 /* vf_load of what may be the end of a row of n, which counts as zeros. */
 static inline vf kda_load(const float *p, size_t i, size_t n) { return i + VL <= n ? vf_load(p + i) : end_f32(p + i, n - i); }
 
-/* R keys decay and meet the token's k and q. */
+/* R keys decay and meet the token's k and q. Four sums are written: a row has room for all of a chunk, and those of no key are not read. */
 #define KDA_MEET(R) \
 static void kda_meet_##R(float *on_k, float *on_q, float *keys, size_t step, const float *k, const float *q, const float *alpha, size_t dk) \
 { \
-	vf a[TILE_R] = { 0 }, b[TILE_R] = { 0 }; \
-	float sum_k[TILE_R], sum_q[TILE_R]; \
+	vf a[R] = { 0 }, b[R] = { 0 }, of_k[TILE_R] = { 0 }, of_q[TILE_R] = { 0 }; \
 	for (size_t i = 0; i < dk; i += VL) { \
 		vf with = kda_load(alpha, i, dk), key = kda_load(k, i, dk), query = kda_load(q, i, dk); \
 		EACH(r, R) { \
@@ -44,9 +44,11 @@ static void kda_meet_##R(float *on_k, float *on_q, float *keys, size_t step, con
 			b[r] = vf_fma(c, query, b[r]); \
 		} \
 	} \
-	vf_sums_of_two(sum_k, sum_q, a, b); \
-	memcpy(on_k, sum_k, R * sizeof(*on_k)); \
-	memcpy(on_q, sum_q, R * sizeof(*on_q)); \
+	EACH(r, R) { \
+		of_k[r] = a[r];                 /* a and b stay in registers: only these have addresses */ \
+		of_q[r] = b[r]; \
+	} \
+	vf_sums_of_two(on_k, on_q, of_k, of_q); \
 }
 KDA_MEET(1) KDA_MEET(2) KDA_MEET(3) KDA_MEET(4)
 
@@ -89,49 +91,60 @@ static void KK_FN(kda_keys)(const struct kk_kda_chunk *c, const struct kk_kda *x
 
 /* --- values ------------------------------------------------------------------------------------------------------------ */
 
+/* Rows ahead that memory is asked for, n of them: a line with every second row of S that is read, as only so many can be on their way, and into the
+ * second cache, since the nearest has S. */
+struct kda_ask { const float *const *rows; size_t n, floats; };
+
 /* y[r] = what row r of these reads of S and of the e behind it: n rows of a strip. AHEAD: of memory, where nothing else waits for it. */
+#define KDA_READ_ROW(R, i) do { \
+	const float *row = s + (i) * KDA_S; \
+	vf b[R]; \
+	EACH(r, R) \
+		b[r] = vf_set(by[(size_t)r * step + (i)]); \
+	EACH(v, KDA_V) { \
+		vf c = vf_load(row + v * VL); \
+		EACH(r, R) \
+			a[r][v] = vf_fma(c, b[r], a[r][v]); \
+	} \
+} while (0)
 #define KDA_READ(name, R, AHEAD) \
-static void kda_read_##name(float *y, const float *s, const float *by, size_t step, size_t n) \
+static inline __attribute__((always_inline)) void kda_read_##name(float *y, const float *s, const float *by, size_t step, size_t n, struct kda_ask ask) \
 { \
 	vf a[R][KDA_V] = { { { 0 } } }; \
-	for (size_t i = 0; i < n; i++, s += KDA_S) { \
-		vf b[R]; \
+	size_t i = 0; \
+	for (size_t k = 0; !(AHEAD) && k < ask.n; k++) { \
+		const float *row = ask.rows[k], *end = row + ask.floats; \
+		for (; row < end && i + 2 <= n; row += 16, i += 2) { \
+			__builtin_prefetch(row, 0, 2); \
+			KDA_READ_ROW(R, i); \
+			KDA_READ_ROW(R, i + 1); \
+		} \
+	} \
+	for (; i < n; i++) { \
 		if (AHEAD) { \
-			__builtin_prefetch(s + KDA_AHEAD); \
-			__builtin_prefetch(s + KDA_AHEAD + KDA_S / 2); \
+			__builtin_prefetch(s + i * KDA_S + KDA_AHEAD); \
+			__builtin_prefetch(s + i * KDA_S + KDA_AHEAD + KDA_S / 2); \
 		} \
-		EACH(r, R) \
-			b[r] = vf_set(by[(size_t)r * step + i]); \
-		EACH(v, KDA_V) { \
-			vf c = vf_load(s + v * VL); \
-			EACH(r, R) \
-				a[r][v] = vf_fma(c, b[r], a[r][v]); \
-		} \
+		KDA_READ_ROW(R, i); \
 	} \
 	EACH(r, R) EACH(v, KDA_V) \
 		vf_store(y + r * KDA_S + v * VL, a[r][v]); \
 }
 KDA_READ(alone, 2, true) KDA_READ(2, 2, false) KDA_READ(3, 3, false) KDA_READ(8, 8, false)
 
-/* Memory is asked for the rows ahead a few at a time, as it can have only so many lines on their way: into the second cache, since the nearest has S. */
-static void kda_ask(const struct kk_kda_chunk *c, size_t i, size_t end, size_t dk)
-{
-	for (; i < K_MIN(end, c->n_ahead); i++)
-		for (size_t at = 0; at < dk; at += 16)
-			__builtin_prefetch(c->ahead[i] + at, 0, 2);
-}
-
 /* What n tokens read, whose rows begin at `by`; n <= KDA_T. */
-static void kda_reads(float *y, const float *s, const float *by, size_t step, size_t rows, size_t n, bool alone)
+static void kda_reads(float *y, const float *s, const float *by, size_t step, size_t rows, size_t n, bool alone, struct kda_ask ask)
 {
 	if (n < KDA_T) {
 		for (size_t i = 0; i < n; i++)
-			(alone ? kda_read_alone : kda_read_2)(y + 2 * i * KDA_S, s, by + 2 * i * step, step, rows);
+			(alone ? kda_read_alone : kda_read_2)(y + 2 * i * KDA_S, s, by + 2 * i * step, step, rows, ask);
 	} else if (VL == 8) {
-		kda_read_3(y, s, by, step, rows);
-		kda_read_3(y + 3 * KDA_S, s, by + 3 * step, step, rows);
+		kda_read_3(y, s, by, step, rows, ask);
+		kda_read_3(y + 3 * KDA_S, s, by + 3 * step, step, rows, (struct kda_ask){ .n = 0 });
+	} else if (step == KDA_USUAL) {
+		kda_read_8(y, s, by, KDA_USUAL, rows, ask);
 	} else {
-		kda_read_8(y, s, by, step, rows);
+		kda_read_8(y, s, by, step, rows, ask);
 	}
 }
 
@@ -181,21 +194,21 @@ static void kda_apply_##R(float *s, const float *e, const struct kk_kda_chunk *c
 	EACH(r, R) EACH(v, KDA_V) \
 		vf_store(s + r * KDA_S + v * VL, a[r][v]); \
 }
-KDA_APPLY(1) KDA_APPLY(2) KDA_APPLY(3)
+KDA_APPLY(1) KDA_APPLY(2) KDA_APPLY(3) KDA_APPLY(8)
 
 /* All of them. One token alone lets memory rest meanwhile: it is asked for what lies behind the strip, the next one, into the second cache. */
 static void kda_apply(float *s, const float *e, const struct kk_kda_chunk *c, size_t dk)
 {
 	const float *next = e + KDA_C * KDA_S;
 	size_t i = 0, step = (size_t)k_kda_padded((int64_t)dk);
-	for (; i + 3 <= dk; i += 3) {
-		for (size_t at = 0; c->n == 1 && at < 3 * KDA_S; at += 16)
+	for (; i + KDA_R <= dk; i += KDA_R) {
+		for (size_t at = 0; c->n == 1 && at < KDA_R * KDA_S; at += 16)
 			__builtin_prefetch(next + i * KDA_S + at, 0, 2);
-		kda_apply_3(s + i * KDA_S, e, c, i, step);
+		(KDA_R == 8 ? kda_apply_8 : kda_apply_3)(s + i * KDA_S, e, c, i, step);
 	}
-	if (i + 2 == dk)
+	for (; i + 2 <= dk; i += 2)
 		kda_apply_2(s + i * KDA_S, e, c, i, step);
-	else if (i < dk)
+	if (i < dk)
 		kda_apply_1(s + i * KDA_S, e, c, i, step);
 }
 
@@ -205,8 +218,10 @@ static void KK_FN(kda_strip)(float *s, const struct kk_kda_chunk *c, const struc
 	size_t step = (size_t)k_kda_reads((int64_t)dk), some = c->n_ahead / (c->n / KDA_T + 1) + 1;
 	for (size_t t = 0, m, i = 0; t < c->n; t += m, i += some) {
 		m = K_MIN(c->n - t, (size_t)KDA_T);
-		kda_ask(c, i, i + some, dk);
-		kda_reads(y, s, c->reads + 2 * t * step, step, dk + c->at + t, m, c->n == 1);
+		struct kda_ask ask = { NULL, 0, dk };
+		if (i < c->n_ahead)
+			ask = (struct kda_ask){ c->ahead + i, K_MIN(c->n_ahead - i, some), dk };
+		kda_reads(y, s, c->reads + 2 * t * step, step, dk + c->at + t, m, c->n == 1, ask);
 		for (size_t k = 0; k < m; k++)
 			kda_solve(e, y + 2 * k * KDA_S, c, x, t + k, c->at + t, dk, dv);
 	}
