@@ -12,7 +12,7 @@
  * Where few query heads share a key head, vectors of queries would be mostly empty when one token is computed. Scores of such models
  * (scores_few) have lanes that are columns, for every number of queries: VL partial sums, added up as gemm.h's are, to the same bits. */
 
-enum { MOST_Q = KK_QUERIES / VL, KEYS = 64, MOST_KEYS = 8, MOST_DEPTH = 256, VALUES = 64, VECTORS = 3, LINE_BYTES = 64 };
+enum { MOST_Q = KK_QUERIES / VL, KEYS = 64, MOST_KEYS = 8, MOST_DEPTH = 256, VALUES = 64, VECTORS = VL == 8 ? 3 : 4, LINE_BYTES = 64 };
 
 static inline int packed_vectors(int n) { return (n + VL - 1) / VL; }
 
@@ -71,14 +71,14 @@ static void score_##P##x##V(vf *s, const float *w, size_t w_step, const float *q
 	EACH(r, P) EACH(v, V) \
 		s[r * V + v] = a[r][v]; \
 }
-SCORE_FN(8, 1) SCORE_FN(4, 2) SCORE_FN(4, 3) SCORE_FN(3, 4)
+SCORE_FN(8, 1) SCORE_FN(8, 2) SCORE_FN(4, 2) SCORE_FN(4, 3) SCORE_FN(3, 4)
 SCORE_FN(1, 1) SCORE_FN(1, 2) SCORE_FN(1, 3) SCORE_FN(1, 4)
 
 typedef void score_fn(vf *s, const float *w, size_t w_step, const float *q, size_t cols, const char *ahead, size_t ahead_step, size_t size);
 /* By vectors of queries: tiles as large as registers hold, and how many columns of the queries stay in the nearest cache. */
 static const struct score_tile { score_fn *whole, *single; int keys, depth; } score_tiles[] = {
-	{ score_8x1, score_1x1, 8, 256 }, { score_4x2, score_1x2, 4, 128 * 8 / VL }, { score_4x3, score_1x3, 4, 128 * 8 / VL },
-	{ score_3x4, score_1x4, 3, 128 * 8 / VL },
+	{ score_8x1, score_1x1, 8, 256 }, { VL == 8 ? score_4x2 : score_8x2, score_1x2, VL == 8 ? 4 : 8, 128 * 8 / VL },
+	{ score_4x3, score_1x3, 4, 128 * 8 / VL }, { score_3x4, score_1x4, 3, 128 * 8 / VL },
 };
 
 static inline const float *tile_keys_f32(float *room K_UNUSED, const float *w, size_t *step K_UNUSED, int rows K_UNUSED, size_t cols K_UNUSED)
@@ -256,13 +256,13 @@ static void mix_##kind##_##T##x##V(float *y, size_t y_step, const float *p, size
 
 /* n queries and a strip of up to VECTORS vectors of columns; the end of a row that fills no vector goes one by one. */
 #define MIX_FNS(kind, type) \
-MIX_FN(kind, type, 4, 3) MIX_FN(kind, type, 3, 3) MIX_FN(kind, type, 2, 3) MIX_FN(kind, type, 1, 3) \
+MIX_FN(kind, type, 4, VECTORS) MIX_FN(kind, type, 3, VECTORS) MIX_FN(kind, type, 2, VECTORS) MIX_FN(kind, type, 1, VECTORS) \
 MIX_FN(kind, type, 4, 1) MIX_FN(kind, type, 3, 1) MIX_FN(kind, type, 2, 1) MIX_FN(kind, type, 1, 1) MIX_FN(kind, type, 1, 8) \
 \
 static void mix_strip_##kind(float *y, size_t y_step, const float *p, size_t p_step, int n, const type *w, size_t w_step, int rows, size_t cols) \
 { \
 	static void (*const whole[])(float *, size_t, const float *, size_t, const type *, size_t, int) = \
-		{ mix_##kind##_1x3, mix_##kind##_2x3, mix_##kind##_3x3, mix_##kind##_4x3 }; \
+		{ mix_##kind##_1xVECTORS, mix_##kind##_2xVECTORS, mix_##kind##_3xVECTORS, mix_##kind##_4xVECTORS }; \
 	static void (*const single[])(float *, size_t, const float *, size_t, const type *, size_t, int) = \
 		{ mix_##kind##_1x1, mix_##kind##_2x1, mix_##kind##_3x1, mix_##kind##_4x1 }; \
 	for (int t = 0; t < n; t += TILE_R) { \
