@@ -41,7 +41,33 @@ void *k_aligned_zero(size_t n)
 
 /* Before the memory: how much was mapped, 0 where it came from the heap. 64 bytes, so that what follows is aligned. */
 struct zeros { size_t mapped; char rest[64 - sizeof(size_t)]; };
-enum { ZEROS_MAP = 1 << 18 };
+enum { ZEROS_MAP = 1 << 18, ZEROS_HUGE = 4 << 20, HUGE_PAGE = 2 << 20 };
+
+static void *map(size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* At a huge page's beginning, and huge pages asked for: rows of activations are pages apart, and to find out where each page is takes longer than to
+ * read what is wanted of it. What lies before and behind is given back. */
+static void *map_huge(size_t n)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), end = k_align_up(n, page), before;
+	char *p = n <= SIZE_MAX / 2 ? map(end + HUGE_PAGE) : NULL;
+
+	if (!p)
+		return NULL;
+	before = (HUGE_PAGE - (uintptr_t)p % HUGE_PAGE) % HUGE_PAGE;
+	if (before)
+		munmap(p, before);
+	p += before;
+	if (before < HUGE_PAGE)
+		munmap(p + end, HUGE_PAGE - before);
+	madvise(p, end, MADV_HUGEPAGE);
+	return p;
+}
 
 void *k_zeros(size_t n)
 {
@@ -54,8 +80,8 @@ void *k_zeros(size_t n)
 		z = k_aligned_zero(all);
 		return z ? z + 1 : NULL;
 	}
-	z = k_fault_alloc() ? MAP_FAILED : mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (z == MAP_FAILED)
+	z = k_fault_alloc() ? NULL : all < ZEROS_HUGE ? map(all) : map_huge(all);
+	if (!z)
 		return NULL;
 	z->mapped = all;
 	return z + 1;

@@ -64,10 +64,10 @@ static uint64_t draw(struct job *j)
 	return j->rng;
 }
 
-/* n floats between -1 and 1. */
+/* n floats between -1 and 1, from where the engine has its own. */
 static float *floats(struct job *j, size_t n)
 {
-	float *p = j->n_mem < (int)K_LEN(j->mem) ? k_aligned(K_MAX(n, (size_t)1) * sizeof(*p)) : NULL;
+	float *p = j->n_mem < (int)K_LEN(j->mem) ? j->dev->alloc(j->dev, K_MAX(n, (size_t)1) * sizeof(*p)) : NULL;
 	if (!p)
 		return NULL;
 	j->mem[j->n_mem++] = p;
@@ -420,7 +420,7 @@ static int run_entry(struct k_bench *b, const struct entry *e, struct k_limits *
 	if (r == 0)
 		r = measure(b, &j, least, err);
 	for (int i = 0; i < j.n_mem; i++)
-		k_free(j.mem[i]);
+		j.dev->free(j.dev, j.mem[i]);
 	k_free(j.seq);
 	k_free(j.seg);
 	k_free(j.pages);
