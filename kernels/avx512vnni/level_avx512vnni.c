@@ -6,5 +6,6 @@
 
 #define LEVEL avx512vnni
 #include "kernels/tmpl/table_int8.h"
+#include "kernels/tmpl/page_zmm.h"
 
-const struct kk_level kk_level_avx512vnni = { "avx512vnni", 31, { KK_OF_INT8 } };
+const struct kk_level kk_level_avx512vnni = { "avx512vnni", 31, { KK_OF_INT8, KK_OF_PAGES } };

@@ -27,4 +27,30 @@ static inline vu vq_dot(vu a, vu u, const int8_t *p)
 }
 #endif
 
+/* For page_zmm.h. */
+typedef int16_t zh __attribute__((vector_size(64)));
+typedef int32_t zw __attribute__((vector_size(64)));
+#ifdef KERNELS_AVX512SIM_ZMM_H
+static inline zw zh_dot(zw a, zh x, zh y) { return (zw)zmm_dpwssd((__m512i)a, (__m512i)x, (__m512i)y); }
+static inline zw zh_dot_one(zw a, zh x, const int32_t *p) { return zh_dot(a, x, (zh)_mm512_set1_epi32(*p)); }
+#else
+static inline zw zh_dot(zw a, zh x, zh y)
+{
+	__asm__("vpdpwssd %2, %1, %0" : "+v"(a) : "v"(x), "vm"(y));
+	return a;
+}
+static inline zw zh_dot_one(zw a, zh x, const int32_t *p)
+{
+	__asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(a) : "v"(x), "m"(*p));
+	return a;
+}
+#endif
+static inline __m256i zh_load(const char *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+static inline zh zh_widen(const char *p) { return (zh)_mm512_cvtepi8_epi16(zh_load(p)); }
+static inline zh zh_pair(const char *p, const char *q) { return (zh)_mm512_inserti64x4(_mm512_castsi256_si512(zh_load(p)), zh_load(q), 1); }
+static inline zw zw_order(zw v, vu order) { return (zw)_mm512_permutexvar_ps((__m512i)order, (__m512)v); }
+#define ZW_HOW(i) ((i) == 0 ? 0x44 : (i) == 1 ? 0xee : (i) == 2 ? 0x88 : 0xdd)
+#define zw_blocks(a, b, i) ((zw)_mm512_shuffle_f32x4((__m512)(a), (__m512)(b), ZW_HOW(i)))
+#define zw_parts(a, b, i) ((zw)_mm512_shuffle_ps((__m512)(a), (__m512)(b), ZW_HOW(i)))
+
 #endif

@@ -1,5 +1,5 @@
-/* page_int8.h: attention on pages of int8 (libcore/backend.h), 16 tokens and two columns a vector of 32 bytes: one form for all levels, so those
- * above the first with vectors have none of their own. For a level that has defined, beside what gemm.h wants,
+/* page_int8.h: attention on pages of int8 (libcore/backend.h), 16 tokens and two columns a vector of 32 bytes: one form for all levels, so that
+ * only one above the first with vectors has its own (page_zmm.h). For a level that has defined, beside what gemm.h wants,
  *
  *     vh                16 signed halves of words
  *     vh_dot(a, x, y)   a, 8 words, plus in each the products of its two halves
