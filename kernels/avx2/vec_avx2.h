@@ -37,14 +37,15 @@ static inline void vf_sums(float *y, const vf *v, size_t step)
 	/* d: sums 0 2 . . | 1 3 . . */
 	_mm_storeu_ps(y, _mm_unpacklo_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1)));
 }
-/* y = the sums of a[0..3], z = those of b[0..3], in that order of additions too: what is added to a lane is one shuffle away, and blends
+/* y = the sums of a[0], a[step], ..., four of them, z = those of b, in that order of additions too: what is added to a lane is one shuffle away, and blends
  * leave the multiply-adds alone. */
-static inline void vf_sums_of_two(float *y, float *z, const vf *a, const vf *b)
+static inline void vf_sums_of_two(float *y, float *z, const vf *a, const vf *b, size_t step)
 {
 	__m256 p[4], q[2], r;
 #pragma GCC unroll 4
 	for (int i = 0; i < 4; i++) {
-		__m256 u = i < 2 ? a[2 * i] : b[2 * i - 4], v = i < 2 ? a[2 * i + 1] : b[2 * i - 3];
+		const vf *from = (i < 2 ? a : b) + (size_t)(i % 2 * 2) * step;
+		__m256 u = from[0], v = from[step];
 		p[i] = _mm256_add_ps(_mm256_blend_ps(u, v, 0xf0), _mm256_permute2f128_ps(u, v, 0x21));
 	}
 #pragma GCC unroll 2

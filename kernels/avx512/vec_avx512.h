@@ -50,7 +50,7 @@ static inline void vf_sums(float *y, const vf *v, size_t step)
 	vf a = vf_four(v, step);
 	vf_end_sums(y, tmp, a, a);
 }
-static inline void vf_sums_of_two(float *y, float *z, const vf *a, const vf *b) { vf_end_sums(y, z, vf_four(a, 1), vf_four(b, 1)); }
+static inline void vf_sums_of_two(float *y, float *z, const vf *a, const vf *b, size_t step) { vf_end_sums(y, z, vf_four(a, step), vf_four(b, step)); }
 /* Lane j of a[i] becomes lane i of a[j]: in blocks of 4 x 4, then the blocks. */
 static inline __attribute__((always_inline)) void vf_transpose(vf a[VL])
 {

@@ -186,7 +186,10 @@ static void few_##kind##_##R##x##T(float *y, size_t y_step, const type *w, size_
 	} \
 	for (; k < cols; k += VL) \
 		FEW_STEP(kind, R, T, k); \
-	if (R % 4 == 0) \
+	if (R == 4 && T == 4) \
+		EACH(t, T / 2) \
+			vf_sums_of_two(y + (size_t)(2 * t) * y_step, y + (size_t)(2 * t + 1) * y_step, &a[0][2 * t], &a[0][2 * t + 1], T); \
+	else if (R % 4 == 0) \
 		EACH(t, T) EACH(r, R / 4) \
 			vf_sums(y + (size_t)t * y_step + 4 * r, &a[4 * r][t], T); \
 	EACH(r, R % 4) { \
@@ -200,7 +203,7 @@ static void few_##kind##_##R##x##T(float *y, size_t y_step, const type *w, size_
 /* Rows of whole vectors; others are rare, and left to gemm.h. Where keys serve many queries, each tile of keys asks with one tile of queries,
  * in turn, and with the others for what is there: requests that come in bursts make everything wait. */
 #define SCORES_FEW_FN(kind, type) \
-FEW_FN(kind, type, 8, 1) FEW_FN(kind, type, 4, 2) FEW_FN(kind, type, 4, 3) FEW_FN(kind, type, 3, 4) \
+FEW_FN(kind, type, 8, 1) FEW_FN(kind, type, 4, 2) FEW_FN(kind, type, 4, 3) FEW_FN(kind, type, 3, 4) FEW_FN(kind, type, 4, 4) \
 FEW_FN(kind, type, 1, 1) FEW_FN(kind, type, 1, 2) FEW_FN(kind, type, 1, 3) FEW_FN(kind, type, 1, 4) \
 typedef void few_tile_##kind(float *, size_t, const type *, size_t, const float *const *, size_t, const type *); \
 static void KK_FN(scores_few_##kind)(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *const *q, int n, size_t cols, \
@@ -210,7 +213,8 @@ static void KK_FN(scores_few_##kind)(float *y, size_t y_step, const type *w, siz
 		few_tile_##kind *whole, *single; \
 		int keys;               /* sums enough to hide how long a product takes, as many as registers hold */ \
 	} by_queries[FEW_T] = { { few_##kind##_8x1, few_##kind##_1x1, 8 }, { few_##kind##_4x2, few_##kind##_1x2, 4 }, \
-		{ few_##kind##_4x3, few_##kind##_1x3, 4 }, { few_##kind##_3x4, few_##kind##_1x4, 3 } }; \
+		{ few_##kind##_4x3, few_##kind##_1x3, 4 }, \
+		{ VL == 8 ? few_##kind##_3x4 : few_##kind##_4x4, few_##kind##_1x4, VL == 8 ? 3 : 4 } }; \
 	const int block = n <= FEW_T ? rows : FEW_KEYS, passes = (n + FEW_T - 1) / FEW_T; \
 	if (cols % VL != 0) { \
 		KK_FN(gemm_##kind)(y, y_step, w, w_step, rows, q, n, cols); \

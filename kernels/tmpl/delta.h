@@ -48,7 +48,7 @@ static void kda_meet_##R(float *on_k, float *on_q, float *keys, size_t step, con
 		of_k[r] = a[r];                 /* a and b stay in registers: only these have addresses */ \
 		of_q[r] = b[r]; \
 	} \
-	vf_sums_of_two(on_k, on_q, of_k, of_q); \
+	vf_sums_of_two(on_k, on_q, of_k, of_q, 1); \
 }
 KDA_MEET(1) KDA_MEET(2) KDA_MEET(3) KDA_MEET(4)
 
