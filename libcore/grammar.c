@@ -49,15 +49,27 @@ static uint32_t mix(uint64_t h, uint64_t x)
 	return (uint32_t)(h >> 32) ^ (uint32_t)h;
 }
 
-/* The frame with this content; 0 without memory. */
-uint32_t k_frame_of(struct k_matcher *m, uint32_t parent, uint32_t node, uint32_t depth, uint32_t a, uint32_t b, uint64_t n)
+static uint32_t frame_hash(uint32_t parent, uint32_t node, uint32_t a, uint32_t b, uint64_t n)
 {
-	uint32_t hash = mix(mix(mix(mix(mix(7, parent), node), a), b), n);
+	return mix(mix(mix(mix(mix(7, parent), node), a), b), n);
+}
+
+uint32_t k_frame_find(const struct k_matcher *m, uint32_t parent, uint32_t node, uint32_t a, uint32_t b, uint64_t n)
+{
+	uint32_t hash = frame_hash(parent, node, a, b, n);
 	for (size_t at = hash & (m->by_frame.cap - 1); m->by_frame.slots[at]; at = (at + 1) & (m->by_frame.cap - 1)) {
 		const struct k_frame *f = &m->frames[m->by_frame.slots[at] - 1];
 		if (f->hash == hash && f->parent == parent && f->node == node && f->a == a && f->b == b && f->n == n)
 			return m->by_frame.slots[at] - 1;
 	}
+	return 0;
+}
+
+uint32_t k_frame_of(struct k_matcher *m, uint32_t parent, uint32_t node, uint32_t depth, uint32_t a, uint32_t b, uint64_t n)
+{
+	uint32_t found = k_frame_find(m, parent, node, a, b, n), hash = frame_hash(parent, node, a, b, n);
+	if (found)
+		return found;
 	if (m->n_frames == m->cap_frames) {
 		uint32_t cap = 2 * m->cap_frames + 64;
 		struct k_frame *v = m->n_frames < HARD_FRAMES ? k_realloc(m->frames, cap * sizeof(*v)) : NULL;
@@ -112,7 +124,11 @@ static uint32_t state_of(struct k_matcher *m, uint32_t *threads, uint32_t n, boo
 	if (!copy)
 		return m->full = true, DEAD;
 	memcpy(copy, threads, n * sizeof(*copy));
-	m->states[m->n_states] = (struct k_state){ copy, n, hash, accept, NULL, NULL, 0 };
+	m->states[m->n_states] = (struct k_state){ copy, n, hash, accept, false, false, NULL, NULL, 0 };
+	for (uint32_t i = 0; i < n; i++) {
+		const struct k_frame *f = &m->frames[threads[i]];
+		m->states[m->n_states].vague |= m->g->nodes[f->node].kind == K_NODE_STRING && f->b == K_NAME_VAGUE;
+	}
 	put_slot(&m->by_state, hash, m->n_states);
 	return m->n_states++;
 }
@@ -172,7 +188,7 @@ void k_node_leave(struct k_matcher *m, uint32_t parent)
 	if (m->g->nodes[f.node].kind == K_NODE_ARRAY)
 		k_frame_go_on(m, &f, ARRAY_NEXT, 0, f.n);
 	else if ((f.a & 15) == OBJ_EXTRA)
-		k_frame_go_on(m, &f, OBJ_COLON | (f.a & ~15u), f.b, f.n);
+		k_name_leave(m, &f);
 	else
 		k_frame_go_on(m, &f, OBJ_NEXT | (f.a & ~15u), f.b, 0);
 }
@@ -212,9 +228,59 @@ static uint32_t step(struct k_matcher *m, uint32_t s, unsigned char c)
 	return to;
 }
 
+/* A step by a byte of the text itself, which is known, and so are the names in it. */
+static uint32_t step_text(struct k_matcher *m, uint32_t s, unsigned char c)
+{
+	uint32_t threads[K_MAX_THREADS], to = step(m, s, c);
+	if (!m->g->names)
+		return to;
+	const struct k_state *x = &m->states[to];
+	bool was = k_name_is_read(m, m->states[s].threads, m->states[s].n), is = k_name_is_read(m, x->threads, x->n);
+	if (was && is)
+		k_buf_putc(&m->name, (char)c);
+	else if (is)
+		m->name_from = m->name.len;
+	if (!was || is || to == DEAD)
+		return m->name.failed ? DEAD : to;
+	memcpy(threads, x->threads, x->n * sizeof(*threads));
+	if (!k_name_tell(m, threads, x->n, m->name.data + m->name_from, m->name.len - m->name_from))
+		return DEAD;
+	return state_of(m, threads, x->n, x->accept);
+}
+
+/* The state behind a text; DEAD: it cannot come, and nothing has changed. */
+static uint32_t follow(struct k_matcher *m, const char *s, size_t n)
+{
+	size_t len = m->name.len, from = m->name_from;
+	uint32_t to = m->now;
+	for (size_t i = 0; i < n && to != DEAD; i++)
+		to = step_text(m, to, (unsigned char)s[i]);
+	if (to == DEAD) {
+		m->name.failed = false;
+		m->name.len = len;
+		m->name_from = from;
+	}
+	return to;
+}
+
 /* --- masks ------------------------------------------------------------------------------------------------------------------ */
 
 static void set_bit(uint64_t *mask, int32_t id) { mask[id / 64] |= (uint64_t)1 << (id % 64); }
+
+/* Tokens of a subtree, each as what it would be behind the text. */
+static void try_run(struct k_matcher *m, const struct k_trie *t, uint32_t node, uint64_t *mask)
+{
+	size_t name = m->name.len, from = m->name_from, len;
+	uint32_t end = t->nodes[node].end, last = end < t->n_nodes ? t->nodes[end].first : t->n_ids;
+	m->once = true;
+	for (uint32_t k = t->nodes[node].first; k < last; k++) {
+		const char *s = k_tokenizer_bytes(m->v->t, t->ids[k], &len);
+		if (follow(m, s, len) != DEAD)
+			set_bit(mask, t->ids[k]);
+		m->name.len = name;
+		m->name_from = from;
+	}
+}
 
 static void walk(struct k_matcher *m, const struct k_trie *t, uint32_t s, uint64_t *mask)
 {
@@ -224,6 +290,12 @@ static void walk(struct k_matcher *m, const struct k_trie *t, uint32_t s, uint64
 		const struct k_trie_node *x = &t->nodes[i];
 		uint32_t to = step(m, at[x->depth], x->byte);
 		if (to == DEAD) {
+			i = x->end;
+			continue;
+		}
+		/* A name that has just begun can go on, whatever the one before it was. */
+		if (m->states[at[x->depth]].vague) {
+			try_run(m, t, i, mask);
 			i = x->end;
 			continue;
 		}
@@ -243,44 +315,47 @@ static void set_run(const struct k_trie *t, uint32_t node, uint64_t *mask)
 
 /* Plain tokens within a string, without the frames around it: they cannot leave it. They are whole characters, so only whole
  * characters are looked up: bits are those of the bytes of one, left says how many are missing. */
-static void walk_string(const struct k_vocab *v, const struct k_pattern *p, uint64_t state, uint64_t *mask)
+static void walk_string(const struct k_vocab *v, struct k_string string, uint64_t *mask)
 {
-	struct { uint64_t s; uint32_t bits, left; } at[257] = { { state, 0, 0 } };
+	struct { uint64_t s; uint32_t name, bits, left; } at[257] = { { string.s, string.name, 0, 0 } };
 	const struct k_trie *t = &v->plain;
 	for (uint32_t i = 0; i < t->n_nodes; ) {
 		const struct k_trie_node *x = &t->nodes[i];
 		uint32_t bits = at[x->depth].left ? at[x->depth].bits << 6 | (x->byte & 0x3f) : x->byte, left = at[x->depth].left;
-		uint64_t s = at[x->depth].s;
 		int64_t room;
+		string.s = at[x->depth].s;
+		string.name = at[x->depth].name;
 		if (left) {
 			left--;
 		} else if (x->byte >= 0x80) {
 			left = x->byte >= 0xf0 ? 3 : x->byte >= 0xe0 ? 2 : 1;
 			bits = x->byte & (0x3fu >> left);
 		}
-		if (!left && !k_pattern_step(p, &s, bits)) {
+		if (!left && !k_string_char(&string, bits)) {
 			i = x->end;
 			continue;
 		}
-		if (!left && k_pattern_open(p, s, &room) && room >= 256) {
+		if (!left && k_pattern_open(string.p, string.s, &room) && room > 256) {
 			set_run(t, i, mask);
 			i = x->end;
 			continue;
 		}
 		for (uint32_t k = 0; k < x->n; k++)
 			set_bit(mask, t->ids[x->first + k]);
-		at[x->depth + 1].s = s;
+		at[x->depth + 1].s = string.s;
+		at[x->depth + 1].name = string.name;
 		at[x->depth + 1].bits = bits;
 		at[x->depth + 1].left = left;
 		i++;
 	}
 }
 
-static void mask_string(const struct k_vocab *v, const struct k_pattern *p, uint64_t state, uint64_t *mask)
+static void mask_string(const struct k_vocab *v, const struct k_string *string, uint64_t *mask)
 {
 	int64_t room;
-	if (!k_pattern_open(p, state, &room)) {
-		walk_string(v, p, state, mask);
+	/* Where there is room behind it, the name can still become another. */
+	if (!k_pattern_open(string->p, string->s, &room) || (string->name && room <= v->longest)) {
+		walk_string(v, *string, mask);
 		return;
 	}
 	if (room >= v->longest) {
@@ -300,7 +375,7 @@ static void make_mask(struct k_matcher *m, uint32_t s, uint64_t *mask)
 		const struct k_frame f = m->frames[m->states[s].threads[i]];
 		const struct k_node *x = &m->g->nodes[f.node];
 		if (x->kind == K_NODE_STRING && f.a == STR_BODY)
-			mask_string(m->v, x->pattern, f.n, mask);
+			mask_string(m->v, &(struct k_string){ m, &f, x->pattern, f.a, f.b, f.n }, mask);
 		else
 			others[n++] = m->states[s].threads[i];
 	}
@@ -360,20 +435,32 @@ static bool are_large(const struct k_matcher *m) { return m->n_states >= SOFT_ST
 /* Is the state kept when the tables begin anew? */
 static bool is_kept(const struct k_matcher *old, uint32_t s, bool masks) { return s == old->now || (masks && old->states[s].mask); }
 
+/* Does b of the frame say where a text is? */
+static bool has_text(const struct k_matcher *m, const struct k_frame *f)
+{
+	return f->node != K_NODE_NONE && m->g->nodes[f->node].kind == K_NODE_STRING && f->b != K_NAME_NONE && f->b != K_NAME_VAGUE;
+}
+
 /* The frames that kept states stand on, in the new tables: to[] of the old numbers. */
 static bool move_frames(struct k_matcher *m, const struct k_matcher *old, bool masks, uint32_t *to)
 {
 	for (uint32_t s = 1; s < old->n_states; s++) {
-		for (uint32_t i = 0; i < old->states[s].n && is_kept(old, s, masks); i++) {
-			for (uint32_t f = old->states[s].threads[i]; f && !to[f]; f = old->frames[f].parent)
-				to[f] = 1;
-		}
+		for (uint32_t i = 0; i < old->states[s].n && is_kept(old, s, masks); i++)
+			to[old->states[s].threads[i]] = 1;
 	}
-	/* Parents are older than their children. */
+	/* Parents and texts are older than who has them. */
+	for (uint32_t f = old->n_frames - 1; f > 0; f--) {
+		const struct k_frame *x = &old->frames[f];
+		if (to[f])
+			to[x->parent] = 1;
+		if (to[f] && has_text(m, x))
+			to[x->b - 1] = 1;
+	}
+	to[0] = 0;
 	for (uint32_t f = 1; f < old->n_frames && !m->full; f++) {
 		const struct k_frame *x = &old->frames[f];
 		if (to[f])
-			to[f] = k_frame_of(m, to[x->parent], x->node, x->depth, x->a, x->b, x->n);
+			to[f] = k_frame_of(m, to[x->parent], x->node, x->depth, x->a, has_text(m, x) ? to[x->b - 1] + 1 : x->b, x->n);
 	}
 	return !m->full;
 }
@@ -392,6 +479,7 @@ static bool move_states(struct k_matcher *m, const struct k_matcher *old, bool m
 		if (masks && now) {
 			m->states[now].mask = old->states[s].mask;
 			m->states[now].used = old->states[s].used;
+			m->states[now].once = old->states[s].once;
 			m->n_masks += m->states[now].mask != NULL;
 		}
 	}
@@ -434,6 +522,7 @@ int k_matcher_new(struct k_matcher **out, struct k_grammar *g, const struct k_vo
 		return k_err_nomem(err, sizeof(*m), "a grammar's state");
 	m->g = k_grammar_keep(g);
 	m->v = v;
+	k_buf_init(&m->name, 0);
 	if (start(m)) {
 		k_matcher_free(m);
 		return k_err_nomem(err, sizeof(*m), "a grammar's state");
@@ -447,12 +536,14 @@ void k_matcher_free(struct k_matcher *m)
 	if (!m)
 		return;
 	drop_tables(m);
+	k_buf_fini(&m->name);
 	k_grammar_free(m->g);
 	k_free(m);
 }
 
 int k_matcher_reset(struct k_matcher *m, struct k_err *err)
 {
+	k_buf_reset(&m->name);
 	if (!m->cut && !are_large(m) && !begin(m))
 		return 0;
 	drop_tables(m);
@@ -467,18 +558,18 @@ size_t k_matcher_bytes(const struct k_matcher *m)
 		(m->by_frame.cap + m->by_state.cap) * sizeof(uint32_t);
 	for (uint32_t i = 0; i < m->n_states; i++)
 		n += m->states[i].n * sizeof(uint32_t) + (m->states[i].next ? 256 * sizeof(uint32_t) : 0);
+	n += m->name.cap;
 	return n + (m->v ? m->n_masks * ((size_t)m->v->n / 64 + 1) * 8 : 0);
 }
 
 bool k_matcher_put_bytes(struct k_matcher *m, const char *s, size_t n)
 {
 	compact(m);
-	uint32_t to = m->now;
-	for (size_t i = 0; i < n; i++) {
-		to = step(m, to, (unsigned char)s[i]);
-		if (to == DEAD)
-			return false;
-	}
+	uint32_t to = follow(m, s, n);
+	if (to == DEAD)
+		return false;
+	if (m->g->names && !k_name_is_read(m, m->states[to].threads, m->states[to].n))
+		k_buf_reset(&m->name);
 	m->now = to;
 	return true;
 }
@@ -508,16 +599,20 @@ static void forget_masks(struct k_matcher *m)
 const uint64_t *k_matcher_mask(struct k_matcher *m)
 {
 	compact(m);
-	m->states[m->now].used = ++m->clock;
-	if (m->states[m->now].mask)
-		return m->states[m->now].mask;
-	if (m->n_masks >= MAX_MASKS)
+	struct k_state *now = &m->states[m->now];
+	uint64_t *mask = now->mask;
+	now->used = ++m->clock;
+	if (mask && !now->once)
+		return mask;
+	if (!mask && m->n_masks >= MAX_MASKS)
 		forget_masks(m);
-	uint64_t *mask = k_alloc(((size_t)m->v->n / 64 + 1) * 8);
-	if (!mask)
+	if (!mask && !(mask = k_alloc(((size_t)m->v->n / 64 + 1) * 8)))
 		return NULL;
+	m->once = false;
 	make_mask(m, m->now, mask);
-	m->states[m->now].mask = mask;
-	m->n_masks++;
+	now = &m->states[m->now];       /* the table may have moved */
+	m->n_masks += !now->mask;
+	now->mask = mask;
+	now->once = m->once;
 	return mask;
 }

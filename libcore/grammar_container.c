@@ -73,26 +73,38 @@ struct where { uint32_t i, declared, others; };
 
 static struct where where_of(const struct k_frame *f) { return (struct where){ f->a >> 4, f->b & 0xffff, f->b >> 16 }; }
 
+static bool extra_fits(const struct k_matcher *m, const struct k_frame *f, const struct k_node *x, uint32_t extra)
+{
+	return k_frame_has_room(m, f->depth, x->extras[extra].value) && k_frame_has_room(m, f->depth, x->extras[extra].key);
+}
+
+/* Are there so many members, of the declared ones from i on and of the others? */
+static bool can_reach(const struct k_matcher *m, const struct k_frame *f, const struct k_node *x, uint32_t i, int64_t wanted)
+{
+	for (uint32_t k = 0; k < x->n_extras && wanted > 0; k++)
+		wanted -= extra_fits(m, f, x, k) ? x->extras[k].names : 0;
+	for (; i < x->n_props && wanted > 0; i++)
+		wanted -= k_frame_has_room(m, f->depth, x->props[i].value);
+	return wanted <= 0;
+}
+
 static bool can_take(const struct k_matcher *m, const struct k_frame *f, const struct k_node *x, struct where w, uint32_t j)
 {
 	if (j < w.i || j >= x->n_props || j > x->next_required[w.i] || !k_frame_has_room(m, f->depth, x->props[j].value))
 		return false;
-	int64_t after = (int64_t)w.declared + w.others + 1 + x->required_from[j + 1];
-	int64_t most = (int64_t)w.declared + 1 + (x->n_props - j - 1) + (x->n_extras > 0);
-	return after <= x->max && most >= x->min;
+	int64_t after = (int64_t)w.declared + 1 + x->required_from[j + 1];
+	return after <= x->max && can_reach(m, f, x, j + 1, x->min - w.declared - 1);
 }
 
-/* Names of the others may come twice, so all of them together count as one where there must be some. */
 static bool can_add(const struct k_matcher *m, const struct k_frame *f, const struct k_node *x, struct where w, uint32_t extra)
 {
 	return x->next_required[w.i] == x->n_props && (int64_t)w.declared + w.others + 1 <= x->max &&
-		(int64_t)w.declared + 1 >= x->min && k_frame_has_room(m, f->depth, x->extras[extra].value) &&
-		k_frame_has_room(m, f->depth, x->extras[extra].key);
+		can_reach(m, f, x, x->n_props, x->min - w.declared) && extra_fits(m, f, x, extra);
 }
 
 static bool can_end(const struct k_node *x, struct where w)
 {
-	return x->next_required[w.i] == x->n_props && (int64_t)w.declared + (w.others > 0) >= x->min;
+	return x->next_required[w.i] == x->n_props && (int64_t)w.declared + w.others >= x->min;
 }
 
 static bool can_go_on(const struct k_matcher *m, const struct k_frame *f, const struct k_node *x)
@@ -127,12 +139,26 @@ static void begin_key(struct k_matcher *m, const struct k_frame *f, const struct
 	for (uint32_t i = 0; i < x->n_extras; i++) {
 		if (!can_add(m, f, x, w, i))
 			continue;
-		uint32_t others = x->max == K_MANY ? 1 : K_MIN(w.others + 1, 0xffffu);
-		uint32_t parent = k_frame_of(m, f->parent, f->node, f->depth, OBJ_EXTRA | x->n_props << 4, w.declared | others << 16,
-			x->extras[i].value);
+		/* Counting ends where it makes no difference any more. */
+		int64_t top = x->max != K_MANY ? x->max : K_MAX(x->min - w.declared, (int64_t)1);
+		uint32_t others = (uint32_t)K_MIN((int64_t)w.others + 1, top), name = K_NAME_NONE;
+		if (k_members_of(f) < x->min && !k_name_begin(m, f->parent, x->extras[i].key, &name))
+			continue;
+		uint32_t parent = k_frame_of(m, f->parent, f->node, f->depth, OBJ_EXTRA | x->n_props << 4, w.declared | others << 16, i);
 		if (parent)
-			k_frame_emit(m, parent, x->extras[i].key, f->depth, STR_BODY, 0, 0);
+			k_frame_emit(m, parent, x->extras[i].key, f->depth, STR_BODY, name, 0);
 	}
+}
+
+/* A name that is not declared has ended: the object has it, which is of interest until it has members enough. */
+void k_name_leave(struct k_matcher *m, const struct k_frame *f)
+{
+	const struct k_node *x = &m->g->nodes[f->node];
+	const struct k_extra *extra = &x->extras[f->n];
+	bool enough = k_members_of(f) >= x->min;
+	uint32_t parent = enough ? k_names_below(m, f->parent) : k_frame_of(m, f->parent, extra->key, f->depth, 0, K_NAME_NONE, 0);
+	if (enough || parent)
+		k_frame_emit(m, parent, f->node, f->depth, OBJ_COLON | (f->a & ~15u), f->b, extra->value);
 }
 
 static void step_key(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c)

@@ -25,7 +25,7 @@ enum k_node_kind {
 
 struct k_word { const char *s; uint32_t len, index; };  /* sorted by bytes; index: of the property */
 struct k_prop { uint32_t value; bool required; };
-struct k_extra { uint32_t key, value; };        /* key: a STRING node */
+struct k_extra { uint32_t key, value, names; }; /* key: a STRING node; names: how many there are, at least */
 
 struct k_node {
 	uint8_t kind;
@@ -51,6 +51,7 @@ struct k_grammar {
 	struct k_node *nodes; uint32_t n_nodes, cap_nodes;
 	uint32_t root;
 	uint32_t limit;                 /* containers within each other */
+	bool names;                     /* there are objects that must have more than one member, of names that are not declared */
 };
 
 /* Heights of all nodes, and what follows from them. */

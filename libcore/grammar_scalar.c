@@ -54,67 +54,67 @@ static int hex_of(unsigned char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static bool utf8_ahead(const struct k_pattern *p, uint64_t s, uint32_t left, uint32_t bits, uint32_t least)
+static bool utf8_ahead(const struct k_string *t, uint32_t left, uint32_t bits, uint32_t least)
 {
 	uint32_t lo = bits << (6 * left), hi = lo + (1u << (6 * left)) - 1;
-	return k_pattern_range(p, s, K_MAX(lo, least), hi);
+	return k_string_range(t, K_MAX(lo, least), hi);
 }
 
-static bool string_lead(const struct k_pattern *p, uint32_t *a, uint64_t *s, unsigned char c)
+static bool string_lead(struct k_string *t, unsigned char c)
 {
 	uint32_t left = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1, bits = c & (0x3fu >> left);
 	static const uint32_t least[] = { 0, 0x80, 0x800, 0x10000 };
-	if (c < 0xc2 || c > 0xf4 || !utf8_ahead(p, *s, left, bits, least[left]))
+	if (c < 0xc2 || c > 0xf4 || !utf8_ahead(t, left, bits, least[left]))
 		return false;
 	/* The second byte of some leads is bound; they are told by their bits and left. */
-	*a = part_of(STR_UTF8, left, bits);
+	t->a = part_of(STR_UTF8, left, bits);
 	return true;
 }
 
-static bool string_tail(const struct k_pattern *p, uint32_t *a, uint64_t *s, unsigned char c)
+static bool string_tail(struct k_string *t, unsigned char c)
 {
-	uint32_t left = *a >> 3 & 7, bits = (*a >> 6) << 6 | (c & 0x3f);
+	uint32_t left = t->a >> 3 & 7, bits = (t->a >> 6) << 6 | (c & 0x3f);
 	if ((c & 0xc0) != 0x80)
 		return false;
 	/* Overlong forms: of E0 and F0, whose bits are 0 before the second byte. */
-	if ((left == 2 && !(*a >> 6) && bits < 0x20) || (left == 3 && !(*a >> 6) && bits < 0x10))
+	if ((left == 2 && !(t->a >> 6) && bits < 0x20) || (left == 3 && !(t->a >> 6) && bits < 0x10))
 		return false;
 	if (--left) {
-		*a = part_of(STR_UTF8, left, bits);
-		return utf8_ahead(p, *s, left, bits, 0);
+		t->a = part_of(STR_UTF8, left, bits);
+		return utf8_ahead(t, left, bits, 0);
 	}
-	*a = STR_BODY;
-	return k_pattern_step(p, s, bits);
+	t->a = STR_BODY;
+	return k_string_char(t, bits);
 }
 
 /* \uXXXX: surrogates only in pairs. */
-static bool string_hex(const struct k_pattern *p, uint32_t *a, uint64_t *s, unsigned char c)
+static bool string_hex(struct k_string *t, unsigned char c)
 {
 	int d = hex_of(c);
-	uint32_t digits = (*a >> 3 & 7) + 1, bits = (*a >> 6) << 4 | (uint32_t)d;
+	uint32_t digits = (t->a >> 3 & 7) + 1, bits = (t->a >> 6) << 4 | (uint32_t)d;
 	if (d < 0)
 		return false;
 	if (digits == 4) {
 		if (bits >= 0xd800 && bits < 0xdc00) {
-			*a = part_of(STR_LOW_SLASH, 0, (bits - 0xd800) << 16);
-			return k_pattern_range(p, *s, 0x10000 + ((bits - 0xd800) << 10), 0x10000 + ((bits - 0xd800) << 10) + 0x3ff);
+			t->a = part_of(STR_LOW_SLASH, 0, (bits - 0xd800) << 16);
+			return k_string_range(t, 0x10000 + ((bits - 0xd800) << 10), 0x10000 + ((bits - 0xd800) << 10) + 0x3ff);
 		}
-		*a = STR_BODY;
-		return k_pattern_step(p, s, bits);
+		t->a = STR_BODY;
+		return k_string_char(t, bits);
 	}
 	uint32_t shift = 4 * (4 - digits), lo = bits << shift, hi = lo + (1u << shift) - 1;
-	*a = part_of(STR_HEX, digits, bits);
-	if (k_pattern_range(p, *s, lo, hi))
+	t->a = part_of(STR_HEX, digits, bits);
+	if (k_string_range(t, lo, hi))
 		return true;
 	lo = K_MAX(lo, 0xd800u);
 	hi = K_MIN(hi, 0xdbffu);
-	return lo <= hi && k_pattern_range(p, *s, 0x10000 + ((lo - 0xd800) << 10), 0x10000 + ((hi - 0xd800) << 10) + 0x3ff);
+	return lo <= hi && k_string_range(t, 0x10000 + ((lo - 0xd800) << 10), 0x10000 + ((hi - 0xd800) << 10) + 0x3ff);
 }
 
-static bool string_low(const struct k_pattern *p, uint32_t *a, uint64_t *s, unsigned char c)
+static bool string_low(struct k_string *t, unsigned char c)
 {
 	int d = hex_of(c);
-	uint32_t digits = (*a >> 3 & 7) + 1, all = *a >> 6, high = all >> 16, low = ((all & 0xffff) << 4 | (uint32_t)d) & 0xffff;
+	uint32_t digits = (t->a >> 3 & 7) + 1, all = t->a >> 6, high = all >> 16, low = ((all & 0xffff) << 4 | (uint32_t)d) & 0xffff;
 	if (d < 0)
 		return false;
 	uint32_t shift = 4 * (4 - digits), lo = low << shift, hi = lo + (1u << shift) - 1;
@@ -123,69 +123,68 @@ static bool string_low(const struct k_pattern *p, uint32_t *a, uint64_t *s, unsi
 	if (lo > hi)
 		return false;
 	if (digits == 4) {
-		*a = STR_BODY;
-		return k_pattern_step(p, s, 0x10000 + (high << 10) + (low - 0xdc00));
+		t->a = STR_BODY;
+		return k_string_char(t, 0x10000 + (high << 10) + (low - 0xdc00));
 	}
-	*a = part_of(STR_LOW, digits, high << 16 | low);
-	return k_pattern_range(p, *s, 0x10000 + (high << 10) + (lo - 0xdc00), 0x10000 + (high << 10) + (hi - 0xdc00));
+	t->a = part_of(STR_LOW, digits, high << 16 | low);
+	return k_string_range(t, 0x10000 + (high << 10) + (lo - 0xdc00), 0x10000 + (high << 10) + (hi - 0xdc00));
 }
 
-static bool string_escape(const struct k_pattern *p, uint32_t *a, uint64_t *s, unsigned char c)
+static bool string_escape(struct k_string *t, unsigned char c)
 {
 	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
 	const char *k = c ? strchr(from, c) : NULL;
 	if (c == 'u') {
-		*a = STR_HEX;
+		t->a = STR_HEX;
 		return true;
 	}
-	*a = STR_BODY;
-	return k && k_pattern_step(p, s, (unsigned char)to[k - from]);
+	t->a = STR_BODY;
+	return k && k_string_char(t, (unsigned char)to[k - from]);
 }
 
 /* false: cannot be. *end: this was the closing quote. */
-static bool string_step(const struct k_pattern *p, uint32_t *a, uint64_t *s, unsigned char c, bool *end)
+static bool string_step(struct k_string *t, unsigned char c, bool *end)
 {
-	switch (*a & 7) {
+	switch (t->a & 7) {
 	case STR_OPEN:
-		*a = STR_BODY;
+		t->a = STR_BODY;
 		return c == '"';
 	case STR_UTF8:
-		return string_tail(p, a, s, c);
+		return string_tail(t, c);
 	case STR_ESCAPE:
-		return string_escape(p, a, s, c);
+		return string_escape(t, c);
 	case STR_HEX:
-		return string_hex(p, a, s, c);
+		return string_hex(t, c);
 	case STR_LOW_SLASH:
-		*a = (*a & ~7u) | STR_LOW_U;
+		t->a = (t->a & ~7u) | STR_LOW_U;
 		return c == '\\';
 	case STR_LOW_U:
-		*a = (*a & ~7u) | STR_LOW;
+		t->a = (t->a & ~7u) | STR_LOW;
 		return c == 'u';
 	case STR_LOW:
-		return string_low(p, a, s, c);
+		return string_low(t, c);
 	}
 	if (c == '"')
-		return *end = k_pattern_end(p, *s);
+		return *end = k_string_end(t);
 	if (c == '\\') {
-		*a = STR_ESCAPE;
-		return k_pattern_range(p, *s, 0, 0x10ffff);
+		t->a = STR_ESCAPE;
+		return k_string_range(t, 0, 0x10ffff);
 	}
 	if (c < 0x20)
 		return false;
-	return c < 0x80 ? k_pattern_step(p, s, c) : string_lead(p, a, s, c);
+	return c < 0x80 ? k_string_char(t, c) : string_lead(t, c);
 }
 
 void k_step_string(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c)
 {
-	uint32_t a = f->a;
-	uint64_t s = f->n;
+	struct k_string t = { m, f, x->pattern, f->a, f->b, f->n };
 	bool end = false;
-	if (!string_step(x->pattern, &a, &s, c, &end))
+	if (!string_step(&t, c, &end))
 		return;
 	if (end)
 		k_node_leave(m, f->parent);
 	else
-		k_frame_go_on(m, f, a, 0, s);
+		k_frame_go_on(m, f, t.a, t.name, t.s);
 }
 
 /* --- numbers ---------------------------------------------------------------------------------------------------------------- */

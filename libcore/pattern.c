@@ -1,7 +1,8 @@
 /* pattern.c: positions (pattern_parse.c) -> deterministic automaton over classes of characters -> which (state, length) can end.
  *
  *   determine  sets of positions become states; characters that no set tells apart are one class
- *   decide     live[count][state]: is there a way to an accepting state with a length in the range? */
+ *   decide     live[count][state]: is there a way to an accepting state with a length in the range?
+ *   count      ways[count][state]: how many strings there are on those ways */
 #include "libcore/base.h"
 
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 
 enum {
 	MAX_STATES = 6000, MAX_MEMBERS = 4 << 20 /* of all sets of positions */, MAX_TABLE = 8 << 20 /* transitions */,
-	MAX_LIVE = 64 << 20 /* bits */, MAX_WORK = 100 << 20 /* steps of the closure */,
+	MAX_LIVE = 64 << 20 /* bits */, MAX_WAYS = 4 << 20 /* counts */, MAX_WORK = 100 << 20 /* steps of the closure */,
 };
 
 struct k_pattern {
@@ -23,6 +24,7 @@ struct k_pattern {
 	uint8_t *accept, *all;          /* [state]; all: loops to itself on every character */
 	int64_t min, max, top;          /* top: where counting ends */
 	uint64_t *live;                 /* bits [count][state]; NULL: plain, one state */
+	uint16_t *ways;                 /* [count][state], NULL until they are asked for */
 };
 
 /* --- sets of nodes become states -------------------------------------------------------------------------------------------- */
@@ -327,6 +329,72 @@ static int decide(struct k_pattern *p, struct k_err *err)
 	return 0;
 }
 
+/* --- how many strings ------------------------------------------------------------------------------------------------------- */
+
+static uint32_t class_size(const struct k_pattern *p, int c)
+{
+	return (c + 1 < p->n_class ? p->first[c + 1] : K_LAST_CHAR + 1u) - p->first[c];
+}
+
+/* From what follows in `next`; done: of which states that is known. False: not of all. */
+static bool add_ways(const struct k_pattern *p, int32_t s, bool whole, const uint16_t *next, const uint8_t *done, uint16_t *out)
+{
+	uint64_t n = whole && p->accept[s];
+	for (int c = 0; c < p->n_class; c++) {
+		int32_t to = p->next[(size_t)s * (size_t)p->n_class + (size_t)c];
+		if (to >= 0 && done && !done[to])
+			return false;
+		if (to >= 0)
+			n = K_MIN(n + (uint64_t)next[to] * class_size(p, c), (uint64_t)K_PATTERN_MANY);
+	}
+	*out = (uint16_t)n;
+	return true;
+}
+
+/* Where counting ends and strings go on: many, but for states that lead to no circle. */
+static int count_endless(struct k_pattern *p, uint16_t *ways, struct k_err *err)
+{
+	uint8_t *done = k_calloc((size_t)p->n_state, 1);
+	if (!done)
+		return k_err_nomem(err, (size_t)p->n_state, "a pattern");
+	for (int32_t s = 0; s < p->n_state; s++)
+		done[s] = !get_live(p, p->top, s);
+	for (bool more = true; more; ) {
+		more = false;
+		for (int32_t s = p->n_state - 1; s >= 0; s--) {
+			if (!done[s] && add_ways(p, s, true, ways, done, &ways[s]))
+				done[s] = more = true;
+		}
+	}
+	for (int32_t s = 0; s < p->n_state; s++)
+		ways[s] = done[s] ? ways[s] : K_PATTERN_MANY;
+	k_free(done);
+	return 0;
+}
+
+int k_pattern_count(struct k_pattern *p, struct k_err *err)
+{
+	size_t n;
+	if (!p->live || p->ways)
+		return 0;
+	if (!k_mul_size((size_t)p->top + 1, (size_t)p->n_state, &n) || n > MAX_WAYS)
+		return k_err_set(err, K_EUNSUP, "the strings of %d states with lengths up to %lld are too many to count", p->n_state, (long long)p->top);
+	p->ways = k_calloc(n, sizeof(*p->ways));
+	if (!p->ways)
+		return k_err_nomem(err, n * sizeof(*p->ways), "a pattern");
+	uint16_t *row = p->ways + (size_t)p->top * (size_t)p->n_state;
+	if (p->max < 0 && count_endless(p, row, err))
+		return K_ENOMEM;
+	for (int32_t s = 0; s < p->n_state && p->max >= 0; s++)
+		row[s] = p->accept[s] && p->top >= p->min;
+	for (int64_t count = p->top - 1; count >= 0; count--) {
+		row -= p->n_state;
+		for (int32_t s = 0; s < p->n_state; s++)
+			add_ways(p, s, count >= p->min, row + p->n_state, NULL, &row[s]);
+	}
+	return 0;
+}
+
 /* --- use -------------------------------------------------------------------------------------------------------------------- */
 
 /* state: count << 16 | state of the automaton. */
@@ -394,6 +462,14 @@ bool k_pattern_end(const struct k_pattern *p, uint64_t state)
 {
 	int64_t count = (int64_t)(state >> 16);
 	return count >= p->min && (p->max < 0 || count <= p->max) && (!p->live || p->accept[state & 0xffff]);
+}
+
+uint32_t k_pattern_ways(const struct k_pattern *p, uint64_t state)
+{
+	int64_t count = (int64_t)(state >> 16);
+	if (p->live)
+		return p->ways[(size_t)count * (size_t)p->n_state + (state & 0xffff)];
+	return p->max >= 0 && count >= p->max ? count == p->max && count >= p->min : K_PATTERN_MANY;
 }
 
 bool k_pattern_open(const struct k_pattern *p, uint64_t state, int64_t *room)
@@ -476,5 +552,6 @@ void k_pattern_free(struct k_pattern *p)
 	k_free(p->accept);
 	k_free(p->all);
 	k_free(p->live);
+	k_free(p->ways);
 	k_free(p);
 }

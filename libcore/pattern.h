@@ -30,6 +30,10 @@ bool k_pattern_range(const struct k_pattern *p, uint64_t state, uint32_t lo, uin
 bool k_pattern_end(const struct k_pattern *p, uint64_t state);
 /* From here on every character is possible, *room of them at least (INT64_MAX: any number). False: not known to be so. */
 bool k_pattern_open(const struct k_pattern *p, uint64_t state, int64_t *room);
+/* How many strings go on from here, K_PATTERN_MANY for as many or more. First k_pattern_count. */
+enum { K_PATTERN_MANY = 0xffff };
+int k_pattern_count(struct k_pattern *p, struct k_err *err) K_MUST_USE;
+uint32_t k_pattern_ways(const struct k_pattern *p, uint64_t state);
 /* Does the whole text (UTF-8) fit? */
 bool k_pattern_fits(const struct k_pattern *p, const char *s, size_t n);
 

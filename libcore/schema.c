@@ -424,7 +424,7 @@ static int make_any(struct k_compiler *c)
 			if (arr == K_NODE_NONE || obj == K_NODE_NONE)
 				return k_schema_fail(c);
 			c->g->nodes[arr].rest = c->any[d - 1];
-			*extra = (struct k_extra){ base[0], c->any[d - 1] };
+			*extra = (struct k_extra){ base[0], c->any[d - 1], 1 };
 			c->g->nodes[obj].extras = extra;
 			c->g->nodes[obj].n_extras = 1;
 			c->g->nodes[obj].next_required = zero;

@@ -10,12 +10,11 @@ static uint32_t optional_height(const struct k_grammar *g, const struct k_node *
 {
 	for (uint32_t h = 0; h <= K_MAX_HEIGHT; h++) {
 		int64_t n = 0;
-		bool extra = false;
 		for (uint32_t i = 0; i < x->n_props; i++)
 			n += !x->props[i].required && g->nodes[x->props[i].value].height <= h;
 		for (uint32_t i = 0; i < x->n_extras; i++)
-			extra |= g->nodes[x->extras[i].value].height <= h && g->nodes[x->extras[i].key].height != K_HEIGHT_NONE;
-		if (n + extra >= wanted)
+			n += g->nodes[x->extras[i].value].height <= h && g->nodes[x->extras[i].key].height != K_HEIGHT_NONE ? x->extras[i].names : 0;
+		if (n >= wanted)
 			return K_MAX(h, highest);
 	}
 	return K_HEIGHT_NONE;

@@ -3,7 +3,7 @@
 
 #include "libcore/schema_int.h"
 
-enum { MAX_PROPS = 4000, MAX_UNIQUE = 60 };
+enum { MAX_PROPS = 4000, MAX_UNIQUE = 60, MAX_COUNT = 0xffff /* of members, in a frame */ };
 
 /* --- objects ---------------------------------------------------------------------------------------------------------------- */
 
@@ -134,9 +134,22 @@ static int member_conj(struct k_compiler *c, const struct k_conj *x, const struc
 	return rc;
 }
 
+/* Where an object must have some members, each name counts once: how many names are there? */
+static int count_names(struct k_compiler *c, const struct k_facts *f, struct k_pattern *p, uint32_t node, uint32_t *names)
+{
+	struct k_err err = { 0 };
+	int rc = k_pattern_count(p, &err);
+	if (!rc) {
+		*names = k_pattern_none(p) ? 0 : k_pattern_ways(p, 0);
+		return 0;
+	}
+	c->g->nodes[node].min = 1;
+	return rc == K_EUNSUP ? k_schema_unsupported(c, f->path, "minProperties", err.msg) : k_err_set(c->err, rc, "%s", err.msg);
+}
+
 /* Names that are not declared: those of one regular expression each, and the others. Where names cannot be told from the declared
  * ones with little effort there are none of them. */
-static int add_extras(struct k_compiler *c, const struct k_conj *x, const struct object *o, uint32_t node)
+static int add_extras(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, const struct object *o, uint32_t node)
 {
 	uint32_t most = o->n_regexes + 1, n_parts = o->n + o->n_regexes;
 	struct k_extra *extras = k_arena_array(&c->g->arena, most, sizeof(*extras));
@@ -164,13 +177,19 @@ static int add_extras(struct k_compiler *c, const struct k_conj *x, const struct
 			continue;
 		if (rc)
 			return k_err_set(c->err, rc, "%s", err.msg);
+		uint32_t names = 1;
+		if (c->g->nodes[node].min > 1 && count_names(c, f, p, node, &names)) {
+			k_pattern_free(p);
+			return k_schema_fail(c);
+		}
 		uint32_t key = k_schema_string(c, p), to = key == K_NODE_NONE ? key : k_schema_node_of(c, &value);
 		if (to == K_NODE_NONE)
 			return k_schema_fail(c);
-		extras[n++] = (struct k_extra){ key, to };
+		extras[n++] = (struct k_extra){ key, to, names };
 	}
 	c->g->nodes[node].extras = extras;
 	c->g->nodes[node].n_extras = n;
+	c->g->names |= n && c->g->nodes[node].min > 1;
 	return 0;
 }
 
@@ -216,6 +235,20 @@ static int add_props(struct k_compiler *c, const struct k_conj *x, const struct 
 	return 0;
 }
 
+/* Says so where there cannot be as many members as there must be. */
+static void weigh(struct k_compiler *c, const struct k_facts *f, const struct k_node *x)
+{
+	int64_t most = x->n_props;
+	for (uint32_t i = 0; i < x->n_extras; i++)
+		most += x->extras[i].names;
+	if (x->min > x->max)
+		k_schema_why(c, f->path, "minProperties is above maxProperties");
+	else if (x->required_from[0] > x->max)
+		k_schema_why(c, f->path, "required names more members than maxProperties admits");
+	else if (x->min > most)
+		k_schema_why(c, f->path, "minProperties is more than there can be names");
+}
+
 int k_schema_object(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t *out)
 {
 	struct k_pattern *patterns[16] = { 0 };
@@ -226,17 +259,18 @@ int k_schema_object(struct k_compiler *c, const struct k_conj *x, const struct k
 	int rc = *out == K_NODE_NONE ? k_schema_fail(c) : read_object(c, x, &o);
 	if (!rc) {
 		c->g->nodes[*out].min = f->min_props;
-		c->g->nodes[*out].max = f->max_props;
-		rc = add_props(c, x, &o, *out);
+		c->g->nodes[*out].max = f->max_props == K_MANY ? K_MANY : K_MIN(f->max_props, (int64_t)MAX_COUNT);
+		if (f->min_props > MAX_PROPS) {
+			rc = k_schema_unsupported(c, f->path, "minProperties", "more than 4000");
+			c->g->nodes[*out].min = MAX_PROPS;
+		}
 	}
 	if (!rc)
-		rc = add_extras(c, x, &o, *out);
-	/* Names that are not declared may come twice. */
-	int64_t sure = rc ? 0 : (int64_t)o.n + 1;
-	if (!rc && c->g->nodes[*out].n_extras && f->min_props > sure) {
-		rc = k_schema_unsupported(c, f->path, "minProperties", "more than one member that is not declared");
-		c->g->nodes[*out].min = sure;
-	}
+		rc = add_props(c, x, &o, *out);
+	if (!rc)
+		rc = add_extras(c, x, f, &o, *out);
+	if (!rc)
+		weigh(c, f, &c->g->nodes[*out]);
 	for (uint32_t i = 0; i < o.n_regexes; i++)
 		k_pattern_free(patterns[i]);
 	k_map_fini(&o.by_name);

@@ -1,35 +1,8 @@
 /* schema_test.c: what a schema's grammar takes and what not, values of small sets in full, refusals by name, hostile schemas, and
  * masks against byte-wise matching. */
-#include "libcore/base.h"
-#include "libcore/matcher_int.h"
-#include "libcore/schema.h"
-#include "libcore/test.h"
-#include <stdio.h>
+#include "libcore/test/schema_text.h"
+
 #include <stdlib.h>
-
-static int compile(struct k_grammar **g, const char *text, int flags, struct k_err *err)
-{
-	struct k_json *j = NULL;
-	*g = NULL;
-	int rc = k_json_parse(&j, text, strlen(text), K_JSON_LAST_WINS, "schema", err);
-	if (!rc)
-		rc = k_schema_compile(g, j, "schema", flags, NULL, err);
-	k_json_free(j);
-	return rc;
-}
-
-static bool takes(const char *schema, const char *text)
-{
-	struct k_grammar *g;
-	struct k_matcher *m;
-	struct k_err err = { 0 };
-	K_CHECK_MSG(!compile(&g, schema, 0, &err), "%s: %s", schema, err.msg);
-	K_CHECK_OK(k_matcher_new(&m, g, NULL, &err));
-	bool yes = k_matcher_put_bytes(m, text, strlen(text)) && k_matcher_done(m);
-	k_matcher_free(m);
-	k_grammar_free(g);
-	return yes;
-}
 
 /* NULL-terminated: what is taken, then what is not. */
 struct row { const char *schema, *yes[8], *no[8]; };
@@ -127,7 +100,10 @@ K_TEST(schema_refuses)
 		{ "{\"type\":\"string\",\"pattern\":\"(a)\\\\1\"}", K_EUNSUP, "\\1" },
 		{ "{\"type\":\"string\",\"pattern\":\"(\"}", K_EFORMAT, "pattern" },
 		{ "{\"type\":\"array\",\"uniqueItems\":true}", K_EUNSUP, "uniqueItems" },
-		{ "{\"type\":\"object\",\"minProperties\":3}", K_EUNSUP, "minProperties" },
+		{ "{\"type\":\"object\",\"minProperties\":4001}", K_EUNSUP, "minProperties" },
+		{ "{\"type\":\"object\",\"minProperties\":3,\"patternProperties\":{\"^[ab]$\":{}},\"additionalProperties\":false}", K_EFORMAT, "minProperties" },
+		{ "{\"type\":\"object\",\"minProperties\":3,\"maxProperties\":2}", K_EFORMAT, "maxProperties" },
+		{ "{\"type\":\"object\",\"required\":[\"a\",\"b\"],\"maxProperties\":1}", K_EFORMAT, "required" },
 		{ "{\"multipleOf\":0.01}", K_EUNSUP, "multipleOf" },
 		{ "{\"multipleOf\":0}", K_EFORMAT, "multipleOf" },
 		{ "{\"type\":\"integer\",\"minimum\":1e30}", K_EUNSUP, "18 digits" },
@@ -172,33 +148,6 @@ K_TEST(schema_hostile)
 	}
 }
 
-static void add_file(struct k_files *files, const char *name)
-{
-	struct k_err err = { 0 };
-	char rel[64];
-	snprintf(rel, sizeof(rel), "nano/%s", name);
-	FILE *f = fopen(k_test_data(rel), "rb");
-	if (!f)
-		k_test_skip("there is no %s", rel);
-	size_t cap = 1 << 20;
-	char *data = k_calloc(1, cap);
-	K_CHECK(data);
-	size_t n = fread(data, 1, cap - 1, f);
-	fclose(f);
-	K_CHECK_OK(k_files_add(files, name, data, n, &err));
-}
-
-static void open_nano(struct k_files *files, struct k_tokenizer **t, struct k_vocab **v)
-{
-	struct k_err err = { 0 };
-	k_files_init(files, "nano");
-	add_file(files, "tiktoken.model");
-	add_file(files, "tokenizer_config.json");
-	K_CHECK_OK(k_tokenizer_open(t, files, 0, &err));
-	K_CHECK_OK(k_vocab_new(v, *t, &err));
-}
-
-/* Walks at random; on the way the mask must be what trying each token says, and the end must be reached. */
 K_TEST(schema_masks_are_exact)
 {
 	static const char *const schemas[] = {
@@ -207,56 +156,7 @@ K_TEST(schema_masks_are_exact)
 		"{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":\"number\",\"minimum\":0},{\"type\":\"string\",\"minLength\":2,\"maxLength\":12}]},\"maxItems\":4}",
 		"{\"type\":\"object\",\"maxProperties\":3,\"additionalProperties\":{\"enum\":[\"one\",\"two\",3]}}",
 	};
-	struct k_files files;
-	struct k_tokenizer *t;
-	struct k_vocab *v;
-	struct k_err err = { 0 };
-	uint64_t x = 7;
-	open_nano(&files, &t, &v);
-	for (size_t i = 0; i < K_LEN(schemas) * 4; i++) {
-		struct k_grammar *g;
-		struct k_matcher *m, *probe;
-		struct k_buf said;
-		k_buf_init(&said, 0);
-		K_CHECK_OK(compile(&g, schemas[i / 4], 0, &err));
-		K_CHECK_OK(k_matcher_new(&m, g, v, &err));
-		K_CHECK_OK(k_matcher_new(&probe, g, v, &err));
-		for (int step = 0; step < 24; step++) {
-			const uint64_t *mask = k_matcher_mask(m), *again;
-			int32_t allowed = 0, pick = -1;
-			K_CHECK(mask);
-			/* One that was rewound, which knows other texts already, says the same. */
-			K_CHECK_OK(k_matcher_reset(probe, &err));
-			K_CHECK(!said.len || k_matcher_put_bytes(probe, said.data, said.len));
-			K_CHECK((again = k_matcher_mask(probe)) && !memcmp(again, mask, ((size_t)v->n / 64 + 1) * 8));
-			for (int32_t id = 0; id < v->n; id++) {
-				bool yes = mask[id / 64] >> (id % 64) & 1;
-				allowed += yes;
-				x = x * 6364136223846793005u + 1442695040888963407u;
-				if (yes && (x >> 33) % (uint64_t)allowed == 0)
-					pick = id;
-				if (step % 6 == 0) {
-					K_CHECK_OK(k_matcher_reset(probe, &err));
-					K_CHECK(!said.len || k_matcher_put_bytes(probe, said.data, said.len));
-					K_CHECK_MSG(k_matcher_put(probe, id) == yes, "token %d behind %s", (int)id, said.len ? said.data : "nothing");
-				}
-			}
-			K_CHECK_MSG(allowed || k_matcher_done(m), "a dead end behind %s", said.data);
-			if (!allowed)
-				break;
-			K_CHECK(k_matcher_put(m, pick));
-			size_t len;
-			const char *s = k_tokenizer_bytes(t, pick, &len);
-			k_buf_put(&said, s, len);
-		}
-		k_matcher_free(m);
-		k_matcher_free(probe);
-		k_grammar_free(g);
-		k_buf_fini(&said);
-	}
-	k_vocab_free(v);
-	k_tokenizer_free(t);
-	k_files_fini(&files);
+	check_masks(schemas, K_LEN(schemas), NULL, 0, 4);
 }
 
 /* A matcher that is rewound hundreds of times, over texts that make its tables begin anew, says what a new one says, and does not make again the
@@ -275,7 +175,7 @@ K_TEST(schema_masks_are_kept)
 	struct k_err err = { 0 };
 	uint32_t states = 0;
 	int anew = 0;
-	open_nano(&files, &t, &v);
+	open_nano(&files, &t, &v, NULL, 0);
 	K_CHECK_OK(compile(&g, schema, 0, &err));
 	K_CHECK_OK(k_matcher_new(&kept, g, v, &err));
 	for (int i = 0; i < 700; i++) {
