@@ -3,7 +3,7 @@
 
 #include "libcore/schema_int.h"
 
-enum { MAX_PROPS = 4000, MAX_UNIQUE = 60, MAX_COUNT = 0xffff /* of members, in a frame */ };
+enum { MAX_PROPS = 4000, MAX_REGEXES = 16, MAX_MIXED = 4 /* regular expressions, names of any of which are told */, MAX_UNIQUE = 60, MAX_COUNT = 0xffff /* of members, in a frame */ };
 
 /* --- objects ---------------------------------------------------------------------------------------------------------------- */
 
@@ -52,8 +52,8 @@ static int object_regex(struct k_compiler *c, struct object *o, const char *rege
 		if (!strcmp(o->regexes[i], regex))
 			return 0;
 	}
-	if (o->n_regexes == 16)
-		return k_err_set(c->err, K_EUNSUP, "%s.patternProperties has more than 16 patterns", path);
+	if (o->n_regexes == MAX_REGEXES)
+		return k_err_set(c->err, K_EUNSUP, "%s.patternProperties has more than %d patterns", path, MAX_REGEXES);
 	struct k_pattern_part part = { regex, strlen(regex), false, false };
 	int rc = k_pattern_new(&o->patterns[o->n_regexes], &part, 1, 0, -1, c->err);
 	if (rc)
@@ -108,8 +108,8 @@ static int read_object(struct k_compiler *c, const struct k_conj *x, struct obje
 	return 0;
 }
 
-/* What every schema of the set says of one name (name NULL: of the names that match regex r and no other; r < 0: none). */
-static int member_conj(struct k_compiler *c, const struct k_conj *x, const struct object *o, const char *name, int r,
+/* What every schema of the set says of one name (name NULL: of the names that match these regexes, a bit each, and no others). */
+static int member_conj(struct k_compiler *c, const struct k_conj *x, const struct object *o, const char *name, uint32_t regexes,
 	struct k_conj *out)
 {
 	int rc = 0;
@@ -123,7 +123,7 @@ static int member_conj(struct k_compiler *c, const struct k_conj *x, const struc
 			rc = k_schema_add(c, out, own, path, 0);
 		for (uint32_t k = 0; k < o->n_regexes && !rc; k++) {
 			const struct k_json *v = k_json_find(pats, o->regexes[k]);
-			if (!v || !(name ? k_pattern_fits(o->patterns[k], name, strlen(name)) : (int)k == r))
+			if (!v || !(name ? k_pattern_fits(o->patterns[k], name, strlen(name)) : regexes >> k & 1))
 				continue;
 			said = true;
 			rc = k_schema_add(c, out, v, path, 0);
@@ -140,18 +140,19 @@ static int count_names(struct k_compiler *c, const struct k_facts *f, struct k_p
 	struct k_err err = { 0 };
 	int rc = k_pattern_count(p, &err);
 	if (!rc) {
-		*names = k_pattern_none(p) ? 0 : k_pattern_ways(p, 0);
+		*names = k_pattern_ways(p, 0);
 		return 0;
 	}
 	c->g->nodes[node].min = 1;
 	return rc == K_EUNSUP ? k_schema_unsupported(c, f->path, "minProperties", err.msg) : k_err_set(c->err, rc, "%s", err.msg);
 }
 
-/* Names that are not declared: those of one regular expression each, and the others. Where names cannot be told from the declared
- * ones with little effort there are none of them. */
+/* Names that are not declared: by which regular expressions they match; where those are many, at most one. Where names cannot be told from
+ * the declared ones with little effort there are none of them. */
 static int add_extras(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, const struct object *o, uint32_t node)
 {
-	uint32_t most = o->n_regexes + 1, n_parts = o->n + o->n_regexes;
+	bool mixed = o->n_regexes <= MAX_MIXED;
+	uint32_t most = mixed ? 1u << o->n_regexes : o->n_regexes + 1, n_parts = o->n + o->n_regexes;
 	struct k_extra *extras = k_arena_array(&c->g->arena, most, sizeof(*extras));
 	struct k_pattern_part *parts = k_arena_array(&c->arena, n_parts + 1, sizeof(*parts));
 	uint32_t n = 0;
@@ -159,24 +160,29 @@ static int add_extras(struct k_compiler *c, const struct k_conj *x, const struct
 		return k_schema_nomem(c);
 	for (uint32_t i = 0; i < o->n; i++)
 		parts[i] = (struct k_pattern_part){ o->names[i], strlen(o->names[i]), true, true };
-	for (int r = -1; r < (int)o->n_regexes; r++) {
+	for (uint32_t i = 0; i < most; i++) {
+		uint32_t set = mixed || !i ? i : 1u << (i - 1);
 		struct k_conj value;
 		struct k_pattern *p = NULL;
 		struct k_err err = { 0 };
-		if (member_conj(c, x, o, NULL, r, &value))
+		if (member_conj(c, x, o, NULL, set, &value))
 			return k_schema_fail(c);
 		bool never = false;
-		for (uint32_t i = 0; i < value.n; i++)
-			never |= k_json_kind(value.v[i].schema) == K_JSON_BOOL && !k_json_bool(value.v[i].schema);
+		for (uint32_t k = 0; k < value.n; k++)
+			never |= k_json_kind(value.v[k].schema) == K_JSON_BOOL && !k_json_bool(value.v[k].schema);
 		if (never)
 			continue;
 		for (uint32_t k = 0; k < o->n_regexes; k++)
-			parts[o->n + k] = (struct k_pattern_part){ o->regexes[k], strlen(o->regexes[k]), false, (int)k != r };
+			parts[o->n + k] = (struct k_pattern_part){ o->regexes[k], strlen(o->regexes[k]), false, !(set >> k & 1) };
 		int rc = k_pattern_new(&p, parts, (int)n_parts, 0, -1, &err);
 		if (rc == K_EUNSUP)
 			continue;
 		if (rc)
 			return k_err_set(c->err, rc, "%s", err.msg);
+		if (k_pattern_none(p)) {
+			k_pattern_free(p);
+			continue;
+		}
 		uint32_t names = 1;
 		if (c->g->nodes[node].min > 1 && count_names(c, f, p, node, &names)) {
 			k_pattern_free(p);
@@ -209,7 +215,7 @@ static int add_props(struct k_compiler *c, const struct k_conj *x, const struct 
 	for (uint32_t i = 0; i < n; i++) {
 		struct k_conj value;
 		struct k_buf b;
-		if (member_conj(c, x, o, o->names[i], -1, &value))
+		if (member_conj(c, x, o, o->names[i], 0, &value))
 			return k_schema_fail(c);
 		props[i].required = o->required[i];
 		props[i].value = k_schema_node_of(c, &value);
@@ -251,8 +257,8 @@ static void weigh(struct k_compiler *c, const struct k_facts *f, const struct k_
 
 int k_schema_object(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t *out)
 {
-	struct k_pattern *patterns[16] = { 0 };
-	const char *regexes[16];
+	struct k_pattern *patterns[MAX_REGEXES] = { 0 };
+	const char *regexes[MAX_REGEXES];
 	struct object o = { .patterns = patterns, .regexes = regexes };
 	k_map_init(&o.by_name);
 	*out = k_schema_node(c, K_NODE_OBJECT);
