@@ -335,10 +335,10 @@ static int branches(struct k_compiler *c, struct k_conj *x, uint32_t node)
 
 static const char *const refused[] = {
 	"not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies", "contains", "minContains", "maxContains",
-	"propertyNames", "unevaluatedItems", "unevaluatedProperties", "additionalItems", "$dynamicRef", "$recursiveRef",
+	"unevaluatedItems", "unevaluatedProperties", "additionalItems", "$dynamicRef", "$recursiveRef",
 };
 
-static int refuse(struct k_compiler *c, const struct k_item *it)
+int k_schema_refuse(struct k_compiler *c, const struct k_item *it)
 {
 	for (size_t i = 0; i < K_LEN(refused); i++) {
 		int rc = k_json_find(it->schema, refused[i]) ? k_schema_unsupported(c, it->path, refused[i], NULL) : 0;
@@ -350,8 +350,7 @@ static int refuse(struct k_compiler *c, const struct k_item *it)
 
 static int build(struct k_compiler *c, struct k_conj *x, uint32_t node)
 {
-	struct k_facts f = { .types = K_T_ALL, .low = -((__int128)1 << 126), .high = (__int128)1 << 126, .step = 1, .max_chars = K_MANY,
-		.max_items = K_MANY, .max_props = K_MANY };
+	struct k_facts f = k_schema_no_facts();
 	uint32_t kids[8], n = 0;
 	int rc = k_schema_flatten(c, x);
 	for (uint32_t i = 0; i < x->n && !rc; i++) {
@@ -362,12 +361,13 @@ static int build(struct k_compiler *c, struct k_conj *x, uint32_t node)
 			}
 			continue;
 		}
-		rc = refuse(c, &x->v[i]);
+		rc = k_schema_refuse(c, &x->v[i]);
 		if (!rc)
 			rc = k_schema_facts(c, &x->v[i], &f);
 		f.structured |= k_json_find(x->v[i].schema, "properties") || k_json_find(x->v[i].schema, "required") ||
 			k_json_find(x->v[i].schema, "additionalProperties") || k_json_find(x->v[i].schema, "items") ||
-			k_json_find(x->v[i].schema, "prefixItems") || k_json_find(x->v[i].schema, "patternProperties");
+			k_json_find(x->v[i].schema, "prefixItems") || k_json_find(x->v[i].schema, "patternProperties") ||
+			k_json_find(x->v[i].schema, "propertyNames");
 	}
 	if (!rc)
 		rc = branches(c, x, node);

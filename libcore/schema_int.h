@@ -2,6 +2,7 @@
  *
  *   schema.c           a set of schemas that must all hold -> a node; references, anyOf, oneOf, allOf
  *   schema_members.c   objects and arrays
+ *   schema_names.c     propertyNames
  *   schema_value.c     what the keywords of such a set say of scalars, and the nodes of scalars
  *   schema_format.c    formats
  *   schema_height.c    which nodes have a value */
@@ -60,6 +61,10 @@ int k_schema_wrong(struct k_compiler *c, const char *path, const char *keyword, 
 void k_schema_why(struct k_compiler *c, const char *path, const char *text);
 /* Keywords of one schema that say something of scalars and sizes. */
 int k_schema_facts(struct k_compiler *c, const struct k_item *it, struct k_facts *f);
+/* What holds of any value. */
+struct k_facts k_schema_no_facts(void);
+/* All that is said of strings but enumerations. */
+int k_schema_pattern(struct k_compiler *c, const struct k_facts *f, struct k_pattern **out);
 /* Nodes of scalars, appended to kids[0..8). */
 int k_schema_scalars(struct k_compiler *c, struct k_facts *f, uint32_t *kids, uint32_t *n);
 /* f->enums as one WORDS node. */
@@ -78,6 +83,14 @@ int k_schema_flatten(struct k_compiler *c, struct k_conj *x);
 /* The node of a set, which is built later; K_NODE_NONE: error. */
 uint32_t k_schema_node_of(struct k_compiler *c, const struct k_conj *x);
 int k_schema_object(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t *out);
+/* propertyNames of a set: what they say together, and what its pattern is but for enumerations. */
+int k_schema_names(struct k_compiler *c, const struct k_conj *x, struct k_facts *rule, struct k_pattern **fits);
+bool k_schema_name_fits(const struct k_facts *rule, const struct k_pattern *fits, const char *name);
+/* Error, or under LAX a note: 0, where one has keywords that no schema may have. */
+int k_schema_refuse(struct k_compiler *c, const struct k_item *it);
+/* Values of the first enumeration, which are all that can be; none: 0. */
+size_t k_schema_enum_len(const struct k_facts *f);
+const struct k_json *k_schema_enum_at(const struct k_facts *f, size_t i);
 int k_schema_array(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t *out);
 /* After k_grammar_settle: unions of unions become one, without what has no value. */
 int k_schema_flatten_unions(struct k_compiler *c);

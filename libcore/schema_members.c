@@ -13,6 +13,8 @@ struct object {
 	struct k_map by_name;           /* -> index + 1, as a pointer into ones */
 	const char **regexes; uint32_t n_regexes;
 	struct k_pattern **patterns;
+	struct k_facts rule;            /* what propertyNames says of them */
+	struct k_pattern *fits;
 };
 
 static int object_name(struct k_compiler *c, struct object *o, const char *name, uint32_t *index)
@@ -91,7 +93,15 @@ static int read_object(struct k_compiler *c, const struct k_conj *x, struct obje
 				return k_schema_fail(c);
 		}
 	}
-	for (uint32_t i = 0; i < x->n; i++) {
+	int rc = k_schema_names(c, x, &o->rule, &o->fits);
+	/* Names of an enum are as good as declared. */
+	for (size_t k = 0; k < k_schema_enum_len(&o->rule) && !rc; k++) {
+		const char *name = k_json_string(k_schema_enum_at(&o->rule, k));
+		uint32_t at;
+		if (name && k_schema_name_fits(&o->rule, o->fits, name))
+			rc = object_name(c, o, name, &at);
+	}
+	for (uint32_t i = 0; i < x->n && !rc; i++) {
 		const struct k_json *req = k_json_find(x->v[i].schema, "required");
 		if (req && k_json_kind(req) != K_JSON_ARRAY)
 			return k_schema_wrong(c, x->v[i].path, "required", req, "an array of strings");
@@ -105,7 +115,7 @@ static int read_object(struct k_compiler *c, const struct k_conj *x, struct obje
 			o->required[at] = true;
 		}
 	}
-	return 0;
+	return rc;
 }
 
 /* What every schema of the set says of one name (name NULL: of the names that match these regexes, a bit each, and no others). */
@@ -147,59 +157,68 @@ static int count_names(struct k_compiler *c, const struct k_facts *f, struct k_p
 	return rc == K_EUNSUP ? k_schema_unsupported(c, f->path, "minProperties", err.msg) : k_err_set(c->err, rc, "%s", err.msg);
 }
 
+/* Those that match these regular expressions, a bit each, and no others. parts: the declared names, what propertyNames says, the expressions. */
+static int add_extra(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, const struct object *o, uint32_t node, uint32_t set,
+	struct k_pattern_part *parts)
+{
+	struct k_conj value;
+	struct k_pattern *p = NULL;
+	struct k_err err = { 0 };
+	uint32_t n_parts = o->n + (uint32_t)o->rule.n_parts, names = 1;
+	if (member_conj(c, x, o, NULL, set, &value))
+		return k_schema_fail(c);
+	for (uint32_t k = 0; k < value.n; k++) {
+		if (k_json_kind(value.v[k].schema) == K_JSON_BOOL && !k_json_bool(value.v[k].schema))
+			return 0;
+	}
+	for (uint32_t k = 0; k < o->n_regexes; k++)
+		parts[n_parts++] = (struct k_pattern_part){ o->regexes[k], strlen(o->regexes[k]), false, !(set >> k & 1) };
+	int rc = k_pattern_new(&p, parts, (int)n_parts, o->rule.min_chars, o->rule.max_chars == K_MANY ? -1 : o->rule.max_chars, &err);
+	if (rc == K_EUNSUP)
+		return 0;
+	if (rc)
+		return k_err_set(c->err, rc, "%s", err.msg);
+	bool none = k_pattern_none(p);
+	rc = !none && c->g->nodes[node].min > 1 ? count_names(c, f, p, node, &names) : 0;
+	if (none || rc) {
+		k_pattern_free(p);
+		return rc;
+	}
+	uint32_t key = k_schema_string(c, p), to = key == K_NODE_NONE ? key : k_schema_node_of(c, &value);
+	if (to == K_NODE_NONE)
+		return k_schema_fail(c);
+	struct k_node *nd = &c->g->nodes[node];
+	nd->extras[nd->n_extras++] = (struct k_extra){ key, to, names };
+	return 0;
+}
+
 /* Names that are not declared: by which regular expressions they match; where those are many, at most one. Where names cannot be told from
  * the declared ones with little effort there are none of them. */
 static int add_extras(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, const struct object *o, uint32_t node)
 {
 	bool mixed = o->n_regexes <= MAX_MIXED;
-	uint32_t most = mixed ? 1u << o->n_regexes : o->n_regexes + 1, n_parts = o->n + o->n_regexes;
+	uint32_t most = mixed ? 1u << o->n_regexes : o->n_regexes + 1;
+	struct k_pattern_part *parts = k_arena_array(&c->arena, o->n + (uint32_t)o->rule.n_parts + o->n_regexes + 1, sizeof(*parts));
 	struct k_extra *extras = k_arena_array(&c->g->arena, most, sizeof(*extras));
-	struct k_pattern_part *parts = k_arena_array(&c->arena, n_parts + 1, sizeof(*parts));
-	uint32_t n = 0;
 	if (!extras || !parts)
 		return k_schema_nomem(c);
+	c->g->nodes[node].extras = extras;
+	if (o->rule.n_enums || !(o->rule.types & K_T_STRING))
+		return 0;
 	for (uint32_t i = 0; i < o->n; i++)
 		parts[i] = (struct k_pattern_part){ o->names[i], strlen(o->names[i]), true, true };
+	for (int i = 0; i < o->rule.n_parts; i++)
+		parts[o->n + (uint32_t)i] = o->rule.parts[i];
 	for (uint32_t i = 0; i < most; i++) {
-		uint32_t set = mixed || !i ? i : 1u << (i - 1);
-		struct k_conj value;
-		struct k_pattern *p = NULL;
-		struct k_err err = { 0 };
-		if (member_conj(c, x, o, NULL, set, &value))
-			return k_schema_fail(c);
-		bool never = false;
-		for (uint32_t k = 0; k < value.n; k++)
-			never |= k_json_kind(value.v[k].schema) == K_JSON_BOOL && !k_json_bool(value.v[k].schema);
-		if (never)
-			continue;
-		for (uint32_t k = 0; k < o->n_regexes; k++)
-			parts[o->n + k] = (struct k_pattern_part){ o->regexes[k], strlen(o->regexes[k]), false, !(set >> k & 1) };
-		int rc = k_pattern_new(&p, parts, (int)n_parts, 0, -1, &err);
-		if (rc == K_EUNSUP)
-			continue;
+		int rc = add_extra(c, x, f, o, node, mixed || !i ? i : 1u << (i - 1), parts);
 		if (rc)
-			return k_err_set(c->err, rc, "%s", err.msg);
-		if (k_pattern_none(p)) {
-			k_pattern_free(p);
-			continue;
-		}
-		uint32_t names = 1;
-		if (c->g->nodes[node].min > 1 && count_names(c, f, p, node, &names)) {
-			k_pattern_free(p);
-			return k_schema_fail(c);
-		}
-		uint32_t key = k_schema_string(c, p), to = key == K_NODE_NONE ? key : k_schema_node_of(c, &value);
-		if (to == K_NODE_NONE)
-			return k_schema_fail(c);
-		extras[n++] = (struct k_extra){ key, to, names };
+			return rc;
 	}
-	c->g->nodes[node].extras = extras;
-	c->g->nodes[node].n_extras = n;
-	c->g->names |= n && c->g->nodes[node].min > 1;
+	c->g->names |= c->g->nodes[node].n_extras && c->g->nodes[node].min > 1;
 	return 0;
 }
 
-static int add_props(struct k_compiler *c, const struct k_conj *x, const struct object *o, uint32_t node)
+static int add_props(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, const struct object *o, uint32_t node)
 {
 	uint32_t n = o->n;
 	struct k_prop *props = k_arena_array(&c->g->arena, n + 1, sizeof(*props));
@@ -218,7 +237,10 @@ static int add_props(struct k_compiler *c, const struct k_conj *x, const struct 
 		if (member_conj(c, x, o, o->names[i], 0, &value))
 			return k_schema_fail(c);
 		props[i].required = o->required[i];
-		props[i].value = k_schema_node_of(c, &value);
+		bool may = k_schema_name_fits(&o->rule, o->fits, o->names[i]);
+		props[i].value = may ? k_schema_node_of(c, &value) : k_schema_node(c, K_NODE_NEVER);
+		if (!may)
+			k_schema_why(c, k_schema_sub_path(c, f->path, o->names[i]), "propertyNames does not admit the name");
 		if (props[i].value == K_NODE_NONE)
 			return k_schema_fail(c);
 		k_buf_init(&b, 0);
@@ -272,13 +294,14 @@ int k_schema_object(struct k_compiler *c, const struct k_conj *x, const struct k
 		}
 	}
 	if (!rc)
-		rc = add_props(c, x, &o, *out);
+		rc = add_props(c, x, f, &o, *out);
 	if (!rc)
 		rc = add_extras(c, x, f, &o, *out);
 	if (!rc)
 		weigh(c, f, &c->g->nodes[*out]);
 	for (uint32_t i = 0; i < o.n_regexes; i++)
 		k_pattern_free(patterns[i]);
+	k_pattern_free(o.fits);
 	k_map_fini(&o.by_name);
 	return rc;
 }
@@ -305,8 +328,7 @@ static int item_conj(struct k_compiler *c, const struct k_conj *x, size_t at, bo
 static int unique_array(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t node, uint32_t n_first)
 {
 	struct k_conj item;
-	struct k_facts g = { .types = K_T_ALL, .high = (__int128)1 << 126, .low = -((__int128)1 << 126), .step = 1, .max_chars = K_MANY,
-		.max_items = K_MANY, .max_props = K_MANY };
+	struct k_facts g = k_schema_no_facts();
 	bool none;
 	int rc = item_conj(c, x, 0, true, &item, &none);
 	if (!rc)

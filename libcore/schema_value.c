@@ -224,6 +224,12 @@ static int add_enum(struct k_compiler *c, struct k_facts *f, const struct k_json
 	return 0;
 }
 
+struct k_facts k_schema_no_facts(void)
+{
+	return (struct k_facts){ .types = K_T_ALL, .low = -((__int128)1 << 126), .high = (__int128)1 << 126, .step = 1, .max_chars = K_MANY,
+		.max_items = K_MANY, .max_props = K_MANY };
+}
+
 int k_schema_facts(struct k_compiler *c, const struct k_item *it, struct k_facts *f)
 {
 	const struct k_json *v = k_json_find(it->schema, "enum");
@@ -352,7 +358,7 @@ static int words_of(struct k_compiler *c, struct k_facts *f, struct k_pattern *p
 	return 0;
 }
 
-static int pattern_of(struct k_compiler *c, const struct k_facts *f, struct k_pattern **out)
+int k_schema_pattern(struct k_compiler *c, const struct k_facts *f, struct k_pattern **out)
 {
 	int64_t most = f->max_chars == K_MANY ? -1 : f->max_chars;
 	int rc = k_pattern_new(out, f->parts, f->n_parts, f->min_chars, most, c->err);
@@ -364,7 +370,7 @@ int k_schema_words(struct k_compiler *c, struct k_facts *f, uint32_t node)
 	struct k_pattern *p = NULL;
 	struct k_word *w = NULL, *more;
 	uint32_t n = 0, m;
-	int rc = f->types & K_T_STRING ? pattern_of(c, f, &p) : 0;
+	int rc = f->types & K_T_STRING ? k_schema_pattern(c, f, &p) : 0;
 	if (!rc)
 		rc = words_of(c, f, p, 0, &w, &n);
 	for (int i = 1; i < f->n_enums && !rc; i++) {
@@ -453,7 +459,7 @@ int k_schema_scalars(struct k_compiler *c, struct k_facts *f, uint32_t *kids, ui
 		rc = number_node(c, f, &kids[(*n)++]);
 	if (!rc && f->types & K_T_STRING) {
 		struct k_pattern *p;
-		rc = pattern_of(c, f, &p);
+		rc = k_schema_pattern(c, f, &p);
 		if (!rc && k_pattern_none(p))
 			k_schema_why(c, f->path, "no string agrees with the pattern and the lengths");
 		if (!rc && (kids[(*n)++] = k_schema_string(c, p)) == K_NODE_NONE)

@@ -70,6 +70,13 @@ def schemas():
     yield {'type': 'object', 'additionalProperties': {**i, 'minimum': 0, 'maximum': 9}, 'maxProperties': 3}
     yield {'type': 'object', 'properties': {'a': {'type': 'boolean'}}, 'additionalProperties': {'type': 'null'}, 'maxProperties': 3}
     yield {'type': 'object', 'properties': {'a': {'type': 'boolean'}}, 'required': ['a'], 'minProperties': 1, 'maxProperties': 2}
+    for n in (2, 3):
+        yield {'type': 'object', 'additionalProperties': {'type': 'boolean'}, 'minProperties': n, 'maxProperties': 3}
+        yield {'type': 'object', 'patternProperties': {'^[a-c]$': {**i, 'minimum': 0, 'maximum': 9}}, 'additionalProperties': False, 'minProperties': n, 'maxProperties': 3}
+        yield {'type': 'object', 'propertyNames': {'pattern': '^[a-z]+$', 'maxLength': 2}, 'additionalProperties': {'type': 'null'}, 'minProperties': n, 'maxProperties': 3}
+        yield {'type': 'object', 'propertyNames': {'enum': ['x', 'y', 'z']}, 'additionalProperties': {'enum': [0, 1]}, 'minProperties': n}
+    yield {'type': 'object', 'patternProperties': {'^a': {**i, 'minimum': 0, 'maximum': 50}, 'b$': {**i, 'minimum': 20, 'maximum': 99}}, 'additionalProperties': False, 'minProperties': 2,
+           'maxProperties': 2, 'propertyNames': {'maxLength': 3}}
     yield obj(**{'with space': {'type': 'boolean'}, 'q"uote': {'type': 'null'}, 'é': {'type': 'boolean'}})
     for any_ in ('anyOf', 'oneOf'):
         yield {any_: [{**i, 'minimum': 0, 'maximum': 9}, {**s, 'enum': ['x', 'yy']}]}
@@ -94,6 +101,7 @@ REFUSED = [
     {'type': 'object', 'properties': {'a': False}, 'required': ['a']}, {'$defs': {'a': {'$ref': '#/$defs/a'}}, '$ref': '#/$defs/a'},
     {'type': 'object', 'properties': {'self': {'$ref': '#'}}, 'required': ['self']}, {'type': 'array', 'minItems': 2, 'maxItems': 1}, {'allOf': [{'type': 'string'}, {'type': 'null'}]},
     {'type': 'string', 'pattern': '('}, {'type': 5}, {'properties': []}, {'required': 'a'}, {'type': 'array', 'items': 5}, {'anyOf': []}, {'minimum': 'x', 'type': 'integer'},
+    {'type': 'object', 'propertyNames': {'enum': ['a', 'b']}, 'minProperties': 3}, {'type': 'object', 'propertyNames': {'maxLength': 1}, 'required': ['ab']},
 ]
 
 

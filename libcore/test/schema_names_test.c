@@ -15,6 +15,12 @@ static const struct row rows[] = {
 	{ "{\"type\":\"object\",\"minProperties\":3,\"maxProperties\":3,\"patternProperties\":{\"^[ab]\":{}},\"properties\":{\"c\":{},\"b\":{}},\"additionalProperties\":false}", "cb", "a", 3, 3 },
 	{ "{\"type\":\"object\",\"minProperties\":2,\"properties\":{\"a\":{},\"c\":{},\"b\":false},\"additionalProperties\":false}", "ac", "", 2, 9 },
 	{ "{\"type\":\"object\",\"minProperties\":1,\"maxProperties\":2}", "", "abcd", 1, 2 },
+	{ "{\"type\":\"object\",\"minProperties\":2,\"propertyNames\":{\"enum\":[\"c\",\"a\",0,\"d\"]}}", "cad", "", 2, 9 },
+	{ "{\"type\":\"object\",\"minProperties\":3,\"propertyNames\":{\"enum\":[\"c\",\"a\",\"d\"]},\"properties\":{\"d\":{},\"b\":{}}}", "dca", "", 3, 9 },
+	{ "{\"type\":\"object\",\"minProperties\":2,\"propertyNames\":{\"pattern\":\"[bcd]\",\"maxLength\":1}}", "", "bcd", 2, 9 },
+	{ "{\"type\":\"object\",\"allOf\":[{\"propertyNames\":{\"$ref\":\"#/$defs/n\"}},{\"propertyNames\":{\"pattern\":\"^[ab]\"}}],\"$defs\":{\"n\":{\"minLength\":1}}}", "", "ab", 0, 9 },
+	{ "{\"type\":\"object\",\"propertyNames\":false}", "", "", 0, 9 },
+	{ "{\"type\":\"object\",\"minProperties\":3,\"patternProperties\":{\"[ab]\":{},\"[bc]\":{}},\"additionalProperties\":false}", "", "abc", 3, 9 },
 };
 
 static const char *find(const char *s, char c) { return c ? strchr(s, c) : NULL; }
