@@ -79,10 +79,13 @@ bool k_string_char(struct k_string *t, uint32_t c)
 	return !n || k_pattern_ways(t->p, t->s) > n;
 }
 
-/* The characters that used names go on with are looked at each, and what is between them. */
+/* The last character first, as mostly no used name has it; else those that used names go on with are looked at each, and what is between. */
 bool k_string_range(const struct k_string *t, uint32_t lo, uint32_t hi)
 {
 	uint32_t text = t->name - 1, from = lo;
+	struct k_string last = *t;
+	if (lo <= hi && is_among(t) && k_string_char(&last, K_MIN(hi, 0x10ffffu)))
+		return true;
 	while (is_among(t) && from <= hi) {
 		uint32_t c = UINT32_MAX;
 		for (uint32_t u = first_of(t); u; u = next_of(t, u)) {

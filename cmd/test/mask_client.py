@@ -21,6 +21,11 @@ FORMAT = {'type': 'json_schema', 'json_schema': {'name': 'answer', 'strict': Tru
     'additionalProperties': False}}}
 
 
+# Every name makes states of its own, so little is found again.
+NAMES = {'type': 'json_schema', 'json_schema': {'name': 'answer', 'strict': True, 'schema': {'type': 'object', 'properties': {'kind': text(maxLength=9)}, 'minProperties': 9,
+    'patternProperties': {'^[a-z_]+$': {'anyOf': [text(maxLength=3), {'type': 'integer'}]}, '^[A-Z]{1,3}$': {'type': 'array', 'items': {'type': 'number'}}}, 'additionalProperties': False}}}
+
+
 def ask(method, path, body=None):
     c = http.client.HTTPConnection('127.0.0.1', port, timeout=300)
     c.request(method, path, body and json.dumps(body), {'Content-Type': 'application/json'})
@@ -47,5 +52,6 @@ def share(name, turns, bar, **more):
 # What is met for the first time is worked out then: a bound, and no promise.
 share('calls, from the first turn on', 2, 0.5, tools=TOOLS, tool_choice='required')
 share('calls', 8, 0.05, tools=TOOLS, tool_choice='required')
+share('names that count', 8, 0.05, response_format=NAMES)
 share('a format, from the first turn on', 2, 0.5, response_format=FORMAT)
 share('a format', 8, 0.05, response_format=FORMAT)
