@@ -84,7 +84,8 @@ bool k_string_range(const struct k_string *t, uint32_t lo, uint32_t hi)
 {
 	uint32_t text = t->name - 1, from = lo;
 	struct k_string last = *t;
-	if (lo <= hi && is_among(t) && k_string_char(&last, K_MIN(hi, 0x10ffffu)))
+	hi = K_MIN(hi, 0x10ffffu);
+	if (lo <= hi && is_among(t) && k_string_char(&last, hi))
 		return true;
 	while (is_among(t) && from <= hi) {
 		uint32_t c = UINT32_MAX;

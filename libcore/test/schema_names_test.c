@@ -109,6 +109,8 @@ K_TEST(schema_names_once)
 		{ "{\"type\":\"object\",\"minProperties\":2}", "{\"\\ud83d\\ude00\":1,\"\xf0\x9f\x98\x80\":2", false },
 		{ "{\"type\":\"object\",\"minProperties\":2}", "{\"\xf0\x9f\x98\x80\":1,\"\xf0\x9f\x98\x81\":2}", true },
 		{ "{\"type\":\"object\",\"minProperties\":2}", "{\"\":1,\"\":2", false },
+		{ "{\"type\":\"object\",\"minProperties\":2}", "{\"a\":1,\"\xf4\x8f", true },
+		{ "{\"type\":\"object\",\"minProperties\":2}", "{\"a\":1,\"\xf4\x90", false },
 		{ "{\"type\":\"object\",\"minProperties\":2}", "{\"\":1,\"\\n\":2}", true },
 		{ "{\"type\":\"object\",\"minProperties\":3}", "{\"a\":{\"a\":1,\"a\":2},\"b\":[{\"a\":0}],\"c\":0}", true },
 		{ "{\"type\":\"object\",\"minProperties\":2,\"additionalProperties\":{\"$ref\":\"#/$defs/x\"},\"$defs\":{\"x\":{\"minProperties\":2}}}", "{\"a\":{\"a\":1,\"b\":2},\"b\":{\"b\":1,\"a\":2}}", true },
