@@ -3,7 +3,11 @@
 
 #include "libcore/schema_int.h"
 
-enum { MAX_PROPS = 4000, MAX_REGEXES = 16, MAX_MIXED = 4 /* regular expressions, names of any of which are told */, MAX_UNIQUE = 60, MAX_COUNT = 0xffff /* of members, in a frame */ };
+enum {
+	MAX_PROPS = 4000, MAX_UNIQUE = 60, MAX_REGEXES = 16,
+	MAX_MIXED = 4,                  /* regular expressions of which a name may match several */
+	MAX_COUNT = 0xffff,             /* members, in a frame of the matcher */
+};
 
 /* --- objects ---------------------------------------------------------------------------------------------------------------- */
 
@@ -15,6 +19,7 @@ struct object {
 	struct k_pattern **patterns;
 	struct k_facts rule;            /* what propertyNames says of them */
 	struct k_pattern *fits;
+	bool left;                      /* names were left out */
 };
 
 static int object_name(struct k_compiler *c, struct object *o, const char *name, uint32_t *index)
@@ -158,7 +163,7 @@ static int count_names(struct k_compiler *c, const struct k_facts *f, struct k_p
 }
 
 /* Those that match these regular expressions, a bit each, and no others. parts: the declared names, what propertyNames says, the expressions. */
-static int add_extra(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, const struct object *o, uint32_t node, uint32_t set,
+static int add_extra(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, struct object *o, uint32_t node, uint32_t set,
 	struct k_pattern_part *parts)
 {
 	struct k_conj value;
@@ -174,10 +179,9 @@ static int add_extra(struct k_compiler *c, const struct k_conj *x, const struct 
 	for (uint32_t k = 0; k < o->n_regexes; k++)
 		parts[n_parts++] = (struct k_pattern_part){ o->regexes[k], strlen(o->regexes[k]), false, !(set >> k & 1) };
 	int rc = k_pattern_new(&p, parts, (int)n_parts, o->rule.min_chars, o->rule.max_chars == K_MANY ? -1 : o->rule.max_chars, &err);
-	if (rc == K_EUNSUP)
-		return 0;
+	o->left |= rc == K_EUNSUP;
 	if (rc)
-		return k_err_set(c->err, rc, "%s", err.msg);
+		return rc == K_EUNSUP ? 0 : k_err_set(c->err, rc, "%s", err.msg);
 	bool none = k_pattern_none(p);
 	rc = !none && c->g->nodes[node].min > 1 ? count_names(c, f, p, node, &names) : 0;
 	if (none || rc) {
@@ -194,7 +198,7 @@ static int add_extra(struct k_compiler *c, const struct k_conj *x, const struct 
 
 /* Names that are not declared: by which regular expressions they match; where those are many, at most one. Where names cannot be told from
  * the declared ones with little effort there are none of them. */
-static int add_extras(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, const struct object *o, uint32_t node)
+static int add_extras(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, struct object *o, uint32_t node)
 {
 	bool mixed = o->n_regexes <= MAX_MIXED;
 	uint32_t most = mixed ? 1u << o->n_regexes : o->n_regexes + 1;
@@ -264,7 +268,7 @@ static int add_props(struct k_compiler *c, const struct k_conj *x, const struct 
 }
 
 /* Says so where there cannot be as many members as there must be. */
-static void weigh(struct k_compiler *c, const struct k_facts *f, const struct k_node *x)
+static int weigh(struct k_compiler *c, const struct k_facts *f, const struct object *o, struct k_node *x)
 {
 	int64_t most = x->n_props;
 	for (uint32_t i = 0; i < x->n_extras; i++)
@@ -273,8 +277,12 @@ static void weigh(struct k_compiler *c, const struct k_facts *f, const struct k_
 		k_schema_why(c, f->path, "minProperties is above maxProperties");
 	else if (x->required_from[0] > x->max)
 		k_schema_why(c, f->path, "required names more members than maxProperties admits");
-	else if (x->min > most)
+	else if (x->min > most && !o->left)
 		k_schema_why(c, f->path, "minProperties is more than there can be names");
+	if (x->min <= most || !o->left)
+		return 0;
+	x->min = most;
+	return k_schema_unsupported(c, f->path, "minProperties", "of names that are hard to tell from each other");
 }
 
 int k_schema_object(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t *out)
@@ -298,7 +306,7 @@ int k_schema_object(struct k_compiler *c, const struct k_conj *x, const struct k
 	if (!rc)
 		rc = add_extras(c, x, f, &o, *out);
 	if (!rc)
-		weigh(c, f, &c->g->nodes[*out]);
+		rc = weigh(c, f, &o, &c->g->nodes[*out]);
 	for (uint32_t i = 0; i < o.n_regexes; i++)
 		k_pattern_free(patterns[i]);
 	k_pattern_free(o.fits);

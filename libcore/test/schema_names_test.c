@@ -139,6 +139,33 @@ K_TEST(schema_names_once)
 	}
 }
 
+/* So many that the tables begin anew: what names there are goes along. */
+K_TEST(schema_names_many)
+{
+	enum { N = 1500 };
+	struct k_grammar *g;
+	struct k_matcher *m;
+	struct k_err err = { 0 };
+	char text[64];
+	uint32_t states = 0;
+	int anew = 0;
+	snprintf(text, sizeof(text), "{\"type\":\"object\",\"minProperties\":%d}", N);
+	K_CHECK_OK(compile(&g, text, 0, &err));
+	K_CHECK_OK(k_matcher_new(&m, g, NULL, &err));
+	for (int i = 0; i < N; i++) {
+		snprintf(text, sizeof(text), "%s\"name %d", i ? "," : "{", i);
+		K_CHECK(!i || !k_matcher_put_bytes(m, "}", 1));
+		K_CHECK(k_matcher_put_bytes(m, text, strlen(text)) && k_matcher_put_bytes(m, "\":0", 3));
+		snprintf(text, sizeof(text), ",\"name %d\"", i / 2);
+		K_CHECK_MSG(k_matcher_put_bytes(m, text, strlen(text)) == (i == N - 1), "name %d twice, behind %d", i / 2, i);
+		anew += m->n_states < states;
+		states = m->n_states;
+	}
+	K_CHECK(anew > 0 && k_matcher_put_bytes(m, ":1}", 3) && k_matcher_done(m));
+	k_matcher_free(m);
+	k_grammar_free(g);
+}
+
 /* Tokens that end a name and hold the next one: what they may be hangs on a name that no state knows. */
 K_TEST(schema_names_masks_are_exact)
 {

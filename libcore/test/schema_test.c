@@ -105,6 +105,7 @@ K_TEST(schema_refuses)
 		{ "{\"type\":\"array\",\"uniqueItems\":true}", K_EUNSUP, "uniqueItems" },
 		{ "{\"type\":\"object\",\"minProperties\":4001}", K_EUNSUP, "minProperties" },
 		{ "{\"type\":\"object\",\"minProperties\":3,\"patternProperties\":{\"^[ab]$\":{}},\"additionalProperties\":false}", K_EFORMAT, "minProperties" },
+		{ "{\"type\":\"object\",\"minProperties\":2,\"patternProperties\":{\"(.*a){40}\":{},\"(.*b){40}\":{},\"(.*c){40}\":{}},\"additionalProperties\":false}", K_EUNSUP, "minProperties" },
 		{ "{\"type\":\"object\",\"minProperties\":3,\"maxProperties\":2}", K_EFORMAT, "maxProperties" },
 		{ "{\"type\":\"object\",\"required\":[\"a\",\"b\"],\"maxProperties\":1}", K_EFORMAT, "required" },
 		{ "{\"multipleOf\":0.01}", K_EUNSUP, "multipleOf" },
