@@ -243,7 +243,8 @@ static uint32_t step_text(struct k_matcher *m, uint32_t s, unsigned char c)
 	if (!was || is || to == DEAD)
 		return m->name.failed ? DEAD : to;
 	memcpy(threads, x->threads, x->n * sizeof(*threads));
-	if (!k_name_tell(m, threads, x->n, m->name.data + m->name_from, m->name.len - m->name_from))
+	size_t len = m->name.len - m->name_from;
+	if (!k_name_tell(m, threads, x->n, len ? m->name.data + m->name_from : "", len))
 		return DEAD;
 	return state_of(m, threads, x->n, x->accept);
 }
