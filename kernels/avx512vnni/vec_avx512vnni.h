@@ -48,9 +48,9 @@ static inline zw zh_dot_one(zw a, zh x, const int32_t *p)
 static inline __m256i zh_load(const char *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
 static inline zh zh_widen(const char *p) { return (zh)_mm512_cvtepi8_epi16(zh_load(p)); }
 static inline zh zh_pair(const char *p, const char *q) { return (zh)_mm512_inserti64x4(_mm512_castsi256_si512(zh_load(p)), zh_load(q), 1); }
-static inline zw zw_order(zw v, vu order) { return (zw)_mm512_permutexvar_ps((__m512i)order, (__m512)v); }
-#define ZW_HOW(i) ((i) == 0 ? 0x44 : (i) == 1 ? 0xee : (i) == 2 ? 0x88 : 0xdd)
-#define zw_blocks(a, b, i) ((zw)_mm512_shuffle_f32x4((__m512)(a), (__m512)(b), ZW_HOW(i)))
-#define zw_parts(a, b, i) ((zw)_mm512_shuffle_ps((__m512)(a), (__m512)(b), ZW_HOW(i)))
+static inline zh zh_order(zh v, zh order) { return (zh)_mm512_permutexvar_epi16((__m512i)order, (__m512i)v); }
+static inline zw zw_halves(zw a, zw b) { return (zw)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0x44) + (zw)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0xee); }
+static inline zw zw_quarters(zw a, zw b) { return (zw)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0x88) + (zw)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0xdd); }
+static inline zw zw_eighths(zw a, zw b) { return (zw)_mm512_shuffle_ps((__m512)a, (__m512)b, 0x44) + (zw)_mm512_shuffle_ps((__m512)a, (__m512)b, 0xee); }
 
 #endif

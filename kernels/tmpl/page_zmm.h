@@ -6,9 +6,9 @@
  *     zh_dot_one(a, x, p) the same, y the two halves at p in every word
  *     zh_widen(p)         32 signed bytes
  *     zh_pair(p, q)       32 bytes each
- *     zw_blocks(a, b, i)  quarters 0 1 of a, then of b (i 0), or 2 3; 0 2 (i 2) or 1 3;    zw_parts(a, b, i): of each quarter the lower (or upper) half
- *                         of a's, then of b's
- *     zw_order(v, order)  v[order[i]]
+ *     zw_halves(a, b)     the sum of a's halves, that of b's;   zw_quarters: of a's quarters 0 1, of 2 3, of b's 0 1, of 2 3;
+ *                         zw_eighths: of a's eighths 0 1, of b's 0 1, of a's 2 3, ...
+ *     zh_order(v, order)  v[order[i]]
  *
  *     scores   a word is a token: of 32 of them those of the lower bytes (i, 16 + i; i < 8), and of the upper ones (8 + i, 24 + i)
  *     mix      a word is a column: eight words of each of two columns are added up at the end, of sixteen columns at a time
@@ -88,14 +88,12 @@ static void KK_FN(scores_i8)(float *y, const void *page, size_t width, size_t at
 /* Weights of queries on a page, in the order of its cells. */
 typedef struct { zh w[KK_I8_QUERIES][PAGE_BLOCKS]; } page_weights;
 
+/* A number below 2^15 plus 1.5 2^23 has it, rounded, as its lower half: word 2 k and 2 k + 1 get those of tokens k and k + 8. */
 static inline void page_weigh(zh w[PAGE_BLOCKS], const float *p, const float *scale)
 {
-	const vu low = { 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7 };
-	EACH(i, PAGE_BLOCKS) {
-		/* Numbers up to 2^22, rounded; others become anything. */
-		zw c = (zw)(vf_load(p + PAGE_TOKENS * i) * vf_load(scale + PAGE_TOKENS * i) + 0x1.8p23f) - 0x4b400000;
-		w[i] = (zh)((zw_order(c, low) & 0xffff) | zw_order(c, low + 8) << 16);
-	}
+	const zh halves = { 0, 16, 0, 16, 2, 18, 2, 18, 4, 20, 4, 20, 6, 22, 6, 22, 8, 24, 8, 24, 10, 26, 10, 26, 12, 28, 12, 28, 14, 30, 14, 30 };
+	EACH(i, PAGE_BLOCKS)
+		w[i] = zh_order((zh)(vf_load(p + PAGE_TOKENS * i) * vf_load(scale + PAGE_TOKENS * i) + 0x1.8p23f), halves);
 }
 
 /* Two columns for T queries: eight words of each, in turns. `step` bytes to the next 16 tokens; those that a page lacks weigh nothing. */
@@ -117,12 +115,11 @@ static inline __attribute__((always_inline)) void page_eight_##T(zw to[T], const
 	page_two_##T(a, w, code[0], step); \
 	page_two_##T(b, w, code[1], step); \
 	EACH(t, T) \
-		c[t] = zw_blocks(a[t], b[t], 0) + zw_blocks(a[t], b[t], 1); \
+		c[t] = zw_halves(a[t], b[t]); \
 	page_two_##T(a, w, code[2], step); \
 	page_two_##T(b, w, code[3], step); \
 	EACH(t, T) { \
-		a[t] = zw_blocks(a[t], b[t], 0) + zw_blocks(a[t], b[t], 1); \
-		to[t] = zw_blocks(c[t], a[t], 2) + zw_blocks(c[t], a[t], 3); \
+		to[t] = zw_quarters(c[t], zw_halves(a[t], b[t])); \
 	} \
 } \
 /* Columns of a group: sixteen at a time, of which the last ones may be fewer. */ \
@@ -139,7 +136,7 @@ static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const f
 		page_eight_##T(a, w, even, step); \
 		page_eight_##T(b, w, odd, step); \
 		EACH(t, T) { \
-			zw sum = zw_parts(a[t], b[t], 0) + zw_parts(a[t], b[t], 1); \
+			zw sum = zw_eighths(a[t], b[t]); \
 			float out[VL] = { 0 }, *at = n == VL ? y + (size_t)t * y_step + j : out; \
 			if (at == out) \
 				memcpy(out, y + (size_t)t * y_step + j, n * sizeof(*out)); \
