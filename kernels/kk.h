@@ -12,7 +12,7 @@
 #include "libcore/qtype.h"
 
 /* Floats of a row of cols activations that is ready for gemm_i4x16, gemm_mx4x16 and those of their names. */
-#define KK_READY(cols) ((cols) + (cols) / 32)
+#define KK_READY(cols) ((cols) + (cols) / 32 * 3)
 
 /* 32 activations that are ready for gemm_i4x16_int8 or gemm_mx4x16_int8: the codes of each 8 columns in the order 0 4 1 5 2 6 3 7, as a word of
  * weights gives its low and then its high nibbles; what one code stands for, NaN where an activation is not finite (its codes are 0); what makes

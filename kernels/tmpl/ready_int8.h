@@ -1,16 +1,10 @@
 /* ready_int8.h: activations of 8 bits as x16_int8.h takes them (struct kk_i8). One form for all levels, so those above the first with vectors have none
  * of their own. */
 
-typedef int32_t i8_words __attribute__((vector_size(32)));
-typedef float i8_floats __attribute__((vector_size(32)));
+#include "kernels/tmpl/ready_group.h"
+
 typedef uint32_t i8_four __attribute__((vector_size(16)));
 typedef uint16_t i8_four16 __attribute__((vector_size(8)));
-
-static inline i8_words i8_max(i8_words a, i8_words b)
-{
-	i8_words more = a > b;
-	return (a & more) | (b & ~more);
-}
 
 /* 8 numbers up to 127 as codes, in their order. The sum with 1.5 2^23 is rounded to a whole number, whose bits are its lowest. */
 static inline i8_words i8_codes(int8_t *to, i8_floats x)
@@ -29,17 +23,12 @@ static inline __attribute__((always_inline)) void i8_ready(bool mx, float *y, co
 	struct kk_i8 *to = (struct kk_i8 *)y;
 	for (size_t g = 0; g < cols / 32; g++, to++) {
 		i8_floats v[4];
-		i8_words top, sum = { 0 };
+		i8_words sum = { 0 };
 		EACH(i, 4)                              /* all of them before the first is written: y may be x */
 			memcpy(&v[i], x + 32 * g + 8 * i, sizeof(v[i]));
-		/* As whole numbers: NaN is above infinity. */
-		top = i8_max(i8_max((i8_words)v[0] & INT32_MAX, (i8_words)v[1] & INT32_MAX),
-			i8_max((i8_words)v[2] & INT32_MAX, (i8_words)v[3] & INT32_MAX));
-		top = i8_max(top, __builtin_shufflevector(top, top, 4, 5, 6, 7, 0, 1, 2, 3));
-		top = i8_max(top, __builtin_shufflevector(top, top, 2, 3, 0, 1, 6, 7, 4, 5));
-		top = i8_max(top, __builtin_shufflevector(top, top, 1, 0, 3, 2, 5, 4, 7, 6));
-		float d = ((i8_floats)top)[0] / 127, inv = d > __FLT_MIN__ ? 1 / d : 0;
-		if (top[0] >= 0x7f800000) {
+		int32_t top = i8_top(v);
+		float d = ((i8_floats)(i8_words){ top })[0] / 127, inv = d > __FLT_MIN__ ? 1 / d : 0;
+		if (top >= 0x7f800000) {
 			d = __builtin_nanf("");
 			inv = 0;
 			EACH(i, 4)

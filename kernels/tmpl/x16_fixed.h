@@ -1,0 +1,204 @@
+/* x16_fixed.h: products of weights in layout x16 with activations in bf16 and f32 by dot products of bytes, straight from their records (x16.h). For a
+ * level that has such an instruction: it has defined what x16_int8.h wants, and its vq_dot adds up in 32 bits.
+ *
+ * The activations of a group are whole numbers times one power of two, cut into signed bytes, the lowest first:
+ *
+ *     x = d (s0 + 2^8 s1 + 2^16 s2)                  bf16: to the bit where x is 2^-14 of the group's largest or more
+ *     x = d (s0 + 2^8 s1 + 2^16 s2 + 2^24 s3)        f32: to 2^-26 of the power of two above the group's largest
+ *
+ * A weight is unpacked once for all bytes of a token, and for all tokens. Sums of a group are whole numbers, the highest bytes first, shifted before
+ * the next come in, so that it matters to nobody how they are made. bf16: one sum of 32 bits. f32: one of the upper two bytes and one of the lower
+ * two, each of up to 24 bits, which together are rounded once. d is exact, and what is added to an element is the sum times d times the weights'
+ * scale, rounded with the element, groups in growing k. */
+
+#include "kernels/tmpl/x16.h"
+#include "kernels/tmpl/ready_group.h"
+
+enum { FX_FEW = 2 };
+
+/* Codes are in the order of struct kk_i8. d is NaN where an activation is not finite (all codes are 0). bias makes up for weights that are multiplied
+ * as 0 and more: it is where sums begin, of bf16 that of the lowest byte, of f32 those of s3 and s1. */
+struct fx_bf16 { int8_t code[3][32]; float d; int32_t bias[1]; };
+struct fx_f32 { int8_t code[4][32]; float d; int32_t bias[2]; };
+_Static_assert(sizeof(struct fx_f32) <= KK_READY(32) * sizeof(float), "a group that is ready");
+
+/* --- activations --------------------------------------------------------------------------------------------------------- */
+
+/* v rounded to bf16, finite as that too. */
+static inline i8_floats fx_rounded(i8_floats v)
+{
+	i8_words w = (i8_words)v;
+	return (i8_floats)((w + 0x7fff + (w >> 16 & 1)) & -65536);
+}
+
+/* Whole numbers below 2^22 in size; below 2^30, whose lowest five bits are 0. The sum with 1.5 2^23 is rounded to a whole number, whose bits are its lowest. */
+static inline i8_words fx_whole(i8_floats v) { return (i8_words)(v + 0x1.8p23f) - 0x4b400000; }
+static inline i8_words fx_long(i8_floats v)
+{
+	i8_floats high = (v * 0x1p-16f + 0x1.8p23f) - 0x1.8p23f;
+	return (fx_whole(v * 0x1p-16f) << 16) + (fx_whole((v - high * 0x1p16f) * 0x1p-5f) << 5);
+}
+
+/* The bytes of 8 numbers, `step` apart. With 128 more a signed byte has no sign, and all of them are the digits of one number. */
+static inline __attribute__((always_inline)) void fx_cut(int8_t *to, size_t step, int bytes, i8_words x)
+{
+	i8_bytes b = (i8_bytes)(x + (bytes < 4 ? 0x808080 : (int32_t)0x80808080)) ^ 0x80;
+	b = (i8_bytes)__builtin_shufflevector((i8_words)b, (i8_words)b, 0, 4, 1, 5, 2, 6, 3, 7);
+	b = __builtin_shufflevector(b, b, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,
+		16, 20, 24, 28, 17, 21, 25, 29, 18, 22, 26, 30, 19, 23, 27, 31);
+	b = (i8_bytes)__builtin_shufflevector((i8_words)b, (i8_words)b, 0, 4, 1, 5, 2, 6, 3, 7);
+	EACH(i, bytes)
+		memcpy(to + (size_t)i * step, (char *)&b + 8 * i, 8);
+}
+
+static inline int32_t fx_total(i8_words v)
+{
+	v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+	v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+	return v[0] + v[1];
+}
+
+/* What the largest of a group, an exponent, makes of all of them: d and 1 / d, both normal numbers. */
+static inline float fx_power(int exponent) { return ((i8_floats)((i8_words){ exponent << 23 }))[0]; }
+
+/* less: a weight is multiplied as that much more. Twice its size: d is half. */
+static inline __attribute__((always_inline)) void fx_ready_bf16(int less, float half, struct fx_bf16 *to, const float *x)
+{
+	i8_floats v[4];
+	i8_words sum = { 0 };
+	memcpy(v, x, sizeof(v));
+	int32_t top = i8_top(v), e = K_MAX((top >> 23) - 21, 1);
+	bool finite = top < 0x7f7f8000;
+	to->d = finite ? half * fx_power(e) : __builtin_nanf("");
+	EACH(i, 4) {
+		i8_words whole = fx_whole(fx_rounded(finite ? v[i] : (i8_floats){ 0 }) * fx_power(254 - e));
+		fx_cut(&to->code[0][8 * i], sizeof(*to->code), 3, whole);
+		sum += whole;
+	}
+	to->bias[0] = -less * fx_total(sum);
+}
+
+static inline __attribute__((always_inline)) void fx_ready_f32(int less, float half, struct fx_f32 *to, const float *x)
+{
+	i8_floats v[4];
+	i8_words high = { 0 }, low = { 0 };
+	memcpy(v, x, sizeof(v));
+	int32_t top = i8_top(v), e = K_MAX((top >> 23) - 29, 1);
+	bool finite = top < 0x7f800000;
+	to->d = finite ? half * fx_power(e) : __builtin_nanf("");
+	EACH(i, 4) {
+		i8_words whole = fx_long((finite ? v[i] : (i8_floats){ 0 }) * fx_power(254 - e)), upper = (whole + 0x8000) >> 16;
+		fx_cut(&to->code[0][8 * i], sizeof(*to->code), 4, whole);
+		high += upper;
+		low += whole - (upper << 16);
+	}
+	/* Both sums are shifted by 8 after they have begun: what is left of the upper bias goes to the lower, which is a multiple of 256. */
+	int32_t upper = -less * fx_total(high), lower = -less * fx_total(low);
+	to->bias[0] = (upper + 128) >> 8;
+	to->bias[1] = (lower >> 8) + ((upper - to->bias[0] * 256) << 8);
+}
+
+/* y may be x: a group of bf16 takes less than it had as floats, one of f32 more. */
+#define FX_READY(type, less, half) \
+static void KK_FN(ready_##type##_bf16)(float *y, const float *x, size_t cols) \
+{ \
+	for (size_t g = 0; g < cols / X16_GROUP; g++) \
+		fx_ready_bf16(less, half, (struct fx_bf16 *)y + g, x + X16_GROUP * g); \
+} \
+static void KK_FN(ready_##type)(float *y, const float *x, size_t cols) \
+{ \
+	for (size_t g = cols / X16_GROUP; g-- > 0;) \
+		fx_ready_f32(less, half, (struct fx_f32 *)y + g, x + X16_GROUP * g); \
+}
+FX_READY(i4x16, 8, 1)
+FX_READY(mx4x16, 12, 0.5f)
+
+/* --- products ------------------------------------------------------------------------------------------------------------ */
+
+/* Bytes first .. first + n - 1 of T tokens times the group, each into a sum of its own. */
+#define FX_BYTES(T, a, first, n) \
+	EACH(i, 8) EACH(byte, n) EACH(t, T) EACH(h, X16_H) \
+		(a)[byte][h][t] = vq_dot((a)[byte][h][t], u[h][i], x[t]->code[(first) + byte] + 4 * i)
+#define FX_EVERY(T) EACH(h, X16_H) EACH(t, T)
+
+/* a = both bytes from `first` on as one sum; low, high: where theirs begin. Of few tokens sums go side by side, to hide how long a product
+ * takes; of many one after the other in the same register. */
+#define FX_TWO(T, a, first, low, high) do { \
+	vu c[2][X16_H][T]; \
+	FX_EVERY(T) { \
+		c[0][h][t] = (low); \
+		c[1][h][t] = (high); \
+	} \
+	if ((T) <= FX_FEW) \
+		FX_BYTES(T, c, first, 2); \
+	else \
+		FX_BYTES(T, c + 1, (first) + 1, 1); \
+	FX_EVERY(T) \
+		c[0][h][t] += c[1][h][t] << 8; \
+	if ((T) > FX_FEW) \
+		FX_BYTES(T, c, first, 1); \
+	FX_EVERY(T) \
+		(a)[h][t] = c[0][h][t]; \
+} while (0)
+
+#define FX_SUMS_bf16(T) \
+	vu a[X16_H][T], b[1][X16_H][T]; \
+	FX_TWO(T, a, 1, (vu){ 0 }, (vu){ 0 }); \
+	FX_EVERY(T) \
+		b[0][h][t] = vq_begin_i4(&x[t]->bias[0]); \
+	FX_BYTES(T, b, 0, 1)
+#define FX_SUMS_f32(T) \
+	vu a[X16_H][T], b[1][X16_H][T]; \
+	FX_TWO(T, a, 2, (vu){ 0 }, vq_begin_i4(&x[t]->bias[0])); \
+	FX_TWO(T, b[0], 0, (vu){ 0 }, vq_begin_i4(&x[t]->bias[1]))
+#define FX_SUM_bf16(a, b) vf_int(((a) << 8) + (b))
+#define FX_SUM_f32(a, b) vf_fma(vf_int(a), vf_set(0x1p16f), vf_int(b))
+
+/* Group g of the record p, for T tokens, whose groups x stand at. */
+#define FX_GROUP(type, act, T) do { \
+	vu u[X16_H][8]; \
+	EACH(h, X16_H) EACH(word, 4) { \
+		vu w = x16_load(x16_words(p, g) + 64 * word, h); \
+		u[h][2 * word] = vq_codes_##type(w & 0x0f0f0f0fu); \
+		u[h][2 * word + 1] = vq_codes_##type(w >> 4 & 0x0f0f0f0fu); \
+	} \
+	FX_SUMS_##act(T); \
+	EACH(h, X16_H) { \
+		vf scale = x16_scale_##type(p, g, h); \
+		EACH(t, T) \
+			sum[h][t] = vf_fma(FX_SUM_##act(a[h][t], b[0][h][t]) * vf_set(x[t]->d), scale, sum[h][t]); \
+	} \
+} while (0)
+
+#define FX_FN(type, act, T) \
+static void fx_##type##_##act##_##T(float *y, size_t y_step, const uint8_t *p, const float *const *from, size_t cols) \
+{ \
+	const struct fx_##act *x[T]; \
+	vf sum[X16_H][T]; \
+	EACH(t, T) \
+		x[t] = (const struct fx_##act *)from[t]; \
+	EACH(h, X16_H) EACH(t, T) \
+		sum[h][t] = vf_set(0); \
+	for (size_t k = 0; k < cols; k += X16_COLS(type), p += X16_RECORD(type)) { \
+		X16_FETCH(type, p); \
+		X16_EVERY(type, g, 1, T) { \
+			FX_GROUP(type, act, T); \
+			EACH(t, T) \
+				x[t]++; \
+		} \
+	} \
+	EACH(h, X16_H) EACH(t, T) \
+		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
+}
+#define FX_FN_bf16(type, T) FX_FN(type, bf16, T)
+#define FX_FN_f32(type, T) FX_FN(type, f32, T)
+#define FX_NAME_bf16(type, T) [T] = fx_##type##_bf16_##T,
+#define FX_NAME_f32(type, T) [T] = fx_##type##_f32_##T,
+
+#define FX_TYPE(type, name) \
+X16_PASTE(X16_TOKENS_, I8_TOKENS)(type, FX_FN_bf16) \
+X16_PASTE(X16_TOKENS_, I8_TOKENS)(type, FX_FN_f32) \
+X16_GEMM(type, gemm_##name##_bf16, I8_TOKENS, FX_NAME_bf16) \
+X16_GEMM(type, gemm_##name, I8_TOKENS, FX_NAME_f32)
+FX_TYPE(i4, i4x16)
+FX_TYPE(mx, mx4x16)
