@@ -33,7 +33,7 @@ libs_kserve = $(if $(libedit),-ledit) -levent_openssl -levent_core -lssl
 comma := ,
 stems = $(basename $(notdir $(1)))
 
-# --- kernel levels: a folder with a flags.mk that sets flags_NAME and need_NAME -----------------------------------------
+# --- kernel levels: a folder with a flags.mk that sets flags_NAME and need_NAME, and best_NAME where only some CPUs are the better for it -----------------------------------------
 
 quiet_goals = cuda clean help deps check demo smollm2 dist format layers check-asan check-tsan check-oom check-bytes fuzz
 working = $(if $(MAKECMDGOALS),$(filter-out $(quiet_goals),$(MAKECMDGOALS)),all)
@@ -151,8 +151,8 @@ $(B)/gen/ioways.list: FORCE
 	$(call update,$(call names,$(if $(uring),uring) threads))
 $(B)/gen/lineways.list: FORCE
 	$(call update,$(call names,$(if $(libedit),edit)))
-# Levels, lowest first: X(name) and XL(name, "features it needs"); define whichever is wanted.
-names_needs = $(if $(strip $(1)),printf '%s\n' $(foreach l,$(1),'XL($(l)$(comma) "$(strip $(need_$(l)))")'),:)
+# Levels, lowest first: X(name) and XL(name, "features it needs", "those it is the best with; none: always"); define whichever is wanted.
+names_needs = $(if $(strip $(1)),printf '%s\n' $(foreach l,$(1),'XL($(l)$(comma) "$(strip $(need_$(l)))"$(comma) "$(strip $(best_$(l)))")'),:)
 $(B)/gen/levels.list: FORCE
 	$(call update,echo '#ifdef X'; $(call lists,names,$(levels)); echo '#endif'; echo '#ifdef XL'; $(call lists,names_needs,$(levels)); echo '#endif')
 # Files that a tool carries inside: const unsigned char x[] = { #include "web/NAME.inc" };

@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 static const struct { const char *name, *needs; } levels[] = {
-#define XL(name, needs) { #name, needs },
+#define XL(name, needs, best) { #name, needs },
 #include "levels.list"
 #undef XL
 	{ NULL, NULL }

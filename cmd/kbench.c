@@ -68,7 +68,7 @@ static const struct what {
 	bool wants_model, synthetic;
 	int64_t reps;
 } whats[] = {
-	{ "machine", "read_gbs peak_gops peak_bf16_gops peak_int8_gops spread", k_bench_machine, false, false, 5 },
+	{ "machine", "read_gbs peak_gops peak_bf16_gops peak_int8_gops bf16_unit_gops spread", k_bench_machine, false, false, 5 },
 	{ "kernels", "limit_frac kernels", k_bench_kernels, false, false, 9 },
 	{ "decode", "tok_s bytes_per_token limit_frac ratio ratio_least ratio_frac ref_error peak_rss spread", k_bench_decode, true, true, 5 },
 	{ "prefill", "tok_s bytes_per_token limit_frac ratio ratio_least ratio_frac ref_error peak_rss spread", k_bench_prefill, true, true, 5 },

@@ -7,8 +7,8 @@
 #include "levels.list"
 #undef X
 
-static const struct { const struct kk_level *level; const char *needs; } levels[] = {
-#define XL(name, features) { &kk_level_##name, features },
+static const struct { const struct kk_level *level; const char *needs, *best; } levels[] = {
+#define XL(name, needs, best) { &kk_level_##name, needs, best },
 #include "levels.list"
 #undef XL
 };
@@ -26,13 +26,14 @@ void kk_overlay(struct kk *out, const struct kk_level *level)
 #undef KK
 }
 
-/* The usable level of the lowest rank above `above`, up to `top`; -1: none. */
-static int next_level(int above, int top)
+/* The usable level of the lowest rank above `above`, up to `top`; -1: none. Who did not ask for one gets none that is slower here than what lies below. */
+static int next_level(int above, int top, int asked)
 {
 	int best = -1;
 	for (int i = 0; kk_level_at(i); i++) {
 		int rank = levels[i].level->rank;
-		if (rank > above && rank <= top && kk_level_usable(i) && (best < 0 || rank < levels[best].level->rank))
+		if (rank > above && rank <= top && kk_level_usable(i) && (i == asked || k_cpu_has(levels[i].best)) &&
+			(best < 0 || rank < levels[best].level->rank))
 			best = i;
 	}
 	return best;
@@ -58,7 +59,7 @@ int kk_select(struct kk *out, const char **name, const char *max_level, struct k
 	if (found >= 0)
 		top = K_MAX(levels[found].level->rank, 0);
 	memset(out, 0, sizeof(*out));
-	for (int rank = -1, i; (i = next_level(rank, top)) >= 0; rank = levels[i].level->rank) {
+	for (int rank = -1, i; (i = next_level(rank, top, found)) >= 0; rank = levels[i].level->rank) {
 		kk_overlay(out, levels[i].level);
 		*name = levels[i].level->name;
 	}

@@ -3,7 +3,7 @@
  *     ref  <-  avx2  <-  avxvnni  <-  avx512  <-  avx512vnni  <-  avx512bf16  <-  amx      each usable level lays its entries over those below it
  *     avxvnnisim avx512sim avx512vnnisim avx512bf16sim amxsim                 the same text on a model of the instructions, over the reference
  *
- * A level is a folder with flags.mk (how to compile it, what it needs of the CPU) and level_<name>.c, which ends with its
+ * A level is a folder with flags.mk (how to compile it, what it needs of the CPU, whose CPUs are the better for it) and level_<name>.c, which ends with its
  * `const struct kk_level kk_level_<name>`. Nothing here is compiled with a level's flags. */
 #ifndef KERNELS_KK_H
 #define KERNELS_KK_H
@@ -51,7 +51,7 @@ struct kk_level {
 #define KK_PASTE(level, name) KK_PASTE_(level, name)
 #define KK_FN(name) KK_PASTE(LEVEL, name)
 
-/* The table of the levels that this CPU can run, up to max_level (NULL: all). *name: the highest of them; it lives forever.
+/* The table of the levels that this CPU can run and is the better for, up to max_level (NULL: all). *name: the highest of them; it lives forever.
  * Unknown or not for this CPU: K_EUSAGE. */
 int kk_select(struct kk *out, const char **name, const char *max_level, struct k_err *err) K_MUST_USE;
 /* i-th level compiled in, NULL past the end; its CPU features; can it run here? */

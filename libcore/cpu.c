@@ -53,7 +53,7 @@ static const struct {
 };
 
 /* What the CPU says of itself does not change, and in a virtual machine each CPUID leaves it: a level's list of features would be 50 us. */
-static struct { unsigned leaf[K_LEN(leaves)][4], saved; } cpu;
+static struct { unsigned leaf[K_LEN(leaves)][4], saved; bool amd; } cpu;
 
 static void ask_cpu(void)
 {
@@ -65,6 +65,8 @@ static void ask_cpu(void)
 		if (!__get_cpuid_count(leaves[i].leaf, leaves[i].sub, &r[EAX], &r[EBX], &r[ECX], &r[EDX]))
 			memset(r, 0, sizeof cpu.leaf[i]);
 	}
+	unsigned vendor[4] = { 0 };
+	cpu.amd = __get_cpuid(0, &vendor[EAX], &vendor[EBX], &vendor[ECX], &vendor[EDX]) && !memcmp(&vendor[EBX], "Auth", 4);
 	if (cpu.leaf[0][ECX] >> 27 & 1) {
 		__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
 		cpu.saved = lo;
@@ -84,6 +86,8 @@ static const char *missing(const char *name, size_t n)
 	static pthread_once_t asked = PTHREAD_ONCE_INIT;
 
 	pthread_once(&asked, ask_cpu);
+	if (n == 3 && !memcmp(name, "amd", n))
+		return cpu.amd ? NULL : "this CPU has not";
 	for (size_t i = 0; i < K_LEN(features); i++) {
 		if (strlen(features[i].name) != n || memcmp(features[i].name, name, n))
 			continue;

@@ -5,7 +5,7 @@
 #include "libcore/base.h"
 
 /* Does this CPU (and the system) have every feature of a space-separated list, e.g. "avx2 fma f16c avx512f avx512bw avx512vl
- * avx512vnni avx512bf16 amx-tile amx-int8 amx-bf16"? Unknown names count as absent. */
+ * avx512vnni avx512bf16 amx-tile amx-int8 amx-bf16"? "amd" is one that AMD's CPUs have. Unknown names count as absent. */
 bool k_cpu_has(const char *features);
 /* The first of them that is not here and why, as a sentence; false: all of them are. */
 bool k_cpu_lacks(const char *features, char *why, size_t n);

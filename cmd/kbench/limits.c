@@ -170,11 +170,9 @@ static const struct peak {
 } peaks[] = {
 #if defined(__x86_64__)
 	{ "avx2", K_ACT_F32, 2 * 10 * 8, 200 * 1000, fma_avx2 },
-	{ "avx2", K_ACT_BF16, 2 * 10 * 8, 200 * 1000, fma_avx2 },
 	{ "avx2", K_ACT_INT8, 2 * 80 * 32, 20 * 1000, maddubs_avx2 },
 	{ "avxvnni", K_ACT_INT8, 2 * 10 * 32, 200 * 1000, dpbusd_avx },
 	{ "avx512", K_ACT_F32, 2 * 10 * 16, 200 * 1000, fma_avx512 },
-	{ "avx512", K_ACT_BF16, 2 * 10 * 16, 200 * 1000, fma_avx512 },
 	{ "avx512", K_ACT_INT8, 2 * 80 * 64, 20 * 1000, maddubs_avx512 },
 	{ "avx512vnni", K_ACT_INT8, 2 * 10 * 64, 200 * 1000, dpbusd_avx512 },
 	{ "avx512bf16", K_ACT_BF16, 2 * 10 * 32, 200 * 1000, dpbf16_avx512 },
@@ -201,12 +199,12 @@ static int rank_of(const char *level)
 	return -1;
 }
 
-double k_limit_peak(struct k_limits *l, const char *level, enum k_act operands)
+static double rate(struct k_limits *l, int top, enum k_act operands)
 {
 	const struct peak *best = NULL;
 	for (const struct peak *p = peaks; p->level; p++) {
 		int rank = rank_of(p->level);
-		if (p->operands == operands && rank >= 0 && rank <= rank_of(level) && (!best || rank > rank_of(best->level)))
+		if (p->operands == operands && rank >= 0 && rank <= top && (!best || rank > rank_of(best->level)))
 			best = p;
 	}
 	if (!best)
@@ -215,4 +213,19 @@ double k_limit_peak(struct k_limits *l, const char *level, enum k_act operands)
 	double t = k_bench_now();
 	k_pool_each(l->ctx->pool, n, chain_task, (void *)(uintptr_t)best);
 	return (double)n * best->steps * best->ops / (k_bench_now() - t);
+}
+
+double k_limit_peak(struct k_limits *l, const char *level, enum k_act operands)
+{
+	double own = rate(l, rank_of(level), operands), f32 = operands == K_ACT_BF16 ? rate(l, rank_of(level), K_ACT_F32) : 0;
+	return K_MAX(own, f32);
+}
+
+double k_limit_bf16_unit(struct k_limits *l)
+{
+	int top = -1;
+	for (int i = 0; kk_level_at(i); i++)
+		if (kk_level_usable(i))
+			top = K_MAX(top, kk_level_at(i)->rank);
+	return rate(l, top, K_ACT_BF16);
 }

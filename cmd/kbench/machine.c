@@ -55,7 +55,7 @@ int k_bench_machine(struct k_bench *b, struct k_err *err)
 	struct k_device *dev = NULL;
 	struct k_times t = { .n = 0 };
 	struct k_limits limits = { .arena = NULL };
-	double peak[K_LEN(peaks)] = { 0 };
+	double peak[K_LEN(peaks)] = { 0 }, unit = 0;
 	int r = k_device_open(&dev, b->ctx, b->device, err);
 	if (r == 0)
 		r = k_limits_open(&limits, b->ctx, err);
@@ -66,6 +66,8 @@ int k_bench_machine(struct k_bench *b, struct k_err *err)
 			double ops = k_limit_peak(&limits, dev->level(dev), peaks[k].operands);
 			peak[k] = K_MAX(peak[k], ops);
 		}
+		double pairs = k_limit_bf16_unit(&limits);
+		unit = K_MAX(unit, pairs);
 		t.n += k_placement_end(&b->place) || (t.n == 0 && i == b->reps - 1);
 	}
 	if (r == 0) {
@@ -74,6 +76,8 @@ int k_bench_machine(struct k_bench *b, struct k_err *err)
 		int bad = s ? k_put_str(s, "what", "machine") | k_put_f32(s, "read_gbs", gbs) : 0;
 		for (size_t k = 0; s && k < K_LEN(peaks); k++)
 			bad |= peak[k] > 0 ? k_put_f32(s, peaks[k].name, peak[k] / 1e9) : k_put_null(s, peaks[k].name);
+		if (s)
+			bad |= unit > 0 ? k_put_f32(s, "bf16_unit_gops", unit / 1e9) : k_put_null(s, "bf16_unit_gops");
 		if (s && (bad | k_put_f32(s, "spread", k_times_spread(&t)) | k_bench_put_machine(s, b, dev)) < 0) {
 			k_json_free(s);
 			s = NULL;

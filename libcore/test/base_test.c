@@ -196,5 +196,6 @@ K_TEST(cpu_answers)
 #ifdef __x86_64__
 	K_CHECK(k_cpu_has("avx2 fma") == (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")));
 	K_CHECK(k_cpu_has("avx512vnni") == !!__builtin_cpu_supports("avx512vnni"));
+	K_CHECK(k_cpu_has("amd") == !!__builtin_cpu_is("amd"));
 #endif
 }
