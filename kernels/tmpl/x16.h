@@ -59,10 +59,13 @@ static inline __attribute__((always_inline)) vf x16_scale_mx(const uint8_t *p, i
 	return (vf)(e | ((vu)(e == 0) & 0x00400000u));
 }
 
-/* Of n tokens so many in the next pass, `most` (4 or 12) at once: few passes, and none of them thin. There are none of 7, 9, 10 and 11, which take
+/* Of n tokens so many in the next pass, `most` (2, 4, 6, 8 or 12) at once: few passes, and none of them thin. There are none of 7, 9, 10 and 11, which take
  * much text for what two shorter ones do as well. */
-#define X16_TOKENS_4(type, X) X(type, 1) X(type, 2) X(type, 3) X(type, 4)
-#define X16_TOKENS_12(type, X) X16_TOKENS_4(type, X) X(type, 5) X(type, 6) X(type, 8) X(type, 12)
+#define X16_TOKENS_2(type, X) X(type, 1) X(type, 2)
+#define X16_TOKENS_4(type, X) X16_TOKENS_2(type, X) X(type, 3) X(type, 4)
+#define X16_TOKENS_6(type, X) X16_TOKENS_4(type, X) X(type, 5) X(type, 6)
+#define X16_TOKENS_8(type, X) X16_TOKENS_6(type, X) X(type, 8)
+#define X16_TOKENS_12(type, X) X16_TOKENS_8(type, X) X(type, 12)
 static inline int x16_tokens(int n, int most)
 {
 	static const uint8_t there[] = { 0, 1, 2, 3, 4, 5, 6, 4, 8, 5, 5, 6, 12 };
@@ -85,7 +88,7 @@ static inline void x16_rows(x16_tile *const *tiles, int most, size_t panel, floa
 		}
 }
 
-/* The product of a type. NAME(type, T): [T] = its tile for T tokens; TOKENS: 4 or 12. */
+/* The product of a type. NAME(type, T): [T] = its tile for T tokens; TOKENS: that `most`. */
 #define X16_PASTE_(a, b) a##b
 #define X16_PASTE(a, b) X16_PASTE_(a, b)
 #define X16_GEMM(type, name, TOKENS, NAME) \

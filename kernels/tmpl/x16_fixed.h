@@ -14,8 +14,6 @@
 #include "kernels/tmpl/x16.h"
 #include "kernels/tmpl/ready_group.h"
 
-enum { FX_FEW = 2 };
-
 /* Codes are in the order of struct kk_i8. d is NaN where an activation is not finite (all codes are 0). bias makes up for weights that are multiplied
  * as 0 and more: it is where sums begin, of bf16 that of the lowest byte, of f32 those of s3 and s1. */
 struct fx_bf16 { int8_t code[3][32]; float d; int32_t bias[1]; };
@@ -31,31 +29,20 @@ static inline i8_floats fx_rounded(i8_floats v)
 	return (i8_floats)((w + 0x7fff + (w >> 16 & 1)) & -65536);
 }
 
-/* Whole numbers below 2^22 in size; below 2^30, whose lowest five bits are 0. The sum with 1.5 2^23 is rounded to a whole number, whose bits are its lowest. */
+/* Whole numbers up to 2^22 in size; up to 2^25. The sum with 1.5 2^23 is rounded to a whole number, whose bits are its lowest. */
 static inline i8_words fx_whole(i8_floats v) { return (i8_words)(v + 0x1.8p23f) - 0x4b400000; }
 static inline i8_words fx_long(i8_floats v)
 {
-	i8_floats high = (v * 0x1p-16f + 0x1.8p23f) - 0x1.8p23f;
-	return (fx_whole(v * 0x1p-16f) << 16) + (fx_whole((v - high * 0x1p16f) * 0x1p-5f) << 5);
+	i8_floats high = v * 0x1p-11f + 0x1.8p23f;
+	return (((i8_words)high - 0x4b400000) << 11) + fx_whole(v - (high - 0x1.8p23f) * 0x1p11f);
 }
 
 /* The bytes of 8 numbers, `step` apart. With 128 more a signed byte has no sign, and all of them are the digits of one number. */
 static inline __attribute__((always_inline)) void fx_cut(int8_t *to, size_t step, int bytes, i8_words x)
 {
-	i8_bytes b = (i8_bytes)(x + (bytes < 4 ? 0x808080 : (int32_t)0x80808080)) ^ 0x80;
-	b = (i8_bytes)__builtin_shufflevector((i8_words)b, (i8_words)b, 0, 4, 1, 5, 2, 6, 3, 7);
-	b = __builtin_shufflevector(b, b, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15,
-		16, 20, 24, 28, 17, 21, 25, 29, 18, 22, 26, 30, 19, 23, 27, 31);
-	b = (i8_bytes)__builtin_shufflevector((i8_words)b, (i8_words)b, 0, 4, 1, 5, 2, 6, 3, 7);
+	i8_bytes b = i8_deal((i8_bytes)(x + (bytes < 4 ? 0x808080 : (int32_t)0x80808080)) ^ 0x80);
 	EACH(i, bytes)
 		memcpy(to + (size_t)i * step, (char *)&b + 8 * i, 8);
-}
-
-static inline int32_t fx_total(i8_words v)
-{
-	v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
-	v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
-	return v[0] + v[1];
 }
 
 /* What the largest of a group, an exponent, makes of all of them: d and 1 / d, both normal numbers. */
@@ -66,36 +53,45 @@ static inline __attribute__((always_inline)) void fx_ready_bf16(int less, float 
 {
 	i8_floats v[4];
 	i8_words sum = { 0 };
-	memcpy(v, x, sizeof(v));
+	i8_load(v, x);
 	int32_t top = i8_top(v), e = K_MAX((top >> 23) - 21, 1);
-	bool finite = top < 0x7f7f8000;
-	to->d = finite ? half * fx_power(e) : __builtin_nanf("");
+	to->d = half * fx_power(e);
+	if (top >= 0x7f7f8000) {
+		to->d = __builtin_nanf("");
+		EACH(i, 4)
+			v[i] = (i8_floats){ 0 };
+	}
 	EACH(i, 4) {
-		i8_words whole = fx_whole(fx_rounded(finite ? v[i] : (i8_floats){ 0 }) * fx_power(254 - e));
+		i8_words whole = fx_whole(fx_rounded(v[i]) * fx_power(254 - e));
 		fx_cut(&to->code[0][8 * i], sizeof(*to->code), 3, whole);
 		sum += whole;
 	}
-	to->bias[0] = -less * fx_total(sum);
+	sum = i8_totals(sum);
+	to->bias[0] = -less * (sum[0] + sum[1]);
 }
 
 static inline __attribute__((always_inline)) void fx_ready_f32(int less, float half, struct fx_f32 *to, const float *x)
 {
 	i8_floats v[4];
-	i8_words high = { 0 }, low = { 0 };
-	memcpy(v, x, sizeof(v));
-	int32_t top = i8_top(v), e = K_MAX((top >> 23) - 29, 1);
-	bool finite = top < 0x7f800000;
-	to->d = finite ? half * fx_power(e) : __builtin_nanf("");
-	EACH(i, 4) {
-		i8_words whole = fx_long((finite ? v[i] : (i8_floats){ 0 }) * fx_power(254 - e)), upper = (whole + 0x8000) >> 16;
-		fx_cut(&to->code[0][8 * i], sizeof(*to->code), 4, whole);
-		high += upper;
-		low += whole - (upper << 16);
+	i8_words sum = { 0 };
+	i8_load(v, x);
+	int32_t top = i8_top(v), e = K_MAX((top >> 23) - 24, 1);
+	to->d = half * 0x1p-5f * fx_power(e);
+	if (top >= 0x7f800000) {
+		to->d = __builtin_nanf("");
+		EACH(i, 4)
+			v[i] = (i8_floats){ 0 };
 	}
-	/* Both sums are shifted by 8 after they have begun: what is left of the upper bias goes to the lower, which is a multiple of 256. */
-	int32_t upper = -less * fx_total(high), lower = -less * fx_total(low);
-	to->bias[0] = (upper + 128) >> 8;
-	to->bias[1] = (lower >> 8) + ((upper - to->bias[0] * 256) << 8);
+	EACH(i, 4) {
+		i8_words whole = fx_long(v[i] * fx_power(254 - e));
+		fx_cut(&to->code[0][8 * i], sizeof(*to->code), 4, whole << 5);
+		sum += whole;
+	}
+	/* Both sums are shifted by 8 after they have begun: the bias is 2^24 and 2^8 times where they do. */
+	sum = i8_totals(sum);
+	int64_t bias = -32 * less * (int64_t)(sum[0] + sum[1]);
+	to->bias[0] = (int32_t)((bias + (1 << 23)) >> 24);
+	to->bias[1] = (int32_t)((bias - (int64_t)to->bias[0] * (1 << 24)) >> 8);
 }
 
 /* y may be x: a group of bf16 takes less than it had as floats, one of f32 more. */
@@ -115,44 +111,26 @@ FX_READY(mx4x16, 12, 0.5f)
 
 /* --- products ------------------------------------------------------------------------------------------------------------ */
 
-/* Bytes first .. first + n - 1 of T tokens times the group, each into a sum of its own. */
-#define FX_BYTES(T, a, first, n) \
-	EACH(i, 8) EACH(byte, n) EACH(t, T) EACH(h, X16_H) \
-		(a)[byte][h][t] = vq_dot((a)[byte][h][t], u[h][i], x[t]->code[(first) + byte] + 4 * i)
 #define FX_EVERY(T) EACH(h, X16_H) EACH(t, T)
 
-/* a = both bytes from `first` on as one sum; low, high: where theirs begin. Of few tokens sums go side by side, to hide how long a product
- * takes; of many one after the other in the same register. */
-#define FX_TWO(T, a, first, low, high) do { \
-	vu c[2][X16_H][T]; \
-	FX_EVERY(T) { \
-		c[0][h][t] = (low); \
-		c[1][h][t] = (high); \
-	} \
-	if ((T) <= FX_FEW) \
-		FX_BYTES(T, c, first, 2); \
-	else \
-		FX_BYTES(T, c + 1, (first) + 1, 1); \
-	FX_EVERY(T) \
-		c[0][h][t] += c[1][h][t] << 8; \
-	if ((T) > FX_FEW) \
-		FX_BYTES(T, c, first, 1); \
-	FX_EVERY(T) \
-		(a)[h][t] = c[0][h][t]; \
+/* a[i] = byte i of T tokens times the group, and where that begins. Bytes side by side: it takes ten sums to hide how long a product takes. */
+#define FX_BYTES(T, a, n, begin) do { \
+	EACH(byte, n) FX_EVERY(T) \
+		(a)[byte][h][t] = (begin); \
+	EACH(i, 8) EACH(byte, n) FX_EVERY(T) \
+		(a)[byte][h][t] = vq_dot((a)[byte][h][t], u[h][i], x[t]->code[byte] + 4 * i); \
 } while (0)
+#define FX_BIAS(i) vq_begin_i4(&x[t]->bias[i])
 
 #define FX_SUMS_bf16(T) \
-	vu a[X16_H][T], b[1][X16_H][T]; \
-	FX_TWO(T, a, 1, (vu){ 0 }, (vu){ 0 }); \
-	FX_EVERY(T) \
-		b[0][h][t] = vq_begin_i4(&x[t]->bias[0]); \
-	FX_BYTES(T, b, 0, 1)
+	vu a[3][X16_H][T]; \
+	FX_BYTES(T, a, 3, byte ? (vu){ 0 } : FX_BIAS(0))
 #define FX_SUMS_f32(T) \
-	vu a[X16_H][T], b[1][X16_H][T]; \
-	FX_TWO(T, a, 2, (vu){ 0 }, vq_begin_i4(&x[t]->bias[0])); \
-	FX_TWO(T, b[0], 0, (vu){ 0 }, vq_begin_i4(&x[t]->bias[1]))
-#define FX_SUM_bf16(a, b) vf_int(((a) << 8) + (b))
-#define FX_SUM_f32(a, b) vf_fma(vf_int(a), vf_set(0x1p16f), vf_int(b))
+	vu a[4][X16_H][T]; \
+	FX_BYTES(T, a, 4, byte == 3 ? FX_BIAS(0) : byte == 1 ? FX_BIAS(1) : (vu){ 0 })
+#define FX_TWO(i) ((a[(i) + 1][h][t] << 8) + a[i][h][t])
+#define FX_SUM_bf16 vf_int((FX_TWO(1) << 8) + a[0][h][t])
+#define FX_SUM_f32 vf_fma(vf_int(FX_TWO(2)), vf_set(0x1p16f), vf_int(FX_TWO(0)))
 
 /* Group g of the record p, for T tokens, whose groups x stand at. */
 #define FX_GROUP(type, act, T) do { \
@@ -166,7 +144,7 @@ FX_READY(mx4x16, 12, 0.5f)
 	EACH(h, X16_H) { \
 		vf scale = x16_scale_##type(p, g, h); \
 		EACH(t, T) \
-			sum[h][t] = vf_fma(FX_SUM_##act(a[h][t], b[0][h][t]) * vf_set(x[t]->d), scale, sum[h][t]); \
+			sum[h][t] = vf_fma(FX_SUM_##act * vf_set(x[t]->d), scale, sum[h][t]); \
 	} \
 } while (0)
 
@@ -195,10 +173,18 @@ static void fx_##type##_##act##_##T(float *y, size_t y_step, const uint8_t *p, c
 #define FX_NAME_bf16(type, T) [T] = fx_##type##_bf16_##T,
 #define FX_NAME_f32(type, T) [T] = fx_##type##_f32_##T,
 
+/* As registers allow: a sum for each byte of each token. */
+#if I8_TOKENS > 4
+#define FX_TOKENS_bf16 8
+#define FX_TOKENS_f32 6
+#else
+#define FX_TOKENS_bf16 2
+#define FX_TOKENS_f32 2
+#endif
 #define FX_TYPE(type, name) \
-X16_PASTE(X16_TOKENS_, I8_TOKENS)(type, FX_FN_bf16) \
-X16_PASTE(X16_TOKENS_, I8_TOKENS)(type, FX_FN_f32) \
-X16_GEMM(type, gemm_##name##_bf16, I8_TOKENS, FX_NAME_bf16) \
-X16_GEMM(type, gemm_##name, I8_TOKENS, FX_NAME_f32)
+X16_PASTE(X16_TOKENS_, FX_TOKENS_bf16)(type, FX_FN_bf16) \
+X16_PASTE(X16_TOKENS_, FX_TOKENS_f32)(type, FX_FN_f32) \
+X16_GEMM(type, gemm_##name##_bf16, FX_TOKENS_bf16, FX_NAME_bf16) \
+X16_GEMM(type, gemm_##name, FX_TOKENS_f32, FX_NAME_f32)
 FX_TYPE(i4, i4x16)
 FX_TYPE(mx, mx4x16)
