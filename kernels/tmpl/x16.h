@@ -28,7 +28,7 @@ static inline __attribute__((always_inline)) void x16_fetch(const uint8_t *p)
 }
 /* The groups of a record for T tokens, `step` at a time: written out where that is short, else a loop, which the compiler is not to know the end of. */
 #define X16_EVERY(type, g, step, T) \
-	for (int g = 0, g##_end = X16_GROUPS_##type > 2 || (T) > 2 ? x16_unknown(X16_GROUPS_##type) : X16_GROUPS_##type; g < g##_end; g += step)
+	for (int g = 0, g##_end = (X16_GROUPS_##type > 2 && (VL < 16 || (T) > 1)) || (T) > 2 ? x16_unknown(X16_GROUPS_##type) : X16_GROUPS_##type; g < g##_end; g += step)
 static inline int x16_unknown(int n)
 {
 	__asm__("" : "+r"(n));
