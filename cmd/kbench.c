@@ -254,7 +254,8 @@ const struct k_tool k_tool = {
 	.name = "kbench",
 	.about = "measure speed, with a verdict",
 	.usage = "WHAT [-m MODEL | -u URL] [options] | compare [options] -- A... -- B...",
-	.text = "kbench measures what WHAT names: machine (raw read bandwidth, and operations a second of the level on f32, bf16 and int8), kernels (each "
+	.text = "kbench measures what WHAT names: machine (raw read bandwidth, and operations a second of the level on f32, bf16 and int8, and "
+		"of the CPU on pairs of bf16), kernels (each "
 		"operation of the engine on made-up weights against what bounds it: reading, scaling in place or multiply-adds of its own kind, timed right before and "
 		"after; names behind it choose some), decode and prefill (tokens a second of a model), load "
 		"(until a first token can be computed, ms, and until a kserve that was just started could answer, exec_ms), convert (kconvert and kquant beside a plain read of the same bytes, cold and warm), serve (requests and tokens a second of a server, and its latencies, under a load) or compare (two "
