@@ -14,6 +14,14 @@ static inline vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline void vf_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
 static inline vf vf_set(float x) { return _mm512_set1_ps(x); }
 static inline vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+/* Loads are as many as multiply-adds a cycle, and compilers fold them into each. */
+static inline vf vf_once(vf v)
+{
+#ifndef KERNELS_AVX512SIM_ZMM_H
+	__asm__("" : "+v"(v));
+#endif
+	return v;
+}
 static inline vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 static inline vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 static inline vf vf_bf16(const uint16_t *p)

@@ -3,6 +3,7 @@
  *     VL, vf              lanes and the vector of that many floats
  *     vf_load, vf_store   of VL floats; vf_bf16(p), vf_i8(p): VL bf16, signed bytes as floats; vf_set(x): x in all lanes
  *     vf_fma(a, b, c)     a b + c, rounded once
+ *     vf_once(v)          v, which is not to be loaded again for each use
  *     vf_sum(v)           sum of the lanes, in one order
  *     vf_sums(y, v, step) y[r] = vf_sum(v[r * step]), r < 4, to the bit
  *
@@ -13,9 +14,11 @@
  *     row r     #  #  #              columns go in runs of DEPTH, so that the operands of a tile stay in the nearest cache,
  *       r+1     #  #  #              and between runs the partial sums rest, unreduced, in `part`.
  *       r+2     #  #  #
- *       r+3     #  #  # */
+ *       r+3     #  #  #
+ *
+ * With 16 lanes, and so 32 registers, tiles of many tokens have 8 rows: activations come half as often from the second cache. */
 
-enum { TILE_R = 4, TILE_T = 3, DEPTH = 512, BLOCK_R = 32, BLOCK_T = 48, FEW = 6, LINE = 32 };
+enum { TILE_R = 4, MANY_R = VL == 16 ? 8 : 4, TILE_T = 3, DEPTH = 512, BLOCK_R = 32, BLOCK_T = 48, FEW = 6, LINE = 32 };
 
 #include "kernels/tmpl/each.h"
 
@@ -53,7 +56,7 @@ static inline vf end_bf16(const uint16_t *p, size_t n)
 		if (far) \
 			__builtin_prefetch(ahead + (far) * k); \
 		EACH(r, R) { \
-			vf c = load(w + (size_t)r * w_step + k); \
+			vf c = vf_once(load(w + (size_t)r * w_step + k)); \
 			if (near) \
 				__builtin_prefetch(w + (size_t)(r + R) * w_step + k); \
 			EACH(t, T) \
@@ -71,46 +74,45 @@ static inline vf end_bf16(const uint16_t *p, size_t n)
 } while (0)
 
 typedef const uint16_t *ahead_t;
-#define TILE_FN(kind, type, R, T) \
-static void tile_##kind##_##R##x##T(vf *acc, const type *w, size_t w_step, const float *const *x, size_t cols, ahead_t ahead K_UNUSED) \
+#define TILE_FN(kind, type, name, R, T) \
+static void tile_##kind##_##name##T(vf *acc, const type *w, size_t w_step, const float *const *x, size_t cols, ahead_t ahead K_UNUSED) \
 { \
 	TILE_BODY(R, T, load_##kind, end_##kind, near_##kind, far_##kind); \
 }
 enum { near_f32 = 0, far_f32 = 0, near_bf16 = 1, far_bf16 = 0, near_wide = 0, far_wide = 1 };
 
-/* Tiles of up to TILE_R rows and TILE_T tokens. */
-#define TILE_FNS(kind, type) \
-TILE_FN(kind, type, 4, 3) TILE_FN(kind, type, 4, 2) TILE_FN(kind, type, 4, 1) \
-TILE_FN(kind, type, 1, 3) TILE_FN(kind, type, 1, 2) TILE_FN(kind, type, 1, 1) \
+/* Tiles of up to R rows and TILE_T tokens. */
+#define TILE_FNS(kind, type, R) \
+TILE_FN(kind, type, whole, R, 3) TILE_FN(kind, type, whole, R, 2) TILE_FN(kind, type, whole, R, 1) \
+TILE_FN(kind, type, single, 1, 3) TILE_FN(kind, type, single, 1, 2) TILE_FN(kind, type, single, 1, 1) \
 \
 static inline __attribute__((always_inline)) void tile_##kind(vf *acc, const type *w, size_t w_step, int rows, const float *const *x, \
 	int n, size_t cols, ahead_t ahead) \
 { \
 	static void (*const whole[])(vf *, const type *, size_t, const float *const *, size_t, ahead_t) = \
-		{ tile_##kind##_4x1, tile_##kind##_4x2, tile_##kind##_4x3 }; \
+		{ tile_##kind##_whole1, tile_##kind##_whole2, tile_##kind##_whole3 }; \
 	static void (*const single[])(vf *, const type *, size_t, const float *const *, size_t, ahead_t) = \
-		{ tile_##kind##_1x1, tile_##kind##_1x2, tile_##kind##_1x3 }; \
-	if (rows == TILE_R) { \
+		{ tile_##kind##_single1, tile_##kind##_single2, tile_##kind##_single3 }; \
+	if (rows == R) { \
 		whole[n - 1](acc, w, w_step, x, cols, ahead); \
 		return; \
 	} \
 	for (int r = 0; r < rows; r++) \
 		single[n - 1](acc + r * TILE_T, w + (size_t)r * w_step, w_step, x, cols, ahead); \
 }
-TILE_FNS(f32, float)
-TILE_FNS(wide, float)           /* rows that were widened */
-TILE_FNS(bf16, uint16_t)
+TILE_FNS(f32, float, MANY_R)
+TILE_FNS(wide, float, MANY_R)           /* rows that were widened */
+TILE_FNS(bf16, uint16_t, TILE_R)
 
 /* rows x n sums of a tile to where they belong. */
 static inline void tile_sums(float *y, size_t y_step, const vf *acc, int rows, int n)
 {
-	if (rows == TILE_R) {
+	int r = 0;
+	for (; r + 4 <= rows; r += 4)
 		for (int t = 0; t < n; t++)
-			vf_sums(y + (size_t)t * y_step, acc + t, TILE_T);
-		return;
-	}
-	for (int t = 0; t < n; t++)
-		for (int r = 0; r < rows; r++)
+			vf_sums(y + (size_t)t * y_step + r, acc + r * TILE_T + t, TILE_T);
+	for (; r < rows; r++)
+		for (int t = 0; t < n; t++)
 			y[(size_t)t * y_step + (size_t)r] = vf_sum(acc[r * TILE_T + t]);
 }
 
@@ -168,7 +170,7 @@ static void widen(float *to, size_t to_step, const uint16_t *w, size_t w_step, i
 }
 
 /* The tiles of one row of tiles, all tokens. */
-static inline void tiles_f32(vf (*part)[TILE_R * TILE_T], const float *w, size_t w_step, int rows, const float *const *x, int n, size_t cols,
+static inline void tiles_f32(vf (*part)[MANY_R * TILE_T], const float *w, size_t w_step, int rows, const float *const *x, int n, size_t cols,
 	const float *next K_UNUSED)
 {
 	for (int t = 0; t < n; t += TILE_T)
@@ -176,23 +178,23 @@ static inline void tiles_f32(vf (*part)[TILE_R * TILE_T], const float *w, size_t
 }
 
 /* The first tiles ask for a row each of those that come next, here for those that they leave out. */
-static inline void tiles_bf16(vf (*part)[TILE_R * TILE_T], const uint16_t *w, size_t w_step, int rows, const float *const *x, int n, size_t cols,
+static inline void tiles_bf16(vf (*part)[MANY_R * TILE_T], const uint16_t *w, size_t w_step, int rows, const float *const *x, int n, size_t cols,
 	const uint16_t *next)
 {
-	float wide[TILE_R * DEPTH];
-	for (int r = (n + TILE_T - 1) / TILE_T; r < TILE_R; r++)
+	float wide[MANY_R * DEPTH];
+	for (int r = (n + TILE_T - 1) / TILE_T; r < MANY_R; r++)
 		for (size_t k = 0; k < cols; k += LINE)
 			__builtin_prefetch(next + (size_t)r * w_step + k);
 	widen(wide, DEPTH, w, w_step, rows, cols);
 	for (int t = 0, r = 0; t < n; t += TILE_T, r++)
-		tile_wide(*part++, wide, DEPTH, rows, x + t, K_MIN(n - t, (int)TILE_T), cols, next + (size_t)(r % TILE_R) * w_step);
+		tile_wide(*part++, wide, DEPTH, rows, x + t, K_MIN(n - t, (int)TILE_T), cols, next + (size_t)(r % MANY_R) * w_step);
 }
 
 /* A block of at most BLOCK_R rows and BLOCK_T tokens; `part` holds a tile's partial sums together. */
 #define GEMM_FNS(kind, type) \
 static void block_##kind(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *const *x, int n, size_t cols) \
 { \
-	vf part[BLOCK_R / TILE_R * (BLOCK_T / TILE_T)][TILE_R * TILE_T]; \
+	vf part[BLOCK_R / MANY_R * (BLOCK_T / TILE_T)][MANY_R * TILE_T]; \
 	const float *at[BLOCK_T]; \
 	int across = (n + TILE_T - 1) / TILE_T; \
 	size_t k = 0; \
@@ -201,13 +203,13 @@ static void block_##kind(float *y, size_t y_step, const type *w, size_t w_step, 
 		bool first = k == 0, last = k + run == cols; \
 		for (int t = 0; t < n; t++) \
 			at[t] = x[t] + k; \
-		for (int r = 0; r < rows; r += TILE_R) { \
-			vf (*some)[TILE_R * TILE_T] = part + r / TILE_R * across; \
-			int nr = K_MIN(rows - r, (int)TILE_R); \
+		for (int r = 0; r < rows; r += MANY_R) { \
+			vf (*some)[MANY_R * TILE_T] = part + r / MANY_R * across; \
+			int nr = K_MIN(rows - r, (int)MANY_R); \
 			if (first) \
 				memset(some, 0, (size_t)across * sizeof(*some)); \
 			tiles_##kind(some, w + (size_t)r * w_step + k, w_step, nr, at, n, run, \
-				r + TILE_R < rows ? w + (size_t)(r + TILE_R) * w_step + k : last ? w + (size_t)rows * w_step : w + k + run); \
+				r + MANY_R < rows ? w + (size_t)(r + MANY_R) * w_step + k : last ? w + (size_t)rows * w_step : w + k + run); \
 			for (int t = 0; last && t < n; t += TILE_T) \
 				tile_sums(y + (size_t)t * y_step + r, y_step, *some++, nr, K_MIN(n - t, (int)TILE_T)); \
 		} \
