@@ -74,18 +74,25 @@ if wants decode; then
 	row "decode, nano, 2 threads (in cache: no bar)" - - "$(of nano '.[-1].limit_frac')" "bytes of a token, raw read"
 fi
 if wants hybrid; then
-	for depths in 1k,32k,128k,1M 1k,32k,128k 1k,32k; do
-		bench hybrid decode --synthetic kimi-linear:48b,kimi-linear-mla:48b --depth $depths -j 2 --reps "$reps" --tokens 4 $memory && break
+	twins="decode --synthetic kimi-linear:48b,kimi-linear-mla:48b -j 2 --reps $reps --tokens 4 $memory"
+	for depths in 1k,32k,128k 1k,32k; do
+		bench hybrid $twins --depth $depths && break
 		echo "  depths $depths: $why"
 	done
+	# A million tokens are 10 GB in f32.
+	for act in f32 bf16; do
+		bench million $twins --depth 1M --act $act && break
+		echo "  depth 1M, $act: $why"
+	done
 	for d in 1024 32768 131072 1048576; do
+		of=hybrid && [ $d = 1048576 ] && of=million
 		at=".[] | select(.item == \"ratio depth $d batch 1\")"
-		row "hybrid over all attention, at $d: over the byte model" 0.90 0.95 "$(of hybrid "$at | .ratio_frac")" \
-			"$(of hybrid "$at | .ratio_bytes") by bytes; $(of hybrid '.[-1].layers') of $(of hybrid '.[-1].layers_of') layers"
+		row "hybrid over all attention, at $d: over the byte model" 0.90 0.95 "$(of $of "$at | .ratio_frac")" \
+			"$(of $of "$at | .ratio_bytes") by bytes; $(of $of '.[-1].layers') of $(of $of '.[-1].layers_of') layers, $([ $of = million ] && echo $act || echo f32)"
 		bar=0.95 aim=- && [ $d = 1048576 ] && bar=3.3 aim=3.5
-		row "hybrid over all attention, at $d: times as fast" $bar $aim "$(of hybrid "$at | .ratio")" "time of a token of each"
+		row "hybrid over all attention, at $d: times as fast" $bar $aim "$(of $of "$at | .ratio")" "time of a token of each"
 		case $d in 131072) bar='<=0.275' ;; 1048576) bar='<=0.265' ;; *) bar=- ;; esac
-		row "hybrid over all attention, at $d: caches" "$bar" - "$(of hybrid "$at | .cache_ratio")" "bytes, slack included"
+		row "hybrid over all attention, at $d: caches" "$bar" - "$(of $of "$at | .cache_ratio")" "bytes, slack included"
 	done
 fi
 if wants load; then
