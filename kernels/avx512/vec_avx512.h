@@ -91,15 +91,7 @@ static inline vf vf_i8(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvte
 static inline __m512i vf_bytes(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 static inline vf vf_low4(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_and_si512(vf_bytes(p), _mm512_set1_epi32(15))); }
 static inline vf vf_high4(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_srli_epi32(vf_bytes(p), 4)); }
-/* Nibble i of each word, less 8: a look-up sees the lowest four bits only. */
-static inline vf vf_code_i4(vu word, int i)
-{
-	const vf codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
-	return _mm512_permutexvar_ps((__m512i)(word >> (4 * i)), codes);
-}
-/* E2M1: nibble i of each word; 32 codes times 2^(e-127) as floats. */
 #define E2M1_VALUES _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6)
-static inline vf vf_code_mx(vu word, int i) { return _mm512_permutexvar_ps((__m512i)(word >> (4 * i)), E2M1_VALUES); }
 static inline __attribute__((always_inline)) void vf_e2m1(vf to[2], const uint8_t *p, uint8_t e)
 {
 	const vf values = E2M1_VALUES * vf_set(e == 255 ? __builtin_nanf("") : k_mxfp4_scale(e));
@@ -124,24 +116,6 @@ static inline vu vq_codes_mx(vu u)
 	};
 	return (vu)_mm512_shuffle_epi8(_mm512_loadu_si512(twice), (__m512i)u);
 }
-#ifndef I8_TOKENS
-/* Dot products of bytes, where there is no VNNI: as on AVX2. More tokens side by side have room, but three instructions a product leave little to share. */
-#define I8_TOKENS 4
-static inline vu vq_begin_i4(const int32_t *p K_UNUSED) { return (vu)_mm512_setzero_si512(); }
-static inline vu vq_begin_mx(const int32_t *p) { return (vu)_mm512_set1_epi32(*p); }
-static inline vu vq_dot(vu a, vu u, const int8_t *p)
-{
-	int32_t four;
-	memcpy(&four, p, sizeof(four));
-	a = (vu)_mm512_add_epi16((__m512i)a, _mm512_maddubs_epi16((__m512i)u, _mm512_set1_epi32(four)));
-#ifndef KERNELS_AVX512SIM_ZMM_H
-	__asm__("" : "+v"(a));          /* as it stands: sums that are made anew as a tree do not fit the registers */
-#endif
-	return a;
-}
-static inline vu vq_end_mx(vu a, const int32_t *p K_UNUSED) { return (vu)_mm512_madd_epi16((__m512i)a, _mm512_set1_epi16(1)); }
-static inline vu vq_end_i4(vu a, const int32_t *p) { return vq_end_mx(a, p) + (vu)_mm512_set1_epi32(*p); }
-#endif
 /* Of 32 u16 at p the largest, their upper bits aside. */
 static inline uint32_t vu_top(const uint8_t *p)
 {

@@ -75,10 +75,10 @@ SCORE_FN(8, 1) SCORE_FN(8, 2) SCORE_FN(4, 2) SCORE_FN(4, 3) SCORE_FN(3, 4)
 SCORE_FN(1, 1) SCORE_FN(1, 2) SCORE_FN(1, 3) SCORE_FN(1, 4)
 
 typedef void score_fn(vf *s, const float *w, size_t w_step, const float *q, size_t cols, const char *ahead, size_t ahead_step, size_t size);
-/* By vectors of queries: tiles as large as registers hold, and how many columns of the queries stay in the nearest cache. */
+/* By vectors of queries, of which 16 lanes need two at most: tiles as large as registers hold, and how many columns of the queries stay in the nearest cache. */
 static const struct score_tile { score_fn *whole, *single; int keys, depth; } score_tiles[] = {
 	{ score_8x1, score_1x1, 8, 256 }, { VL == 8 ? score_4x2 : score_8x2, score_1x2, VL == 8 ? 4 : 8, 128 * 8 / VL },
-	{ score_4x3, score_1x3, 4, 128 * 8 / VL }, { score_3x4, score_1x4, 3, 128 * 8 / VL },
+	{ VL == 8 ? score_4x3 : NULL, VL == 8 ? score_1x3 : NULL, 4, 128 }, { VL == 8 ? score_3x4 : NULL, VL == 8 ? score_1x4 : NULL, 3, 128 },
 };
 
 static inline const float *tile_keys_f32(float *room K_UNUSED, const float *w, size_t *step K_UNUSED, int rows K_UNUSED, size_t cols K_UNUSED)

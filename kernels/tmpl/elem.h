@@ -227,20 +227,29 @@ static void KK_FN(rope)(float *x, const float *table, size_t pairs, bool interle
 	}
 }
 
-/* taps is a constant where it is inlined as one: then each row of weights and of u is addressed once for all. */
-static inline __attribute__((always_inline)) void conv(float *restrict y, const float *const *u, const float *w, size_t w_step, int taps, size_t n)
+/* Four taps: each row of weights and of u is addressed once for all. */
+static inline __attribute__((always_inline)) void conv(float *restrict y, const float *const *u, const float *w, size_t w_step, size_t n)
 {
 	EACH_VEC(n, {
 		vf s[Q];
 		EACH(j, Q) s[j] = take(w + AT(j), m) * take(u[0] + AT(j), m);
-		if (taps == 4)
-			EACH(k, 3) EACH(j, Q) s[j] = vf_fma(take(w + (size_t)(k + 1) * w_step + AT(j), m), take(u[k + 1] + AT(j), m), s[j]);
-		else
-			for (int k = 1; k < taps; k++)
-				EACH(j, Q) s[j] = vf_fma(take(w + (size_t)k * w_step + AT(j), m), take(u[k] + AT(j), m), s[j]);
+		EACH(k, 3) EACH(j, Q) s[j] = vf_fma(take(w + (size_t)(k + 1) * w_step + AT(j), m), take(u[k + 1] + AT(j), m), s[j]);
 		silus(s, Q);
 		EACH(j, Q) give(y + AT(j), s[j], m);
 	});
+}
+
+/* Of other models. */
+static void conv_taps(float *y, const float *const *u, const float *w, size_t w_step, int taps, size_t n)
+{
+	for (size_t i = 0, m; i < n; i += m) {
+		m = K_MIN(n - i, (size_t)VL);
+		vf s = take(w + i, m) * take(u[0] + i, m);
+		for (int k = 1; k < taps; k++)
+			s = vf_fma(take(w + (size_t)k * w_step + i, m), take(u[k] + i, m), s);
+		silus(&s, 1);
+		give(y + i, s, m);
+	}
 }
 
 /* The m floats from the i-th on of CONV_T tokens: four taps; rows and weights are loaded once for all. */
@@ -266,9 +275,9 @@ static void KK_FN(conv_silu)(float *y, size_t y_step, const float *const *u, siz
 	}
 	for (; t < tokens; t++) {
 		if (taps == 4)
-			conv(y + t * y_step, (const float *const[]){ u[t], u[t + 1], u[t + 2], u[t + 3] }, w, w_step, 4, n);
+			conv(y + t * y_step, (const float *const[]){ u[t], u[t + 1], u[t + 2], u[t + 3] }, w, w_step, n);
 		else
-			conv(y + t * y_step, u + t, w, w_step, taps, n);
+			conv_taps(y + t * y_step, u + t, w, w_step, taps, n);
 	}
 }
 

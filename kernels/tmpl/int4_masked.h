@@ -1,5 +1,5 @@
-/* int4_masked.h: products of INT4 weights straight from their records, i4g32 in layout x16 (libcore/qtype/i4g32_x16.c), as x16_f32.h, for a
- * level without a cheap look-up; it has defined, beside what gemm.h wants,
+/* int4_masked.h: products of INT4 weights straight from their records, i4g32 in layout x16 (libcore/qtype/i4g32_x16.c), for a level
+ * without a cheap look-up; it has defined, beside what gemm.h wants,
  *
  *     vu                  the vector of VL words
  *     vf_int(word)        words below 2^31 as floats

@@ -1,4 +1,4 @@
-/* mx4_pairs.h: products of MXFP4 weights straight from their records, layout x16 (x16.h), as x16_f32.h, for a level of 8 lanes whose look-ups are of
+/* mx4_pairs.h: products of MXFP4 weights straight from their records, layout x16 (x16.h), for a level of 8 lanes whose look-ups are of
  * bytes; it has defined, beside what gemm.h wants,
  *
  *     vu                  the vector of VL words

@@ -146,7 +146,7 @@ static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const f
 		} \
 	} \
 }
-PAGE_MIX(1) PAGE_MIX(2) PAGE_MIX(3) PAGE_MIX(4)
+PAGE_MIX(1) PAGE_MIX(2) PAGE_MIX(4)
 
 /* x[K_PAGE] = from[n] `most` / its largest size, which is returned (NaN is above infinity); 0 behind them. */
 static inline float page_even(float *x, const float *from, int n, float most)
@@ -167,7 +167,7 @@ static inline float page_even(float *x, const float *from, int n, float most)
 static void KK_FN(mix_i8)(float *y, size_t y_step, const float *p, int n, const void *page, size_t width, size_t at, size_t cols, int rows)
 {
 	static void (*const tiles[])(float *, size_t, const page_weights *, const float *, const char *, size_t, size_t) =
-		{ page_mix_1, page_mix_2, page_mix_3, page_mix_4 };
+		{ page_mix_1, page_mix_2, page_mix_2, page_mix_4 };          /* of three queries two, then one */
 	float weight[KK_QUERIES][K_PAGE], top[KK_QUERIES], scale[K_PAGE], unit[KK_I8_QUERIES];
 	for (int t = 0; t < n; t++)
 		top[t] = page_even(weight[t], p + t * K_PAGE, rows, 32767) / 32767;
@@ -176,7 +176,7 @@ static void KK_FN(mix_i8)(float *y, size_t y_step, const float *p, int n, const 
 		end = page_group_end(i, at + cols);
 		for (int t = 0, m; t < n; t += m) {
 			page_weights w;
-			m = K_MIN(n - t, (int)KK_I8_QUERIES);
+			m = n - t < KK_I8_QUERIES ? K_MIN(n - t, 2) : KK_I8_QUERIES;
 			for (int k = 0; k < m; k++) {
 				page_weigh(w.w[k], weight[t + k], scale);
 				unit[k] = top[t + k] * most;

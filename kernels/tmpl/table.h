@@ -1,16 +1,7 @@
-/* table.h: the templates that a level with vectors of its own is made of, and their entries in its table. INT4_MASKED: codes of INT4 are
- * masked, and those of E2M1 looked up as bytes, where that is quicker than looking up floats. */
+/* table.h: the templates that a level with vectors of its own is made of, and their entries in its table. */
 #include "kernels/tmpl/gemm.h"
 #include "kernels/tmpl/stored.h"
 #include "kernels/tmpl/attn.h"
-#ifdef INT4_MASKED
-#include "kernels/tmpl/int4_masked.h"
-#include "kernels/tmpl/mx4_pairs.h"
-#else
-#include "kernels/tmpl/x16_f32.h"
-#endif
-#include "kernels/tmpl/x16_int8.h"
-#include "kernels/tmpl/ready_int8.h"
 #include "kernels/tmpl/unpack.h"
 #include "kernels/tmpl/quant.h"
 #include "kernels/tmpl/elem.h"
@@ -24,18 +15,6 @@
 	.gemm_i8row = KK_FN(gemm_i8row), \
 	.gemm_mxfp4 = KK_FN(gemm_mxfp4), \
 	.gemm_fp8b128 = KK_FN(gemm_fp8b128), \
-	.gemm_i4x16 = KK_FN(gemm_i4x16), \
-	.ready_i4x16 = KK_FN(ready_i4x16), \
-	.gemm_i4x16_bf16 = KK_FN(gemm_i4x16), \
-	.ready_i4x16_bf16 = KK_FN(ready_i4x16_bf16), \
-	.gemm_i4x16_int8 = KK_FN(gemm_i4x16_int8), \
-	.ready_i4x16_int8 = KK_FN(ready_i4x16_int8), \
-	.gemm_mx4x16 = KK_FN(gemm_mx4x16), \
-	.ready_mx4x16 = KK_FN(ready_mx4x16), \
-	.gemm_mx4x16_bf16 = KK_FN(gemm_mx4x16), \
-	.ready_mx4x16_bf16 = KK_FN(act_bf16), \
-	.gemm_mx4x16_int8 = KK_FN(gemm_mx4x16_int8), \
-	.ready_mx4x16_int8 = KK_FN(ready_mx4x16_int8), \
 	.unpack = KK_FN(unpack), \
 	.convert = KK_FN(convert), \
 	.pack_queries = KK_FN(pack_queries), \
@@ -62,10 +41,3 @@
 	.kda_strip = KK_FN(kda_strip), \
 	.act_bf16 = KK_FN(act_bf16), \
 	.act_int8 = KK_FN(act_int8)
-
-/* Where there are no products of bf16: they are those of floats. */
-static void KK_FN(ready_i4x16_bf16)(float *y, const float *x, size_t cols)
-{
-	KK_FN(act_bf16)(y, x, cols);
-	KK_FN(ready_i4x16)(y, y, cols);
-}

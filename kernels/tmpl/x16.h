@@ -59,16 +59,16 @@ static inline __attribute__((always_inline)) vf x16_scale_mx(const uint8_t *p, i
 	return (vf)(e | ((vu)(e == 0) & 0x00400000u));
 }
 
-/* Of n tokens so many in the next pass, `most` (2, 4, 6, 8 or 12) at once: few passes, and none of them thin. There are none of 7, 9, 10 and 11, which take
- * much text for what two shorter ones do as well. */
+/* Of n tokens so many in the next pass, `most` (2, 4, 6, 8 or 12) at once: few passes, and none of them thin. There are none of 5, 7, 9, 10 and 11, which
+ * take much text for what two shorter ones do as well. */
 #define X16_TOKENS_2(type, X) X(type, 1) X(type, 2)
 #define X16_TOKENS_4(type, X) X16_TOKENS_2(type, X) X(type, 3) X(type, 4)
-#define X16_TOKENS_6(type, X) X16_TOKENS_4(type, X) X(type, 5) X(type, 6)
+#define X16_TOKENS_6(type, X) X16_TOKENS_4(type, X) X(type, 6)
 #define X16_TOKENS_8(type, X) X16_TOKENS_6(type, X) X(type, 8)
 #define X16_TOKENS_12(type, X) X16_TOKENS_8(type, X) X(type, 12)
 static inline int x16_tokens(int n, int most)
 {
-	static const uint8_t there[] = { 0, 1, 2, 3, 4, 5, 6, 4, 8, 5, 5, 6, 12 };
+	static const uint8_t there[] = { 0, 1, 2, 3, 4, 3, 6, 4, 8, 6, 6, 6, 12 };
 	int passes = (n + most - 1) / most;
 	return there[(n + passes - 1) / passes];
 }

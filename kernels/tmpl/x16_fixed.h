@@ -9,7 +9,7 @@
  * A weight is unpacked once for all bytes of a token, and for all tokens. Sums of a group are whole numbers, the highest bytes first, shifted before
  * the next come in, so that it matters to nobody how they are made. bf16: one sum of 32 bits. f32: one of the upper two bytes and one of the lower
  * two, each of up to 24 bits, which together are rounded once. d is exact, and what is added to an element is the sum times d times the weights'
- * scale, rounded with the element, groups in growing k. */
+ * scale, rounded with the element, groups in growing k. FIXED_F32: the level wants f32 as well, which four bytes pay for in vectors of 64 only. */
 
 #include "kernels/tmpl/x16.h"
 #include "kernels/tmpl/ready_group.h"
@@ -95,19 +95,24 @@ static inline __attribute__((always_inline)) void fx_ready_f32(int less, float h
 }
 
 /* y may be x: a group of bf16 takes less than it had as floats, one of f32 more. */
-#define FX_READY(type, less, half) \
+#define FX_READY_bf16(type, less, half) \
 static void KK_FN(ready_##type##_bf16)(float *y, const float *x, size_t cols) \
 { \
 	for (size_t g = 0; g < cols / X16_GROUP; g++) \
 		fx_ready_bf16(less, half, (struct fx_bf16 *)y + g, x + X16_GROUP * g); \
-} \
+}
+#define FX_READY_f32(type, less, half) \
 static void KK_FN(ready_##type)(float *y, const float *x, size_t cols) \
 { \
 	for (size_t g = cols / X16_GROUP; g-- > 0;) \
 		fx_ready_f32(less, half, (struct fx_f32 *)y + g, x + X16_GROUP * g); \
 }
-FX_READY(i4x16, 8, 1)
-FX_READY(mx4x16, 12, 0.5f)
+FX_READY_bf16(i4x16, 8, 1)
+FX_READY_bf16(mx4x16, 12, 0.5f)
+#ifdef FIXED_F32
+FX_READY_f32(i4x16, 8, 1)
+FX_READY_f32(mx4x16, 12, 0.5f)
+#endif
 
 /* --- products ------------------------------------------------------------------------------------------------------------ */
 
@@ -176,15 +181,18 @@ static void fx_##type##_##act##_##T(float *y, size_t y_step, const uint8_t *p, c
 /* As registers allow: a sum for each byte of each token. */
 #if I8_TOKENS > 4
 #define FX_TOKENS_bf16 8
-#define FX_TOKENS_f32 6
 #else
 #define FX_TOKENS_bf16 2
-#define FX_TOKENS_f32 2
 #endif
-#define FX_TYPE(type, name) \
+#define FX_TYPE_bf16(type, name) \
 X16_PASTE(X16_TOKENS_, FX_TOKENS_bf16)(type, FX_FN_bf16) \
-X16_PASTE(X16_TOKENS_, FX_TOKENS_f32)(type, FX_FN_f32) \
-X16_GEMM(type, gemm_##name##_bf16, FX_TOKENS_bf16, FX_NAME_bf16) \
-X16_GEMM(type, gemm_##name, FX_TOKENS_f32, FX_NAME_f32)
-FX_TYPE(i4, i4x16)
-FX_TYPE(mx, mx4x16)
+X16_GEMM(type, gemm_##name##_bf16, FX_TOKENS_bf16, FX_NAME_bf16)
+FX_TYPE_bf16(i4, i4x16)
+FX_TYPE_bf16(mx, mx4x16)
+#ifdef FIXED_F32
+#define FX_TYPE_f32(type, name, TOKENS) \
+X16_PASTE(X16_TOKENS_, TOKENS)(type, FX_FN_f32) \
+X16_GEMM(type, gemm_##name, TOKENS, FX_NAME_f32)
+FX_TYPE_f32(i4, i4x16, 6)
+FX_TYPE_f32(mx, mx4x16, 4)
+#endif

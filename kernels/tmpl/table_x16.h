@@ -1,0 +1,26 @@
+/* table_x16.h: the products of weights in layout x16 for a level without an instruction for dot products of bytes: codes of INT4 are masked, and those of
+ * E2M1 looked up as bytes. Activations in bf16 are those of floats. */
+#include "kernels/tmpl/int4_masked.h"
+#include "kernels/tmpl/mx4_pairs.h"
+#include "kernels/tmpl/x16_int8.h"
+#include "kernels/tmpl/ready_int8.h"
+
+static void KK_FN(ready_i4x16_bf16)(float *y, const float *x, size_t cols)
+{
+	KK_FN(act_bf16)(y, x, cols);
+	KK_FN(ready_i4x16)(y, y, cols);
+}
+
+#define KK_OF_X16 \
+	.gemm_i4x16 = KK_FN(gemm_i4x16), \
+	.ready_i4x16 = KK_FN(ready_i4x16), \
+	.gemm_i4x16_bf16 = KK_FN(gemm_i4x16), \
+	.ready_i4x16_bf16 = KK_FN(ready_i4x16_bf16), \
+	.gemm_i4x16_int8 = KK_FN(gemm_i4x16_int8), \
+	.ready_i4x16_int8 = KK_FN(ready_i4x16_int8), \
+	.gemm_mx4x16 = KK_FN(gemm_mx4x16), \
+	.ready_mx4x16 = KK_FN(ready_mx4x16), \
+	.gemm_mx4x16_bf16 = KK_FN(gemm_mx4x16), \
+	.ready_mx4x16_bf16 = KK_FN(act_bf16), \
+	.gemm_mx4x16_int8 = KK_FN(gemm_mx4x16_int8), \
+	.ready_mx4x16_int8 = KK_FN(ready_mx4x16_int8)
