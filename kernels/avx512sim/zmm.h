@@ -1,7 +1,7 @@
 /* zmm.h: a model of the 512-bit instructions that vec_avx512.h and its kin use, for machines that have none: the same names, so that the
  * very text that runs on AVX-512 is what kcheck compares with the reference. Lanes are computed one by one, as Intel's manual says.
  *
- *   whole numbers wrap; the saturating sums of vpmaddubsw saturate
+ *   whole numbers wrap
  *   floats round to nearest even, denormals as they are (MXCSR as at the start of a program)
  *   vdpbf16ps: the upper product first, then the lower, each fused; denormals in and out are zeros, whatever MXCSR says
  *
@@ -31,7 +31,6 @@ typedef float zmm_f32 __attribute__((vector_size(64)));
 #undef _mm512_setr_ps
 #undef _mm512_set1_epi32
 #undef _mm512_set1_epi16
-#undef _mm512_setzero_si512
 #undef _mm512_castsi512_ps
 #undef _mm512_castps_si512
 #undef _mm512_castps512_ps256
@@ -58,9 +57,7 @@ typedef float zmm_f32 __attribute__((vector_size(64)));
 #undef _mm512_srli_epi32
 #undef _mm512_srli_epi16
 #undef _mm512_and_si512
-#undef _mm512_add_epi16
 #undef _mm512_add_epi32
-#undef _mm512_maddubs_epi16
 #undef _mm512_madd_epi16
 #undef _mm512_cvtepi8_epi16
 #undef _mm512_castsi256_si512
@@ -110,7 +107,6 @@ ZMM __m512i zmm_insert(__m512i v, __m256i half, int i)
 #define _mm512_setr_ps(...) ((__m512){ __VA_ARGS__ })
 #define _mm512_set1_epi32(x) zmm_set_32((int32_t)(x))
 #define _mm512_set1_epi16(x) zmm_set_16((int16_t)(x))
-#define _mm512_setzero_si512() zmm_set_32(0)
 #define _mm512_castsi512_ps(v) ((__m512)(v))
 #define _mm512_castps_si512(v) ((__m512i)(v))
 #define _mm512_castps512_ps256(v) zmm_half_ps(v, 0)
@@ -245,20 +241,8 @@ ZMM __m512 zmm_max(__m512 a, __m512 b)
 #define _mm512_srli_epi32(v, n) ((__m512i)((zmm_u32)(v) >> (n)))
 #define _mm512_srli_epi16(v, n) ((__m512i)((zmm_u16)(v) >> (n)))
 #define _mm512_and_si512(a, b) ((__m512i)((zmm_u32)(a) & (zmm_u32)(b)))
-#define _mm512_add_epi16(a, b) ((__m512i)((zmm_u16)(a) + (zmm_u16)(b)))
 #define _mm512_add_epi32(a, b) ((__m512i)((zmm_u32)(a) + (zmm_u32)(b)))
 
-ZMM_CALL __m512i zmm_maddubs(__m512i a, __m512i b)
-{
-	zmm_u8 u = (zmm_u8)a;
-	zmm_i8 s = (zmm_i8)b;
-	zmm_i16 y;
-	for (int i = 0; i < 32; i++) {
-		int sum = u[2 * i] * s[2 * i] + u[2 * i + 1] * s[2 * i + 1];
-		y[i] = (int16_t)(sum > INT16_MAX ? INT16_MAX : sum < INT16_MIN ? INT16_MIN : sum);
-	}
-	return (__m512i)y;
-}
 ZMM_CALL __m512i zmm_madd(__m512i a, __m512i b)
 {
 	zmm_i16 x = (zmm_i16)a, z = (zmm_i16)b;
@@ -267,7 +251,6 @@ ZMM_CALL __m512i zmm_madd(__m512i a, __m512i b)
 		y[i] = (uint32_t)(x[2 * i] * z[2 * i]) + (uint32_t)(x[2 * i + 1] * z[2 * i + 1]);
 	return (__m512i)y;
 }
-#define _mm512_maddubs_epi16(a, b) zmm_maddubs(a, b)
 #define _mm512_madd_epi16(a, b) zmm_madd(a, b)
 /* vpdpwssd: those products added to a word without saturation. */
 ZMM __m512i zmm_dpwssd(__m512i acc, __m512i a, __m512i b) { return _mm512_add_epi32(acc, zmm_madd(a, b)); }

@@ -10,31 +10,12 @@
  *              each other, twice; four partial sums of a column are added up at its end
  *
  * Sums of a group are whole numbers, so that it matters to nobody how they are made; what is rounded is said in kk.def. */
-#include "libcore/backend.h"
-
-enum { PAGE_TOKENS = 16, PAGE_CELLS = 32 };     /* tokens that lie together, and bytes of theirs for two columns */
-
-static inline const float *page_scales(const void *page, size_t width, size_t column)
-{
-	return (const float *)(const void *)((const char *)page + k_kv_scales_at((int64_t)width, (int64_t)(column / K_KV_GROUP)));
-}
-
-static inline size_t page_group_end(size_t i, size_t end) { return K_MIN(end, (i / K_KV_GROUP + 1) * K_KV_GROUP); }
+typedef vh page_vec;
+enum { PAGE_ROWS = 16 };
+#include "kernels/tmpl/pages.h"
 
 /* Numbers up to 2^22, rounded; others become anything. */
 static inline i8_words page_round(vf x) { return (i8_words)(x + 0x1.8p23f) - 0x4b400000; }
-
-/* The largest size of n numbers, a multiple of 8; NaN is above infinity. */
-static inline float page_top(const float *x, size_t n)
-{
-	i8_words top = { 0 };
-	for (size_t i = 0; i < n; i += 8)
-		top = i8_max(top, (i8_words)vf_load(x + i) & INT32_MAX);
-	top = i8_max(top, __builtin_shufflevector(top, top, 4, 5, 6, 7, 0, 1, 2, 3));
-	top = i8_max(top, __builtin_shufflevector(top, top, 2, 3, 0, 1, 6, 7, 4, 5));
-	top = i8_max(top, __builtin_shufflevector(top, top, 1, 0, 3, 2, 5, 4, 7, 6));
-	return ((i8_floats)top)[0];
-}
 
 /* --- scores --------------------------------------------------------------------------------------------------------------- */
 
@@ -73,7 +54,7 @@ static void KK_FN(pack_queries_i8)(float *y, const float *const *q, int n, size_
 
 /* 16 tokens with T queries. Meanwhile what lies at `ahead` is asked for. */
 #define PAGE_SCORES(T) \
-static void page_scores_##T(float *y, const char *code, const float *scale, size_t at, size_t cols, const int32_t *q, size_t q_step, const float *d, \
+static void page_scores_##T(float *y, const char *code, size_t next K_UNUSED, const float *scale, size_t at, size_t cols, const int32_t *q, size_t q_step, const float *d, \
 	const char *ahead) \
 { \
 	vf s[T][2]; \
@@ -101,28 +82,9 @@ static void page_scores_##T(float *y, const char *code, const float *scale, size
 }
 PAGE_SCORES(1) PAGE_SCORES(2) PAGE_SCORES(3) PAGE_SCORES(4)
 
-static void KK_FN(scores_i8)(float *y, const void *page, size_t width, size_t at, size_t cols, int rows, const float *q, int n, const void *ahead)
-{
-	static void (*const tiles[])(float *, const char *, const float *, size_t, size_t, const int32_t *, size_t, const float *, const char *) =
-		{ page_scores_1, page_scores_2, page_scores_3, page_scores_4 };
-	size_t all = (size_t)((n + KK_I8_QUERIES - 1) / KK_I8_QUERIES * KK_I8_QUERIES);
-	const int32_t *pairs = (const int32_t *)(q + KK_QUERIES);
-	ahead = ahead ? ahead : page;
-	for (int r = 0; r < rows; r += PAGE_TOKENS)
-		for (int t = 0; t < n; t += KK_I8_QUERIES) {
-			size_t from = (size_t)r * width + at / 2 * PAGE_CELLS;
-			const char *code = (const char *)page + from;
-			tiles[K_MIN(n - t, (int)KK_I8_QUERIES) - 1](y + t * K_PAGE + r, code, page_scales(page, width, at) + r, at, cols, pairs + t, all, q + t,
-				t ? code : (const char *)ahead + from);
-		}
-}
-
 /* --- mix ------------------------------------------------------------------------------------------------------------------ */
 
-/* Weights of T queries on a page, in the order of its cells. */
-typedef struct { vh w[KK_I8_QUERIES][K_PAGE * 2 / PAGE_TOKENS]; } page_weights;
-
-static inline void page_weigh(vh w[K_PAGE * 2 / PAGE_TOKENS], const float *p, const float *scale)
+static inline void page_weigh(vh *w, const float *p, const float *scale)
 {
 	for (int r = 0; r < K_PAGE; r += PAGE_TOKENS, w += 2, p += PAGE_TOKENS, scale += PAGE_TOKENS) {
 		i8_words c = page_halves(page_round(vf_load(p) * vf_load(scale)), page_round(vf_load(p + 8) * vf_load(scale + 8)));
@@ -134,10 +96,10 @@ static inline void page_weigh(vh w[K_PAGE * 2 / PAGE_TOKENS], const float *p, co
 /* Of four columns and T queries the sums of the halves of a vector: columns 0 1 2 3 | 0 1 2 3. `step` bytes to the next 16 tokens. */
 #define PAGE_FOUR(T) \
 static inline __attribute__((always_inline)) void page_four_##T(i8_words to[T], const page_weights *w, const char *left, const char *right, size_t step, \
-	int vectors) \
+	int blocks) \
 { \
 	i8_words a[T][2] = { 0 }; \
-	for (int i = 0; i < vectors; i += 2, left += step, right += step) \
+	for (int i = 0; i < 2 * blocks; i += 2, left += step, right += step) \
 		EACH(h, 2) { \
 			vh x = vh_widen(left + 16 * h), z = vh_widen(right + 16 * h); \
 			EACH(t, T) { \
@@ -150,62 +112,21 @@ static inline __attribute__((always_inline)) void page_four_##T(i8_words to[T], 
 			__builtin_shufflevector(a[t][0], a[t][1], 2, 3, 10, 11, 6, 7, 14, 15); \
 } \
 /* Columns of a group: eight at a time, of which the last ones may be fewer. */ \
-static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const float *unit, const char *code, size_t step, size_t cols, int vectors) \
+static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const float *unit, const char *code, size_t step, size_t cols, int blocks) \
 { \
 	for (size_t j = 0, n; j < cols; j += n, code += 4 * PAGE_CELLS) { \
 		i8_words a[T], b[T]; \
 		n = K_MIN(cols - j, (size_t)8); \
-		page_four_##T(a, w, code, n > 2 ? code + PAGE_CELLS : code, step, vectors); \
-		page_four_##T(b, w, n > 4 ? code + 2 * PAGE_CELLS : code, n > 6 ? code + 3 * PAGE_CELLS : code, step, vectors); \
+		page_four_##T(a, w, code, n > 2 ? code + PAGE_CELLS : code, step, blocks); \
+		page_four_##T(b, w, n > 4 ? code + 2 * PAGE_CELLS : code, n > 6 ? code + 3 * PAGE_CELLS : code, step, blocks); \
 		EACH(t, T) { \
 			i8_words sum = __builtin_shufflevector(a[t], b[t], 0, 1, 2, 3, 8, 9, 10, 11) + \
 				__builtin_shufflevector(a[t], b[t], 4, 5, 6, 7, 12, 13, 14, 15); \
-			float out[8] = { 0 }, *at = n == 8 ? y + (size_t)t * y_step + j : out; \
-			if (at == out) \
-				memcpy(out, y + (size_t)t * y_step + j, n * sizeof(*out)); \
-			vf_store(at, vf_fma(vf_int((vu)sum), vf_set(unit[t]), vf_load(at))); \
-			if (at == out) \
-				memcpy(y + (size_t)t * y_step + j, out, n * sizeof(*out)); \
+			page_add(y + (size_t)t * y_step + j, (vu)sum, unit[t], n); \
 		} \
 	} \
 }
 PAGE_FOUR(1) PAGE_FOUR(2) PAGE_FOUR(4)
-
-/* x[K_PAGE] = from[n] `most` / its largest, which is returned; 0 behind them. */
-static inline float page_even(float *x, const float *from, int n, float most)
-{
-	for (int i = n; i < K_PAGE; i++)
-		x[i] = 0;
-	for (int i = 0; i < n; i++)
-		x[i] = from[i];
-	float top = page_top(x, K_PAGE), inv = top > 0x1p-100f ? most / top : 0;
-	for (int i = 0; i < K_PAGE; i += VL)
-		vf_store(x + i, vf_load(x + i) * vf_set(inv));
-	return top;
-}
-
-static void KK_FN(mix_i8)(float *y, size_t y_step, const float *p, int n, const void *page, size_t width, size_t at, size_t cols, int rows)
-{
-	static void (*const tiles[])(float *, size_t, const page_weights *, const float *, const char *, size_t, size_t, int) =
-		{ page_mix_1, page_mix_2, page_mix_2, page_mix_4 };          /* of three queries two, then one */
-	float weight[KK_QUERIES][K_PAGE], top[KK_QUERIES], scale[K_PAGE], unit[KK_I8_QUERIES];
-	int vectors = (rows + PAGE_TOKENS - 1) / PAGE_TOKENS * 2;
-	for (int t = 0; t < n; t++)
-		top[t] = page_even(weight[t], p + t * K_PAGE, rows, 32767) / 32767;
-	for (size_t i = at, end; i < at + cols; i = end) {
-		float most = page_even(scale, page_scales(page, width, i), rows, 1);
-		end = page_group_end(i, at + cols);
-		for (int t = 0, m; t < n; t += m) {
-			page_weights w;
-			m = n - t < KK_I8_QUERIES ? K_MIN(n - t, 2) : KK_I8_QUERIES;
-			for (int k = 0; k < m; k++) {
-				page_weigh(w.w[k], weight[t + k], scale);
-				unit[k] = top[t + k] * most;
-			}
-			tiles[m - 1](y + (size_t)t * y_step + (i - at), y_step, &w, unit, (const char *)page + i / 2 * PAGE_CELLS, PAGE_TOKENS * width, end - i, vectors);
-		}
-	}
-}
 
 #define KK_OF_PAGES \
 	.pack_queries_i8 = KK_FN(pack_queries_i8), \

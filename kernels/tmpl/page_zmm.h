@@ -14,16 +14,11 @@
  *     mix      a word is a column: eight words of each of two columns are added up at the end, of sixteen columns at a time
  *
  * Queries are packed by the level below. Sums of a group are whole numbers: how they are made matters to nobody; what is rounded is said in kk.def. */
-#include "libcore/backend.h"
+typedef zh page_vec;
+enum { PAGE_ROWS = 32 };
+#include "kernels/tmpl/pages.h"
 
-enum { PAGE_TOKENS = 16, PAGE_CELLS = 32, PAGE_BLOCKS = K_PAGE / PAGE_TOKENS };
-
-static inline const float *page_scales(const void *page, size_t width, size_t column)
-{
-	return (const float *)(const void *)((const char *)page + k_kv_scales_at((int64_t)width, (int64_t)(column / K_KV_GROUP)));
-}
-
-static inline size_t page_group_end(size_t i, size_t end) { return K_MIN(end, (i / K_KV_GROUP + 1) * K_KV_GROUP); }
+enum { PAGE_BLOCKS = K_PAGE / PAGE_TOKENS };
 
 /* Eight floats at p, then eight at q. */
 static inline vf page_halves(const float *p, const float *q) { return (vf)zh_pair((const char *)p, (const char *)q); }
@@ -67,29 +62,10 @@ static void page_scores_##T(float *y, const char *code, size_t next, const float
 }
 PAGE_SCORES(1) PAGE_SCORES(2) PAGE_SCORES(3) PAGE_SCORES(4)
 
-static void KK_FN(scores_i8)(float *y, const void *page, size_t width, size_t at, size_t cols, int rows, const float *q, int n, const void *ahead)
-{
-	static void (*const tiles[])(float *, const char *, size_t, const float *, size_t, size_t, const int32_t *, size_t, const float *, const char *) =
-		{ page_scores_1, page_scores_2, page_scores_3, page_scores_4 };
-	size_t all = (size_t)((n + KK_I8_QUERIES - 1) / KK_I8_QUERIES * KK_I8_QUERIES);
-	const int32_t *pairs = (const int32_t *)(q + KK_QUERIES);
-	ahead = ahead ? ahead : page;
-	for (int r = 0; r < rows; r += 2 * PAGE_TOKENS)
-		for (int t = 0; t < n; t += KK_I8_QUERIES) {
-			size_t from = (size_t)r * width + at / 2 * PAGE_CELLS;
-			const char *code = (const char *)page + from;
-			tiles[K_MIN(n - t, (int)KK_I8_QUERIES) - 1](y + t * K_PAGE + r, code, PAGE_TOKENS * width, page_scales(page, width, at) + r, at, cols,
-				pairs + t, all, q + t, t ? code : (const char *)ahead + from);
-		}
-}
-
 /* --- mix ------------------------------------------------------------------------------------------------------------------ */
 
-/* Weights of queries on a page, in the order of its cells. */
-typedef struct { zh w[KK_I8_QUERIES][PAGE_BLOCKS]; } page_weights;
-
 /* A number below 2^15 plus 1.5 2^23 has it, rounded, as its lower half: word 2 k and 2 k + 1 get those of tokens k and k + 8. */
-static inline void page_weigh(zh w[PAGE_BLOCKS], const float *p, const float *scale)
+static inline void page_weigh(zh *w, const float *p, const float *scale)
 {
 	const zh halves = { 0, 16, 0, 16, 2, 18, 2, 18, 4, 20, 4, 20, 6, 22, 6, 22, 8, 24, 8, 24, 10, 26, 10, 26, 12, 28, 12, 28, 14, 30, 14, 30 };
 	EACH(i, PAGE_BLOCKS)
@@ -123,7 +99,7 @@ static inline __attribute__((always_inline)) void page_eight_##T(zw to[T], const
 	} \
 } \
 /* Columns of a group: sixteen at a time, of which the last ones may be fewer. */ \
-static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const float *unit, const char *code, size_t step, size_t cols) \
+static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const float *unit, const char *code, size_t step, size_t cols, int blocks K_UNUSED) \
 { \
 	for (size_t j = 0, n; j < cols; j += n, code += 8 * PAGE_CELLS) { \
 		const char *even[4], *odd[4]; \
@@ -137,54 +113,11 @@ static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const f
 		page_eight_##T(b, w, odd, step); \
 		EACH(t, T) { \
 			zw sum = zw_eighths(a[t], b[t]); \
-			float out[VL] = { 0 }, *at = n == VL ? y + (size_t)t * y_step + j : out; \
-			if (at == out) \
-				memcpy(out, y + (size_t)t * y_step + j, n * sizeof(*out)); \
-			vf_store(at, vf_fma(vf_int((vu)sum), vf_set(unit[t]), vf_load(at))); \
-			if (at == out) \
-				memcpy(y + (size_t)t * y_step + j, out, n * sizeof(*out)); \
+			page_add(y + (size_t)t * y_step + j, (vu)sum, unit[t], n); \
 		} \
 	} \
 }
 PAGE_MIX(1) PAGE_MIX(2) PAGE_MIX(4)
-
-/* x[K_PAGE] = from[n] `most` / its largest size, which is returned (NaN is above infinity); 0 behind them. */
-static inline float page_even(float *x, const float *from, int n, float most)
-{
-	int32_t sizes[K_PAGE] = { 0 }, top = 0;
-	float size;
-	memcpy(sizes, from, (size_t)n * sizeof(*sizes));
-	memcpy(x, sizes, sizeof(sizes));
-	for (int i = 0; i < K_PAGE; i++)
-		top = K_MAX(top, sizes[i] & INT32_MAX);
-	memcpy(&size, &top, sizeof(size));
-	float inv = size > 0x1p-100f ? most / size : 0;
-	for (int i = 0; i < K_PAGE; i += VL)
-		vf_store(x + i, vf_load(x + i) * vf_set(inv));
-	return size;
-}
-
-static void KK_FN(mix_i8)(float *y, size_t y_step, const float *p, int n, const void *page, size_t width, size_t at, size_t cols, int rows)
-{
-	static void (*const tiles[])(float *, size_t, const page_weights *, const float *, const char *, size_t, size_t) =
-		{ page_mix_1, page_mix_2, page_mix_2, page_mix_4 };          /* of three queries two, then one */
-	float weight[KK_QUERIES][K_PAGE], top[KK_QUERIES], scale[K_PAGE], unit[KK_I8_QUERIES];
-	for (int t = 0; t < n; t++)
-		top[t] = page_even(weight[t], p + t * K_PAGE, rows, 32767) / 32767;
-	for (size_t i = at, end; i < at + cols; i = end) {
-		float most = page_even(scale, page_scales(page, width, i), rows, 1);
-		end = page_group_end(i, at + cols);
-		for (int t = 0, m; t < n; t += m) {
-			page_weights w;
-			m = n - t < KK_I8_QUERIES ? K_MIN(n - t, 2) : KK_I8_QUERIES;
-			for (int k = 0; k < m; k++) {
-				page_weigh(w.w[k], weight[t + k], scale);
-				unit[k] = top[t + k] * most;
-			}
-			tiles[m - 1](y + (size_t)t * y_step + (i - at), y_step, &w, unit, (const char *)page + i / 2 * PAGE_CELLS, PAGE_TOKENS * width, end - i);
-		}
-	}
-}
 
 #define KK_OF_PAGES \
 	.scores_i8 = KK_FN(scores_i8), \

@@ -76,6 +76,29 @@ static inline int x16_tokens(int n, int most)
 /* y[t * y_step + r] of 16 rows, whose records begin at p, and of as many tokens as the tile is for; x: tokens in the form that the product wants. */
 typedef void x16_tile(float *y, size_t y_step, const uint8_t *p, const float *const *x, size_t cols);
 
+/* Such a tile for T tokens: form is what a group of activations is; group, said in growing order of the groups, adds to sum[h][t] what the words of
+ * group g of the record p make with the group that x[t] stands at. */
+#define X16_TILE(name, type, form, T, group) \
+static void name(float *y, size_t y_step, const uint8_t *p, const float *const *from, size_t cols) \
+{ \
+	const form *x[T]; \
+	vf sum[X16_H][T]; \
+	EACH(t, T) \
+		x[t] = (const form *)from[t]; \
+	EACH(h, X16_H) EACH(t, T) \
+		sum[h][t] = vf_set(0); \
+	for (size_t k = 0; k < cols; k += X16_COLS(type), p += X16_RECORD(type)) { \
+		X16_FETCH(type, p); \
+		X16_EVERY(type, g, 1, T) { \
+			group; \
+			EACH(t, T) \
+				x[t]++; \
+		} \
+	} \
+	EACH(h, X16_H) EACH(t, T) \
+		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
+}
+
 /* All rows and tokens by tiles, tiles[m] for m tokens; 16 rows take `panel` bytes. */
 static inline void x16_rows(x16_tile *const *tiles, int most, size_t panel, float *y, size_t y_step, const void *w, int rows, const float *const *x,
 	int n, size_t cols)

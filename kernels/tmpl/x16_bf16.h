@@ -9,6 +9,9 @@
 
 #include "kernels/tmpl/x16.h"
 
+/* A group of activations. */
+struct b16 { uint16_t x[X16_GROUP]; };
+
 #define B16_GROUP(type, T) do { \
 	vf a[T]; \
 	EACH(t, T) \
@@ -18,34 +21,15 @@
 		EACH(i, 4) { \
 			vu codes = vh_codes_##type(w, i); \
 			EACH(t, T) \
-				a[t] = vh_dot(a[t], codes, x[t] + 8 * word + 2 * i); \
+				a[t] = vh_dot(a[t], codes, x[t]->x + 8 * word + 2 * i); \
 		} \
 	} \
 	vf scale = x16_scale_##type(p, g, 0); \
 	EACH(t, T) \
-		sum[t] = vf_fma(a[t], scale, sum[t]); \
+		sum[0][t] = vf_fma(a[t], scale, sum[0][t]); \
 } while (0)
 
-#define B16_FN(type, T) \
-static void b16_##type##_##T(float *y, size_t y_step, const uint8_t *p, const float *const *from, size_t cols) \
-{ \
-	const uint16_t *x[T]; \
-	vf sum[T]; \
-	EACH(t, T) { \
-		x[t] = (const uint16_t *)from[t]; \
-		sum[t] = vf_set(0); \
-	} \
-	for (size_t k = 0; k < cols; k += X16_COLS(type), p += X16_RECORD(type)) { \
-		X16_FETCH(type, p); \
-		X16_EVERY(type, g, 1, T) { \
-			B16_GROUP(type, T); \
-			EACH(t, T) \
-				x[t] += X16_GROUP; \
-		} \
-	} \
-	EACH(t, T) \
-		vf_store(y + (size_t)t * y_step, sum[t]); \
-}
+#define B16_FN(type, T) X16_TILE(b16_##type##_##T, type, struct b16, T, B16_GROUP(type, T))
 
 #define B16_NAME(type, T) [T] = b16_##type##_##T,
 

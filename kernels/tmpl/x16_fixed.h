@@ -153,26 +153,7 @@ FX_READY_f32(mx4x16, 12, 0.5f)
 	} \
 } while (0)
 
-#define FX_FN(type, act, T) \
-static void fx_##type##_##act##_##T(float *y, size_t y_step, const uint8_t *p, const float *const *from, size_t cols) \
-{ \
-	const struct fx_##act *x[T]; \
-	vf sum[X16_H][T]; \
-	EACH(t, T) \
-		x[t] = (const struct fx_##act *)from[t]; \
-	EACH(h, X16_H) EACH(t, T) \
-		sum[h][t] = vf_set(0); \
-	for (size_t k = 0; k < cols; k += X16_COLS(type), p += X16_RECORD(type)) { \
-		X16_FETCH(type, p); \
-		X16_EVERY(type, g, 1, T) { \
-			FX_GROUP(type, act, T); \
-			EACH(t, T) \
-				x[t]++; \
-		} \
-	} \
-	EACH(h, X16_H) EACH(t, T) \
-		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
-}
+#define FX_FN(type, act, T) X16_TILE(fx_##type##_##act##_##T, type, struct fx_##act, T, FX_GROUP(type, act, T))
 #define FX_FN_bf16(type, T) FX_FN(type, bf16, T)
 #define FX_FN_f32(type, T) FX_FN(type, f32, T)
 #define FX_NAME_bf16(type, T) [T] = fx_##type##_bf16_##T,

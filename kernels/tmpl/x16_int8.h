@@ -39,27 +39,7 @@
 	} \
 } while (0)
 
-#define I8_FN(type, T) \
-static void i8_##type##_##T(float *y, size_t y_step, const uint8_t *p, const float *const *from, size_t cols) \
-{ \
-	const struct kk_i8 *x[T]; \
-	vf sum[X16_H][T]; \
-	EACH(t, T) \
-		x[t] = (const struct kk_i8 *)from[t]; \
-	EACH(h, X16_H) EACH(t, T) \
-		sum[h][t] = vf_set(0); \
-	for (size_t k = 0; k < cols; k += X16_COLS(type), p += X16_RECORD(type)) { \
-		X16_FETCH(type, p); \
-		X16_EVERY(type, g, 1, T) { \
-			I8_GROUP(type, T); \
-			EACH(t, T) \
-				x[t]++; \
-		} \
-	} \
-	EACH(h, X16_H) EACH(t, T) \
-		vf_store(y + (size_t)t * y_step + h * VL, sum[h][t]); \
-}
-
+#define I8_FN(type, T) X16_TILE(i8_##type##_##T, type, struct kk_i8, T, I8_GROUP(type, T))
 #define I8_NAME(type, T) [T] = i8_##type##_##T,
 
 #define I8_TYPE(type, name) \
