@@ -94,7 +94,7 @@ static bool read_options(int argc, char **argv, struct options *o)
 			i++;
 		else if (strcmp(argv[i], "--level") == 0 && value && has_level(value))
 			o->level = argv[++i];
-		else if (strcmp(argv[i], "--kernel") == 0 && value && has_kernel(value))
+		else if (strcmp(argv[i], "--kernel") == 0 && value && (has_kernel(value) || kcheck_device_row(value)))
 			o->kernel = argv[++i];
 		else if (strcmp(argv[i], "--device") == 0 && value && k_device_known(value) && strcmp(value, "auto") != 0)
 			o->device = argv[++i];
@@ -340,7 +340,7 @@ int main(int argc, char **argv)
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (o.bench && o.device) {
-		kcheck_device_bench(o.device, &s.passed, &s.failed);
+		kcheck_device_bench(o.device, o.kernel, &s.passed, &s.failed);
 		printf("%d passed, %d failed, %d skipped\n", s.passed, s.failed, s.skipped);
 		return s.failed != 0;
 	}

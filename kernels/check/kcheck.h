@@ -52,8 +52,10 @@ extern const struct row kcheck_elem[], kcheck_mat[], kcheck_delta[], kcheck_attn
 /* An operation of the CPU device at one level: same bits at any number of threads, however a batch is cut. */
 struct op_row { const char *name; void (*check)(struct run *r); };
 extern const struct op_row kcheck_ops[];
+/* What a device does beside what it can (kcheck_speed.c); kernel: those rows alone, NULL: all. */
+void kcheck_device_bench(const char *spec, const char *kernel, int *passed, int *failed);
+bool kcheck_device_row(const char *name);
 /* An operation of another device; false: nobody checks it. */
-void kcheck_device_bench(const char *spec, int *passed, int *failed);
 bool kcheck_device_op(struct run *r, const char *spec, const char *op);
 void kcheck_device_sample(struct run *r, const char *spec);
 

@@ -1,5 +1,8 @@
 /* kcheck_speed.c: kcheck --bench --device SPEC: what a device does beside what it can: copying and a BF16 product first, then each operation as a part of
- * one of them, with its bar. On a simulator shapes are tiny: only that the rows run is of interest there.
+ * one of them, with its bar. --kernel NAME: of the operations those alone. On a simulator shapes are tiny: only that the rows run is of interest there.
+ *
+ * Ten calls are timed at once, and go as the calls of a step do: where it decodes, as one graph. Each of the ten has other weights or experts, so that what
+ * is read comes from memory and not from a cache.
  *
  * Weights and rows are bytes of a fixed pseudo-random sequence, below the values at which bf16 would overflow. */
 #include "libcore/base.h"
@@ -9,7 +12,7 @@
 #include "libcore/backend.h"
 #include "libcore/pool.h"
 
-enum { MOST = 32, ROUNDS = 7, STAGE = 1 << 20 };
+enum { MOST = 32, CALLS = 10, ROUNDS = 7, STAGE = 1 << 20 };
 
 struct speed {
 	struct k_device *d;
@@ -17,7 +20,8 @@ struct speed {
 	struct k_hp hp;
 	void *mem[MOST];
 	int n_mem;
-	bool tiny, failed;
+	bool tiny, failed, decode;      /* decode: calls are those of a step of one token a sequence */
+	int turn;                       /* which of the calls that are timed at once */
 	uint8_t *stage;
 	double copy, product;           /* bytes and operations a second */
 };
@@ -62,14 +66,16 @@ static int by_size(const void *a, const void *b)
 /* Median seconds of a call; y is what the last one writes. */
 static double time_of(struct speed *s, void (*call)(struct speed *s, void *arg), void *arg, const void *y)
 {
-	int calls = s->tiny ? 1 : 10;
+	int calls = s->tiny ? 1 : CALLS;
 	double t[ROUNDS];
 	struct k_err err;
 	float some;
 	for (int i = -1; i < (s->tiny ? 1 : ROUNDS) && !s->failed; i++) {
 		double begun = seconds_now();
-		for (int k = 0; k < calls; k++)
+		s->d->begin(s->d, s->decode);
+		for (s->turn = 0; s->turn < calls; s->turn++)
 			call(s, arg);
+		s->d->end(s->d);
 		if (s->d->get(s->d, &some, y, sizeof(some), &err) < 0) {
 			printf("%s\n", err.msg);
 			s->failed = true;
@@ -83,8 +89,30 @@ static double time_of(struct speed *s, void (*call)(struct speed *s, void *arg),
 }
 
 static void call_add(struct speed *s, void *arg) { s->d->ops.add(s->d, arg); }
-static void call_gemm(struct speed *s, void *arg) { s->d->ops.gemm(s->d, arg); }
-static void call_moe(struct speed *s, void *arg) { s->d->ops.moe(s->d, arg); }
+/* The next matrix of a stack. */
+static void call_gemm(struct speed *s, void *arg)
+{
+	struct k_op_gemm op = *(const struct k_op_gemm *)arg;
+	struct k_tensor w = *op.w;
+	uint64_t bytes;
+	if (w.ndim == 3 && k_qtype_slice_bytes(w.type, w.shape[1], w.shape[2], &bytes)) {
+		w.data = (const uint8_t *)w.data + (uint64_t)(s->turn % w.shape[0]) * bytes;
+		w.ndim = 2;
+		w.shape[0] = w.shape[1];
+		w.shape[1] = w.shape[2];
+	}
+	op.w = &w;
+	s->d->ops.gemm(s->d, &op);
+}
+
+/* Other experts. */
+static void call_moe(struct speed *s, void *arg)
+{
+	struct k_op_moe op = *(const struct k_op_moe *)arg;
+	op.ids += s->turn * op.n * s->hp.n_expert_used;
+	s->d->ops.moe(s->d, &op);
+}
+
 static void call_kda(struct speed *s, void *arg) { s->d->ops.kda(s->d, arg); }
 static void call_mla(struct speed *s, void *arg) { s->d->ops.mla(s->d, arg); }
 static void call_gqa(struct speed *s, void *arg) { s->d->ops.gqa(s->d, arg); }
@@ -121,11 +149,12 @@ static double experts(struct speed *s, int64_t E, int64_t tokens, double *bytes,
 	sum += slice;
 	struct k_tensor down = weight(s, "i4g32", E, D, F, &slice);
 	sum += slice;
-	int32_t *ids = k_alloc((size_t)(tokens * used) * sizeof(*ids)), *there = memory(s, 4 * tokens * used);
+	int64_t pairs = CALLS * tokens * used;
+	int32_t *ids = k_alloc((size_t)pairs * sizeof(*ids)), *there = memory(s, 4 * pairs);
 	struct k_err err;
-	for (int64_t i = 0; ids && i < tokens * used; i++)
-		ids[i] = (int32_t)(i / used * used % E / (E / used) % (E / used) + i % used * (E / used));
-	if (!ids || s->failed || s->d->reserve(s->d, &s->hp, tokens, 64, &err) < 0 || s->d->put(s->d, there, ids, (size_t)(4 * tokens * used), &err) < 0)
+	for (int64_t i = 0; ids && i < pairs; i++)
+		ids[i] = (int32_t)(i / used % (E / used) + i % used * (E / used));
+	if (!ids || s->failed || s->d->reserve(s->d, &s->hp, tokens, 64, &err) < 0 || s->d->put(s->d, there, ids, (size_t)(4 * pairs), &err) < 0)
 		s->failed = true;
 	k_free(ids);
 	struct k_op_moe op = { memory(s, 4 * D * tokens), memory(s, 4 * D * tokens), there, memory(s, 4 * tokens * used), &gate, &up, &down, tokens, &s->hp };
@@ -242,6 +271,26 @@ static double groups(struct speed *s, int64_t n_seg, int64_t n, int64_t pos, dou
 
 /* --- the table ------------------------------------------------------------------------------------------------------------ */
 
+/* One vector: the weights are read. */
+static double vector(struct speed *s, const char *type, int64_t rows, int64_t cols, double *work)
+{
+	int64_t bytes;
+	if (s->tiny)
+		rows = cols = 128;
+	s->hp = (struct k_hp){ .n_embd = cols, .n_ff = rows, .n_layer = 1 };
+	struct k_tensor w = weight(s, type, CALLS, rows, cols, &bytes);
+	struct k_op_gemm op = { memory(s, 4 * rows), memory(s, 4 * cols), &w, NULL, 1, rows, cols, false };
+	struct k_err err;
+	s->failed |= s->d->reserve(s->d, &s->hp, 1, 64, &err) < 0;
+	*work = (double)bytes;
+	return time_of(s, call_gemm, &op, op.y);
+}
+
+static double gemv_wide(struct speed *s, double *work) { return vector(s, "bf16", 4096, 2304, work); }
+static double gemv_shared(struct speed *s, double *work) { return vector(s, "bf16", 1024, 2304, work); }
+static double gemv_head(struct speed *s, double *work) { return vector(s, "bf16", 65536, 2304, work); }
+static double gemv_i4(struct speed *s, double *work) { return vector(s, "i4g32", 7168, 7168, work); }
+static double gemv_f32(struct speed *s, double *work) { return vector(s, "f32", 256, 2304, work); }
 static double moe_one(struct speed *s, double *work) { double ops; return experts(s, s->tiny ? 8 : 256, 1, work, &ops); }
 static double moe_many(struct speed *s, double *work) { double bytes; return experts(s, 16, s->tiny ? 16 : 256, &bytes, work); }
 static double kda_step(struct speed *s, double *work) { return delta(s, s->tiny ? 2 : 32, s->tiny ? 2 : 64, s->tiny ? 2 : 64, work); }
@@ -259,18 +308,31 @@ static double mla_prompt(struct speed *s, double *work)
 
 /* of: what a rate is a part of, 'c'opying or 'p'roduct; 't': milliseconds, at most the bar; 'x': so many times as fast as in the other form. aim: 0 where there
  * is none. */
-static const struct { const char *name, *shape; double (*run)(struct speed *s, double *work); char of; double bar, aim; } rows[] = {
-	{ "copy", "y += x, 2^26 floats", copying, 0, 0, 0 },
-	{ "gemm_bf16", "8192 x 8192, 512 tokens", product, 0, 0, 0 },
-	{ "moe_i4", "48B layer, 1 token", moe_one, 'c', 0.65, 0.80 },
-	{ "moe_i4", "128 tokens an expert", moe_many, 'p', 0.55, 0 },
-	{ "kda_step", "32 heads, batch 64", kda_step, 'c', 0.65, 0 },
-	{ "kda_prompt", "96 heads, 8192 tokens", kda_prompt, 't', 1.5, 1.15 },
-	{ "mla_step", "48B, 16k, batch 8", mla_step, 'c', 0.50, 0.70 },
-	{ "mla_prompt", "48B, 512 behind 3584", mla_prompt, 'x', 1.0, 1.5 },
-	{ "gqa_step", "32/8 x 128, 8k, batch 8", gqa_step, 'c', 0.50, 0.70 },
-	{ "gqa_prompt", "32/8 x 128, 512 at 7680", gqa_prompt, 'p', 0.30, 0.50 },
+static const struct { const char *name, *shape; double (*run)(struct speed *s, double *work); bool decode; char of; double bar, aim; } rows[] = {
+	{ "copy", "y += x, 2^26 floats", copying, false, 0, 0, 0 },
+	{ "gemm_bf16", "8192 x 8192, 512 tokens", product, false, 0, 0, 0 },
+	{ "gemv", "4096 x 2304 bf16", gemv_wide, true, 'c', 0.65, 0.80 },
+	{ "gemv", "1024 x 2304 bf16", gemv_shared, true, 'c', 0.30, 0.40 },
+	{ "gemv", "65536 x 2304 bf16", gemv_head, true, 'c', 0.80, 0.95 },
+	{ "gemv", "7168 x 7168 i4g32", gemv_i4, true, 'c', 0.65, 0.80 },
+	{ "gemv", "256 x 2304 f32", gemv_f32, true, 'c', 0.15, 0.25 },
+	{ "moe_i4", "48B layer, 1 token", moe_one, true, 'c', 0.65, 0.80 },
+	{ "moe_i4", "128 tokens an expert", moe_many, false, 'p', 0.55, 0 },
+	{ "kda_step", "32 heads, batch 64", kda_step, true, 'c', 0.65, 0 },
+	{ "kda_prompt", "96 heads, 8192 tokens", kda_prompt, false, 't', 1.5, 1.15 },
+	{ "mla_step", "48B, 16k, batch 8", mla_step, true, 'c', 0.50, 0.70 },
+	{ "mla_prompt", "48B, 512 behind 3584", mla_prompt, false, 'x', 1.0, 1.5 },
+	{ "gqa_step", "32/8 x 128, 8k, batch 8", gqa_step, true, 'c', 0.50, 0.70 },
+	{ "gqa_prompt", "32/8 x 128, 512 at 7680", gqa_prompt, false, 'p', 0.30, 0.50 },
 };
+
+bool kcheck_device_row(const char *name)
+{
+	for (size_t i = 0; i < K_LEN(rows); i++)
+		if (strcmp(rows[i].name, name) == 0)
+			return true;
+	return false;
+}
 
 /* 1: the bar is missed. */
 static int put_row(struct speed *s, size_t i, double t, double work)
@@ -292,7 +354,7 @@ static int put_row(struct speed *s, size_t i, double t, double work)
 	return !good && !s->tiny;
 }
 
-void kcheck_device_bench(const char *spec, int *passed, int *failed)
+void kcheck_device_bench(const char *spec, const char *kernel, int *passed, int *failed)
 {
 	struct speed s = { .tiny = strcmp(spec, "cudasim") == 0, .stage = k_alloc(STAGE) };
 	struct k_pool *pool = NULL;
@@ -307,7 +369,10 @@ void kcheck_device_bench(const char *spec, int *passed, int *failed)
 		rc = k_device_open(&s.d, &ctx, spec, &err);
 	for (size_t i = 0; !rc && i < K_LEN(rows); i++) {
 		double work = 0, t;
+		if (kernel && i > 1 && strcmp(kernel, rows[i].name) != 0)
+			continue;
 		s.failed = false;
+		s.decode = rows[i].decode;
 		s.hp = (struct k_hp){ .n_embd = 8192, .n_ff = 8192, .n_layer = 1 };
 		if (i == 1)
 			s.failed = s.d->reserve(s.d, &s.hp, 512, 64, &err) < 0;

@@ -32,8 +32,9 @@ struct cuda_embed { float *y; struct cuda_matrix w; const int32_t *ids; };
 /* A block a row */
 struct cuda_rmsnorm { float *y; const float *x, *w; int64_t dim, y_step, x_step; float eps; int gap; };
 /* A thread an element */
-struct cuda_add { float *y; const float *x; int64_t n; };
 struct cuda_swiglu { float *y; const float *gate, *up; int64_t n; };
+/* A thread four elements; wide: y and x are at multiples of 16 bytes */
+struct cuda_add { float *y; const float *x; int64_t n; int wide, gap; };
 /* A block a row: x in another precision; int8: symmetric groups of 32 as kk.def has it, else bf16 */
 struct cuda_round { float *y; const float *x; int64_t cols, x_step; int int8; int gap; };
 

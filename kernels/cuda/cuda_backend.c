@@ -348,10 +348,11 @@ struct k_device *cuda_on_cpu(struct cuda *c, enum cuda_op_id op, const char *why
 
 /* --- the library ---------------------------------------------------------------------------------------------------------- */
 
+/* Beside the tools, or below kcheck, which is not in their folder. */
 static bool library_path(char path[PATH_MAX], struct cuda_why *why)
 {
-	static const char where[] = "/../lib/ktools/ktools-cuda.so";
-	char exe[PATH_MAX - sizeof(where)];
+	static const char *const where[] = { "/../lib/ktools/ktools-cuda.so", "/lib/ktools/ktools-cuda.so" };
+	char exe[PATH_MAX - 64];
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	char *slash;
 	if (n <= 0 || n >= (ssize_t)sizeof(exe) - 1) {
@@ -362,8 +363,13 @@ static bool library_path(char path[PATH_MAX], struct cuda_why *why)
 	slash = strrchr(exe, '/');
 	if (slash)
 		*slash = 0;
-	snprintf(path, PATH_MAX, "%s%s", exe, where);
-	return true;
+	for (size_t i = 0; i < K_LEN(where); i++) {
+		snprintf(path, PATH_MAX, "%s%s", exe, where[i]);
+		if (access(path, R_OK) == 0)
+			return true;
+	}
+	snprintf(why->msg, sizeof(why->msg), "this build has no CUDA backend ('make cuda' builds it, where nvcc is)");
+	return false;
 }
 
 static bool same_build(const struct cuda_rt *rt)
@@ -379,10 +385,6 @@ static const struct cuda_rt *load(struct cuda_why *why)
 	cuda_rt_fn *fn;
 	if (!library_path(path, why))
 		return NULL;
-	if (access(path, R_OK) != 0) {
-		snprintf(why->msg, sizeof(why->msg), "this build has no CUDA backend ('make cuda' builds it, where nvcc is)");
-		return NULL;
-	}
 	lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	symbol = lib ? dlsym(lib, CUDA_RT_SYMBOL) : NULL;
 	if (!symbol) {

@@ -20,11 +20,19 @@ K_KERNEL(rmsnorm)
 		y[k] = a.w[k] * (x[k] * scale);
 }
 
+/* Four floats a thread, sixteen bytes at a time where all of them are there. */
 K_KERNEL(add)
 {
-	int64_t i = (int64_t)blockIdx.x * CUDA_THREADS + threadIdx.x;
-	if (i < a.n)
-		a.y[i] += a.x[i];
+	int64_t i = 4 * ((int64_t)blockIdx.x * CUDA_THREADS + threadIdx.x);
+	if (i + 4 <= a.n && a.wide) {
+		struct k_u4 y = k_load16(a.y + i), x = k_load16(a.x + i);
+		K_UNROLL for (int k = 0; k < 4; k++)
+			y.w[k] = k_f_bits(k_bits_f(y.w[k]) + k_bits_f(x.w[k]));
+		k_store16(a.y + i, y);
+		return;
+	}
+	for (int k = 0; k < 4 && i + k < a.n; k++)
+		a.y[i + k] += a.x[i + k];
 }
 
 K_KERNEL(swiglu)

@@ -116,7 +116,7 @@ K_TEST(step_replays_nothing_that_has_changed)
 	float host;
 	setup(&b);
 	struct cuda *c = cuda_of(b.d);
-	struct cuda_add a = { b.y, b.x, 4 };
+	struct cuda_add a = { b.y, b.x, 4, true, 0 };
 	struct cuda_call call = { CUDA_KERNEL_add, { 1, 1, 1 }, &a, sizeof(a) };
 	void *graph = c->rt->graph_make(c->on, &call, 1);
 	K_CHECK(graph);
