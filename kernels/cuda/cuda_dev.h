@@ -13,9 +13,24 @@
 
 #ifdef __CUDACC__
 #define K_DEV static __device__ __forceinline__
-#define K_KERNEL(name) extern "C" __global__ void __launch_bounds__(CUDA_THREADS) k_cuda_##name(const struct cuda_##name a)
-/* So many blocks at once on a multiprocessor, by their registers. */
-#define K_KERNEL_MANY(name, blocks) extern "C" __global__ void __launch_bounds__(CUDA_THREADS, blocks) k_cuda_##name(const struct cuda_##name a)
+/* A kernel begins while the one before it ends (programmatic dependent launch, from compute capability 9.0 on), and waits for it: at once, or (EARLY) where
+ * its threads say K_WAIT_BEFORE(): up to there they may read what no kernel of a step writes, or what an earlier one than the last wrote. bounds: of registers, so
+ * that so many blocks are on a multiprocessor at once. */
+#define K_KERNEL_AS(name, bounds, wait) \
+	K_DEV void body_##name(const struct cuda_##name &a); \
+	extern "C" __global__ void __launch_bounds__ bounds k_cuda_##name(const __grid_constant__ struct cuda_##name a) { wait; body_##name(a); } \
+	K_DEV void body_##name(const struct cuda_##name &a)
+#define K_KERNEL(name) K_KERNEL_AS(name, (CUDA_THREADS), K_WAIT_BEFORE())
+#define K_KERNEL_MANY(name, blocks) K_KERNEL_AS(name, (CUDA_THREADS, blocks), K_WAIT_BEFORE())
+#define K_KERNEL_EARLY(name, blocks) K_KERNEL_AS(name, (CUDA_THREADS, blocks), (void)0)
+/* The kernel before has ended and memory shows it; the one behind may begin. */
+K_DEV void K_WAIT_BEFORE(void)
+{
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.wait;" : : : "memory");
+	asm volatile("griddepcontrol.launch_dependents;" : : : "memory");
+#endif
+}
 /* A loop whose arrays stay in registers. */
 #define K_UNROLL _Pragma("unroll")
 /* One whose rounds are not to want registers at the same time. */

@@ -9,6 +9,7 @@
  * launch. Intervals are never used twice, so that a number tells launch and block:
  *
  *   launch_at <= when < block_at    another block of this launch       when == now   this block, since the last barrier
+ *   before_at <= when < launch_at   the launch before this one
  *
  * The hooks have no argument that says which simulator runs: a pointer of the thread says it. */
 #undef _FORTIFY_SOURCE                  /* its longjmp takes a jump to another stack for an attack */
@@ -34,7 +35,7 @@ struct cell { uint32_t wrote, read, read_before; uint16_t writer, reader; };
 struct region { uintptr_t at; size_t n; struct cell *cells; int shift; bool shared; };
 
 enum state { READY, AT_BARRIER, AT_WARP, DONE };
-struct fiber { jmp_buf at; enum state state; bool made; int line, n_shared, n_flight, group; unsigned phase; uint32_t said[2][6]; };
+struct fiber { jmp_buf at; enum state state; bool made, waited; int line, n_shared, n_flight, group; unsigned phase; uint32_t said[2][6]; };
 /* A copy under way. */
 struct flight { void *to; int group; uint8_t bytes[16]; };
 struct warp { int arrived; };
@@ -53,7 +54,7 @@ struct k_sim {
 	struct cell *arena_cells;
 	uint8_t *arena_flying;          /* bytes that a copy still fills */
 	size_t arena_used, shared_bytes;
-	uint32_t now, block_at, launch_at;
+	uint32_t now, block_at, launch_at, before_at;   /* before_at: the launch before began */
 	struct fiber *fiber;
 	struct warp warp[MOST_THREADS / WARP];
 	uint8_t *stacks;
@@ -284,9 +285,20 @@ static K_NORETURN void race(struct k_sim *s, const struct region *r, size_t i, b
 	fault(s, "%s byte %zu of %zu of %s memory that thread %u %s, with no barrier in between", mine, i, r->n, what, who, theirs);
 }
 
+/* A kernel begins while the one before it ends, and waits for it where it says so. */
+static void mark_early(struct k_sim *s, const struct region *r, size_t i, const struct cell *c, bool write)
+{
+	if (write)
+		fault(s, "writes byte %zu of %zu of device memory before it waits for the kernel before", i, r->n);
+	if (c->wrote >= s->before_at && c->wrote < s->launch_at)
+		fault(s, "reads byte %zu of %zu of device memory before it waits for the kernel before, which wrote it", i, r->n);
+}
+
 static void mark(struct k_sim *s, const struct region *r, size_t i, bool write)
 {
 	struct cell *c = &r->cells[i >> r->shift];
+	if (!r->shared && !s->fiber[s->at].waited)
+		mark_early(s, r, i, c, write);
 	if (r->shared && s->arena_flying[r->at + i - (uintptr_t)s->arena])
 		fault(s, "%s byte %zu of %zu of shared memory that a copy still fills", write ? "writes" : "reads", i, r->n);
 	if (other_block(s, r, c->wrote) || other_thread(s, c->wrote, c->writer))
@@ -554,6 +566,8 @@ void k_sim_barrier(int line)
 	switch_home(s);
 }
 
+void k_sim_wait_before(void) { running->fiber[running->at].waited = true; }
+
 /* Waits until all lanes of the warp have said their n words. They wait in one of two places, so that the next time cannot overtake a lane that has
  * yet to hear this one. Returns the first lane's fiber; *at: which place. */
 static const struct fiber *tell_warp(struct k_sim *s, const uint32_t *words, int n, unsigned *at)
@@ -679,6 +693,7 @@ static void run_block(struct k_sim *s)
 	memset(s->warp, 0, sizeof(s->warp));
 	for (unsigned i = 0; i < s->n_threads; i++) {
 		s->fiber[i].state = READY;
+		s->fiber[i].waited = false;
 		s->fiber[i].n_shared = 0;
 		s->fiber[i].phase = 0;
 		s->fiber[i].n_flight = s->fiber[i].group = 0;
@@ -707,6 +722,7 @@ void k_sim_run(struct k_sim *s, const struct k_sim_launch *l)
 	memcpy(s->args, l->args, l->bytes);
 	for (unsigned i = 0; i < s->n_threads; i++)
 		make_fiber(s, i);
+	s->before_at = s->launch_at;
 	s->launch_at = ++s->now;
 	for (unsigned z = 0; z < l->blocks[2]; z++)
 		for (unsigned y = 0; y < l->blocks[1]; y++)

@@ -8,12 +8,15 @@
 #include <stdint.h>
 
 #define K_DEV static inline __attribute__((unused))
-#define K_KERNEL(name) \
+#define K_KERNEL_AS(name, wait) \
 	static void k_cuda_##name(const struct cuda_##name a); \
 	void k_sim_##name(const void *args); \
-	void k_sim_##name(const void *args) { k_cuda_##name(*(const struct cuda_##name *)args); } \
+	void k_sim_##name(const void *args) { wait; k_cuda_##name(*(const struct cuda_##name *)args); } \
 	static void k_cuda_##name(const struct cuda_##name a)
+#define K_KERNEL(name) K_KERNEL_AS(name, K_WAIT_BEFORE())
 #define K_KERNEL_MANY(name, blocks) K_KERNEL(name)
+#define K_KERNEL_EARLY(name, blocks) K_KERNEL_AS(name, (void)0)
+#define K_WAIT_BEFORE() k_sim_wait_before()
 #define K_UNROLL
 #define K_ROLL
 #define K_SHARED(type, name, n) type *const name = (type *)k_sim_shared(sizeof(type) * (n))
@@ -26,6 +29,8 @@ struct k_sim_index k_sim_block(void);
 /* The next shared variable of this thread's kernel, the same for all threads of the block. */
 void *k_sim_shared(size_t n);
 void k_sim_barrier(int line);
+/* Until then a thread may not read what the launch before this one wrote, nor write anything that is not its block's. */
+void k_sim_wait_before(void);
 float k_sim_shuffle(float v, int x);
 /* c += a b by a warp: 16 x 16 times 16 x 8, bf16, fragments as PTX lays them out (mma.m16n8k16). */
 void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b);

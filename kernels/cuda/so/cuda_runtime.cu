@@ -24,7 +24,7 @@ struct device {
 	char failed[sizeof(((struct cuda_why *)0)->msg)];
 };
 
-#define CUDA_KERNEL(name) extern "C" __global__ void k_cuda_##name(const struct cuda_##name a);
+#define CUDA_KERNEL(name) extern "C" __global__ void k_cuda_##name(const __grid_constant__ struct cuda_##name a);
 #include "kernels/cuda/cuda_kernels.def"
 #undef CUDA_KERNEL
 
@@ -169,46 +169,53 @@ static void rt_put(void *dev, void *dst, const void *src, size_t n)
 	}
 }
 
+/* From 9.0 on a kernel begins while the one before it ends: cuda_dev.h says what it may do before it waits. */
+static cudaError_t launch(struct device *d, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args)
+{
+	void *argv[] = { (void *)args };
+	cudaLaunchAttribute early = {};
+	cudaLaunchConfig_t how = {};
+	early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+	early.val.programmaticStreamSerializationAllowed = 1;
+	how.gridDim = dim3(grid.x, grid.y, grid.z);
+	how.blockDim = dim3(CUDA_THREADS);
+	how.stream = d->stream;
+	how.attrs = &early;
+	how.numAttrs = d->major >= 9;
+	return cudaLaunchKernelExC(&how, kernels[kernel].kernel, argv);
+}
+
 static void rt_launch(void *dev, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args, size_t bytes)
 {
 	struct device *d = (struct device *)dev;
-	void *argv[] = { (void *)args };
 	(void)bytes;
 	if (*d->failed)
 		return;
 	cudaSetDevice(d->index);
-	note(d, cudaLaunchKernel(kernels[kernel].kernel, dim3(grid.x, grid.y, grid.z), dim3(CUDA_THREADS), argv, 0, d->stream), kernels[kernel].name);
+	note(d, launch(d, kernel, grid, args), kernels[kernel].name);
 }
 
-/* One kernel after the other. */
+/* What the stream would be told, one kernel after the other. */
 static void *rt_graph_make(void *dev, const struct cuda_call *call, size_t n)
 {
 	struct device *d = (struct device *)dev;
-	cudaGraph_t graph;
+	cudaGraph_t graph = NULL;
 	cudaGraphExec_t exec = NULL;
-	cudaGraphNode_t last = NULL, node;
-	bool ok;
+	bool ok = true;
 	cudaSetDevice(d->index);
-	if (cudaGraphCreate(&graph, 0) != cudaSuccess) {
+	if (cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
 		cudaGetLastError();
 		return NULL;
 	}
-	ok = true;
-	for (size_t i = 0; i < n && ok; i++) {
-		void *argv[] = { (void *)call[i].args };
-		struct cudaKernelNodeParams p = {};
-		p.func = (void *)kernels[call[i].kernel].kernel;
-		p.gridDim = dim3(call[i].grid.x, call[i].grid.y, call[i].grid.z);
-		p.blockDim = dim3(CUDA_THREADS);
-		p.kernelParams = argv;
-		ok = cudaGraphAddKernelNode(&node, graph, last ? &last : NULL, last ? 1 : 0, &p) == cudaSuccess;
-		last = node;
-	}
+	for (size_t i = 0; i < n && ok; i++)
+		ok = launch(d, call[i].kernel, call[i].grid, call[i].args) == cudaSuccess;
+	ok = cudaStreamEndCapture(d->stream, &graph) == cudaSuccess && ok;
 	if (!ok || cudaGraphInstantiate(&exec, graph, 0) != cudaSuccess) {
 		cudaGetLastError();
 		exec = NULL;
 	}
-	cudaGraphDestroy(graph);
+	if (graph)
+		cudaGraphDestroy(graph);
 	return exec;
 }
 

@@ -201,3 +201,24 @@ K_KERNEL(copy_to_device)
 	k_copy_commit();
 	k_copy_wait(0);
 }
+
+/* x was written two launches ago, y by the one before. */
+K_KERNEL_EARLY(wait_late, 1)
+{
+	float x = a.x[AT];
+	K_WAIT_BEFORE();
+	a.y[AT] += x;
+}
+
+K_KERNEL_EARLY(wait_never, 1)
+{
+	float y = a.y[AT];
+	K_WAIT_BEFORE();
+	a.y[AT] = y + a.x[AT];
+}
+
+K_KERNEL_EARLY(wait_to_write, 1)
+{
+	a.y[AT] = a.n;
+	K_WAIT_BEFORE();
+}

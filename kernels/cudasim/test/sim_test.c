@@ -27,7 +27,9 @@ static void run(int i, float y[N], char said[320])
 	K_CHECK(s);
 	struct defect a = { k_sim_alloc(s, sizeof(x)), k_sim_alloc(s, sizeof(x)), host, N };
 	k_sim_copy(s, (void *)(uintptr_t)a.x, x, sizeof(x), true);
-	k_sim_run(s, &(struct k_sim_launch){ defects[i].name, defects[i].kernel, { DEFECT_BLOCKS, 1, 1 }, DEFECT_THREADS, &a, sizeof(a) });
+	/* The first of them is right, and writes y: the launch before. */
+	for (int k = 0; k <= i; k += K_MAX(i, 1))
+		k_sim_run(s, &(struct k_sim_launch){ defects[k].name, defects[k].kernel, { DEFECT_BLOCKS, 1, 1 }, DEFECT_THREADS, &a, sizeof(a) });
 	const char *fault = k_sim_fault(s);
 	snprintf(said, 320, "%s", fault ? fault : "");
 	k_sim_copy(s, y, a.y, sizeof(x), false);
