@@ -62,14 +62,15 @@ static void kda_step(void *self, struct k_device *dev, const struct k_hp *hp, fl
 	float *a = k_scratch_rows(scratch, P), *z = k_scratch_rows(scratch, P), *o = k_scratch_rows(scratch, P);
 	float *beta = k_scratch_rows(scratch, hp->kda_head), *fa = k_scratch_rows(scratch, r), *ga = k_scratch_rows(scratch, r);
 	(void)rope, (void)probe, (void)layer;
+	/* Products of the same rows come one behind the other: a device may do them at once. The gates decide how fast memory fades: their small products stay in
+	 * f32 whatever the activation precision. */
 	k_gemm(dev, q, x, b->q, NULL, n);
 	k_gemm(dev, k, x, b->k, NULL, n);
 	k_gemm(dev, v, x, b->v, NULL, n);
-	/* The gates decide how fast memory fades: their small products stay in f32 whatever the activation precision. */
-	k_gemm_exact(dev, fa, x, b->fa, n);
-	k_gemm_exact(dev, a, fa, b->fb, n);
-	k_gemm_exact(dev, beta, x, b->b, n);
 	k_gemm(dev, ga, x, b->ga, NULL, n);
+	k_gemm_exact(dev, fa, x, b->fa, n);
+	k_gemm_exact(dev, beta, x, b->b, n);
+	k_gemm_exact(dev, a, fa, b->fb, n);
 	k_gemm(dev, z, ga, b->gb, NULL, n);
 	dev->ops.kda(dev, &(struct k_op_kda){ .y = o, .q = q, .k = k, .v = v, .a = a, .z = z, .beta = beta,
 		.conv_w = { b->conv[0], b->conv[1], b->conv[2] }, .a_log = b->a_log, .dt_bias = b->dt_bias, .o_norm = b->o_norm,

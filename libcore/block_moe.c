@@ -35,15 +35,24 @@ static int64_t moe_scratch(const struct k_hp *hp)
 	return hp->n_expert + 2 * hp->n_expert_used + 2 * hp->n_shared * hp->n_ff_expert + hp->n_embd;
 }
 
-static void shared(const struct moe *b, struct k_device *dev, const struct k_hp *hp, float *y, const float *x, int64_t n,
-	struct k_scratch *scratch)
+/* The shared expert's activations, silu(gate) * up; NULL: there is none. */
+static float *shared_up(const struct moe *b, struct k_device *dev, const struct k_hp *hp, const float *x, int64_t n, struct k_scratch *scratch)
 {
 	int64_t F = hp->n_shared * hp->n_ff_expert;
-	float *gate = k_scratch_rows(scratch, F), *up = k_scratch_rows(scratch, F), *sum = k_scratch_rows(scratch, hp->n_embd);
+	if (!F)
+		return NULL;
+	float *gate = k_scratch_rows(scratch, F), *up = k_scratch_rows(scratch, F);
 	k_gemm(dev, gate, x, b->sh_gate, NULL, n);
 	k_gemm(dev, up, x, b->sh_up, NULL, n);
 	dev->ops.swiglu(dev, &(struct k_op_swiglu){ .y = gate, .gate = gate, .up = up, .n = n * F });
-	k_gemm(dev, sum, gate, b->sh_down, NULL, n);
+	return gate;
+}
+
+static void shared_down(const struct moe *b, struct k_device *dev, const struct k_hp *hp, float *y, const float *h, int64_t n,
+	struct k_scratch *scratch)
+{
+	float *sum = k_scratch_rows(scratch, hp->n_embd);
+	k_gemm(dev, sum, h, b->sh_down, NULL, n);
 	dev->ops.add(dev, &(struct k_op_add){ .y = y, .x = sum, .n = n * hp->n_embd });
 }
 
@@ -77,14 +86,16 @@ static void moe_step(void *self, struct k_device *dev, const struct k_hp *hp, fl
 	float *logits = k_scratch_rows(scratch, hp->n_expert), *weights = k_scratch_rows(scratch, used);
 	int32_t *ids = (int32_t *)k_scratch_rows(scratch, used);        /* as wide as a float */
 	(void)seg, (void)n_seg, (void)rope;
+	/* Products of the same rows come one behind the other: a device may do them at once. */
 	k_gemm_exact(dev, logits, x, b->router, n);
+	const float *h = shared_up(b, dev, hp, x, n, scratch);
 	struct k_op_route route = { .ids = ids, .weights = weights, .logits = logits, .bias = b->bias, .n = n, .hp = hp };
 	dev->ops.route(dev, &route);
 	tell(b, dev, hp, probe, layer, &route);
 	dev->ops.moe(dev, &(struct k_op_moe){ .y = y, .x = x, .ids = ids, .weights = weights, .gate = b->gate, .up = b->up,
 		.down = b->down, .n = n, .hp = hp });
-	if (hp->n_shared)
-		shared(b, dev, hp, y, x, n, scratch);
+	if (h)
+		shared_down(b, dev, hp, y, h, n, scratch);
 }
 
 const struct k_block k_block_moe = { "moe", moe_open, moe_scratch, NULL, moe_step };
