@@ -27,31 +27,17 @@ const uint32_t k_cuda_arg_bytes[CUDA_N_KERNELS] = {
 
 /* --- the device ---------------------------------------------------------------------------------------------------------- */
 
-/* Of what is free without --gpu-memory a part is left to the driver. */
+/* Of what is free a part is left to the driver. --gpu-memory is for what we ask for; what others have on the card is their affair. */
 static uint64_t cuda_room(struct k_device *d)
 {
 	struct cuda *c = cuda_of(d);
-	uint64_t left = c->rt->room(c->on), cap = d->ctx->gpu_memory, used = c->free_at_open > left ? c->free_at_open - left : 0;
-	if (!cap)
-		return left - K_MIN(left, (uint64_t)DRIVERS);
-	return K_MIN(left, cap > used ? cap - used : 0);
+	uint64_t left = c->rt->room(c->on), cap = d->ctx->gpu_memory, used = cuda_heap_used(c->heap);
+	left -= K_MIN(left, (uint64_t)DRIVERS);
+	return cap ? K_MIN(left, cap > used ? cap - used : 0) : left;
 }
 
-/* Managed memory never runs out by itself: what the device has not is paged to the host and back, in every step. */
-static void *cuda_alloc(struct k_device *d, size_t n)
-{
-	struct cuda *c = cuda_of(d);
-	void *p = n > cuda_room(d) ? NULL : c->rt->alloc(c->on, n);
-	uint64_t left = c->rt->room(c->on);
-	c->peak = K_MAX(c->peak, c->free_at_open - K_MIN(left, c->free_at_open));
-	return p;
-}
-
-static void cuda_free(struct k_device *d, void *p)
-{
-	struct cuda *c = cuda_of(d);
-	c->rt->free(c->on, p);
-}
+static void *cuda_alloc(struct k_device *d, size_t n) { return cuda_heap_take(cuda_of(d)->heap, n, d->ctx->gpu_memory); }
+static void cuda_free(struct k_device *d, void *p) { cuda_heap_give(cuda_of(d)->heap, p); }
 
 static int cuda_put(struct k_device *d, void *dst, const void *src, size_t n, struct k_err *err K_UNUSED)
 {
@@ -83,20 +69,20 @@ static const char *cuda_level(struct k_device *d) { return cuda_of(d)->level; }
 static int grow(struct cuda *c, int64_t scratch, int64_t table, struct k_err *err)
 {
 	if (scratch > c->n_scratch) {
-		void *p = c->rt->alloc(c->on, (size_t)scratch);
+		void *p = cuda_heap_take(c->heap, (size_t)scratch, 0);
 		if (!p)
 			return k_err_nomem(err, (size_t)scratch, "scratch of the device");
 		if (c->scratch)
-			c->rt->free(c->on, c->scratch);
+			cuda_heap_give(c->heap, c->scratch);
 		c->scratch = p;
 		c->n_scratch = scratch;
 	}
 	if (table > c->n_table) {
-		void *host = k_realloc(c->table, (size_t)table), *there = c->rt->alloc(c->on, (size_t)table);
+		void *host = k_realloc(c->table, (size_t)table), *there = cuda_heap_take(c->heap, (size_t)table, 0);
 		if (host)
 			c->table = host;
 		if (c->there && there)
-			c->rt->free(c->on, c->there);
+			cuda_heap_give(c->heap, c->there);
 		if (there)
 			c->there = there;
 		if (!host || !there)
@@ -134,14 +120,11 @@ static void cuda_close(struct k_device *d)
 	struct cuda *c = cuda_of(d);
 	if (d->next)
 		d->next->close(d->next);
-	if (c->peak)
-		k_logf(d->ctx->log, K_LOG_DEBUG, "%s: at most %llu bytes of device memory", c->level, (unsigned long long)c->peak);
+	if (c->heap)
+		k_logf(d->ctx->log, K_LOG_DEBUG, "%s: at most %llu bytes of device memory", c->level, (unsigned long long)cuda_heap_peak(c->heap));
 	cuda_step_close(c);
 	cuda_cache_close(c);
-	if (c->on && c->scratch)
-		c->rt->free(c->on, c->scratch);
-	if (c->on && c->there)
-		c->rt->free(c->on, c->there);
+	cuda_heap_free(c->heap);
 	if (c->on)
 		c->rt->close(c->on);
 	k_device_close(c->cpu);
@@ -169,8 +152,8 @@ static int open_one(struct k_device **out, const struct k_backend *b, const stru
 	rc = k_device_open(&c->cpu, ctx, "cpu", err);
 	if (!rc && !(c->on = rt->open(index, &why)))
 		rc = k_err_set(err, K_EDEVICE, "--device is '%s': %s", c->level, why.msg);
-	if (!rc)
-		c->free_at_open = rt->room(c->on);
+	if (!rc && !(c->heap = cuda_heap_new(rt, c->on, DRIVERS)))
+		rc = k_err_nomem(err, sizeof(*c), "the device");
 	if (!rc)
 		rc = grow(c, SCRATCH_MIN + TABLE_MIN, TABLE_MIN, err);
 	if (!rc)

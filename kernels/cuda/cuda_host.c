@@ -121,9 +121,9 @@ void cuda_cache_close(struct cuda *c)
 	struct cuda_cache *k = &c->cache;
 	for (int i = 0; i < 3; i++)
 		if (k->stack[i].data)
-			c->rt->free(c->on, (void *)(uintptr_t)k->stack[i].data);
+			cuda_heap_give(c->heap, (void *)(uintptr_t)k->stack[i].data);
 	if (k->io)
-		c->rt->free(c->on, k->io);
+		cuda_heap_give(c->heap, k->io);
 	for (int64_t i = 0; i < k->n_layer; i++) {
 		k_free(k->layer[i].uses);
 		k_free(k->layer[i].now);
@@ -155,9 +155,9 @@ static bool make_slots(struct cuda *c, const struct k_op_moe *op)
 		k->stack[i] = *stack_of(op, i);
 		k->stack[i].host = false;
 		k->stack[i].shape[0] = k->n_slot;
-		k->stack[i].data = c->rt->alloc(c->on, (size_t)(k->n_slot * slice_of(&k->stack[i])));
+		k->stack[i].data = cuda_heap_take(c->heap, (size_t)(k->n_slot * slice_of(&k->stack[i])), 0);
 	}
-	k->io = c->rt->alloc(c->on, (size_t)io);
+	k->io = cuda_heap_take(c->heap, (size_t)io, 0);
 	k->slot = k_calloc((size_t)k->n_slot, sizeof(*k->slot));
 	k->room = k_alloc((size_t)floats(CUDA_CACHE_PAIRS * (3 * D + 8)));
 	return k->stack[0].data && k->stack[1].data && k->stack[2].data && k->io && k->slot && k->room;

@@ -10,6 +10,7 @@
 #define KERNELS_CUDA_CUDA_IMPL_H
 
 #include "kernels/cuda/cuda_args.h"
+#include "kernels/cuda/cuda_heap.h"
 #include "kernels/cuda/cuda_rt.h"
 #include "libcore/backend.h"
 
@@ -62,7 +63,7 @@ struct cuda {
 	int64_t n_scratch, taken;       /* bytes */
 	uint8_t *table, *there;
 	int64_t n_table, told;          /* told: bytes of it in use */
-	uint64_t free_at_open, peak;    /* bytes: before anything was allocated; most that was in use */
+	struct cuda_heap *heap;
 	uint8_t *stage;                 /* between the host and the device */
 	int64_t n_stage;
 	struct cuda_step step;

@@ -41,6 +41,8 @@ struct cuda_rt {
 	/* Zeroed, aligned to 256 bytes, readable by the host once sync has returned; NULL without memory. */
 	void *(*alloc)(void *dev, size_t n);
 	void (*free)(void *dev, void *p);
+	/* Zeroes. NULL: each piece of memory is an allocation of its own (the simulator, which knows the bounds of each). */
+	void (*clear)(void *dev, void *p, size_t n);
 	/* The source may be used again at once. */
 	void (*put)(void *dev, void *dst, const void *src, size_t n);
 	void (*launch)(void *dev, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args, size_t bytes);

@@ -17,6 +17,7 @@ enum { RING = 4 << 20, PIECE = RING / 4, ALIGN = 256 };
 struct device {
 	int index, major;
 	cudaStream_t stream;
+	cudaStream_t maker;             /* graphs are made there: what other threads ask of the stream meanwhile is no part of them */
 	cudaEvent_t here;               /* how far the stream has come, for other devices */
 	char *ring;
 	size_t used;
@@ -85,6 +86,8 @@ static void rt_close(void *dev)
 		products_close(d->products);
 	if (d->here)
 		cudaEventDestroy(d->here);
+	if (d->maker)
+		cudaStreamDestroy(d->maker);
 	if (d->stream)
 		cudaStreamDestroy(d->stream);
 	if (d->ring)
@@ -105,6 +108,7 @@ static void *rt_open(int index, struct cuda_why *why)
 	d->index = index;
 	cudaDeviceGetAttribute(&d->major, cudaDevAttrComputeCapabilityMajor, index);
 	if (note(d, cudaSetDevice(index), "the device") && note(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "a stream") &&
+		note(d, cudaStreamCreateWithFlags(&d->maker, cudaStreamNonBlocking), "a stream") &&
 		note(d, cudaEventCreateWithFlags(&d->here, cudaEventDisableTiming), "an event") &&
 		note(d, cudaMallocHost((void **)&d->ring, RING), "pinned memory"))
 		return d;
@@ -145,6 +149,13 @@ static void *rt_alloc(void *dev, size_t n)
 	return p;
 }
 
+static void rt_clear(void *dev, void *p, size_t n)
+{
+	struct device *d = (struct device *)dev;
+	cudaSetDevice(d->index);
+	note(d, cudaMemsetAsync(p, 0, n, d->stream), "clearing memory");
+}
+
 static void rt_free(void *dev, void *p)
 {
 	struct device *d = (struct device *)dev;
@@ -170,7 +181,7 @@ static void rt_put(void *dev, void *dst, const void *src, size_t n)
 }
 
 /* From 9.0 on a kernel begins while the one before it ends: cuda_dev.h says what it may do before it waits. */
-static cudaError_t launch(struct device *d, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args)
+static cudaError_t launch(const struct device *d, cudaStream_t stream, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args)
 {
 	void *argv[] = { (void *)args };
 	cudaLaunchAttribute early = {};
@@ -179,7 +190,7 @@ static cudaError_t launch(struct device *d, enum cuda_kernel_id kernel, struct c
 	early.val.programmaticStreamSerializationAllowed = 1;
 	how.gridDim = dim3(grid.x, grid.y, grid.z);
 	how.blockDim = dim3(CUDA_THREADS);
-	how.stream = d->stream;
+	how.stream = stream;
 	how.attrs = &early;
 	how.numAttrs = d->major >= 9;
 	return cudaLaunchKernelExC(&how, kernels[kernel].kernel, argv);
@@ -192,7 +203,7 @@ static void rt_launch(void *dev, enum cuda_kernel_id kernel, struct cuda_grid gr
 	if (*d->failed)
 		return;
 	cudaSetDevice(d->index);
-	note(d, launch(d, kernel, grid, args), kernels[kernel].name);
+	note(d, launch(d, d->stream, kernel, grid, args), kernels[kernel].name);
 }
 
 /* What the stream would be told, one kernel after the other. */
@@ -203,13 +214,13 @@ static void *rt_graph_make(void *dev, const struct cuda_call *call, size_t n)
 	cudaGraphExec_t exec = NULL;
 	bool ok = true;
 	cudaSetDevice(d->index);
-	if (cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
+	if (cudaStreamBeginCapture(d->maker, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
 		cudaGetLastError();
 		return NULL;
 	}
 	for (size_t i = 0; i < n && ok; i++)
-		ok = launch(d, call[i].kernel, call[i].grid, call[i].args) == cudaSuccess;
-	ok = cudaStreamEndCapture(d->stream, &graph) == cudaSuccess && ok;
+		ok = launch(d, d->maker, call[i].kernel, call[i].grid, call[i].args) == cudaSuccess;
+	ok = cudaStreamEndCapture(d->maker, &graph) == cudaSuccess && ok;
 	if (!ok || cudaGraphInstantiate(&exec, graph, 0) != cudaSuccess) {
 		cudaGetLastError();
 		exec = NULL;
@@ -299,7 +310,7 @@ static void rt_hand(void *dev, void *dst, void *from, const void *src, size_t n)
 }
 
 static const struct cuda_rt rt = {
-	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_mma, rt_room, rt_alloc, rt_free, rt_put, rt_launch,
+	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_mma, rt_room, rt_alloc, rt_free, rt_clear, rt_put, rt_launch,
 	rt_graph_make, rt_graph_launch, rt_graph_free, rt_has_product, rt_product, rt_sync, rt_get, rt_hand,
 };
 
