@@ -19,7 +19,7 @@ struct args {
 
 static const struct k_opt opts[] = {
 	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "decode, prefill, load, convert: the model"),
-	K_OPT_STR(0, "synthetic", struct args, synthetic, "ARCH:SIZE", NULL, "decode, prefill, load: a model of that shape with random weights, in memory, in the place of -m: kimi-linear:48b, kimi-linear:nano, kimi-linear-mla:48b, kimi-linear-mla:nano, kimi-k2:tiny, kimi-k2:1t"),
+	K_OPT_STR(0, "synthetic", struct args, synthetic, "ARCH:SIZE", NULL, "decode, prefill, load: a model of that shape with random weights, in memory, in the place of -m: kimi-linear:48b, kimi-linear:nano, kimi-linear-mla:48b, kimi-linear-mla:nano, kimi-linear-bf16:48b, kimi-linear-bf16:nano, kimi-k2:tiny, kimi-k2:1t"),
 	K_OPT_STR(0, "depth", struct args, depth, "N,...", "0", "decode, prefill: tokens that are there before: 0,1k,32k,1M"),
 	K_OPT_STR(0, "fill", struct args, fill, "HOW", NULL, "decode, prefill: how a depth is reached: prompt computes it, random computes 256 tokens and copies their caches; default: random where the weights are"),
 	K_OPT_STR('b', "batch", struct args, batch, "N,...", "1", "decode, prefill: sequences at once"),
@@ -268,7 +268,7 @@ const struct k_tool k_tool = {
 		"the first (ratio), beside what their bytes promise (ratio_bytes, ratio_frac): kimi-linear:48b,kimi-linear-mla:48b is what the delta rule saves. "
 		"--synthetic wants no checkpoint: experts are INT4 in groups of 32, all else is BF16, the bits are random and follow from --seed. What does not fit in "
 		"three quarters of the memory that is available, or in --max-memory, gets fewer layers in the same pattern, a smaller vocabulary and fewer dense layers in that proportion "
-		"(layers, layers_of and vocab of the record); kimi-linear-mla has the shape of kimi-linear and attention in all layers. compare says faster, slower, same (within 1 %) or "
+		"(layers, layers_of and vocab of the record); kimi-linear-mla has the shape of kimi-linear and attention in all layers, kimi-linear-bf16 experts in BF16. compare says faster, slower, same (within 1 %) or "
 		"undecided of B against A, by a test that is wrong in at most 1 of 100 comparisons; slower is exit status 1, and so is wrong: B's records "
 		"have other digests than A's, or B prints other bytes than A prints in every run. With fewer than 8 blocks (--reps) nothing is decided. "
 		"--history FILE keeps what runs measured, and trends judges it: the last run of each series (one figure of one "

@@ -13,9 +13,9 @@
 #include "libcore/buf.h"
 #include "libcore/opt.h"
 
-/* period: of the pattern of layers; 0 in full_every: all of them are attention. */
+/* experts_as: the type of routed experts. full_every: the pattern of the layers; 0: all of them are attention. */
 struct shape {
-	const char *name;
+	const char *name, *experts_as;
 	void (*config)(struct k_buf *b, const struct shape *s, int64_t layers, int64_t dense, int64_t vocab);
 	int64_t layers, vocab, hidden, dense_width, heads, q_lora, kv_lora, nope, rope, v, experts, used, expert_width, full_every;
 };
@@ -69,16 +69,18 @@ static void k2_config(struct k_buf *b, const struct shape *s, int64_t layers, in
 		(long long)s->experts, (long long)s->used);
 }
 
-/* kimi-linear-mla: what kimi-linear would be if all its layers were attention. */
+/* kimi-linear-mla: what kimi-linear would be if all its layers were attention; -bf16: if its experts were not INT4. */
 #define LINEAR_48B linear_config, 27, 163840, 2304, 9216, 32, 0, 512, 128, 64, 128, 256, 8, 1024
 #define LINEAR_NANO linear_config, 8, 4096, 256, 768, 4, 0, 128, 64, 32, 64, 16, 4, 64
 static const struct shape shapes[] = {
-	{ "kimi-linear:48b", LINEAR_48B, 4 },
-	{ "kimi-linear:nano", LINEAR_NANO, 4 },
-	{ "kimi-linear-mla:48b", LINEAR_48B, 0 },
-	{ "kimi-linear-mla:nano", LINEAR_NANO, 0 },
-	{ "kimi-k2:tiny", k2_config, 8, 4096, 512, 1024, 8, 256, 128, 64, 32, 64, 32, 4, 256, 0 },
-	{ "kimi-k2:1t", k2_config, 61, 163840, 7168, 18432, 64, 1536, 512, 128, 64, 128, 384, 8, 2048, 0 },
+	{ "kimi-linear:48b", "i4g32", LINEAR_48B, 4 },
+	{ "kimi-linear:nano", "i4g32", LINEAR_NANO, 4 },
+	{ "kimi-linear-mla:48b", "i4g32", LINEAR_48B, 0 },
+	{ "kimi-linear-mla:nano", "i4g32", LINEAR_NANO, 0 },
+	{ "kimi-linear-bf16:48b", "bf16", LINEAR_48B, 4 },
+	{ "kimi-linear-bf16:nano", "bf16", LINEAR_NANO, 4 },
+	{ "kimi-k2:tiny", "i4g32", k2_config, 8, 4096, 512, 1024, 8, 256, 128, 64, 32, 64, 32, 4, 256, 0 },
+	{ "kimi-k2:1t", "i4g32", k2_config, 61, 163840, 7168, 18432, 64, 1536, 512, 128, 64, 128, 384, 8, 2048, 0 },
 };
 
 static int find_shape(const struct shape **out, const char *name, size_t len, struct k_err *err)
@@ -97,7 +99,7 @@ static int find_shape(const struct shape **out, const char *name, size_t len, st
 
 /* --- what a model of so many layers consists of -------------------------------------------------------------------------- */
 
-static int add_entry(struct k_outline *o, const struct k_weight *w, int64_t layer, struct k_err *err)
+static int add_entry(struct k_outline *o, const struct shape *s, const struct k_weight *w, int64_t layer, struct k_err *err)
 {
 	struct k_entry *e = &o->entries[o->n];
 	char name[512];
@@ -109,7 +111,7 @@ static int add_entry(struct k_outline *o, const struct k_weight *w, int64_t laye
 	if (!e->name)
 		return k_err_nomem(err, sizeof(name), "a weight's name");
 	e->role = w->role;
-	o->filler[o->n] = k_filler_of(w);
+	o->filler[o->n] = k_filler_of(w, s->experts_as);
 	e->type = k_qtype_for(o->filler[o->n]->type, k_entry_rows(e), k_entry_cols(e));
 	r = k_entry_size(e, err);
 	o->bytes += e->bytes;
@@ -117,7 +119,7 @@ static int add_entry(struct k_outline *o, const struct k_weight *w, int64_t laye
 	return r;
 }
 
-static int add_entries(struct k_outline *o, struct k_err *err)
+static int add_entries(struct k_outline *o, const struct shape *s, struct k_err *err)
 {
 	size_t rows = 0;
 	while (o->arch->weights[rows].slot)
@@ -129,7 +131,7 @@ static int add_entries(struct k_outline *o, struct k_err *err)
 	for (int64_t layer = -1; layer < o->hp.n_layer; layer++)
 		for (const struct k_weight *w = o->arch->weights; w->slot; w++)
 			if (w->per_layer == (layer >= 0) && (!w->when || w->when(&o->hp, layer))) {
-				int r = add_entry(o, w, layer, err);
+				int r = add_entry(o, s, w, layer, err);
 				if (r < 0)
 					return r;
 			}
@@ -162,7 +164,7 @@ static int outline(struct k_outline *o, const struct shape *s, int64_t layers, s
 	if (r == 0)
 		r = o->arch->parse(text, s->name, &o->hp, err);
 	k_json_free(config);
-	return r == 0 ? add_entries(o, err) : r;
+	return r == 0 ? add_entries(o, s, err) : r;
 }
 
 /* --- how many layers fit ------------------------------------------------------------------------------------------------- */

@@ -76,13 +76,15 @@ static const struct k_filler fillers[] = {
 	{ "moe.router_bias", NULL, "f32", fill_range, -0.01f, 0.01f },
 	{ NULL, "norm", "bf16", fill_ones, 0, 0 },
 	{ NULL, "experts", "i4g32", fill_int4, 0, 0 },
+	{ NULL, "experts", "bf16", fill_bf16, 0, 0 },
 	{ NULL, NULL, "bf16", fill_bf16, 0, 0 },
 };
 
-const struct k_filler *k_filler_of(const struct k_weight *w)
+const struct k_filler *k_filler_of(const struct k_weight *w, const char *experts_as)
 {
 	const struct k_filler *f = fillers;
-	while ((f->slot && strcmp(f->slot, w->slot)) || (f->role && strcmp(f->role, w->role)))
+	bool experts = !strcmp(w->role, "experts");
+	while ((f->slot && strcmp(f->slot, w->slot)) || (f->role && strcmp(f->role, w->role)) || (experts && strcmp(f->type, experts_as)))
 		f++;
 	return f;
 }

@@ -25,7 +25,8 @@ struct k_filler {
 	void (*fill)(void *p, size_t n, const struct k_entry *e, const struct k_filler *f, uint64_t seed);
 	float lo, hi;
 };
-const struct k_filler *k_filler_of(const struct k_weight *w);
+/* experts_as: the type of routed experts, i4g32 or bf16. */
+const struct k_filler *k_filler_of(const struct k_weight *w, const char *experts_as);
 
 /* The container into memory that fd and path of s are of. */
 int k_synthetic_make(struct k_synthetic *s, struct k_outline *o, int64_t seed, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
