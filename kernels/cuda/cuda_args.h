@@ -33,8 +33,10 @@ struct cuda_embed { float *y; struct cuda_matrix w; const int32_t *ids; };
 struct cuda_rmsnorm { float *y; const float *x, *w; int64_t dim, y_step, x_step; float eps; int gap; };
 /* A thread an element */
 struct cuda_swiglu { float *y; const float *gate, *up; int64_t n; };
-/* A thread four elements; wide: y and x are at multiples of 16 bytes */
-struct cuda_add { float *y; const float *x; int64_t n; int wide, gap; };
+/* y += x; also (NULL: nothing) += y. A thread four elements; wide: all are at multiples of 16 bytes */
+struct cuda_add { float *y; const float *x; float *also; int64_t n; int wide, gap; };
+/* The same for rows of norm.dim, and then rmsnorm of what was added to last, norm.x; a block a row */
+struct cuda_add_norm { struct cuda_add add; struct cuda_rmsnorm norm; };
 /* A block a row: x in another precision; int8: symmetric groups of 32 as kk.def has it, else bf16 */
 struct cuda_round { float *y; const float *x; int64_t cols, x_step; int int8; int gap; };
 

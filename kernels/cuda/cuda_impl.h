@@ -132,6 +132,10 @@ void cuda_step_end(struct k_device *d);
 bool cuda_step_add(struct cuda *c, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args, size_t bytes);
 void cuda_step_flush(struct cuda *c);
 
+/* cuda_merge.c: can a launch that comes behind `last` be done by it? Then last is changed, and its arguments, which have room for CUDA_MOST_ARGS bytes. */
+enum { CUDA_MOST_ARGS = 2048 };
+bool cuda_merge(struct cuda_call *last, void *last_args, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args);
+
 /* cuda_sample.c */
 void cuda_sample(struct k_device *dev, const struct k_op_sample *op);
 

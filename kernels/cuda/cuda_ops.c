@@ -41,7 +41,7 @@ void cuda_op_rmsnorm(struct k_device *dev, const struct k_op_rmsnorm *op)
 
 void cuda_op_add(struct k_device *dev, const struct k_op_add *op)
 {
-	cuda_launch(cuda_of(dev), add, k_div_up(op->n, 4 * CUDA_THREADS), 1, 1, .y = op->y, .x = op->x, .n = op->n,
+	cuda_launch(cuda_of(dev), add, k_div_up(op->n, 4 * CUDA_THREADS), 1, 1, .y = op->y, .x = op->x, .also = NULL, .n = op->n,
 		.wide = ((uintptr_t)op->y | (uintptr_t)op->x) % 16 == 0);
 }
 

@@ -2,7 +2,7 @@
  * to one block of parameters, each piece at the same place as in the step before.
  *
  *   begin   list, parameters = {}
- *   ...     list += kernel, grid, arguments        parameters += ids, segments, lists of pages
+ *   ...     list += kernel, grid, arguments        parameters += ids, segments, lists of pages        neighbours become one (cuda_merge.c)
  *   end     put parameters;  is there a graph of this very list?   launch it   : make it, launch it
  *
  * The list is compared in full, so that a graph can never replay an argument that has changed since: whatever differs (more rows, a longer context that
@@ -59,10 +59,18 @@ bool cuda_step_add(struct cuda *c, enum cuda_kernel_id kernel, struct cuda_grid 
 {
 	struct cuda_step *s = &c->step;
 	size_t room = k_align_up(bytes, 16);
-	if (s->on && (s->n == MOST_CALLS || room > ARGS_BYTES - s->n_args))
+	if (s->on && (s->n == MOST_CALLS || CUDA_MOST_ARGS > ARGS_BYTES - s->n_args))
 		cuda_step_flush(c);
 	if (!s->on)
 		return false;
+	if (s->n) {
+		struct cuda_call *last = &s->call[s->n - 1];
+		size_t at = (size_t)((const uint8_t *)last->args - s->args);
+		if (cuda_merge(last, s->args + at, kernel, grid, args)) {
+			s->n_args = at + k_align_up(last->bytes, 16);
+			return true;
+		}
+	}
 	memcpy(s->args + s->n_args, args, bytes);
 	s->call[s->n++] = (struct cuda_call){ kernel, grid, s->args + s->n_args, bytes };
 	s->n_args += room;

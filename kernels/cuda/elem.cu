@@ -8,31 +8,57 @@ K_KERNEL(embed)
 		a.y[blockIdx.x * a.w.cols + k] = k_value(a.w.type, a.w.data, a.w.cols, row, k);
 }
 
+/* Of the row at x, by a block. */
+K_DEV void norm_row(const struct cuda_rmsnorm *a, int64_t row, float *part)
+{
+	const float *x = a->x + row * a->x_step;
+	float *y = a->y + row * a->y_step, sum = 0, scale;
+	for (int64_t k = threadIdx.x; k < a->dim; k += CUDA_THREADS)
+		sum = fmaf(x[k], x[k], sum);
+	scale = 1 / sqrtf(k_block_sum(sum, part) / (float)a->dim + a->eps);
+	for (int64_t k = threadIdx.x; k < a->dim; k += CUDA_THREADS)
+		y[k] = a->w[k] * (x[k] * scale);
+}
+
 K_KERNEL(rmsnorm)
 {
 	K_SHARED(float, part, CUDA_WARPS);
-	const float *x = a.x + blockIdx.x * a.x_step;
-	float *y = a.y + blockIdx.x * a.y_step, sum = 0, scale;
-	for (int64_t k = threadIdx.x; k < a.dim; k += CUDA_THREADS)
-		sum = fmaf(x[k], x[k], sum);
-	scale = 1 / sqrtf(k_block_sum(sum, part) / (float)a.dim + a.eps);
-	for (int64_t k = threadIdx.x; k < a.dim; k += CUDA_THREADS)
-		y[k] = a.w[k] * (x[k] * scale);
+	norm_row(&a, blockIdx.x, part);
 }
 
-/* Four floats a thread, sixteen bytes at a time where all of them are there. */
-K_KERNEL(add)
+/* Elements i to i + 3. */
+K_DEV void add_four(const struct cuda_add *a, int64_t i)
 {
-	int64_t i = 4 * ((int64_t)blockIdx.x * CUDA_THREADS + threadIdx.x);
-	if (i + 4 <= a.n && a.wide) {
-		struct k_u4 y = k_load16(a.y + i), x = k_load16(a.x + i);
+	if (i + 4 <= a->n && a->wide) {
+		struct k_u4 y = k_load16(a->y + i), x = k_load16(a->x + i);
 		K_UNROLL for (int k = 0; k < 4; k++)
 			y.w[k] = k_f_bits(k_bits_f(y.w[k]) + k_bits_f(x.w[k]));
-		k_store16(a.y + i, y);
+		k_store16(a->y + i, y);
+		if (!a->also)
+			return;
+		x = k_load16(a->also + i);
+		K_UNROLL for (int k = 0; k < 4; k++)
+			x.w[k] = k_f_bits(k_bits_f(x.w[k]) + k_bits_f(y.w[k]));
+		k_store16(a->also + i, x);
 		return;
 	}
-	for (int k = 0; k < 4 && i + k < a.n; k++)
-		a.y[i + k] += a.x[i + k];
+	for (int64_t k = i; k < i + 4 && k < a->n; k++) {
+		a->y[k] += a->x[k];
+		if (a->also)
+			a->also[k] += a->y[k];
+	}
+}
+
+K_KERNEL(add) { add_four(&a, 4 * ((int64_t)blockIdx.x * CUDA_THREADS + threadIdx.x)); }
+
+K_KERNEL(add_norm)
+{
+	K_SHARED(float, part, CUDA_WARPS);
+	int64_t first = blockIdx.x * a.norm.dim;
+	for (int64_t k = 4 * threadIdx.x; k < a.norm.dim; k += 4 * CUDA_THREADS)
+		add_four(&a.add, first + k);
+	__syncthreads();
+	norm_row(&a.norm, blockIdx.x, part);
 }
 
 K_KERNEL(swiglu)

@@ -116,7 +116,7 @@ K_TEST(step_replays_nothing_that_has_changed)
 	float host;
 	setup(&b);
 	struct cuda *c = cuda_of(b.d);
-	struct cuda_add a = { b.y, b.x, 4, true, 0 };
+	struct cuda_add a = { b.y, b.x, NULL, 4, true, 0 };
 	struct cuda_call call = { CUDA_KERNEL_add, { 1, 1, 1 }, &a, sizeof(a) };
 	void *graph = c->rt->graph_make(c->on, &call, 1);
 	K_CHECK(graph);
@@ -127,5 +127,54 @@ K_TEST(step_replays_nothing_that_has_changed)
 	K_CHECK(b.d->get(b.d, &host, b.y, sizeof(host), &err) == K_EDEVICE);
 	K_CHECK(strstr(err.msg, "arguments that have changed"));
 	c->rt->graph_free(c->on, graph);
+	teardown(&b);
+}
+
+/* Two additions and the norms of four rows: by themselves, and as one launch. What lies where is checked with each row's own norm. */
+K_TEST(step_merges_additions_and_norms)
+{
+	enum { D = 8, N = ROWS * D };
+	struct bench b;
+	struct k_err err;
+	float x[N], y[N], z[N], w[D], got[4][2][N];
+	setup(&b);
+	struct k_device *d = b.d;
+	float *m[5];
+	for (int i = 0; i < 5; i++)
+		K_CHECK(m[i] = d->alloc(d, N * sizeof(float)));
+	for (int i = 0; i < N; i++) {
+		x[i] = (float)(i % 7) - 3;
+		y[i] = (float)i;
+		z[i] = (float)(i % 5) * 0.5f;
+		w[i % D] = (float)(1 + i % D);
+	}
+	for (int listed = 0; listed < 2; listed++) {
+		K_CHECK_OK(d->put(d, m[0], x, sizeof(x), &err));
+		K_CHECK_OK(d->put(d, m[1], y, sizeof(y), &err));
+		K_CHECK_OK(d->put(d, m[2], z, sizeof(z), &err));
+		K_CHECK_OK(d->put(d, m[3], w, sizeof(w), &err));
+		d->begin(d, listed);
+		d->ops.add(d, &(struct k_op_add){ m[1], m[0], N });
+		d->ops.add(d, &(struct k_op_add){ m[2], m[1], N });
+		d->ops.rmsnorm(d, &(struct k_op_rmsnorm){ .y = m[4], .x = m[2], .w = m[3], .n = ROWS, .dim = D, .y_step = D, .x_step = D, .eps = 1e-5 });
+		K_CHECK(!listed || cuda_of(d)->step.n == 1);
+		d->end(d);
+		for (int i = 0; i < 3; i++)
+			K_CHECK_OK(d->get(d, got[i][listed], m[i < 2 ? i + 1 : 4], sizeof(got[i][listed]), &err));
+		/* Row by row, and read from elsewhere: the same numbers. */
+		d->begin(d, listed);
+		for (int i = 0; i < ROWS; i++)
+			d->ops.rmsnorm(d, &(struct k_op_rmsnorm){ .y = m[0] + i * D, .x = m[2] + i * D, .w = m[3], .n = 1, .dim = D, .y_step = D, .x_step = D,
+				.eps = 1e-5 });
+		K_CHECK(!listed || cuda_of(d)->step.n == 1);
+		d->end(d);
+		K_CHECK_OK(d->get(d, got[3][listed], m[0], sizeof(got[3][listed]), &err));
+	}
+	for (int i = 0; i < 4; i++)
+		K_CHECK(memcmp(got[i][0], got[i][1], sizeof(got[i][0])) == 0);
+	K_CHECK(memcmp(got[2][0], got[3][0], sizeof(got[2][0])) == 0);
+	K_CHECK(got[0][0][9] == 9 + x[9] && got[1][0][9] == z[9] + (9 + x[9]));
+	for (int i = 0; i < 5; i++)
+		d->free(d, m[i]);
 	teardown(&b);
 }

@@ -1,0 +1,61 @@
+/* cuda_merge.c: neighbours in the list of a step that become one launch. A node of a graph costs most of a microsecond whatever it does, and a step has some
+ * fifteen a layer. Bits stay: each element is computed as before.
+ *
+ *   add, add          y += x, then z += y
+ *   add, rmsnorm      and the norm of the sum
+ *   rmsnorm, rmsnorm  rows that lie one behind the other */
+#include "libcore/base.h"
+#include "kernels/cuda/cuda_impl.h"
+
+/* args: of the launch behind; last_args: what last->args points to. */
+typedef bool merge_fn(struct cuda_call *last, void *last_args, struct cuda_grid grid, const void *args);
+
+static bool add_add(struct cuda_call *last K_UNUSED, void *last_args, struct cuda_grid grid K_UNUSED, const void *args)
+{
+	struct cuda_add *a = last_args;
+	const struct cuda_add *b = args;
+	if (a->also || b->also || b->x != a->y || b->n != a->n || b->y == a->x)
+		return false;
+	a->also = b->y;
+	a->wide = a->wide && b->wide;
+	return true;
+}
+
+static bool add_norm(struct cuda_call *last, void *last_args, struct cuda_grid grid, const void *args)
+{
+	struct cuda_add_norm *m = last_args;
+	const struct cuda_rmsnorm *n = args;
+	const float *sum = m->add.also ? m->add.also : m->add.y;
+	if (n->x != sum || n->x_step != n->dim || n->dim * (int64_t)grid.x != m->add.n || n->dim % 4 || n->y == m->add.x || n->y == m->add.y)
+		return false;
+	m->norm = *n;
+	last->kernel = CUDA_KERNEL_add_norm;
+	last->grid = grid;
+	last->bytes = sizeof(*m);
+	return true;
+}
+
+static bool norm_norm(struct cuda_call *last, void *last_args, struct cuda_grid grid, const void *args)
+{
+	const struct cuda_rmsnorm *a = last_args, *b = args;
+	int64_t rows = last->grid.x;
+	if (a->w != b->w || a->dim != b->dim || a->eps != b->eps || a->x_step != b->x_step || a->y_step != b->y_step || b->x != a->x + rows * a->x_step ||
+		b->y != a->y + rows * a->y_step || a->x == a->y)
+		return false;
+	last->grid.x += grid.x;
+	return true;
+}
+
+static const struct { enum cuda_kernel_id first, second; merge_fn *merge; } rules[] = {
+	{ CUDA_KERNEL_add, CUDA_KERNEL_add, add_add },
+	{ CUDA_KERNEL_add, CUDA_KERNEL_rmsnorm, add_norm },
+	{ CUDA_KERNEL_rmsnorm, CUDA_KERNEL_rmsnorm, norm_norm },
+};
+
+bool cuda_merge(struct cuda_call *last, void *last_args, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args)
+{
+	for (size_t i = 0; i < K_LEN(rules); i++)
+		if (rules[i].first == last->kernel && rules[i].second == kernel)
+			return rules[i].merge(last, last_args, grid, args);
+	return false;
+}
