@@ -43,10 +43,19 @@ struct cuda_round { float *y; const float *x; int64_t cols, x_step; int int8; in
 /* A block a row: x as bf16, without gaps */
 struct cuda_narrow { uint16_t *y; const float *x; int64_t cols, x_step; };
 
-/* y[t][row] = w[row] . x[t] (+ bias): a warp a row of w, CUDA_TOKENS rows of x; blocks (rows / CUDA_WARPS, n / CUDA_TOKENS) */
+/* y[t][row] = w[row] . x[t] (+ bias), t < n, of up to CUDA_MANY matrices. Blocks (all of them, n / CUDA_FEW): those of matrix i begin with of[i].block, one for 16 rows;
+ * exact: in f32 on the ordinary cores, for all types, one for CUDA_WARPS / cuda_exact_parts rows. Otherwise as struct cuda_gemm_mma, x at multiples of 16 bytes. */
+enum { CUDA_MANY = 8, CUDA_FEW = 8 };
+struct cuda_product_of { struct cuda_matrix w; const float *x; float *y; const float *bias; int64_t x_step, y_step; int block, exact; };
+struct cuda_gemm_many { int64_t n; int count, gap; struct cuda_product_of of[CUDA_MANY]; };
+#ifdef __CUDACC__
+__host__ __device__
+#endif
+static inline int cuda_exact_parts(int64_t cols) { return cols >= 1024 ? 4 : 1; }
+
+/* On the ordinary cores */
 enum { CUDA_TOKENS = 4 };
-struct cuda_gemm_rows { float *y; const float *x; struct cuda_matrix w; const float *bias; int64_t n, y_step, x_step; };
-/* The same for i4g32 in layout x16: a block 16 rows of w; blocks (rows / 16, n / CUDA_TOKENS) */
+/* The same for i4g32 in layout x16, in f32: a block 16 rows of w; blocks (rows / 16, n / CUDA_TOKENS) */
 struct cuda_gemm_x16 { float *y; const float *x; struct cuda_matrix w; const float *bias; int64_t n, y_step, x_step; };
 
 /* struct k_op_route; a block a token, at most CUDA_EXPERTS experts */
@@ -69,9 +78,9 @@ struct cuda_moe_down { float *y; const float *h; const int32_t *ids; const float
  * CUDA_MMA_VECTORS rows of x a block; blocks (rows / 16, n / CUDA_MMA_VECTORS). */
 enum { CUDA_MMA_VECTORS = 32 };
 struct cuda_gemm_mma { float *y; const float *x; struct cuda_matrix w; const float *bias; int64_t n, y_step, x_step; };
-/* moe_up and moe_down, blocks as theirs */
-struct cuda_moe_up_mma { float *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; int n_used; int gap; };
-struct cuda_moe_down_mma { float *y; const float *h; const int32_t *ids; const float *weights; struct cuda_matrix down; int n_used; int gap; };
+/* moe_up and moe_down, blocks as theirs; h is bf16, at multiples of 16 bytes, as are its rows */
+struct cuda_moe_up_mma { uint16_t *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; int n_used; int gap; };
+struct cuda_moe_down_mma { float *y; const uint16_t *h; const int32_t *ids; const float *weights; struct cuda_matrix down; int n_used; int gap; };
 
 /* For many vectors, x is bf16, rows of w.cols at multiples of 16 bytes; blocks (rows / CUDA_TILE_ROWS, n / CUDA_TILE). */
 enum { CUDA_TILE = 64, CUDA_TILE_ROWS = 256 };

@@ -3,7 +3,8 @@
  *
  *   add, add          y += x, then z += y
  *   add, rmsnorm      and the norm of the sum
- *   rmsnorm, rmsnorm  rows that lie one behind the other */
+ *   rmsnorm, rmsnorm  rows that lie one behind the other
+ *   gemm, gemm        products of as many rows, of which none reads what another writes (many.cu) */
 #include "libcore/base.h"
 #include "kernels/cuda/cuda_impl.h"
 
@@ -46,10 +47,36 @@ static bool norm_norm(struct cuda_call *last, void *last_args, struct cuda_grid 
 	return true;
 }
 
+/* Does x of p, n rows of it, meet y of q? */
+static bool reads_from(const struct cuda_product_of *p, const struct cuda_product_of *q, int64_t n)
+{
+	const float *x_end = p->x + (n - 1) * p->x_step + p->w.cols, *y_end = q->y + (n - 1) * q->y_step + q->w.rows;
+	return p->x < y_end && q->y < x_end;
+}
+
+static bool gemm_gemm(struct cuda_call *last, void *last_args, struct cuda_grid grid, const void *args)
+{
+	struct cuda_gemm_many *a = last_args;
+	const struct cuda_gemm_many *b = args;
+	if (a->n != b->n || a->count + b->count > CUDA_MANY || last->grid.y != grid.y)
+		return false;
+	for (int i = 0; i < a->count; i++)
+		for (int k = 0; k < b->count; k++)
+			if (reads_from(&b->of[k], &a->of[i], a->n))
+				return false;
+	for (int k = 0; k < b->count; k++) {
+		a->of[a->count] = b->of[k];
+		a->of[a->count++].block += (int)last->grid.x;
+	}
+	last->grid.x += grid.x;
+	return true;
+}
+
 static const struct { enum cuda_kernel_id first, second; merge_fn *merge; } rules[] = {
 	{ CUDA_KERNEL_add, CUDA_KERNEL_add, add_add },
 	{ CUDA_KERNEL_add, CUDA_KERNEL_rmsnorm, add_norm },
 	{ CUDA_KERNEL_rmsnorm, CUDA_KERNEL_rmsnorm, norm_norm },
+	{ CUDA_KERNEL_gemm_many, CUDA_KERNEL_gemm_many, gemm_gemm },
 };
 
 bool cuda_merge(struct cuda_call *last, void *last_args, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args)

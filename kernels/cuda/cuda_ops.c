@@ -74,6 +74,14 @@ bool cuda_takes_mma(const struct cuda *c, const struct cuda_matrix *w)
 	return false;
 }
 
+/* With a few vectors, or in f32. */
+static void multiply_many(struct cuda *c, const struct k_op_gemm *op, const struct cuda_matrix *w, bool exact)
+{
+	int64_t rows = exact ? CUDA_WARPS / cuda_exact_parts(w->cols) : 16;
+	struct cuda_gemm_many a = { .n = op->n, .count = 1, .of = { { *w, op->x, op->y, op->bias, op->x_step, op->y_step, 0, exact } } };
+	cuda_launch_bytes(c, CUDA_KERNEL_gemm_many, k_div_up(w->rows, rows), k_div_up(op->n, CUDA_FEW), 1, &a, sizeof(a));
+}
+
 /* On tensor cores: as many of the rows of x as scratch allows. */
 static int64_t multiply_mma(struct cuda *c, const struct k_op_gemm *op, const struct cuda_matrix *w)
 {
@@ -95,6 +103,14 @@ static int64_t multiply_mma(struct cuda *c, const struct k_op_gemm *op, const st
 		x = cuda_round(c, cuda_take(c, floats(n * w->cols)), x, n, w->cols, x_step);
 		x_step = w->cols;
 	}
+	if (n <= CUDA_FEW) {
+		struct k_op_gemm few = *op;
+		few.x = x;
+		few.x_step = x_step;
+		few.n = n;
+		multiply_many(c, &few, w, false);
+		return n;
+	}
 	cuda_launch(c, gemm_mma, k_div_up(w->rows, 16), k_div_up(n, CUDA_MMA_VECTORS), 1, .y = op->y, .x = x, .w = *w, .bias = op->bias,
 		.n = n, .y_step = op->y_step, .x_step = x_step);
 	return n;
@@ -107,8 +123,7 @@ static void multiply(struct cuda *c, const struct k_op_gemm *op, const struct cu
 		cuda_launch(c, gemm_x16, w->rows / 16, tiles, 1, .y = op->y, .x = op->x, .w = *w, .bias = op->bias, .n = op->n, .y_step = op->y_step,
 			.x_step = op->x_step);
 	else
-		cuda_launch(c, gemm_rows, k_div_up(w->rows, CUDA_WARPS), tiles, 1, .y = op->y, .x = op->x, .w = *w, .bias = op->bias, .n = op->n,
-			.y_step = op->y_step, .x_step = op->x_step);
+		multiply_many(c, op, w, true);
 }
 
 void cuda_op_gemm(struct k_device *dev, const struct k_op_gemm *op)
@@ -200,7 +215,7 @@ static void moe_by_expert(struct cuda *c, const struct moe *m, float *y, const f
 static void moe_few(struct cuda *c, const struct moe *m, float *y, const float *x, const int32_t *ids, const float *weights, int64_t n)
 {
 	int64_t pairs = n * m->used;
-	float *h = cuda_take(c, floats(pairs * m->F));
+	uint16_t *h = cuda_take(c, pairs * m->F * (int64_t)sizeof(*h));
 	cuda_launch(c, moe_up_mma, k_div_up(m->F, 16), pairs, 1, .h = h, .x = x, .ids = ids, .gate = m->gate, .up = m->up, .n_used = (int)m->used);
 	cuda_launch(c, moe_down_mma, k_div_up(m->D, 16), n, 1, .y = y, .h = h, .ids = ids, .weights = weights, .down = m->down,
 		.n_used = (int)m->used);
@@ -236,7 +251,7 @@ void cuda_op_moe(struct k_device *dev, const struct k_op_moe *op)
 	mma = cuda_takes_mma(c, &m.gate) && cuda_takes_mma(c, &m.up) && cuda_takes_mma(c, &m.down) && m.gate.type == m.up.type &&
 		m.E <= CUDA_EXPERTS;
 	for (int64_t t = 0, n; t < op->n; t += n) {
-		bool few = op->n - t <= FEW && (uintptr_t)op->x % 16 == 0 && m.D % 4 == 0 && m.F % 4 == 0;
+		bool few = op->n - t <= FEW && (uintptr_t)op->x % 16 == 0 && m.D % 4 == 0 && m.F % 8 == 0;
 		cuda_begin(c);
 		m.count = mma && !few ? cuda_take(c, m.E * (int64_t)sizeof(*m.count)) : NULL;
 		n = K_MIN(cuda_fit(c, op->n - t, token_bytes(&m, mma && !few)), BLOCKS_Y / m.used);

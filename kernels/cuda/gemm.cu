@@ -1,29 +1,9 @@
 /* gemm.cu: activations times stored weights, on the ordinary cores, in f32.
  *
- *   gemm_rows   any type: a warp takes a row of w; lane l sums columns l, l + 32, ...; then a tree over the lanes
- *   gemm_x16    i4g32 in layout x16, below
+ *   gemm_x16    i4g32 in layout x16; other types: many.cu
  *
  * Each output is summed in one order, whatever the number of rows of x. */
 #include "kernels/cuda/dot.h"
-
-K_KERNEL(gemm_rows)
-{
-	int64_t row = (int64_t)blockIdx.x * CUDA_WARPS + k_warp(), first = (int64_t)blockIdx.y * CUDA_TOKENS;
-	float sum[CUDA_TOKENS] = { 0 };
-	if (row >= a.w.rows)
-		return;
-	for (int64_t k = k_lane(); k < a.w.cols; k += K_WARP) {
-		float v = k_value(a.w.type, a.w.data, a.w.cols, row, k);
-		for (int t = 0; t < CUDA_TOKENS; t++)
-			if (first + t < a.n)
-				sum[t] = fmaf(v, a.x[(first + t) * a.x_step + k], sum[t]);
-	}
-	for (int t = 0; t < CUDA_TOKENS; t++) {
-		float s = k_warp_sum(sum[t]);
-		if (k_lane() == 0 && first + t < a.n)
-			a.y[(first + t) * a.y_step + row] = a.bias ? s + a.bias[row] : s;
-	}
-}
 
 K_KERNEL(gemm_x16)
 {

@@ -1,9 +1,7 @@
-/* mma.cu: products of stored weights with a few vectors on tensor cores, dense and with the experts of each token. Vectors are f32 and rounded to bf16 as
- * they are read; many vectors: tile.cu.
+/* mma.cu: dense products of stored weights with up to CUDA_TILE - 1 vectors on tensor cores. Vectors are f32 and rounded to bf16 as they are read; fewer
+ * vectors: many.cu, more: tile.cu.
  *
  *   gemm_mma    a block 16 rows; its warps take a part of the columns each                                          parts in order --> y
- *   moe_up      a block 16 rows of a (token, slot): gate, then up                                  silu * up --> h
- *   moe_down    a block 16 rows of a token: a warp a slot, all columns                                       slots in order, weighted --> y
  *
  * What a warp reads is under way in AHEAD steps at a time, 576 bytes each (i4g32). */
 #include "kernels/cuda/strip.h"
@@ -109,44 +107,4 @@ K_KERNEL(gemm_mma)
 		if (row < a.w.rows)
 			a.y[(first + i / 16) * a.y_step + row] = a.bias ? s + a.bias[row] : s;
 	}
-}
-
-/* --- experts -------------------------------------------------------------------------------------------------------------- */
-
-K_KERNEL_MANY(moe_up_mma, 2)
-{
-	K_SHARED(float, gate, CUDA_WARPS * 8 * 16);
-	K_SHARED(float, up, CUDA_WARPS * 8 * 16);
-	int64_t pair = blockIdx.y, expert = a.ids[pair], row = (int64_t)blockIdx.x * 16 + threadIdx.x;
-	const float *x[1] = { k_lane() / 4 ? NULL : a.x + pair / a.n_used * a.gate.cols };
-	parts_of(gate, &a.gate, k_slice(&a.gate, expert), blockIdx.x, x, 1, 1);
-	parts_of(up, &a.up, k_slice(&a.up, expert), blockIdx.x, x, 1, 1);
-	__syncthreads();
-	if (threadIdx.x < 16 && row < a.gate.rows)
-		a.h[pair * a.gate.rows + row] = k_silu(sum_of(gate, 0, (int)threadIdx.x, 1)) * sum_of(up, 0, (int)threadIdx.x, 1);
-}
-
-/* Slots in rounds of a warp each; in order, as moe_sum adds them. */
-K_KERNEL(moe_down_mma)
-{
-	K_SHARED(float, part, CUDA_WARPS * 16);
-	int64_t row = (int64_t)blockIdx.x * 16 + threadIdx.x, first = (int64_t)blockIdx.y * a.n_used;
-	float y = 0;
-	for (int slot = 0; slot < a.n_used; slot += CUDA_WARPS) {
-		int n = a.n_used - slot < CUDA_WARPS ? a.n_used - slot : CUDA_WARPS;
-		if (k_warp() < n) {
-			int64_t pair = first + slot + k_warp();
-			const float *x[1] = { k_lane() / 4 ? NULL : a.h + pair * a.down.cols };
-			float sum[1][4] = { { 0 } };
-			chain_of(sum, &a.down, k_slice(&a.down, a.ids[pair]), blockIdx.x, 0, (a.down.cols + STEP - 1) / STEP, x, 1, 1);
-			for (int i = 0; i < 4 && k_lane() % 4 == 0; i += 2)
-				part[k_warp() * 16 + strip_row(a.down.type, i / 2)] = sum[0][i];
-		}
-		__syncthreads();
-		for (int i = 0; i < n && threadIdx.x < 16; i++)
-			y = fmaf(a.weights[first + slot + i], part[i * 16 + threadIdx.x], y);
-		__syncthreads();
-	}
-	if (threadIdx.x < 16 && row < a.down.rows)
-		a.y[blockIdx.y * a.down.rows + row] = y;
 }

@@ -33,7 +33,7 @@ K_DEV void strip_load(struct strip *s, enum cuda_type type, const struct cuda_ma
 		s->scale[i] = 0;
 	if (type == CUDA_I4_X16) {
 		const uint8_t *record = slice + (g * (w->cols / STEP) + step) * K_RECORD;
-		struct k_u4 v = k_load16(record + 64 + 64 * (quad + 4 * pair) + 16 * (k_lane() / 4 % 4));
+		struct k_u4 v = k_load16_once(record + 64 + 64 * (quad + 4 * pair) + 16 * (k_lane() / 4 % 4));
 		K_UNROLL for (int i = 0; i < 4; i++)
 			s->w[i] = v.w[i];
 		K_UNROLL for (int i = 0; i < 2; i++)
@@ -46,7 +46,7 @@ K_DEV void strip_load(struct strip *s, enum cuda_type type, const struct cuda_ma
 		if (row >= w->rows || RUN * run >= w->cols)
 			continue;
 		if (type == CUDA_BF16) {
-			struct k_u4 v = k_load16((const uint16_t *)slice + row * w->cols + at);
+			struct k_u4 v = k_load16_once((const uint16_t *)slice + row * w->cols + at);
 			K_UNROLL for (int j = 0; j < 4; j++)
 				s->w[4 * i + j] = v.w[j];
 		} else if (type == CUDA_MXFP4) {
@@ -70,8 +70,16 @@ K_DEV void strip_load(struct strip *s, enum cuda_type type, const struct cuda_ma
 /* Codes 2 j and 2 j + 1 of a word of x16. */
 K_DEV uint32_t i4_pair(uint32_t word, int j)
 {
+#if defined(__CUDACC__) && __CUDA_ARCH__ >= 800
+	uint32_t u;
+	/* 128 + code, in one; times 1 less 136, exactly. Volatile: done where it stands, while something else is waited for. */
+	asm volatile("lop3.b32 %0, %1, 0x000f000f, %2, 0xea;" : "=r"(u) : "r"(word >> 4 * j), "r"(0x43004300));
+	asm volatile("fma.rn.bf16x2 %0, %0, %1, %2;" : "+r"(u) : "r"(0x3f803f80), "r"(0xc308c308));
+	return u;
+#else
 	uint32_t u = (word >> 4 * j & 0x000f000f) | 0x43004300;         /* 128 + code */
 	return pack(k_f_bits(k_bits_f(u << 16) - 136), k_f_bits(k_bits_f(u & 0xffff0000) - 136));
+#endif
 }
 
 K_DEV uint32_t e2m1_pair(uint32_t byte) { return pack(k_f_bits(k_e2m1(byte & 15)), k_f_bits(k_e2m1(byte >> 4 & 15))); }

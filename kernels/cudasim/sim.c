@@ -290,7 +290,7 @@ static void mark_early(struct k_sim *s, const struct region *r, size_t i, const 
 {
 	if (write)
 		fault(s, "writes byte %zu of %zu of device memory before it waits for the kernel before", i, r->n);
-	if (c->wrote >= s->before_at && c->wrote < s->launch_at)
+	if (c->wrote && c->wrote >= s->before_at && c->wrote < s->launch_at)
 		fault(s, "reads byte %zu of %zu of device memory before it waits for the kernel before, which wrote it", i, r->n);
 }
 

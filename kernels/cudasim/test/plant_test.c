@@ -33,22 +33,34 @@ static struct k_tensor weights(struct k_device *d, const char *type, int64_t sli
 	return t;
 }
 
-/* less: floats that the result is short of. */
-static void gemm(struct k_device *d, int64_t n, int64_t less)
+static void gemm_of(struct k_device *d, int64_t rows, int64_t cols, int64_t n, int64_t less)
 {
-	int64_t rows = 32, cols = 256;
 	struct k_tensor w = weights(d, "i4g32", 1, rows, cols);
 	d->ops.gemm(d, &(struct k_op_gemm){ .y = floats(d, n * rows - less), .x = floats(d, n * cols), .w = &w, .n = n, .y_step = rows, .x_step = cols });
 }
 
-static void moe(struct k_device *d, int64_t n, int64_t less)
+/* less: floats that the result is short of. */
+static void gemm(struct k_device *d, int64_t n, int64_t less) { gemm_of(d, 32, 256, n, less); }
+/* More columns than are brought at once. */
+static void gemm_wide(struct k_device *d, int64_t n, int64_t less) { gemm_of(d, 16, 3072, n, less); }
+
+static void gemm_exact(struct k_device *d, int64_t n, int64_t less)
 {
-	int64_t F = 32, D = 192, used = 10;
+	int64_t rows = 5, cols = 1025;
+	struct k_tensor w = weights(d, "f32", 1, rows, cols);
+	d->ops.gemm(d, &(struct k_op_gemm){ .y = floats(d, n * rows - less), .x = floats(d, n * cols), .w = &w, .n = n, .y_step = rows, .x_step = cols, .exact = true });
+}
+
+static void moe_of(struct k_device *d, int64_t F, int64_t D, int64_t used, int64_t n, int64_t less)
+{
 	struct k_tensor gate = weights(d, "bf16", SLICES, F, D), up = weights(d, "bf16", SLICES, F, D), down = weights(d, "bf16", SLICES, D, F);
 	struct k_hp hp = { .n_expert = SLICES, .n_expert_used = used, .n_embd = D, .n_ff_expert = F };
 	d->ops.moe(d, &(struct k_op_moe){ .y = floats(d, n * D - less), .x = floats(d, n * D), .ids = (int32_t *)floats(d, n * used),
 		.weights = floats(d, n * used), .gate = &gate, .up = &up, .down = &down, .n = n, .hp = &hp });
 }
+
+static void moe(struct k_device *d, int64_t n, int64_t less) { moe_of(d, 32, 192, 10, n, less); }
+static void moe_wide(struct k_device *d, int64_t n, int64_t less) { moe_of(d, 1088, 64, 10, n, less); }
 
 static void kda(struct k_device *d, int64_t n, int64_t less)
 {
@@ -104,8 +116,9 @@ static void sample(struct k_device *d, int64_t n, int64_t less)
 /* What runs the kernel, with how many tokens; how many barriers it has at least; whether it is who writes the result. */
 static const struct kernel { const char *name; void (*op)(struct k_device *d, int64_t n, int64_t less); int64_t n; int barriers; bool copies, last; } kernels[] = {
 	{ "kda_chunk", kda, 48, 4, false, false }, { "kda_chunk_walk", kda, 48, 2, true, true },
-	{ "gemm_mma", gemm, 3, 1, false, true }, { "gemm_tile", gemm, 64, 1, true, true },
-	{ "moe_up_mma", moe, 1, 1, false, false }, { "moe_down_mma", moe, 2, 2, false, true },
+	{ "gemm_many", gemm, 3, 2, false, true }, { "gemm_many", gemm_wide, 8, 3, false, true }, { "gemm_many", gemm_exact, 2, 1, false, true },
+	{ "gemm_mma", gemm, 9, 1, false, true }, { "gemm_tile", gemm, 64, 1, true, true },
+	{ "moe_up_mma", moe, 1, 1, false, false }, { "moe_down_mma", moe, 2, 2, false, true }, { "moe_down_mma", moe_wide, 1, 3, false, true },
 	{ "moe_sort", moe, 5, 1, false, false }, { "moe_tiles", moe, 5, 1, false, false }, { "moe_up_tile", moe, 5, 1, true, false }, { "moe_down_tile", moe, 5, 1, true, false },
 	{ "moe_sum", moe, 5, 0, false, true },
 	{ "mla_query_mma", mla, 9, 1, false, false }, { "attend_mma", mla, 9, 3, false, false }, { "merge_mma", mla, 9, 1, false, true },
