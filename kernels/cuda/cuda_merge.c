@@ -4,7 +4,7 @@
  *   add, add          y += x, then z += y
  *   add, rmsnorm      and the norm of the sum
  *   rmsnorm, rmsnorm  rows that lie one behind the other
- *   gemm, gemm        products of as many rows, of which none reads what another writes (many.cu) */
+ *   gemm, gemm        products of as many rows, of which none reads or writes what another writes (many.cu) */
 #include "libcore/base.h"
 #include "kernels/cuda/cuda_impl.h"
 
@@ -47,11 +47,12 @@ static bool norm_norm(struct cuda_call *last, void *last_args, struct cuda_grid 
 	return true;
 }
 
-/* Does x of p, n rows of it, meet y of q? */
-static bool reads_from(const struct cuda_product_of *p, const struct cuda_product_of *q, int64_t n)
+/* Does x or y of p, n rows of it, meet y of q? */
+static bool meets(const struct cuda_product_of *p, const struct cuda_product_of *q, int64_t n)
 {
-	const float *x_end = p->x + (n - 1) * p->x_step + p->w.cols, *y_end = q->y + (n - 1) * q->y_step + q->w.rows;
-	return p->x < y_end && q->y < x_end;
+	const float *x_end = p->x + (n - 1) * p->x_step + p->w.cols, *y_end = p->y + (n - 1) * p->y_step + p->w.rows;
+	const float *end = q->y + (n - 1) * q->y_step + q->w.rows;
+	return (p->x < end && q->y < x_end) || (p->y < end && q->y < y_end);
 }
 
 static bool gemm_gemm(struct cuda_call *last, void *last_args, struct cuda_grid grid, const void *args)
@@ -62,7 +63,7 @@ static bool gemm_gemm(struct cuda_call *last, void *last_args, struct cuda_grid 
 		return false;
 	for (int i = 0; i < a->count; i++)
 		for (int k = 0; k < b->count; k++)
-			if (reads_from(&b->of[k], &a->of[i], a->n))
+			if (meets(&b->of[k], &a->of[i], a->n))
 				return false;
 	for (int k = 0; k < b->count; k++) {
 		a->of[a->count] = b->of[k];

@@ -50,7 +50,7 @@ K_DEV struct lane_rows lane_rows_of(enum cuda_type type, const struct cuda_matri
 	int quad = k_lane() % 4;
 	if (type == CUDA_I4_X16) {
 		at.p[1] = slice + g * (w->cols / STEP) * K_RECORD + 4 * strip_row(type, 0);
-		at.p[0] = slice + g * (w->cols / STEP) * K_RECORD + 64 + 64 * (quad + 4 * (k_lane() / 16)) + 16 * (k_lane() / 4 % 4);
+		at.p[0] = slice + g * (w->cols / STEP) * K_RECORD + 64 + 64 * quad + 4 * strip_row(type, 0);
 	} else {
 		for (int i = 0; i < 2; i++) {
 			int64_t row = 16 * g + strip_row(type, i);
@@ -64,10 +64,12 @@ K_DEV struct lane_rows lane_rows_of(enum cuda_type type, const struct cuda_matri
 K_DEV void lane_load(struct strip *s, enum cuda_type type, const struct cuda_matrix *w, const struct lane_rows *at, int step)
 {
 	if (type == CUDA_I4_X16) {
-		struct k_u4 v = k_load16_once(at->p[0] + step * K_RECORD);
-		uint64_t two = *(const uint64_t *)(at->p[1] + step * K_RECORD);
-		K_UNROLL for (int i = 0; i < 4; i++)
-			s->w[i] = v.w[i];
+		K_UNROLL for (int run = 0; run < 2; run++) {
+			uint64_t two = k_load8_once(at->p[0] + step * K_RECORD + 256 * run);
+			s->w[2 * run] = (uint32_t)two;
+			s->w[2 * run + 1] = (uint32_t)(two >> 32);
+		}
+		uint64_t two = k_load8_once(at->p[1] + step * K_RECORD);
 		s->scale[0] = (uint32_t)two;
 		s->scale[1] = (uint32_t)(two >> 32);
 	} else if (type == CUDA_BF16) {
@@ -83,6 +85,20 @@ K_DEV void lane_load(struct strip *s, enum cuda_type type, const struct cuda_mat
 	}
 }
 
+/* strip_run of what lane_load has read: a lane's two rows lie side by side in i4g32, so that none has to be got from another lane. */
+K_DEV void lane_run(struct run *r, enum cuda_type type, const struct strip *s, int run)
+{
+	if (type != CUDA_I4_X16) {
+		strip_run(r, type, s, run);
+		return;
+	}
+	K_UNROLL for (int i = 0; i < 2; i++) {
+		K_UNROLL for (int j = 0; j < 4; j++)
+			r->a[j / 2][i + j % 2 * 2] = i4_pair(s->w[2 * run + i], j);
+		r->scale[i] = k_bits_f(run ? s->scale[i] & 0xffff0000 : s->scale[i] << 16);
+	}
+}
+
 /* acc += step `at` of those on the stage times s. */
 K_DEV void times_vectors(float *acc, const struct strip *s, enum cuda_type type, const uint8_t *stage, int at, int n)
 {
@@ -90,7 +106,7 @@ K_DEV void times_vectors(float *acc, const struct strip *s, enum cuda_type type,
 	K_UNROLL for (int run = 0; run < 2; run++) {
 		struct run r;
 		struct k_u4 b = { { 0, 0, 0, 0 } };
-		strip_run(&r, type, s, run);
+		lane_run(&r, type, s, run);
 		if (vector < n)
 			b = k_load16(stage + (at * n + vector) * VECTOR + ((4 * run + k_lane() % 4) ^ (vector & 1) << 2) * 16);
 		strip_times(acc, &r, b.w);

@@ -10,7 +10,8 @@ enum { STAGE = 40 * 1024, MOST_AHEAD = 5 };
 K_DEV void few_parts(float *part, uint8_t *stage, enum cuda_type type, const struct cuda_matrix *w, int64_t g, const struct vectors *v, int ahead)
 {
 	int steps = ((int)w->cols + STEP - 1) / STEP, each = (int)strip_part(w->cols), from = k_warp() * each, to = from + each < steps ? from + each : steps;
-	int round = STAGE / CUDA_WARPS / VECTOR / v->n, staged = from, next = from;
+	/* A multiple of ahead, so that step from + k of each round is in s[k]. */
+	int round = STAGE / CUDA_WARPS / VECTOR / v->n / ahead * ahead;
 	float acc[4] = { 0 };
 	struct lane_rows at = lane_rows_of(type, w, w->data, g);
 	struct strip s[MOST_AHEAD];
@@ -19,23 +20,20 @@ K_DEV void few_parts(float *part, uint8_t *stage, enum cuda_type type, const str
 		if (from + k < to)
 			lane_load(&s[k], type, w, &at, from + k);
 	K_WAIT_BEFORE();
-	for (int first = from; first < from + each; first += ahead)
-		K_UNROLL for (int k = 0; k < ahead; k++) {
-			int step = first + k;
-			if (step == next && step < from + each) {
-				staged = step;
-				next += round;
-				if (step > from)
-					__syncthreads();
-				stage_vectors(stage, v, step, (next < to ? next : to) - step);
-				__syncthreads();
-			}
-			if (step >= to)
-				continue;
-			times_vectors(acc, &s[k], type, stage, step - staged, v->n);
-			if (step + ahead < to)
-				lane_load(&s[k], type, w, &at, step + ahead);
-		}
+	K_ROLL for (int begin = from; begin < from + each; begin += round) {
+		int end = begin + round < to ? begin + round : to;
+		if (begin > from)
+			__syncthreads();
+		stage_vectors(stage, v, begin, end - begin);
+		__syncthreads();
+		K_ROLL for (int first = begin; first < end; first += ahead)
+			K_UNROLL for (int k = 0; k < ahead; k++)
+				if (first + k < end) {
+					times_vectors(acc, &s[k], type, stage, first + k - begin, v->n);
+					if (first + k + ahead < to)
+						lane_load(&s[k], type, w, &at, first + k + ahead);
+				}
+	}
 	K_UNROLL for (int i = 0; i < 4; i++)
 		part[(k_warp() * CUDA_FEW + k_lane() % 4 * 2 + i % 2) * 16 + strip_row(type, i / 2)] = acc[i];
 }

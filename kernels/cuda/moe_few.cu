@@ -29,25 +29,21 @@ K_DEV void up_parts(float *part, uint8_t *stage, enum cuda_type type, const stru
 		K_UNROLL for (int m = 0; m < 2; m++)
 			if (from + k < to)
 				lane_load(&s[k][m], type, w[m], &at[m], from + k);
-	int staged = from, next = from;
-	for (int first = from; first < from + each; first += ahead)
-		K_UNROLL for (int k = 0; k < ahead; k++) {
-			int step = first + k;
-			if (step == next && step < from + each) {
-				staged = step;
-				next += ROUND;
-				if (step > from)
-					__syncthreads();
-				stage_vectors(stage, &v, step, (next < to ? next : to) - step);
-				__syncthreads();
-			}
-			K_UNROLL for (int m = 0; m < 2; m++)
-				if (step < to) {
-					times_vectors(acc[m], &s[k][m], type, stage, step - staged, 1);
-					if (step + ahead < to)
-						lane_load(&s[k][m], type, w[m], &at[m], step + ahead);
-				}
-		}
+	K_ROLL for (int begin = from; begin < from + each; begin += ROUND / ahead * ahead) {
+		int end = begin + ROUND / ahead * ahead < to ? begin + ROUND / ahead * ahead : to;
+		if (begin > from)
+			__syncthreads();
+		stage_vectors(stage, &v, begin, end - begin);
+		__syncthreads();
+		K_ROLL for (int first = begin; first < end; first += ahead)
+			K_UNROLL for (int k = 0; k < ahead; k++)
+				K_UNROLL for (int m = 0; m < 2; m++)
+					if (first + k < end) {
+						times_vectors(acc[m], &s[k][m], type, stage, first + k - begin, 1);
+						if (first + k + ahead < to)
+							lane_load(&s[k][m], type, w[m], &at[m], first + k + ahead);
+					}
+	}
 	K_UNROLL for (int m = 0; m < 2; m++)
 		K_UNROLL for (int i = 0; i < 2; i++)
 			if (k_lane() % 4 == 0)
@@ -65,11 +61,11 @@ K_KERNEL_EARLY(moe_up_mma, 2)
 	else if (a.gate.type == CUDA_BF16)
 		up_parts(part, stage, CUDA_BF16, &a, pair, blockIdx.x, 2);
 	else if (a.gate.type == CUDA_MXFP4)
-		up_parts(part, stage, CUDA_MXFP4, &a, pair, blockIdx.x, 3);
+		up_parts(part, stage, CUDA_MXFP4, &a, pair, blockIdx.x, 1);
 	else if (a.gate.type == CUDA_MX4_X16)
-		up_parts(part, stage, CUDA_MX4_X16, &a, pair, blockIdx.x, 3);
+		up_parts(part, stage, CUDA_MX4_X16, &a, pair, blockIdx.x, 1);
 	else
-		up_parts(part, stage, CUDA_FP8B128, &a, pair, blockIdx.x, 2);
+		up_parts(part, stage, CUDA_FP8B128, &a, pair, blockIdx.x, 1);
 	__syncthreads();
 	if (threadIdx.x < 16 && row < a.gate.rows) {
 		float gate = 0, up = 0;
@@ -104,8 +100,7 @@ K_DEV void stage_h(uint8_t *stage, const uint16_t *h, int from, int count, int c
 K_DEV void down_parts(float *part, uint8_t *stage, enum cuda_type type, const struct cuda_moe_down_mma *a, int64_t pair, bool mine, int64_t g, int ahead)
 {
 	const struct cuda_matrix *w = &a->down;
-	int steps = mine ? ((int)w->cols + STEP - 1) / STEP : 0, each = (int)strip_part(w->cols), flush = each, staged = 0, next = 0;
-	int rounds = ((int)w->cols + STEP - 1) / STEP;
+	int all = ((int)w->cols + STEP - 1) / STEP, steps = mine ? all : 0, each = (int)strip_part(w->cols), flush = each;
 	float acc[4] = { 0 }, sum[2] = { 0 };
 	struct lane_rows at = lane_rows_of(type, w, k_slice(w, mine ? a->ids[pair] : 0), g);
 	struct strip s[MOST_DOWN];
@@ -114,29 +109,26 @@ K_DEV void down_parts(float *part, uint8_t *stage, enum cuda_type type, const st
 		if (k < steps)
 			lane_load(&s[k], type, w, &at, k);
 	K_WAIT_BEFORE();
-	for (int first = 0; first < rounds; first += ahead)
-		K_UNROLL for (int k = 0; k < ahead; k++) {
-			int step = first + k;
-			if (step == next && step < rounds) {
-				staged = step;
-				next += ROUND;
-				if (step)
-					__syncthreads();
-				stage_h(stage, a->h + pair * w->cols, step, (next < steps ? next : steps) - step, (int)w->cols);
-				__syncthreads();
-			}
-			if (step < steps) {
-				times_vectors(acc, &s[k], type, stage, step - staged, 1);
-				if (step + ahead < steps)
-					lane_load(&s[k], type, w, &at, step + ahead);
-				if (step + 1 == flush || step + 1 == steps) {
-					flush += each;
-					sum[0] += acc[0];
-					sum[1] += acc[2];
-					acc[0] = acc[1] = acc[2] = acc[3] = 0;
+	K_ROLL for (int begin = 0; begin < all; begin += ROUND / ahead * ahead) {
+		int end = begin + ROUND / ahead * ahead < steps ? begin + ROUND / ahead * ahead : steps;
+		if (begin)
+			__syncthreads();
+		stage_h(stage, a->h + pair * w->cols, begin, end - begin, (int)w->cols);
+		__syncthreads();
+		K_ROLL for (int first = begin; first < end; first += ahead)
+			K_UNROLL for (int k = 0; k < ahead; k++)
+				if (first + k < end) {
+					times_vectors(acc, &s[k], type, stage, first + k - begin, 1);
+					if (first + k + ahead < steps)
+						lane_load(&s[k], type, w, &at, first + k + ahead);
+					if (first + k + 1 == flush || first + k + 1 == steps) {
+						flush += each;
+						sum[0] += acc[0];
+						sum[1] += acc[2];
+						acc[0] = acc[1] = acc[2] = acc[3] = 0;
+					}
 				}
-			}
-		}
+	}
 	K_UNROLL for (int i = 0; i < 2; i++)
 		if (k_lane() % 4 == 0 && mine)
 			part[k_warp() * 16 + strip_row(type, i)] = sum[i];
@@ -158,11 +150,11 @@ K_KERNEL_EARLY(moe_down_mma, 2)
 		else if (a.down.type == CUDA_BF16)
 			down_parts(part, stage, CUDA_BF16, &a, pair, mine, blockIdx.x, 3);
 		else if (a.down.type == CUDA_MXFP4)
-			down_parts(part, stage, CUDA_MXFP4, &a, pair, mine, blockIdx.x, 4);
+			down_parts(part, stage, CUDA_MXFP4, &a, pair, mine, blockIdx.x, 2);
 		else if (a.down.type == CUDA_MX4_X16)
-			down_parts(part, stage, CUDA_MX4_X16, &a, pair, mine, blockIdx.x, 4);
+			down_parts(part, stage, CUDA_MX4_X16, &a, pair, mine, blockIdx.x, 2);
 		else
-			down_parts(part, stage, CUDA_FP8B128, &a, pair, mine, blockIdx.x, 3);
+			down_parts(part, stage, CUDA_FP8B128, &a, pair, mine, blockIdx.x, 2);
 		__syncthreads();
 		for (int i = 0; i < n && threadIdx.x < 16; i++)
 			y = fmaf(a.weights[first + slot + i], part[i * 16 + threadIdx.x], y);

@@ -37,6 +37,7 @@ void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b);
 struct k_u4 k_load16(const void *p);
 void k_store16(void *p, struct k_u4 v);
 #define k_load16_once k_load16
+#define k_load8_once(p) (*(const uint64_t *)(p))
 /* Copies that take their time: shared memory that one fills may not be touched before the wait, by anyone. */
 void k_copy16(void *to, const void *from, bool there);
 void k_copy_commit(void);
