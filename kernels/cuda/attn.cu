@@ -11,33 +11,16 @@
 K_KERNEL(mla_append)
 {
 	K_SHARED(float, part, CUDA_WARPS);
-	int i = k_seg_of(a.seg, a.n_seg, blockIdx.x), dr = a.rope.dim;
-	const struct cuda_seg *s = a.seg + i;
-	const float *kv = a.kv + (int64_t)blockIdx.x * (a.r + dr);
-	float sum = 0, scale;
-	int64_t pos;
-	void *slot;
-	if (i < 0)
-		return;
-	pos = s->pos + blockIdx.x - s->row;
-	slot = k_slot(s, pos, a.r + dr, a.bf16);
-	for (int c = threadIdx.x; c < a.r; c += CUDA_THREADS)
-		sum = fmaf(kv[c], kv[c], sum);
-	scale = 1 / sqrtf(k_block_sum(sum, part) / (float)a.r + a.eps);
-	for (int c = threadIdx.x; c < a.r; c += CUDA_THREADS)
-		k_keep(slot, a.bf16, c, a.kv_norm[c] * (kv[c] * scale));
-	for (int c = threadIdx.x; !a.rope.table && c < dr; c += CUDA_THREADS)
-		k_keep(slot, a.bf16, a.r + c, kv[a.r + c]);
-	for (int j = threadIdx.x; a.rope.table && j < dr / 2; j += CUDA_THREADS)
-		k_turn_to(slot, a.bf16, a.r, kv + a.r, &a.rope, pos, j);
+	append_latent(&a, blockIdx.x, part);
 }
 
-K_KERNEL(mla_query)
+K_KERNEL_EARLY(mla_query, 1)
 {
 	int64_t row = a.first + blockIdx.x, head = blockIdx.y, w = head * (a.dn + a.dv) * a.r;
 	int i = k_seg_of(a.seg, a.n_seg, row);
 	const float *q = a.q + (blockIdx.x * a.n_head + head) * (a.dn + a.dr);
 	float *query = a.query + (blockIdx.x * a.n_head + head) * (a.r + a.dr);
+	K_WAIT_BEFORE();
 	if (i < 0)
 		return;
 	for (int c = threadIdx.x; c < a.r; c += CUDA_THREADS) {
@@ -52,23 +35,25 @@ K_KERNEL(mla_query)
 		k_turn(query + a.r, q + a.dn, &a.rope, a.seg[i].pos + row - a.seg[i].row, j);
 }
 
-K_KERNEL(mla_turn)
+K_KERNEL_EARLY(mla_turn, 1)
 {
 	int i = k_seg_of(a.seg, a.n_seg, a.first + blockIdx.x), half = a.dr / 2;
 	float *q = a.q + (int64_t)blockIdx.x * a.n_head * (a.dn + a.dr) + a.dn;
+	K_WAIT_BEFORE();
 	for (int j = threadIdx.x; i >= 0 && j < a.n_head * half; j += CUDA_THREADS) {
 		float *turned = q + j / half * (a.dn + a.dr);
 		k_turn(turned, turned, &a.rope, a.seg[i].pos + a.first + blockIdx.x - a.seg[i].row, j % half);
 	}
 }
 
-K_KERNEL(gqa_append)
+K_KERNEL_EARLY(gqa_append, 1)
 {
 	int i = k_seg_of(a.seg, a.n_seg, blockIdx.x), nk = a.n_kv * a.d, half = a.rope.dim / 2;
 	const struct cuda_seg *s = a.seg + i;
 	float *q = a.q + (int64_t)blockIdx.x * a.n_head * a.d, *k = a.k + (int64_t)blockIdx.x * nk;
 	int64_t pos;
 	void *slot;
+	K_WAIT_BEFORE();
 	if (i < 0)
 		return;
 	pos = s->pos + blockIdx.x - s->row;
@@ -138,7 +123,7 @@ K_DEV void mix(const struct cuda_attend *a, float (*acc)[CUDA_QUERIES], int i, c
 	}
 }
 
-K_KERNEL(attend)
+K_KERNEL_EARLY(attend, 1)
 {
 	K_SHARED(float, q, CUDA_QUERIES * CUDA_DK);
 	K_SHARED(float, score, CUDA_QUERIES * CUDA_PAGE);
@@ -147,7 +132,8 @@ K_KERNEL(attend)
 	const struct cuda_seg *s = a.seg + t.seg;
 	int64_t from, to, key = (int64_t)blockIdx.y * a.dk, value = a.value + (int64_t)blockIdx.y * a.dv;
 	float acc[COLUMNS][CUDA_QUERIES] = { { 0 } }, top = -INFINITY, sum = 0;
-	if (!tile_span(&a, &t, &from, &to))
+	K_WAIT_BEFORE();
+	if (!tile_span(&a, &t, CUDA_SPAN, &from, &to))
 		return;
 	for (int c = threadIdx.x; c < CUDA_QUERIES * a.dk; c += CUDA_THREADS)
 		q[c] = c / a.dk < t.n ? a.query[tile_at(&a, &t, c / a.dk) * a.dk + c % a.dk] : 0;
@@ -193,13 +179,14 @@ K_KERNEL(attend)
 
 /* --- merge ---------------------------------------------------------------------------------------------------------------- */
 
-K_KERNEL(merge)
+K_KERNEL_EARLY(merge, 1)
 {
 	K_SHARED(float, o, CUDA_DV);
 	int64_t row = a.first + blockIdx.x, head = blockIdx.y, at = blockIdx.x * a.n_head + head, limit;
 	int s = k_seg_of(a.seg, a.n_seg, row), step = a.r + 2, n, wide = a.v ? a.dv : a.r;
 	const float *part = a.parts + at * a.n_span * step;
 	float *y = a.y + at * wide, top = -INFINITY, sum = 0;
+	K_WAIT_BEFORE();
 	if (s < 0)
 		return;
 	limit = a.seg[s].pos + row - a.seg[s].row + 1;

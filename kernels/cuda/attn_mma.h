@@ -51,4 +51,42 @@ K_DEV const void *value_at(const void *p, bool bf16, int64_t i) { return (const 
 /* One of the two columns of a pair of each of two rows. */
 K_DEV uint32_t column(uint32_t first, uint32_t second, int i) { return i ? pack(first, second) : (first & 0xffff) | second << 16; }
 
+/* Where a lane's row of matrices begins (k_matrices) for a: rows first, then columns. */
+K_DEV const uint8_t *matrix_a(const uint8_t *rows, int stride, int row, int col)
+{
+	return rows + (row + k_lane() % 16) * stride + 2 * (col + k_lane() / 16 * 8);
+}
+/* For b of two tiles, from vectors that lie in rows: columns first. */
+K_DEV const uint8_t *matrix_b(const uint8_t *rows, int stride, int row, int col)
+{
+	return rows + (row + k_lane() % 8 + k_lane() / 16 * 8) * stride + 2 * (col + k_lane() / 8 % 2 * 8);
+}
+
+/* Of a query: the largest score and the sum of weights. */
+struct so_far { float top, sum; };
+
+/* Of n spans: the largest score, and the sum of weights beside it; the same in all lanes. */
+K_DEV struct so_far together(const float *part, int n, int step)
+{
+	struct so_far all = { -INFINITY, 0 };
+	for (int i = k_lane(); i < n; i += K_WARP)
+		all.top = fmaxf(all.top, part[(int64_t)i * step]);
+	all.top = k_warp_max(all.top);
+	for (int i = k_lane(); i < n; i += K_WARP)
+		all.sum = fmaf(part[(int64_t)i * step + 1], k_exp2(part[(int64_t)i * step] - all.top), all.sum);
+	all.sum = k_warp_sum(all.sum);
+	return all;
+}
+
+/* Four channels of every by-th of n spans, from the one at `part` on. */
+K_DEV void gather(float *v, const float *part, int c, int n, int by, int step, float top)
+{
+	K_UNROLL_BY(8) for (int i = 0; i < n; i += by) {
+		struct k_u4 x = k_load16(part + (int64_t)i * step + CUDA_PART + c);
+		float f = k_exp2(part[(int64_t)i * step] - top);
+		K_UNROLL for (int k = 0; k < 4; k++)
+			v[k] = fmaf(k_bits_f(x.w[k]), f, v[k]);
+	}
+}
+
 #endif

@@ -29,8 +29,8 @@ struct cuda_rope { const float *table; int dim, interleaved; };
 
 /* A block a row: y[i] = row ids[i] of w */
 struct cuda_embed { float *y; struct cuda_matrix w; const int32_t *ids; };
-/* A block a row */
-struct cuda_rmsnorm { float *y; const float *x, *w; int64_t dim, y_step, x_step; float eps; int gap; };
+/* A block a row; wide: all rows are at multiples of 16 bytes */
+struct cuda_rmsnorm { float *y; const float *x, *w; int64_t dim, y_step, x_step; float eps; int wide; };
 /* A thread an element */
 struct cuda_swiglu { float *y; const float *gate, *up; int64_t n; };
 /* y += x; also (NULL: nothing) += y. A thread four elements; wide: all are at multiples of 16 bytes */
@@ -165,23 +165,38 @@ struct cuda_merge {
 	int n_seg, n_head, n_span, r, dv, bf16;
 };
 
-/* The same on tensor cores, for latent attention: blocks (n / CUDA_MMA_QUERIES, heads), (tiles, 1, spans) of so many queries, (n / CUDA_MMA_QUERIES, heads). At most
- * CUDA_MMA_DN channels of a key that are not rotated, CUDA_MMA_DK of key and latent; r and dk multiples of 8, kv_b at a multiple of 16 bytes, pages of BF16. n: rows
- * of the round. */
-enum { CUDA_MMA_QUERIES = 32, CUDA_MMA_DN = 256, CUDA_MMA_DK = 576 };
-struct cuda_mla_query_mma { struct cuda_mla_query query; int64_t n; };
-struct cuda_attend_mma { struct cuda_attend attend; };
-struct cuda_merge_mma { struct cuda_merge merge; int64_t n; };
+/* The same on tensor cores, for latent attention: blocks (n / CUDA_MMA_QUERIES, heads + rows of such a tile to append, r / CUDA_MMA_CHANNELS), (tiles, 1, spans) of so many queries, (n / rows, heads,
+ * cut). At most CUDA_MMA_DN channels of a key that are not rotated, CUDA_MMA_DK of key and latent; r and dk multiples of 8, kv_b at a multiple of 16 bytes, pages of
+ * BF16. n: rows of the round. Queries are BF16 between the two. A span is `span` positions, a multiple of CUDA_MMA_STEP; CUDA_PART floats before the values of a
+ * part, at multiples of 16 bytes, scores in units of log 2: scale2. stages x CUDA_MMA_STEP rows of shared memory. Blocks of a merge take `rows` rows, at most 16,
+ * and of CUDA_MERGE_OUT rows of V_h each every cut-th. */
+enum { CUDA_MMA_QUERIES = 32, CUDA_MMA_DN = 256, CUDA_MMA_DK = 576, CUDA_MMA_CHANNELS = 128, CUDA_MMA_STEP = 32, CUDA_MMA_STAGES = 4, CUDA_PART = 4, CUDA_MERGE_OUT = 32 };
+/* Bytes of a row of dk values in shared memory: an odd number of 16 bytes. */
+#define CUDA_MMA_STRIDE(dk) (((dk) + 15) / 16 * 32 + 16)
+struct cuda_mla_query_mma { struct cuda_mla_query query; struct cuda_mla_append append; uint16_t *to; int64_t n; };
+struct cuda_attend_mma { struct cuda_attend attend; const uint16_t *query; int64_t span; float scale2; int stages; };
+struct cuda_merge_mma { struct cuda_merge merge; int64_t n; int rows, cut; };
 
 /* attend on tensor cores for keys of up to CUDA_FLASH_DK channels and values of up to CUDA_FLASH_DV, multiples of 8; a tile is CUDA_FLASH_QUERIES queries. Spans are
- * of `span` positions, from `from` on, below `to`. flat: they lie in a row there, position `from` first, and not in pages; carry: parts go on from what is in them. */
-enum { CUDA_FLASH_QUERIES = 128, CUDA_FLASH_DK = 192, CUDA_FLASH_DV = 128 };
-struct cuda_attend_flash { struct cuda_attend attend; const uint16_t *flat; int64_t from, to, span; int carry, gap; };
+ * of `span` positions, a multiple of CUDA_FLASH_STEP, from `from` on, below `to`. flat: they lie in a row there, position `from` first, and not in pages; carry: parts
+ * go on from what is in them. Parts and scale2 as for attend_mma. CUDA_FLASH_STAGES x CUDA_FLASH_STEP keys and values in shared memory. */
+enum { CUDA_FLASH_QUERIES = 128, CUDA_FLASH_DK = 192, CUDA_FLASH_DV = 128, CUDA_FLASH_STEP = 64, CUDA_FLASH_STAGES = 2 };
+/* Bytes of a key there, an odd number of 64: a lane reads 16 bytes of position lane / 4; and of a value, an odd number of 16. */
+#define CUDA_FLASH_KEY(dk) ((((dk) + 31) / 32 | 1) * 64)
+#define CUDA_FLASH_VALUE(dv) (((dv) + 15) / 16 * 32 + 16)
+struct cuda_attend_flash { struct cuda_attend attend; const uint16_t *flat; int64_t from, to, span; int carry; float scale2; };
+/* The same for segments of at most CUDA_FLASH_FEW queries a key head, which are a tile; the first `warps` warps of a block have a span each: blocks (tiles, key heads,
+ * spans / warps) */
+enum { CUDA_FLASH_FEW = 16 };
+struct cuda_attend_few { struct cuda_attend attend; int64_t span; float scale2; int warps; };
+/* y[row][head] of n (row, head) from parts of either, a warp each: r is a multiple of 4, at most 128; y and parts at multiples of 16 bytes */
+struct cuda_merge_parts { struct cuda_merge merge; int64_t n; };
 
 /* Keys and values of every head, made from the latents of positions [from, to) of a segment: out[position] = { keys [n_head][dn + dr], values [n_head][dv] }. Blocks
- * (positions / CUDA_EXPAND, heads). dn, dr and dv are multiples of 8. */
-enum { CUDA_EXPAND = 32 };
-struct cuda_mla_expand { uint16_t *out; const void *kv_b; const struct cuda_seg *seg; int64_t from, to; int n_head, r, dn, dv, dr, bf16; };
+ * (positions / CUDA_EXPAND, tiles): tiles of CUDA_EXPAND_OUTS rows of kv_b, n_head (dn + dv). dn, dr and dv are multiples of 8. Twice CUDA_EXPAND + CUDA_EXPAND_OUTS
+ * rows in shared memory. */
+enum { CUDA_EXPAND = 128, CUDA_EXPAND_OUTS = 128, CUDA_EXPAND_DEEP = 64, CUDA_EXPAND_ROW = 2 * CUDA_EXPAND_DEEP + 16 };
+struct cuda_mla_expand { uint16_t *out; const void *kv_b; const struct cuda_seg *seg; int64_t from, to; int n_head, r, dn, dv, dr, bf16, tiles, gap; };
 /* The last dr of each head's channels of q are turned, in place; a block a row, from row `first` on */
 struct cuda_mla_turn { float *q; struct cuda_rope rope; const struct cuda_seg *seg; int64_t first; int n_seg, n_head, dn, dr; };
 

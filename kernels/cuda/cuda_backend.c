@@ -211,7 +211,12 @@ int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct 
 
 void cuda_launch_bytes(struct cuda *c, enum cuda_kernel_id kernel, int64_t x, int64_t y, int64_t z, const void *args, size_t bytes)
 {
-	struct cuda_grid grid = { (unsigned)x, (unsigned)y, (unsigned)z };
+	cuda_launch_more(c, kernel, x, y, z, 0, args, bytes);
+}
+
+void cuda_launch_more(struct cuda *c, enum cuda_kernel_id kernel, int64_t x, int64_t y, int64_t z, int64_t shared, const void *args, size_t bytes)
+{
+	struct cuda_grid grid = { (unsigned)x, (unsigned)y, (unsigned)z, (unsigned)shared };
 	if (x > 0 && y > 0 && z > 0 && !cuda_step_add(c, kernel, grid, args, bytes))
 		c->rt->launch(c->on, kernel, grid, args, bytes);
 }

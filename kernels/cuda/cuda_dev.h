@@ -35,10 +35,16 @@ K_DEV void K_WAIT_BEFORE(void)
 #define K_UNROLL _Pragma("unroll")
 /* One whose rounds are not to want registers at the same time. */
 #define K_ROLL _Pragma("unroll 1")
+#define K_PRAGMA(x) _Pragma(#x)
+#define K_UNROLL_BY(n) K_PRAGMA(unroll n)
 #define K_SHARED(type, name, n) __shared__ __align__(16) type name[n]
+/* What the launch gives a block besides (cuda_launch_shared): bytes at a multiple of 16, behind the kernel's other shared variables. */
+#define K_SHARED_MORE(name) extern __shared__ __align__(16) uint8_t k_more[]; uint8_t *const name = k_more
 struct k_u4 { uint32_t w[4]; };
+struct k_u2 { uint32_t w[2]; };
 K_DEV uint32_t k_f_bits(float f) { return __float_as_uint(f); }
 K_DEV float k_bits_f(uint32_t u) { return __uint_as_float(u); }
+K_DEV uint64_t k_d_bits(double d) { return (uint64_t)__double_as_longlong(d); }
 /* 16 bytes at a multiple of 16. */
 K_DEV struct k_u4 k_load16(const void *p)
 {
@@ -60,6 +66,34 @@ K_DEV uint64_t k_load8_once(const void *p)
 	return u;
 }
 K_DEV void k_store16(void *p, struct k_u4 u) { *(uint4 *)p = make_uint4(u.w[0], u.w[1], u.w[2], u.w[3]); }
+K_DEV struct k_u2 k_load8(const void *p)
+{
+	uint2 v = *(const uint2 *)p;
+	struct k_u2 u = { { v.x, v.y } };
+	return u;
+}
+K_DEV void k_store8(void *p, struct k_u2 u) { *(uint2 *)p = make_uint2(u.w[0], u.w[1]); }
+
+/* Two to the power x; nothing where that is below the normal numbers. */
+K_DEV float k_exp2(float x)
+{
+	float y;
+	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+	return y;
+}
+
+/* Four matrices of 8 rows of 16 bytes of shared memory, of two values a word: lane l gives row l % 8 of matrix l / 8, and gets of each matrix i in out[i] columns
+ * 2 (l % 4), + 1 of row l / 4; turned: rows 2 (l % 4), + 1 of column l / 4. */
+K_DEV void k_matrices(uint32_t *out, const void *row)
+{
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3]) :
+		"r"((unsigned)__cvta_generic_to_shared(row)) : "memory");
+}
+K_DEV void k_matrices_turned(uint32_t *out, const void *row)
+{
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3]) :
+		"r"((unsigned)__cvta_generic_to_shared(row)) : "memory");
+}
 
 /* Copies of 16 bytes from device to shared memory while the thread goes on; zeros where from is not there. A commit makes a group of those since the last
  * one; a wait lets so many groups stay under way. What the others brought is then there for this thread, and for all behind the next barrier. Before
@@ -121,6 +155,19 @@ K_DEV float k_block_sum(float v, float *s)
 	for (int i = 0; i < CUDA_WARPS; i++)
 		sum += s[i];
 	__syncthreads();
+	return sum;
+}
+
+/* The same where s is used once. */
+K_DEV float k_block_sum_once(float v, float *s)
+{
+	float sum = 0;
+	v = k_warp_sum(v);
+	if (k_lane() == 0)
+		s[k_warp()] = v;
+	__syncthreads();
+	for (int i = 0; i < CUDA_WARPS; i++)
+		sum += s[i];
 	return sum;
 }
 
@@ -220,9 +267,11 @@ K_DEV const uint8_t *k_slice(const struct cuda_matrix *w, int64_t i) { return w-
 
 /* --- sequences ------------------------------------------------------------------------------------------------------------ */
 
-/* The segment of a row; -1: none. */
+/* The segment of a row; -1: none. Where all before it have one row each, as in a decode step, it is found at once. */
 K_DEV int k_seg_of(const struct cuda_seg *seg, int n_seg, int64_t row)
 {
+	if (row < n_seg && seg[row].row == row && seg[row].n > 0)
+		return (int)row;
 	for (int i = 0; i < n_seg; i++)
 		if (row >= seg[i].row && row < seg[i].row + seg[i].n)
 			return i;

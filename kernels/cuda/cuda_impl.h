@@ -85,6 +85,10 @@ int cuda_open_on(struct k_device **out, const struct k_backend *b, const struct 
 #define cuda_launch(c, name, gx, gy, gz, ...) \
 	cuda_launch_bytes(c, CUDA_KERNEL_##name, gx, gy, gz, &(struct cuda_##name){ __VA_ARGS__ }, sizeof(struct cuda_##name))
 void cuda_launch_bytes(struct cuda *c, enum cuda_kernel_id kernel, int64_t x, int64_t y, int64_t z, const void *args, size_t bytes);
+/* With so many bytes for K_SHARED_MORE. */
+void cuda_launch_more(struct cuda *c, enum cuda_kernel_id kernel, int64_t x, int64_t y, int64_t z, int64_t shared, const void *args, size_t bytes);
+#define cuda_launch_shared(c, name, gx, gy, gz, shared, ...) \
+	cuda_launch_more(c, CUDA_KERNEL_##name, gx, gy, gz, shared, &(struct cuda_##name){ __VA_ARGS__ }, sizeof(struct cuda_##name))
 
 static inline void cuda_begin(struct cuda *c)
 {

@@ -27,7 +27,7 @@ static bool add_norm(struct cuda_call *last, void *last_args, struct cuda_grid g
 	struct cuda_add_norm *m = last_args;
 	const struct cuda_rmsnorm *n = args;
 	const float *sum = m->add.also ? m->add.also : m->add.y;
-	if (n->x != sum || n->x_step != n->dim || n->dim * (int64_t)grid.x != m->add.n || n->dim % 4 || n->y == m->add.x || n->y == m->add.y)
+	if (n->x != sum || n->x_step != n->dim || n->dim * (int64_t)grid.x != m->add.n || !m->add.wide || n->dim % 4 || n->y == m->add.x || n->y == m->add.y)
 		return false;
 	m->norm = *n;
 	last->kernel = CUDA_KERNEL_add_norm;
@@ -43,6 +43,7 @@ static bool norm_norm(struct cuda_call *last, void *last_args, struct cuda_grid 
 	if (a->w != b->w || a->dim != b->dim || a->eps != b->eps || a->x_step != b->x_step || a->y_step != b->y_step || b->x != a->x + rows * a->x_step ||
 		b->y != a->y + rows * a->y_step || a->x == a->y)
 		return false;
+	((struct cuda_rmsnorm *)last_args)->wide &= b->wide;
 	last->grid.x += grid.x;
 	return true;
 }

@@ -36,7 +36,8 @@ void cuda_op_embed(struct k_device *dev, const struct k_op_embed *op)
 void cuda_op_rmsnorm(struct k_device *dev, const struct k_op_rmsnorm *op)
 {
 	cuda_launch(cuda_of(dev), rmsnorm, op->n, 1, 1, .y = op->y, .x = op->x, .w = op->w, .dim = op->dim, .y_step = op->y_step,
-		.x_step = op->x_step, .eps = (float)op->eps);
+		.x_step = op->x_step, .eps = (float)op->eps,
+		.wide = ((uintptr_t)op->y | (uintptr_t)op->x | (uintptr_t)op->w | (uintptr_t)(op->y_step | op->x_step) * sizeof(float)) % 16 == 0);
 }
 
 void cuda_op_add(struct k_device *dev, const struct k_op_add *op)
@@ -342,11 +343,13 @@ void cuda_op_kda(struct k_device *dev, const struct k_op_kda *op)
 
 int64_t cuda_row_bytes(const struct k_hp *hp, int64_t n_ctx)
 {
+	enum { FINE = 132 };
 	int64_t widest = K_MAX(K_MAX(hp->n_ff, hp->n_embd), hp->n_ff_expert * K_MAX(hp->n_shared, (int64_t)1));
 	int64_t heads = K_MAX(hp->n_head * K_MAX(hp->d_v, hp->head_dim), hp->kda_head * hp->kda_dim);
 	int64_t moe = hp->n_expert_used * (2 * hp->n_ff_expert + hp->n_embd + 4) + hp->n_embd;
 	int64_t spans = k_div_up(K_MAX(n_ctx, (int64_t)1), CUDA_SPAN), value = K_MAX(hp->kv_lora, hp->head_dim);
-	int64_t attn = hp->n_head * (hp->kv_lora + hp->d_rope + spans * (value + 2));
+	/* Attention to few rows cuts their contexts finer: into about as many blocks as run at once. */
+	int64_t attn = hp->n_head * (hp->kv_lora + hp->d_rope + K_MAX(spans, K_MIN(4 * spans, (int64_t)FINE)) * (value + CUDA_PART));
 	widest = K_MAX(K_MAX(widest, heads), K_MAX(hp->q_lora, hp->kv_lora));
 	widest = K_MAX(widest, 5 * hp->kda_head * hp->kda_dim);
 	return floats(K_MAX(K_MAX(widest, moe), attn));

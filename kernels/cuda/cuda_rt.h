@@ -17,7 +17,8 @@ enum cuda_kernel_id {
 /* F16: before compute capability 8.0; what is bf16 becomes f16 where it is multiplied, exactly but for sizes beyond its range. */
 enum cuda_mma { CUDA_MMA_NONE, CUDA_MMA_F16, CUDA_MMA_BF16 };
 
-struct cuda_grid { unsigned x, y, z; };
+/* shared: bytes of shared memory that a block gets besides the kernel's own variables. */
+struct cuda_grid { unsigned x, y, z, shared; };
 struct cuda_why { char msg[320]; };
 
 /* y[i][o] = sum over k of w[o][k] x[i][k] in f32, for n rows of x; x and w are f32, or bf16: both. Steps in elements. */
@@ -36,6 +37,8 @@ struct cuda_rt {
 	void (*close)(void *dev);
 	/* What its tensor cores multiply. */
 	enum cuda_mma (*mma)(void *dev);
+	/* Bytes of shared memory that a block may have. */
+	unsigned (*shared)(void *dev);
 	/* Bytes of its memory that nobody has. */
 	uint64_t (*room)(void *dev);
 	/* Zeroed, aligned to 256 bytes, readable by the host once sync has returned; NULL without memory. */

@@ -8,57 +8,127 @@ K_KERNEL(embed)
 		a.y[blockIdx.x * a.w.cols + k] = k_value(a.w.type, a.w.data, a.w.cols, row, k);
 }
 
-/* Of the row at x, by a block. */
-K_DEV void norm_row(const struct cuda_rmsnorm *a, int64_t row, float *part)
+/* Four values of a row from k on, zeros behind its end. */
+K_DEV struct k_u4 row_load4(const float *p, int64_t k, int64_t n, bool wide)
+{
+	struct k_u4 u = { { 0, 0, 0, 0 } };
+	if (wide && k + 4 <= n)
+		return k_load16(p + k);
+	K_UNROLL for (int i = 0; i < 4; i++)
+		if (k + i < n)
+			u.w[i] = k_f_bits(p[k + i]);
+	return u;
+}
+
+K_DEV float squares(float sum, struct k_u4 x)
+{
+	K_UNROLL for (int i = 0; i < 4; i++)
+		sum = fmaf(k_bits_f(x.w[i]), k_bits_f(x.w[i]), sum);
+	return sum;
+}
+
+K_DEV void norm_store4(float *y, int64_t k, int64_t n, bool wide, struct k_u4 x, struct k_u4 w, float scale)
+{
+	struct k_u4 u;
+	K_UNROLL for (int i = 0; i < 4; i++)
+		u.w[i] = k_f_bits(k_bits_f(w.w[i]) * (k_bits_f(x.w[i]) * scale));
+	if (wide && k + 4 <= n) {
+		k_store16(y + k, u);
+		return;
+	}
+	K_UNROLL for (int i = 0; i < 4; i++)
+		if (k + i < n)
+			y[k + i] = k_bits_f(u.w[i]);
+}
+
+/* Four values at a time; the first NORM_KEPT a thread stay in registers, all asked for at once. */
+enum { NORM_KEPT = 4, NORM_STEP = 4 * CUDA_THREADS };
+
+/* The row at x, by a block; kept and w: what the thread has of them. */
+K_DEV void norm_row(const struct cuda_rmsnorm *a, int64_t row, const struct k_u4 *kept, const struct k_u4 *w, float *part)
 {
 	const float *x = a->x + row * a->x_step;
 	float *y = a->y + row * a->y_step, sum = 0, scale;
-	for (int64_t k = threadIdx.x; k < a->dim; k += CUDA_THREADS)
-		sum = fmaf(x[k], x[k], sum);
-	scale = 1 / sqrtf(k_block_sum(sum, part) / (float)a->dim + a->eps);
-	for (int64_t k = threadIdx.x; k < a->dim; k += CUDA_THREADS)
-		y[k] = a->w[k] * (x[k] * scale);
+	int64_t first = 4 * (int64_t)threadIdx.x;
+	bool wide = a->wide;
+	K_UNROLL for (int i = 0; i < NORM_KEPT; i++)
+		sum = squares(sum, kept[i]);
+	for (int64_t k = first + NORM_KEPT * NORM_STEP; k < a->dim; k += NORM_STEP)
+		sum = squares(sum, row_load4(x, k, a->dim, wide));
+	scale = 1 / sqrtf(k_block_sum_once(sum, part) / (float)a->dim + a->eps);
+	K_UNROLL for (int i = 0; i < NORM_KEPT; i++)
+		norm_store4(y, first + i * NORM_STEP, a->dim, wide, kept[i], w[i], scale);
+	for (int64_t k = first + NORM_KEPT * NORM_STEP; k < a->dim; k += NORM_STEP)
+		norm_store4(y, k, a->dim, wide, row_load4(x, k, a->dim, wide), row_load4(a->w, k, a->dim, wide), scale);
 }
 
-K_KERNEL(rmsnorm)
+K_KERNEL_EARLY(rmsnorm, 1)
 {
 	K_SHARED(float, part, CUDA_WARPS);
-	norm_row(&a, blockIdx.x, part);
+	struct k_u4 kept[NORM_KEPT], w[NORM_KEPT];
+	int64_t first = 4 * (int64_t)threadIdx.x;
+	K_UNROLL for (int i = 0; i < NORM_KEPT; i++)
+		w[i] = row_load4(a.w, first + i * NORM_STEP, a.dim, a.wide);
+	K_WAIT_BEFORE();
+	K_UNROLL for (int i = 0; i < NORM_KEPT; i++)
+		kept[i] = row_load4(a.x + blockIdx.x * a.x_step, first + i * NORM_STEP, a.dim, a.wide);
+	norm_row(&a, blockIdx.x, kept, w, part);
 }
 
-/* Elements i to i + 3. */
-K_DEV void add_four(const struct cuda_add *a, int64_t i)
+K_DEV struct k_u4 sum4(struct k_u4 a, struct k_u4 b)
 {
-	if (i + 4 <= a->n && a->wide) {
-		struct k_u4 y = k_load16(a->y + i), x = k_load16(a->x + i);
-		K_UNROLL for (int k = 0; k < 4; k++)
-			y.w[k] = k_f_bits(k_bits_f(y.w[k]) + k_bits_f(x.w[k]));
-		k_store16(a->y + i, y);
-		if (!a->also)
-			return;
-		x = k_load16(a->also + i);
-		K_UNROLL for (int k = 0; k < 4; k++)
-			x.w[k] = k_f_bits(k_bits_f(x.w[k]) + k_bits_f(y.w[k]));
-		k_store16(a->also + i, x);
+	struct k_u4 s;
+	K_UNROLL for (int k = 0; k < 4; k++)
+		s.w[k] = k_f_bits(k_bits_f(a.w[k]) + k_bits_f(b.w[k]));
+	return s;
+}
+
+/* Elements i to i + 3, all there and at once; what they have become in the last sum. */
+K_DEV struct k_u4 add_four(const struct cuda_add *a, int64_t i)
+{
+	struct k_u4 y = k_load16(a->y + i), x = k_load16(a->x + i), also = y;
+	if (a->also)
+		also = k_load16(a->also + i);
+	y = sum4(y, x);
+	k_store16(a->y + i, y);
+	if (!a->also)
+		return y;
+	also = sum4(also, y);
+	k_store16(a->also + i, also);
+	return also;
+}
+
+K_KERNEL(add)
+{
+	int64_t i = 4 * ((int64_t)blockIdx.x * CUDA_THREADS + threadIdx.x);
+	if (i + 4 <= a.n && a.wide) {
+		add_four(&a, i);
 		return;
 	}
-	for (int64_t k = i; k < i + 4 && k < a->n; k++) {
-		a->y[k] += a->x[k];
-		if (a->also)
-			a->also[k] += a->y[k];
+	for (int64_t k = i; k < i + 4 && k < a.n; k++) {
+		a.y[k] += a.x[k];
+		if (a.also)
+			a.also[k] += a.y[k];
 	}
 }
 
-K_KERNEL(add) { add_four(&a, 4 * ((int64_t)blockIdx.x * CUDA_THREADS + threadIdx.x)); }
-
-K_KERNEL(add_norm)
+/* A thread adds the elements that it then has of the norm. */
+K_KERNEL_EARLY(add_norm, 1)
 {
 	K_SHARED(float, part, CUDA_WARPS);
-	int64_t first = blockIdx.x * a.norm.dim;
-	for (int64_t k = 4 * threadIdx.x; k < a.norm.dim; k += 4 * CUDA_THREADS)
-		add_four(&a.add, first + k);
-	__syncthreads();
-	norm_row(&a.norm, blockIdx.x, part);
+	struct k_u4 kept[NORM_KEPT], w[NORM_KEPT];
+	int64_t first = 4 * (int64_t)threadIdx.x, row = blockIdx.x * a.norm.dim;
+	K_UNROLL for (int i = 0; i < NORM_KEPT; i++)
+		w[i] = row_load4(a.norm.w, first + i * NORM_STEP, a.norm.dim, a.norm.wide);
+	K_WAIT_BEFORE();
+	K_UNROLL for (int i = 0; i < NORM_KEPT; i++) {
+		kept[i].w[0] = kept[i].w[1] = kept[i].w[2] = kept[i].w[3] = 0;
+		if (first + i * NORM_STEP < a.norm.dim)
+			kept[i] = add_four(&a.add, row + first + i * NORM_STEP);
+	}
+	for (int64_t k = first + NORM_KEPT * NORM_STEP; k < a.norm.dim; k += NORM_STEP)
+		add_four(&a.add, row + k);
+	norm_row(&a.norm, blockIdx.x, kept, w, part);
 }
 
 K_KERNEL(swiglu)

@@ -9,20 +9,20 @@
 
 K_DEV double sigmoid(double x) { return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x)); }
 
-/* Does f come before e? The lower index among equals and among NaNs, which come last. */
-K_DEV bool before(const double *v, int f, int e)
+/* Whole numbers in the order of the choice: a larger value, a larger key; no number, 0. Among equals the lower index comes first. */
+K_DEV uint64_t key_of(double v)
 {
-	bool nan_f = v[f] != v[f], nan_e = v[e] != v[e];
-	if (nan_f || nan_e)
-		return nan_f == nan_e ? f < e : nan_e;
-	return v[f] > v[e] || (v[f] == v[e] && f < e);
+	uint64_t u = k_d_bits(v + 0.0);
+	return v != v ? 0 : u >> 63 ? ~u : u | (uint64_t)1 << 63;
 }
 
-K_DEV int rank_of(const double *v, int n, int e)
+/* How many of n keys come before the one at i. */
+K_DEV int keys_before(const uint64_t *key, int n, int i)
 {
+	uint64_t mine = key[i];
 	int rank = 0;
-	for (int f = 0; f < n; f++)
-		rank += before(v, f, e);
+	K_UNROLL_BY(8) for (int f = 0; f < n; f++)
+		rank += key[f] > mine || (key[f] == mine && f < i);
 	return rank;
 }
 
@@ -41,57 +41,109 @@ K_DEV double group_value(const double *v, int n)
 	return n > 1 ? first + second : first;
 }
 
-/* softmax of all logits: the top, and the sum in order. */
-K_DEV void softmax_parts(const float *logit, int n, double *top, double *sum)
+/* The largest logit. */
+K_DEV float top_of(const float *logit, int n, float *part)
 {
-	double m = -INFINITY, s = 0;
-	for (int e = 0; e < n; e++)
-		m = logit[e] > m ? logit[e] : m;
-	for (int e = 0; e < n; e++)
-		s += exp(logit[e] - m);
-	*top = m;
-	*sum = s;
+	float top = -INFINITY;
+	for (int e = threadIdx.x; e < n; e += CUDA_THREADS)
+		top = fmaxf(top, logit[e]);
+	top = k_warp_max(top);
+	if (k_lane() == 0)
+		part[k_warp()] = top;
+	__syncthreads();
+	for (int i = 0; i < CUDA_WARPS; i++)
+		top = fmaxf(top, part[i]);
+	return top;
 }
 
-K_KERNEL(route)
+/* The sum of n values, by lanes of a warp and those in order. */
+K_DEV double sum_of(const double *v, int n, double *part)
+{
+	double sum = 0;
+	int each = (n + K_WARP - 1) / K_WARP;
+	__syncthreads();
+	if (k_warp() == 0)
+		for (int i = each * k_lane(); i < n && i < each * (k_lane() + 1); i++)
+			sum += v[i];
+	if (k_warp() == 0)
+		part[k_lane()] = sum;
+	__syncthreads();
+	sum = 0;
+	K_UNROLL for (int i = 0; i < K_WARP; i++)
+		sum += part[i];
+	return sum;
+}
+
+/* Of each RUN experts those that can be among the n_used best of all, and of those the best: keys are compared some 2 x 64 times an expert and not with all
+ * of them. Whoever is chosen finds its place among the chosen by their ids. */
+enum { ROUTE_RUN = K_WARP };
+
+K_KERNEL_EARLY(route, 1)
 {
 	K_SHARED(double, score, CUDA_EXPERTS);
 	K_SHARED(double, pick, CUDA_EXPERTS);
-	K_SHARED(double, group, CUDA_EXPERTS);
-	K_SHARED(uint8_t, used, CUDA_EXPERTS);
+	K_SHARED(uint64_t, key, CUDA_EXPERTS);
+	K_SHARED(uint64_t, final, CUDA_EXPERTS);
+	K_SHARED(int, who, CUDA_EXPERTS);
+	K_SHARED(int, chosen, CUDA_EXPERTS);
+	K_SHARED(double, part, K_WARP);
+	K_SHARED(float, tops, CUDA_WARPS);
 	const float *logit = a.logits + (int64_t)blockIdx.x * a.n_expert;
-	int size = a.n_expert / a.n_group;
-	double top = 0, all = 1, sum = 0;
-	if (a.softmax)
-		softmax_parts(logit, a.n_expert, &top, &all);
+	int size = a.n_expert / a.n_group, most = a.n_used < ROUTE_RUN ? a.n_used : ROUTE_RUN, runs = (a.n_expert + ROUTE_RUN - 1) / ROUTE_RUN;
+	float top = 0;
+	double all = 1;
+	K_WAIT_BEFORE();
+	if (a.softmax) {
+		top = top_of(logit, a.n_expert, tops);
+		for (int e = threadIdx.x; e < a.n_expert; e += CUDA_THREADS)
+			score[e] = exp((double)logit[e] - top);
+		all = sum_of(score, a.n_expert, part);
+	}
 	for (int e = threadIdx.x; e < a.n_expert; e += CUDA_THREADS) {
-		double s = a.softmax ? exp(logit[e] - top) / all : sigmoid(logit[e]);
+		double s = a.softmax ? score[e] / all : sigmoid(logit[e]);
 		pick[e] = s + (a.bias ? (double)a.bias[e] : 0);
 		score[e] = a.biased ? pick[e] : s;
 	}
-	__syncthreads();
 	if (a.n_group > 1) {
-		for (int g = threadIdx.x; g < a.n_group; g += CUDA_THREADS)
-			group[g] = group_value(pick + g * size, size);
 		__syncthreads();
-		for (int e = threadIdx.x; e < a.n_expert; e += CUDA_THREADS)
-			if (rank_of(group, a.n_group, e / size) >= a.n_group_used)
-				pick[e] = -INFINITY;
+		for (int g = threadIdx.x; g < a.n_group; g += CUDA_THREADS)
+			final[g] = key_of(group_value(pick + g * size, size));
 		__syncthreads();
 	}
-	for (int e = threadIdx.x; e < a.n_expert; e += CUDA_THREADS)
-		used[e] = rank_of(pick, a.n_expert, e) < a.n_used;
+	for (int e = threadIdx.x; e < runs * ROUTE_RUN; e += CUDA_THREADS) {
+		bool dropped = a.n_group > 1 && e < a.n_expert && keys_before(final, a.n_group, e / size) >= a.n_group_used;
+		key[e] = e < a.n_expert ? key_of(dropped ? -INFINITY : pick[e]) : 0;
+	}
 	__syncthreads();
-	for (int e = 0; e < a.n_expert; e++)
-		sum += used[e] ? score[e] : 0;
-	for (int e = threadIdx.x; e < a.n_expert; e += CUDA_THREADS) {
-		int64_t slot = (int64_t)blockIdx.x * a.n_used;
-		if (!used[e])
-			continue;
-		for (int f = 0; f < e; f++)
-			slot += used[f];
-		a.ids[slot] = e;
-		a.weights[slot] = (float)((a.norm ? score[e] / (sum + 1e-20) : score[e]) * a.scale);
+	for (int e = threadIdx.x; e < runs * ROUTE_RUN; e += CUDA_THREADS) {
+		int first = e / ROUTE_RUN * ROUTE_RUN, rank = keys_before(key + first, ROUTE_RUN, e - first);
+		if (rank < most) {
+			final[e / ROUTE_RUN * most + rank] = key[e];
+			who[e / ROUTE_RUN * most + rank] = e;
+		}
+	}
+	__syncthreads();
+	for (int i = threadIdx.x; i < runs * most; i += CUDA_THREADS) {
+		int rank = keys_before(final, runs * most, i);
+		if (rank < a.n_used)
+			chosen[rank] = who[i];
+	}
+	__syncthreads();
+	for (int i = threadIdx.x; i < a.n_used; i += CUDA_THREADS) {
+		int e = chosen[i], slot = 0;
+		for (int k = 0; k < a.n_used; k++)
+			slot += chosen[k] < e;
+		who[slot] = e;
+		pick[slot] = score[e];
+	}
+	__syncthreads();
+	for (int i = threadIdx.x; i < a.n_used; i += CUDA_THREADS) {
+		int64_t slot = (int64_t)blockIdx.x * a.n_used + i;
+		double sum = 0;
+		for (int k = 0; k < a.n_used; k++)
+			sum += pick[k];
+		a.ids[slot] = who[i];
+		a.weights[slot] = (float)((a.norm ? pick[i] / (sum + 1e-20) : pick[i]) * a.scale);
 	}
 }
 

@@ -49,9 +49,12 @@ static void *sim_alloc(void *dev, size_t n) { return k_sim_alloc(dev, n); }
 static void sim_free(void *dev, void *p) { k_sim_release(dev, p); }
 static void sim_put(void *dev, void *dst, const void *src, size_t n) { k_sim_copy(dev, dst, src, n, true); }
 
+/* That of the smallest card since 8.0, and of 7.5. */
+static unsigned sim_shared(void *dev) { return k_sim_is_old(dev) ? 64 << 10 : 99 << 10; }
+
 static void sim_launch(void *dev, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args, size_t bytes)
 {
-	struct k_sim_launch l = { kernels[kernel].name, kernels[kernel].kernel, { grid.x, grid.y, grid.z }, CUDA_THREADS, args, bytes };
+	struct k_sim_launch l = { kernels[kernel].name, kernels[kernel].kernel, { grid.x, grid.y, grid.z }, CUDA_THREADS, args, bytes, grid.shared };
 	k_sim_run(dev, &l);
 }
 
@@ -153,7 +156,7 @@ static void sim_hand(void *dev, void *dst, void *from, const void *src, size_t n
 }
 
 static const struct cuda_rt rt = {
-	.n_kernels = CUDA_N_KERNELS, .arg_bytes = k_cuda_arg_bytes, .probe = sim_probe, .open = sim_open, .close = sim_close, .mma = sim_mma, .room = sim_room, .alloc = sim_alloc,
+	.n_kernels = CUDA_N_KERNELS, .arg_bytes = k_cuda_arg_bytes, .probe = sim_probe, .open = sim_open, .close = sim_close, .mma = sim_mma, .shared = sim_shared, .room = sim_room, .alloc = sim_alloc,
 	.free = sim_free, .put = sim_put, .launch = sim_launch, .graph_make = sim_graph_make,
 	.graph_launch = sim_graph_launch, .graph_free = sim_graph_free, .has_product = sim_has_product,
 	.product = sim_product, .sync = sim_sync, .get = sim_get, .hand = sim_hand,

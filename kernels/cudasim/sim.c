@@ -27,7 +27,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-enum { WARP = 32, MOST_THREADS = 1024, STACK = 128 * 1024, MOST_SHARED = 16, SHARED_BYTES = 48 * 1024, ARGS_BYTES = 4096, MANY = 0xffff,
+enum { WARP = 32, MOST_THREADS = 1024, STACK = 128 * 1024, MOST_SHARED = 16, SHARED_BYTES = 48 * 1024, MOST_SHARED_BYTES = 99 * 1024, ARGS_BYTES = 4096, MANY = 0xffff,
 	MOST_FLIGHTS = 64, MOST_PASSED = 64 };
 
 struct cell { uint32_t wrote, read, read_before; uint16_t writer, reader; };
@@ -73,7 +73,7 @@ static _Thread_local struct k_sim *running;
 
 /* --- memory ---------------------------------------------------------------------------------------------------------------- */
 
-enum { ARENA_BYTES = SHARED_BYTES + 2 * MOST_SHARED * 64, CELLS_BYTES = sizeof(struct cell) };
+enum { ARENA_BYTES = MOST_SHARED_BYTES + 2 * MOST_SHARED * 64, CELLS_BYTES = sizeof(struct cell) };
 
 static void *reserve(size_t n)
 {
@@ -413,6 +413,20 @@ void k_store16(void *p, struct k_u4 v)
 	memcpy(p, &v, sizeof(v));
 }
 
+struct k_u2 k_load8(const void *p)
+{
+	struct k_u2 v;
+	touch(p, sizeof(v), sizeof(v), false);
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+void k_store8(void *p, struct k_u2 v)
+{
+	touch(p, sizeof(v), sizeof(v), true);
+	memcpy(p, &v, sizeof(v));
+}
+
 /* The bytes are read now, and written at the wait. */
 void k_copy16(void *to, const void *from, bool there)
 {
@@ -597,6 +611,23 @@ float k_sim_shuffle(float v, int x)
 	return k_bits_f(warp[(s->at ^ (unsigned)x) % WARP].said[at][0]);
 }
 
+void k_sim_matrices(uint32_t *out, const void *row, bool turned)
+{
+	struct k_sim *s = running;
+	struct k_u4 mine = k_load16(row);
+	unsigned at, lane = s->at % WARP;
+	const struct fiber *warp = tell_warp(s, mine.w, 4, &at);
+	const struct region *r = find(s, (uintptr_t)row, sizeof(mine));
+	if (!r || !r->shared)
+		fault(s, "reads matrices from memory that is not shared");
+	for (unsigned i = 0; i < 4; i++) {
+		const struct fiber *matrix = warp + 8 * i;
+		unsigned two = lane % 4, col = lane / 4;
+		uint32_t first = matrix[2 * two].said[at][col / 2] >> col % 2 * 16, second = matrix[2 * two + 1].said[at][col / 2] >> col % 2 * 16;
+		out[i] = turned ? (first & 0xffff) | second << 16 : matrix[lane / 4].said[at][two];
+	}
+}
+
 /* Column k of what a lane said: two columns a word, the lower half first. */
 static double half_of(const struct k_sim *s, const struct fiber *warp, unsigned at, int lane, int word, int k)
 {
@@ -621,6 +652,8 @@ void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b)
 	}
 }
 
+size_t k_sim_more(void) { return running->launch->shared; }
+
 void *k_sim_shared(size_t n)
 {
 	struct k_sim *s = running;
@@ -633,8 +666,10 @@ void *k_sim_shared(size_t n)
 			fault(s, "its shared variable %d has %zu bytes, that of other threads %zu", i, n, r->n);
 		return (void *)r->at;
 	}
-	if ((s->shared_bytes += n) > SHARED_BYTES)
+	if ((s->shared_bytes += n) > SHARED_BYTES && !s->launch->shared)
 		fault(s, "%zu bytes of shared memory, there are %d", s->shared_bytes, SHARED_BYTES);
+	if (s->shared_bytes > MOST_SHARED_BYTES)
+		fault(s, "%zu bytes of shared memory, there are %d", s->shared_bytes, MOST_SHARED_BYTES);
 	*r = (struct region){ (uintptr_t)(s->arena + s->arena_used), n, s->arena_cells + s->arena_used, 0, true };
 	s->arena_used += k_align_up(n, 64) + 64;
 	s->n_shared++;

@@ -19,15 +19,20 @@
 #define K_WAIT_BEFORE() k_sim_wait_before()
 #define K_UNROLL
 #define K_ROLL
+#define K_UNROLL_BY(n)
 #define K_SHARED(type, name, n) type *const name = (type *)k_sim_shared(sizeof(type) * (n))
+#define K_SHARED_MORE(name) uint8_t *const name = (uint8_t *)k_sim_shared(k_sim_more())
 
 struct k_sim_index { unsigned x, y, z; };
 struct k_u4 { uint32_t w[4]; };
+struct k_u2 { uint32_t w[2]; };
 
 struct k_sim_index k_sim_thread(void);
 struct k_sim_index k_sim_block(void);
 /* The next shared variable of this thread's kernel, the same for all threads of the block. */
 void *k_sim_shared(size_t n);
+/* What the launch adds to them. */
+size_t k_sim_more(void);
 void k_sim_barrier(int line);
 /* Until then a thread may not read what the launch before this one wrote, nor write anything that is not its block's. */
 void k_sim_wait_before(void);
@@ -38,6 +43,12 @@ struct k_u4 k_load16(const void *p);
 void k_store16(void *p, struct k_u4 v);
 #define k_load16_once k_load16
 #define k_load8_once(p) (*(const uint64_t *)(p))
+struct k_u2 k_load8(const void *p);
+void k_store8(void *p, struct k_u2 v);
+/* Four matrices of 8 x 8 halves by a warp (ldmatrix), turned: transposed. */
+void k_sim_matrices(uint32_t *out, const void *row, bool turned);
+#define k_matrices(out, row) k_sim_matrices(out, row, false)
+#define k_matrices_turned(out, row) k_sim_matrices(out, row, true)
 /* Copies that take their time: shared memory that one fills may not be touched before the wait, by anyone. */
 void k_copy16(void *to, const void *from, bool there);
 void k_copy_commit(void);
@@ -48,7 +59,9 @@ void k_copy_wait(int left);
 #define __syncthreads() k_sim_barrier(__LINE__)
 #define __shfl_xor_sync(mask, v, x) k_sim_shuffle(v, x)
 
+K_DEV float k_exp2(float x) { return exp2f(x); }
 K_DEV uint32_t k_f_bits(float f) { union { float f; uint32_t u; } x = { f }; return x.u; }
+K_DEV uint64_t k_d_bits(double d) { union { double d; uint64_t u; } x = { d }; return x.u; }
 K_DEV float k_bits_f(uint32_t u) { union { uint32_t u; float f; } x = { u }; return x.f; }
 
 #endif

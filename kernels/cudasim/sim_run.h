@@ -16,7 +16,7 @@
 #include "libcore/base.h"
 
 struct k_sim;
-struct k_sim_launch { const char *name; void (*kernel)(const void *args); unsigned blocks[3], threads; const void *args; size_t bytes; };
+struct k_sim_launch { const char *name; void (*kernel)(const void *args); unsigned blocks[3], threads; const void *args; size_t bytes, shared; };
 
 /* NULL without memory. old: its tensor cores have f16 instead of bf16. */
 struct k_sim *k_sim_new(bool old);

@@ -15,13 +15,14 @@
 enum { RING = 4 << 20, PIECE = RING / 4, ALIGN = 256 };
 
 struct device {
-	int index, major;
+	int index, major, shared;       /* shared: bytes that a block may have */
 	cudaStream_t stream;
 	cudaStream_t maker;             /* graphs are made there: what other threads ask of the stream meanwhile is no part of them */
 	cudaEvent_t here;               /* how far the stream has come, for other devices */
 	char *ring;
 	size_t used;
 	struct products *products;      /* once somebody asked; NULL: there is no library */
+	unsigned allowed[CUDA_N_KERNELS];       /* bytes of shared memory that a kernel has been allowed to ask for */
 	char failed[sizeof(((struct cuda_why *)0)->msg)];
 };
 
@@ -107,6 +108,7 @@ static void *rt_open(int index, struct cuda_why *why)
 	}
 	d->index = index;
 	cudaDeviceGetAttribute(&d->major, cudaDevAttrComputeCapabilityMajor, index);
+	cudaDeviceGetAttribute(&d->shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, index);
 	if (note(d, cudaSetDevice(index), "the device") && note(d, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "a stream") &&
 		note(d, cudaStreamCreateWithFlags(&d->maker, cudaStreamNonBlocking), "a stream") &&
 		note(d, cudaEventCreateWithFlags(&d->here, cudaEventDisableTiming), "an event") &&
@@ -118,6 +120,17 @@ static void *rt_open(int index, struct cuda_why *why)
 }
 
 static enum cuda_mma rt_mma(void *dev) { return ((const struct device *)dev)->major >= 8 ? CUDA_MMA_BF16 : CUDA_MMA_F16; }
+
+static unsigned rt_shared(void *dev) { return (unsigned)((const struct device *)dev)->shared; }
+
+/* More than a kernel gets unasked is asked for once. */
+static void allow(struct device *d, enum cuda_kernel_id kernel, unsigned bytes)
+{
+	if (bytes <= d->allowed[kernel])
+		return;
+	note(d, cudaFuncSetAttribute(kernels[kernel].kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes), kernels[kernel].name);
+	d->allowed[kernel] = bytes;
+}
 
 /* Managed memory takes room when it is first written, which rt_alloc has asked for. */
 static uint64_t rt_room(void *dev)
@@ -181,7 +194,7 @@ static void rt_put(void *dev, void *dst, const void *src, size_t n)
 }
 
 /* From 9.0 on a kernel begins while the one before it ends: cuda_dev.h says what it may do before it waits. */
-static cudaError_t launch(const struct device *d, cudaStream_t stream, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args)
+static cudaError_t launch(struct device *d, cudaStream_t stream, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args)
 {
 	void *argv[] = { (void *)args };
 	cudaLaunchAttribute early = {};
@@ -191,6 +204,8 @@ static cudaError_t launch(const struct device *d, cudaStream_t stream, enum cuda
 	how.gridDim = dim3(grid.x, grid.y, grid.z);
 	how.blockDim = dim3(CUDA_THREADS);
 	how.stream = stream;
+	how.dynamicSmemBytes = grid.shared;
+	allow(d, kernel, grid.shared);
 	how.attrs = &early;
 	how.numAttrs = d->major >= 9;
 	return cudaLaunchKernelExC(&how, kernels[kernel].kernel, argv);
@@ -310,7 +325,7 @@ static void rt_hand(void *dev, void *dst, void *from, const void *src, size_t n)
 }
 
 static const struct cuda_rt rt = {
-	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_mma, rt_room, rt_alloc, rt_free, rt_clear, rt_put, rt_launch,
+	CUDA_N_KERNELS, arg_bytes, rt_probe, rt_open, rt_close, rt_mma, rt_shared, rt_room, rt_alloc, rt_free, rt_clear, rt_put, rt_launch,
 	rt_graph_make, rt_graph_launch, rt_graph_free, rt_has_product, rt_product, rt_sync, rt_get, rt_hand,
 };
 

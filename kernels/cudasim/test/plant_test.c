@@ -121,8 +121,8 @@ static const struct kernel { const char *name; void (*op)(struct k_device *d, in
 	{ "moe_up_mma", moe, 1, 1, false, false }, { "moe_down_mma", moe, 2, 2, false, true }, { "moe_down_mma", moe_wide, 1, 3, false, true },
 	{ "moe_sort", moe, 5, 1, false, false }, { "moe_tiles", moe, 5, 1, false, false }, { "moe_up_tile", moe, 5, 1, true, false }, { "moe_down_tile", moe, 5, 1, true, false },
 	{ "moe_sum", moe, 5, 0, false, true },
-	{ "mla_query_mma", mla, 9, 1, false, false }, { "attend_mma", mla, 9, 3, false, false }, { "merge_mma", mla, 9, 1, false, true },
-	{ "attend_flash", gqa, 9, 2, true, false }, { "mla_expand", mla, 64, 1, true, false },
+	{ "mla_query_mma", mla, 9, 2, false, false }, { "attend_mma", mla, 9, 4, true, false }, { "merge_mma", mla, 9, 3, false, true },
+	{ "attend_flash", gqa, 9, 1, true, false }, { "attend_few", gqa, 1, 0, false, false }, { "merge_parts", gqa, 9, 0, false, true }, { "mla_expand", mla, 64, 1, true, false },
 	{ "sample_top", sample, 2, 1, false, false }, { "sample_weigh", sample, 2, 2, false, false }, { "sample_gather", sample, 2, 2, false, false },
 	{ "sample_pick", sample, 2, 4, false, true },
 };

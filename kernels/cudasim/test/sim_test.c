@@ -29,7 +29,7 @@ static void run(int i, float y[N], char said[320])
 	k_sim_copy(s, (void *)(uintptr_t)a.x, x, sizeof(x), true);
 	/* The first of them is right, and writes y: the launch before. */
 	for (int k = 0; k <= i; k += K_MAX(i, 1))
-		k_sim_run(s, &(struct k_sim_launch){ defects[k].name, defects[k].kernel, { DEFECT_BLOCKS, 1, 1 }, DEFECT_THREADS, &a, sizeof(a) });
+		k_sim_run(s, &(struct k_sim_launch){ defects[k].name, defects[k].kernel, { DEFECT_BLOCKS, 1, 1 }, DEFECT_THREADS, &a, sizeof(a), 0 });
 	const char *fault = k_sim_fault(s);
 	snprintf(said, 320, "%s", fault ? fault : "");
 	k_sim_copy(s, y, a.y, sizeof(x), false);

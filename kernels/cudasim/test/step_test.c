@@ -117,7 +117,7 @@ K_TEST(step_replays_nothing_that_has_changed)
 	setup(&b);
 	struct cuda *c = cuda_of(b.d);
 	struct cuda_add a = { b.y, b.x, NULL, 4, true, 0 };
-	struct cuda_call call = { CUDA_KERNEL_add, { 1, 1, 1 }, &a, sizeof(a) };
+	struct cuda_call call = { CUDA_KERNEL_add, { 1, 1, 1, 0 }, &a, sizeof(a) };
 	void *graph = c->rt->graph_make(c->on, &call, 1);
 	K_CHECK(graph);
 	c->rt->graph_launch(c->on, graph, &call, 1);
