@@ -111,13 +111,14 @@ struct cuda_kda {
 	const struct cuda_seg *seg;
 	int dim, n_head, taps;
 	float eps;
+	int early, gap;                 /* early: the launch before is none that writes states */
 };
 
 /* The same for rows [first, last) of segments of any length. With `chunks` whole chunks of CUDA_CHUNK tokens, at positions that are multiples of it, go by
- * kda_chunk and kda_chunk_walk, blocks (chunks, heads), (heads, segments): at most CUDA_CHUNK_DIM channels a head, a multiple of 32. All other rows go one by
+ * kda_chunk and kda_chunk_walk, blocks (chunks / CUDA_BLOCK_CHUNKS, heads), (heads, segments): at most CUDA_CHUNK_DIM channels a head, a multiple of 32. All other rows go one by
  * one: prepare, walk, finish; blocks (rows, heads), (heads, dim / CUDA_WARPS, segments), (rows, heads); walk before the chunks, and behind them.
  * ready: 5 dim floats a (head, row), at a multiple of 16 bytes. */
-enum { CUDA_CHUNK = 16, CUDA_CHUNK_DIM = 128, CUDA_CHUNK_TAPS = 4 };
+enum { CUDA_CHUNK = 16, CUDA_CHUNK_DIM = 128, CUDA_CHUNK_TAPS = 4, CUDA_BLOCK_CHUNKS = 2 };
 struct cuda_kda_prompt { struct cuda_kda op; float *ready; int64_t first, last; int n_seg, chunks, behind, gap; };
 struct cuda_kda_prepare { struct cuda_kda_prompt prompt; };
 struct cuda_kda_walk { struct cuda_kda_prompt prompt; };

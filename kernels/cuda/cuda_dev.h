@@ -94,6 +94,13 @@ K_DEV void k_matrices_turned(uint32_t *out, const void *row)
 	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3]) :
 		"r"((unsigned)__cvta_generic_to_shared(row)) : "memory");
 }
+/* Brings what lies there nearer, to L2. */
+K_DEV void k_prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" : : "l"(p)); }
+
+/* By the special units: errors of 2^-22, of the logarithm absolute. */
+K_DEV float k_fast_exp2(float x) { float y; asm("ex2.approx.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+K_DEV float k_fast_log2(float x) { float y; asm("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+K_DEV float k_fast_rcp(float x) { float y; asm("rcp.approx.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 
 /* Copies of 16 bytes from device to shared memory while the thread goes on; zeros where from is not there. A commit makes a group of those since the last
  * one; a wait lets so many groups stay under way. What the others brought is then there for this thread, and for all behind the next barrier. Before

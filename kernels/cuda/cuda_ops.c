@@ -298,19 +298,32 @@ static int64_t kda_round_end(const struct k_op_kda *op, int64_t first, int64_t l
 	return last;
 }
 
+/* What kda_chunk and kda_chunk_walk read 16 bytes at a time. */
+static bool kda_wide(const struct k_op_kda *op)
+{
+	uintptr_t all = (uintptr_t)op->q | (uintptr_t)op->k | (uintptr_t)op->v | (uintptr_t)op->a | (uintptr_t)op->z | (uintptr_t)op->y | (uintptr_t)op->dt_bias |
+		(uintptr_t)op->o_norm;
+	for (int i = 0; i < 3; i++)
+		all |= (uintptr_t)op->conv_w[i];
+	for (int64_t i = 0; i < op->n_seg; i++)
+		all |= (uintptr_t)op->seg[i].state->state | (uintptr_t)op->seg[i].state->conv;
+	return all % 16 == 0;
+}
+
 /* Rows whose scratch does not fit at once are taken in rounds. */
 static void kda_prompt(struct cuda *c, const struct k_op_kda *op, const struct cuda_kda *a)
 {
 	int64_t H = a->n_head, d = a->dim, most = cuda_fit(c, op->n, floats(5 * H * d));
 	struct cuda_kda_prompt p = { .op = *a, .ready = cuda_take(c, floats(most * 5 * H * d)), .n_seg = (int)op->n_seg };
-	p.chunks = c->mma == CUDA_MMA_BF16 && c->dev.ctx->act == K_ACT_BF16 && d % 32 == 0 && d <= CUDA_CHUNK_DIM && a->taps <= CUDA_CHUNK_TAPS;
+	p.chunks = c->mma == CUDA_MMA_BF16 && c->dev.ctx->act == K_ACT_BF16 && d % 32 == 0 && d <= CUDA_CHUNK_DIM && a->taps <= CUDA_CHUNK_TAPS &&
+		kda_wide(op);
 	for (p.first = 0; p.first < op->n; p.first = p.last) {
 		p.last = p.first + most < op->n ? kda_round_end(op, p.first, p.first + most) : op->n;
 		struct kda_rows rows = kda_count(op, &p);
 		int64_t singles = rows.before + rows.behind;
 		p.behind = false;
 		cuda_launch(c, kda_prepare, singles, H, 1, .prompt = p);
-		cuda_launch(c, kda_chunk, rows.chunks, H, 1, .prompt = p);
+		cuda_launch(c, kda_chunk, k_div_up(rows.chunks, CUDA_BLOCK_CHUNKS), H, 1, .prompt = p);
 		cuda_launch(c, kda_walk, rows.before ? H : 0, k_div_up(d, CUDA_WARPS), op->n_seg, .prompt = p);
 		cuda_launch(c, kda_chunk_walk, rows.chunks ? H : 0, op->n_seg, 1, .prompt = p);
 		p.behind = true;
@@ -333,6 +346,7 @@ void cuda_op_kda(struct k_device *dev, const struct k_op_kda *op)
 	struct cuda_kda a = { .y = op->y, .raw = { op->q, op->k, op->v }, .a = op->a, .z = op->z, .beta = op->beta,
 		.conv_w = { op->conv_w[0], op->conv_w[1], op->conv_w[2] }, .a_log = op->a_log, .dt_bias = op->dt_bias, .o_norm = op->o_norm,
 		.seg = seg, .dim = (int)hp->kda_dim, .n_head = (int)hp->kda_head, .taps = (int)hp->kda_conv, .eps = (float)hp->eps };
+	a.early = c->step.on && c->step.n && c->step.call[c->step.n - 1].kernel != CUDA_KERNEL_kda;
 	if (op->n == op->n_seg)
 		cuda_launch_bytes(c, CUDA_KERNEL_kda, hp->kda_head, op->n_seg, 1, &a, sizeof(a));
 	else

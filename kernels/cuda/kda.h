@@ -18,13 +18,18 @@ K_DEV float gate(const struct cuda_kda *a, int64_t head, int64_t channel, int64_
 	return expf(-expf(a->a_log[head]) * softplus(a->a[row * a->n_head * a->dim + channel] + a->dt_bias[channel]));
 }
 
-/* The last taps - 1 raw projections stay behind; ascending, so that what is read was not written yet. */
-K_DEV void leave_tail(const struct cuda_kda *a, const struct cuda_seg *s, int64_t channel)
+/* The last taps - 1 raw projections of one of the three stay behind; ascending, so that what is read was not written yet. */
+K_DEV void leave_tail_of(const struct cuda_kda *a, const struct cuda_seg *s, int i, int64_t channel)
 {
 	int64_t P = (int64_t)a->n_head * a->dim, keep = a->taps - 1;
+	for (int64_t j = 0; j < keep; j++)
+		s->conv[(i * keep + j) * P + channel] = raw_at(a, s, i, channel, s->n - keep + j);
+}
+
+K_DEV void leave_tail(const struct cuda_kda *a, const struct cuda_seg *s, int64_t channel)
+{
 	for (int i = 0; i < 3; i++)
-		for (int64_t j = 0; j < keep; j++)
-			s->conv[(i * keep + j) * P + channel] = raw_at(a, s, i, channel, s->n - keep + j);
+		leave_tail_of(a, s, i, channel);
 }
 
 /* Rows [from, to) of a segment in this round; [begin, end) of them are whole chunks. */

@@ -654,6 +654,33 @@ void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b)
 
 size_t k_sim_more(void) { return running->launch->shared; }
 
+/* Rows 2 (lane % 4), + 1 of column lane / 4, where lane `first` + i has word `word` + j with columns 2 j, + 1 of row i; or lane 4 i + j has it. */
+static uint32_t turned(const struct fiber *warp, unsigned at, unsigned lane, unsigned first, bool rows)
+{
+	unsigned col = lane / 4, row = 2 * (lane % 4), shift = col % 2 * 16;
+	uint32_t low = rows ? warp[first + row].said[at][col / 2] : warp[4 * row + col / 2].said[at][0];
+	uint32_t high = rows ? warp[first + row + 1].said[at][col / 2] : warp[4 * row + 4 + col / 2].said[at][0];
+	return (low >> shift & 0xffff) | (high >> shift & 0xffff) << 16;
+}
+
+uint32_t k_sim_turn8(uint32_t word)
+{
+	struct k_sim *s = running;
+	unsigned at;
+	const struct fiber *warp = tell_warp(s, &word, 1, &at);
+	return turned(warp, at, s->at % WARP, 0, false);
+}
+
+void k_sim_load_turned(uint32_t *u, const void *row)
+{
+	struct k_sim *s = running;
+	struct k_u4 mine = k_load16(row);
+	unsigned at;
+	const struct fiber *warp = tell_warp(s, mine.w, 4, &at);
+	for (unsigned m = 0; m < 4; m++)
+		u[m] = turned(warp, at, s->at % WARP, 8 * m, true);
+}
+
 void *k_sim_shared(size_t n)
 {
 	struct k_sim *s = running;

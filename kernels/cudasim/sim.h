@@ -39,6 +39,9 @@ void k_sim_wait_before(void);
 float k_sim_shuffle(float v, int x);
 /* c += a b by a warp: 16 x 16 times 16 x 8, bf16, fragments as PTX lays them out (mma.m16n8k16). */
 void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b);
+/* 8 x 8 of 16 bits by a warp, turned (movmatrix); four of them, of rows in shared memory (ldmatrix). */
+uint32_t k_sim_turn8(uint32_t word);
+void k_sim_load_turned(uint32_t *u, const void *row);
 struct k_u4 k_load16(const void *p);
 void k_store16(void *p, struct k_u4 v);
 #define k_load16_once k_load16
@@ -53,6 +56,11 @@ void k_sim_matrices(uint32_t *out, const void *row, bool turned);
 void k_copy16(void *to, const void *from, bool there);
 void k_copy_commit(void);
 void k_copy_wait(int left);
+
+#define k_prefetch(p) ((void)(p))
+#define k_fast_exp2 exp2f
+#define k_fast_log2 log2f
+#define k_fast_rcp(x) (1 / (x))
 
 #define threadIdx (k_sim_thread())
 #define blockIdx (k_sim_block())
