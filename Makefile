@@ -195,9 +195,10 @@ $(B)/libcore.a: $(call obj,$(lib_src)) $(B)/gen/objects.list
 # The CUDA backend (kernels/cuda/cuda_backend.c finds it): code for each kind of card since Turing, and for later ones. -fmad=false: where sums are
 # fused the kernels say so. The runtime is linked in, the driver is the machine's.
 NVCC ?= nvcc
-cuda_archs ?= 75 80 86 89 90
+cuda_archs ?= 75 80 86 89 90a
+cuda_last = $(patsubst %a,%,$(lastword $(cuda_archs)))
 nv_flags = -std=c++17 -O3 -fmad=false -I. -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Werror all-warnings \
-	$(foreach a,$(cuda_archs),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_$(lastword $(cuda_archs)),code=compute_$(lastword $(cuda_archs))
+	$(foreach a,$(cuda_archs),-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_$(cuda_last),code=compute_$(cuda_last)
 nv_obj := $(patsubst %.cu,$(B)/obj/%.cu.o,$(cu_src) $(wildcard kernels/cuda/so/*.cu))
 $(B)/obj/%.cu.o: %.cu
 	@mkdir -p $(@D)

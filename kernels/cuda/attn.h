@@ -5,18 +5,19 @@
 #include "kernels/cuda/cuda_dev.h"
 
 /* Up to `size` queries: which segment, from which on (counted (row, head of the group) from the segment's first row of this round), how many. */
-struct tile { int seg, n, group; int64_t row, first; };
+struct tile { int seg, n, group, first; int64_t row; };
 
 K_DEV struct tile tile_of(const struct cuda_attend *a, int64_t i, int size)
 {
 	struct tile t = { -1, 0, a->n_head / a->n_kv, 0, 0 };
-	int64_t each = (t.group + size - 1) / size, single = a->first + i / each;
+	int each = (t.group + size - 1) / size;
+	int64_t single = a->first + (unsigned)i / (unsigned)each;
 	/* Where all before it have one row each, as in a decode step, it is found at once. */
 	if (single < a->n_seg && single < a->last && a->seg[single].row == single && a->seg[single].n == 1) {
 		t.seg = (int)single;
 		t.row = single;
-		t.first = i % each * size;
-		t.n = (int)(t.group - t.first < size ? t.group - t.first : size);
+		t.first = (int)((unsigned)i % (unsigned)each) * size;
+		t.n = t.group - t.first < size ? t.group - t.first : size;
 		return t;
 	}
 	for (int s = 0; s < a->n_seg; s++) {
@@ -27,7 +28,7 @@ K_DEV struct tile tile_of(const struct cuda_attend *a, int64_t i, int size)
 		if (i < tiles) {
 			t.seg = s;
 			t.row = from;
-			t.first = i * size;
+			t.first = (int)i * size;
 			t.n = (int)(all - t.first < size ? all - t.first : size);
 			return t;
 		}
@@ -36,11 +37,12 @@ K_DEV struct tile tile_of(const struct cuda_attend *a, int64_t i, int size)
 	return t;
 }
 
-K_DEV int64_t tile_row(const struct tile *t, int i) { return t->row + (t->first + i) / t->group; }
+/* Rows times heads of a round are fewer than 2^31: a division of 64 bits is a hundred instructions. */
+K_DEV int64_t tile_row(const struct tile *t, int i) { return t->row + (unsigned)(t->first + i) / (unsigned)t->group; }
 /* Where query i is in query and parts: row * heads + head. */
 K_DEV int64_t tile_at(const struct cuda_attend *a, const struct tile *t, int i)
 {
-	return (tile_row(t, i) - a->first) * a->n_head + (int64_t)blockIdx.y * t->group + (t->first + i) % t->group;
+	return (tile_row(t, i) - a->first) * a->n_head + (int64_t)blockIdx.y * t->group + (unsigned)(t->first + i) % (unsigned)t->group;
 }
 /* The positions [*from, *to) of this block's span that the tile sees; false: none. */
 K_DEV bool tile_span(const struct cuda_attend *a, const struct tile *t, int64_t span, int64_t *from, int64_t *to)

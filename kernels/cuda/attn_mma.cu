@@ -24,8 +24,8 @@ enum { CHANNELS = CUDA_MMA_CHANNELS, DEEP = 128, QUERY_STRIDE = 2 * DEEP + 16, K
 /* Rows [d, d + DEEP) of K_h. */
 K_DEV void bring_k(uint8_t *k, const struct cuda_mla_query *op, int64_t head, int d, int dn, bool bf16)
 {
-	K_UNROLL_BY(4) for (int i = threadIdx.x; i < DEEP * (CHANNELS / 8); i += CUDA_THREADS) {
-		int row = d + i / (CHANNELS / 8), c = i % (CHANNELS / 8) * 8, col = (int)blockIdx.z * CHANNELS + c;
+	K_UNROLL for (int m = 0; m < DEEP * (CHANNELS / 8) / CUDA_THREADS; m++) {
+		int i = k_thread() + m * CUDA_THREADS, row = d + i / (CHANNELS / 8), c = i % (CHANNELS / 8) * 8, col = (int)blockIdx.z * CHANNELS + c;
 		bool there = row < dn && col < op->r;
 		uint8_t *to = k + (row - d) * K_STRIDE + 2 * c;
 		const void *from = value_at(op->kv_b, bf16, there ? (head * (dn + op->dv) + row) * op->r + col : 0);
@@ -67,8 +67,8 @@ K_DEV void query_heads(const struct cuda_mla_query_mma *a, uint8_t *k, uint8_t *
 	bring_k(k, op, head, 0, dn, bf16);
 	K_WAIT_BEFORE();
 	for (int d = 0; d < dn; d += DEEP) {
-		K_UNROLL_BY(4) for (int i = threadIdx.x; i < ROWS * DEEP; i += CUDA_THREADS) {
-			int row = i / DEEP, c = i % DEEP;
+		K_UNROLL_BY(4) for (int m = 0; m < ROWS * DEEP / CUDA_THREADS; m++) {
+			int i = k_thread() + m * CUDA_THREADS, row = i / DEEP, c = i % DEEP;
 			*(uint16_t *)(rows + row * QUERY_STRIDE + 2 * c) = half_of(row < n && d + c < dn ? q[row * step + d + c] : 0);
 		}
 		if (blockIdx.z == 0 && d == 0)
@@ -126,28 +126,35 @@ enum { SCORE = STEP + 8, WEIGHT = 2 * STEP + 16 };
 
 K_DEV int whole16(int n) { return (n + 15) / 16 * 16; }
 
-/* A step of positions to shared memory, of which the first n are there; zeros behind them and behind dk values. */
-K_DEV void bring(uint8_t *to, const struct cuda_attend *op, const uint16_t *from, int n, int dk)
+/* A step of positions of dk values, one behind the other, to shared memory; the first n are there; zeros behind them and behind the values of each. */
+K_DEV void bring(uint8_t *to, const uint16_t *from, int n, int dk)
 {
 	int each = whole16(dk) / 8, stride = CUDA_MMA_STRIDE(dk);
-	K_UNROLL_BY(9) for (int i = threadIdx.x; i < STEP * each; i += CUDA_THREADS) {
-		int row = i / each, c = i % each;
+	K_UNROLL for (int k = 0; k < (STEP * each + CUDA_THREADS - 1) / CUDA_THREADS; k++) {
+		int i = k_thread() + k * CUDA_THREADS, row = i / each, c = i % each;
 		bool there = row < n && 8 * c < dk;
-		k_copy16(to + row * stride + 16 * c, there ? from + row * op->width + 8 * c : from, there);
+		if (i < STEP * each)
+			k_copy16(to + row * stride + 16 * c, from + (8 * each == dk ? 8 * i : row * dk + 8 * c), there);
 	}
 	k_copy_commit();
 }
 
-/* The tile's queries, likewise, at once. */
+/* The tile's queries, likewise, at once: all are asked for before one is stored. What is not there is read from the first, and left out. */
 K_DEV void bring_queries(uint8_t *to, const struct cuda_attend_mma *a, const struct tile *t, int dk)
 {
+	enum { MOST = ROWS * (CUDA_MMA_DK / 8) / CUDA_THREADS };
 	int each = whole16(dk) / 8, stride = CUDA_MMA_STRIDE(dk);
-	K_UNROLL_BY(9) for (int i = threadIdx.x; i < ROWS * each; i += CUDA_THREADS) {
-		int row = i / each, c = i % each;
-		struct k_u4 u = { { 0, 0, 0, 0 } };
-		if (row < t->n && 8 * c < dk)
-			u = k_load16(a->query + tile_at(&a->attend, t, row) * dk + 8 * c);
-		k_store16(to + row * stride + 16 * c, u);
+	struct k_u4 u[MOST];
+	K_UNROLL for (int k = 0; k < MOST; k++) {
+		int i = k_thread() + k * CUDA_THREADS, row = i / each < t->n ? i / each : 0, c = 8 * (i % each) < dk ? 8 * (i % each) : 0;
+		u[k] = k_load16(a->query + tile_at(&a->attend, t, row) * dk + c);
+	}
+	K_UNROLL for (int k = 0; k < MOST; k++) {
+		int i = k_thread() + k * CUDA_THREADS, row = i / each, c = i % each;
+		K_UNROLL for (int j = 0; j < 4; j++)
+			u[k].w[j] = row < t->n && 8 * c < dk ? u[k].w[j] : 0;
+		if (i < ROWS * each)
+			k_store16(to + row * stride + 16 * c, u[k]);
 	}
 }
 
@@ -276,16 +283,18 @@ K_DEV void attend_span(const struct cuda_attend_mma *a, const struct room *m, in
 	uint32_t q[DEEPEST][HALVES][4];
 	float acc[HALVES][TILES][4] = { { { 0 } } };
 	struct so_far now = { -INFINITY, 0 };
+	void *const *pages = t.n ? s->pages : NULL;
+	const void *page = NULL;        /* of the positions that are brought next, a step ahead */
 	bool some = tile_span(op, &t, a->span, &from, &to);
 	/* Latents of earlier steps are there already, those of this one when the kernel before has ended. */
 	for (next = from; some && next < from + last * STEP && next < to && next + STEP <= s->pos; next += STEP)
-		bring(stages + (next - from) / STEP * bytes, op, page_at(s, next, op->width), STEP, dk);
+		bring(stages + (next - from) / STEP * bytes, page_at(s, next, dk), STEP, dk);
 	K_WAIT_BEFORE();
 	if (!some)
 		return;
 	for (; next < from + last * STEP; next += STEP)
 		if (next < to)
-			bring(stages + (next - from) / STEP * bytes, op, page_at(s, next, op->width), (int)(to - next), dk);
+			bring(stages + (next - from) / STEP * bytes, page_at(s, next, dk), (int)(to - next), dk);
 		else
 			k_copy_commit();
 	bring_queries(stages + last * bytes, a, &t, dk);
@@ -294,6 +303,8 @@ K_DEV void attend_span(const struct cuda_attend_mma *a, const struct room *m, in
 		K_UNROLL for (int h = 0; h < HALVES; h++)
 			if (16 * (PARTS * i + k_warp() % PARTS) < dk)
 				k_matrices(q[i][h], matrix_a(stages + last * bytes, stride, 16 * h, 16 * (PARTS * i + k_warp() % PARTS)));
+	if (next < to)
+		page = pages[next / CUDA_PAGE];
 	wait_for(last - 1);
 	__syncthreads();
 	scores(score, q, stages, stride, dk);
@@ -303,9 +314,11 @@ K_DEV void attend_span(const struct cuda_attend_mma *a, const struct room *m, in
 		float f;
 		__syncthreads();
 		if (next < to)
-			bring(stages + (stage ? stage - 1 : last) * bytes, op, page_at(s, next, op->width), (int)(to - next < STEP ? to - next : STEP), dk);
+			bring(stages + (stage ? stage - 1 : last) * bytes, (const uint16_t *)page + next % CUDA_PAGE * dk, (int)(to - next < STEP ? to - next : STEP), dk);
 		else
 			k_copy_commit();
+		if (next + STEP < to)
+			page = pages[(next + STEP) / CUDA_PAGE];
 		f = weigh(&now, weight + query * WEIGHT + 2 * position, score + query * SCORE + position, a->scale2, (int)(sees < STEP ? sees : STEP) - position);
 		if (k_lane() % 8 == 0)
 			factor[query] = f;
@@ -367,7 +380,7 @@ K_DEV void times_v(float *c, const uint8_t *o, uint32_t (*b)[4], int r)
 		c[i] = even[i] + odd[i];
 }
 
-K_DEV void merge_rows(const struct cuda_merge_mma *a, uint8_t *o, float *half, struct so_far *known, int r, bool bf16)
+K_DEV void merge_rows(const struct cuda_merge_mma *a, uint8_t *o, float *half, struct whole_query *known, int r, bool bf16)
 {
 	const struct cuda_merge *op = &a->merge;
 	int64_t first = (int64_t)blockIdx.x * a->rows, head = blockIdx.y;
@@ -378,9 +391,13 @@ K_DEV void merge_rows(const struct cuda_merge_mma *a, uint8_t *o, float *half, s
 	load_v(b, op, head, (int)blockIdx.z, r, bf16);
 	K_WAIT_BEFORE();
 	for (int row = k_warp(); row < n; row += CUDA_WARPS) {
-		struct so_far all = together(parts + row * row_step, spans_of(op, op->first + first + row), step);
-		if (k_lane() == 0)
-			known[row] = all;
+		int spans = spans_of(op, op->first + first + row);
+		struct so_far all = together(parts + row * row_step, spans, step);
+		if (k_lane() == 0) {
+			known[row].top = all.top;
+			known[row].part = all.sum > 0 ? 1 / all.sum : 0;
+			known[row].spans = spans;
+		}
 	}
 	__syncthreads();
 	for (int row = 0; row < 16; row++) {
@@ -388,9 +405,9 @@ K_DEV void merge_rows(const struct cuda_merge_mma *a, uint8_t *o, float *half, s
 		struct k_u2 u = { { 0, 0 } };
 		if (row < n) {
 			if (c < r)
-				gather(v, parts + row * row_step + odd * step, c, spans_of(op, op->first + first + row) - odd, 2, step, known[row].top);
+				gather(v, parts + row * row_step + odd * step, c, known[row].spans - odd, 2, step, known[row].top);
 			K_UNROLL for (int k = 0; k < 4; k++)
-				v[k] = known[row].sum > 0 ? (v[k] + __shfl_xor_sync(0xffffffffu, v[k], 1)) / known[row].sum : 0;
+				v[k] = (v[k] + __shfl_xor_sync(0xffffffffu, v[k], 1)) * known[row].part;
 			u.w[0] = pack_round(v[0], v[1]);
 			u.w[1] = pack_round(v[2], v[3]);
 		}
@@ -422,7 +439,7 @@ K_KERNEL_EARLY(merge_mma, 2)
 {
 	K_SHARED(uint8_t, o, 16 * O_STRIDE);
 	K_SHARED(float, half, OUT_TILES * 128);
-	K_SHARED(struct so_far, known, 16);
+	K_SHARED(struct whole_query, known, 16);
 	if (a.merge.r == CUDA_DV && a.merge.bf16)
 		merge_rows(&a, o, half, known, CUDA_DV, true);
 	else

@@ -64,28 +64,52 @@ K_DEV const uint8_t *matrix_b(const uint8_t *rows, int stride, int row, int col)
 
 /* Of a query: the largest score and the sum of weights. */
 struct so_far { float top, sum; };
+/* And of how many spans; part: one by the sum. */
+struct whole_query { float top, part; int spans; };
 
-/* Of n spans: the largest score, and the sum of weights beside it; the same in all lanes. */
+/* Of n spans: the largest score, and the sum of weights beside it; the same in all lanes. Those of the first spans are asked for at once. */
 K_DEV struct so_far together(const float *part, int n, int step)
 {
-	struct so_far all = { -INFINITY, 0 };
-	for (int i = k_lane(); i < n; i += K_WARP)
+	enum { FIRST = 4 };
+	struct so_far all = { -INFINITY, 0 }, x[FIRST];
+	K_UNROLL for (int k = 0; k < FIRST; k++) {
+		int i = k_lane() + k * K_WARP;
+		struct k_u2 u = { { 0, 0 } };
+		if (i < n)
+			u = k_load8(part + (int64_t)i * step);
+		x[k].top = i < n ? k_bits_f(u.w[0]) : -INFINITY;
+		x[k].sum = k_bits_f(u.w[1]);
+	}
+	K_UNROLL for (int k = 0; k < FIRST; k++)
+		all.top = fmaxf(all.top, x[k].top);
+	for (int i = k_lane() + FIRST * K_WARP; i < n; i += K_WARP)
 		all.top = fmaxf(all.top, part[(int64_t)i * step]);
 	all.top = k_warp_max(all.top);
-	for (int i = k_lane(); i < n; i += K_WARP)
+	K_UNROLL for (int k = 0; k < FIRST; k++)
+		all.sum = x[k].sum > 0 ? fmaf(x[k].sum, k_exp2(x[k].top - all.top), all.sum) : all.sum;
+	for (int i = k_lane() + FIRST * K_WARP; i < n; i += K_WARP)
 		all.sum = fmaf(part[(int64_t)i * step + 1], k_exp2(part[(int64_t)i * step] - all.top), all.sum);
 	all.sum = k_warp_sum(all.sum);
 	return all;
 }
 
-/* Four channels of every by-th of n spans, from the one at `part` on. */
+/* Four channels of every by-th of n spans, from the one at `part` on: AT_ONCE are asked for at a time, the last one again where there are no more. */
 K_DEV void gather(float *v, const float *part, int c, int n, int by, int step, float top)
 {
-	K_UNROLL_BY(8) for (int i = 0; i < n; i += by) {
-		struct k_u4 x = k_load16(part + (int64_t)i * step + CUDA_PART + c);
-		float f = k_exp2(part[(int64_t)i * step] - top);
-		K_UNROLL for (int k = 0; k < 4; k++)
-			v[k] = fmaf(k_bits_f(x.w[k]), f, v[k]);
+	enum { AT_ONCE = 8 };
+	for (int i = 0; i < n; i += AT_ONCE * by) {
+		struct k_u4 x[AT_ONCE];
+		float f[AT_ONCE];
+		K_UNROLL for (int k = 0; k < AT_ONCE; k++) {
+			const float *from = part + (int64_t)(i + k * by < n ? i + k * by : i) * step;
+			x[k] = k_load16(from + CUDA_PART + c);
+			f[k] = from[0];
+		}
+		K_UNROLL for (int k = 0; k < AT_ONCE; k++) {
+			float factor = i + k * by < n ? k_exp2(f[k] - top) : 0;
+			K_UNROLL for (int j = 0; j < 4; j++)
+				v[j] = fmaf(k_bits_f(x[k].w[j]), factor, v[j]);
+		}
 	}
 }
 

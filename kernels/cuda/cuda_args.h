@@ -82,26 +82,39 @@ struct cuda_gemm_mma { float *y; const float *x; struct cuda_matrix w; const flo
 struct cuda_moe_up_mma { uint16_t *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; int n_used; int gap; };
 struct cuda_moe_down_mma { float *y; const uint16_t *h; const int32_t *ids; const float *weights; struct cuda_matrix down; int n_used; int gap; };
 
-/* For many vectors, x is bf16, rows of w.cols at multiples of 16 bytes; blocks (rows / CUDA_TILE_ROWS, n / CUDA_TILE). */
-enum { CUDA_TILE = 64, CUDA_TILE_ROWS = 256 };
+/* A block a row: x as bf16, without gaps, columns in the order of tiles (tile.cu); a multiple of 32 columns. */
+struct cuda_tile_order { uint16_t *y; const float *x; int64_t cols, x_step; };
+
+/* For many vectors, x as tile_order has it, at multiples of 16 bytes; blocks (rows / CUDA_TILE_ROWS, n / CUDA_TILE), which bring shared memory: five steps of 64
+ * columns of vectors and of INT4, a number a vector, and with compute capability 9.0 CUDA_TILE_SUMS besides, f32. */
+enum { CUDA_TILE = 64, CUDA_TILE_ROWS = 128, CUDA_TILE_STEP = CUDA_TILE * 128 + CUDA_TILE_ROWS / 16 * 576 };
+enum { CUDA_TILE_SHARED = 5 * CUDA_TILE_STEP, CUDA_TILE_SUMS = CUDA_TILE * CUDA_TILE_ROWS * 4 };
 struct cuda_gemm_tile { float *y; const uint16_t *x; struct cuda_matrix w; const float *bias; int64_t n, y_step; };
-/* Pairs sorted by expert, and cut into tiles of one expert. Blocks: experts; one. tile has room for n_pair of them. */
+/* Pairs sorted by expert, and cut into tiles of one expert. Blocks: experts, and behind them rows of x, which become y (tile_order). sparse: tile has n_pair places,
+ * else n_pair / CUDA_TILE + n_expert; what is in none has n = 0. */
 struct cuda_tile { int32_t expert, first, n; };
-struct cuda_moe_sort { int32_t *order, *count; const int32_t *ids; int n_pair, gap; };
-struct cuda_moe_tiles { int32_t *n_tile; struct cuda_tile *tile; const int32_t *count; int n_expert, gap; };
-/* A tile a block; blocks (rows / (CUDA_TILE_ROWS / 2), most tiles), (rows / CUDA_TILE_ROWS, most tiles). out[pair][row], without weights. */
+struct cuda_moe_sort {
+	int32_t *order;
+	struct cuda_tile *tile;
+	const int32_t *ids;
+	uint16_t *y;
+	const float *x;
+	int64_t cols;
+	int n_pair, n_expert, sparse, gap;
+};
+/* A tile a block; blocks (rows / (CUDA_TILE_ROWS / 2), places), (rows / CUDA_TILE_ROWS, places). out[pair][row], without weights. */
 struct cuda_moe_up_tile {
 	uint16_t *h;
 	const uint16_t *x;
-	const int32_t *order, *n_tile;
+	const int32_t *order;
 	const struct cuda_tile *tile;
 	struct cuda_matrix gate, up;
 	int n_used;
 	int gap;
 };
-struct cuda_moe_down_tile { float *out; const uint16_t *h; const int32_t *order, *n_tile; const struct cuda_tile *tile; struct cuda_matrix down; };
-/* y[t] = sum over slots of weight * out[pair]; blocks (dim / CUDA_THREADS, tokens) */
-struct cuda_moe_sum { float *y; const float *out, *weights; int64_t dim; int n_used; int gap; };
+struct cuda_moe_down_tile { float *out; const uint16_t *h; const int32_t *order; const struct cuda_tile *tile; struct cuda_matrix down; };
+/* y[t] = sum over slots of weight * out[pair]; blocks (dim / 4 / CUDA_THREADS, tokens); wide: dim is a multiple of 4 */
+struct cuda_moe_sum { float *y; const float *out, *weights; int64_t dim; int n_used, wide; };
 
 /* struct k_op_kda for one token a segment; blocks (heads, segments); at most CUDA_KDA_DIM channels a head */
 enum { CUDA_KDA_DIM = 256 };
@@ -114,17 +127,18 @@ struct cuda_kda {
 	int early, gap;                 /* early: the launch before is none that writes states */
 };
 
-/* The same for rows [first, last) of segments of any length. With `chunks` whole chunks of CUDA_CHUNK tokens, at positions that are multiples of it, go by
- * kda_chunk and kda_chunk_walk, blocks (chunks / CUDA_BLOCK_CHUNKS, heads), (heads, segments): at most CUDA_CHUNK_DIM channels a head, a multiple of 32. All other rows go one by
- * one: prepare, walk, finish; blocks (rows, heads), (heads, dim / CUDA_WARPS, segments), (rows, heads); walk before the chunks, and behind them.
- * ready: 5 dim floats a (head, row), at a multiple of 16 bytes. */
+/* The same for rows [first, last) of segments of any length, a round. With `chunks` whole chunks of CUDA_CHUNK tokens, at positions that are multiples of it, go by
+ * kda_chunk: at most CUDA_CHUNK_DIM channels a head, a multiple of 32. All other rows go one by one: prepare, walk, finish; blocks (rows, heads),
+ * (heads, dim / CUDA_WARPS, segments), (rows, heads); walk before the chunks, and behind them.
+ * ready: 5 dim floats a (such row, head), at a multiple of 16 bytes; records: of chunks (kda_chunk.h), CUDA_CHUNK_BYTES(dim) a (CUDA_CHUNK rows, head). */
 enum { CUDA_CHUNK = 16, CUDA_CHUNK_DIM = 128, CUDA_CHUNK_TAPS = 4, CUDA_BLOCK_CHUNKS = 2 };
-struct cuda_kda_prompt { struct cuda_kda op; float *ready; int64_t first, last; int n_seg, chunks, behind, gap; };
+#define CUDA_CHUNK_BYTES(dim) (132 * (dim) + 1024)
+struct cuda_kda_prompt { struct cuda_kda op; float *ready; uint8_t *records; int64_t first, last; int n_seg, chunks, behind, gap; };
 struct cuda_kda_prepare { struct cuda_kda_prompt prompt; };
 struct cuda_kda_walk { struct cuda_kda_prompt prompt; };
 struct cuda_kda_finish { struct cuda_kda_prompt prompt; };
-struct cuda_kda_chunk { struct cuda_kda_prompt prompt; };
-struct cuda_kda_chunk_walk { struct cuda_kda_prompt prompt; };
+/* Walks the chunks of one round (walkers blocks: heads x segments, or none) and makes those of the next (chunks / CUDA_BLOCK_CHUNKS x heads). */
+struct cuda_kda_chunk { struct cuda_kda_prompt walk, make; int64_t walkers; };
 
 /* Latent normed, key part rotated, both to the page; a block a row */
 struct cuda_mla_append { const float *kv, *kv_norm; struct cuda_rope rope; const struct cuda_seg *seg; int n_seg, r; float eps; int bf16; };

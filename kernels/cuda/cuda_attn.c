@@ -103,7 +103,7 @@ static void mla_round_mma(const struct mla *m, int64_t n, const struct cuda_mla_
 	struct cuda *c = m->c;
 	int64_t row = CUDA_MMA_STEP * CUDA_MMA_STRIDE(attend->dk), fixed = 24 << 10, stages = K_MIN((c->rt->shared(c->on) - fixed) / row, (int64_t)CUDA_MMA_STAGES);
 	int64_t H = merge->n_head, rows = K_MIN(k_div_up(n * H, BLOCKS), (int64_t)16), outs = k_div_up(merge->dv, CUDA_MERGE_OUT);
-	int64_t cut = K_MIN(outs, k_div_up(BLOCKS * 3 / 4, k_div_up(n, rows) * H));
+	int64_t cut = K_MIN(outs, k_div_up(BLOCKS * 3 / 2, k_div_up(n, rows) * H));
 	cuda_launch(c, mla_query_mma, k_div_up(n, CUDA_MMA_QUERIES), H + K_MIN(n, (int64_t)CUDA_MMA_QUERIES), k_div_up(query->r, CUDA_MMA_CHANNELS), .query = *query,
 		.append = append_of(m), .to = (uint16_t *)query->query, .n = n);
 	cuda_launch_shared(c, attend_mma, tiles, 1, attend->n_span, stages * row, .attend = *attend, .query = (const uint16_t *)attend->query, .span = m->span,

@@ -37,9 +37,11 @@ K_DEV void K_WAIT_BEFORE(void)
 #define K_ROLL _Pragma("unroll 1")
 #define K_PRAGMA(x) _Pragma(#x)
 #define K_UNROLL_BY(n) K_PRAGMA(unroll n)
+/* What is behind it is not asked for before: so that it wants no registers yet. For whole warps. */
+#define K_IN_ORDER() __syncwarp()
 #define K_SHARED(type, name, n) __shared__ __align__(16) type name[n]
-/* What the launch gives a block besides (cuda_launch_shared): bytes at a multiple of 16, behind the kernel's other shared variables. */
-#define K_SHARED_MORE(name) extern __shared__ __align__(16) uint8_t k_more[]; uint8_t *const name = k_more
+/* What the launch gives a block besides (cuda_launch_shared): bytes at a multiple of 1024 where a kernel has no others, else of 16, behind the kernel's other shared variables. */
+#define K_SHARED_MORE(name) extern __shared__ __align__(1024) uint8_t k_more[]; uint8_t *const name = k_more
 struct k_u4 { uint32_t w[4]; };
 struct k_u2 { uint32_t w[2]; };
 K_DEV uint32_t k_f_bits(float f) { return __float_as_uint(f); }
@@ -98,9 +100,9 @@ K_DEV void k_matrices_turned(uint32_t *out, const void *row)
 K_DEV void k_prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" : : "l"(p)); }
 
 /* By the special units: errors of 2^-22, of the logarithm absolute. */
-K_DEV float k_fast_exp2(float x) { float y; asm("ex2.approx.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
-K_DEV float k_fast_log2(float x) { float y; asm("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
-K_DEV float k_fast_rcp(float x) { float y; asm("rcp.approx.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+K_DEV float k_fast_exp2(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+K_DEV float k_fast_log2(float x) { float y; asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+K_DEV float k_fast_rcp(float x) { float y; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 
 /* Copies of 16 bytes from device to shared memory while the thread goes on; zeros where from is not there. A commit makes a group of those since the last
  * one; a wait lets so many groups stay under way. What the others brought is then there for this thread, and for all behind the next barrier. Before
@@ -112,6 +114,15 @@ K_DEV void k_copy16(void *to, const void *from, bool there)
 		"r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"(there ? 16 : 0) : "memory");
 #else
 	*(uint4 *)to = there ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
+#endif
+}
+/* Where it is always there: a third of the instructions. */
+K_DEV void k_copy16_all(void *to, const void *from)
+{
+#if __CUDA_ARCH__ >= 800
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"((unsigned)__cvta_generic_to_shared(to)), "l"(from) : "memory");
+#else
+	*(uint4 *)to = *(const uint4 *)from;
 #endif
 }
 K_DEV void k_copy_commit(void)
@@ -134,7 +145,9 @@ template <int LEFT> K_DEV void copy_wait(void)
 enum { K_WARP = 32 };
 
 K_DEV int k_lane(void) { return (int)(threadIdx.x % K_WARP); }
-K_DEV int k_warp(void) { return (int)(threadIdx.x / K_WARP); }
+/* The thread of the block, and its warp: the compiler sees how large they can be. */
+K_DEV int k_thread(void) { return (int)(threadIdx.x % CUDA_THREADS); }
+K_DEV int k_warp(void) { return k_thread() / K_WARP; }
 
 /* Over the lanes of a warp; every lane gets it. */
 K_DEV float k_warp_sum(float v)
@@ -178,7 +191,13 @@ K_DEV float k_block_sum_once(float v, float *s)
 	return sum;
 }
 
-K_DEV float k_silu(float x) { return x / (1 + expf(-x)); }
+/* x / y to two units in the last place. */
+#ifdef __CUDACC__
+K_DEV float k_over(float x, float y) { return __fdividef(x, y); }
+#else
+K_DEV float k_over(float x, float y) { return x / y; }
+#endif
+K_DEV float k_silu(float x) { return k_over(x, 1 + expf(-x)); }
 K_DEV float k_sigmoid(float x) { return 1 / (1 + expf(-x)); }
 
 /* --- stored values -------------------------------------------------------------------------------------------------------- */

@@ -83,18 +83,28 @@ static void multiply_many(struct cuda *c, const struct k_op_gemm *op, const stru
 	cuda_launch_bytes(c, CUDA_KERNEL_gemm_many, k_div_up(w->rows, rows), k_div_up(op->n, CUDA_FEW), 1, &a, sizeof(a));
 }
 
+/* Rows from which on tiles are worth it. */
+enum { TILE_LEAST = 64 };
+
+/* Shared memory of a tile's block: the sums besides on cards that have as much as those of compute capability 9.0, and in the simulator, which models those. */
+static int64_t tile_shared(const struct cuda *c)
+{
+	enum { HOPPER = 200 * 1024 };
+	return CUDA_TILE_SHARED + CUDA_TILE * (int64_t)sizeof(int32_t) + (c->rt->shared(c->on) >= HOPPER || !c->rt->clear ? CUDA_TILE_SUMS : 0);
+}
+
 /* On tensor cores: as many of the rows of x as scratch allows. */
 static int64_t multiply_mma(struct cuda *c, const struct k_op_gemm *op, const struct cuda_matrix *w)
 {
 	const float *x = op->x;
 	int64_t n, x_step = op->x_step;
-	if (op->n >= CUDA_TILE) {
+	if (op->n >= TILE_LEAST) {
 		uint16_t *narrow;
 		n = cuda_fit(c, op->n, w->cols * (int64_t)sizeof(*narrow));
 		n = K_MIN(n, (int64_t)BLOCKS_Y * CUDA_TILE);
 		narrow = cuda_take(c, n * w->cols * (int64_t)sizeof(*narrow));
-		cuda_launch(c, narrow, n, 1, 1, .y = narrow, .x = x, .cols = w->cols, .x_step = x_step);
-		cuda_launch(c, gemm_tile, k_div_up(w->rows, CUDA_TILE_ROWS), k_div_up(n, CUDA_TILE), 1, .y = op->y, .x = narrow, .w = *w, .bias = op->bias,
+		cuda_launch(c, tile_order, n, 1, 1, .y = narrow, .x = x, .cols = w->cols, .x_step = x_step);
+		cuda_launch_shared(c, gemm_tile, k_div_up(w->rows, CUDA_TILE_ROWS), k_div_up(n, CUDA_TILE), 1, tile_shared(c), .y = op->y, .x = narrow, .w = *w, .bias = op->bias,
 			.n = n, .y_step = op->y_step);
 		return n;
 	}
@@ -179,8 +189,11 @@ void cuda_op_route(struct k_device *dev, const struct k_op_route *op)
 		.scale = hp->expert_scale);
 }
 
-/* count: pairs of each expert, on the device. */
-struct moe { struct cuda_matrix gate, up, down; int64_t F, D, used, E; int32_t *count; };
+/* tile: room for the tiles of BLOCKS_Y pairs. */
+struct moe { struct cuda_matrix gate, up, down; int64_t F, D, used, E; struct cuda_tile *tile; };
+
+/* Places for tiles (cuda_args.h). */
+static int64_t tile_places(int64_t pairs, int64_t experts) { return K_MIN(pairs, pairs / CUDA_TILE + experts); }
 
 /* Tokens that are computed pair by pair on tensor cores: weights are read once for each. */
 enum { FEW = 4 };
@@ -190,26 +203,24 @@ static int64_t token_bytes(const struct moe *m, bool tiles)
 {
 	int64_t half = (int64_t)sizeof(uint16_t);
 	if (tiles)
-		return m->used * (m->F * half + floats(m->D + 1) + (int64_t)sizeof(struct cuda_tile)) + m->D * half;
+		return m->used * (m->F * half + floats(m->D + 1)) + m->D * half;
 	return m->used * floats(2 * m->F) + floats(m->D);
 }
 
 /* On tensor cores: the pairs sorted by expert, in tiles. */
 static void moe_by_expert(struct cuda *c, const struct moe *m, float *y, const float *x, const int32_t *ids, const float *weights, int64_t n)
 {
-	int64_t pairs = n * m->used, tiles = K_MIN(pairs, pairs / CUDA_TILE + m->E);
-	struct cuda_tile *tile = cuda_take(c, pairs * (int64_t)sizeof(*tile));
-	int32_t *order = cuda_take(c, pairs * (int64_t)sizeof(*order)), *n_tile = cuda_take(c, sizeof(*n_tile));
+	int64_t pairs = n * m->used, tiles = tile_places(pairs, m->E);
+	int32_t *order = cuda_take(c, pairs * (int64_t)sizeof(*order));
 	uint16_t *narrow = cuda_take(c, n * m->D * (int64_t)sizeof(*narrow)), *h = cuda_take(c, pairs * m->F * (int64_t)sizeof(*h));
 	float *out = cuda_take(c, floats(pairs * m->D));
-	cuda_launch(c, moe_sort, m->E, 1, 1, .order = order, .count = m->count, .ids = ids, .n_pair = (int)pairs);
-	cuda_launch(c, moe_tiles, 1, 1, 1, .n_tile = n_tile, .tile = tile, .count = m->count, .n_expert = (int)m->E);
-	cuda_launch(c, narrow, n, 1, 1, .y = narrow, .x = x, .cols = m->D, .x_step = m->D);
-	cuda_launch(c, moe_up_tile, k_div_up(m->F, CUDA_TILE_ROWS / 2), tiles, 1, .h = h, .x = narrow, .order = order, .n_tile = n_tile, .tile = tile,
-		.gate = m->gate, .up = m->up, .n_used = (int)m->used);
-	cuda_launch(c, moe_down_tile, k_div_up(m->D, CUDA_TILE_ROWS), tiles, 1, .out = out, .h = h, .order = order, .n_tile = n_tile, .tile = tile,
-		.down = m->down);
-	cuda_launch(c, moe_sum, k_div_up(m->D, CUDA_THREADS), n, 1, .y = y, .out = out, .weights = weights, .dim = m->D, .n_used = (int)m->used);
+	cuda_launch(c, moe_sort, m->E + n, 1, 1, .order = order, .tile = m->tile, .ids = ids, .y = narrow, .x = x, .cols = m->D, .n_pair = (int)pairs,
+		.n_expert = (int)m->E, .sparse = tiles == pairs);
+	cuda_launch_shared(c, moe_up_tile, k_div_up(m->F, CUDA_TILE_ROWS / 2), tiles, 1, tile_shared(c), .h = h, .x = narrow, .order = order, .tile = m->tile, .gate = m->gate,
+		.up = m->up, .n_used = (int)m->used);
+	cuda_launch_shared(c, moe_down_tile, k_div_up(m->D, CUDA_TILE_ROWS), tiles, 1, tile_shared(c), .out = out, .h = h, .order = order, .tile = m->tile, .down = m->down);
+	cuda_launch(c, moe_sum, k_div_up(m->D, 4 * CUDA_THREADS), n, 1, .y = y, .out = out, .weights = weights, .dim = m->D, .n_used = (int)m->used,
+		.wide = m->D % 4 == 0);
 }
 
 /* The same bits, pair by pair: two launches. */
@@ -254,7 +265,7 @@ void cuda_op_moe(struct k_device *dev, const struct k_op_moe *op)
 	for (int64_t t = 0, n; t < op->n; t += n) {
 		bool few = op->n - t <= FEW && (uintptr_t)op->x % 16 == 0 && m.D % 4 == 0 && m.F % 8 == 0;
 		cuda_begin(c);
-		m.count = mma && !few ? cuda_take(c, m.E * (int64_t)sizeof(*m.count)) : NULL;
+		m.tile = mma && !few ? cuda_take(c, tile_places(K_MIN((op->n - t) * m.used, (int64_t)BLOCKS_Y), m.E) * (int64_t)sizeof(*m.tile)) : NULL;
 		n = K_MIN(cuda_fit(c, op->n - t, token_bytes(&m, mma && !few)), BLOCKS_Y / m.used);
 		(!mma ? moe_by_pair : few ? moe_few : moe_by_expert)(c, &m, op->y + t * m.D, op->x + t * m.D, op->ids + t * m.used,
 			op->weights + t * m.used, n);
@@ -310,26 +321,59 @@ static bool kda_wide(const struct k_op_kda *op)
 	return all % 16 == 0;
 }
 
-/* Rows whose scratch does not fit at once are taken in rounds. */
+static void kda_singles(struct cuda *c, const struct cuda_kda_prompt *p, const struct kda_rows *rows, int64_t n_seg, bool behind)
+{
+	int64_t H = p->op.n_head, n = behind ? rows->behind : rows->before;
+	struct cuda_kda_prompt q = *p;
+	q.behind = behind;
+	if (!behind)
+		cuda_launch(c, kda_prepare, rows->before + rows->behind, H, 1, .prompt = q);
+	cuda_launch(c, kda_walk, n ? H : 0, k_div_up(p->op.dim, CUDA_WARPS), n_seg, .prompt = q);
+	if (behind)
+		cuda_launch(c, kda_finish, rows->before + rows->behind, H, 1, .prompt = q);
+}
+
+/* Walks the chunks of one round, and makes those of another. */
+static void kda_chunks(struct cuda *c, const struct cuda_kda_prompt *walk, const struct kda_rows *walked, const struct cuda_kda_prompt *make, int64_t chunks)
+{
+	int64_t walkers = walked->chunks ? walk->op.n_head * walk->n_seg : 0;
+	cuda_launch(c, kda_chunk, walkers + k_div_up(chunks, CUDA_BLOCK_CHUNKS) * make->op.n_head, 1, 1, .walk = *walk, .make = *make, .walkers = walkers);
+}
+
+/* Rounds of as many rows as keep the card busy while a round before is walked, if scratch has room for them. Records lie in one half of it, then in the other. */
+enum { KDA_BLOCKS = 512 };
+
 static void kda_prompt(struct cuda *c, const struct k_op_kda *op, const struct cuda_kda *a)
 {
-	int64_t H = a->n_head, d = a->dim, most = cuda_fit(c, op->n, floats(5 * H * d));
-	struct cuda_kda_prompt p = { .op = *a, .ready = cuda_take(c, floats(most * 5 * H * d)), .n_seg = (int)op->n_seg };
-	p.chunks = c->mma == CUDA_MMA_BF16 && c->dev.ctx->act == K_ACT_BF16 && d % 32 == 0 && d <= CUDA_CHUNK_DIM && a->taps <= CUDA_CHUNK_TAPS &&
-		kda_wide(op);
+	int64_t H = a->n_head, d = a->dim, single = floats(5 * H * d), chunk = k_align_up(2 * CUDA_CHUNK_BYTES(d) * H / CUDA_CHUNK, 16), most;
+	bool chunks = c->mma == CUDA_MMA_BF16 && c->dev.ctx->act == K_ACT_BF16 && d % 32 == 0 && d <= CUDA_CHUNK_DIM && a->taps <= CUDA_CHUNK_TAPS && kda_wide(op);
+	struct cuda_kda_prompt p = { .op = *a, .n_seg = (int)op->n_seg, .chunks = chunks }, before = p;
+	struct kda_rows rows, rows_before = { 0, 0, 0 };
+	uint8_t *records = NULL;
+	if (chunks && cuda_fit(c, CUDA_CHUNK, single + chunk) == CUDA_CHUNK) {
+		/* Of a segment a round has fewer than two chunks of single rows. */
+		int64_t want = k_align_up(K_MIN(CUDA_BLOCK_CHUNKS * CUDA_CHUNK * k_div_up(KDA_BLOCKS, H), op->n), CUDA_CHUNK);
+		int64_t both = cuda_fit(c, want, single + chunk), singles = K_MIN(both, 2 * CUDA_CHUNK * op->n_seg);
+		p.ready = cuda_take(c, singles * single);
+		most = (singles < both ? cuda_fit(c, want, chunk) : both) / CUDA_CHUNK * CUDA_CHUNK;
+		records = cuda_take(c, most * chunk);
+	} else {
+		p.chunks = false;
+		most = cuda_fit(c, op->n, single);
+		p.ready = cuda_take(c, most * single);
+	}
 	for (p.first = 0; p.first < op->n; p.first = p.last) {
 		p.last = p.first + most < op->n ? kda_round_end(op, p.first, p.first + most) : op->n;
-		struct kda_rows rows = kda_count(op, &p);
-		int64_t singles = rows.before + rows.behind;
-		p.behind = false;
-		cuda_launch(c, kda_prepare, singles, H, 1, .prompt = p);
-		cuda_launch(c, kda_chunk, k_div_up(rows.chunks, CUDA_BLOCK_CHUNKS), H, 1, .prompt = p);
-		cuda_launch(c, kda_walk, rows.before ? H : 0, k_div_up(d, CUDA_WARPS), op->n_seg, .prompt = p);
-		cuda_launch(c, kda_chunk_walk, rows.chunks ? H : 0, op->n_seg, 1, .prompt = p);
-		p.behind = true;
-		cuda_launch(c, kda_walk, rows.behind ? H : 0, k_div_up(d, CUDA_WARPS), op->n_seg, .prompt = p);
-		cuda_launch(c, kda_finish, singles, H, 1, .prompt = p);
+		p.records = before.records == records ? records + most * chunk / 2 : records;
+		rows = kda_count(op, &p);
+		kda_chunks(c, &before, &rows_before, &p, rows.chunks);
+		kda_singles(c, &before, &rows_before, op->n_seg, true);
+		kda_singles(c, &p, &rows, op->n_seg, false);
+		before = p;
+		rows_before = rows;
 	}
+	kda_chunks(c, &before, &rows_before, &p, 0);
+	kda_singles(c, &before, &rows_before, op->n_seg, true);
 }
 
 void cuda_op_kda(struct k_device *dev, const struct k_op_kda *op)

@@ -89,15 +89,22 @@ K_DEV void weigh(struct queries *w, float (*c)[4], float scale, int base, int dv
 
 /* --- many queries --------------------------------------------------------------------------------------------------------- */
 
-/* The n positions of a step, that lie in a row, and from `begin` on of each its keys; zeros behind them. */
+/* STEP rows of size values, of which the first n are there, `of` by `of` with zeros behind. */
+K_DEV void bring_rows(uint8_t *to, int stride, const uint16_t *from, int width, int n, int size, int of)
+{
+	int each = whole(size, of) / 8;
+	K_UNROLL_BY(2) for (int m = 0; m < (STEP * each + CUDA_THREADS - 1) / CUDA_THREADS; m++) {
+		int at = k_thread() + m * CUDA_THREADS, p = at / each, c = at % each * 8;
+		if (at < STEP * each)
+			k_copy16(to + p * stride + 2 * c, from + p * width + c, p < n && c < size);
+	}
+}
+
+/* The n positions of a step, that lie in a row. */
 K_DEV void bring(uint8_t *keys, uint8_t *values, const struct cuda_attend *op, const uint16_t *from, int n, int dk, int dv)
 {
-	int k = whole(dk, RUN) / 8, each = k + whole(dv, 16) / 8, key = CUDA_FLASH_KEY(dk), value = CUDA_FLASH_VALUE(dv);
-	K_UNROLL_BY(8) for (int at = threadIdx.x; at < STEP * each; at += CUDA_THREADS) {
-		int p = at / each, i = at % each, c = 8 * (i < k ? i : i - k), begin = i < k ? (int)blockIdx.y * dk : op->value + (int)blockIdx.y * dv;
-		bool there = p < n && c < (i < k ? dk : dv);
-		k_copy16(i < k ? keys + p * key + 2 * c : values + p * value + 2 * c, there ? from + (int64_t)p * op->width + begin + c : from, there);
-	}
+	bring_rows(keys, CUDA_FLASH_KEY(dk), from + (int)blockIdx.y * dk, op->width, n, dk, RUN);
+	bring_rows(values, CUDA_FLASH_VALUE(dv), from + op->value + (int)blockIdx.y * dv, op->width, n, dv, 16);
 	k_copy_commit();
 }
 
@@ -183,6 +190,7 @@ K_DEV void flash_span(const struct cuda_attend_flash *a, uint8_t *stages, int dk
 	const struct cuda_seg *s = op->seg + t.seg;
 	int from = (int)(a->from + blockIdx.z * a->span), to;
 	int64_t end;
+	bool mine = 16 * k_warp() < t.n;
 	int first = 16 * k_warp(), key = CUDA_FLASH_KEY(dk), value = CUDA_FLASH_VALUE(dv), stage = 0;
 	struct queries w;
 	K_WAIT_BEFORE();
@@ -205,12 +213,14 @@ K_DEV void flash_span(const struct cuda_attend_flash *a, uint8_t *stages, int dk
 		__syncthreads();
 		if (base + STEP < to)
 			bring(next, next + STEP * key, op, position(a, s, base + STEP), to - base - STEP < STEP ? to - base - STEP : STEP, dk, dv);
-		if (first >= t.n)
+		if (!mine)
 			continue;
 		scores(c, &w, keys, key, dk);
 		weigh(&w, c, a->scale2, base, dv);
 		mix(&w, c, keys + STEP * key, value, dv);
 	}
+	/* Again: its registers are wanted above. */
+	t = tile_of(op, blockIdx.x, CUDA_FLASH_QUERIES);
 	queries_store(&w, op, &t, first);
 }
 
@@ -342,7 +352,7 @@ K_KERNEL_EARLY(merge_parts, 1)
 		return;
 	gather(v, part, c, n, 1, step, all.top);
 	K_UNROLL for (int k = 0; k < 4; k++)
-		u.w[k] = k_f_bits(v[k] / all.sum);
+		u.w[k] = k_f_bits(v[k] * (1 / all.sum));
 	k_store16(op->y + at * op->r + c, u);
 }
 

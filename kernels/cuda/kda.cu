@@ -10,6 +10,9 @@
  * go up the tree that one goes up alone), so both give the same bits. */
 #include "kernels/cuda/kda.h"
 
+/* The reciprocal has an error of one unit in the last place. */
+K_DEV float silu(float x) { return x * k_fast_rcp(1 + expf(-x)); }
+
 /* Four taps are asked for together. */
 K_DEV float conv_silu(const struct cuda_kda *a, const struct cuda_seg *s, int i, int64_t channel, int64_t t)
 {
@@ -26,7 +29,7 @@ K_DEV float conv_silu(const struct cuda_kda *a, const struct cuda_seg *s, int i,
 		for (int j = 0; j < 4; j++)
 			sum = fmaf(w[j], x[j], sum);
 	}
-	return k_silu(sum);
+	return silu(sum);
 }
 
 /* A row of a state: lane l has columns 4 l to 4 l + 3, and those 128 further. HELD rows at a time, if they have no more columns than FEW. */
@@ -180,13 +183,13 @@ K_DEV struct norms prepare(const struct cuda_kda *a, const struct cuda_seg *s, i
 enum { SHORT = 4 };
 struct taps { float w[SHORT], x[SHORT]; };
 
-K_DEV void load_taps(struct taps *y, const struct cuda_kda *a, const struct cuda_seg *s, const float *raw, const float *w, int i, int64_t channel)
+K_DEV void load_taps(struct taps *y, const struct cuda_kda *a, const struct cuda_seg *s, const float *raw, const float *w, int i, int64_t channel, int taps)
 {
 	int64_t P = (int64_t)a->n_head * a->dim;
-	int keep = a->taps - 1;
+	int keep = taps - 1;
 	K_UNROLL
 	for (int j = 0; j < SHORT; j++) {
-		int tap = j - (SHORT - a->taps);
+		int tap = j - (SHORT - taps);
 		y->w[j] = w[(tap < 0 ? 0 : tap) * P + channel];
 		y->x[j] = j == SHORT - 1 ? raw[s->row * P + channel] : tap < 0 ? 0 : s->conv[(i * keep + tap) * P + channel];
 		y->w[j] = tap < 0 ? 0 : y->w[j];
@@ -194,38 +197,38 @@ K_DEV void load_taps(struct taps *y, const struct cuda_kda *a, const struct cuda
 }
 
 /* silu of the sum; the tail moves on by one. */
-K_DEV float use_taps(const struct taps *y, const struct cuda_kda *a, const struct cuda_seg *s, int i, int64_t channel)
+K_DEV float use_taps(const struct taps *y, const struct cuda_kda *a, const struct cuda_seg *s, int i, int64_t channel, int taps)
 {
 	int64_t P = (int64_t)a->n_head * a->dim;
-	int keep = a->taps - 1;
+	int keep = taps - 1;
 	float sum = 0;
 	K_UNROLL
 	for (int j = 0; j < SHORT; j++)
 		sum = fmaf(y->w[j], y->x[j], sum);
 	K_UNROLL
 	for (int j = 1; j < SHORT; j++)
-		if (j - (SHORT - a->taps) > 0)
-			s->conv[(i * keep + j - (SHORT - a->taps) - 1) * P + channel] = y->x[j];
-	return k_silu(sum);
+		if (j - (SHORT - taps) > 0)
+			s->conv[(i * keep + j - (SHORT - taps) - 1) * P + channel] = y->x[j];
+	return silu(sum);
 }
 
 /* As prepare, for the only token of a segment, with SHORT taps at most and as many threads as channels of q and k. */
-K_DEV struct norms prepare_alone(const struct cuda_kda *a, const struct cuda_seg *s, int64_t head, struct token x, float *part)
+K_DEV struct norms prepare_alone(const struct cuda_kda *a, const struct cuda_seg *s, int64_t head, struct token x, float *part, int d, int taps)
 {
-	int d = a->dim, i = (int)threadIdx.x, c = i < d ? i : i - d;
+	int i = (int)threadIdx.x, c = i < d ? i : i - d;
 	int64_t channel = head * d + c;
 	struct taps first = { { 0 }, { 0 } }, second = { { 0 }, { 0 } };
 	float qq = 0, kk = 0, y, forget = 0;
 	if (i < 2 * d)
-		load_taps(&first, a, s, i < d ? a->raw[0] : a->raw[1], i < d ? a->conv_w[0] : a->conv_w[1], i >= d, channel);
+		load_taps(&first, a, s, i < d ? a->raw[0] : a->raw[1], i < d ? a->conv_w[0] : a->conv_w[1], i >= d, channel, taps);
 	if (i < d)
-		load_taps(&second, a, s, a->raw[2], a->conv_w[2], 2, channel);
+		load_taps(&second, a, s, a->raw[2], a->conv_w[2], 2, channel, taps);
 	else if (i < 2 * d)
 		forget = gate(a, head, channel, s->row);
 	if (i < 2 * d) {
-		y = use_taps(&first, a, s, i >= d, channel);
+		y = use_taps(&first, a, s, i >= d, channel, taps);
 		(i < d ? x.q : x.k)[c] = y;
-		(i < d ? x.v : x.alpha)[c] = i < d ? use_taps(&second, a, s, 2, channel) : forget;
+		(i < d ? x.v : x.alpha)[c] = i < d ? use_taps(&second, a, s, 2, channel, taps) : forget;
 		qq = i < d ? y * y : 0;
 		kk = i < d ? 0 : y * y;
 	}
@@ -266,20 +269,21 @@ K_DEV void finish(const struct cuda_kda *a, int64_t row, int64_t head, float o, 
 /* Row i of those that a warp holds is w + CUDA_WARPS i of the state. */
 K_DEV int held_row(int i) { return k_warp() + CUDA_WARPS * i; }
 
-K_DEV void load_held(float s[HELD][4], const float *state, int d)
+/* full, known where it is called: FEW rows and columns at a multiple of 16 bytes, so that nothing is left to ask. */
+K_DEV void load_held(float s[HELD][4], const float *state, int d, bool full)
 {
-	bool wide = at_16(state, d);
+	bool wide = full || at_16(state, d);
 	K_UNROLL
 	for (int i = 0; i < HELD; i++)
-		load4(s[i], state + (int64_t)held_row(i) * d, 4 * k_lane(), held_row(i) < d ? d : 0, wide);
+		load4(s[i], state + held_row(i) * d, 4 * k_lane(), full || held_row(i) < d ? d : 0, wide);
 }
 
-K_DEV void store_held(float *state, float s[HELD][4], int d)
+K_DEV void store_held(float *state, float s[HELD][4], int d, bool full)
 {
-	bool wide = at_16(state, d);
+	bool wide = full || at_16(state, d);
 	K_UNROLL
 	for (int i = 0; i < HELD; i++)
-		store4(state + (int64_t)held_row(i) * d, s[i], 4 * k_lane(), held_row(i) < d ? d : 0, wide);
+		store4(state + held_row(i) * d, s[i], 4 * k_lane(), full || held_row(i) < d ? d : 0, wide);
 }
 
 /* A token of all rows at once. e: shared memory by warp and row. */
@@ -303,6 +307,46 @@ K_DEV void step_held(float s[HELD][4], float *o, const struct token *x, struct n
 		o[j] = mine;
 }
 
+/* A head of a token alone whose rows are held. */
+K_DEV void alone(const struct cuda_kda *a, const struct cuda_seg *s, int64_t head, struct token x, float *o, float *e, float *part, int d, bool full)
+{
+	float *state = s->state + head * d * d, beta, held[HELD][4];
+	int c = (int)threadIdx.x;
+	struct norms n;
+	struct gated g;
+	if (!a->early)
+		K_WAIT_BEFORE();
+	load_held(held, state, d, full);
+	K_WAIT_BEFORE();
+	g = load_gated(a, s->row, head);
+	beta = a->beta[s->row * a->n_head + head];
+	n = full || a->taps <= SHORT ? prepare_alone(a, s, head, x, part, d, full ? SHORT : a->taps) : prepare(a, s, head, 0, x, part, true);
+	step_held(held, o, &x, n, k_sigmoid(beta), e, d);
+	store_held(state, held, d, full);
+	__syncthreads();
+	finish(a, s->row, head, c < d ? o[c] : 0, g, part);
+}
+
+/* One whose rows come one after the other. */
+K_DEV void alone_wide(const struct cuda_kda *a, const struct cuda_seg *s, int64_t head, struct token x, float *o, float *part)
+{
+	int c = (int)threadIdx.x, d = a->dim;
+	float *state = s->state + head * d * d, q[COLUMNS], k[COLUMNS], alpha[COLUMNS];
+	K_WAIT_BEFORE();
+	struct norms n = prepare(a, s, head, 0, x, part, true);
+	load_columns(q, k, alpha, &x, n, d);
+	for (int j = k_warp(); j < d; j += CUDA_WARPS) {
+		float *row = state + j * d, r[COLUMNS], out;
+		load_row(r, row, d, at_16(row, d));
+		out = step_row(r, q, k, alpha, x.v[j], k_sigmoid(a->beta[s->row * a->n_head + head]));
+		store_row(row, r, d, at_16(row, d));
+		if (k_lane() == 0)
+			o[j] = out;
+	}
+	__syncthreads();
+	finish(a, s->row, head, c < d ? o[c] : 0, load_gated(a, s->row, head), part);
+}
+
 K_KERNEL_EARLY(kda, 2)
 {
 	K_SHARED(float, q, CUDA_KDA_DIM);
@@ -312,37 +356,21 @@ K_KERNEL_EARLY(kda, 2)
 	K_SHARED(float, o, CUDA_KDA_DIM);
 	K_SHARED(float, e, FEW);
 	K_SHARED(float, part, 2 * CUDA_WARPS);
-	const struct cuda_seg *s = a.seg + blockIdx.y;
-	int c = (int)threadIdx.x, d = a.dim;
-	int64_t head = blockIdx.x;
+	const struct cuda_seg s = a.seg[blockIdx.y];
 	struct token x = { q, k, v, alpha };
-	float *state = s->state + head * d * d, beta, held[HELD][4];
-	struct norms n;
-	struct gated g;
-	if (!a.early)
-		K_WAIT_BEFORE();
-	if (d <= FEW)
-		load_held(held, state, d);
-	K_WAIT_BEFORE();
-	g = load_gated(&a, s->row, head);
-	beta = a.beta[s->row * a.n_head + head];
-	n = d <= FEW && a.taps <= SHORT ? prepare_alone(&a, s, head, x, part) : prepare(&a, s, head, 0, x, part, true);
-	beta = k_sigmoid(beta);
-	if (d <= FEW) {
-		step_held(held, o, &x, n, beta, e, d);
-		store_held(state, held, d);
-	}
-	for (int j = k_warp(); d > FEW && j < d; j += CUDA_WARPS) {
-		float *row = state + j * d, r[COLUMNS], rq[COLUMNS], rk[COLUMNS], ra[COLUMNS], out;
-		load_columns(rq, rk, ra, &x, n, d);
-		load_row(r, row, d, at_16(row, d));
-		out = step_row(r, rq, rk, ra, v[j], beta);
-		store_row(row, r, d, at_16(row, d));
-		if (k_lane() == 0)
-			o[j] = out;
-	}
-	__syncthreads();
-	finish(&a, s->row, head, c < d ? o[c] : 0, g, part);
+	if (a.dim == FEW && a.taps == SHORT && at_16(s.state, FEW))
+		alone(&a, &s, blockIdx.x, x, o, e, part, FEW, true);
+	else if (a.dim <= FEW)
+		alone(&a, &s, blockIdx.x, x, o, e, part, a.dim, false);
+	else
+		alone_wide(&a, &s, blockIdx.x, x, o, part);
+}
+
+/* Rows of a segment in this round that no chunk has. */
+K_DEV int64_t singles_of(const struct cuda_kda_prompt *p, const struct cuda_seg *s)
+{
+	struct stretch x = stretch_of(p, s);
+	return x.from < x.to ? x.begin - x.from + x.to - x.end : 0;
 }
 
 /* Row i of those in this round that no chunk has, its segment; NULL behind the last. */
@@ -377,7 +405,7 @@ K_KERNEL(kda_prepare)
 	if (!s)
 		return;
 	struct norms n = prepare(&p->op, s, head, row - s->row, x, part, false);
-	ready = ready_at(p, row, head);
+	ready = ready_at(p, blockIdx.x, head);
 	if (c < d) {
 		ready[c] = q[c] * n.q;
 		ready[d + c] = k[c] * n.k;
@@ -392,13 +420,15 @@ K_KERNEL(kda_walk)
 	const struct cuda_seg *s = p->op.seg + blockIdx.z;
 	int d = p->op.dim, j = (int)blockIdx.y * CUDA_WARPS + k_warp();
 	struct stretch x = stretch_of(p, s);
-	int64_t head = blockIdx.x, from = p->behind ? x.end : x.from, to = p->behind ? x.to : x.begin;
+	int64_t head = blockIdx.x, from = p->behind ? x.end : x.from, to = p->behind ? x.to : x.begin, single = p->behind ? x.begin - x.from : 0;
 	float *row = s->state + (head * d + j) * d, r[COLUMNS], q[COLUMNS], k[COLUMNS], alpha[COLUMNS];
 	if (j >= d || from >= to)
 		return;
+	for (int k = 0; k < (int)blockIdx.z; k++)
+		single += singles_of(p, p->op.seg + k);
 	load_row(r, row, d, at_16(row, d));
 	for (int64_t t = from; t < to; t++) {
-		float *ready = ready_at(p, t, head), out;
+		float *ready = ready_at(p, single + t - from, head), out;
 		load_row(q, ready, d, d % 4 == 0);
 		load_row(k, ready + d, d, d % 4 == 0);
 		load_row(alpha, ready + 3 * d, d, d % 4 == 0);
@@ -419,7 +449,7 @@ K_KERNEL(kda_finish)
 	int c = (int)threadIdx.x, d = p->op.dim;
 	if (!s)
 		return;
-	finish(&p->op, row, head, c < d ? ready_at(p, row, head)[4 * d + c] : 0, load_gated(&p->op, row, head), part);
+	finish(&p->op, row, head, c < d ? ready_at(p, blockIdx.x, head)[4 * d + c] : 0, load_gated(&p->op, row, head), part);
 	if (c < d && row == s->row + s->n - 1)
 		leave_tail(&p->op, s, head * d + c);
 }

@@ -49,10 +49,7 @@ K_DEV struct stretch stretch_of(const struct cuda_kda_prompt *p, const struct cu
 	return x;
 }
 
-/* Where a (row, head) has room, 5 dim floats; rows of a head lie together. */
-K_DEV float *ready_at(const struct cuda_kda_prompt *p, int64_t row, int64_t head)
-{
-	return p->ready + (head * (p->last - p->first) + row - p->first) * 5 * p->op.dim;
-}
+/* Where row i of those that go one by one has room for a head, 5 dim floats. */
+K_DEV float *ready_at(const struct cuda_kda_prompt *p, int64_t i, int64_t head) { return p->ready + (i * p->op.n_head + head) * 5 * p->op.dim; }
 
 #endif

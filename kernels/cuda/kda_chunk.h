@@ -1,4 +1,4 @@
-/* kda_chunk.h: a chunk of delta attention as its two kernels hand it over (kda_chunk.cu, kda_walk.cu): CUDA_CHUNK tokens of a head.
+/* kda_chunk.h: a chunk of delta attention as kda_make.h hands it over to kda_walk.h: CUDA_CHUNK tokens of a head.
  *
  * Everything lies as the lanes of tensor cores want it (mma.h). With lane = 4 g + q: tile i of a chunk's tokens has token 2 n + i as its row or column n. A run of 32
  * channels is four tiles of eight; word j of a lane in them is channels 16 (j / 2) + 4 q + 2 (j % 2) + 0, 1. A record:
@@ -28,6 +28,13 @@ K_DEV struct record record_of(int d)
 	r.decay = r.b + 2 * C * C;
 	r.v = r.decay + 4 * d;
 	return r;
+}
+
+/* Of the chunk that begins with a row. */
+K_DEV uint8_t *record_at(const struct cuda_kda_prompt *p, int64_t row, int64_t head)
+{
+	int64_t each = (p->last - p->first + C - 1) / C;
+	return p->records + (head * each + (row - p->first) / C) * CUDA_CHUNK_BYTES(p->op.dim);
 }
 
 /* By the special units: an error of 1e-6 where bf16 rounds 4e-3 away. */

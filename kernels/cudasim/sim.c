@@ -27,7 +27,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-enum { WARP = 32, MOST_THREADS = 1024, STACK = 128 * 1024, MOST_SHARED = 16, SHARED_BYTES = 48 * 1024, MOST_SHARED_BYTES = 99 * 1024, ARGS_BYTES = 4096, MANY = 0xffff,
+enum { WARP = 32, MOST_THREADS = 1024, STACK = 128 * 1024, MOST_SHARED = 16, SHARED_BYTES = 48 * 1024, MOST_SHARED_BYTES = 99 * 1024, PAGE = 1024, ARGS_BYTES = 4096, MANY = 0xffff,
 	MOST_FLIGHTS = 64, MOST_PASSED = 64 };
 
 struct cell { uint32_t wrote, read, read_before; uint16_t writer, reader; };
@@ -73,7 +73,7 @@ static _Thread_local struct k_sim *running;
 
 /* --- memory ---------------------------------------------------------------------------------------------------------------- */
 
-enum { ARENA_BYTES = MOST_SHARED_BYTES + 2 * MOST_SHARED * 64, CELLS_BYTES = sizeof(struct cell) };
+enum { ARENA_BYTES = MOST_SHARED_BYTES + PAGE + 2 * MOST_SHARED * 64, CELLS_BYTES = sizeof(struct cell) };
 
 static void *reserve(size_t n)
 {
@@ -652,8 +652,6 @@ void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b)
 	}
 }
 
-size_t k_sim_more(void) { return running->launch->shared; }
-
 /* Rows 2 (lane % 4), + 1 of column lane / 4, where lane `first` + i has word `word` + j with columns 2 j, + 1 of row i; or lane 4 i + j has it. */
 static uint32_t turned(const struct fiber *warp, unsigned at, unsigned lane, unsigned first, bool rows)
 {
@@ -681,7 +679,7 @@ void k_sim_load_turned(uint32_t *u, const void *row)
 		u[m] = turned(warp, at, s->at % WARP, 8 * m, true);
 }
 
-void *k_sim_shared(size_t n)
+static void *shared(size_t n, bool more)
 {
 	struct k_sim *s = running;
 	int i = s->fiber[s->at].n_shared++;
@@ -697,12 +695,17 @@ void *k_sim_shared(size_t n)
 		fault(s, "%zu bytes of shared memory, there are %d", s->shared_bytes, SHARED_BYTES);
 	if (s->shared_bytes > MOST_SHARED_BYTES)
 		fault(s, "%zu bytes of shared memory, there are %d", s->shared_bytes, MOST_SHARED_BYTES);
+	if (more)
+		s->arena_used = k_align_up((uintptr_t)s->arena + s->arena_used, PAGE) - (uintptr_t)s->arena;
 	*r = (struct region){ (uintptr_t)(s->arena + s->arena_used), n, s->arena_cells + s->arena_used, 0, true };
 	s->arena_used += k_align_up(n, 64) + 64;
 	s->n_shared++;
 	memset((void *)r->at, 0xff, n);
 	return (void *)r->at;
 }
+
+void *k_sim_shared(size_t n) { return shared(n, false); }
+void *k_sim_shared_more(void) { return shared(running->launch->shared, true); }
 
 /* --- blocks ------------------------------------------------------------------------------------------------------------------- */
 

@@ -20,8 +20,9 @@
 #define K_UNROLL
 #define K_ROLL
 #define K_UNROLL_BY(n)
+#define K_IN_ORDER() ((void)0)
 #define K_SHARED(type, name, n) type *const name = (type *)k_sim_shared(sizeof(type) * (n))
-#define K_SHARED_MORE(name) uint8_t *const name = (uint8_t *)k_sim_shared(k_sim_more())
+#define K_SHARED_MORE(name) uint8_t *const name = (uint8_t *)k_sim_shared_more()
 
 struct k_sim_index { unsigned x, y, z; };
 struct k_u4 { uint32_t w[4]; };
@@ -32,7 +33,7 @@ struct k_sim_index k_sim_block(void);
 /* The next shared variable of this thread's kernel, the same for all threads of the block. */
 void *k_sim_shared(size_t n);
 /* What the launch adds to them. */
-size_t k_sim_more(void);
+void *k_sim_shared_more(void);
 void k_sim_barrier(int line);
 /* Until then a thread may not read what the launch before this one wrote, nor write anything that is not its block's. */
 void k_sim_wait_before(void);
@@ -54,6 +55,7 @@ void k_sim_matrices(uint32_t *out, const void *row, bool turned);
 #define k_matrices_turned(out, row) k_sim_matrices(out, row, true)
 /* Copies that take their time: shared memory that one fills may not be touched before the wait, by anyone. */
 void k_copy16(void *to, const void *from, bool there);
+#define k_copy16_all(to, from) k_copy16(to, from, true)
 void k_copy_commit(void);
 void k_copy_wait(int left);
 

@@ -59,7 +59,7 @@ static void moe_of(struct k_device *d, int64_t F, int64_t D, int64_t used, int64
 		.weights = floats(d, n * used), .gate = &gate, .up = &up, .down = &down, .n = n, .hp = &hp });
 }
 
-static void moe(struct k_device *d, int64_t n, int64_t less) { moe_of(d, 32, 192, 10, n, less); }
+static void moe(struct k_device *d, int64_t n, int64_t less) { moe_of(d, 96, 192, 10, n, less); }       /* two steps of a tile, and three */
 static void moe_wide(struct k_device *d, int64_t n, int64_t less) { moe_of(d, 1088, 64, 10, n, less); }
 
 static void kda(struct k_device *d, int64_t n, int64_t less)
@@ -115,11 +115,11 @@ static void sample(struct k_device *d, int64_t n, int64_t less)
 
 /* What runs the kernel, with how many tokens; how many barriers it has at least; whether it is who writes the result. */
 static const struct kernel { const char *name; void (*op)(struct k_device *d, int64_t n, int64_t less); int64_t n; int barriers; bool copies, last; } kernels[] = {
-	{ "kda_chunk", kda, 48, 3, false, false }, { "kda_chunk_walk", kda, 48, 2, true, true },
+	{ "kda_chunk", kda, 48, 5, true, true },
 	{ "gemm_many", gemm, 3, 2, false, true }, { "gemm_many", gemm_wide, 8, 3, false, true }, { "gemm_many", gemm_exact, 2, 1, false, true },
-	{ "gemm_mma", gemm, 9, 1, false, true }, { "gemm_tile", gemm, 64, 1, true, true },
+	{ "gemm_mma", gemm, 9, 1, false, true }, { "tile_order", gemm, 64, 0, false, false }, { "gemm_tile", gemm, 64, 1, true, true },
 	{ "moe_up_mma", moe, 1, 1, false, false }, { "moe_down_mma", moe, 2, 2, false, true }, { "moe_down_mma", moe_wide, 1, 3, false, true },
-	{ "moe_sort", moe, 5, 1, false, false }, { "moe_tiles", moe, 5, 1, false, false }, { "moe_up_tile", moe, 5, 1, true, false }, { "moe_down_tile", moe, 5, 1, true, false },
+	{ "moe_sort", moe, 5, 1, false, false }, { "moe_up_tile", moe, 5, 1, true, false }, { "moe_down_tile", moe, 5, 1, true, false },
 	{ "moe_sum", moe, 5, 0, false, true },
 	{ "mla_query_mma", mla, 9, 2, false, false }, { "attend_mma", mla, 9, 4, true, false }, { "merge_mma", mla, 9, 3, false, true },
 	{ "attend_flash", gqa, 9, 1, true, false }, { "attend_few", gqa, 1, 0, false, false }, { "merge_parts", gqa, 9, 0, false, true }, { "mla_expand", mla, 64, 1, true, false },

@@ -1,11 +1,14 @@
-/* kda_walk.cu: delta attention chunk after chunk (kda_chunk.cu): a block a (head, segment). A warp has 16 rows of the state in registers, in f32, from the
+/* kda_walk.h: delta attention chunk after chunk (kda_chunk.cu): a block a (head, segment). A warp has 16 rows of the state in registers, in f32, from the
  * first chunk to the last; products are in bf16, sums in f32. A state's tile is c of one product and, rounded, a of the next (mma.h), so it never leaves the
  * registers. Records are brought to shared memory a chunk ahead; o goes through shared memory, and a token's is normed, gated and written by sixteen threads while
  * the next chunk is computed: so a chunk has one barrier. */
+#ifndef KERNELS_CUDA_KDA_WALK_H
+#define KERNELS_CUDA_KDA_WALK_H
+
 #include "kernels/cuda/kda_chunk.h"
 
 /* ROW: floats from a token's o to the next in shared memory. */
-enum { STAGES = 2, STAGE = 6 * C * DIM + 4 * C * C + 4 * DIM, ROW = DIM + 4 };
+enum { STAGES = 2, STAGE = 6 * C * DIM + 4 * C * C + 4 * DIM, ROW = DIM + 4, WALK_FLOATS = 2 * C * ROW + STAGES * STAGE / 4 };
 
 /* Of a lane's two rows of the state, h = 0 and 1, and of v and o. */
 K_DEV int state_row(int h) { return 16 * k_warp() + k_lane() / 8 * 4 + 2 * h + k_lane() / 4 % 2; }
@@ -128,14 +131,6 @@ K_DEV void load_z(struct k_u4 z[2], const struct cuda_kda *a, int64_t at)
 			z[half] = k_load16(a->z + at + 64 * half);
 }
 
-K_DEV void prefetch_z(const struct cuda_kda *a, int64_t at)
-{
-	K_UNROLL
-	for (int half = 0; half < 2; half++)
-		if ((int)threadIdx.x % 16 * 4 + 64 * half < a->dim)
-			k_prefetch(a->z + at + 64 * half);
-}
-
 K_DEV void chunk_finish(const struct cuda_kda *a, int64_t at, const float *o, const struct k_u4 z[2])
 {
 	int first = (int)threadIdx.x % 16 * 4;
@@ -174,12 +169,12 @@ K_DEV void chunk_copy(uint8_t *to, const uint8_t *from, int bytes, bool there)
 }
 
 /* runs: of the head's channels, known where it is called so that nothing is left to decide. */
-K_DEV void walk(const struct cuda_kda_prompt *p, const struct cuda_seg *seg, int64_t row, int n, uint8_t *stage, float *o_left, int runs)
+K_DEV void walk(const struct cuda_kda_prompt *p, const struct cuda_seg *seg, int64_t row, int head, int n, uint8_t *stage, float *o_left, int runs)
 {
 	const struct cuda_kda *a = &p->op;
-	int d = RUN * runs, step = 5 * C * d * 4, head = (int)blockIdx.x, P = a->n_head * d;
+	int d = RUN * runs, step = CUDA_CHUNK_BYTES(d), P = a->n_head * d;
 	struct record r = record_of(d);
-	const uint8_t *from = (const uint8_t *)ready_at(p, row, head);
+	const uint8_t *from = record_at(p, row, head);
 	bool mine = k_warp() < 2 * runs;
 	int64_t at = (row + threadIdx.x / 16) * P + head * d + threadIdx.x % 16 * 4;
 	struct k_u4 v = { 0 }, z[2];
@@ -211,7 +206,6 @@ K_DEV void walk(const struct cuda_kda_prompt *p, const struct cuda_seg *seg, int
 		}
 		if (i)
 			chunk_finish(a, at - C * P, o_left + (i + 1) % 2 * C * ROW, z);
-		prefetch_z(a, at);
 		at += C * P;
 	}
 	load_z(z, a, at - C * P);
@@ -221,21 +215,20 @@ K_DEV void walk(const struct cuda_kda_prompt *p, const struct cuda_seg *seg, int
 	chunk_finish(a, at - C * P, o_left + (n - 1) % 2 * C * ROW, z);
 }
 
-K_KERNEL_MANY(kda_chunk_walk, 2)
+/* room: shared memory, WALK_FLOATS. */
+K_DEV void walk_chunks(const struct cuda_kda_prompt *p, const struct cuda_seg *seg, int head, float *room)
 {
-	K_SHARED(uint8_t, stage, STAGES * STAGE);
-	K_SHARED(float, o, 2 * C * ROW);
-	const struct cuda_kda_prompt *p = &a.prompt;
-	const struct cuda_seg *seg = p->op.seg + blockIdx.y;
 	struct stretch x = stretch_of(p, seg);
-	int n = (int)((x.end - x.begin) / C);
-	int d = p->op.dim;
+	int n = (int)((x.end - x.begin) / C), d = p->op.dim;
+	uint8_t *stage = (uint8_t *)(room + 2 * C * ROW);
 	if (n == 0)
 		return;
 	if (d == DIM)
-		walk(p, seg, x.begin, n, stage, o, RUNS);
+		walk(p, seg, x.begin, head, n, stage, room, RUNS);
 	else
-		walk(p, seg, x.begin, n, stage, o, d / RUN);
+		walk(p, seg, x.begin, head, n, stage, room, d / RUN);
 	if ((int)threadIdx.x < d && x.end == seg->row + seg->n)
-		leave_tail(&p->op, seg, (int64_t)blockIdx.x * d + threadIdx.x);
+		leave_tail(&p->op, seg, (int64_t)head * d + threadIdx.x);
 }
+
+#endif
