@@ -325,9 +325,10 @@ K_DEV void attend_span(const struct cuda_attend_mma *a, const struct room *m, in
 		wait_for(last - 1);
 		__syncthreads();
 		values(acc, weight, factor, rows, stride, dv);
-		stage = stage == last ? 0 : stage + 1;
+		/* Behind the last step for nothing: without a branch the two mix. */
 		if (base + STEP < to)
-			scores(score, q, stages + stage * bytes, stride, dk);
+			stage = stage == last ? 0 : stage + 1;
+		scores(score, q, stages + stage * bytes, stride, dk);
 	}
 	if (k_lane() % 8 == 0 && query < t.n) {
 		float *part = op->parts + (tile_at(op, &t, query) * op->n_span + blockIdx.z) * (CUDA_PART + op->dv);

@@ -44,8 +44,8 @@ struct cuda_round { float *y; const float *x; int64_t cols, x_step; int int8; in
 struct cuda_narrow { uint16_t *y; const float *x; int64_t cols, x_step; };
 
 /* y[t][row] = w[row] . x[t] (+ bias), t < n, of up to CUDA_MANY matrices. Blocks (all of them, n / CUDA_FEW): those of matrix i begin with of[i].block, one for 16 rows;
- * exact: in f32 on the ordinary cores, for all types, one for CUDA_WARPS / cuda_exact_parts rows. Otherwise as struct cuda_gemm_mma, x at multiples of 16 bytes. */
-enum { CUDA_MANY = 8, CUDA_FEW = 8 };
+ * exact: in f32 on the ordinary cores, for all types, one for CUDA_WARPS / cuda_exact_parts rows; CUDA_ROUNDED: x is rounded to bf16 first. Otherwise as struct cuda_gemm_mma, x at multiples of 16 bytes. */
+enum { CUDA_MANY = 8, CUDA_FEW = 8, CUDA_EXACT = 1, CUDA_ROUNDED = 2 };
 struct cuda_product_of { struct cuda_matrix w; const float *x; float *y; const float *bias; int64_t x_step, y_step; int block, exact; };
 struct cuda_gemm_many { int64_t n; int count, gap; struct cuda_product_of of[CUDA_MANY]; };
 #ifdef __CUDACC__

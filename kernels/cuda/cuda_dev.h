@@ -4,7 +4,7 @@
  *   the C compiler, -x c       for the simulator, which models a block (kernels/cudasim/sim.h)
  *
  * Rules: CUDA_THREADS threads a block in x; shared memory by K_SHARED, once each at the top of a kernel; warps shuffle whole; no atomics; memory is
- * handed from thread to thread by __syncthreads() alone. Sums are chains of fmaf and fixed trees: nvcc gets -fmad=false, so that
+ * handed from thread to thread by __syncthreads(), within a warp also by K_WARP_IN_STEP(), alone. Sums are chains of fmaf and fixed trees: nvcc gets -fmad=false, so that
  * neither the compiler nor the neighbours in a batch decide how a result is rounded. */
 #ifndef KERNELS_CUDA_CUDA_DEV_H
 #define KERNELS_CUDA_CUDA_DEV_H
@@ -31,6 +31,8 @@ K_DEV void K_WAIT_BEFORE(void)
 	asm volatile("griddepcontrol.launch_dependents;" : : : "memory");
 #endif
 }
+/* A barrier of a warp: what its lanes wrote to shared memory, or waited for, is there for all of it. */
+#define K_WARP_IN_STEP() __syncwarp()
 /* A loop whose arrays stay in registers. */
 #define K_UNROLL _Pragma("unroll")
 /* One whose rounds are not to want registers at the same time. */

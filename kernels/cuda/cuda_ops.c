@@ -75,8 +75,8 @@ bool cuda_takes_mma(const struct cuda *c, const struct cuda_matrix *w)
 	return false;
 }
 
-/* With a few vectors, or in f32. */
-static void multiply_many(struct cuda *c, const struct k_op_gemm *op, const struct cuda_matrix *w, bool exact)
+/* With a few vectors, or in f32: exact as struct cuda_product_of has it. */
+static void multiply_many(struct cuda *c, const struct k_op_gemm *op, const struct cuda_matrix *w, int exact)
 {
 	int64_t rows = exact ? CUDA_WARPS / cuda_exact_parts(w->cols) : 16;
 	struct cuda_gemm_many a = { .n = op->n, .count = 1, .of = { { *w, op->x, op->y, op->bias, op->x_step, op->y_step, 0, exact } } };
@@ -119,7 +119,7 @@ static int64_t multiply_mma(struct cuda *c, const struct k_op_gemm *op, const st
 		few.x = x;
 		few.x_step = x_step;
 		few.n = n;
-		multiply_many(c, &few, w, false);
+		multiply_many(c, &few, w, 0);
 		return n;
 	}
 	cuda_launch(c, gemm_mma, k_div_up(w->rows, 16), k_div_up(n, CUDA_MMA_VECTORS), 1, .y = op->y, .x = x, .w = *w, .bias = op->bias,
@@ -134,7 +134,7 @@ static void multiply(struct cuda *c, const struct k_op_gemm *op, const struct cu
 		cuda_launch(c, gemm_x16, w->rows / 16, tiles, 1, .y = op->y, .x = op->x, .w = *w, .bias = op->bias, .n = op->n, .y_step = op->y_step,
 			.x_step = op->x_step);
 	else
-		multiply_many(c, op, w, true);
+		multiply_many(c, op, w, CUDA_EXACT);
 }
 
 void cuda_op_gemm(struct k_device *dev, const struct k_op_gemm *op)
@@ -162,6 +162,11 @@ void cuda_op_gemm(struct k_device *dev, const struct k_op_gemm *op)
 			n = multiply_mma(c, &part, &w);
 		if (n)
 			continue;
+		if (rounds && c->dev.ctx->act == K_ACT_BF16 && w.type != CUDA_I4_X16) {
+			n = part.n = K_MIN(part.n, (int64_t)BLOCKS_Y * CUDA_FEW);
+			multiply_many(c, &part, &w, CUDA_ROUNDED);
+			continue;
+		}
 		n = rounds ? cuda_fit(c, op->n - t, floats(w.cols)) : K_MIN(op->n - t, (int64_t)BLOCKS_Y * CUDA_TOKENS);
 		part.n = n;
 		if (rounds) {
@@ -341,7 +346,7 @@ static void kda_chunks(struct cuda *c, const struct cuda_kda_prompt *walk, const
 }
 
 /* Rounds of as many rows as keep the card busy while a round before is walked, if scratch has room for them. Records lie in one half of it, then in the other. */
-enum { KDA_BLOCKS = 512 };
+enum { KDA_BLOCKS = 1024 };
 
 static void kda_prompt(struct cuda *c, const struct k_op_kda *op, const struct cuda_kda *a)
 {

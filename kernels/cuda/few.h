@@ -1,6 +1,6 @@
 /* few.h: products of stored weights with a few vectors on tensor cores, as many.cu and moe_few.cu have them: a warp 16 rows and a part of the columns (strip.h).
  *
- * Weights are asked for some steps ahead, the first of them before anything else; vectors come once to shared memory, in bf16. A vector's 16 bytes i of a step
+ * Weights are asked for some steps ahead, the first of them before anything else; vectors come once to shared memory, in bf16, each warp's part by itself. A vector's 16 bytes i of a step
  * lie at i ^ 4 (vector & 1), so that the lanes of a quarter of a warp read all banks once. */
 #ifndef KERNELS_CUDA_FEW_H
 #define KERNELS_CUDA_FEW_H
@@ -49,8 +49,7 @@ K_DEV struct lane_rows lane_rows_of(enum cuda_type type, const struct cuda_matri
 	struct lane_rows at = { { slice, slice }, slice, g };
 	int quad = k_lane() % 4;
 	if (type == CUDA_I4_X16) {
-		at.p[1] = slice + g * (w->cols / STEP) * K_RECORD + 4 * strip_row(type, 0);
-		at.p[0] = slice + g * (w->cols / STEP) * K_RECORD + 64 + 64 * quad + 4 * strip_row(type, 0);
+		at.p[0] = at.p[1] = slice + g * (w->cols / STEP) * K_RECORD + 16 * k_lane();
 	} else {
 		for (int i = 0; i < 2; i++) {
 			int64_t row = 16 * g + strip_row(type, i);
@@ -63,16 +62,7 @@ K_DEV struct lane_rows lane_rows_of(enum cuda_type type, const struct cuda_matri
 /* Rows behind the last are those of the last, and go nowhere. */
 K_DEV void lane_load(struct strip *s, enum cuda_type type, const struct cuda_matrix *w, const struct lane_rows *at, int step)
 {
-	if (type == CUDA_I4_X16) {
-		K_UNROLL for (int run = 0; run < 2; run++) {
-			uint64_t two = k_load8_once(at->p[0] + step * K_RECORD + 256 * run);
-			s->w[2 * run] = (uint32_t)two;
-			s->w[2 * run + 1] = (uint32_t)(two >> 32);
-		}
-		uint64_t two = k_load8_once(at->p[1] + step * K_RECORD);
-		s->scale[0] = (uint32_t)two;
-		s->scale[1] = (uint32_t)(two >> 32);
-	} else if (type == CUDA_BF16) {
+	if (type == CUDA_BF16) {
 		K_UNROLL for (int i = 0; i < 4; i++) {
 			struct k_u4 v = { { 0, 0, 0, 0 } };
 			if (i < 2 || STEP * step + RUN < (int)w->cols)
@@ -85,32 +75,127 @@ K_DEV void lane_load(struct strip *s, enum cuda_type type, const struct cuda_mat
 	}
 }
 
-/* strip_run of what lane_load has read: a lane's two rows lie side by side in i4g32, so that none has to be got from another lane. */
-K_DEV void lane_run(struct run *r, enum cuda_type type, const struct strip *s, int run)
+/* A lane's of run 0 or 1 of step `at` on the stage. */
+K_DEV struct k_u4 vectors_run(const uint8_t *stage, int at, int n, int run)
 {
-	if (type != CUDA_I4_X16) {
-		strip_run(r, type, s, run);
-		return;
-	}
-	K_UNROLL for (int i = 0; i < 2; i++) {
-		K_UNROLL for (int j = 0; j < 4; j++)
-			r->a[j / 2][i + j % 2 * 2] = i4_pair(s->w[2 * run + i], j);
-		r->scale[i] = k_bits_f(run ? s->scale[i] & 0xffff0000 : s->scale[i] << 16);
-	}
+	int vector = k_lane() / 4;
+	struct k_u4 b = { { 0, 0, 0, 0 } };
+	if (vector < n)
+		b = k_load16(stage + (at * n + vector) * VECTOR + ((4 * run + k_lane() % 4) ^ (vector & 1) << 2) * 16);
+	return b;
 }
 
 /* acc += step `at` of those on the stage times s. */
 K_DEV void times_vectors(float *acc, const struct strip *s, enum cuda_type type, const uint8_t *stage, int at, int n)
 {
-	int vector = k_lane() / 4;
 	K_UNROLL for (int run = 0; run < 2; run++) {
 		struct run r;
-		struct k_u4 b = { { 0, 0, 0, 0 } };
-		lane_run(&r, type, s, run);
-		if (vector < n)
-			b = k_load16(stage + (at * n + vector) * VECTOR + ((4 * run + k_lane() % 4) ^ (vector & 1) << 2) * 16);
+		struct k_u4 b = vectors_run(stage, at, n, run);
+		strip_run(&r, type, s, run);
 		strip_times(acc, &r, b.w);
 	}
+}
+
+/* Weights by way of shared memory. In registers a warp waits for the last of all loads that share one of its six scoreboards, the newest among them; of copies it
+ * waits for those of a step alone. i4g32: a record as it lies, so that lanes side by side bring what lies side by side, and each reads the rows that it wants; bf16:
+ * each lane's 16 bytes to a place of its own. */
+enum { PIECE = 16 * K_WARP };
+K_DEV bool rings(enum cuda_type type) { return type == CUDA_I4_X16 || type == CUDA_BF16; }
+K_DEV int ring_bytes(enum cuda_type type) { return type == CUDA_I4_X16 ? K_RECORD : 4 * PIECE; }
+
+K_DEV void ring_ask(uint8_t *to, enum cuda_type type, const struct cuda_matrix *w, const struct lane_rows *at, int step)
+{
+	to += 16 * k_lane();
+	if (type == CUDA_I4_X16) {
+		const uint8_t *from = at->p[0] + step * K_RECORD;
+		k_copy16_all(to, from);
+		if (k_lane() < (K_RECORD - PIECE) / 16)
+			k_copy16_all(to + PIECE, from + PIECE);
+	} else {
+		K_UNROLL for (int i = 0; i < 4; i++)
+			if (i < 2 || STEP * step + RUN < (int)w->cols)
+				k_copy16_all(to + i * PIECE, at->p[i % 2] + (2 * step + i / 2) * 2 * RUN);
+	}
+}
+
+/* The oldest step is there. left: groups that stay under way, a constant. */
+K_DEV void ring_wait(enum cuda_type type, int left)
+{
+	if (left == 7)
+		k_copy_wait(7);
+	else if (left == 5)
+		k_copy_wait(5);
+	else if (left == 1)
+		k_copy_wait(1);
+	else
+		k_copy_wait(0);
+	if (type == CUDA_I4_X16)
+		K_WARP_IN_STEP();
+}
+
+/* All have read it, and what was staged for it. */
+K_DEV void ring_done(enum cuda_type type)
+{
+	if (type == CUDA_I4_X16)
+		K_WARP_IN_STEP();
+}
+
+/* Before and behind what a warp stages for itself: where steps are not apart anyway. */
+K_DEV void stage_apart(enum cuda_type type)
+{
+	if (type != CUDA_I4_X16)
+		K_WARP_IN_STEP();
+}
+K_DEV void stage_done(enum cuda_type type)
+{
+	if (type != CUDA_I4_X16)
+		K_WARP_IN_STEP();
+}
+
+/* Run 0 or 1 of a step. */
+K_DEV void ring_run(struct run *r, enum cuda_type type, const struct cuda_matrix *w, const uint8_t *from, int step, int run)
+{
+	uint32_t in[2][4];
+	if (type == CUDA_I4_X16) {
+		int rows = 4 * strip_row(type, 0);
+		uint64_t scale = *(const uint64_t *)(from + rows), two = *(const uint64_t *)(from + 64 + 64 * (4 * run + k_lane() % 4) + rows);
+		K_UNROLL for (int i = 0; i < 2; i++) {
+			uint32_t s = (uint32_t)(scale >> 32 * i), word = (uint32_t)(two >> 32 * i);
+			K_UNROLL for (int j = 0; j < 4; j++)
+				in[i][j] = i4_pair(word, j);
+			r->scale[i] = k_bits_f(run ? s & 0xffff0000 : s << 16);
+		}
+	} else {
+		K_UNROLL for (int i = 0; i < 2; i++) {
+			struct k_u4 v = { { 0, 0, 0, 0 } };
+			if (run == 0 || STEP * step + RUN < (int)w->cols)
+				v = k_load16(from + 16 * k_lane() + (2 * run + i) * PIECE);
+			K_UNROLL for (int j = 0; j < 4; j++)
+				in[i][j] = v.w[j];
+			r->scale[i] = 1;
+		}
+	}
+	K_UNROLL for (int i = 0; i < 2; i++)
+		K_UNROLL for (int j = 0; j < 4; j++)
+			r->a[j / 2][i + j % 2 * 2] = in[i][j];
+}
+
+K_DEV void ring_times_run(float *acc, enum cuda_type type, const struct cuda_matrix *w, const uint8_t *from, int step, const uint8_t *stage, int at, int n, int run)
+{
+	struct run r;
+	struct k_u4 b = vectors_run(stage, at, n, run);
+	ring_run(&r, type, w, from, step, run);
+	strip_times(acc, &r, b.w);
+}
+
+K_DEV void ring_times(float *acc, enum cuda_type type, const struct cuda_matrix *w, const uint8_t *from, int step, const uint8_t *stage, int at, int n)
+{
+	if (type == CUDA_I4_X16)
+		K_UNROLL for (int run = 0; run < 2; run++)
+			ring_times_run(acc, type, w, from, step, stage, at, n, run);
+	else    /* 16 registers a run */
+		K_ROLL for (int run = 0; run < 2; run++)
+			ring_times_run(acc, type, w, from, step, stage, at, n, run);
 }
 
 #endif

@@ -100,7 +100,7 @@ K_DEV void move_state(struct state *s, const uint32_t *f, const uint8_t *in, con
 		if (run >= runs)
 			continue;
 		struct k_u4 decay = k_load16(in + r->decay + (RUN * run + 16 * half + 4 * (k_lane() % 4)) * 4);
-		k_load_turned(end, in + r->end + (at * 4 * 8 + k_lane()) * 16);
+		k_matrices_turned(end, in + r->end + (at * 4 * 8 + k_lane()) * 16);
 		K_UNROLL
 		for (int j = 0; j < 2; j++) {
 			float *c = s->c[run][2 * half + j];

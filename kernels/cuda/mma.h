@@ -48,17 +48,9 @@ K_DEV uint32_t k_turn8(uint32_t word)
 	asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(u) : "r"(word));
 	return u;
 }
-
-/* Four such from shared memory, which come turned; lane 8 m + i knows where row i of the m-th is, 16 bytes at a multiple of 16. */
-K_DEV void k_load_turned(uint32_t *u, const void *row)
-{
-	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(u[0]), "=r"(u[1]), "=r"(u[2]), "=r"(u[3]) :
-		"r"((unsigned)__cvta_generic_to_shared(row)) : "memory");
-}
 #else
 #define mma16816 k_sim_mma16816
 #define k_turn8 k_sim_turn8
-#define k_load_turned k_sim_load_turned
 #endif
 
 /* The high halves of two floats that are bf16 already; the first is the lower half. */

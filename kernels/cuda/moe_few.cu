@@ -6,14 +6,14 @@
  * Ids come from the router, two launches before moe_down: it asks for its weights before h is there. */
 #include "kernels/cuda/few.h"
 
-enum { STAGE = 16 * 1024, ROUND = STAGE / CUDA_WARPS / VECTOR };
+enum { STAGE = 8 * 1024, ROUND = STAGE / CUDA_WARPS / VECTOR };
+/* Of shared memory for weights, a warp. */
+enum { RING = 8 * K_RECORD };
 
 /* --- gate and up ------------------------------------------------------------------------------------------------------------ */
 
-enum { MOST_UP = 5, MOST_DOWN = 8 };
-
 /* part[matrix][warp][row] of granule g of both. type and ahead are constants. */
-K_DEV void up_parts(float *part, uint8_t *stage, enum cuda_type type, const struct cuda_moe_up_mma *a, int64_t pair, int64_t g, int ahead)
+K_DEV void up_parts(float *part, uint8_t *stage, uint8_t *ring, enum cuda_type type, const struct cuda_moe_up_mma *a, int64_t pair, int64_t g, int ahead)
 {
 	const struct cuda_matrix *w[2] = { &a->gate, &a->up };
 	struct vectors v = { a->x + pair / a->n_used * a->gate.cols, 0, a->gate.cols, 1 };
@@ -21,28 +21,41 @@ K_DEV void up_parts(float *part, uint8_t *stage, enum cuda_type type, const stru
 	int64_t expert = a->ids[pair];
 	float acc[2][4] = { { 0 } };
 	struct lane_rows at[2];
-	struct strip s[MOST_UP][2];
 	stage += k_warp() * (STAGE / CUDA_WARPS);
+	ring += k_warp() * RING;
 	K_UNROLL for (int m = 0; m < 2; m++)
 		at[m] = lane_rows_of(type, w[m], k_slice(w[m], expert), g);
-	K_UNROLL for (int k = 0; k < ahead; k++)
-		K_UNROLL for (int m = 0; m < 2; m++)
+	int staged = from, next = from, slot = 0;
+	K_ROLL for (int k = 0; k < ahead && rings(type); k++)
+		K_UNROLL for (int m = 0; m < 2; m++) {
 			if (from + k < to)
-				lane_load(&s[k][m], type, w[m], &at[m], from + k);
-	K_ROLL for (int begin = from; begin < from + each; begin += ROUND / ahead * ahead) {
-		int end = begin + ROUND / ahead * ahead < to ? begin + ROUND / ahead * ahead : to;
-		if (begin > from)
-			__syncthreads();
-		stage_vectors(stage, &v, begin, end - begin);
-		__syncthreads();
-		K_ROLL for (int first = begin; first < end; first += ahead)
-			K_UNROLL for (int k = 0; k < ahead; k++)
-				K_UNROLL for (int m = 0; m < 2; m++)
-					if (first + k < end) {
-						times_vectors(acc[m], &s[k][m], type, stage, first + k - begin, 1);
-						if (first + k + ahead < to)
-							lane_load(&s[k][m], type, w[m], &at[m], first + k + ahead);
-					}
+				ring_ask(ring + (2 * k + m) * ring_bytes(type), type, w[m], &at[m], from + k);
+			k_copy_commit();
+		}
+	K_ROLL for (int step = from; step < to; step++) {
+		if (step == next) {
+			staged = step;
+			next += ROUND;
+			if (step > from)
+				stage_apart(type);
+			stage_vectors(stage, &v, step, (next < to ? next : to) - step);
+			stage_done(type);
+		}
+		K_UNROLL for (int m = 0; m < 2; m++)
+			if (rings(type)) {
+				ring_wait(type, 2 * ahead - 1);
+				ring_times(acc[m], type, w[m], ring + (2 * slot + m) * ring_bytes(type), step, stage, step - staged, 1);
+				if (step + 1 < to)
+					ring_done(type);
+				if (step + ahead < to)
+					ring_ask(ring + (2 * slot + m) * ring_bytes(type), type, w[m], &at[m], step + ahead);
+				k_copy_commit();
+			} else {
+				struct strip s;
+				lane_load(&s, type, w[m], &at[m], step);
+				times_vectors(acc[m], &s, type, stage, step - staged, 1);
+			}
+		slot = slot + 1 == ahead ? 0 : slot + 1;
 	}
 	K_UNROLL for (int m = 0; m < 2; m++)
 		K_UNROLL for (int i = 0; i < 2; i++)
@@ -50,22 +63,23 @@ K_DEV void up_parts(float *part, uint8_t *stage, enum cuda_type type, const stru
 				part[(m * CUDA_WARPS + k_warp()) * 16 + strip_row(type, i)] = acc[m][2 * i];
 }
 
-K_KERNEL_EARLY(moe_up_mma, 2)
+K_KERNEL_EARLY(moe_up_mma, 4)
 {
 	K_SHARED(uint8_t, stage, STAGE);
+	K_SHARED(uint8_t, ring, CUDA_WARPS * RING);
 	K_SHARED(float, part, 2 * CUDA_WARPS * 16);
 	int64_t pair = blockIdx.y, row = (int64_t)blockIdx.x * 16 + threadIdx.x;
 	K_WAIT_BEFORE();
 	if (a.gate.type == CUDA_I4_X16)
-		up_parts(part, stage, CUDA_I4_X16, &a, pair, blockIdx.x, 5);
+		up_parts(part, stage, ring, CUDA_I4_X16, &a, pair, blockIdx.x, 4);
 	else if (a.gate.type == CUDA_BF16)
-		up_parts(part, stage, CUDA_BF16, &a, pair, blockIdx.x, 2);
+		up_parts(part, stage, ring, CUDA_BF16, &a, pair, blockIdx.x, 1);
 	else if (a.gate.type == CUDA_MXFP4)
-		up_parts(part, stage, CUDA_MXFP4, &a, pair, blockIdx.x, 1);
+		up_parts(part, stage, ring, CUDA_MXFP4, &a, pair, blockIdx.x, 1);
 	else if (a.gate.type == CUDA_MX4_X16)
-		up_parts(part, stage, CUDA_MX4_X16, &a, pair, blockIdx.x, 1);
+		up_parts(part, stage, ring, CUDA_MX4_X16, &a, pair, blockIdx.x, 1);
 	else
-		up_parts(part, stage, CUDA_FP8B128, &a, pair, blockIdx.x, 1);
+		up_parts(part, stage, ring, CUDA_FP8B128, &a, pair, blockIdx.x, 1);
 	__syncthreads();
 	if (threadIdx.x < 16 && row < a.gate.rows) {
 		float gate = 0, up = 0;
@@ -96,48 +110,74 @@ K_DEV void stage_h(uint8_t *stage, const uint16_t *h, int from, int count, int c
 	}
 }
 
-/* part[warp][row] of granule g for the pair of the warp; none where it has no pair. All warps come here. */
-K_DEV void down_parts(float *part, uint8_t *stage, enum cuda_type type, const struct cuda_moe_down_mma *a, int64_t pair, bool mine, int64_t g, int ahead)
+/* Where a warp is in the columns of its pair: none of its own where it has no pair. */
+struct down { uint8_t *stage; const uint16_t *h; int cols, steps, flush, staged, next; float acc[4], sum[2]; };
+
+K_DEV void down_stage(struct down *d, enum cuda_type type, int step)
+{
+	if (step != d->next)
+		return;
+	d->staged = step;
+	d->next += ROUND;
+	if (step)
+		stage_apart(type);
+	stage_h(d->stage, d->h, step, (d->next < d->steps ? d->next : d->steps) - step, d->cols);
+	stage_done(type);
+}
+
+K_DEV void down_sum(struct down *d, int step)
+{
+	if (step + 1 == d->flush || step + 1 == d->steps) {
+		d->flush += (int)strip_part(d->cols);
+		d->sum[0] += d->acc[0];
+		d->sum[1] += d->acc[2];
+		d->acc[0] = d->acc[1] = d->acc[2] = d->acc[3] = 0;
+	}
+}
+
+/* part[warp][row] of granule g for the pair of the warp; none where it has no pair. */
+K_DEV void down_parts(float *part, uint8_t *stage, uint8_t *ring, enum cuda_type type, const struct cuda_moe_down_mma *a, int64_t pair, bool mine, int64_t g, int ahead)
 {
 	const struct cuda_matrix *w = &a->down;
-	int all = ((int)w->cols + STEP - 1) / STEP, steps = mine ? all : 0, each = (int)strip_part(w->cols), flush = each;
-	float acc[4] = { 0 }, sum[2] = { 0 };
+	struct down d = { stage + k_warp() * (STAGE / CUDA_WARPS), a->h + pair * w->cols, (int)w->cols, mine ? ((int)w->cols + STEP - 1) / STEP : 0, (int)strip_part(w->cols), 0, 0, { 0 }, { 0 } };
 	struct lane_rows at = lane_rows_of(type, w, k_slice(w, mine ? a->ids[pair] : 0), g);
-	struct strip s[MOST_DOWN];
-	stage += k_warp() * (STAGE / CUDA_WARPS);
-	K_UNROLL for (int k = 0; k < ahead; k++)
-		if (k < steps)
-			lane_load(&s[k], type, w, &at, k);
+	struct strip s;
+	int slot = 0;
+	ring += k_warp() * RING;
+	K_ROLL for (int k = 0; k < ahead && rings(type); k++) {
+		if (k < d.steps)
+			ring_ask(ring + k * ring_bytes(type), type, w, &at, k);
+		k_copy_commit();
+	}
 	K_WAIT_BEFORE();
-	K_ROLL for (int begin = 0; begin < all; begin += ROUND / ahead * ahead) {
-		int end = begin + ROUND / ahead * ahead < steps ? begin + ROUND / ahead * ahead : steps;
-		if (begin)
-			__syncthreads();
-		stage_h(stage, a->h + pair * w->cols, begin, end - begin, (int)w->cols);
-		__syncthreads();
-		K_ROLL for (int first = begin; first < end; first += ahead)
-			K_UNROLL for (int k = 0; k < ahead; k++)
-				if (first + k < end) {
-					times_vectors(acc, &s[k], type, stage, first + k - begin, 1);
-					if (first + k + ahead < steps)
-						lane_load(&s[k], type, w, &at, first + k + ahead);
-					if (first + k + 1 == flush || first + k + 1 == steps) {
-						flush += each;
-						sum[0] += acc[0];
-						sum[1] += acc[2];
-						acc[0] = acc[1] = acc[2] = acc[3] = 0;
-					}
-				}
+	K_ROLL for (int step = 0; step < d.steps; step++) {
+		if (!rings(type))
+			lane_load(&s, type, w, &at, step);
+		down_stage(&d, type, step);
+		if (rings(type)) {
+			ring_wait(type, ahead - 1);
+			ring_times(d.acc, type, w, ring + slot * ring_bytes(type), step, d.stage, step - d.staged, 1);
+			if (step + 1 < d.steps)
+				ring_done(type);
+			if (step + ahead < d.steps)
+				ring_ask(ring + slot * ring_bytes(type), type, w, &at, step + ahead);
+			k_copy_commit();
+			slot = slot + 1 == ahead ? 0 : slot + 1;
+		} else {
+			times_vectors(d.acc, &s, type, d.stage, step - d.staged, 1);
+		}
+		down_sum(&d, step);
 	}
 	K_UNROLL for (int i = 0; i < 2; i++)
 		if (k_lane() % 4 == 0 && mine)
-			part[k_warp() * 16 + strip_row(type, i)] = sum[i];
+			part[k_warp() * 16 + strip_row(type, i)] = d.sum[i];
 }
 
 /* Slots in rounds of a warp each; in order, as moe_sum adds them. */
 K_KERNEL_EARLY(moe_down_mma, 2)
 {
 	K_SHARED(uint8_t, stage, STAGE);
+	K_SHARED(uint8_t, ring, CUDA_WARPS * RING);
 	K_SHARED(float, part, CUDA_WARPS * 16);
 	int64_t row = (int64_t)blockIdx.x * 16 + threadIdx.x, first = (int64_t)blockIdx.y * a.n_used;
 	float y = 0;
@@ -146,19 +186,20 @@ K_KERNEL_EARLY(moe_down_mma, 2)
 		bool mine = k_warp() < n;
 		int64_t pair = first + slot + (mine ? k_warp() : 0);
 		if (a.down.type == CUDA_I4_X16)
-			down_parts(part, stage, CUDA_I4_X16, &a, pair, mine, blockIdx.x, 8);
+			down_parts(part, stage, ring, CUDA_I4_X16, &a, pair, mine, blockIdx.x, 8);
 		else if (a.down.type == CUDA_BF16)
-			down_parts(part, stage, CUDA_BF16, &a, pair, mine, blockIdx.x, 3);
+			down_parts(part, stage, ring, CUDA_BF16, &a, pair, mine, blockIdx.x, 2);
 		else if (a.down.type == CUDA_MXFP4)
-			down_parts(part, stage, CUDA_MXFP4, &a, pair, mine, blockIdx.x, 2);
+			down_parts(part, stage, ring, CUDA_MXFP4, &a, pair, mine, blockIdx.x, 4);
 		else if (a.down.type == CUDA_MX4_X16)
-			down_parts(part, stage, CUDA_MX4_X16, &a, pair, mine, blockIdx.x, 2);
+			down_parts(part, stage, ring, CUDA_MX4_X16, &a, pair, mine, blockIdx.x, 4);
 		else
-			down_parts(part, stage, CUDA_FP8B128, &a, pair, mine, blockIdx.x, 2);
+			down_parts(part, stage, ring, CUDA_FP8B128, &a, pair, mine, blockIdx.x, 3);
 		__syncthreads();
 		for (int i = 0; i < n && threadIdx.x < 16; i++)
 			y = fmaf(a.weights[first + slot + i], part[i * 16 + threadIdx.x], y);
-		/* The barriers of the next round come before it writes there. */
+		if (slot + CUDA_WARPS < a.n_used)
+			__syncthreads();
 	}
 	if (threadIdx.x < 16 && row < a.down.rows)
 		a.y[blockIdx.y * a.down.rows + row] = y;

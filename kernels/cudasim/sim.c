@@ -8,7 +8,7 @@
  * cells of the bytes: who wrote and who read them last, and when. Time is counted in intervals: one more at each barrier, each block, each
  * launch. Intervals are never used twice, so that a number tells launch and block:
  *
- *   launch_at <= when < block_at    another block of this launch       when == now   this block, since the last barrier
+ *   launch_at <= when < block_at    another block of this launch       when >= passed_at   this block, since the last barrier; of the own warp: since it was in step
  *   before_at <= when < launch_at   the launch before this one
  *
  * The hooks have no argument that says which simulator runs: a pointer of the thread says it. */
@@ -27,9 +27,10 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-enum { WARP = 32, MOST_THREADS = 1024, STACK = 128 * 1024, MOST_SHARED = 16, SHARED_BYTES = 48 * 1024, MOST_SHARED_BYTES = 99 * 1024, PAGE = 1024, ARGS_BYTES = 4096, MANY = 0xffff,
+enum { WARP = 32, MOST_THREADS = 1024, STACK = 128 * 1024, MOST_SHARED = 16, SHARED_BYTES = 48 * 1024, MOST_SHARED_BYTES = 99 * 1024, PAGE = 1024, ARGS_BYTES = 4096, MANY = 0xffff, OF_WARP = 0x8000,
 	MOST_FLIGHTS = 64, MOST_PASSED = 64 };
 
+/* writer, reader: a thread, OF_WARP | warp: several of it, MANY: others too. */
 struct cell { uint32_t wrote, read, read_before; uint16_t writer, reader; };
 /* Bytes [at, at + n); a cell every 1 << shift of them. */
 struct region { uintptr_t at; size_t n; struct cell *cells; int shift; bool shared; };
@@ -38,7 +39,7 @@ enum state { READY, AT_BARRIER, AT_WARP, DONE };
 struct fiber { jmp_buf at; enum state state; bool made, waited; int line, n_shared, n_flight, group; unsigned phase; uint32_t said[2][6]; };
 /* A copy under way. */
 struct flight { void *to; int group; uint8_t bytes[16]; };
-struct warp { int arrived; };
+struct warp { int arrived; uint32_t in_step; };  /* in_step: when it was last */
 
 struct k_sim {
 	pthread_mutex_t lock;           /* memory may be given back by a thread other than the one that launches */
@@ -54,7 +55,7 @@ struct k_sim {
 	struct cell *arena_cells;
 	uint8_t *arena_flying;          /* bytes that a copy still fills */
 	size_t arena_used, shared_bytes;
-	uint32_t now, block_at, launch_at, before_at;   /* before_at: the launch before began */
+	uint32_t now, passed_at, block_at, launch_at, before_at;   /* passed_at: the last barrier; before_at: the launch before began */
 	struct fiber *fiber;
 	struct warp warp[MOST_THREADS / WARP];
 	uint8_t *stacks;
@@ -273,14 +274,26 @@ static bool other_block(const struct k_sim *s, const struct region *r, uint32_t 
 {
 	return !r->shared && when >= s->launch_at && when < s->block_at;
 }
-static bool other_thread(const struct k_sim *s, uint32_t when, uint16_t who) { return when == s->now && who != s->at; }
+static unsigned warp_of(uint16_t who) { return who & OF_WARP ? who & ~(unsigned)OF_WARP : who / WARP; }
+static bool own_warp(const struct k_sim *s, uint16_t who) { return who != MANY && warp_of(who) == s->at / WARP; }
+static bool other_thread(const struct k_sim *s, uint32_t when, uint16_t who)
+{
+	return when >= s->passed_at && who != s->at && !(own_warp(s, who) && when < s->warp[s->at / WARP].in_step);
+}
+
+static uint16_t readers(const struct k_sim *s, const struct cell *c)
+{
+	if (!other_thread(s, c->read, c->reader))
+		return (uint16_t)s->at;
+	return own_warp(s, c->reader) ? (uint16_t)(OF_WARP | s->at / WARP) : MANY;
+}
 
 static K_NORETURN void race(struct k_sim *s, const struct region *r, size_t i, bool write, bool wrote, uint32_t when, uint16_t who)
 {
 	const char *mine = write ? "writes" : "reads", *theirs = wrote ? "wrote" : "read", *what = r->shared ? "shared" : "device";
 	if (other_block(s, r, when))
 		fault(s, "%s byte %zu of %zu of %s memory that another block %s", mine, i, r->n, what, theirs);
-	if (who == MANY)
+	if (who & OF_WARP)
 		fault(s, "%s byte %zu of %zu of %s memory that other threads %s, with no barrier in between", mine, i, r->n, what, theirs);
 	fault(s, "%s byte %zu of %zu of %s memory that thread %u %s, with no barrier in between", mine, i, r->n, what, who, theirs);
 }
@@ -316,7 +329,7 @@ static void mark(struct k_sim *s, const struct region *r, size_t i, bool write)
 		fault(s, "reads byte %zu of %zu of shared memory that nobody wrote", i, r->n);
 	if (other_block(s, r, c->read))
 		c->read_before = c->read;
-	c->reader = c->read == s->now && c->reader != s->at ? MANY : (uint16_t)s->at;
+	c->reader = readers(s, c);
 	c->read = s->now;
 }
 
@@ -602,6 +615,21 @@ static const struct fiber *tell_warp(struct k_sim *s, const uint32_t *words, int
 	return &s->fiber[first];
 }
 
+void k_sim_warp_in_step(int line)
+{
+	struct k_sim *s = running;
+	struct warp *w = &s->warp[s->at / WARP];
+	uint32_t nothing = 0;
+	unsigned at;
+	if (s->at == 0)
+		note_barrier(s, line);
+	if (planted(s) && s->plant.line == line)
+		return;
+	if (w->arrived == WARP - 1)
+		w->in_step = ++s->now;
+	tell_warp(s, &nothing, 1, &at);
+}
+
 float k_sim_shuffle(float v, int x)
 {
 	struct k_sim *s = running;
@@ -652,31 +680,13 @@ void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b)
 	}
 }
 
-/* Rows 2 (lane % 4), + 1 of column lane / 4, where lane `first` + i has word `word` + j with columns 2 j, + 1 of row i; or lane 4 i + j has it. */
-static uint32_t turned(const struct fiber *warp, unsigned at, unsigned lane, unsigned first, bool rows)
-{
-	unsigned col = lane / 4, row = 2 * (lane % 4), shift = col % 2 * 16;
-	uint32_t low = rows ? warp[first + row].said[at][col / 2] : warp[4 * row + col / 2].said[at][0];
-	uint32_t high = rows ? warp[first + row + 1].said[at][col / 2] : warp[4 * row + 4 + col / 2].said[at][0];
-	return (low >> shift & 0xffff) | (high >> shift & 0xffff) << 16;
-}
-
 uint32_t k_sim_turn8(uint32_t word)
 {
 	struct k_sim *s = running;
-	unsigned at;
+	unsigned at, lane = s->at % WARP, col = lane / 4, row = 2 * (lane % 4);
 	const struct fiber *warp = tell_warp(s, &word, 1, &at);
-	return turned(warp, at, s->at % WARP, 0, false);
-}
-
-void k_sim_load_turned(uint32_t *u, const void *row)
-{
-	struct k_sim *s = running;
-	struct k_u4 mine = k_load16(row);
-	unsigned at;
-	const struct fiber *warp = tell_warp(s, mine.w, 4, &at);
-	for (unsigned m = 0; m < 4; m++)
-		u[m] = turned(warp, at, s->at % WARP, 8 * m, true);
+	uint32_t first = warp[4 * row + col / 2].said[at][0] >> col % 2 * 16, second = warp[4 * row + 4 + col / 2].said[at][0] >> col % 2 * 16;
+	return (first & 0xffff) | second << 16;
 }
 
 static void *shared(size_t n, bool more)
@@ -744,13 +754,13 @@ static void pass_barrier(struct k_sim *s)
 		}
 		s->fiber[i].state = READY;
 	}
-	s->now++;
+	s->passed_at = ++s->now;
 }
 
 static void run_block(struct k_sim *s)
 {
 	unsigned any;
-	s->block_at = ++s->now;
+	s->passed_at = s->block_at = ++s->now;
 	s->n_shared = 0;
 	s->arena_used = 64;
 	s->shared_bytes = 0;

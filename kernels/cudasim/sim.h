@@ -35,14 +35,15 @@ void *k_sim_shared(size_t n);
 /* What the launch adds to them. */
 void *k_sim_shared_more(void);
 void k_sim_barrier(int line);
+/* A barrier of a warp. */
+void k_sim_warp_in_step(int line);
 /* Until then a thread may not read what the launch before this one wrote, nor write anything that is not its block's. */
 void k_sim_wait_before(void);
 float k_sim_shuffle(float v, int x);
 /* c += a b by a warp: 16 x 16 times 16 x 8, bf16, fragments as PTX lays them out (mma.m16n8k16). */
 void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b);
-/* 8 x 8 of 16 bits by a warp, turned (movmatrix); four of them, of rows in shared memory (ldmatrix). */
+/* 8 x 8 of 16 bits by a warp, turned (movmatrix). */
 uint32_t k_sim_turn8(uint32_t word);
-void k_sim_load_turned(uint32_t *u, const void *row);
 struct k_u4 k_load16(const void *p);
 void k_store16(void *p, struct k_u4 v);
 #define k_load16_once k_load16
@@ -67,6 +68,7 @@ void k_copy_wait(int left);
 #define threadIdx (k_sim_thread())
 #define blockIdx (k_sim_block())
 #define __syncthreads() k_sim_barrier(__LINE__)
+#define K_WARP_IN_STEP() k_sim_warp_in_step(__LINE__)
 #define __shfl_xor_sync(mask, v, x) k_sim_shuffle(v, x)
 
 K_DEV float k_exp2(float x) { return exp2f(x); }

@@ -52,6 +52,39 @@ K_KERNEL(no_barrier_behind)
 	}
 }
 
+/* A warp hands over to itself, and goes on to write what it has read. */
+K_KERNEL(warp_to_itself)
+{
+	K_SHARED(float, s, N);
+	for (int i = 0; i < 2; i++) {
+		if (i)
+			K_WARP_IN_STEP();
+		s[ME] = a.x[AT];
+		K_WARP_IN_STEP();
+		a.y[AT] = s[ME ^ 31] + s[ME / K_WARP * K_WARP];
+	}
+}
+
+K_KERNEL(warp_to_other)
+{
+	K_SHARED(float, s, N);
+	s[ME] = 0;
+	__syncthreads();
+	s[ME] = a.x[AT];
+	K_WARP_IN_STEP();
+	a.y[AT] = s[N - 1 - ME];
+}
+
+K_KERNEL(warp_still_reads)
+{
+	K_SHARED(float, s, N);
+	for (int i = 0; i < 2; i++) {
+		s[ME] = a.x[AT];
+		K_WARP_IN_STEP();
+		a.y[AT] = s[ME / K_WARP * K_WARP];
+	}
+}
+
 K_KERNEL(nobody_wrote)
 {
 	K_SHARED(float, s, N);

@@ -116,9 +116,9 @@ static void sample(struct k_device *d, int64_t n, int64_t less)
 /* What runs the kernel, with how many tokens; how many barriers it has at least; whether it is who writes the result. */
 static const struct kernel { const char *name; void (*op)(struct k_device *d, int64_t n, int64_t less); int64_t n; int barriers; bool copies, last; } kernels[] = {
 	{ "kda_chunk", kda, 48, 5, true, true },
-	{ "gemm_many", gemm, 3, 2, false, true }, { "gemm_many", gemm_wide, 8, 3, false, true }, { "gemm_many", gemm_exact, 2, 1, false, true },
+	{ "gemm_many", gemm, 3, 2, true, true }, { "gemm_many", gemm_wide, 8, 3, true, true }, { "gemm_many", gemm_exact, 2, 1, false, true },
 	{ "gemm_mma", gemm, 9, 1, false, true }, { "tile_order", gemm, 64, 0, false, false }, { "gemm_tile", gemm, 64, 1, true, true },
-	{ "moe_up_mma", moe, 1, 1, false, false }, { "moe_down_mma", moe, 2, 2, false, true }, { "moe_down_mma", moe_wide, 1, 3, false, true },
+	{ "moe_up_mma", moe, 1, 1, true, false }, { "moe_down_mma", moe, 2, 2, false, true }, { "moe_down_mma", moe_wide, 1, 3, true, true },
 	{ "moe_sort", moe, 5, 1, false, false }, { "moe_up_tile", moe, 5, 1, true, false }, { "moe_down_tile", moe, 5, 1, true, false },
 	{ "moe_sum", moe, 5, 0, false, true },
 	{ "mla_query_mma", mla, 9, 2, false, false }, { "attend_mma", mla, 9, 4, true, false }, { "merge_mma", mla, 9, 3, false, true },
