@@ -168,6 +168,8 @@ say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(2);)
 # --- objects ------------------------------------------------------------------------------------------------------------
 
 # Objects in kernels/LEVEL/ get the level's flags, and behind them K_LEVEL_VARIANT.
+# What tells a GPU what to do waits for it anyway, and lies in every tool.
+flags_cuda := -Os
 level_of = $(flags_$(word 2,$(subst /, ,$(1)))) $(if $(filter $(levels),$(word 2,$(subst /, ,$(1)))),$(K_LEVEL_VARIANT))
 $(B)/obj/kernels/%.o: kernels/%.c $(B)/gen/flags | $(gen)
 	@mkdir -p $(@D)
