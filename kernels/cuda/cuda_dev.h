@@ -63,12 +63,6 @@ K_DEV struct k_u4 k_load16_once(const void *p)
 	asm("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(u.w[0]), "=r"(u.w[1]), "=r"(u.w[2]), "=r"(u.w[3]) : "l"(p));
 	return u;
 }
-K_DEV uint64_t k_load8_once(const void *p)
-{
-	uint64_t u;
-	asm("ld.global.nc.L1::no_allocate.b64 %0, [%1];" : "=l"(u) : "l"(p));
-	return u;
-}
 K_DEV void k_store16(void *p, struct k_u4 u) { *(uint4 *)p = make_uint4(u.w[0], u.w[1], u.w[2], u.w[3]); }
 K_DEV struct k_u2 k_load8(const void *p)
 {
@@ -144,6 +138,21 @@ template <int LEFT> K_DEV void copy_wait(void)
 #include "kernels/cudasim/sim.h"
 #endif
 
+/* k_copy_wait of a number that the compiler knows in the end, 0 to 7. */
+K_DEV void k_copy_leave(int left)
+{
+	switch (left) {
+	case 1: k_copy_wait(1); return;
+	case 2: k_copy_wait(2); return;
+	case 3: k_copy_wait(3); return;
+	case 4: k_copy_wait(4); return;
+	case 5: k_copy_wait(5); return;
+	case 6: k_copy_wait(6); return;
+	case 7: k_copy_wait(7); return;
+	default: k_copy_wait(0);
+	}
+}
+
 enum { K_WARP = 32 };
 
 K_DEV int k_lane(void) { return (int)(threadIdx.x % K_WARP); }
@@ -166,21 +175,7 @@ K_DEV float k_warp_max(float v)
 	return v;
 }
 
-/* Over the block; every thread gets it. s: CUDA_WARPS floats of shared memory, free again afterwards. */
-K_DEV float k_block_sum(float v, float *s)
-{
-	float sum = 0;
-	v = k_warp_sum(v);
-	if (k_lane() == 0)
-		s[k_warp()] = v;
-	__syncthreads();
-	for (int i = 0; i < CUDA_WARPS; i++)
-		sum += s[i];
-	__syncthreads();
-	return sum;
-}
-
-/* The same where s is used once. */
+/* Over the block; every thread gets it. s: CUDA_WARPS floats of shared memory, used once. */
 K_DEV float k_block_sum_once(float v, float *s)
 {
 	float sum = 0;
@@ -190,6 +185,14 @@ K_DEV float k_block_sum_once(float v, float *s)
 	__syncthreads();
 	for (int i = 0; i < CUDA_WARPS; i++)
 		sum += s[i];
+	return sum;
+}
+
+/* The same; s is free again afterwards. */
+K_DEV float k_block_sum(float v, float *s)
+{
+	float sum = k_block_sum_once(v, s);
+	__syncthreads();
 	return sum;
 }
 

@@ -41,40 +41,6 @@ K_DEV void stage_vectors(uint8_t *stage, const struct vectors *v, int from, int 
 		}
 }
 
-/* What a lane reads of granule g of a slice: strip_load with its addresses known before. */
-struct lane_rows { const uint8_t *p[2], *slice; int64_t g; };
-
-K_DEV struct lane_rows lane_rows_of(enum cuda_type type, const struct cuda_matrix *w, const uint8_t *slice, int64_t g)
-{
-	struct lane_rows at = { { slice, slice }, slice, g };
-	int quad = k_lane() % 4;
-	if (type == CUDA_I4_X16) {
-		at.p[0] = at.p[1] = slice + g * (w->cols / STEP) * K_RECORD + 16 * k_lane();
-	} else {
-		for (int i = 0; i < 2; i++) {
-			int64_t row = 16 * g + strip_row(type, i);
-			at.p[i] = slice + ((row < w->rows ? row : w->rows - 1) * w->cols + 8 * quad) * 2;
-		}
-	}
-	return at;
-}
-
-/* Rows behind the last are those of the last, and go nowhere. */
-K_DEV void lane_load(struct strip *s, enum cuda_type type, const struct cuda_matrix *w, const struct lane_rows *at, int step)
-{
-	if (type == CUDA_BF16) {
-		K_UNROLL for (int i = 0; i < 4; i++) {
-			struct k_u4 v = { { 0, 0, 0, 0 } };
-			if (i < 2 || STEP * step + RUN < (int)w->cols)
-				v = k_load16_once(at->p[i % 2] + (2 * step + i / 2) * 2 * RUN);
-			K_UNROLL for (int j = 0; j < 4; j++)
-				s->w[4 * i + j] = v.w[j];
-		}
-	} else {
-		strip_load(s, type, w, at->slice, at->g, step);
-	}
-}
-
 /* A lane's of run 0 or 1 of step `at` on the stage. */
 K_DEV struct k_u4 vectors_run(const uint8_t *stage, int at, int n, int run)
 {
@@ -103,6 +69,24 @@ enum { PIECE = 16 * K_WARP };
 K_DEV bool rings(enum cuda_type type) { return type == CUDA_I4_X16 || type == CUDA_BF16; }
 K_DEV int ring_bytes(enum cuda_type type) { return type == CUDA_I4_X16 ? K_RECORD : 4 * PIECE; }
 
+/* Where what a lane reads of step 0 of granule g lie, of types that have rings. Rows behind the last are those of the last, and go nowhere. */
+struct lane_rows { const uint8_t *p[2]; };
+
+K_DEV struct lane_rows lane_rows_of(enum cuda_type type, const struct cuda_matrix *w, const uint8_t *slice, int64_t g)
+{
+	struct lane_rows at = { { slice, slice } };
+	int quad = k_lane() % 4;
+	if (type == CUDA_I4_X16) {
+		at.p[0] = at.p[1] = slice + g * (w->cols / STEP) * K_RECORD + 16 * k_lane();
+	} else {
+		for (int i = 0; i < 2; i++) {
+			int64_t row = 16 * g + strip_row(type, i);
+			at.p[i] = slice + ((row < w->rows ? row : w->rows - 1) * w->cols + 8 * quad) * 2;
+		}
+	}
+	return at;
+}
+
 K_DEV void ring_ask(uint8_t *to, enum cuda_type type, const struct cuda_matrix *w, const struct lane_rows *at, int step)
 {
 	to += 16 * k_lane();
@@ -121,14 +105,7 @@ K_DEV void ring_ask(uint8_t *to, enum cuda_type type, const struct cuda_matrix *
 /* The oldest step is there. left: groups that stay under way, a constant. */
 K_DEV void ring_wait(enum cuda_type type, int left)
 {
-	if (left == 7)
-		k_copy_wait(7);
-	else if (left == 5)
-		k_copy_wait(5);
-	else if (left == 1)
-		k_copy_wait(1);
-	else
-		k_copy_wait(0);
+	k_copy_leave(left);
 	if (type == CUDA_I4_X16)
 		K_WARP_IN_STEP();
 }
@@ -150,6 +127,22 @@ K_DEV void stage_done(enum cuda_type type)
 {
 	if (type != CUDA_I4_X16)
 		K_WARP_IN_STEP();
+}
+
+/* What is on a warp's stage: steps from `first` on, the next ones from `next`. */
+struct staged { int first, next; };
+
+/* The vectors of a step, of [from, to), are there behind it; `round` steps fit. */
+K_DEV void stage_step(struct staged *s, uint8_t *stage, enum cuda_type type, const struct vectors *v, int step, int from, int to, int round)
+{
+	if (step != s->next)
+		return;
+	s->first = step;
+	s->next += round;
+	if (step > from)
+		stage_apart(type);
+	stage_vectors(stage, v, step, (s->next < to ? s->next : to) - step);
+	stage_done(type);
 }
 
 /* Run 0 or 1 of a step. */
@@ -196,6 +189,19 @@ K_DEV void ring_times(float *acc, enum cuda_type type, const struct cuda_matrix 
 	else    /* 16 registers a run */
 		K_ROLL for (int run = 0; run < 2; run++)
 			ring_times_run(acc, type, w, from, step, stage, at, n, run);
+}
+
+/* acc += a step, which is at `place` of the ring, times its vectors; and the one of [.., to) that takes its place is asked for. left: as ring_wait has it. */
+K_DEV void ring_step(float *acc, enum cuda_type type, const struct cuda_matrix *w, const struct lane_rows *at, uint8_t *place, int step, int to, int ahead, int left,
+	const uint8_t *stage, const struct staged *staged, int n)
+{
+	ring_wait(type, left);
+	ring_times(acc, type, w, place, step, stage, step - staged->first, n);
+	if (step + 1 < to)
+		ring_done(type);
+	if (step + ahead < to)
+		ring_ask(place, type, w, at, step + ahead);
+	k_copy_commit();
 }
 
 #endif

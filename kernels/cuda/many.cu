@@ -10,51 +10,27 @@ enum { STAGE = 12 * 1024, RING = 4096 };
 K_DEV void few_parts(float *part, uint8_t *stage, uint8_t *ring, enum cuda_type type, const struct cuda_matrix *w, int64_t g, const struct vectors *v, int ahead)
 {
 	int steps = ((int)w->cols + STEP - 1) / STEP, each = (int)strip_part(w->cols), from = k_warp() * each, to = from + each < steps ? from + each : steps;
-	int round = STAGE / CUDA_WARPS / VECTOR / v->n, staged = from, next = from;
+	int round = STAGE / CUDA_WARPS / VECTOR / v->n, slot = 0;
 	float acc[4] = { 0 };
 	struct lane_rows at = lane_rows_of(type, w, w->data, g);
+	struct staged staged = { from, from };
+	struct strip s;
 	stage += k_warp() * (STAGE / CUDA_WARPS);
-	if (rings(type)) {
-		int slot = 0;
-		K_ROLL for (int k = 0; k < ahead; k++) {
-			if (from + k < to)
-				ring_ask(ring + k * ring_bytes(type), type, w, &at, from + k);
-			k_copy_commit();
-		}
-		K_WAIT_BEFORE();
-		K_ROLL for (int step = from; step < to; step++) {
-			if (step == next) {
-				staged = step;
-				next += round;
-				if (step > from)
-					stage_apart(type);
-				stage_vectors(stage, v, step, (next < to ? next : to) - step);
-				stage_done(type);
-			}
-			ring_wait(type, ahead - 1);
-			ring_times(acc, type, w, ring + slot * ring_bytes(type), step, stage, step - staged, v->n);
-			if (step + 1 < to)
-				ring_done(type);
-			if (step + ahead < to)
-				ring_ask(ring + slot * ring_bytes(type), type, w, &at, step + ahead);
-			k_copy_commit();
-			slot = slot + 1 == ahead ? 0 : slot + 1;
-		}
-	} else {
-		struct strip s;
-		K_WAIT_BEFORE();
-		K_ROLL for (int step = from; step < to; step++) {
-			lane_load(&s, type, w, &at, step);
-			if (step == next) {
-				staged = step;
-				next += round;
-				if (step > from)
-					stage_apart(type);
-				stage_vectors(stage, v, step, (next < to ? next : to) - step);
-				stage_done(type);
-			}
-			times_vectors(acc, &s, type, stage, step - staged, v->n);
-		}
+	K_ROLL for (int k = 0; k < ahead && rings(type); k++) {
+		if (from + k < to)
+			ring_ask(ring + k * ring_bytes(type), type, w, &at, from + k);
+		k_copy_commit();
+	}
+	K_WAIT_BEFORE();
+	K_ROLL for (int step = from; step < to; step++) {
+		if (!rings(type))
+			strip_load(&s, type, w, w->data, g, step);
+		stage_step(&staged, stage, type, v, step, from, to, round);
+		if (rings(type))
+			ring_step(acc, type, w, &at, ring + slot * ring_bytes(type), step, to, ahead, ahead - 1, stage, &staged, v->n);
+		else
+			times_vectors(acc, &s, type, stage, step - staged.first, v->n);
+		slot = slot + 1 == ahead ? 0 : slot + 1;
 	}
 	K_UNROLL for (int i = 0; i < 4; i++)
 		part[(k_warp() * CUDA_FEW + k_lane() % 4 * 2 + i % 2) * 16 + strip_row(type, i / 2)] = acc[i];

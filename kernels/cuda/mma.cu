@@ -22,72 +22,61 @@ K_DEV void vector_run(uint32_t *b, const float *x, int64_t run, int64_t cols)
 	b[3] = pack_round(k_bits_f(v.w[2]), k_bits_f(v.w[3]));
 }
 
-/* sum[t]: steps [from, to) of granule g times `tiles` tiles of vectors, of at most `most`. type, most and ahead are constants. */
-K_DEV void chain(float (*sum)[4], enum cuda_type type, const struct cuda_matrix *w, const uint8_t *slice, int64_t g, int64_t from, int64_t to,
-	const float *const *x, int tiles, int most, int ahead)
+/* sum[t] += steps [from, to), a part of the columns, of granule g times `tiles` tiles of vectors. type and ahead are constants. */
+K_DEV void chain(float (*sum)[4], enum cuda_type type, const struct cuda_matrix *w, int64_t g, int64_t from, int64_t to, const float *const *x, int tiles, int ahead)
 {
-	float acc[TILES][4] = { { 0 } };
-	int64_t part = strip_part(w->cols);
 	for (int64_t first = from; first < to; first += ahead) {
 		struct strip s[AHEAD];
 		K_UNROLL for (int k = 0; k < ahead; k++)
 			if (first + k < to)
-				strip_load(&s[k], type, w, slice, g, first + k);
+				strip_load(&s[k], type, w, w->data, g, first + k);
 		K_UNROLL for (int k = 0; k < ahead; k++)
-			if (first + k < to) {
+			if (first + k < to)
 				K_UNROLL for (int run = 0; run < 2; run++) {
 					struct run r;
 					strip_run(&r, type, &s[k], run);
-					K_UNROLL for (int t = 0; t < most; t++)
+					K_UNROLL for (int t = 0; t < TILES; t++)
 						if (t < tiles) {
 							uint32_t b[4];
 							vector_run(b, x[t], 2 * (first + k) + run, w->cols);
-							strip_times(acc[t], &r, b);
+							strip_times(sum[t], &r, b);
 						}
 				}
-				if ((first + k + 1) % part == 0 || first + k + 1 == to)
-					K_UNROLL for (int t = 0; t < most; t++)
-						K_UNROLL for (int i = 0; i < 4; i++) {
-							sum[t][i] += acc[t][i];
-							acc[t][i] = 0;
-						}
-			}
 	}
 }
 
 /* The same, by the type. What is under way at a time fits into registers. */
-K_DEV void chain_of(float (*sum)[4], const struct cuda_matrix *w, const uint8_t *slice, int64_t g, int64_t from, int64_t to, const float *const *x,
-	int tiles, int most)
+K_DEV void chain_of(float (*sum)[4], const struct cuda_matrix *w, int64_t g, int64_t from, int64_t to, const float *const *x, int tiles)
 {
 	if (w->type == CUDA_I4_X16)
-		chain(sum, CUDA_I4_X16, w, slice, g, from, to, x, tiles, most, AHEAD);
+		chain(sum, CUDA_I4_X16, w, g, from, to, x, tiles, AHEAD);
 	else if (w->type == CUDA_BF16)
-		chain(sum, CUDA_BF16, w, slice, g, from, to, x, tiles, most, 2);
+		chain(sum, CUDA_BF16, w, g, from, to, x, tiles, 2);
 	else if (w->type == CUDA_MXFP4)
-		chain(sum, CUDA_MXFP4, w, slice, g, from, to, x, tiles, most, 4);
+		chain(sum, CUDA_MXFP4, w, g, from, to, x, tiles, 4);
 	else if (w->type == CUDA_MX4_X16)
-		chain(sum, CUDA_MX4_X16, w, slice, g, from, to, x, tiles, most, 4);
+		chain(sum, CUDA_MX4_X16, w, g, from, to, x, tiles, 4);
 	else
-		chain(sum, CUDA_FP8B128, w, slice, g, from, to, x, tiles, most, 3);
+		chain(sum, CUDA_FP8B128, w, g, from, to, x, tiles, 3);
 }
 
-/* part[(warp * vectors + vector) * 16 + row] of granule g, a warp a part of the columns. */
-K_DEV void parts_of(float *part, const struct cuda_matrix *w, const uint8_t *slice, int64_t g, const float *const *x, int tiles, int most)
+/* part[(warp * CUDA_MMA_VECTORS + vector) * 16 + row] of granule g, a warp a part of the columns. */
+K_DEV void parts_of(float *part, const struct cuda_matrix *w, int64_t g, const float *const *x, int tiles)
 {
 	float sum[TILES][4] = { { 0 } };
 	int64_t steps = (w->cols + STEP - 1) / STEP, each = strip_part(w->cols), from = k_warp() * each;
-	chain_of(sum, w, slice, g, from, from + each < steps ? from + each : steps, x, tiles, most);
-	K_UNROLL for (int t = 0; t < most; t++)
+	chain_of(sum, w, g, from, from + each < steps ? from + each : steps, x, tiles);
+	K_UNROLL for (int t = 0; t < TILES; t++)
 		K_UNROLL for (int i = 0; i < 4; i++)
 			if (t < tiles)
-				part[(k_warp() * 8 * most + 8 * t + k_lane() % 4 * 2 + i % 2) * 16 + strip_row(w->type, i / 2)] = sum[t][i];
+				part[(k_warp() * CUDA_MMA_VECTORS + 8 * t + k_lane() % 4 * 2 + i % 2) * 16 + strip_row(w->type, i / 2)] = sum[t][i];
 }
 
-K_DEV float sum_of(const float *part, int vector, int row, int most)
+K_DEV float sum_of(const float *part, int vector, int row)
 {
 	float s = 0;
 	for (int i = 0; i < CUDA_WARPS; i++)
-		s += part[(i * 8 * most + vector) * 16 + row];
+		s += part[(i * CUDA_MMA_VECTORS + vector) * 16 + row];
 	return s;
 }
 
@@ -99,11 +88,11 @@ K_KERNEL(gemm_mma)
 	const float *x[TILES];
 	K_UNROLL for (int t = 0; t < TILES; t++)
 		x[t] = 8 * t + k_lane() / 4 < n ? a.x + (first + 8 * t + k_lane() / 4) * a.x_step : NULL;
-	parts_of(part, &a.w, a.w.data, blockIdx.x, x, (n + 7) / 8, TILES);
+	parts_of(part, &a.w, blockIdx.x, x, (n + 7) / 8);
 	__syncthreads();
 	for (int i = threadIdx.x; i < n * 16; i += CUDA_THREADS) {
 		int64_t row = (int64_t)blockIdx.x * 16 + i % 16;
-		float s = sum_of(part, i / 16, i % 16, TILES);
+		float s = sum_of(part, i / 16, i % 16);
 		if (row < a.w.rows)
 			a.y[(first + i / 16) * a.y_step + row] = a.bias ? s + a.bias[row] : s;
 	}

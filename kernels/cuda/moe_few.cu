@@ -25,7 +25,8 @@ K_DEV void up_parts(float *part, uint8_t *stage, uint8_t *ring, enum cuda_type t
 	ring += k_warp() * RING;
 	K_UNROLL for (int m = 0; m < 2; m++)
 		at[m] = lane_rows_of(type, w[m], k_slice(w[m], expert), g);
-	int staged = from, next = from, slot = 0;
+	struct staged staged = { from, from };
+	int slot = 0;
 	K_ROLL for (int k = 0; k < ahead && rings(type); k++)
 		K_UNROLL for (int m = 0; m < 2; m++) {
 			if (from + k < to)
@@ -33,27 +34,14 @@ K_DEV void up_parts(float *part, uint8_t *stage, uint8_t *ring, enum cuda_type t
 			k_copy_commit();
 		}
 	K_ROLL for (int step = from; step < to; step++) {
-		if (step == next) {
-			staged = step;
-			next += ROUND;
-			if (step > from)
-				stage_apart(type);
-			stage_vectors(stage, &v, step, (next < to ? next : to) - step);
-			stage_done(type);
-		}
+		stage_step(&staged, stage, type, &v, step, from, to, ROUND);
 		K_UNROLL for (int m = 0; m < 2; m++)
 			if (rings(type)) {
-				ring_wait(type, 2 * ahead - 1);
-				ring_times(acc[m], type, w[m], ring + (2 * slot + m) * ring_bytes(type), step, stage, step - staged, 1);
-				if (step + 1 < to)
-					ring_done(type);
-				if (step + ahead < to)
-					ring_ask(ring + (2 * slot + m) * ring_bytes(type), type, w[m], &at[m], step + ahead);
-				k_copy_commit();
+				ring_step(acc[m], type, w[m], &at[m], ring + (2 * slot + m) * ring_bytes(type), step, to, ahead, 2 * ahead - 1, stage, &staged, 1);
 			} else {
 				struct strip s;
-				lane_load(&s, type, w[m], &at[m], step);
-				times_vectors(acc[m], &s, type, stage, step - staged, 1);
+				strip_load(&s, type, w[m], k_slice(w[m], expert), g, step);
+				times_vectors(acc[m], &s, type, stage, step - staged.first, 1);
 			}
 		slot = slot + 1 == ahead ? 0 : slot + 1;
 	}
@@ -111,17 +99,17 @@ K_DEV void stage_h(uint8_t *stage, const uint16_t *h, int from, int count, int c
 }
 
 /* Where a warp is in the columns of its pair: none of its own where it has no pair. */
-struct down { uint8_t *stage; const uint16_t *h; int cols, steps, flush, staged, next; float acc[4], sum[2]; };
+struct down { uint8_t *stage; const uint16_t *h; int cols, steps, flush; struct staged staged; float acc[4], sum[2]; };
 
 K_DEV void down_stage(struct down *d, enum cuda_type type, int step)
 {
-	if (step != d->next)
+	if (step != d->staged.next)
 		return;
-	d->staged = step;
-	d->next += ROUND;
+	d->staged.first = step;
+	d->staged.next += ROUND;
 	if (step)
 		stage_apart(type);
-	stage_h(d->stage, d->h, step, (d->next < d->steps ? d->next : d->steps) - step, d->cols);
+	stage_h(d->stage, d->h, step, (d->staged.next < d->steps ? d->staged.next : d->steps) - step, d->cols);
 	stage_done(type);
 }
 
@@ -139,8 +127,9 @@ K_DEV void down_sum(struct down *d, int step)
 K_DEV void down_parts(float *part, uint8_t *stage, uint8_t *ring, enum cuda_type type, const struct cuda_moe_down_mma *a, int64_t pair, bool mine, int64_t g, int ahead)
 {
 	const struct cuda_matrix *w = &a->down;
-	struct down d = { stage + k_warp() * (STAGE / CUDA_WARPS), a->h + pair * w->cols, (int)w->cols, mine ? ((int)w->cols + STEP - 1) / STEP : 0, (int)strip_part(w->cols), 0, 0, { 0 }, { 0 } };
-	struct lane_rows at = lane_rows_of(type, w, k_slice(w, mine ? a->ids[pair] : 0), g);
+	struct down d = { stage + k_warp() * (STAGE / CUDA_WARPS), a->h + pair * w->cols, (int)w->cols, mine ? ((int)w->cols + STEP - 1) / STEP : 0, (int)strip_part(w->cols), { 0, 0 }, { 0 }, { 0 } };
+	const uint8_t *slice = k_slice(w, mine ? a->ids[pair] : 0);
+	struct lane_rows at = lane_rows_of(type, w, slice, g);
 	struct strip s;
 	int slot = 0;
 	ring += k_warp() * RING;
@@ -152,20 +141,13 @@ K_DEV void down_parts(float *part, uint8_t *stage, uint8_t *ring, enum cuda_type
 	K_WAIT_BEFORE();
 	K_ROLL for (int step = 0; step < d.steps; step++) {
 		if (!rings(type))
-			lane_load(&s, type, w, &at, step);
+			strip_load(&s, type, w, slice, g, step);
 		down_stage(&d, type, step);
-		if (rings(type)) {
-			ring_wait(type, ahead - 1);
-			ring_times(d.acc, type, w, ring + slot * ring_bytes(type), step, d.stage, step - d.staged, 1);
-			if (step + 1 < d.steps)
-				ring_done(type);
-			if (step + ahead < d.steps)
-				ring_ask(ring + slot * ring_bytes(type), type, w, &at, step + ahead);
-			k_copy_commit();
-			slot = slot + 1 == ahead ? 0 : slot + 1;
-		} else {
-			times_vectors(d.acc, &s, type, d.stage, step - d.staged, 1);
-		}
+		if (rings(type))
+			ring_step(d.acc, type, w, &at, ring + slot * ring_bytes(type), step, d.steps, ahead, ahead - 1, d.stage, &d.staged, 1);
+		else
+			times_vectors(d.acc, &s, type, d.stage, step - d.staged.first, 1);
+		slot = slot + 1 == ahead ? 0 : slot + 1;
 		down_sum(&d, step);
 	}
 	K_UNROLL for (int i = 0; i < 2; i++)

@@ -65,25 +65,6 @@ K_DEV void tile_copy_weights(const struct rows *m, enum cuda_type type, uint8_t 
 		k_copy16_all(to + CUDA_THREADS * 16, m->piece[1] + at);
 }
 
-/* The copies of all stages but the last `left` that were asked for are done. */
-K_DEV void tile_wait(int left)
-{
-	if (left <= 0)
-		k_copy_wait(0);
-	else if (left == 1)
-		k_copy_wait(1);
-	else if (left == 2)
-		k_copy_wait(2);
-	else if (left == 3)
-		k_copy_wait(3);
-	else if (left == 4)
-		k_copy_wait(4);
-	else if (left == 5)
-		k_copy_wait(5);
-	else
-		k_copy_wait(6);
-}
-
 /* 8 columns of each of two rows, as stored, and their scales; of INT4 those of both runs, read with the first. */
 struct words { uint32_t w[2][4], scale[2]; };
 
@@ -193,7 +174,7 @@ K_DEV uint8_t *tile_product(float (*sum)[4], const struct rows *m, enum cuda_typ
 	if (WG_AHEAD)
 		K_UNROLL for (int t = 0; t < n / 8; t++)
 			k_store16(tile_kept(shared, t), none);
-	tile_wait(stages - 2);
+	k_copy_leave(stages - 2);
 	__syncthreads();
 	words_load(&s, m, type, tile_weights(shared, n, 0), 0, 0);
 	words_run(&r[0], type, &s, 0, nothing);
@@ -203,7 +184,7 @@ K_DEV uint8_t *tile_product(float (*sum)[4], const struct rows *m, enum cuda_typ
 		K_UNROLL for (int run = 0; run < 2; run++) {
 			wg_times(c, n, r[run].a, tile_vectors(shared, n, at), run);
 			if (run == 0) {
-				tile_wait(stages - 3);
+				k_copy_leave(stages - 3);
 				__syncthreads();
 				if (step + stages - 1 < steps) {
 					tile_copy_vectors(m, type, shared, n, last, step + stages - 1);

@@ -47,7 +47,6 @@ uint32_t k_sim_turn8(uint32_t word);
 struct k_u4 k_load16(const void *p);
 void k_store16(void *p, struct k_u4 v);
 #define k_load16_once k_load16
-#define k_load8_once(p) (*(const uint64_t *)(p))
 struct k_u2 k_load8(const void *p);
 void k_store8(void *p, struct k_u2 v);
 /* Four matrices of 8 x 8 halves by a warp (ldmatrix), turned: transposed. */
