@@ -17,6 +17,8 @@ static inline vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
 static inline vf vf_once(vf v) { return v; }
 static inline vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 static inline vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+enum { VF_STEPS = 1 };
+static inline vf vf_step(vf a, vf m K_UNUSED) { return a; }
 static inline vf vf_bf16(const uint16_t *p)
 {
 	__m256i w = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));

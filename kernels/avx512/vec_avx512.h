@@ -24,6 +24,18 @@ static inline vf vf_once(vf v)
 }
 static inline vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 static inline vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+/* Two registers are a table of 32 floats. */
+enum { VF_STEPS = 32 };
+static inline vf vf_step(vf a, vf m)
+{
+	static const float by[VF_STEPS] = {
+		1, 0.990930557f, 0.982845902f, 0.975671232f, 0.969340205f, 0.963793933f, 0.958979905f, 0.954851151f, 0.951365709f, 0.948485732f, 0.946177363f,
+		0.944410026f, 0.943156064f, 0.942390501f, 0.942090809f, 0.942236543f, 0.942809045f, 0.943791568f, 0.945168734f, 0.946926713f, 0.949052811f,
+		0.951535583f, 0.954364657f, 0.957530439f, 0.961024463f, 0.964838922f, 0.968966722f, 0.973401546f, 0.978137672f, 0.983169913f, 0.988493681f,
+		0.994104981f,
+	};
+	return a * _mm512_permutex2var_ps(vf_load(by), (__m512i)m, vf_load(by + VL));
+}
 static inline vf vf_bf16(const uint16_t *p)
 {
 	__m512i w = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));

@@ -43,6 +43,7 @@ typedef float zmm_f32 __attribute__((vector_size(64)));
 #undef _mm512_shuffle_f32x4
 #undef _mm512_permutexvar_ps
 #undef _mm512_permutexvar_epi16
+#undef _mm512_permutex2var_ps
 #undef _mm512_shuffle_epi8
 #undef _mm512_cvtepu16_epi32
 #undef _mm512_cvtepi8_epi32
@@ -123,6 +124,15 @@ ZMM_CALL __m512 zmm_permute_ps(__m512i index, __m512 v)
 		to[i] = from[at[i]];
 	return to;
 }
+/* vpermt2ps: the lowest 5 bits, of both. */
+ZMM_CALL __m512 zmm_permute_two(__m512 a, __m512i index, __m512 b)
+{
+	zmm_u32 at = (zmm_u32)index & 31u;
+	zmm_f32 low = a, high = b, to;
+	for (int i = 0; i < 16; i++)
+		to[i] = at[i] < 16 ? low[at[i]] : high[at[i] - 16];
+	return to;
+}
 ZMM_CALL __m512i zmm_permute_16(__m512i index, __m512i v)
 {
 	zmm_u16 at = (zmm_u16)index & 31, from = (zmm_u16)v, to;
@@ -165,6 +175,7 @@ ZMM_CALL __m512 zmm_shuffle_blocks(__m512 a, __m512 b, int how)
 #define _mm512_shuffle_ps(a, b, how) zmm_shuffle(a, b, how)
 #define _mm512_shuffle_f32x4(a, b, how) zmm_shuffle_blocks(a, b, how)
 #define _mm512_permutexvar_ps(index, v) zmm_permute_ps(index, v)
+#define _mm512_permutex2var_ps(a, index, b) zmm_permute_two(a, index, b)
 #define _mm512_permutexvar_epi16(index, v) zmm_permute_16(index, v)
 #define _mm512_shuffle_epi8(v, index) zmm_shuffle_8(v, index)
 

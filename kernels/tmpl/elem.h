@@ -1,6 +1,9 @@
 /* elem.h: element by element kernels, behind gemm.h: in plain loops that the compiler turns into the level's vectors, or in vectors whose
  * missing end counts as zeros. Where an element stands changes nothing; sums are made in one order.
- * Besides what gemm.h wants, a level has defined vf_min(a, b) and vf_max(a, b): b where one of them is a NaN. */
+ * Besides what gemm.h wants, a level has defined
+ *
+ *     vf_min(a, b), vf_max(a, b)      b where one of them is a NaN
+ *     VF_STEPS, vf_step(a, m)         1 or 32; a 2^(j / VF_STEPS) / (1 + j / VF_STEPS), j the lowest bits of m */
 
 enum { SUMS = 8 };
 
@@ -30,24 +33,28 @@ enum { MANY = 8 };
 } while (0)
 #define AT(j) (i + (size_t)(j) * VL)
 
-/* x = exp(-x) within 3 units: -x = n ln 2 - s, |s| <= ln 2 / 2; 1 - s + s^2 (a polynomial of degree 4, fitted to 3e-9 of the whole). What is
- * below 2^-126.5 is 0, what is above 2^127.5 infinite: the exponents on either side of a float's. One float is ln 2 to 2^-29 and is taken n times.
- * NaN stays NaN: vf_min and vf_max give the second then. */
+/* x = exp(-x) within 3 units: -x = (n + j / VF_STEPS) ln 2 - s, 2^n (1 + j / VF_STEPS) are bits, and what makes 2^(j / VF_STEPS) of it is looked up.
+ * 1 - s + ... is a polynomial of degree 6, fitted to 3e-9 of the whole for |s| <= ln 2 / 2, or of degree 2, to 5e-8 for |s| <= ln 2 / 64. What is below
+ * 2^-127 is 0, what is above 2^127.9 infinite. One float is ln 2 to 2^-29 and is taken n times. NaN stays NaN: vf_min and vf_max give the second then. */
 static inline __attribute__((always_inline)) void exp_minus(vf *x, const int q)
 {
+	const float round = (float)(0x1.8p23 / VF_STEPS + 127);         /* n + 127, and j before it, stand in the lowest bits of m */
 	vf m[MANY], s[MANY];
-	EACH(j, q) x[j] = vf_max(vf_set(-89.0f), vf_min(vf_set(88.0f), x[j]));
-	/* n + 127 stands in the lowest bits of m. */
-	EACH(j, q) m[j] = vf_fma(x[j], vf_set(-1.44269504f), vf_set(12582912.0f + 127));
-	EACH(j, q) s[j] = m[j] - (12582912.0f + 127);
+	EACH(j, q) x[j] = vf_max(vf_set(-88.7228394f), vf_min(vf_set(88.0296936f), x[j]));
+	EACH(j, q) m[j] = vf_fma(x[j], vf_set(-1.44269504f), vf_set(round));
+	EACH(j, q) s[j] = m[j] - round;
 	EACH(j, q) s[j] = vf_fma(s[j], vf_set(0.693147181f), x[j]);
-	EACH(j, q) x[j] = vf_fma(s[j], vf_set(0.00138145889f), vf_set(-0.00836871683f));
-	EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(0.0416683883f));
-	EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(-0.166665206f));
-	EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(0.499999934f));
-	EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(-1));
+	if (VF_STEPS == 1) {
+		EACH(j, q) x[j] = vf_fma(s[j], vf_set(0.00138145889f), vf_set(-0.00836871683f));
+		EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(0.0416683883f));
+		EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(-0.166665206f));
+		EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(0.499999934f));
+		EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(-1));
+	} else {
+		EACH(j, q) x[j] = vf_fma(s[j], vf_set(0.5000025f), vf_set(-1.00001466f));
+	}
 	EACH(j, q) x[j] = vf_fma(s[j], x[j], vf_set(1));
-	EACH(j, q) x[j] = x[j] * (vf)((vi)m[j] << 23);
+	EACH(j, q) x[j] = vf_step(x[j], m[j]) * (vf)((vi)m[j] << (VF_STEPS == 1 ? 23 : 18));
 }
 
 /* x = 1 / (1 + exp(-x)) */
@@ -227,22 +234,10 @@ static void KK_FN(rope)(float *x, const float *table, size_t pairs, bool interle
 	}
 }
 
-/* Four taps: each row of weights and of u is addressed once for all. */
-static inline __attribute__((always_inline)) void conv(float *restrict y, const float *const *u, const float *w, size_t w_step, size_t n)
+/* Floats of a token from the i-th on: of other models, and ends. */
+static void conv_taps(float *y, const float *const *u, const float *w, size_t w_step, int taps, size_t i, size_t n)
 {
-	EACH_VEC(n, {
-		vf s[Q];
-		EACH(j, Q) s[j] = take(w + AT(j), m) * take(u[0] + AT(j), m);
-		EACH(k, 3) EACH(j, Q) s[j] = vf_fma(take(w + (size_t)(k + 1) * w_step + AT(j), m), take(u[k + 1] + AT(j), m), s[j]);
-		silus(s, Q);
-		EACH(j, Q) give(y + AT(j), s[j], m);
-	});
-}
-
-/* Of other models. */
-static void conv_taps(float *y, const float *const *u, const float *w, size_t w_step, int taps, size_t n)
-{
-	for (size_t i = 0, m; i < n; i += m) {
+	for (size_t m; i < n; i += m) {
 		m = K_MIN(n - i, (size_t)VL);
 		vf s = take(w + i, m) * take(u[0] + i, m);
 		for (int k = 1; k < taps; k++)
@@ -252,32 +247,42 @@ static void conv_taps(float *y, const float *const *u, const float *w, size_t w_
 	}
 }
 
-/* The m floats from the i-th on of CONV_T tokens: four taps; rows and weights are loaded once for all. */
+/* T tokens, Q vectors of each, from i on: four taps, each row of weights and of u is addressed and loaded once for all. */
+#define CONV(T, Q) do { \
+	vf s[(T) * (Q)]; \
+	EACH(t, T) EACH(j, Q) s[t * (Q) + j] = vf_load(w + AT(j)) * vf_load(u[t] + AT(j)); \
+	EACH(k, 3) EACH(t, T) EACH(j, Q) s[t * (Q) + j] = vf_fma(vf_load(w + (size_t)(k + 1) * w_step + AT(j)), vf_load(u[t + k + 1] + AT(j)), s[t * (Q) + j]); \
+	silus(s, (T) * (Q)); \
+	EACH(t, T) EACH(j, Q) vf_store(y + (size_t)t * y_step + AT(j), s[t * (Q) + j]); \
+} while (0)
 enum { CONV_T = 4 };
-static inline __attribute__((always_inline)) void conv_tokens(float *restrict y, size_t y_step, const float *const *u, const float *w, size_t w_step,
-	size_t i, size_t m)
+
+/* A token alone; returns the floats that are made. */
+static inline size_t conv_one(float *restrict y, const float *const u[4], const float *w, size_t w_step, size_t n)
 {
-	vf s[CONV_T];
-	EACH(j, CONV_T) s[j] = take(w + i, m) * take(u[j] + i, m);
-	EACH(k, 3) EACH(j, CONV_T) s[j] = vf_fma(take(w + (size_t)(k + 1) * w_step + i, m), take(u[j + k + 1] + i, m), s[j]);
-	silus(s, CONV_T);
-	EACH(j, CONV_T) give(y + (size_t)j * y_step + i, s[j], m);
+	const size_t y_step = 0;
+	size_t i = 0;
+	for (; i + MANY * VL <= n; i += MANY * VL)
+		CONV(1, MANY);
+	return i;
+}
+
+static inline size_t conv_some(float *restrict y, size_t y_step, const float *const *u, const float *w, size_t w_step, size_t n)
+{
+	size_t i = 0;
+	for (; i + VL <= n; i += VL)
+		CONV(CONV_T, 1);
+	return i;
 }
 
 static void KK_FN(conv_silu)(float *y, size_t y_step, const float *const *u, size_t tokens, const float *w, size_t w_step, int taps, size_t n)
 {
-	size_t t = 0, i;
-	for (; taps == 4 && t + CONV_T <= tokens; t += CONV_T) {
-		for (i = 0; i + VL <= n; i += VL)
-			conv_tokens(y + t * y_step, y_step, u + t, w, w_step, i, VL);
-		if (i < n)
-			conv_tokens(y + t * y_step, y_step, u + t, w, w_step, i, n - i);
-	}
-	for (; t < tokens; t++) {
-		if (taps == 4)
-			conv(y + t * y_step, (const float *const[]){ u[t], u[t + 1], u[t + 2], u[t + 3] }, w, w_step, n);
-		else
-			conv_taps(y + t * y_step, u + t, w, w_step, taps, n);
+	for (size_t t = 0, some, done; t < tokens; t += some) {
+		some = taps == 4 && t + CONV_T <= tokens ? CONV_T : 1;
+		done = taps != 4 ? 0 : some == 1 ? conv_one(y + t * y_step, (const float *const[]){ u[t], u[t + 1], u[t + 2], u[t + 3] }, w, w_step, n) :
+			conv_some(y + t * y_step, y_step, u + t, w, w_step, n);
+		for (size_t k = 0; k < some && done < n; k++)
+			conv_taps(y + (t + k) * y_step, u + t + k, w, w_step, taps, done, n);
 	}
 }
 
