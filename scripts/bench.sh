@@ -59,8 +59,8 @@ fi
 if wants kda; then
 	bench kda kernels kda_step kda_chunk -j 1 --reps "$reps" || echo "  $why"
 	row "KDA decode, fused" 0.85 0.93 "$(kernel kda kda_step .)" "scaling the same state in place"
-	row "KDA prefill, a token and head, ns" '<=850' 500 "$(of kda '[.[] | select(.name == "kda_chunk") | .ns / 256 / 32] | min')" \
-		"$(kernel kda kda_chunk .) of f32 multiply-adds, 1 / 1.9 = 0.526"
+	row "KDA prefill" 0.526 0.894 "$(kernel kda kda_chunk .)" \
+		"f32 multiply-adds; $(of kda '[.[] | select(.name == "kda_chunk") | .ns / 256 / 32] | min') ns a token and head"
 fi
 if wants mla; then
 	bench mla kernels mla_decode -j 1 --reps "$reps" || echo "  $why"

@@ -6,7 +6,8 @@
  *
  * A run ends where a chunk of the state does (kda_state.h). A state that is not deferred ([dv][dk]) goes token by token.
  *
- * A task is some heads of a segment. Where there are fewer heads than threads the three steps are regions of their own, and tasks
+ * A task is some heads of a segment, all of them run by run: what the next head wants of a row lies behind what this one has, in the same page of memory,
+ * and their states stay in the second cache meanwhile. Where there are fewer heads than threads the three steps are regions of their own, and tasks
  * are heads by runs, heads by strips of the state, and heads by runs again: same functions, same bits.
  *
  * The raw projections of the last taps - 1 tokens stay behind in `conv` for the next step. */
@@ -16,7 +17,7 @@
 #include "kernels/cpu/cpu_impl.h"
 
 /* Tokens of a run at most; heads of a task: their states lie one behind the other in memory; what a task has of a state's value channels. */
-enum { RUN = K_KDA_CHUNK, HEADS = 8, SLICE = K_KDA_STRIP };
+enum { RUN = K_KDA_CHUNK, HEADS = 4, SLICE = K_KDA_STRIP };
 
 struct kda {
 	const struct cpu *c;
@@ -210,20 +211,21 @@ static void heads_task(void *arg, int64_t i, int worker)
 	const float *rows[MOST_AHEAD];
 	struct kk_kda x = ready_at(room, a->d, RUN, 0);
 	struct near near = near_state(a, s, first, last);
-	for (int64_t head = first; head < last; head++) {
-		for (int64_t t = 0, n; t < s->n; t += n) {
-			int64_t at = (before + t) % RUN;
-			n = K_MIN(s->n - t, RUN - at);
+	for (int64_t t = 0, n; t < s->n; t += n) {
+		int64_t at = (before + t) % RUN;
+		n = K_MIN(s->n - t, RUN - at);
+		for (int64_t head = first; head < last; head++) {
+			bool on = head + 1 < last;
 			prepare(a, s, head, t, n, &x, &near);
-			size_t n_ahead = t + n < s->n ? rows_of(a, s, head, t + n, K_MIN(s->n - t - n, (int64_t)RUN), rows) :
-				head + 1 < last ? rows_of(a, s, head + 1, 0, K_MIN(s->n, (int64_t)RUN), rows) : 0;
+			size_t n_ahead = on ? rows_of(a, s, head + 1, t, n, rows) :
+				t + n < s->n ? rows_of(a, s, first, t + n, K_MIN(s->n - t - n, (int64_t)RUN), rows) : 0;
 			walk(a, s, head, at, n, &x, room + ready_floats(a->d, RUN), rows, n_ahead);
-			if (t + n == s->n)
-				near = near_state(a, s, head + 1, last);
+			near = near_state(a, s, on ? head + 1 : first, on || t + n < s->n ? last : first);
 			finish(a, s, head, t, n, &x, &near);
 		}
-		leave(a, s, head);
 	}
+	for (int64_t head = first; head < last; head++)
+		leave(a, s, head);
 }
 
 /* --- fewer heads than threads --------------------------------------------------------------------------------------------- */

@@ -30,62 +30,118 @@ enum { KDA_C = K_KDA_CHUNK, KDA_S = K_KDA_STRIP, KDA_V = KDA_S / VL, KDA_T = VL 
 /* vf_load of what may be the end of a row of n, which counts as zeros. */
 static inline vf kda_load(const float *p, size_t i, size_t n) { return i + VL <= n ? vf_load(p + i) : end_f32(p + i, n - i); }
 
-/* R keys decay and meet the token's k and q. Four sums are written: a row has room for all of a chunk, and those of no key are not read. */
-#define KDA_MEET(R) \
-static void kda_meet_##R(float *on_k, float *on_q, float *keys, size_t step, const float *k, const float *q, const float *alpha, size_t dk) \
+/* R keys, from the j-th on, decay and meet k and q of T tokens, from the t-th on. Four sums are written: a row has room for all of a chunk, and those of
+ * no key are not read. */
+typedef void kda_meet(const struct kk_kda_chunk *c, const struct kk_kda *x, size_t t, size_t j, size_t dk);
+#define KDA_MEET(T, R) \
+static void kda_meet_##T##x##R(const struct kk_kda_chunk *c, const struct kk_kda *x, size_t t, size_t j, size_t dk) \
 { \
-	vf a[R] = { 0 }, b[R] = { 0 }, of_k[TILE_R] = { 0 }, of_q[TILE_R] = { 0 }; \
+	size_t step = (size_t)k_kda_padded((int64_t)dk), reads = (size_t)k_kda_reads((int64_t)dk); \
+	float *keys = c->keys + j * step, *on = c->reads + 2 * t * reads + dk + j; \
+	const float *k = x->k + t * x->step, *q = x->q + t * x->step, *alpha = x->alpha + t * x->step; \
+	vf a[T][R] = { { { 0 } } }, b[T][R] = { { { 0 } } }; \
 	for (size_t i = 0; i < dk; i += VL) { \
-		vf with = kda_load(alpha, i, dk), key = kda_load(k, i, dk), query = kda_load(q, i, dk); \
+		vf with[T], key[T], query[T]; \
+		EACH(s, T) { \
+			with[s] = kda_load(alpha + (size_t)s * x->step, i, dk); \
+			key[s] = kda_load(k + (size_t)s * x->step, i, dk); \
+			query[s] = kda_load(q + (size_t)s * x->step, i, dk); \
+		} \
 		EACH(r, R) { \
-			vf c = vf_load(keys + (size_t)r * step + i) * with; \
-			vf_store(keys + (size_t)r * step + i, c); \
-			a[r] = vf_fma(c, key, a[r]); \
-			b[r] = vf_fma(c, query, b[r]); \
+			vf v = vf_load(keys + (size_t)r * step + i); \
+			EACH(s, T) { \
+				v = v * with[s]; \
+				a[s][r] = vf_fma(v, key[s], a[s][r]); \
+				b[s][r] = vf_fma(v, query[s], b[s][r]); \
+			} \
+			vf_store(keys + (size_t)r * step + i, v); \
 		} \
 	} \
-	EACH(r, R) { \
-		of_k[r] = a[r];                 /* a and b stay in registers: only these have addresses */ \
-		of_q[r] = b[r]; \
+	EACH(s, T) { \
+		vf of_k[TILE_R] = { 0 }, of_q[TILE_R] = { 0 }; \
+		EACH(r, R) { \
+			of_k[r] = a[s][r];              /* a and b stay in registers: only these have addresses */ \
+			of_q[r] = b[s][r]; \
+		} \
+		vf_sums_of_two(on + 2 * (size_t)s * reads, on + (2 * (size_t)s + 1) * reads, of_k, of_q, 1); \
 	} \
-	vf_sums_of_two(on_k, on_q, of_k, of_q, 1); \
 }
-KDA_MEET(1) KDA_MEET(2) KDA_MEET(3) KDA_MEET(4)
 
-/* The token's own: what is read of S for it, its key, key . q. */
-static float kda_begin(const struct kk_kda_chunk *c, size_t t, const float *k, const float *q, const float *alpha, size_t dk)
+/* Of T tokens, from the t-th on: what is read of S for each, its key, key . q; of two the first one's key meets the second: on = key . q of the first, of
+ * the second, first key . k, first key . q. */
+#define KDA_BEGIN(T) \
+static void kda_begin_##T(float on[4], const struct kk_kda_chunk *c, const struct kk_kda *x, size_t t, size_t dk) \
+{ \
+	size_t step = (size_t)k_kda_reads((int64_t)dk), padded = (size_t)k_kda_padded((int64_t)dk); \
+	float *read = c->reads + 2 * t * step, *keys = c->keys + (c->at + t) * padded; \
+	const float *k = x->k + t * x->step, *q = x->q + t * x->step, *alpha = x->alpha + t * x->step; \
+	vf sum[4] = { { 0 } }; \
+	for (size_t i = 0; i < dk; i += VL) { \
+		vf decay = c->at + t ? vf_load(c->decay + i) : vf_set(1), key[T]; \
+		EACH(s, T) { \
+			vf with = kda_load(alpha + (size_t)s * x->step, i, dk), query = kda_load(q + (size_t)s * x->step, i, dk); \
+			key[s] = kda_load(k + (size_t)s * x->step, i, dk); \
+			decay = decay * with; \
+			vf_store(read + 2 * (size_t)s * step + i, decay * key[s]); \
+			vf_store(read + (2 * (size_t)s + 1) * step + i, decay * query); \
+			sum[s] = vf_fma(key[s], query, sum[s]); \
+			if (s) { \
+				key[0] = key[0] * with; \
+				sum[2] = vf_fma(key[0], key[s], sum[2]); \
+				sum[3] = vf_fma(key[0], query, sum[3]); \
+			} \
+		} \
+		vf_store(c->decay + i, decay); \
+		EACH(s, T) \
+			vf_store(keys + (size_t)s * padded + i, key[s]); \
+	} \
+	if (T == 1) \
+		on[0] = vf_sum(sum[0]); \
+	else \
+		vf_sums(on, sum, 1); \
+}
+KDA_BEGIN(1)
+
+/* The keys of a chunk before the t-th token meet it and those that go with it. */
+static void kda_meet_all(kda_meet *const *meet, const struct kk_kda_chunk *c, const struct kk_kda *x, size_t t, size_t dk)
 {
-	size_t step = (size_t)k_kda_reads((int64_t)dk);
-	float *read = c->reads + 2 * t * step, *key = c->keys + (c->at + t) * (size_t)k_kda_padded((int64_t)dk);
-	vf sum = { 0 };
-	for (size_t i = 0; i < dk; i += VL) {
-		vf decay = kda_load(alpha, i, dk), of_k = kda_load(k, i, dk), of_q = kda_load(q, i, dk);
-		if (c->at + t)
-			decay = vf_load(c->decay + i) * decay;
-		vf_store(c->decay + i, decay);
-		vf_store(read + i, decay * of_k);
-		vf_store(read + step + i, decay * of_q);
-		vf_store(key + i, of_k);
-		sum = vf_fma(of_k, of_q, sum);
+	for (size_t j = 0, m; j < c->at + t; j += m) {
+		m = K_MIN(c->at + t - j, (size_t)TILE_R);
+		meet[m - 1](c, x, t, j, dk);
 	}
-	return vf_sum(sum);
+}
+
+/* Two tokens at once, where there are registers for them and an even number of keys: each of those is loaded and stored once. */
+KDA_BEGIN(2)
+KDA_MEET(2, 2) KDA_MEET(2, 4)
+static void kda_two(const struct kk_kda_chunk *c, const struct kk_kda *x, size_t t, size_t dk)
+{
+	static kda_meet *const meet[] = { NULL, kda_meet_2x2, NULL, kda_meet_2x4 };
+	size_t step = (size_t)k_kda_reads((int64_t)dk);
+	float on[4], *to = c->reads + 2 * t * step + dk + c->at + t;
+	kda_begin_2(on, c, x, t, dk);
+	kda_meet_all(meet, c, x, t, dk);
+	to[step] = on[0];
+	to[2 * step] = on[2];
+	to[3 * step] = on[3];
+	to[3 * step + 1] = on[1];
+}
+
+KDA_MEET(1, 1) KDA_MEET(1, 2) KDA_MEET(1, 3) KDA_MEET(1, 4)
+static void kda_one(const struct kk_kda_chunk *c, const struct kk_kda *x, size_t t, size_t dk)
+{
+	static kda_meet *const meet[] = { kda_meet_1x1, kda_meet_1x2, kda_meet_1x3, kda_meet_1x4 };
+	float on[4];
+	kda_begin_1(on, c, x, t, dk);
+	kda_meet_all(meet, c, x, t, dk);
+	c->reads[(2 * t + 1) * (size_t)k_kda_reads((int64_t)dk) + dk + c->at + t] = on[0];
 }
 
 static void KK_FN(kda_keys)(const struct kk_kda_chunk *c, const struct kk_kda *x, size_t dk)
 {
-	static void (*const meet[])(float *, float *, float *, size_t, const float *, const float *, const float *, size_t) =
-		{ kda_meet_1, kda_meet_2, kda_meet_3, kda_meet_4 };
-	size_t step = (size_t)k_kda_padded((int64_t)dk), reads = (size_t)k_kda_reads((int64_t)dk);
-	for (size_t t = 0; t < c->n; t++) {
-		const float *k = x->k + t * x->step, *q = x->q + t * x->step, *alpha = x->alpha + t * x->step;
-		float *on_k = c->reads + 2 * t * reads + dk, *on_q = on_k + reads;
-		size_t old = c->at + t;
-		float own = kda_begin(c, t, k, q, alpha, dk);
-		for (size_t j = 0, m; j < old; j += m) {
-			m = K_MIN(old - j, (size_t)TILE_R);
-			meet[m - 1](on_k + j, on_q + j, c->keys + j * step, step, k, q, alpha, dk);
-		}
-		on_q[old] = own;
+	for (size_t t = 0, n; t < c->n; t += n) {
+		n = VL == 16 && (c->at + t) % 2 == 0 && t + 2 <= c->n ? 2 : 1;
+		(n == 2 ? kda_two : kda_one)(c, x, t, dk);
 	}
 }
 
@@ -202,8 +258,12 @@ static void kda_apply(float *s, const float *e, const struct kk_kda_chunk *c, si
 	const float *next = e + KDA_C * KDA_S;
 	size_t i = 0, step = (size_t)k_kda_padded((int64_t)dk);
 	for (; i + KDA_R <= dk; i += KDA_R) {
-		for (size_t at = 0; c->n == 1 && at < KDA_R * KDA_S; at += 16)
-			__builtin_prefetch(next + i * KDA_S + at, 0, 2);
+		for (size_t at = 0; at < KDA_R * KDA_S; at += 16) {
+			if (c->n == 1)
+				__builtin_prefetch(next + i * KDA_S + at, 0, 2);
+			else
+				__builtin_prefetch(next + i * KDA_S + at);
+		}
 		(KDA_R == 8 ? kda_apply_8 : kda_apply_3)(s + i * KDA_S, e, c, i, step);
 	}
 	for (; i + 2 <= dk; i += 2)
@@ -215,7 +275,7 @@ static void kda_apply(float *s, const float *e, const struct kk_kda_chunk *c, si
 static void KK_FN(kda_strip)(float *s, const struct kk_kda_chunk *c, const struct kk_kda *x, size_t dk, size_t dv)
 {
 	float y[2 * KDA_T * KDA_S], *e = s + dk * KDA_S;
-	size_t step = (size_t)k_kda_reads((int64_t)dk), some = c->n_ahead / (c->n / KDA_T + 1) + 1;
+	size_t step = (size_t)k_kda_reads((int64_t)dk), some = (c->n_ahead * KDA_T + c->n - 1) / c->n;
 	for (size_t t = 0, m, i = 0; t < c->n; t += m, i += some) {
 		m = K_MIN(c->n - t, (size_t)KDA_T);
 		struct kda_ask ask = { NULL, 0, dk };
