@@ -40,7 +40,7 @@ K_DEV void load8(uint32_t *pairs, const void *p, bool bf16)
 	if (p && !bf16)
 		v = k_load16((const uint8_t *)p + 16);
 	K_UNROLL for (int i = 0; i < 4; i++) {
-		const uint32_t *two = i < 2 ? u.w + 2 * i : v.w + 2 * i - 4;
+		const uint32_t *two = i < 2 ? u.w + 2 * i : v.w + 2 * (i - 2);
 		pairs[i] = bf16 ? u.w[i] : pack_round(k_bits_f(two[0]), k_bits_f(two[1]));
 	}
 }

@@ -18,7 +18,7 @@
  *
  * With 16 lanes, and so 32 registers, tiles of many tokens have 8 rows: activations come half as often from the second cache. */
 
-enum { TILE_R = 4, MANY_R = VL == 16 ? 8 : 4, TILE_T = 3, DEPTH = 512, BLOCK_R = 32, BLOCK_T = 48, FEW = 6, LINE = 32 };
+enum { TILE_R = 4, MANY_R = VL == 16 ? 8 : 4, TILE_T = 3, DEPTH = 512, BLOCK_R = 32, BLOCK_T = 48, FEW = 6, LINE = 32, NEAR = 256 };
 
 #include "kernels/tmpl/each.h"
 
@@ -43,7 +43,8 @@ static inline vf end_bf16(const uint16_t *p, size_t n)
 }
 
 /* acc[r][t] += the products of columns [0, cols). R and T are constants: all of it stays in registers. Meanwhile memory is asked for what
- * comes after: `near`, the R rows below; `far` (a step), so many elements a column at `ahead`. load and end may use r, the row. */
+ * comes after: `near`, the R rows below, or, with 16 lanes, the row's next NEAR columns into the nearest cache and the 2 R rows below into the second, where there is
+ * room for three times as many lines on their way; `far` (a step), so many elements a column at `ahead`. load and end may use r, the row. */
 #define TILE_BODY(R, T, load, end, near, far) do { \
 	vf a[R][T]; \
 	size_t k = 0; \
@@ -57,8 +58,12 @@ static inline vf end_bf16(const uint16_t *p, size_t n)
 			__builtin_prefetch(ahead + (far) * k); \
 		EACH(r, R) { \
 			vf c = vf_once(load(w + (size_t)r * w_step + k)); \
-			if (near) \
+			if (near && VL == 8) \
 				__builtin_prefetch(w + (size_t)(r + R) * w_step + k); \
+			else if (near && k % LINE == 0) \
+				__builtin_prefetch(w + (size_t)r * w_step + k + NEAR); \
+			else if (near) \
+				__builtin_prefetch(w + (size_t)(r + 2 * R) * w_step + k, 0, 2); \
 			EACH(t, T) \
 				a[r][t] = vf_fma(c, b[t], a[r][t]); \
 		} \
