@@ -2,6 +2,7 @@
 #ifndef KERNELS_TMPL_READY_GROUP_H
 #define KERNELS_TMPL_READY_GROUP_H
 
+#include <immintrin.h>
 #include "kernels/tmpl/each.h"
 
 typedef int32_t i8_words __attribute__((vector_size(32)));
@@ -14,11 +15,8 @@ static inline __attribute__((always_inline)) void i8_load(i8_floats v[4], const 
 		memcpy(&v[i], x + 8 * i, sizeof(v[i]));
 }
 
-static inline i8_words i8_max(i8_words a, i8_words b)
-{
-	i8_words more = a > b;
-	return (a & more) | (b & ~more);
-}
+/* Compilers do not see it in what has no name for it. */
+static inline i8_words i8_max(i8_words a, i8_words b) { return (i8_words)_mm256_max_epi32((__m256i)a, (__m256i)b); }
 
 /* The bits of the largest of 32 in size, its sign aside. As whole numbers: NaN is above infinity. */
 static inline int32_t i8_top(const i8_floats v[4])
