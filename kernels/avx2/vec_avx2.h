@@ -116,7 +116,7 @@ static inline vu vq_codes_mx(vu u)
 	return (vu)_mm256_shuffle_epi8(twice, (__m256i)u);
 }
 #ifndef I8_TOKENS
-/* Dot products of bytes, where there is no AVX-VNNI: pairs are added up in 16 bits. Of i4 8 steps of two products are at most 16 x 15 x 127 = 30480; of mx they
+/* Dot products of bytes, where there is no AVX-VNNI: pairs are added up in 16 bits. Of i4 8 steps of two products are at most 16 x 15 x 128 = 30720; of mx they
  * may wrap, but they begin where what they end with does not, at most 16 x 12 x 127 = 24384. */
 #define I8_TOKENS 4
 static inline vu vq_begin_i4(const int32_t *p K_UNUSED) { return (vu)_mm256_setzero_si256(); }

@@ -1,6 +1,7 @@
 /* table_int8.h: the products by dot products of bytes, for a level that has an instruction for them: of 4 bits with 8, and with bf16 and f32 in pieces of 8. */
 #include "kernels/tmpl/each.h"
 #include "kernels/tmpl/x16_int8.h"
+#define FIXED_MX
 #include "kernels/tmpl/x16_fixed.h"
 
 #define KK_OF_INT8 \

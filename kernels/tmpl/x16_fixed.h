@@ -1,5 +1,5 @@
 /* x16_fixed.h: products of weights in layout x16 with activations in bf16 and f32 by dot products of bytes, straight from their records (x16.h). For a
- * level that has such an instruction: it has defined what x16_int8.h wants, and its vq_dot adds up in 32 bits.
+ * level that has defined what x16_int8.h wants.
  *
  * The activations of a group are whole numbers times one power of two, cut into signed bytes, the lowest first:
  *
@@ -9,7 +9,8 @@
  * A weight is unpacked once for all bytes of a token, and for all tokens. Sums of a group are whole numbers, the highest bytes first, shifted before
  * the next come in, so that it matters to nobody how they are made. bf16: one sum of 32 bits. f32: one of the upper two bytes and one of the lower
  * two, each of up to 24 bits, which together are rounded once. d is exact, and what is added to an element is the sum times d times the weights'
- * scale, rounded with the element, groups in growing k. FIXED_F32: the level wants f32 as well, which four bytes pay for in vectors of 64 only. */
+ * scale, rounded with the element, groups in growing k. FIXED_MX: the level wants E2M1, and has vq_dot add up in 32 bits: in 16 there is no room for its
+ * sums. FIXED_F32: it wants f32 as well, which four bytes pay for in vectors of 64 only. */
 
 #include "kernels/tmpl/x16.h"
 #include "kernels/tmpl/ready_group.h"
@@ -108,7 +109,9 @@ static void KK_FN(ready_##type)(float *y, const float *x, size_t cols) \
 		fx_ready_f32(less, half, (struct fx_f32 *)y + g, x + X16_GROUP * g); \
 }
 FX_READY_bf16(i4x16, 8, 1)
+#ifdef FIXED_MX
 FX_READY_bf16(mx4x16, 12, 0.5f)
+#endif
 #ifdef FIXED_F32
 FX_READY_f32(i4x16, 8, 1)
 FX_READY_f32(mx4x16, 12, 0.5f)
@@ -118,34 +121,42 @@ FX_READY_f32(mx4x16, 12, 0.5f)
 
 #define FX_EVERY(T) EACH(h, X16_H) EACH(t, T)
 
+/* Vectors of codes that are unpacked before the first is multiplied: a group's, or, with 16 registers, a word's. */
+enum { FX_ONCE = X16_H == 1 ? 8 : 2 };
+
 /* a[i] = byte i of T tokens times the group, and where that begins. Bytes side by side: it takes ten sums to hide how long a product takes. */
-#define FX_BYTES(T, a, n, begin) do { \
+#define FX_BYTES(type, T, a, n, begin) do { \
 	EACH(byte, n) FX_EVERY(T) \
 		(a)[byte][h][t] = (begin); \
-	EACH(i, 8) EACH(byte, n) FX_EVERY(T) \
-		(a)[byte][h][t] = vq_dot((a)[byte][h][t], u[h][i], x[t]->code[byte] + 4 * i); \
+	EACH(some, 8 / FX_ONCE) { \
+		vu u[X16_H][FX_ONCE]; \
+		EACH(h, X16_H) EACH(i, FX_ONCE / 2) { \
+			vu w = x16_load(x16_words(p, g) + 64 * (FX_ONCE / 2 * some + i), h); \
+			u[h][2 * i] = vq_codes_##type(w & 0x0f0f0f0fu); \
+			u[h][2 * i + 1] = vq_codes_##type(w >> 4 & 0x0f0f0f0fu); \
+		} \
+		EACH(i, FX_ONCE) EACH(byte, n) FX_EVERY(T) \
+			(a)[byte][h][t] = vq_dot((a)[byte][h][t], u[h][i], x[t]->code[byte] + 4 * (FX_ONCE * some + i)); \
+	} \
 } while (0)
 #define FX_BIAS(i) vq_begin_i4(&x[t]->bias[i])
 
-#define FX_SUMS_bf16(T) \
+/* Only the lowest byte's sum has a bias. */
+#define FX_SUMS_bf16(type, T) \
 	vu a[3][X16_H][T]; \
-	FX_BYTES(T, a, 3, byte ? (vu){ 0 } : FX_BIAS(0))
-#define FX_SUMS_f32(T) \
+	FX_BYTES(type, T, a, 3, byte ? (vu){ 0 } : FX_BIAS(0)); \
+	EACH(byte, 3) FX_EVERY(T) \
+		a[byte][h][t] = byte ? vq_end_mx(a[byte][h][t], x[t]->bias) : vq_end_i4(a[byte][h][t], x[t]->bias)
+#define FX_SUMS_f32(type, T) \
 	vu a[4][X16_H][T]; \
-	FX_BYTES(T, a, 4, byte == 3 ? FX_BIAS(0) : byte == 1 ? FX_BIAS(1) : (vu){ 0 })
+	FX_BYTES(type, T, a, 4, byte == 3 ? FX_BIAS(0) : byte == 1 ? FX_BIAS(1) : (vu){ 0 })
 #define FX_TWO(i) ((a[(i) + 1][h][t] << 8) + a[i][h][t])
 #define FX_SUM_bf16 vf_int((FX_TWO(1) << 8) + a[0][h][t])
 #define FX_SUM_f32 vf_fma(vf_int(FX_TWO(2)), vf_set(0x1p16f), vf_int(FX_TWO(0)))
 
 /* Group g of the record p, for T tokens, whose groups x stand at. */
 #define FX_GROUP(type, act, T) do { \
-	vu u[X16_H][8]; \
-	EACH(h, X16_H) EACH(word, 4) { \
-		vu w = x16_load(x16_words(p, g) + 64 * word, h); \
-		u[h][2 * word] = vq_codes_##type(w & 0x0f0f0f0fu); \
-		u[h][2 * word + 1] = vq_codes_##type(w >> 4 & 0x0f0f0f0fu); \
-	} \
-	FX_SUMS_##act(T); \
+	FX_SUMS_##act(type, T); \
 	EACH(h, X16_H) { \
 		vf scale = x16_scale_##type(p, g, h); \
 		EACH(t, T) \
@@ -169,7 +180,9 @@ FX_READY_f32(mx4x16, 12, 0.5f)
 X16_PASTE(X16_TOKENS_, FX_TOKENS_bf16)(type, FX_FN_bf16) \
 X16_GEMM(type, gemm_##name##_bf16, FX_TOKENS_bf16, FX_NAME_bf16)
 FX_TYPE_bf16(i4, i4x16)
+#ifdef FIXED_MX
 FX_TYPE_bf16(mx, mx4x16)
+#endif
 #ifdef FIXED_F32
 #define FX_TYPE_f32(type, name, TOKENS) \
 X16_PASTE(X16_TOKENS_, TOKENS)(type, FX_FN_f32) \
