@@ -124,6 +124,13 @@ ZMM_CALL __m512 zmm_permute_ps(__m512i index, __m512 v)
 		to[i] = from[at[i]];
 	return to;
 }
+ZMM_CALL __m512i zmm_permute_16(__m512i index, __m512i v)
+{
+	zmm_u16 at = (zmm_u16)index & 31, from = (zmm_u16)v, to;
+	for (int i = 0; i < 32; i++)
+		to[i] = from[at[i]];
+	return (__m512i)to;
+}
 /* vpermt2ps: the lowest 5 bits, of both. */
 ZMM_CALL __m512 zmm_permute_two(__m512 a, __m512i index, __m512 b)
 {
@@ -132,13 +139,6 @@ ZMM_CALL __m512 zmm_permute_two(__m512 a, __m512i index, __m512 b)
 	for (int i = 0; i < 16; i++)
 		to[i] = at[i] < 16 ? low[at[i]] : high[at[i] - 16];
 	return to;
-}
-ZMM_CALL __m512i zmm_permute_16(__m512i index, __m512i v)
-{
-	zmm_u16 at = (zmm_u16)index & 31, from = (zmm_u16)v, to;
-	for (int i = 0; i < 32; i++)
-		to[i] = from[at[i]];
-	return (__m512i)to;
 }
 /* vpshufb: within blocks of 16 bytes; 0 where the index has its highest bit. */
 ZMM_CALL __m512i zmm_shuffle_8(__m512i v, __m512i index)

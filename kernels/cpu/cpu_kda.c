@@ -215,12 +215,12 @@ static void heads_task(void *arg, int64_t i, int worker)
 		int64_t at = (before + t) % RUN;
 		n = K_MIN(s->n - t, RUN - at);
 		for (int64_t head = first; head < last; head++) {
-			bool on = head + 1 < last;
+			bool same = head + 1 < last;            /* what comes next is of this run, or of the next one */
+			int64_t next = same ? head + 1 : first, from = same ? t : t + n, more = same ? n : K_MIN(s->n - from, (int64_t)RUN);
 			prepare(a, s, head, t, n, &x, &near);
-			size_t n_ahead = on ? rows_of(a, s, head + 1, t, n, rows) :
-				t + n < s->n ? rows_of(a, s, first, t + n, K_MIN(s->n - t - n, (int64_t)RUN), rows) : 0;
+			size_t n_ahead = rows_of(a, s, next, from, more, rows);
 			walk(a, s, head, at, n, &x, room + ready_floats(a->d, RUN), rows, n_ahead);
-			near = near_state(a, s, on ? head + 1 : first, on || t + n < s->n ? last : first);
+			near = near_state(a, s, next, more ? last : next);
 			finish(a, s, head, t, n, &x, &near);
 		}
 	}

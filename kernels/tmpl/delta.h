@@ -252,7 +252,8 @@ static void kda_apply_##R(float *s, const float *e, const struct kk_kda_chunk *c
 }
 KDA_APPLY(1) KDA_APPLY(2) KDA_APPLY(3) KDA_APPLY(8)
 
-/* All of them. One token alone lets memory rest meanwhile: it is asked for what lies behind the strip, the next one, into the second cache. */
+/* All of them. Meanwhile memory is asked for what lies behind the strip, the next one: by a token alone from memory, into the second cache; by many, who left it
+ * in that one, into the nearest. */
 static void kda_apply(float *s, const float *e, const struct kk_kda_chunk *c, size_t dk)
 {
 	const float *next = e + KDA_C * KDA_S;

@@ -43,8 +43,9 @@ static inline vf end_bf16(const uint16_t *p, size_t n)
 }
 
 /* acc[r][t] += the products of columns [0, cols). R and T are constants: all of it stays in registers. Meanwhile memory is asked for what
- * comes after: `near`, the R rows below, or, with 16 lanes, the row's next NEAR columns into the nearest cache and the 2 R rows below into the second, where there is
- * room for three times as many lines on their way; `far` (a step), so many elements a column at `ahead`. load and end may use r, the row. */
+ * comes after: `near`, the R rows below, or, with 16 lanes, the row's next NEAR columns into the nearest cache and rows 2 R below into the
+ * second, where there is room for three times as many lines on their way; `far` (a step), so many elements a column at `ahead`. load and end
+ * may use r, the row. */
 #define TILE_BODY(R, T, load, end, near, far) do { \
 	vf a[R][T]; \
 	size_t k = 0; \
