@@ -16,8 +16,10 @@
 
 /* 32 activations that are ready for gemm_i4x16_int8 or gemm_mx4x16_int8: the codes of each 8 columns in the order 0 4 1 5 2 6 3 7, as a word of
  * weights gives its low and then its high nibbles; what one code stands for, NaN where an activation is not finite (its codes are 0); what makes
- * up for weights that are multiplied as 0 and more. i4x16: a code is a nibble less 8, -8 times the sum. mx4x16: -12 to 12 is multiplied as 0 to
- * 24, two sums of 16 bits: of even columns times -12 in the lower half, of odd ones in the upper. */
+ * up for weights that are multiplied as 0 and more. i4x16: a code is a nibble less 8, -8 times the sum, on top of KK_I8_ZERO. mx4x16: -12 to 12 is
+ * multiplied as 0 to 24, two sums of 16 bits: of even columns times -12 in the lower half, of odd ones in the upper.
+ * KK_I8_ZERO: the bits of 1.5 2^23, whose lowest count in ones: with a whole number added they are a float that is as much larger. */
+#define KK_I8_ZERO 0x4b400000
 struct kk_i8 { int8_t code[32]; float d; int32_t bias; };
 #define KK_I8_ORDER 0, 4, 1, 5, 2, 6, 3, 7
 

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 #include "kernels/avx2/e2m1_avx2.h"
 #include "libcore/base.h"
+#include "kernels/kk.h"
 
 enum { VL = 8 };
 typedef __m256 vf;
@@ -129,8 +130,9 @@ static inline vu vq_dot(vu a, vu u, const int8_t *p)
 	__asm__("" : "+x"(a));          /* as it stands: sums that are made anew as a tree do not fit the registers */
 	return a;
 }
-static inline vu vq_end_mx(vu a, const int32_t *p K_UNUSED) { return (vu)_mm256_madd_epi16((__m256i)a, _mm256_set1_epi16(1)); }
-static inline vu vq_end_i4(vu a, const int32_t *p) { return vq_end_mx(a, p) + (vu)_mm256_set1_epi32(*p); }
+static inline vu vq_end(vu a) { return (vu)_mm256_madd_epi16((__m256i)a, _mm256_set1_epi16(1)); }
+static inline vu vq_end_mx(vu a, const int32_t *p K_UNUSED) { return vq_end(a) + KK_I8_ZERO; }
+static inline vu vq_end_i4(vu a, const int32_t *p) { return vq_end(a) + (vu)_mm256_set1_epi32(*p); }
 #endif
 /* Of 32 u16 at p the largest, their upper bits aside. */
 static inline uint32_t vu_top(const uint8_t *p)

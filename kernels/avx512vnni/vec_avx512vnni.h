@@ -6,9 +6,10 @@
 #define I8_TOKENS 12
 #endif
 #include "kernels/avx512/vec_avx512.h"
+#include "kernels/kk.h"
 
 static inline vu vq_begin_i4(const int32_t *p) { return (vu)_mm512_set1_epi32(*p); }
-static inline vu vq_begin_mx(const int32_t *p) { return (vu)_mm512_madd_epi16(_mm512_set1_epi32(*p), _mm512_set1_epi16(1)); }
+static inline vu vq_end(vu a) { return a; }
 static inline vu vq_end_i4(vu a, const int32_t *p K_UNUSED) { return a; }
 static inline vu vq_end_mx(vu a, const int32_t *p K_UNUSED) { return a; }
 #ifdef KERNELS_AVX512SIM_ZMM_H
@@ -45,6 +46,7 @@ static inline zw zh_dot_one(zw a, zh x, const int32_t *p)
 	return a;
 }
 #endif
+static inline vu vq_begin_mx(const int32_t *p) { return (vu)zh_dot_one((zw)_mm512_set1_epi32(KK_I8_ZERO), (zh)_mm512_set1_epi16(1), p); }
 static inline __m256i zh_load(const char *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
 static inline zh zh_widen(const char *p) { return (zh)_mm512_cvtepi8_epi16(zh_load(p)); }
 static inline zh zh_pair(const char *p, const char *q) { return (zh)_mm512_inserti64x4(_mm512_castsi256_si512(zh_load(p)), zh_load(q), 1); }

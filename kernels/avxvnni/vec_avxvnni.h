@@ -10,13 +10,14 @@
 #endif
 
 static inline vu vq_begin_i4(const int32_t *p) { return (vu)_mm256_set1_epi32(*p); }
-static inline vu vq_begin_mx(const int32_t *p) { return (vu)_mm256_madd_epi16(_mm256_set1_epi32(*p), _mm256_set1_epi16(1)); }
+static inline vu vq_begin_mx(const int32_t *p) { return (vu)_mm256_madd_epi16(_mm256_set1_epi32(*p), _mm256_set1_epi16(1)) + KK_I8_ZERO; }
 static inline vu vq_dot(vu a, vu u, const int8_t *p)
 {
 	int32_t four;
 	memcpy(&four, p, sizeof(four));
 	return (vu)ymm_dpbusd((__m256i)a, (__m256i)u, _mm256_set1_epi32(four));
 }
+static inline vu vq_end(vu a) { return a; }
 static inline vu vq_end_i4(vu a, const int32_t *p K_UNUSED) { return a; }
 static inline vu vq_end_mx(vu a, const int32_t *p K_UNUSED) { return a; }
 

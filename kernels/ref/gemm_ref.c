@@ -166,7 +166,7 @@ static float int8_step(const float *x, size_t n, float *inv)
 }
 
 /* sum: of the codes of even and of odd columns. */
-static void i4_bias(struct kk_i8 *to, const int sum[2]) { to->bias = -8 * (sum[0] + sum[1]); }
+static void i4_bias(struct kk_i8 *to, const int sum[2]) { to->bias = KK_I8_ZERO - 8 * (sum[0] + sum[1]); }
 static void mx_bias(struct kk_i8 *to, const int sum[2])
 {
 	uint16_t half[2] = { (uint16_t)(-12 * sum[0]), (uint16_t)(-12 * sum[1]) };
@@ -211,7 +211,8 @@ static void x16_int8(const struct x16_type *type, float *y, size_t y_step, const
 				memcpy(&a, (const char *)x[t] + g * sizeof(a), sizeof(a));
 				for (size_t i = 0; i < 32; i++)
 					s += type->code(w, cols, (size_t)r, 32 * g + i / 8 * 8 + (size_t)order[i % 8]) * a.code[i];
-				sum = fmaf((float)s, a.d * type->scale(w, cols, (size_t)r, 32 * g), sum);
+				float scale = type->scale(w, cols, (size_t)r, 32 * g);
+				sum = fmaf(fmaf(0x1.8p23f + (float)s, scale, -0x1.8p23f * scale), a.d, sum);
 			}
 			y[(size_t)t * y_step + (size_t)r] = sum;
 		}

@@ -3,13 +3,22 @@
 
 #include "kernels/tmpl/ready_group.h"
 
+/* The bytes of 32 words that are small, each 8 in the order of KK_I8_ORDER. */
+static inline __attribute__((always_inline)) void i8_store(int8_t *to, const i8_words c[4])
+{
+	__m256i b = _mm256_packs_epi16(_mm256_packs_epi32((__m256i)c[0], (__m256i)c[1]), _mm256_packs_epi32((__m256i)c[2], (__m256i)c[3]));
+	__m128i first = _mm256_castsi256_si128(b), second = _mm256_extracti128_si256(b, 1);
+	_mm_storeu_si128((__m128i *)(void *)to, _mm_unpacklo_epi8(first, second));
+	_mm_storeu_si128((__m128i *)(void *)(to + 16), _mm_unpackhi_epi8(first, second));
+}
+
 /* mx: codes of weights are twice their values and 12 more, those of even and of odd columns are summed apart. */
 static inline __attribute__((always_inline)) void i8_ready(bool mx, float *y, const float *x, size_t cols)
 {
 	struct kk_i8 *to = (struct kk_i8 *)y;
 	for (size_t g = 0; g < cols / 32; g++, to++) {
 		i8_floats v[4];
-		i8_words codes = { 0 }, sum = { 0 };
+		i8_words c[4], sum;
 		i8_load(v, x + 32 * g);                 /* all of them before the first is written: y may be x */
 		int32_t top = i8_top(v);
 		float d = ((i8_floats)(i8_words){ top })[0] / 127, inv = d > __FLT_MIN__ ? 1 / d : 0;
@@ -19,17 +28,12 @@ static inline __attribute__((always_inline)) void i8_ready(bool mx, float *y, co
 			EACH(i, 4)
 				v[i] = (i8_floats){ 0 };
 		}
-		/* The sum with 1.5 2^23 is rounded to a whole number, whose bits are its lowest. */
-		EACH(i, 4) {
-			i8_words c = (i8_words)(v[i] * inv + 0x1.8p23f) - 0x4b400000;
-			codes |= (c & 0xff) << 8 * i;
-			sum += c;
-		}
-		codes = (i8_words)i8_deal((i8_bytes)codes);
-		memcpy(to->code, &codes, sizeof(codes));
+		EACH(i, 4)
+			c[i] = (i8_words)_mm256_cvtps_epi32((__m256)(v[i] * inv));
+		i8_store(to->code, c);
 		to->d = mx ? 0.5f * d : d;
-		sum = i8_totals(sum);
-		to->bias = mx ? (int32_t)((uint32_t)(-12 * sum[0]) % 65536 | (uint32_t)(-12 * sum[1]) << 16) : -8 * (sum[0] + sum[1]);
+		sum = i8_totals((c[0] + c[1]) + (c[2] + c[3]));
+		to->bias = mx ? (int32_t)((uint32_t)(-12 * sum[0]) % 65536 | (uint32_t)(-12 * sum[1]) << 16) : KK_I8_ZERO - 8 * (sum[0] + sum[1]);
 	}
 }
 

@@ -146,7 +146,7 @@ enum { FX_ONCE = X16_H == 1 ? 8 : 2 };
 	vu a[3][X16_H][T]; \
 	FX_BYTES(type, T, a, 3, byte ? (vu){ 0 } : FX_BIAS(0)); \
 	EACH(byte, 3) FX_EVERY(T) \
-		a[byte][h][t] = byte ? vq_end_mx(a[byte][h][t], x[t]->bias) : vq_end_i4(a[byte][h][t], x[t]->bias)
+		a[byte][h][t] = byte ? vq_end(a[byte][h][t]) : vq_end_i4(a[byte][h][t], x[t]->bias)
 #define FX_SUMS_f32(type, T) \
 	vu a[4][X16_H][T]; \
 	FX_BYTES(type, T, a, 4, byte == 3 ? FX_BIAS(0) : byte == 1 ? FX_BIAS(1) : (vu){ 0 })

@@ -2,11 +2,11 @@
  * beside what gemm.h wants,
  *
  *     vu                   the vector of VL words
- *     vf_int(v)            signed words as floats
  *     vq_codes_<type>(u)   nibbles, a byte each, as what is multiplied: 0 to 15 for i4, 0 to 24 for mx
  *     vq_begin_<type>(p)   where the sums of a group begin that has at p what makes up for that (struct kk_i8)
  *     vq_dot(a, u, p)      a plus, in each word, the products of the four bytes of u with the four signed bytes at p
- *     vq_end_<type>(a, p)  the sums of a group, in words
+ *     vq_end(a)            a sum that began at 0, in words
+ *     vq_end_<type>(a, p)  the sums of a group, in words, on top of KK_I8_ZERO
  *     I8_TOKENS            tokens side by side, as registers allow: 4 or 12
  *
  * A lane is a row. A word holds 8 columns as nibbles: masked they are bytes of columns 0 4 1 5, shifted and masked of columns 2 6 3 7, and
@@ -14,6 +14,10 @@
  * is rounded is said in kk.def. */
 
 #include "kernels/tmpl/x16.h"
+
+/* The sum of a group that vq_end gave times its scale, exactly; less: that scale times what the sum is on top of. */
+#define I8_LESS(scale) ((scale) * vf_set(-0x1.8p23f))
+static inline __attribute__((always_inline)) vf i8_scaled(vu sum, vf scale, vf less) { return vf_fma((vf)sum, scale, less); }
 
 /* Group g of the record p, for T tokens, whose groups x stand at. */
 #define I8_GROUP(type, T) do { \
@@ -33,9 +37,9 @@
 		} \
 	} \
 	EACH(h, X16_H) { \
-		vf scale = x16_scale_##type(p, g, h); \
+		vf scale = x16_scale_##type(p, g, h), less = I8_LESS(scale); \
 		EACH(t, T) \
-			sum[h][t] = vf_fma(vf_int(vq_end_##type(a[h][t], &x[t]->bias)), scale * vf_set(x[t]->d), sum[h][t]); \
+			sum[h][t] = vf_fma(i8_scaled(vq_end_##type(a[h][t], &x[t]->bias), scale, less), vf_set(x[t]->d), sum[h][t]); \
 	} \
 } while (0)
 

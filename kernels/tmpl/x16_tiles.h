@@ -62,13 +62,13 @@ static void it_unpack_i8_##type(struct it_tiles *s, const uint8_t *p, int groups
 IT_UNPACK_I8(i4)
 IT_UNPACK_I8(mx)
 
-static inline __attribute__((always_inline)) vf it_value_i8(const float *p)
+static inline __attribute__((always_inline)) vu it_value_i8(const float *p)
 {
 	vu v;
 	memcpy(&v, p, sizeof(v));
-	return vf_int(v);
+	return v + KK_I8_ZERO;
 }
-#define IT_FACTOR_i8(scale, d) ((scale) * vf_set(d))
+#define IT_ADD_i8(out, scale, d, sum) vf_fma(i8_scaled(it_value_i8(out), scale, I8_LESS(scale)), vf_set(d), sum)
 
 /* --- bf16 ---------------------------------------------------------------------------------------------------------------- */
 
@@ -96,8 +96,7 @@ static void it_unpack_bf16_##type(struct it_tiles *s, const uint8_t *p, int grou
 IT_UNPACK_BF16(i4)
 IT_UNPACK_BF16(mx)
 
-static inline __attribute__((always_inline)) vf it_value_bf16(const float *p) { return vf_load(p); }
-#define IT_FACTOR_bf16(scale, d) (scale)
+#define IT_ADD_bf16(out, scale, d, sum) vf_fma(vf_load(out), scale, sum)
 
 /* --- a run of groups for 16 rows and T of up to 16 tokens ------------------------------------------------------------------ */
 
@@ -123,7 +122,7 @@ static void it_##kind##_##type##_##T(struct it_tiles *s, int band, int block, co
 			EACH(i, 2) { \
 				vf scale = x16_scale_##type(p, two + i, 0); \
 				EACH(t, T) \
-					sum[t] = vf_fma(it_value_##kind(s->out[i][t]), IT_FACTOR_##kind(scale, s->d[block][g + i][t]), sum[t]); \
+					sum[t] = IT_ADD_##kind(s->out[i][t], scale, s->d[block][g + i][t], sum[t]); \
 			} \
 		} \
 	} \
