@@ -3,7 +3,8 @@
 #define KERNELS_AVX512VNNI_VEC_H
 
 #ifndef I8_TOKENS
-#define I8_TOKENS 12
+#define I8_TOKENS 8
+#define I8_MANY
 #endif
 #include "kernels/avx512/vec_avx512.h"
 #include "kernels/kk.h"
@@ -19,11 +20,30 @@ static inline vu vq_dot(vu a, vu u, const int8_t *p)
 	memcpy(&four, p, sizeof(four));
 	return (vu)zmm_dpbusd((__m512i)a, (__m512i)u, _mm512_set1_epi32(four));
 }
+static inline vu vq_dots(vu a, vu u, vu v) { return (vu)zmm_dpbusd((__m512i)a, (__m512i)u, (__m512i)v); }
+static inline vu vq_four(const int8_t *p)
+{
+	int32_t four;
+	memcpy(&four, p, sizeof(four));
+	return (vu)_mm512_set1_epi32(four);
+}
 #else
 /* By hand: compilers do not always take the four bytes from memory within the instruction. */
 static inline vu vq_dot(vu a, vu u, const int8_t *p)
 {
 	__asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(a) : "v"(u), "m"(*(const int32_t *)(const void *)p));
+	return a;
+}
+/* Once for two products. */
+static inline vu vq_four(const int8_t *p)
+{
+	vu v;
+	__asm__("vpbroadcastd %1, %0" : "=v"(v) : "m"(*(const int32_t *)(const void *)p));
+	return v;
+}
+static inline vu vq_dots(vu a, vu u, vu v)
+{
+	__asm__("vpdpbusd %2, %1, %0" : "+v"(a) : "v"(u), "v"(v));
 	return a;
 }
 #endif

@@ -13,12 +13,15 @@
 
 enum { PANEL_FLOATS = 128 * 1024, ROWS_MOST = 32, ROWS_LEAST = 16, FEW_TOKENS = 8, FEW_ROWS = 4 };
 
-/* A multiple of what layouts interleave. */
-int cpu_task_rows(int64_t cols) { return cols * ROWS_MOST <= PANEL_FLOATS ? ROWS_MOST : ROWS_LEAST; }
-
 static bool is_type(const struct k_tensor *w, const char *name, const char *layout)
 {
 	return strcmp(w->type->name, name) == 0 && strcmp(w->type->layout, layout) == 0;
+}
+
+/* A multiple of what layouts interleave; two of those of x16, which has no panel, share what is loaded of a token. */
+int cpu_task_rows(const struct k_tensor *w)
+{
+	return k_shape_cols(w->ndim, w->shape) * ROWS_MOST <= PANEL_FLOATS || strcmp(w->type->layout, "x16") == 0 ? ROWS_MOST : ROWS_LEAST;
 }
 
 enum how { BY_F32, BY_BF16, BY_BF16_BF16, BY_I8ROW, BY_MXFP4, BY_FP8B128, BY_I4X16, BY_MX4X16 };
@@ -151,7 +154,7 @@ static void run_gemm(struct gemm *g)
 	int64_t cols = k_shape_cols(g->w->ndim, g->w->shape);
 	int threads = g->c->n_worker;
 	g->rows = k_shape_rows(g->w->ndim, g->w->shape);
-	g->block = cpu_task_rows(cols);
+	g->block = cpu_task_rows(g->w);
 	g->blocks = k_div_up(g->rows, g->block);
 	g->run = g->n;
 	/* Few rows and many tokens: cut the tokens too, so that nobody idles. */

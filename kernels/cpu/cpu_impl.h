@@ -49,8 +49,8 @@ static inline struct cpu_rows cpu_rows_at(struct cpu_rows r, int64_t i)
 /* y[t * y_step + i] = w[row + i] . x[t], i < rows, t < n, for one slice of any type that dequantises; row is a multiple of 16. */
 void cpu_mul(const struct cpu *c, int worker, const struct k_tensor *w, int64_t row, int rows, struct cpu_rows x, float *y, int64_t y_step,
 	int64_t n);
-/* Rows that a task should take of a matrix with this many columns: a multiple of 16. */
-int cpu_task_rows(int64_t cols);
+/* Rows that a task should take of a matrix: a multiple of 16. */
+int cpu_task_rows(const struct k_tensor *w);
 /* The precision of activations. */
 static inline enum k_act cpu_act(const struct cpu *c, bool exact) { return exact ? K_ACT_F32 : c->dev.ctx->act; }
 /* Do activations go into products as they are? Else cpu_round makes a row of cols of them what the product with w takes: rounded, or in

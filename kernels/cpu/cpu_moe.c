@@ -232,11 +232,11 @@ static void run_round(struct moe *m)
 	if (m->rounds_gate || m->rounds_up)
 		cpu_each(m->c, m->n, (double)(m->n * m->D), round_x, m);
 	sort_pairs(m);
-	m->block = cpu_task_rows(m->D);
+	m->block = cpu_task_rows(m->op->gate);
 	m->blocks = k_div_up(m->F, m->block);
 	cpu_each(m->c, m->n_active * m->blocks, 2 * work, up_task, m);
 	cpu_each(m->c, pairs, 4 * (double)(pairs * m->F), act_task, m);
-	m->block = cpu_task_rows(m->F);
+	m->block = cpu_task_rows(m->op->down);
 	m->blocks = k_div_up(m->D, m->block);
 	cpu_each(m->c, m->n_active * m->blocks, work, down_task, m);
 	cpu_each(m->c, m->n, (double)(pairs * m->D), sum_task, m);

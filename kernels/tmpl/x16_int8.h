@@ -7,7 +7,8 @@
  *     vq_dot(a, u, p)      a plus, in each word, the products of the four bytes of u with the four signed bytes at p
  *     vq_end(a)            a sum that began at 0, in words
  *     vq_end_<type>(a, p)  the sums of a group, in words, on top of KK_I8_ZERO
- *     I8_TOKENS            tokens side by side, as registers allow: 4 or 12
+ *     I8_TOKENS            tokens side by side, as registers allow: 4 or 8
+ *     I8_MANY              where x16_many.h is for more of them
  *
  * A lane is a row. A word holds 8 columns as nibbles: masked they are bytes of columns 0 4 1 5, shifted and masked of columns 2 6 3 7, and
  * that is the order of the codes in struct kk_i8. Sums of a group are whole numbers, so that it matters to nobody how they are made; what
@@ -46,8 +47,15 @@ static inline __attribute__((always_inline)) vf i8_scaled(vu sum, vf scale, vf l
 #define I8_FN(type, T) X16_TILE(i8_##type##_##T, type, struct kk_i8, T, I8_GROUP(type, T))
 #define I8_NAME(type, T) [T] = i8_##type##_##T,
 
+#ifdef I8_MANY
+#include "kernels/tmpl/x16_many.h"
+#define I8_GEMM(type, name) I8_MANY_GEMM(type, name)
+#else
+#define I8_GEMM(type, name) X16_GEMM(type, name, I8_TOKENS, I8_NAME)
+#endif
+
 #define I8_TYPE(type, name) \
 X16_PASTE(X16_TOKENS_, I8_TOKENS)(type, I8_FN) \
-X16_GEMM(type, name, I8_TOKENS, I8_NAME)
+I8_GEMM(type, name)
 I8_TYPE(i4, gemm_i4x16_int8)
 I8_TYPE(mx, gemm_mx4x16_int8)
