@@ -10,7 +10,7 @@
  *   kcheck_quant.c conversions between types                              one table
  *   kcheck_cpu.c   operations of the CPU device: threads, cuts of a batch one table
  *   kcheck_speed.c   what a device does beside what it can                one table
- *   kcheck_device.c  operations of other devices, against the CPU's        one table
+ *   kcheck_device.c  operations of other devices, against the CPU's        one table; kcheck_world.c: on what
  *   kcheck_sample.c  tokens that a device chooses, against libcore's       two tables
  *
  * A checker is called with the reference and with a level's table laid over it, makes cases, and compares. It works at once on

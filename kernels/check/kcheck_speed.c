@@ -1,8 +1,8 @@
 /* kcheck_speed.c: kcheck --bench --device SPEC: what a device does beside what it can: copying and a BF16 product first, then each operation as a part of
  * one of them, with its bar. --kernel NAME: of the operations those alone. On a simulator shapes are tiny: only that the rows run is of interest there.
  *
- * Ten calls are timed at once, and go as the calls of a step do: where it decodes, as one graph. Each of the ten has other weights or experts, so that what
- * is read comes from memory and not from a cache.
+ * Ten calls are timed at once. Where it decodes thirty, as one graph, about as many as a model has layers: what a step takes besides, to be launched and waited for, counts for
+ * little. Calls that follow each other have other weights or experts, 256 MB of them, so that what is read comes from memory and not from a cache.
  *
  * Weights and rows are bytes of a fixed pseudo-random sequence, below the values at which bf16 would overflow. */
 #include "libcore/base.h"
@@ -12,7 +12,7 @@
 #include "libcore/backend.h"
 #include "libcore/pool.h"
 
-enum { MOST = 32, CALLS = 10, ROUNDS = 7, STAGE = 1 << 20 };
+enum { MOST = 32, CALLS = 10, STEP_CALLS = 30, ROUNDS = 7, STAGE = 1 << 20, FAR = 1 << 28 };
 
 struct speed {
 	struct k_device *d;
@@ -66,7 +66,7 @@ static int by_size(const void *a, const void *b)
 /* Median seconds of a call; y is what the last one writes. */
 static double time_of(struct speed *s, void (*call)(struct speed *s, void *arg), void *arg, const void *y)
 {
-	int calls = s->tiny ? 1 : CALLS;
+	int calls = s->tiny ? 1 : s->decode ? STEP_CALLS : CALLS;
 	double t[ROUNDS];
 	struct k_err err;
 	float some;
@@ -149,7 +149,7 @@ static double experts(struct speed *s, int64_t E, int64_t tokens, double *bytes,
 	sum += slice;
 	struct k_tensor down = weight(s, "i4g32", E, D, F, &slice);
 	sum += slice;
-	int64_t pairs = CALLS * tokens * used;
+	int64_t pairs = STEP_CALLS * tokens * used;
 	int32_t *ids = k_alloc((size_t)pairs * sizeof(*ids)), *there = memory(s, 4 * pairs);
 	struct k_err err;
 	for (int64_t i = 0; ids && i < pairs; i++)
@@ -275,10 +275,12 @@ static double groups(struct speed *s, int64_t n_seg, int64_t n, int64_t pos, dou
 static double vector(struct speed *s, const char *type, int64_t rows, int64_t cols, double *work)
 {
 	int64_t bytes;
+	uint64_t each;
 	if (s->tiny)
 		rows = cols = 128;
 	s->hp = (struct k_hp){ .n_embd = cols, .n_ff = rows, .n_layer = 1 };
-	struct k_tensor w = weight(s, type, CALLS, rows, cols, &bytes);
+	K_ASSERT(k_qtype_slice_bytes(k_qtype_for(type, rows, cols), rows, cols, &each));
+	struct k_tensor w = weight(s, type, s->tiny ? 2 : K_MAX(CALLS, FAR / (int64_t)each), rows, cols, &bytes);
 	struct k_op_gemm op = { memory(s, 4 * rows), memory(s, 4 * cols), &w, NULL, 1, rows, cols, false };
 	struct k_err err;
 	s->failed |= s->d->reserve(s->d, &s->hp, 1, 64, &err) < 0;

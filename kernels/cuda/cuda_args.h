@@ -44,29 +44,39 @@ struct cuda_round { float *y; const float *x; int64_t cols, x_step; int int8; in
 struct cuda_narrow { uint16_t *y; const float *x; int64_t cols, x_step; };
 
 /* y[t][row] = w[row] . x[t] (+ bias), t < n, of up to CUDA_MANY matrices. Blocks (all of them, n / CUDA_FEW): those of matrix i begin with of[i].block, one for 16 rows;
- * exact: in f32 on the ordinary cores, for all types, one for CUDA_WARPS / cuda_exact_parts rows; CUDA_ROUNDED: x is rounded to bf16 first. Otherwise as struct cuda_gemm_mma, x at multiples of 16 bytes. */
+ * exact: in f32 on the ordinary cores, for all types, one for cuda_exact_rows rows; CUDA_ROUNDED: x is rounded to bf16 first. Otherwise as struct cuda_gemm_mma, x at multiples of 16 bytes. */
 enum { CUDA_MANY = 8, CUDA_FEW = 8, CUDA_EXACT = 1, CUDA_ROUNDED = 2 };
+/* Shared memory that the launch brings: vectors of a block, sums of its warps, and steps of 16 x 64 that a warp has under way, of BF16 and of i4g32. Before there is bf16 the latter is enough. */
+enum { CUDA_FEW_AHEAD = 3, CUDA_FEW_DEEP = 5,  CUDA_FEW_AHEAD_I4 = 6, CUDA_FEW_STAGE = 8 * 1024, CUDA_FEW_PARTS = CUDA_WARPS * CUDA_FEW * 16 * 4 };
+#define CUDA_FEW_SHARED(record, ahead) (CUDA_FEW_STAGE + CUDA_FEW_PARTS + CUDA_WARPS * (ahead) * (record))
+enum { CUDA_FEW_LEAST = CUDA_FEW_SHARED(576, CUDA_FEW_AHEAD_I4), CUDA_FEW_PLAIN = CUDA_FEW_SHARED(2048, CUDA_FEW_AHEAD), CUDA_FEW_MOST = CUDA_FEW_SHARED(2048, CUDA_FEW_DEEP) };
+/* deep: of BF16 the warps have CUDA_FEW_DEEP steps under way, with CUDA_FEW_MOST of shared memory: where there are not more blocks than run at once even so. */
+enum { CUDA_FEW_BLOCKS = 264 };
 struct cuda_product_of { struct cuda_matrix w; const float *x; float *y; const float *bias; int64_t x_step, y_step; int block, exact; };
-struct cuda_gemm_many { int64_t n; int count, gap; struct cuda_product_of of[CUDA_MANY]; };
+struct cuda_gemm_many { int64_t n; int count, deep; struct cuda_product_of of[CUDA_MANY]; };
 #ifdef __CUDACC__
 __host__ __device__
 #endif
 static inline int cuda_exact_parts(int64_t cols) { return cols >= 1024 ? 4 : 1; }
+/* Of rows of so many columns a warp takes four. */
+enum { CUDA_EXACT_SHORT = 128, CUDA_EXACT_ROWS = 4 };
+static inline int cuda_exact_rows(int64_t cols) { return CUDA_WARPS * (cols <= CUDA_EXACT_SHORT ? CUDA_EXACT_ROWS : 1) / cuda_exact_parts(cols); }
 
 /* On the ordinary cores */
 enum { CUDA_TOKENS = 4 };
 /* The same for i4g32 in layout x16, in f32: a block 16 rows of w; blocks (rows / 16, n / CUDA_TOKENS) */
 struct cuda_gemm_x16 { float *y; const float *x; struct cuda_matrix w; const float *bias; int64_t n, y_step, x_step; };
 
-/* struct k_op_route; a block a token, at most CUDA_EXPERTS experts */
+/* struct k_op_route; a block a token, at most CUDA_EXPERTS experts. Blocks behind the n-th are those of `also`, which has nothing to do with it. */
 enum { CUDA_EXPERTS = 1024 };
 struct cuda_route {
 	int32_t *ids;
 	float *weights;
 	const float *logits, *bias;
 	int n_expert, n_used, n_group, n_group_used, softmax, biased, norm;
-	int gap;
+	int n;
 	double scale;
+	struct cuda_swiglu also;
 };
 /* h[pair][row] = silu(gate . x) * (up . x); blocks (rows / 16, pairs), a pair is (token, slot) */
 struct cuda_moe_up { float *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; int n_used; int gap; };
@@ -82,16 +92,33 @@ struct cuda_gemm_mma { float *y; const float *x; struct cuda_matrix w; const flo
 struct cuda_moe_up_mma { uint16_t *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; int n_used; int gap; };
 struct cuda_moe_down_mma { float *y; const uint16_t *h; const int32_t *ids; const float *weights; struct cuda_matrix down; int n_used; int gap; };
 
+/* The same of i4g32 in layout x16 in whole numbers, with activations of 16 bits, where sums may be in any order; rings of weights (pairs of records of 16 x 64) and activations (of
+ * steps of 64 columns) lie in the shared memory that a launch brings. All matrices have a multiple of 64 columns, x lies at multiples of 16 bytes. Blocks (rows / 16, pairs); h: CUDA_FIXED_STEP
+ * bytes for 64 columns, at multiples of 16. early: the launch before does not write x. */
+enum { CUDA_FIXED_STEP = 160, CUDA_UP_RING = 5, CUDA_UP_ROUND = 6, CUDA_DOWN_RING = 8, CUDA_DOWN_SMALL = 2, CUDA_DOWN_COLS = 2048 };
+enum { CUDA_UP_SHARED = CUDA_WARPS * (CUDA_UP_RING * 2 * 576 + CUDA_UP_ROUND * CUDA_FIXED_STEP) };
+#define CUDA_DOWN_SHARED(depth, cols) (CUDA_WARPS * ((depth) * 2 * 576 + (cols) / 64 * CUDA_FIXED_STEP + 64))
+struct cuda_moe_up_dot { uint8_t *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; int n_used; int early; };
+/* At most CUDA_DOWN_COLS columns; depth: of the ring, CUDA_DOWN_RING or CUDA_DOWN_SMALL; shares: there may be `also`. Blocks (rows / 16 x tokens); those behind them have 16 rows each of
+ * `also`, a product in BF16 with n rows of x, at most CUDA_FEW, as gemm_many has it, with CUDA_FEW_PLAIN bytes of shared memory. */
+struct cuda_moe_down_dot { float *y; const uint8_t *h; const int32_t *ids; const float *weights; struct cuda_matrix down; int n_used, n, depth, shares; struct cuda_product_of also; };
+
 /* A block a row: x as bf16, without gaps, columns in the order of tiles (tile.cu); a multiple of 32 columns. */
 struct cuda_tile_order { uint16_t *y; const float *x; int64_t cols, x_step; };
 
-/* For many vectors, x as tile_order has it, at multiples of 16 bytes; blocks (rows / CUDA_TILE_ROWS, n / CUDA_TILE), which bring shared memory: five steps of 64
- * columns of vectors and of INT4, a number a vector, and with compute capability 9.0 CUDA_TILE_SUMS besides, f32. */
-enum { CUDA_TILE = 64, CUDA_TILE_ROWS = 128, CUDA_TILE_STEP = CUDA_TILE * 128 + CUDA_TILE_ROWS / 16 * 576 };
-enum { CUDA_TILE_SHARED = 5 * CUDA_TILE_STEP, CUDA_TILE_SUMS = CUDA_TILE * CUDA_TILE_ROWS * 4 };
+/* For many vectors, x as tile_order has it, at multiples of 16 bytes; blocks (rows / CUDA_TILE_ROWS, n / CUDA_TILE), which bring CUDA_TILE_SHARED bytes of shared
+ * memory: stages of two steps of 64 columns of vectors and of INT4, and the tile's pairs. wide: INT4, tiles of CUDA_WIDE vectors, CUDA_WIDE_SHARED bytes. */
+enum { CUDA_TILE = 64, CUDA_WIDE = 128, CUDA_TILE_ROWS = 128 };
+/* Bytes of a stage of n vectors, a multiple of 1024. */
+#define CUDA_TILE_STAGE(n) (2 * ((n) * 128 + CUDA_TILE_ROWS / 16 * 576))
+enum { CUDA_TILE_ROOM = 4 * CUDA_TILE_STAGE(CUDA_TILE), CUDA_WIDE_ROOM = 4 * CUDA_TILE_STAGE(CUDA_WIDE) };
+/* Wide tiles of as many pairs as a launch has. */
+enum { CUDA_WIDE_TILES = 65536 / CUDA_WIDE + CUDA_EXPERTS };
+enum { CUDA_TILE_SHARED = CUDA_TILE_ROOM + 4 * CUDA_TILE, CUDA_WIDE_SHARED = CUDA_WIDE_ROOM + 2 * 4 * CUDA_WIDE + 16 + 12 * CUDA_WIDE_TILES };
 struct cuda_gemm_tile { float *y; const uint16_t *x; struct cuda_matrix w; const float *bias; int64_t n, y_step; };
-/* Pairs sorted by expert, and cut into tiles of one expert. Blocks: experts, and behind them rows of x, which become y (tile_order). sparse: tile has n_pair places,
- * else n_pair / CUDA_TILE + n_expert; what is in none has n = 0. */
+struct cuda_gemm_wide { struct cuda_gemm_tile tile; };
+/* Pairs sorted by expert, and cut into tiles of one expert. Blocks: experts, and behind them rows of x, which become y (tile_order). size: pairs of a
+ * tile; sparse: tile has n_pair places, else n_pair / size + n_expert; what is in none has n = 0. */
 struct cuda_tile { int32_t expert, first, n; };
 struct cuda_moe_sort {
 	int32_t *order;
@@ -100,7 +127,7 @@ struct cuda_moe_sort {
 	uint16_t *y;
 	const float *x;
 	int64_t cols;
-	int n_pair, n_expert, sparse, gap;
+	int n_pair, n_expert, sparse, size;
 };
 /* A tile a block; blocks (rows / (CUDA_TILE_ROWS / 2), places), (rows / CUDA_TILE_ROWS, places). out[pair][row], without weights. */
 struct cuda_moe_up_tile {
@@ -113,6 +140,9 @@ struct cuda_moe_up_tile {
 	int gap;
 };
 struct cuda_moe_down_tile { float *out; const uint16_t *h; const int32_t *order; const struct cuda_tile *tile; struct cuda_matrix down; };
+/* The same; places of tiles, not sparse; `blocks` blocks, which go on from tile to tile. */
+struct cuda_moe_up_wide { struct cuda_moe_up_tile tile; int places, blocks; };
+struct cuda_moe_down_wide { struct cuda_moe_down_tile tile; int places, blocks; };
 /* y[t] = sum over slots of weight * out[pair]; blocks (dim / 4 / CUDA_THREADS, tokens); wide: dim is a multiple of 4 */
 struct cuda_moe_sum { float *y; const float *out, *weights; int64_t dim; int n_used, wide; };
 

@@ -35,6 +35,11 @@ K_DEV void K_WAIT_BEFORE(void)
 #define K_WARP_IN_STEP() __syncwarp()
 /* A loop whose arrays stay in registers. */
 #define K_UNROLL _Pragma("unroll")
+/* 64 bits, of which the compiler shall not know where they come from: they are not computed anew where they are used, and what is made of them is not kept over a loop
+ * around. */
+#define K_KEEP(p) asm volatile("" : "+l"(p))
+/* threadIdx.x, read anew: what is made of it is not kept in registers over a loop around. */
+K_DEV int k_thread_anew(void) { int i; asm volatile("mov.u32 %0, %%tid.x;" : "=r"(i)); return i; }
 /* One whose rounds are not to want registers at the same time. */
 #define K_ROLL _Pragma("unroll 1")
 #define K_PRAGMA(x) _Pragma(#x)
@@ -92,6 +97,11 @@ K_DEV void k_matrices_turned(uint32_t *out, const void *row)
 	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3]) :
 		"r"((unsigned)__cvta_generic_to_shared(row)) : "memory");
 }
+/* c + products of four bytes; of b signed. */
+K_DEV int32_t k_dot4(uint32_t a, uint32_t b, int32_t c) { int32_t d; asm("dp4a.u32.u32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c)); return d; }
+K_DEV int32_t k_dot4_signed(uint32_t a, uint32_t b, int32_t c) { int32_t d; asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c)); return d; }
+/* Bytes of a (0 to 3) and b (4 to 7) by the digits of a number, the last one first. */
+K_DEV uint32_t k_bytes(uint32_t a, uint32_t b, uint32_t digits) { return __byte_perm(a, b, digits); }
 /* Brings what lies there nearer, to L2. */
 K_DEV void k_prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" : : "l"(p)); }
 
@@ -121,6 +131,32 @@ K_DEV void k_copy16_all(void *to, const void *from)
 	*(uint4 *)to = *(const uint4 *)from;
 #endif
 }
+/* Nothing where it is not. */
+K_DEV void k_copy16_if(void *to, const void *from, bool there)
+{
+#if __CUDA_ARCH__ >= 800
+	asm volatile("{ .reg .pred p; setp.ne.b32 p, %2, 0; @p cp.async.cg.shared.global [%0], [%1], 16; }" : :
+		"r"((unsigned)__cvta_generic_to_shared(to)), "l"(from), "r"((int)there) : "memory");
+#else
+	if (there)
+		*(uint4 *)to = *(const uint4 *)from;
+#endif
+}
+/* The same to an address of shared memory that was worked out before, and stays in a register: from a pointer the compiler does it anew at each copy. */
+typedef unsigned k_shared_at;
+K_DEV k_shared_at k_at(const void *p) { return (unsigned)__cvta_generic_to_shared(p); }
+K_DEV void k_copy16_at(k_shared_at to, const void *from)
+{
+#if __CUDA_ARCH__ >= 800
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"(to), "l"(from) : "memory");
+#else
+	uint4 v = *(const uint4 *)from;
+	asm volatile("st.shared.v4.u32 [%0], {%1,%2,%3,%4};" : : "r"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
+#endif
+}
+/* It stays in registers as it is. */
+#define K_HOLD(at) asm volatile("" : "+r"(at))
+#define K_HOLD_POINTER(p) asm volatile("" : "+l"(p))
 K_DEV void k_copy_commit(void)
 {
 #if __CUDA_ARCH__ >= 800
@@ -204,6 +240,13 @@ K_DEV float k_over(float x, float y) { return x / y; }
 #endif
 K_DEV float k_silu(float x) { return k_over(x, 1 + expf(-x)); }
 K_DEV float k_sigmoid(float x) { return 1 / (1 + expf(-x)); }
+/* Of block `block`. */
+K_DEV void k_swiglu(const struct cuda_swiglu *a, int64_t block)
+{
+	int64_t i = block * CUDA_THREADS + threadIdx.x;
+	if (i < a->n)
+		a->y[i] = k_silu(a->gate[i]) * a->up[i];
+}
 
 /* --- stored values -------------------------------------------------------------------------------------------------------- */
 

@@ -4,6 +4,8 @@
  *   add, add          y += x, then z += y
  *   add, rmsnorm      and the norm of the sum
  *   rmsnorm, rmsnorm  rows that lie one behind the other
+ *   swiglu, route     of the shared expert, and the choice of the others
+ *   moe_down, gemm    of routed experts in INT4, and of the shared one, of the same rows
  *   gemm, gemm        products of as many rows, of which none reads or writes what another writes (many.cu) */
 #include "libcore/base.h"
 #include "kernels/cuda/cuda_impl.h"
@@ -71,6 +73,45 @@ static bool gemm_gemm(struct cuda_call *last, void *last_args, struct cuda_grid 
 		a->of[a->count++].block += (int)last->grid.x;
 	}
 	last->grid.x += grid.x;
+	if (a->deep && last->grid.x * last->grid.y > CUDA_FEW_BLOCKS) {
+		a->deep = false;
+		last->grid.shared = CUDA_FEW_PLAIN;
+	}
+	return true;
+}
+
+static bool apart(const float *p, int64_t n, const float *q, int64_t m) { return p + n <= q || q + m <= p; }
+
+static bool swiglu_route(struct cuda_call *last, void *last_args, struct cuda_grid grid, const void *args)
+{
+	struct cuda_swiglu first = *(const struct cuda_swiglu *)last_args;
+	struct cuda_route *m = last_args;
+	const struct cuda_route *r = args;
+	int64_t used = (int64_t)r->n * r->n_used;
+	const float *ids = (const float *)r->ids;
+	if (!apart(first.y, first.n, r->logits, (int64_t)r->n * r->n_expert) || !apart(first.gate, first.n, ids, used) || !apart(first.up, first.n, ids, used) ||
+		!apart(first.gate, first.n, r->weights, used) || !apart(first.up, first.n, r->weights, used))
+		return false;
+	*m = *r;
+	m->also = first;
+	last->kernel = CUDA_KERNEL_route;
+	last->grid.x += grid.x;
+	last->bytes = sizeof(*m);
+	return true;
+}
+
+static bool down_gemm(struct cuda_call *last, void *last_args, struct cuda_grid grid, const void *args)
+{
+	struct cuda_moe_down_dot *m = last_args;
+	const struct cuda_gemm_many *b = args;
+	const struct cuda_product_of *p = &b->of[0];
+	int64_t y = p->y_step * (b->n - 1) + p->w.rows, x = p->x_step * (b->n - 1) + p->w.cols, pairs = m->n * m->n_used;
+	if (!m->shares || b->count != 1 || b->n != m->n || p->exact || p->w.type != CUDA_BF16 || m->also.y || !apart(p->x, x, m->y, m->n * m->down.rows) || !apart(p->y, y, m->y, m->n * m->down.rows) ||
+		!apart(p->y, y, (const float *)m->h, pairs * (m->down.cols / 64) * CUDA_FIXED_STEP / 4) || !apart(p->y, y, m->weights, pairs) || !apart(p->y, y, (const float *)m->ids, pairs))
+		return false;
+	m->also = *p;
+	last->grid.x += grid.x;
+	last->grid.shared = K_MAX(last->grid.shared, (unsigned)CUDA_FEW_PLAIN);
 	return true;
 }
 
@@ -78,6 +119,8 @@ static const struct { enum cuda_kernel_id first, second; merge_fn *merge; } rule
 	{ CUDA_KERNEL_add, CUDA_KERNEL_add, add_add },
 	{ CUDA_KERNEL_add, CUDA_KERNEL_rmsnorm, add_norm },
 	{ CUDA_KERNEL_rmsnorm, CUDA_KERNEL_rmsnorm, norm_norm },
+	{ CUDA_KERNEL_swiglu, CUDA_KERNEL_route, swiglu_route },
+	{ CUDA_KERNEL_moe_down_dot, CUDA_KERNEL_gemm_many, down_gemm },
 	{ CUDA_KERNEL_gemm_many, CUDA_KERNEL_gemm_many, gemm_gemm },
 };
 

@@ -75,22 +75,27 @@ bool cuda_takes_mma(const struct cuda *c, const struct cuda_matrix *w)
 	return false;
 }
 
+/* Is there shared memory for rings of gemm_many that are deep, and are there blocks for no more? */
+static bool is_deep(const struct cuda *c, int64_t blocks) { return blocks <= CUDA_FEW_BLOCKS && c->mma == CUDA_MMA_BF16 && c->rt->shared(c->on) >= CUDA_FEW_MOST; }
+
 /* With a few vectors, or in f32: exact as struct cuda_product_of has it. */
 static void multiply_many(struct cuda *c, const struct k_op_gemm *op, const struct cuda_matrix *w, int exact)
 {
-	int64_t rows = exact ? CUDA_WARPS / cuda_exact_parts(w->cols) : 16;
-	struct cuda_gemm_many a = { .n = op->n, .count = 1, .of = { { *w, op->x, op->y, op->bias, op->x_step, op->y_step, 0, exact } } };
-	cuda_launch_bytes(c, CUDA_KERNEL_gemm_many, k_div_up(w->rows, rows), k_div_up(op->n, CUDA_FEW), 1, &a, sizeof(a));
+	int64_t rows = exact ? cuda_exact_rows(w->cols) : 16, blocks = k_div_up(w->rows, rows), groups = k_div_up(op->n, CUDA_FEW);
+	struct cuda_gemm_many a = { .n = op->n, .count = 1, .deep = is_deep(c, blocks * groups),
+		.of = { { *w, op->x, op->y, op->bias, op->x_step, op->y_step, 0, exact } } };
+	cuda_launch_more(c, CUDA_KERNEL_gemm_many, blocks, groups, 1, a.deep ? CUDA_FEW_MOST : c->mma == CUDA_MMA_BF16 ? CUDA_FEW_PLAIN : CUDA_FEW_LEAST, &a, sizeof(a));
 }
 
 /* Rows from which on tiles are worth it. */
 enum { TILE_LEAST = 64 };
+/* Blocks, and vectors an expert, from which on wide ones are. */
+enum { WIDE_BLOCKS = 128, WIDE_PAIRS = 96, WIDE_SEEN = 8, BLOCKS = 132, BLOCKS_SEEN = 3 };
 
-/* Shared memory of a tile's block: the sums besides on cards that have as much as those of compute capability 9.0, and in the simulator, which models those. */
-static int64_t tile_shared(const struct cuda *c)
+/* Tiles are wide for INT4 where that leaves enough to do, on cards that have shared memory for them; and in the simulator soon, so that both are looked at. */
+static int tile_size(const struct cuda *c, const struct cuda_matrix *w, bool enough, bool enough_to_see)
 {
-	enum { HOPPER = 200 * 1024 };
-	return CUDA_TILE_SHARED + CUDA_TILE * (int64_t)sizeof(int32_t) + (c->rt->shared(c->on) >= HOPPER || !c->rt->clear ? CUDA_TILE_SUMS : 0);
+	return w->type == CUDA_I4_X16 && c->rt->shared(c->on) >= CUDA_WIDE_SHARED && (c->rt->clear ? enough : enough_to_see) ? CUDA_WIDE : CUDA_TILE;
 }
 
 /* On tensor cores: as many of the rows of x as scratch allows. */
@@ -104,8 +109,11 @@ static int64_t multiply_mma(struct cuda *c, const struct k_op_gemm *op, const st
 		n = K_MIN(n, (int64_t)BLOCKS_Y * CUDA_TILE);
 		narrow = cuda_take(c, n * w->cols * (int64_t)sizeof(*narrow));
 		cuda_launch(c, tile_order, n, 1, 1, .y = narrow, .x = x, .cols = w->cols, .x_step = x_step);
-		cuda_launch_shared(c, gemm_tile, k_div_up(w->rows, CUDA_TILE_ROWS), k_div_up(n, CUDA_TILE), 1, tile_shared(c), .y = op->y, .x = narrow, .w = *w, .bias = op->bias,
-			.n = n, .y_step = op->y_step);
+		struct cuda_gemm_tile a = { .y = op->y, .x = narrow, .w = *w, .bias = op->bias, .n = n, .y_step = op->y_step };
+		if (tile_size(c, w, k_div_up(n, CUDA_WIDE) * k_div_up(w->rows, CUDA_TILE_ROWS) >= WIDE_BLOCKS, n > CUDA_WIDE) == CUDA_WIDE)
+			cuda_launch_shared(c, gemm_wide, k_div_up(w->rows, CUDA_TILE_ROWS), k_div_up(n, CUDA_WIDE), 1, CUDA_WIDE_SHARED, .tile = a);
+		else
+			cuda_launch_more(c, CUDA_KERNEL_gemm_tile, k_div_up(w->rows, CUDA_TILE_ROWS), k_div_up(n, CUDA_TILE), 1, CUDA_TILE_SHARED, &a, sizeof(a));
 		return n;
 	}
 	n = op->n;
@@ -191,14 +199,14 @@ void cuda_op_route(struct k_device *dev, const struct k_op_route *op)
 	cuda_launch(c, route, op->n, 1, 1, .ids = op->ids, .weights = op->weights, .logits = op->logits, .bias = op->bias,
 		.n_expert = (int)hp->n_expert, .n_used = (int)hp->n_expert_used, .n_group = (int)K_MAX(hp->n_group, (int64_t)1),
 		.n_group_used = (int)hp->n_group_used, .softmax = hp->router_softmax, .biased = hp->router_biased, .norm = hp->expert_norm,
-		.scale = hp->expert_scale);
+		.n = (int)op->n, .scale = hp->expert_scale);
 }
 
 /* tile: room for the tiles of BLOCKS_Y pairs. */
 struct moe { struct cuda_matrix gate, up, down; int64_t F, D, used, E; struct cuda_tile *tile; };
 
 /* Places for tiles (cuda_args.h). */
-static int64_t tile_places(int64_t pairs, int64_t experts) { return K_MIN(pairs, pairs / CUDA_TILE + experts); }
+static int64_t tile_places(int64_t pairs, int64_t experts, int size) { return K_MIN(pairs, pairs / size + experts); }
 
 /* Tokens that are computed pair by pair on tensor cores: weights are read once for each. */
 enum { FEW = 4 };
@@ -215,15 +223,23 @@ static int64_t token_bytes(const struct moe *m, bool tiles)
 /* On tensor cores: the pairs sorted by expert, in tiles. */
 static void moe_by_expert(struct cuda *c, const struct moe *m, float *y, const float *x, const int32_t *ids, const float *weights, int64_t n)
 {
-	int64_t pairs = n * m->used, tiles = tile_places(pairs, m->E);
+	int size = tile_size(c, m->down.type == CUDA_I4_X16 ? &m->gate : &m->down, n * m->used >= m->E * WIDE_PAIRS, n * m->used >= m->E * WIDE_SEEN);
+	int64_t pairs = n * m->used, tiles = tile_places(pairs, m->E, size);
 	int32_t *order = cuda_take(c, pairs * (int64_t)sizeof(*order));
 	uint16_t *narrow = cuda_take(c, n * m->D * (int64_t)sizeof(*narrow)), *h = cuda_take(c, pairs * m->F * (int64_t)sizeof(*h));
 	float *out = cuda_take(c, floats(pairs * m->D));
+	struct cuda_moe_up_tile up = { .h = h, .x = narrow, .order = order, .tile = m->tile, .gate = m->gate, .up = m->up, .n_used = (int)m->used };
+	struct cuda_moe_down_tile down = { .out = out, .h = h, .order = order, .tile = m->tile, .down = m->down };
 	cuda_launch(c, moe_sort, m->E + n, 1, 1, .order = order, .tile = m->tile, .ids = ids, .y = narrow, .x = x, .cols = m->D, .n_pair = (int)pairs,
-		.n_expert = (int)m->E, .sparse = tiles == pairs);
-	cuda_launch_shared(c, moe_up_tile, k_div_up(m->F, CUDA_TILE_ROWS / 2), tiles, 1, tile_shared(c), .h = h, .x = narrow, .order = order, .tile = m->tile, .gate = m->gate,
-		.up = m->up, .n_used = (int)m->used);
-	cuda_launch_shared(c, moe_down_tile, k_div_up(m->D, CUDA_TILE_ROWS), tiles, 1, tile_shared(c), .out = out, .h = h, .order = order, .tile = m->tile, .down = m->down);
+		.n_expert = (int)m->E, .sparse = tiles == pairs, .size = size);
+	if (size == CUDA_WIDE) {
+		int blocks = c->rt->clear ? BLOCKS : BLOCKS_SEEN;
+		cuda_launch_shared(c, moe_up_wide, blocks, 1, 1, CUDA_WIDE_SHARED, .tile = up, .places = (int)tiles, .blocks = blocks);
+		cuda_launch_shared(c, moe_down_wide, blocks, 1, 1, CUDA_WIDE_SHARED, .tile = down, .places = (int)tiles, .blocks = blocks);
+	} else {
+		cuda_launch_more(c, CUDA_KERNEL_moe_up_tile, k_div_up(m->F, CUDA_TILE_ROWS / 2), tiles, 1, CUDA_TILE_SHARED, &up, sizeof(up));
+		cuda_launch_more(c, CUDA_KERNEL_moe_down_tile, k_div_up(m->D, CUDA_TILE_ROWS), tiles, 1, CUDA_TILE_SHARED, &down, sizeof(down));
+	}
 	cuda_launch(c, moe_sum, k_div_up(m->D, 4 * CUDA_THREADS), n, 1, .y = y, .out = out, .weights = weights, .dim = m->D, .n_used = (int)m->used,
 		.wide = m->D % 4 == 0);
 }
@@ -236,6 +252,35 @@ static void moe_few(struct cuda *c, const struct moe *m, float *y, const float *
 	cuda_launch(c, moe_up_mma, k_div_up(m->F, 16), pairs, 1, .h = h, .x = x, .ids = ids, .gate = m->gate, .up = m->up, .n_used = (int)m->used);
 	cuda_launch(c, moe_down_mma, k_div_up(m->D, 16), n, 1, .y = y, .h = h, .ids = ids, .weights = weights, .down = m->down,
 		.n_used = (int)m->used);
+}
+
+/* Is it known that the launch before does not write n floats at x? It may be read ahead of its end then. */
+static bool leaves(const struct cuda *c, const float *x, int64_t n)
+{
+	const struct cuda_call *last = c->step.on && c->step.n ? &c->step.call[c->step.n - 1] : NULL;
+	const struct cuda_moe_down_dot *down = last && last->kernel == CUDA_KERNEL_moe_down_dot ? last->args : NULL;
+	if (down)
+		return !down->also.y && (x + n <= down->y || down->y + down->n * down->down.rows <= x);
+	return last && last->kernel == CUDA_KERNEL_route;
+}
+
+/* INT4 in whole numbers, pair by pair. */
+static void moe_dot(struct cuda *c, const struct moe *m, float *y, const float *x, const int32_t *ids, const float *weights, int64_t n)
+{
+	int64_t pairs = n * m->used;
+	int64_t room = c->rt->shared(c->on);
+	int depth = CUDA_DOWN_SHARED(CUDA_DOWN_RING, m->F) <= room ? CUDA_DOWN_RING : CUDA_DOWN_SMALL;
+	uint8_t *h = cuda_take(c, pairs * (m->F / 64) * CUDA_FIXED_STEP);
+	bool early = leaves(c, x, n * m->D);
+	cuda_launch_shared(c, moe_up_dot, k_div_up(m->F, 16), pairs, 1, CUDA_UP_SHARED, .h = h, .x = x, .ids = ids, .gate = m->gate, .up = m->up, .n_used = (int)m->used, .early = early);
+	cuda_launch_shared(c, moe_down_dot, k_div_up(m->D, 16) * n, 1, 1, CUDA_DOWN_SHARED(depth, m->F), .y = y, .h = h, .ids = ids, .weights = weights, .down = m->down,
+		.n_used = (int)m->used, .n = (int)n, .depth = depth, .shares = CUDA_FEW_PLAIN <= room);
+}
+
+/* Is it for them? */
+static bool takes_dot(const struct cuda *c, const struct moe *m)
+{
+	return c->dev.ctx->any_order && m->gate.type == CUDA_I4_X16 && m->up.type == CUDA_I4_X16 && m->down.type == CUDA_I4_X16 && m->F <= CUDA_DOWN_COLS;
 }
 
 /* On the ordinary cores: pair by pair. */
@@ -270,9 +315,9 @@ void cuda_op_moe(struct k_device *dev, const struct k_op_moe *op)
 	for (int64_t t = 0, n; t < op->n; t += n) {
 		bool few = op->n - t <= FEW && (uintptr_t)op->x % 16 == 0 && m.D % 4 == 0 && m.F % 8 == 0;
 		cuda_begin(c);
-		m.tile = mma && !few ? cuda_take(c, tile_places(K_MIN((op->n - t) * m.used, (int64_t)BLOCKS_Y), m.E) * (int64_t)sizeof(*m.tile)) : NULL;
+		m.tile = mma && !few ? cuda_take(c, tile_places(K_MIN((op->n - t) * m.used, (int64_t)BLOCKS_Y), m.E, CUDA_TILE) * (int64_t)sizeof(*m.tile)) : NULL;
 		n = K_MIN(cuda_fit(c, op->n - t, token_bytes(&m, mma && !few)), BLOCKS_Y / m.used);
-		(!mma ? moe_by_pair : few ? moe_few : moe_by_expert)(c, &m, op->y + t * m.D, op->x + t * m.D, op->ids + t * m.used,
+		(!mma ? moe_by_pair : few && takes_dot(c, &m) ? moe_dot : few ? moe_few : moe_by_expert)(c, &m, op->y + t * m.D, op->x + t * m.D, op->ids + t * m.used,
 			op->weights + t * m.used, n);
 	}
 }

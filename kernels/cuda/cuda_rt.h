@@ -3,6 +3,7 @@
 #ifndef KERNELS_CUDA_CUDA_RT_H
 #define KERNELS_CUDA_CUDA_RT_H
 
+#include "kernels/cuda/cuda_args.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

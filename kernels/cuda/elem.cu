@@ -131,12 +131,7 @@ K_KERNEL_EARLY(add_norm, 1)
 	norm_row(&a.norm, blockIdx.x, kept, w, part);
 }
 
-K_KERNEL(swiglu)
-{
-	int64_t i = (int64_t)blockIdx.x * CUDA_THREADS + threadIdx.x;
-	if (i < a.n)
-		a.y[i] = k_silu(a.gate[i]) * a.up[i];
-}
+K_KERNEL(swiglu) { k_swiglu(&a, blockIdx.x); }
 
 /* A warp a group. */
 K_DEV void round_int8(float *y, const float *x, int64_t cols)

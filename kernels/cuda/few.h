@@ -1,4 +1,4 @@
-/* few.h: products of stored weights with a few vectors on tensor cores, as many.cu and moe_few.cu have them: a warp 16 rows and a part of the columns (strip.h).
+/* few.h: products of stored weights with a few vectors on tensor cores, as many.cu, moe_i4.cu and moe_few.cu have them: a warp 16 rows and a part of the columns (strip.h).
  *
  * Weights are asked for some steps ahead, the first of them before anything else; vectors come once to shared memory, in bf16, each warp's part by itself. A vector's 16 bytes i of a step
  * lie at i ^ 4 (vector & 1), so that the lanes of a quarter of a warp read all banks once. */
@@ -148,15 +148,13 @@ K_DEV void stage_step(struct staged *s, uint8_t *stage, enum cuda_type type, con
 /* Run 0 or 1 of a step. */
 K_DEV void ring_run(struct run *r, enum cuda_type type, const struct cuda_matrix *w, const uint8_t *from, int step, int run)
 {
-	uint32_t in[2][4];
+	struct words words;
 	if (type == CUDA_I4_X16) {
 		int rows = 4 * strip_row(type, 0);
 		uint64_t scale = *(const uint64_t *)(from + rows), two = *(const uint64_t *)(from + 64 + 64 * (4 * run + k_lane() % 4) + rows);
 		K_UNROLL for (int i = 0; i < 2; i++) {
-			uint32_t s = (uint32_t)(scale >> 32 * i), word = (uint32_t)(two >> 32 * i);
-			K_UNROLL for (int j = 0; j < 4; j++)
-				in[i][j] = i4_pair(word, j);
-			r->scale[i] = k_bits_f(run ? s & 0xffff0000 : s << 16);
+			words.w[i][0] = (uint32_t)(two >> 32 * i);
+			words.scale[i] = half_twice((uint32_t)(scale >> 32 * i), run);
 		}
 	} else {
 		K_UNROLL for (int i = 0; i < 2; i++) {
@@ -164,13 +162,11 @@ K_DEV void ring_run(struct run *r, enum cuda_type type, const struct cuda_matrix
 			if (run == 0 || STEP * step + RUN < (int)w->cols)
 				v = k_load16(from + 16 * k_lane() + (2 * run + i) * PIECE);
 			K_UNROLL for (int j = 0; j < 4; j++)
-				in[i][j] = v.w[j];
-			r->scale[i] = 1;
+				words.w[i][j] = v.w[j];
+			words.scale[i] = 0;
 		}
 	}
-	K_UNROLL for (int i = 0; i < 2; i++)
-		K_UNROLL for (int j = 0; j < 4; j++)
-			r->a[j / 2][i + j % 2 * 2] = in[i][j];
+	words_run(r, type, &words);
 }
 
 K_DEV void ring_times_run(float *acc, enum cuda_type type, const struct cuda_matrix *w, const uint8_t *from, int step, const uint8_t *stage, int at, int n, int run)
@@ -197,11 +193,85 @@ K_DEV void ring_step(float *acc, enum cuda_type type, const struct cuda_matrix *
 {
 	ring_wait(type, left);
 	ring_times(acc, type, w, place, step, stage, step - staged->first, n);
-	if (step + 1 < to)
+	if (step + ahead < to || (step + 1 < to && step + 1 == staged->next))
 		ring_done(type);
 	if (step + ahead < to)
 		ring_ask(place, type, w, at, step + ahead);
 	k_copy_commit();
+}
+
+/* --- a product -------------------------------------------------------------------------------------------------------------- */
+
+/* Of the shared memory that a launch brings. */
+struct few_room { uint8_t *ring, *stage; float *part; };
+
+enum { FEW_STAGE = CUDA_FEW_STAGE };
+
+K_DEV struct few_room few_room(uint8_t *more)
+{
+	struct few_room r = { more + FEW_STAGE + CUDA_FEW_PARTS, more, (float *)(more + FEW_STAGE) };
+	return r;
+}
+
+/* part[(warp * CUDA_FEW + vector) * 16 + row] of granule g. type and ahead are constants; */
+K_DEV void few_parts(float *part, uint8_t *stage, uint8_t *ring, enum cuda_type type, const struct cuda_matrix *w, int64_t g, const struct vectors *v, int ahead)
+{
+	int steps = ((int)w->cols + STEP - 1) / STEP, each = (int)strip_part(w->cols), from = k_warp() * each, to = from + each < steps ? from + each : steps;
+	int round = FEW_STAGE / CUDA_WARPS / VECTOR / v->n, slot = 0;
+	float acc[4] = { 0 };
+	struct lane_rows at = lane_rows_of(type, w, w->data, g);
+	struct staged staged = { from, from };
+	struct strip s;
+	stage += k_warp() * (FEW_STAGE / CUDA_WARPS);
+	ring += k_warp() * ahead * ring_bytes(type);
+	K_ROLL for (int k = 0; k < ahead && rings(type); k++) {
+		if (from + k < to)
+			ring_ask(ring + k * ring_bytes(type), type, w, &at, from + k);
+		k_copy_commit();
+	}
+	K_WAIT_BEFORE();
+	K_ROLL for (int step = from; step < to; step++) {
+		if (!rings(type))
+			strip_load(&s, type, w, w->data, g, step);
+		stage_step(&staged, stage, type, v, step, from, to, round);
+		if (rings(type))
+			ring_step(acc, type, w, &at, ring + slot * ring_bytes(type), step, to, ahead, ahead - 1, stage, &staged, v->n);
+		else
+			times_vectors(acc, &s, type, stage, step - staged.first, v->n);
+		slot = slot + 1 == ahead ? 0 : slot + 1;
+	}
+	K_UNROLL for (int i = 0; i < 4; i++)
+		part[(k_warp() * CUDA_FEW + k_lane() % 4 * 2 + i % 2) * 16 + strip_row(type, i / 2)] = acc[i];
+}
+
+/* Of any type. ahead: of BF16. */
+K_DEV void few_parts_of(float *part, uint8_t *stage, uint8_t *ring, const struct cuda_matrix *w, int64_t g, const struct vectors *v, int ahead)
+{
+	if (w->type == CUDA_I4_X16)
+		few_parts(part, stage, ring, CUDA_I4_X16, w, g, v, CUDA_FEW_AHEAD_I4);
+	else if (w->type == CUDA_BF16)
+		few_parts(part, stage, ring, CUDA_BF16, w, g, v, ahead);
+	else if (w->type == CUDA_MXFP4)
+		few_parts(part, stage, ring, CUDA_MXFP4, w, g, v, 2);
+	else if (w->type == CUDA_MX4_X16)
+		few_parts(part, stage, ring, CUDA_MX4_X16, w, g, v, 2);
+	else
+		few_parts(part, stage, ring, CUDA_FP8B128, w, g, v, 2);
+}
+
+/* Sixteen rows of p times vectors first .. of all, from what the warps have of them. */
+K_DEV void few_sum(const struct cuda_product_of *p, const float *part, int64_t block, const struct vectors *v, int64_t first)
+{
+	__syncthreads();
+	if (k_thread() < v->n * 16) {
+		int vector = k_thread() / 16;
+		int64_t row = block * 16 + k_thread() % 16;
+		float s = 0;
+		for (int i = 0; i < CUDA_WARPS; i++)
+			s += part[(i * CUDA_FEW + vector) * 16 + k_thread() % 16];
+		if (row < p->w.rows)
+			p->y[(first + vector) * p->y_step + row] = p->bias ? s + p->bias[row] : s;
+	}
 }
 
 #endif

@@ -314,10 +314,13 @@ K_DEV void alone(const struct cuda_kda *a, const struct cuda_seg *s, int64_t hea
 	int c = (int)threadIdx.x;
 	struct norms n;
 	struct gated g;
-	if (!a->early)
+	if (a->early) {
+		load_held(held, state, d, full);
 		K_WAIT_BEFORE();
-	load_held(held, state, d, full);
-	K_WAIT_BEFORE();
+	} else {
+		K_WAIT_BEFORE();
+		load_held(held, state, d, full);
+	}
 	g = load_gated(a, s->row, head);
 	beta = a->beta[s->row * a->n_head + head];
 	n = full || a->taps <= SHORT ? prepare_alone(a, s, head, x, part, d, full ? SHORT : a->taps) : prepare(a, s, head, 0, x, part, true);

@@ -4,68 +4,6 @@
  *   of_exact   on the ordinary cores in f32: a row by 1 or 4 warps, a part of the columns each, a lane every 128th four of them    parts in order --> y */
 #include "kernels/cuda/few.h"
 
-enum { STAGE = 12 * 1024, RING = 4096 };
-
-/* part[(warp * CUDA_FEW + vector) * 16 + row] of granule g. type and ahead are constants; ring: of the warp. */
-K_DEV void few_parts(float *part, uint8_t *stage, uint8_t *ring, enum cuda_type type, const struct cuda_matrix *w, int64_t g, const struct vectors *v, int ahead)
-{
-	int steps = ((int)w->cols + STEP - 1) / STEP, each = (int)strip_part(w->cols), from = k_warp() * each, to = from + each < steps ? from + each : steps;
-	int round = STAGE / CUDA_WARPS / VECTOR / v->n, slot = 0;
-	float acc[4] = { 0 };
-	struct lane_rows at = lane_rows_of(type, w, w->data, g);
-	struct staged staged = { from, from };
-	struct strip s;
-	stage += k_warp() * (STAGE / CUDA_WARPS);
-	K_ROLL for (int k = 0; k < ahead && rings(type); k++) {
-		if (from + k < to)
-			ring_ask(ring + k * ring_bytes(type), type, w, &at, from + k);
-		k_copy_commit();
-	}
-	K_WAIT_BEFORE();
-	K_ROLL for (int step = from; step < to; step++) {
-		if (!rings(type))
-			strip_load(&s, type, w, w->data, g, step);
-		stage_step(&staged, stage, type, v, step, from, to, round);
-		if (rings(type))
-			ring_step(acc, type, w, &at, ring + slot * ring_bytes(type), step, to, ahead, ahead - 1, stage, &staged, v->n);
-		else
-			times_vectors(acc, &s, type, stage, step - staged.first, v->n);
-		slot = slot + 1 == ahead ? 0 : slot + 1;
-	}
-	K_UNROLL for (int i = 0; i < 4; i++)
-		part[(k_warp() * CUDA_FEW + k_lane() % 4 * 2 + i % 2) * 16 + strip_row(type, i / 2)] = acc[i];
-}
-
-K_DEV void few_parts_of(float *part, uint8_t *stage, uint8_t *ring, const struct cuda_matrix *w, int64_t g, const struct vectors *v)
-{
-	ring += k_warp() * RING;
-	if (w->type == CUDA_I4_X16)
-		few_parts(part, stage, ring, CUDA_I4_X16, w, g, v, 6);
-	else if (w->type == CUDA_BF16)
-		few_parts(part, stage, ring, CUDA_BF16, w, g, v, 2);
-	else if (w->type == CUDA_MXFP4)
-		few_parts(part, stage, ring, CUDA_MXFP4, w, g, v, 2);
-	else if (w->type == CUDA_MX4_X16)
-		few_parts(part, stage, ring, CUDA_MX4_X16, w, g, v, 2);
-	else
-		few_parts(part, stage, ring, CUDA_FP8B128, w, g, v, 2);
-}
-
-K_DEV void of_mma(const struct cuda_product_of *p, uint8_t *stage, uint8_t *ring, float *part, int64_t block, const struct vectors *v, int64_t first)
-{
-	few_parts_of(part, stage, ring, &p->w, block, v);
-	__syncthreads();
-	if ((int)threadIdx.x < v->n * 16) {
-		int vector = (int)threadIdx.x / 16;
-		int64_t row = block * 16 + threadIdx.x % 16;
-		float s = 0;
-		for (int i = 0; i < CUDA_WARPS; i++)
-			s += part[(i * CUDA_FEW + vector) * 16 + threadIdx.x % 16];
-		if (row < p->w.rows)
-			p->y[(first + vector) * p->y_step + row] = p->bias ? s + p->bias[row] : s;
-	}
-}
-
 /* --- on the ordinary cores ------------------------------------------------------------------------------------------------- */
 
 struct four { float v[4]; };
@@ -136,6 +74,60 @@ K_DEV void exact_sums_slowly(float *sum, const struct cuda_matrix *w, int64_t ro
 		}
 }
 
+/* Can four columns be read at once? */
+K_DEV bool exact_wide(const struct cuda_product_of *p, const struct vectors *v)
+{
+	bool plain = p->w.type == CUDA_F32 || p->w.type == CUDA_BF16, even = p->w.cols % 4 == 0 && v->x_step % 4 == 0;
+	return plain && even && (uintptr_t)p->w.data % 16 == 0 && (uintptr_t)v->x % 16 == 0;
+}
+
+K_DEV void exact_store(const struct cuda_product_of *p, int64_t row, int64_t vector, float s) { p->y[vector * p->y_step + row] = p->bias ? s + p->bias[row] : s; }
+
+/* Rows of up to 128 columns: CUDA_EXACT_ROWS a warp, all of them under way at once. */
+K_DEV void exact_short(const struct cuda_product_of *p, int64_t row, const struct vectors *v, int first, bool round)
+{
+	struct four f[CUDA_EXACT_ROWS];
+	int cols = (int)p->w.cols, at = 4 * k_lane();
+	K_UNROLL for (int r = 0; r < CUDA_EXACT_ROWS; r++)
+		f[r] = four_of(&p->w, p->w.data + (row + r) * cols * (p->w.type == CUDA_F32 ? 4 : 2), at, row + r < p->w.rows ? cols : 0);
+	K_WAIT_BEFORE();
+	K_ROLL for (int t = 0; t < v->n; t++) {
+		struct k_u4 x = { { 0, 0, 0, 0 } };
+		float sum[CUDA_EXACT_ROWS] = { 0 };
+		if (at < cols)
+			x = k_load16(v->x + t * v->x_step + at);
+		K_UNROLL for (int i = 0; i < 4; i++) {
+			float value = round ? k_bf16_round(k_bits_f(x.w[i])) : k_bits_f(x.w[i]);
+			K_UNROLL for (int r = 0; r < CUDA_EXACT_ROWS; r++)
+				sum[r] = fmaf(f[r].v[i], value, sum[r]);
+		}
+		K_UNROLL for (int r = 0; r < CUDA_EXACT_ROWS; r++) {
+			float s = k_warp_sum(sum[r]);
+			if (k_lane() == 0 && row + r < p->w.rows)
+				exact_store(p, row + r, first + t, s);
+		}
+	}
+}
+
+K_DEV void of_exact_short(const struct cuda_product_of *p, int block, const struct vectors *v, int first)
+{
+	int64_t row = ((int64_t)block * CUDA_WARPS + k_warp()) * CUDA_EXACT_ROWS;
+	if (exact_wide(p, v)) {
+		exact_short(p, row, v, first, p->exact == CUDA_ROUNDED);
+		return;
+	}
+	K_ROLL for (int r = 0; r < CUDA_EXACT_ROWS && row + r < p->w.rows; r++) {
+		float sum[CUDA_FEW] = { 0 };
+		exact_sums_slowly(sum, &p->w, row + r, 0, (int)p->w.cols, v, p->exact == CUDA_ROUNDED);
+		K_UNROLL for (int t = 0; t < CUDA_FEW; t++)
+			if (t < v->n) {
+				float s = k_warp_sum(sum[t]);
+				if (k_lane() == 0)
+					exact_store(p, row + r, first + t, s);
+			}
+	}
+}
+
 /* part[warp][vector] */
 K_DEV void of_exact(const struct cuda_product_of *p, float *part, int block, const struct vectors *v, int first)
 {
@@ -145,8 +137,7 @@ K_DEV void of_exact(const struct cuda_product_of *p, float *part, int block, con
 	each = (each + 127) / 128 * 128;
 	if (row < p->w.rows) {
 		int from = k_warp() % parts * (int)each, end = from + (int)each < (int)p->w.cols ? from + (int)each : (int)p->w.cols;
-		bool plain = p->w.type == CUDA_F32 || p->w.type == CUDA_BF16, even = p->w.cols % 4 == 0 && v->x_step % 4 == 0;
-		if (plain && even && (uintptr_t)p->w.data % 16 == 0 && (uintptr_t)v->x % 16 == 0)
+		if (exact_wide(p, v))
 			exact_sums(sum, &p->w, row, from, end, v, p->exact == CUDA_ROUNDED);
 		else
 			exact_sums_slowly(sum, &p->w, row, from, end, v, p->exact == CUDA_ROUNDED);
@@ -165,23 +156,33 @@ K_DEV void of_exact(const struct cuda_product_of *p, float *part, int block, con
 		float s = 0;
 		for (int i = 0; i < parts; i++)
 			s += part[(r * parts + i) * CUDA_FEW + t];
-		p->y[(first + t) * p->y_step + row] = p->bias ? s + p->bias[row] : s;
+		exact_store(p, row, first + t, s);
 	}
+}
+
+K_DEV void of_mma(const struct cuda_product_of *p, const struct few_room *room, int block, const struct vectors *v, int64_t first, bool deep)
+{
+	if (deep)
+		few_parts_of(room->part, room->stage, room->ring, &p->w, block, v, CUDA_FEW_DEEP);
+	else
+		few_parts_of(room->part, room->stage, room->ring, &p->w, block, v, CUDA_FEW_AHEAD);
+	few_sum(p, room->part, block, v, first);
 }
 
 K_KERNEL_EARLY(gemm_many, 3)
 {
-	K_SHARED(uint8_t, stage, STAGE);
-	K_SHARED(uint8_t, ring, CUDA_WARPS * RING);
-	K_SHARED(float, part, CUDA_WARPS * CUDA_FEW * 16);
+	K_SHARED_MORE(more);
+	struct few_room room = few_room(more);
 	int i = 0;
 	while (i + 1 < a.count && (int)blockIdx.x >= a.of[i + 1].block)
 		i++;
 	const struct cuda_product_of *p = &a.of[i];
 	int64_t first = (int64_t)blockIdx.y * CUDA_FEW;
 	struct vectors v = { p->x + first * p->x_step, p->x_step, p->w.cols, (int)(a.n - first < CUDA_FEW ? a.n - first : CUDA_FEW) };
-	if (p->exact)
-		of_exact(p, part, (int)blockIdx.x - p->block, &v, (int)first);
+	if (p->exact && p->w.cols <= CUDA_EXACT_SHORT)
+		of_exact_short(p, (int)blockIdx.x - p->block, &v, (int)first);
+	else if (p->exact)
+		of_exact(p, room.part, (int)blockIdx.x - p->block, &v, (int)first);
 	else
-		of_mma(p, stage, ring, part, (int)blockIdx.x - p->block, &v, first);
+		of_mma(p, &room, (int)blockIdx.x - p->block, &v, first, a.deep);
 }

@@ -53,6 +53,15 @@ K_DEV uint32_t k_turn8(uint32_t word)
 #define k_turn8 k_sim_turn8
 #endif
 
+/* Do tensor cores have bf16? */
+#ifndef __CUDACC__
+#define K_HAS_BF16 k_sim_has_bf16()
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#define K_HAS_BF16 true
+#else
+#define K_HAS_BF16 false
+#endif
+
 /* The high halves of two floats that are bf16 already; the first is the lower half. */
 K_DEV uint32_t pack(uint32_t first, uint32_t second) { return first >> 16 | (second & 0xffff0000); }
 
@@ -67,6 +76,21 @@ K_DEV uint32_t pack_round(float first, float second)
 	return pack(k_f_bits(k_bf16_round(first)), k_f_bits(k_bf16_round(second)));
 #endif
 }
+
+/* Products of two bf16 each, as bf16. */
+K_DEV uint32_t times_pair(uint32_t x, uint32_t y)
+{
+#if defined(__CUDACC__) && __CUDA_ARCH__ >= 900
+	uint32_t u;
+	asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(u) : "r"(x), "r"(y));
+	return u;
+#else
+	return pack_round(k_bits_f(x << 16) * k_bits_f(y << 16), k_bits_f(x & 0xffff0000) * k_bits_f(y & 0xffff0000));
+#endif
+}
+
+/* The lower or the upper half of a word, twice. */
+K_DEV uint32_t half_twice(uint32_t word, int upper) { return k_bytes(word, 0, upper ? 0x3232 : 0x1010); }
 
 /* Two c side by side as an a. */
 K_DEV void a_from_c(uint32_t *a, const float *left, const float *right)

@@ -93,6 +93,10 @@ K_KERNEL_EARLY(route, 1)
 	float top = 0;
 	double all = 1;
 	K_WAIT_BEFORE();
+	if ((int)blockIdx.x >= a.n) {
+		k_swiglu(&a.also, (int)blockIdx.x - a.n);
+		return;
+	}
 	if (a.softmax) {
 		top = top_of(logit, a.n_expert, tops);
 		for (int e = threadIdx.x; e < a.n_expert; e += CUDA_THREADS)

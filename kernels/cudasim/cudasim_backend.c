@@ -49,8 +49,8 @@ static void *sim_alloc(void *dev, size_t n) { return k_sim_alloc(dev, n); }
 static void sim_free(void *dev, void *p) { k_sim_release(dev, p); }
 static void sim_put(void *dev, void *dst, const void *src, size_t n) { k_sim_copy(dev, dst, src, n, true); }
 
-/* That of the smallest card since 8.0, and of 7.5. */
-static unsigned sim_shared(void *dev) { return k_sim_is_old(dev) ? 64 << 10 : 99 << 10; }
+/* That of compute capability 9.0, and of 7.5. */
+static unsigned sim_shared(void *dev) { return k_sim_is_old(dev) ? 64 << 10 : 227 << 10; }
 
 static void sim_launch(void *dev, enum cuda_kernel_id kernel, struct cuda_grid grid, const void *args, size_t bytes)
 {

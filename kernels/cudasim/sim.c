@@ -27,7 +27,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-enum { WARP = 32, MOST_THREADS = 1024, STACK = 128 * 1024, MOST_SHARED = 16, SHARED_BYTES = 48 * 1024, MOST_SHARED_BYTES = 99 * 1024, PAGE = 1024, ARGS_BYTES = 4096, MANY = 0xffff, OF_WARP = 0x8000,
+enum { WARP = 32, MOST_THREADS = 1024, STACK = 128 * 1024, MOST_SHARED = 16, SHARED_BYTES = 48 * 1024, MOST_SHARED_BYTES = 227 * 1024, PAGE = 1024, ARGS_BYTES = 4096, MANY = 0xffff, OF_WARP = 0x8000,
 	MOST_FLIGHTS = 64, MOST_PASSED = 64 };
 
 /* writer, reader: a thread, OF_WARP | warp: several of it, MANY: others too. */
@@ -679,6 +679,8 @@ void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b)
 		c[i] = (float)sum;
 	}
 }
+
+bool k_sim_has_bf16(void) { return !running->old; }
 
 uint32_t k_sim_turn8(uint32_t word)
 {

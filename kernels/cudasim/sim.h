@@ -18,6 +18,8 @@
 #define K_KERNEL_EARLY(name, blocks) K_KERNEL_AS(name, (void)0)
 #define K_WAIT_BEFORE() k_sim_wait_before()
 #define K_UNROLL
+#define K_KEEP(p) ((void)(p))
+#define k_thread_anew() ((int)threadIdx.x)
 #define K_ROLL
 #define K_UNROLL_BY(n)
 #define K_IN_ORDER() ((void)0)
@@ -42,6 +44,8 @@ void k_sim_wait_before(void);
 float k_sim_shuffle(float v, int x);
 /* c += a b by a warp: 16 x 16 times 16 x 8, bf16, fragments as PTX lays them out (mma.m16n8k16). */
 void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b);
+/* False: they are those of an old card, f16. */
+bool k_sim_has_bf16(void);
 /* 8 x 8 of 16 bits by a warp, turned (movmatrix). */
 uint32_t k_sim_turn8(uint32_t word);
 struct k_u4 k_load16(const void *p);
@@ -56,8 +60,31 @@ void k_sim_matrices(uint32_t *out, const void *row, bool turned);
 /* Copies that take their time: shared memory that one fills may not be touched before the wait, by anyone. */
 void k_copy16(void *to, const void *from, bool there);
 #define k_copy16_all(to, from) k_copy16(to, from, true)
+#define k_copy16_if(to, from, there) do { if (there) k_copy16(to, from, true); } while (0)
+typedef uint8_t *k_shared_at;
+#define k_at(p) (p)
+#define k_copy16_at(to, from) k_copy16(to, from, true)
+#define K_HOLD(at) ((void)(at))
+#define K_HOLD_POINTER(p) ((void)(p))
 void k_copy_commit(void);
 void k_copy_wait(int left);
+
+/* As cuda_dev.h has them for the device. */
+K_DEV int32_t k_sim_dot4(uint32_t a, uint32_t b, int32_t c, bool is_signed)
+{
+	for (int i = 0; i < 4; i++, a >>= 8, b >>= 8)
+		c += (int32_t)(a & 255) * (is_signed ? (int32_t)(int8_t)b : (int32_t)(b & 255));
+	return c;
+}
+#define k_dot4(a, b, c) k_sim_dot4(a, b, c, false)
+#define k_dot4_signed(a, b, c) k_sim_dot4(a, b, c, true)
+K_DEV uint32_t k_bytes(uint32_t a, uint32_t b, uint32_t digits)
+{
+	uint32_t out = 0;
+	for (int i = 0; i < 4; i++, digits >>= 4)
+		out |= ((digits & 4 ? b : a) >> 8 * (digits & 3) & 255) << 8 * i;
+	return out;
+}
 
 #define k_prefetch(p) ((void)(p))
 #define k_fast_exp2 exp2f

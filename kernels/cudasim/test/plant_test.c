@@ -51,16 +51,23 @@ static void gemm_exact(struct k_device *d, int64_t n, int64_t less)
 	d->ops.gemm(d, &(struct k_op_gemm){ .y = floats(d, n * rows - less), .x = floats(d, n * cols), .w = &w, .n = n, .y_step = rows, .x_step = cols, .exact = true });
 }
 
-static void moe_of(struct k_device *d, int64_t F, int64_t D, int64_t used, int64_t n, int64_t less)
+static void moe_of(struct k_device *d, const char *type, int64_t F, int64_t D, int64_t used, int64_t n, int64_t less)
 {
-	struct k_tensor gate = weights(d, "bf16", SLICES, F, D), up = weights(d, "bf16", SLICES, F, D), down = weights(d, "bf16", SLICES, D, F);
+	struct k_tensor gate = weights(d, type, SLICES, F, D), up = weights(d, type, SLICES, F, D), down = weights(d, type, SLICES, D, F);
 	struct k_hp hp = { .n_expert = SLICES, .n_expert_used = used, .n_embd = D, .n_ff_expert = F };
 	d->ops.moe(d, &(struct k_op_moe){ .y = floats(d, n * D - less), .x = floats(d, n * D), .ids = (int32_t *)floats(d, n * used),
 		.weights = floats(d, n * used), .gate = &gate, .up = &up, .down = &down, .n = n, .hp = &hp });
 }
 
-static void moe(struct k_device *d, int64_t n, int64_t less) { moe_of(d, 96, 192, 10, n, less); }       /* two steps of a tile, and three */
-static void moe_wide(struct k_device *d, int64_t n, int64_t less) { moe_of(d, 1088, 64, 10, n, less); }
+static void moe(struct k_device *d, int64_t n, int64_t less) { moe_of(d, "bf16", 96, 192, 10, n, less); }       /* two steps of a tile, and three */
+static void moe_wide(struct k_device *d, int64_t n, int64_t less) { moe_of(d, "bf16", 1088, 64, 10, n, less); }
+/* More steps than a warp has under way, and than its stage holds. */
+static void moe_i4_up(struct k_device *d, int64_t n, int64_t less) { moe_of(d, "i4g32", 64, 6144, 1, n, less); }
+static void moe_i4_down(struct k_device *d, int64_t n, int64_t less) { moe_of(d, "i4g32", 1280, 64, 9, n, less); }
+/* So many steps that the first stage is the last again. */
+static void moe_long(struct k_device *d, int64_t n, int64_t less) { moe_of(d, "bf16", 640, 640, 10, n, less); }
+/* A block goes on to a second tile. */
+static void moe_i4(struct k_device *d, int64_t n, int64_t less) { moe_of(d, "i4g32", 640, 512, 10, n, less); }
 
 static void kda(struct k_device *d, int64_t n, int64_t less)
 {
@@ -118,8 +125,10 @@ static const struct kernel { const char *name; void (*op)(struct k_device *d, in
 	{ "kda_chunk", kda, 48, 5, true, true },
 	{ "gemm_many", gemm, 3, 2, true, true }, { "gemm_many", gemm_wide, 8, 3, true, true }, { "gemm_many", gemm_exact, 2, 1, false, true },
 	{ "gemm_mma", gemm, 9, 1, false, true }, { "tile_order", gemm, 64, 0, false, false }, { "gemm_tile", gemm, 64, 1, true, true },
+	{ "gemm_wide", gemm, 130, 1, true, true }, { "moe_up_wide", moe_i4, 10, 7, true, false }, { "moe_down_wide", moe_i4, 10, 5, true, false },
 	{ "moe_up_mma", moe, 1, 1, true, false }, { "moe_down_mma", moe, 2, 2, false, true }, { "moe_down_mma", moe_wide, 1, 3, true, true },
-	{ "moe_sort", moe, 5, 1, false, false }, { "moe_up_tile", moe, 5, 1, true, false }, { "moe_down_tile", moe, 5, 1, true, false },
+	{ "moe_up_dot", moe_i4_up, 1, 4, true, false }, { "moe_down_dot", moe_i4_down, 1, 4, true, true },
+	{ "moe_sort", moe, 5, 1, false, false }, { "moe_up_tile", moe_long, 5, 4, true, false }, { "moe_down_tile", moe_long, 5, 4, true, false },
 	{ "moe_sum", moe, 5, 0, false, true },
 	{ "mla_query_mma", mla, 9, 2, false, false }, { "attend_mma", mla, 9, 4, true, false }, { "merge_mma", mla, 9, 3, false, true },
 	{ "attend_flash", gqa, 9, 1, true, false }, { "attend_few", gqa, 1, 0, false, false }, { "merge_parts", gqa, 9, 0, false, true }, { "mla_expand", mla, 64, 1, true, false },
