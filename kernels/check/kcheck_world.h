@@ -6,7 +6,7 @@
 #include "kernels/check/kcheck.h"
 #include "libcore/backend.h"
 
-enum { ROWS = 7, SPLIT = 4, DOT_ROWS = 4, MANY_ROWS = 41, TILE_ROWS = 67, PROMPT_ROWS = 130, EXPAND_ROWS = 150, MOST_BUFS = 64, SEQS = 2, MOST_PAGES = 12, CPU = 0, DEV = 1, SIDES = 2 };
+enum { ROWS = 7, SPLIT = 4, DOT_ROWS = 4, MANY_ROWS = 41, TILE_ROWS = 67, PROMPT_ROWS = 130, EXPAND_ROWS = 150, ROUND_ROWS = 180, ROUND_HEADS = 512, MOST_BUFS = 64, SEQS = 2, MOST_PAGES = 12, CPU = 0, DEV = 1, SIDES = 2 };
 
 /* The same bytes in both memories. Outputs are compared; both begin anew from `begin` for each way of running. */
 struct buf { void *at[SIDES], *begin; size_t bytes; bool out; };

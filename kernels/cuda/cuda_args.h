@@ -162,13 +162,17 @@ struct cuda_kda {
  * (heads, dim / CUDA_WARPS, segments), (rows, heads); walk before the chunks, and behind them.
  * ready: 5 dim floats a (such row, head), at a multiple of 16 bytes; records: of chunks (kda_chunk.h), CUDA_CHUNK_BYTES(dim) a (CUDA_CHUNK rows, head). */
 enum { CUDA_CHUNK = 16, CUDA_CHUNK_DIM = 128, CUDA_CHUNK_TAPS = 4, CUDA_BLOCK_CHUNKS = 2 };
-#define CUDA_CHUNK_BYTES(dim) (132 * (dim) + 1024)
+#define CUDA_CHUNK_BYTES(dim) (132 * (dim) + 1152)
+/* Shared memory of who walks, which is more than making wants: records and z of so many chunks, o of two. */
+enum { CUDA_CHUNK_STAGES = 3, CUDA_CHUNK_STAGE = (CUDA_CHUNK_BYTES(CUDA_CHUNK_DIM) + 511) / 512 * 512 + 4 * CUDA_CHUNK * CUDA_CHUNK_DIM };
+enum { CUDA_CHUNK_SHARED = CUDA_CHUNK_STAGES * CUDA_CHUNK_STAGE + 8 * CUDA_CHUNK * (CUDA_CHUNK_DIM + 4) + 4 * CUDA_CHUNK_DIM };
 struct cuda_kda_prompt { struct cuda_kda op; float *ready; uint8_t *records; int64_t first, last; int n_seg, chunks, behind, gap; };
 struct cuda_kda_prepare { struct cuda_kda_prompt prompt; };
 struct cuda_kda_walk { struct cuda_kda_prompt prompt; };
 struct cuda_kda_finish { struct cuda_kda_prompt prompt; };
-/* Walks the chunks of one round (walkers blocks: heads x segments, or none) and makes those of the next (chunks / CUDA_BLOCK_CHUNKS x heads). */
-struct cuda_kda_chunk { struct cuda_kda_prompt walk, make; int64_t walkers; };
+/* Makes the chunks of one round (makers blocks: chunks / each x heads; each is a multiple of 2 CUDA_BLOCK_CHUNKS) and walks those of the one before (heads x segments
+ * blocks, or none). ahead: what is made is in nobody's way, and somebody walks. */
+struct cuda_kda_chunk { struct cuda_kda_prompt walk, make; int makers, each, ahead, gap; };
 
 /* Latent normed, key part rotated, both to the page; a block a row */
 struct cuda_mla_append { const float *kv, *kv_norm; struct cuda_rope rope; const struct cuda_seg *seg; int n_seg, r; float eps; int bf16; };

@@ -31,6 +31,14 @@ K_DEV void K_WAIT_BEFORE(void)
 	asm volatile("griddepcontrol.launch_dependents;" : : : "memory");
 #endif
 }
+/* For blocks that touch nothing that the kernel before reads or writes: the one behind may begin as far as this block is concerned. Others of its kernel wait: a kernel
+ * is not over before the one before it. */
+K_DEV void K_GO_AHEAD(void)
+{
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.launch_dependents;" : : : "memory");
+#endif
+}
 /* A barrier of a warp: what its lanes wrote to shared memory, or waited for, is there for all of it. */
 #define K_WARP_IN_STEP() __syncwarp()
 /* A loop whose arrays stay in registers. */
@@ -68,7 +76,37 @@ K_DEV struct k_u4 k_load16_once(const void *p)
 	asm("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(u.w[0]), "=r"(u.w[1]), "=r"(u.w[2]), "=r"(u.w[3]) : "l"(p));
 	return u;
 }
+/* Of what is read or written once and should leave L2 first. */
+K_DEV uint64_t k_leave_first(void)
+{
+	uint64_t policy = 0;
+#if __CUDA_ARCH__ >= 800
+	asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+#endif
+	return policy;
+}
+K_DEV struct k_u4 k_load16_past(const void *p)
+{
+#if __CUDA_ARCH__ >= 800
+	struct k_u4 u;
+	asm("ld.global.L2::cache_hint.v4.u32 {%0,%1,%2,%3}, [%4], %5;" : "=r"(u.w[0]), "=r"(u.w[1]), "=r"(u.w[2]), "=r"(u.w[3]) : "l"(p), "l"(k_leave_first()));
+	return u;
+#else
+	return k_load16(p);
+#endif
+}
 K_DEV void k_store16(void *p, struct k_u4 u) { *(uint4 *)p = make_uint4(u.w[0], u.w[1], u.w[2], u.w[3]); }
+/* Where the words come from registers here and there, of which the compiler would rather write one at a time. */
+K_DEV void k_store16_whole(void *p, struct k_u4 u)
+{
+	asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" : : "l"(p), "r"(u.w[0]), "r"(u.w[1]), "r"(u.w[2]), "r"(u.w[3]) : "memory");
+}
+/* The same, of which the compiler knows nothing: what it has made of it before is not kept till here. */
+K_DEV int k_anew(int x) { asm volatile("" : "+r"(x)); return x; }
+K_DEV void k_store16_past(void *p, struct k_u4 u)
+{
+	asm volatile("st.global.cs.v4.u32 [%0], {%1,%2,%3,%4};" : : "l"(p), "r"(u.w[0]), "r"(u.w[1]), "r"(u.w[2]), "r"(u.w[3]) : "memory");
+}
 K_DEV struct k_u2 k_load8(const void *p)
 {
 	uint2 v = *(const uint2 *)p;
@@ -102,12 +140,20 @@ K_DEV int32_t k_dot4(uint32_t a, uint32_t b, int32_t c) { int32_t d; asm("dp4a.u
 K_DEV int32_t k_dot4_signed(uint32_t a, uint32_t b, int32_t c) { int32_t d; asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c)); return d; }
 /* Bytes of a (0 to 3) and b (4 to 7) by the digits of a number, the last one first. */
 K_DEV uint32_t k_bytes(uint32_t a, uint32_t b, uint32_t digits) { return __byte_perm(a, b, digits); }
-/* Brings what lies there nearer, to L2. */
-K_DEV void k_prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" : : "l"(p)); }
+/* The 128 bytes there, at a multiple of 128, are not wanted any more before they are written again: L2 need not bring them to memory. */
+K_DEV void k_discard(void *p)
+{
+#if __CUDA_ARCH__ >= 800
+	asm volatile("discard.global.L2 [%0], 128;" : : "l"(p) : "memory");
+#else
+	(void)p;
+#endif
+}
 
 /* By the special units: errors of 2^-22, of the logarithm absolute. */
 K_DEV float k_fast_exp2(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 K_DEV float k_fast_log2(float x) { float y; asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+K_DEV float k_fast_rsqrt(float x) { float y; asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 K_DEV float k_fast_rcp(float x) { float y; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 
 /* Copies of 16 bytes from device to shared memory while the thread goes on; zeros where from is not there. A commit makes a group of those since the last
@@ -142,21 +188,19 @@ K_DEV void k_copy16_if(void *to, const void *from, bool there)
 		*(uint4 *)to = *(const uint4 *)from;
 #endif
 }
-/* The same to an address of shared memory that was worked out before, and stays in a register: from a pointer the compiler does it anew at each copy. */
-typedef unsigned k_shared_at;
-K_DEV k_shared_at k_at(const void *p) { return (unsigned)__cvta_generic_to_shared(p); }
-K_DEV void k_copy16_at(k_shared_at to, const void *from)
+/* The same to a place in shared memory that was asked for once. */
+typedef uint32_t k_place;
+K_DEV k_place k_place_of(void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+K_DEV void k_copy16_to(k_place to, const void *from)
 {
 #if __CUDA_ARCH__ >= 800
 	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"(to), "l"(from) : "memory");
 #else
-	uint4 v = *(const uint4 *)from;
-	asm volatile("st.shared.v4.u32 [%0], {%1,%2,%3,%4};" : : "r"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
+	*(uint4 *)__cvta_shared_to_generic(to) = *(const uint4 *)from;
 #endif
 }
-/* It stays in registers as it is. */
-#define K_HOLD(at) asm volatile("" : "+r"(at))
-#define K_HOLD_POINTER(p) asm volatile("" : "+l"(p))
+/* The same of a place in shared memory. */
+#define K_KEEP_PLACE(at) asm volatile("" : "+r"(at))
 K_DEV void k_copy_commit(void)
 {
 #if __CUDA_ARCH__ >= 800

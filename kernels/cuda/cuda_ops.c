@@ -383,26 +383,28 @@ static void kda_singles(struct cuda *c, const struct cuda_kda_prompt *p, const s
 		cuda_launch(c, kda_finish, rows->before + rows->behind, H, 1, .prompt = q);
 }
 
-/* Walks the chunks of one round, and makes those of another. */
-static void kda_chunks(struct cuda *c, const struct cuda_kda_prompt *walk, const struct kda_rows *walked, const struct cuda_kda_prompt *make, int64_t chunks)
-{
-	int64_t walkers = walked->chunks ? walk->op.n_head * walk->n_seg : 0;
-	cuda_launch(c, kda_chunk, walkers + k_div_up(chunks, CUDA_BLOCK_CHUNKS) * make->op.n_head, 1, 1, .walk = *walk, .make = *make, .walkers = walkers);
-}
+/* Rounds of as many chunks and heads as keep the card busy while a round before is walked, if scratch has room for them; a block makes EACH of a head. Records lie in
+ * one third of it after the other: while one round's are read and another's written, the next launch begins to make. */
+enum { KDA_MADE = 2048, KDA_EACH = 8, KDA_ROUNDS = 3 };
 
-/* Rounds of as many rows as keep the card busy while a round before is walked, if scratch has room for them. Records lie in one half of it, then in the other. */
-enum { KDA_BLOCKS = 1024 };
+/* Makes the chunks of one round, and walks those of the one before. */
+static void kda_chunks(struct cuda *c, const struct cuda_kda_prompt *make, int64_t chunks, const struct cuda_kda_prompt *walk, const struct kda_rows *walked)
+{
+	int makers = (int)k_div_up(chunks, KDA_EACH) * make->op.n_head, walkers = walked->chunks ? walk->op.n_head * walk->n_seg : 0;
+	cuda_launch_shared(c, kda_chunk, makers + walkers, 1, 1, CUDA_CHUNK_SHARED, .walk = *walk, .make = *make, .makers = makers, .each = KDA_EACH, .ahead = walkers > 0);
+}
 
 static void kda_prompt(struct cuda *c, const struct k_op_kda *op, const struct cuda_kda *a)
 {
-	int64_t H = a->n_head, d = a->dim, single = floats(5 * H * d), chunk = k_align_up(2 * CUDA_CHUNK_BYTES(d) * H / CUDA_CHUNK, 16), most;
+	int64_t H = a->n_head, d = a->dim, single = floats(5 * H * d), chunk = k_align_up(KDA_ROUNDS * CUDA_CHUNK_BYTES(d) * H / CUDA_CHUNK, 16), most;
 	bool chunks = c->mma == CUDA_MMA_BF16 && c->dev.ctx->act == K_ACT_BF16 && d % 32 == 0 && d <= CUDA_CHUNK_DIM && a->taps <= CUDA_CHUNK_TAPS && kda_wide(op);
 	struct cuda_kda_prompt p = { .op = *a, .n_seg = (int)op->n_seg, .chunks = chunks }, before = p;
 	struct kda_rows rows, rows_before = { 0, 0, 0 };
 	uint8_t *records = NULL;
+	int round = 0;
 	if (chunks && cuda_fit(c, CUDA_CHUNK, single + chunk) == CUDA_CHUNK) {
 		/* Of a segment a round has fewer than two chunks of single rows. */
-		int64_t want = k_align_up(K_MIN(CUDA_BLOCK_CHUNKS * CUDA_CHUNK * k_div_up(KDA_BLOCKS, H), op->n), CUDA_CHUNK);
+		int64_t want = k_align_up(K_MIN(CUDA_CHUNK * k_div_up(KDA_MADE, H), op->n), CUDA_CHUNK);
 		int64_t both = cuda_fit(c, want, single + chunk), singles = K_MIN(both, 2 * CUDA_CHUNK * op->n_seg);
 		p.ready = cuda_take(c, singles * single);
 		most = (singles < both ? cuda_fit(c, want, chunk) : both) / CUDA_CHUNK * CUDA_CHUNK;
@@ -414,15 +416,15 @@ static void kda_prompt(struct cuda *c, const struct k_op_kda *op, const struct c
 	}
 	for (p.first = 0; p.first < op->n; p.first = p.last) {
 		p.last = p.first + most < op->n ? kda_round_end(op, p.first, p.first + most) : op->n;
-		p.records = before.records == records ? records + most * chunk / 2 : records;
+		p.records = records + round++ % KDA_ROUNDS * (most / CUDA_CHUNK * H * CUDA_CHUNK_BYTES(d));
 		rows = kda_count(op, &p);
-		kda_chunks(c, &before, &rows_before, &p, rows.chunks);
+		kda_chunks(c, &p, rows.chunks, &before, &rows_before);
 		kda_singles(c, &before, &rows_before, op->n_seg, true);
 		kda_singles(c, &p, &rows, op->n_seg, false);
 		before = p;
 		rows_before = rows;
 	}
-	kda_chunks(c, &before, &rows_before, &p, 0);
+	kda_chunks(c, &p, 0, &before, &rows_before);
 	kda_singles(c, &before, &rows_before, op->n_seg, true);
 }
 

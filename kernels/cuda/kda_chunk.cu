@@ -11,25 +11,32 @@
  *   kda_make.h   four warps a (chunk, head), all at once:                       --> a record (kda_chunk.h)
  *   kda_walk.h   a block a (head, segment), chunk after chunk
  *
- * Walking is one long chain on few multiprocessors and mostly waits; making is many short blocks. So a launch walks one round and makes the next, and
- * the blocks of both share the multiprocessors.
+ * Walking is one long chain on few multiprocessors and mostly waits; making is the most work. So a launch makes one round and walks the one before, and the blocks of
+ * both share the multiprocessors. What a launch makes is in nobody's way (records of three rounds have room), so its blocks begin while the launch before still
+ * walks; those that walk stand behind them in the grid, or they would wait where others could work.
  *
- * Every quotient of decays is a product of decays between two tokens, at most 1, never the quotient itself, so that nothing overflows however fast a channel
- * forgets.
+ * Quotients of decays are taken from the begin of eight tokens, and no token forgets faster than by 2^-13, so that nothing overflows however fast a channel
+ * forgets (kda_make.h).
  *
  * Chunks lie on a grid of positions. Rows that do not fill one are walked token by token (kda.cu), as when they come one at a time: so a prompt that is cut
  * on the grid has the same bits, and one cut elsewhere differs by the rounding of the chunk that was cut. */
 #include "kernels/cuda/kda_make.h"
 #include "kernels/cuda/kda_walk.h"
 
-enum { ROOM = (int)WALK_FLOATS > (int)MAKE_FLOATS ? (int)WALK_FLOATS : (int)MAKE_FLOATS };
+/* Not so: no program. */
+enum { ROOM_FOR_BOTH = 1 / ((int)WALK_BYTES <= (int)CUDA_CHUNK_SHARED && 4 * (int)MAKE_FLOATS <= (int)CUDA_CHUNK_SHARED) };
 
-K_KERNEL_MANY(kda_chunk, 2)
+K_KERNEL_EARLY(kda_chunk, 2)
 {
-	K_SHARED(float, room, ROOM);
+	K_SHARED_MORE(shared);
+	float *room = (float *)shared;
 	int i = (int)blockIdx.x, H = a.make.op.n_head;
-	if (i < a.walkers)
-		walk_chunks(&a.walk, a.walk.op.seg + i / H, i % H, room);
+	if (i < a.makers && a.ahead)
+		K_GO_AHEAD();
+	else if (i < a.makers)
+		K_WAIT_BEFORE();
+	if (i < a.makers)
+		make_chunks(&a.make, i / H * a.each, (i / H + 1) * a.each, i % H, room);
 	else
-		make_chunks(&a.make, (int64_t)((i - a.walkers) / H) * BLOCK, (int)(i - a.walkers) % H, room);
+		walk_chunks(&a.walk, i - a.makers, room);
 }

@@ -1,36 +1,56 @@
-/* kda_make.h: records of chunks (kda_chunk.h): four warps a (chunk, head).
+/* kda_make.h: records of chunks (kda_chunk.h): four warps a (chunk, head), each a run of 32 channels.
  *
- * For products on tensor cores G_t / G_s (kda_chunk.cu) must be a factor of t times one of s: tokens meet pair by pair, then blocks of 2, of 4 and of 8, and where the left
- * block (s) meets the right one (t), up is the decay from the border to t, down that from s to the border. A lane has two tokens of eight channels; a level
- * is a shuffle of the block's whole decay, which then goes into up of the right block and down of the left one. After the last level up is G_t and down is
- * G_end / G_t. */
+ * For products on tensor cores G_t / G_s (kda_chunk.cu) must be a factor of t times one of s. Both are taken from the border where the block of eight tokens
+ * that s is in begins: up is the decay from there to t, at most 1, down its inverse up to s. A token keeps at least 2^-LEAST of what was (what is less than
+ * that is far below what bf16 rounds away), so down is at most 2^(8 LEAST), which bf16 and f32 hold; and where up of a token in the other block is too
+ * small for a number, so is the quotient.
+ *
+ * A lane has four tokens of four channels: a row of 128 bytes is read by eight lanes side by side, a convolution reads seven rows for four. Keys and queries
+ * are not normed here: their products with themselves are sums over the runs like all others, and who walks takes them in where it adds anyway. */
 #ifndef KERNELS_CUDA_KDA_MAKE_H
 #define KERNELS_CUDA_KDA_MAKE_H
 
 #include "kernels/cuda/kda_chunk.h"
 
-/* PAIR: floats from a row of a chunk's products to the next. */
-enum { TAPS = CUDA_CHUNK_TAPS, BLOCK = CUDA_BLOCK_CHUNKS, PAIR = C + 4, MINE = 8, MAKE_FLOATS = BLOCK * (2 * RUNS * C * PAIR + C * PAIR + 2 * C * RUNS + C) };
+/* MINE: tokens of a lane, and channels; SEEN: rows it reads for them. PLACE: bytes of a row of a run in shared memory, an odd number of 16: GK, GQ and DOWN have a row
+ * a token, UP_K and UP_Q one for those of the second block. PARTS: a lane's sums over a run. PAIR: floats from a row of a chunk's products to the next. */
+enum { TAPS = CUDA_CHUNK_TAPS, BLOCK = CUDA_BLOCK_CHUNKS, MINE = 4, SEEN = MINE + TAPS - 1, LEAST = 13, PAIR = C + 4, PARTS = 12 };
+enum { PLACE = 2 * RUN + 16, GK = 0, GQ = C * PLACE, DOWN = 2 * GQ, UP_K = 3 * GQ, UP_Q = UP_K + C / 2 * PLACE, STAGED = 4 * GQ };
+/* PARTS_FLOATS: of a chunk, of all runs. A block's taps, its warps' stages, and of 2 BLOCK chunks parts, squares, and what is solved. */
+enum { PARTS_FLOATS = RUNS * PARTS * K_WARP, ROOM_FLOATS = C * PAIR + C, TAP_FLOATS = (3 * TAPS + 1) * DIM + 4, STAGE_FLOATS = CUDA_WARPS * STAGED / 4 };
+enum { CHUNK_FLOATS = PARTS_FLOATS + 2 * C * RUNS + ROOM_FLOATS, MAKE_FLOATS = TAP_FLOATS + STAGE_FLOATS + 2 * BLOCK * CHUNK_FLOATS };
 
-/* Row where chunk i of the round begins, its segment; NULL behind the last. */
-K_DEV const struct cuda_seg *chunk_of(const struct cuda_kda_prompt *p, int64_t i, int64_t *row)
+/* EPS: of what queries and keys are divided by, as their squares are. */
+#define EPS (1e-6f * LOG2E * LOG2E)
+#define LN2 0.693147181f
+
+/* Chunk i of the round: its first row, -1 behind the last chunk; since: rows of its segment before; left: chunks behind it. Returns the segment. */
+K_DEV const struct cuda_seg *chunk_of(const struct cuda_kda_prompt *p, int i, int *row, int *since, int *left)
 {
 	for (int k = 0; k < p->n_seg; k++) {
-		struct stretch x = stretch_of(p, p->op.seg + k);
-		int64_t n = (x.end - x.begin) / C;
+		const struct cuda_seg *seg = p->op.seg + k;
+		struct stretch x = stretch_of(p, seg);
+		int n = (int)(x.end - x.begin) / C;
 		if (i < n) {
-			*row = x.begin + C * i;
-			return p->op.seg + k;
+			*row = (int)x.begin + C * i;
+			*since = *row - (int)seg->row;
+			*left = n - 1 - i;
+			return seg;
 		}
 		i -= n;
 	}
+	*row = -1;
 	return NULL;
 }
 
-/* --- a lane's part: tokens 2 g and 2 g + 1, channels first + 0 to 3 and first + 16 to 19 ------------------------------------ */
+/* --- a lane's part: tokens 4 (lane / 8) to + 3, channels first to first + 3 ---------------------------------------------------- */
 
-/* at: of the chunk's first token, in rows of channels; off: of the lane's second from there; P: from row to row; early: the segment begins within the taps. */
-struct part { const struct cuda_seg *seg; int64_t row, at; int head, first, P, off; bool early; };
+/* chunk: of the round, it begins with row, the segment so many rows before (since), and so many chunks are left of it; off: from there to what the lane
+ * reads first; P: from row to row. */
+struct part { int chunk, row, since, left, first, P, off; };
+
+/* Where the lane's channels of the chunk's first token are in rows of channels. */
+K_DEV int64_t part_at(const struct part *p) { return (int64_t)p->row * p->P + p->first; }
 
 K_DEV void load4(float *x, const float *from)
 {
@@ -40,271 +60,349 @@ K_DEV void load4(float *x, const float *from)
 		x[i] = k_bits_f(u.w[i]);
 }
 
-K_DEV float fast_silu(float x) { return x * fast_sigmoid(x); }
-
-/* Raw row `back` before the lane's second token, where the segment may begin in between. What lies before the taps is not looked at; any row will do. */
-K_DEV const float *early_row(const struct cuda_kda *a, const struct part *p, int i, int back)
+/* Of projections: once for each lane that wants them, which is soon after each other. */
+K_DEV void load4_past(float *x, const float *from)
 {
-	int keep = a->taps - 1, t = (int)(p->row - p->seg->row) + 2 * (k_lane() / 4) + 1 - back;
-	return t >= 0 ? a->raw[i] + p->at + (p->off - back * p->P) : p->seg->conv + (int64_t)(i * keep + (t < -keep ? 0 : keep + t)) * p->P + p->first;
+	struct k_u4 u = k_load16_past(from);
+	K_UNROLL
+	for (int i = 0; i < 4; i++)
+		x[i] = k_bits_f(u.w[i]);
 }
 
-/* Raw projection i, convolved, of both tokens. plain, known where it is called: all taps, none of them before the segment. */
-K_DEV void conv_part(float y[2][MINE], const struct cuda_kda *a, const struct part *p, int i, bool plain)
+/* Rows that lie before the segment are in its tail; what lies before the taps is not looked at, any row will do. */
+K_DEV void load_early(float x[SEEN][4], const struct cuda_kda_prompt *p, const struct part *part, int i)
 {
-	const float *raw = a->raw[i] + p->at, *weights = a->conv_w[i] + p->first;
+	int row, since, left, keep = p->op.taps - 1;
+	const float *tail = chunk_of(p, part->chunk, &row, &since, &left)->conv + (i * keep + keep) * part->P + part->first;
 	K_UNROLL
-	for (int half = 0; half < 2; half++) {
-		float x[TAPS + 1][4], w[TAPS][4];
+	for (int k = 0; k < TAPS - 1; k++) {
+		int t = part->since + MINE * (k_lane() / 8) + k - (TAPS - 1);
+		load4(x[k], t < 0 && t >= -keep ? tail + t * part->P : p->op.raw[i] + part_at(part) + (part->off + (t < 0 ? k - t : k) * part->P));
+	}
+}
+
+K_DEV void load_rows(float x[SEEN][4], const struct cuda_kda_prompt *p, const struct part *part, int i)
+{
+	const float *raw = p->op.raw[i] + part_at(part);
+	K_UNROLL
+	for (int k = TAPS - 1; k < SEEN; k++)
+		load4_past(x[k], raw + (part->off + k * part->P));
+	if (part->since < TAPS - 1) {
+		load_early(x, p, part, i);
+	} else {
 		K_UNROLL
-		for (int j = 0; j <= TAPS; j++) {
-			const float *row = raw + (p->off - (TAPS - j) * p->P);
-			if (!plain && p->early)
-				row = early_row(a, p, i, TAPS - j);
-			load4(x[j], row + 16 * half);
-		}
+		for (int k = 0; k < TAPS - 1; k++)
+			load4_past(x[k], raw + (part->off + k * part->P));
+	}
+}
+
+/* Weights of the head's convolutions, to taps[projection][tap][channel]: what is missing of TAPS is 0. All times LOG2E, as what is convolved then is: queries and
+ * keys are normed anyway, W and norms make up for values. Behind them what is added to gates, times LOG2E, and what their logarithms are multiplied by. */
+enum { BIAS = 3 * TAPS * DIM, SPEED = BIAS + DIM };
+
+K_DEV void load_taps(float *taps, const struct cuda_kda *a, int head)
+{
+	int quads = a->dim / 4;
+	for (int i = k_thread(); i < 3 * TAPS * quads; i += CUDA_THREADS) {
+		int of = i / quads, channel = 4 * (i % quads), tap = of % TAPS - (TAPS - a->taps);
+		struct k_u4 w = { { 0 } };
+		if (tap >= 0)
+			w = k_load16(a->conv_w[of / TAPS] + (int64_t)(tap * a->n_head + head) * a->dim + channel);
 		K_UNROLL
-		for (int j = 0; j < TAPS; j++) {
-			int tap = plain ? j : j - (TAPS - a->taps);
-			load4(w[j], weights + (tap < 0 ? 0 : tap) * p->P + 16 * half);
+		for (int c = 0; c < 4; c++)
+			w.w[c] = k_f_bits(k_bits_f(w.w[c]) * LOG2E);
+		k_store16(taps + of * DIM + channel, w);
+	}
+	if (k_thread() < a->dim)
+		taps[BIAS + k_thread()] = LOG2E * a->dt_bias[head * a->dim + k_thread()];
+	if (k_thread() == 0)
+		taps[SPEED] = -expf(a->a_log[head]);
+}
+
+/* LOG2E times projection i, convolved and its silu, of the four tokens. taps: of the lane's channels. */
+K_DEV void conv_part(float y[MINE][4], float x[SEEN][4], const float *taps, int i)
+{
+	K_UNROLL
+	for (int j = 0; j < TAPS; j++) {
+		float w[4];
+		load4(w, taps + (i * TAPS + j) * DIM);
+		K_UNROLL
+		for (int t = 0; t < MINE; t++)
 			K_UNROLL
 			for (int c = 0; c < 4; c++)
-				w[j][c] = tap < 0 ? 0 : w[j][c];
-		}
+				y[t][c] = j ? fmaf(w[c], x[t + j][c], y[t][c]) : w[c] * x[t][c];
+	}
+	K_UNROLL
+	for (int t = 0; t < MINE; t++)
 		K_UNROLL
-		for (int c = 0; c < 8; c++) {
-			float sum = 0;
-			K_UNROLL
-			for (int j = 0; j < TAPS; j++)
-				sum = fmaf(w[j][c % 4], x[j + c / 4][c % 4], sum);
-			y[c / 4][4 * half + c % 4] = fast_silu(sum);
-		}
-	}
+		for (int c = 0; c < 4; c++)
+			y[t][c] = y[t][c] * k_fast_rcp(1 + k_fast_exp2(-y[t][c]));
 }
 
-/* The run's channels of the chunk's rows, before anything waits for them, and of z, which is for whoever walks: a lane has one row of two inputs or three. */
-K_DEV void prefetch_part(const struct cuda_kda *a, const struct part *p)
+K_DEV struct k_u2 words_of(const float *x)
 {
-	int64_t at = p->at - 4 * (k_lane() % 4) + k_lane() % 16 * p->P;
-	k_prefetch((k_lane() < 16 ? a->raw[2] : a->raw[1]) + at);
-	k_prefetch((k_lane() < 16 ? a->raw[0] : a->a) + at);
-	if (k_lane() < 16)
-		k_prefetch(a->z + at);
-}
-
-K_DEV void store_v(uint8_t *to, float v[2][MINE])
-{
-	K_UNROLL
-	for (int j = 0; j < 4; j += 2) {
-		struct k_u4 u = { { pack_round(v[0][2 * j], v[0][2 * j + 1]), pack_round(v[1][2 * j], v[1][2 * j + 1]),
-			pack_round(v[0][2 * j + 2], v[0][2 * j + 3]), pack_round(v[1][2 * j + 2], v[1][2 * j + 3]) } };
-		k_store16(to + (j / 2 * K_WARP + k_lane()) * 16, u);
-	}
-}
-
-/* q and k; v to the record. */
-K_DEV void all_convs(float q[2][MINE], float k[2][MINE], uint8_t *v, const struct cuda_kda *a, const struct part *p, bool plain)
-{
-	conv_part(q, a, p, 2, plain);
-	store_v(v, q);
-	K_IN_ORDER();
-	conv_part(q, a, p, 0, plain);
-	K_IN_ORDER();
-	conv_part(k, a, p, 1, plain);
-}
-
-/* log (1 + exp x). Small terms by their series, which keeps their digits. */
-K_DEV float fast_softplus(float x)
-{
-	float e = k_fast_exp2(1.44269504f * x), near = fmaf(e, fmaf(e, fmaf(e, -0.25f, 1.f / 3), -0.5f), 1) * e;
-	return x > 20 ? x : e < 0.06f ? near : 0.693147181f * k_fast_log2(1 + e);
-}
-
-K_DEV void gate_part(float alpha[2][MINE], const struct cuda_kda *a, const struct part *p)
-{
-	float speed = -1.44269504f * expf(a->a_log[p->head]);
-	K_UNROLL
-	for (int half = 0; half < 2; half++) {
-		float bias[4], x[4];
-		load4(bias, a->dt_bias + p->first + 16 * half);
-		K_UNROLL
-		for (int t = 0; t < 2; t++) {
-			load4(x, a->a + p->at + (p->off - (1 - t) * p->P) + 16 * half);
-			K_UNROLL
-			for (int c = 0; c < 4; c++)
-				alpha[t][4 * half + c] = k_fast_exp2(speed * fast_softplus(x[c] + bias[c]));
-		}
-	}
-}
-
-/* The words of a token. */
-K_DEV struct k_u4 words_of(const float *x)
-{
-	struct k_u4 u;
-	K_UNROLL
-	for (int j = 0; j < 4; j++)
-		u.w[j] = pack_round(x[2 * j], x[2 * j + 1]);
+	struct k_u2 u = { { pack_round(x[0], x[1]), pack_round(x[2], x[3]) } };
 	return u;
 }
 
-/* Squares of a token over the run's channels, to squares[token][run]. */
-K_DEV void square_part(float *squares, float x[2][MINE], int run)
+/* Where token j of the lane is among those of its tile (kda_chunk.h). */
+K_DEV int tile_row(int j) { return MINE / 2 * (k_lane() / 8) + j / 2; }
+
+/* The lane's place among the words of a run: half of it, and q. */
+K_DEV int run_half(void) { return k_lane() / 4 % 2; }
+K_DEV int run_quad(void) { return k_lane() % 4; }
+
+K_DEV void store_v(uint8_t *to, float v[MINE][4])
 {
 	K_UNROLL
-	for (int t = 0; t < 2; t++) {
-		float sum = 0;
-		K_UNROLL
-		for (int c = 0; c < MINE; c++)
-			sum = fmaf(x[t][c], x[t][c], sum);
-		sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-		sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-		if (k_lane() % 4 == 0)
-			squares[(2 * (k_lane() / 4) + t) * RUNS + run] = sum;
+	for (int j = 0; j < MINE; j += 2) {
+		struct k_u2 x = words_of(v[j]), y = words_of(v[j + 1]);
+		struct k_u4 u = { { x.w[0], y.w[0], x.w[1], y.w[1] } };
+		k_store16(to + (run_half() * K_WARP + tile_row(j) * 4 + run_quad()) * 16, u);
 	}
 }
 
-K_DEV float squares_of(const float *squares, int t)
+/* Of a lane's channels, in logarithms of 2: decay from the block's begin to each of its tokens; of the block before (0: there is none), from the block's begin
+ * to the chunk's end, and of the whole chunk. */
+struct decays { float to[MINE][4], before[4], after[4], all[4]; };
+
+/* log2 of (1 + 2^x): absolute errors of 3e-7, of a decay they are relative ones. */
+K_DEV float fast_softplus2(float x) { return k_fast_log2(1 + k_fast_exp2(fminf(x, 126))); }
+
+K_DEV void load_gates(float x[MINE][4], const struct cuda_kda *a, const struct part *p)
 {
-	float x[RUNS];
-	load4(x, squares + (2 * (k_lane() / 4) + t) * RUNS);
-	return x[0] + x[1] + (x[2] + x[3]);
+	K_UNROLL
+	for (int t = 0; t < MINE; t++)
+		load4_past(x[t], a->a + part_at(p) + (p->off + (t + TAPS - 1) * p->P));
+}
+
+/* bias: of the lane's channels. */
+K_DEV void gate_part(struct decays *g, float x[MINE][4], const float *biases, float speed)
+{
+	bool second = k_lane() & 16;
+	float bias[4];
+	load4(bias, biases);
+	K_UNROLL
+	for (int c = 0; c < 4; c++) {
+		float sum, other, block;
+		K_UNROLL
+		for (int t = 0; t < MINE; t++) {
+			float one = fmaxf(speed * fast_softplus2(fmaf(x[t][c], LOG2E, bias[c])), -(float)LEAST);
+			sum = t ? sum + one : one;
+			g->to[t][c] = sum;
+		}
+		other = __shfl_xor_sync(0xffffffffu, sum, 8);
+		block = sum + other;
+		K_UNROLL
+		for (int t = 0; t < MINE; t++)
+			g->to[t][c] += k_lane() & 8 ? other : 0;
+		other = __shfl_xor_sync(0xffffffffu, block, 16);
+		g->before[c] = second ? other : 0;
+		g->all[c] = block + other;
+		g->after[c] = second ? block : g->all[c];
+	}
+}
+
+/* Squares of a token over the run's channels, to squares[token][run]. */
+K_DEV void square_part(float *squares, float x[MINE][4], int run)
+{
+	float sum[MINE], two[2], one;
+	bool odd = k_lane() & 1, high = k_lane() & 2;
+	K_UNROLL
+	for (int t = 0; t < MINE; t++) {
+		sum[t] = x[t][0] * x[t][0];
+		K_UNROLL
+		for (int c = 1; c < 4; c++)
+			sum[t] = fmaf(x[t][c], x[t][c], sum[t]);
+	}
+	K_UNROLL
+	for (int i = 0; i < 2; i++)
+		two[i] = (odd ? sum[2 + i] : sum[i]) + __shfl_xor_sync(0xffffffffu, odd ? sum[i] : sum[2 + i], 1);
+	one = (high ? two[1] : two[0]) + __shfl_xor_sync(0xffffffffu, high ? two[0] : two[1], 2);
+	one += __shfl_xor_sync(0xffffffffu, one, 4);
+	if (!(k_lane() & 4))
+		squares[(MINE * (k_lane() / 8) + (odd ? 2 : 0) + (high ? 1 : 0)) * RUNS + run] = one;
+}
+
+/* --- what goes to the record, and to shared memory for products ------------------------------------------------------------- */
+
+/* Row j of the lane in shared memory, of the part that begins at `what`. */
+K_DEV uint8_t *staged(uint8_t *stage, int what, int j) { return stage + what + (MINE * (k_lane() / 8) + j) * PLACE + k_lane() % 8 * 8; }
+
+/* out: the run's blocks of them in the record. */
+K_DEV void store_ups(uint8_t *out, uint8_t *stage, int what, int block, const struct decays *g, float x[MINE][4])
+{
+	K_UNROLL
+	for (int j = 0; j < MINE; j++) {
+		float up[4];
+		struct k_u2 u;
+		K_UNROLL
+		for (int c = 0; c < 4; c++)
+			up[c] = x[j][c] * g->to[j][c];
+		if (k_lane() & 16)
+			k_store8(staged(stage, block, j) - C / 2 * PLACE, words_of(up));
+		K_UNROLL
+		for (int c = 0; c < 4; c++)
+			up[c] *= g->before[c];
+		u = words_of(up);
+		k_store8(staged(stage, what, j), u);
+		k_store8(out + j % 2 * TILE + tile_place(tile_row(j), run_quad()) + run_half() * 8, u);
+	}
+}
+
+/* Keys, from the begin and to the end; g->to becomes the factor itself, as g->before is. */
+K_DEV void store_keys(uint8_t *out, const struct record *r, uint8_t *stage, struct decays *g, float k[MINE][4], int run)
+{
+	float after[4];
+	K_UNROLL
+	for (int c = 0; c < 4; c++)
+		after[c] = k_fast_exp2(g->after[c]);
+	if (k_lane() < 8) {
+		struct k_u4 u = { { k_f_bits(after[0]), k_f_bits(after[1]), k_f_bits(after[2]), k_f_bits(after[3]) } };
+		uint8_t *to = out + r->decay + ((run * 4 + run_half() * 2) * 4 + run_quad()) * 8;
+		k_store8(to, (struct k_u2){ { u.w[0], u.w[1] } });
+		k_store8(to + 32, (struct k_u2){ { u.w[2], u.w[3] } });
+	}
+	K_UNROLL
+	for (int j = 0; j < MINE; j++) {
+		float down[4];
+		struct k_u2 u;
+		K_UNROLL
+		for (int c = 0; c < 4; c++)
+			down[c] = k[j][c] * k_fast_exp2(-g->to[j][c]);
+		k_store8(staged(stage, DOWN, j), words_of(down));
+		K_UNROLL
+		for (int c = 0; c < 4; c++)
+			down[c] *= after[c];
+		u = words_of(down);
+		k_store8(out + r->end + (run * 2 + j % 2) * TILE + tile_place(tile_row(j), run_quad()) + run_half() * 8, u);
+		K_UNROLL
+		for (int c = 0; c < 4; c++)
+			g->to[j][c] = k_fast_exp2(g->to[j][c]);
+	}
+	store_ups(out + run * 4 * TILE, stage, GK, UP_K, g, k);
+}
+
+/* What is asked for before its chunk's turn. */
+struct asked { float v[SEEN][4]; };
+
+K_DEV void ask(struct asked *x, const struct cuda_kda_prompt *p, const struct part *part)
+{
+	load_rows(x->v, p, part, 2);
+}
+
+/* All that a warp makes by itself: its run's part of the record, of factors, and of squares of queries. */
+K_DEV void make_run(uint8_t *out, const struct record *r, uint8_t *stage, float *squares, struct asked *x, const struct cuda_kda_prompt *p, const struct part *part,
+	const float *taps, float speed, int run)
+{
+	float k[SEEN][4], y[MINE][4], gates[MINE][4];
+	struct decays g;
+	load_gates(gates, &p->op, part);
+	load_rows(k, p, part, 1);
+	conv_part(y, x->v, taps, 2);
+	store_v(out + r->v + run * (2 * C * RUN), y);
+	K_IN_ORDER();
+	gate_part(&g, gates, taps + BIAS, speed);
+	K_IN_ORDER();
+	conv_part(y, k, taps, 1);
+	K_IN_ORDER();
+	load_rows(x->v, p, part, 0);
+	K_UNROLL
+	for (int c = 0; c < 4; c++)
+		g.before[c] = k_fast_exp2(g.before[c]);
+	store_keys(out, r, stage, &g, y, run);
+	K_IN_ORDER();
+	conv_part(y, x->v, taps, 0);
+	square_part(squares, y, run);
+	store_ups(out + (run * 4 + 2) * TILE, stage, GQ, UP_Q, &g, y);
 }
 
 /* --- pairs ----------------------------------------------------------------------------------------------------------------- */
 
-/* c += rows of x times those of y, over the run's channels: token 2 g + h of x in row g + 8 h. */
-K_DEV void meet(float *c, const struct k_u4 *top, const struct k_u4 *bottom, const struct k_u4 *y)
+/* c += sixteen rows times eight, over the run's channels. */
+K_DEV void meet(float *c, const uint8_t *rows, const uint32_t *columns)
 {
-	K_UNROLL
-	for (int j = 0; j < 4; j += 2) {
-		uint32_t a[4] = { top->w[j], bottom->w[j], top->w[j + 1], bottom->w[j + 1] };
-		mma16816(c, a, y->w + j);
-	}
-}
-
-/* A lane's keys and queries, decayed from the border on the left to the token (up), and from the token to the border on the right (down); decay of all of the
- * block. */
-struct decayed { float k_up[2][MINE], q_up[2][MINE], k_down[2][MINE], all[MINE]; };
-
-/* Blocks of one: tokens 2 g and 2 g + 1. Their own products b_tt as well. */
-K_DEV void pairs_meet(float *own, float *read, struct decayed *x, float k[2][MINE], float q[2][MINE], float alpha[2][MINE])
-{
-	float c[4] = { 0 }, self[2] = { 0, 0 };
-	int g = k_lane() / 4, quad = k_lane() % 4;
-	K_UNROLL
-	for (int i = 0; i < MINE; i++) {
-		self[0] = fmaf(q[0][i], k[0][i], self[0]);
-		self[1] = fmaf(q[1][i], k[1][i], self[1]);
-		x->all[i] = alpha[0][i] * alpha[1][i];
-		x->k_up[0][i] = k[0][i] * alpha[0][i];
-		x->q_up[0][i] = q[0][i] * alpha[0][i];
-		x->k_up[1][i] = k[1][i] * alpha[1][i];
-		x->q_up[1][i] = q[1][i] * alpha[1][i];
-		x->k_down[0][i] = k[0][i] * alpha[1][i];
-		x->k_down[1][i] = k[1][i];
-	}
-	struct k_u4 left = words_of(k[0]), right = words_of(x->k_up[1]), asks = words_of(x->q_up[1]);
-	meet(c, &right, &asks, &left);
-	K_UNROLL
-	for (int i = 0; i < MINE; i++) {
-		x->k_up[1][i] *= alpha[0][i];
-		x->q_up[1][i] *= alpha[0][i];
-	}
-	K_UNROLL
-	for (int e = 0; e < 2; e++)
-		if (g == 2 * quad + e) {
-			own[(2 * g + 1) * PAIR + 2 * g] = c[e];
-			read[(2 * g + 1) * PAIR + 2 * g] = c[2 + e];
-		}
-	K_UNROLL
-	for (int t = 0; t < 2; t++) {
-		self[t] += __shfl_xor_sync(0xffffffffu, self[t], 1);
-		self[t] += __shfl_xor_sync(0xffffffffu, self[t], 2);
-		if (quad == 0)
-			read[(2 * g + t) * PAIR + 2 * g + t] = self[t];
-	}
-}
-
-/* Blocks of 2 m tokens, m lanes: those of the right ones (t) with those of the left ones (s) beside them. */
-K_DEV void blocks_meet(float *own, float *read, struct decayed *x, int m)
-{
-	int g = k_lane() / 4, quad = k_lane() % 4;
-	bool right = g & m;
-	struct k_u4 keys[2], asks[2];
-	K_UNROLL
-	for (int t = 0; t < 2; t++) {
-		float k[MINE];
-		K_UNROLL
-		for (int i = 0; i < MINE; i++)
-			k[i] = right ? x->k_up[t][i] : x->k_down[t][i];
-		keys[t] = words_of(k);
-		asks[t] = words_of(x->q_up[t]);
-	}
 	K_UNROLL
 	for (int i = 0; i < 2; i++) {
-		float kk[4] = { 0 }, qk[4] = { 0 };
-		meet(kk, &keys[0], &keys[1], &keys[i]);
-		meet(qk, &asks[0], &asks[1], &keys[i]);
-		K_UNROLL
-		for (int e = 0; e < 4; e++) {
-			int s = 2 * quad + e % 2, at = (2 * g + e / 2) * PAIR + 2 * s + i;
-			if (right && (g ^ s) >= m && (g ^ s) < 2 * m) {
-				own[at] = kk[e];
-				read[at] = qk[e];
-			}
-		}
-	}
-	K_UNROLL
-	for (int i = 0; i < MINE; i++) {
-		float other = __shfl_xor_sync(0xffffffffu, x->all[i], 4 * m), up = right ? other : 1, down = right ? 1 : other;
-		x->all[i] *= other;
-		K_UNROLL
-		for (int t = 0; t < 2; t++) {
-			x->k_up[t][i] *= up;
-			x->q_up[t][i] *= up;
-			x->k_down[t][i] *= down;
-		}
+		uint32_t a[4];
+		k_matrices(a, rows + k_lane() % 16 * PLACE + k_lane() / 16 * 16 + i * 32);
+		mma16816(c, a, columns + 2 * i);
 	}
 }
 
-K_DEV void store_decayed(uint8_t *out, const struct record *r, const struct decayed *x, int run)
+/* The run's part of all products of the chunk's tokens: c of keys and of queries with the keys of the first block, of both in the second block with those of it (keys
+ * are its upper eight rows). */
+K_DEV void pairs_meet(float *parts, const uint8_t *stage)
 {
-	int lane = k_lane();
+	float c[3][4] = { { 0 } };
+	uint32_t first[4], second[4];
+	const uint8_t *down = stage + DOWN + k_lane() % 8 * PLACE + k_lane() / 8 * 16;
+	k_matrices(first, down);
+	k_matrices(second, down + C / 2 * PLACE);
+	meet(c[0], stage + GK, first);
+	meet(c[1], stage + GQ, first);
+	meet(c[2], stage + UP_K, second);
 	K_UNROLL
-	for (int t = 0; t < 2; t++) {
-		struct k_u4 end = words_of(x->k_down[t]);
-		k_store16(out + ((run * 2 + t) * K_WARP + lane) * 16, words_of(x->k_up[t]));
-		k_store16(out + r->gq + ((run * 2 + t) * K_WARP + lane) * 16, words_of(x->q_up[t]));
-		K_UNROLL
-		for (int j = 0; j < 4; j++)
-			((uint32_t *)(out + r->end))[((run * 4 + j) * 2 + t) * K_WARP + lane] = end.w[j];
+	for (int i = 0; i < 3; i++) {
+		struct k_u4 u = { { k_f_bits(c[i][0]), k_f_bits(c[i][1]), k_f_bits(c[i][2]), k_f_bits(c[i][3]) } };
+		k_store16(parts + (i * K_WARP + k_lane()) * 4, u);
 	}
-	if (lane < 4)
+}
+
+/* Product i of those, over all runs. */
+K_DEV void over_runs(float *c, const float *parts, int i, int runs)
+{
+	load4(c, parts + (i * K_WARP + k_lane()) * 4);
+	K_UNROLL
+	for (int run = 1; run < RUNS; run++) {
+		float x[4] = { 0 };
+		if (run < runs)
+			load4(x, parts + run * PARTS * K_WARP + (i * K_WARP + k_lane()) * 4);
 		K_UNROLL
-		for (int half = 0; half < 2; half++) {
-			const float *all = x->all + 4 * half;
-			struct k_u4 u = { { k_f_bits(all[0]), k_f_bits(all[1]), k_f_bits(all[2]), k_f_bits(all[3]) } };
-			k_store16(out + r->decay + (32 * run + 16 * half + 4 * lane) * 4, u);
-		}
+		for (int e = 0; e < 4; e++)
+			c[e] += x[e];
+	}
 }
 
 /* --- the chunk's matrices ---------------------------------------------------------------------------------------------------- */
 
-/* Element (t, s) of what the runs have found, s <= t. */
-K_DEV float over_runs(const float *x, int t, int s, int d)
-{
-	float sum = 0;
-	K_UNROLL
-	for (int run = 0; run < RUNS; run++)
-		sum += RUN * run < d ? x[run * C * PAIR + t * PAIR + s] : 0;
-	return sum;
-}
-
 /* The second of a lane's words w and b, of token t from tokens 4 q + i % 2 and + 2: where it is in its matrix. */
 K_DEV int word_at(int t, int s) { return ((t / 2 * 4 + s / 4) * 2 + t % 2) * 2 + s % 2; }
 
-/* Column j of W = (1 + beta a)^-1 beta, by a thread: a[s][t] is a_ts. Threads j and j + 2 have the two halves of a word; 16 more do the same. */
-K_DEV void chunk_inverse(uint32_t *w, const float *a, const float *beta, int j)
+/* Two of b_ts, s = first and + 1, where s <= t, to the record: a word is of s and s + 2, which the lane beside has. */
+K_DEV void store_b(uint32_t *b, int t, int first, float x, float y)
+{
+	bool odd = k_lane() & 1;
+	float other;
+	x = first <= t ? x : 0;
+	y = first + 1 <= t ? y : 0;
+	other = __shfl_xor_sync(0xffffffffu, odd ? x : y, 1);
+	b[word_at(t, first / 4 * 4 + (odd ? 1 : 0))] = odd ? pack_round(other, y) : pack_round(x, other);
+}
+
+/* By a warp: b, and what queries are divided by. */
+K_DEV void make_reads(uint32_t *b, float *norms, const float *parts, const float *squares, int d)
+{
+	int g = k_lane() / 4, s = k_lane() % 4 * 2, runs = d / RUN;
+	float left[4], right[4];
+	over_runs(left, parts, 1, runs);
+	over_runs(right, parts, 2, runs);
+	store_b(b, g, s, left[0], left[1]);
+	store_b(b, g + 8, s, left[2], left[3]);
+	store_b(b, g, s + 8, 0, 0);
+	store_b(b, g + 8, s + 8, right[2], right[3]);
+	if (k_lane() < C) {
+		float sum = squares[k_lane() * RUNS];
+		K_UNROLL
+		for (int run = 1; run < RUNS; run++)
+			sum += run < runs ? squares[k_lane() * RUNS + run] : 0;
+		norms[C + k_lane()] = k_fast_rsqrt((sum + EPS) * (float)d);
+	}
+}
+
+/* Column j of W = (1 + beta a)^-1 beta, by a thread, rows times norms of keys: a[s][t] is a_ts of keys that are not normed, norm those of key j, each[s] = beta_s norm_s^2.
+ * Threads j and j + 2 have the two halves of a word; 16 more do the same. */
+K_DEV void chunk_inverse(uint32_t *w, const float *a, const float *each, float beta, float norm, int j)
 {
 	float x[C];
 	K_UNROLL
@@ -312,95 +410,102 @@ K_DEV void chunk_inverse(uint32_t *w, const float *a, const float *beta, int j)
 		x[t] = 0;
 	K_UNROLL
 	for (int s = 0; s < C; s++) {
-		x[s] = (s == j ? 1.f : 0.f) - beta[s] * x[s];
+		x[s] = fmaf(-each[s], x[s], s == j ? norm : 0);
 		K_UNROLL
 		for (int t = s + 1; t < C; t++)
 			x[t] = fmaf(a[s * PAIR + t], x[s], x[t]);
 	}
 	K_UNROLL
 	for (int t = 0; t < C; t++) {
-		float mine = x[t] * beta[j], other = __shfl_xor_sync(0xffffffffu, mine, 2);
+		float mine = x[t] * beta, other = __shfl_xor_sync(0xffffffffu, mine, 2);
 		if (!(k_lane() & (C | 2)))
 			w[word_at(t, j)] = pack_round(mine, other);
 	}
 }
 
-/* By the four warps of a chunk: b to the record, a, turned, to where its runs were not. */
-K_DEV void gather_pairs(uint32_t *b, float *a, const float *own, const float *read, int d)
+/* By a warp: W, and what keys are divided by. room: ROOM_FLOATS. */
+K_DEV void make_w(uint32_t *w, float *norms, float *room, const float *parts, float beta, int d)
 {
-	int i = (int)threadIdx.x % (CUDA_THREADS / BLOCK), t = i / 8, s = i % 8 / 2 * 4 + i % 2;
-	float two[2];
+	int g = k_lane() / 4, s = k_lane() % 4 * 2, t = k_lane() % C;
+	float left[4], right[4], *each = room + C * PAIR, norm;
+	over_runs(left, parts, 0, d / RUN);
+	over_runs(right, parts, 2, d / RUN);
 	K_UNROLL
-	for (int k = 0; k < 2; k++) {
-		two[k] = s + 2 * k <= t ? over_runs(read, t, s + 2 * k, d) : 0;
-		a[(s + 2 * k) * PAIR + t] = s + 2 * k < t ? over_runs(own, t, s + 2 * k, d) : 0;
+	for (int e = 0; e < 2; e++) {
+		room[(s + e) * PAIR + g] = left[e];
+		room[(s + e) * PAIR + g + 8] = left[2 + e];
+		room[(s + e + 8) * PAIR + g + 8] = right[e];
 	}
-	b[word_at(t, s)] = pack_round(two[0], two[1]);
+	K_WARP_IN_STEP();
+	norm = k_fast_rsqrt(room[t * PAIR + t] + EPS);
+	if (k_lane() < C) {
+		each[t] = beta * (norm * norm);
+		norms[t] = norm * LOG2E;
+	}
+	K_WARP_IN_STEP();
+	chunk_inverse(w, room, each, beta * LN2, norm, t);
 }
 
-/* Chunks from the first on, BLOCK of them, of a head. room: shared memory, MAKE_FLOATS. */
-K_DEV void make_chunks(const struct cuda_kda_prompt *p, int64_t first, int head, float *room)
+/* Chunks [first, end) of a head, BLOCK at a time; rows of the next ones are on their way meanwhile. Of two a team of four warps has made, two warps each solve one and
+ * write its matrices, two finish its products of queries. room: shared memory, MAKE_FLOATS. */
+K_DEV void make_chunks(const struct cuda_kda_prompt *p, int first, int end, int head, float *room)
 {
-	float *own = room, *read = own + BLOCK * RUNS * C * PAIR, *whole = read + BLOCK * RUNS * C * PAIR;
-	float *squares = whole + BLOCK * C * PAIR, *beta = squares + BLOCK * 2 * C * RUNS;
-	int d = p->op.dim, in = k_warp() / RUNS, run = k_warp() % RUNS;
-	struct part x = { 0 };
+	int d = p->op.dim, in = k_warp() / RUNS, run = k_warp() % RUNS, rows_made[2] = { -1, -1 };
+	const float *taps = room + RUN * run + 4 * (k_lane() % 8);
+	uint8_t *stage = (uint8_t *)(room + TAP_FLOATS) + k_warp() * STAGED;
+	float *of_team = room + TAP_FLOATS + STAGE_FLOATS + in * 2 * CHUNK_FLOATS, beta = 0;
+	bool mine = RUN * run < d;
 	struct record r = record_of(d);
-	uint8_t *out = NULL;
-	float q[2][MINE], k[2][MINE], alpha[2][MINE], *pairs = own + (in * RUNS + run) * C * PAIR, *reads = read + (in * RUNS + run) * C * PAIR;
-	bool there, mine;
-	x.seg = chunk_of(p, first + in, &x.row);
-	x.head = head;
-	x.first = x.head * d + RUN * run + 4 * (k_lane() % 4);
+	struct part x = { 0 };
+	struct asked rows;
+	x.first = head * d + RUN * run + 4 * (k_lane() % 8);
 	x.P = p->op.n_head * d;
-	x.at = x.row * x.P + x.first;
-	x.off = (2 * (k_lane() / 4) + 1) * x.P;
-	there = x.seg;
-	x.early = there && x.row - x.seg->row < TAPS - 1;
-	mine = there && RUN * run < d;
-	if (mine) {
-		prefetch_part(&p->op, &x);
-		out = record_at(p, x.row, x.head);
-		if (run == 0 && k_lane() < C)
-			beta[in * C + k_lane()] = fast_sigmoid(p->op.beta[(x.row + k_lane()) * p->op.n_head + x.head]);
-		if (x.early || p->op.taps < TAPS)
-			all_convs(q, k, out + r.v + run * (2 * C * RUN), &p->op, &x, false);
+	x.off = (MINE * (k_lane() / 8) - (TAPS - 1)) * x.P;
+	x.chunk = first + in;
+	chunk_of(p, x.chunk, &x.row, &x.since, &x.left);
+	if (x.row >= 0 && mine)
+		ask(&rows, p, &x);
+	load_taps(room, &p->op, head);
+	__syncthreads();
+	K_ROLL
+	while (x.chunk - in < end) {
+		int turn = x.chunk / BLOCK % 2, again = x.chunk / (2 * BLOCK) % 2 * (C * RUNS);
+		float *parts = of_team + turn * CHUNK_FLOATS;
+		if (x.row >= 0 && run == 2 * turn)
+			beta = p->op.beta[(int64_t)(x.row + k_lane() % C) * p->op.n_head + head];
+		if (x.row >= 0 && mine)
+			make_run(record_at(p, x.row, head), &r, stage, parts + PARTS_FLOATS + again, &rows, p, &x, taps, room[SPEED], run);
+		if (turn == 0)
+			__syncthreads();
 		else
-			all_convs(q, k, out + r.v + run * (2 * C * RUN), &p->op, &x, true);
-		K_IN_ORDER();
-		gate_part(alpha, &p->op, &x);
-	} else {
-		K_UNROLL
-		for (int i = 0; i < 2 * MINE; i++)
-			q[i / MINE][i % MINE] = k[i / MINE][i % MINE] = 0;
-	}
-	square_part(squares + in * 2 * C * RUNS, q, run);
-	square_part(squares + (in * 2 + 1) * C * RUNS, k, run);
-	__syncthreads();
-	if (mine) {
-		struct decayed y;
-		K_UNROLL
-		for (int t = 0; t < 2; t++) {
-			float qq = k_fast_rcp(sqrtf(squares_of(squares + in * 2 * C * RUNS, t) + 1e-6f) * sqrtf((float)d));
-			float kk = k_fast_rcp(sqrtf(squares_of(squares + (in * 2 + 1) * C * RUNS, t) + 1e-6f));
-			K_UNROLL
-			for (int c = 0; c < MINE; c++) {
-				q[t][c] *= qq;
-				k[t][c] *= kk;
-			}
+			K_WARP_IN_STEP();
+		if (x.row >= 0 && mine)
+			pairs_meet(parts + run * PARTS * K_WARP, stage);
+		K_WARP_IN_STEP();
+		rows_made[0] = turn ? rows_made[0] : x.row;
+		rows_made[1] = turn ? x.row : -1;
+		x.chunk += BLOCK;
+		if (x.row >= 0 && x.left >= BLOCK) {
+			x.row += BLOCK * C;
+			x.since += BLOCK * C;
+			x.left -= BLOCK;
+		} else {
+			chunk_of(p, x.chunk, &x.row, &x.since, &x.left);
 		}
-		pairs_meet(pairs, reads, &y, k, q, alpha);
-		K_ROLL
-		for (int m = 1; m < 8; m *= 2)
-			blocks_meet(pairs, reads, &y, m);
-		store_decayed(out, &r, &y, run);
+		if (x.chunk - in < end && x.row >= 0 && mine)
+			ask(&rows, p, &x);
+		if (turn == 1 || x.chunk - in >= end) {
+			int row = run < 2 ? rows_made[0] : rows_made[1];
+			uint8_t *out = record_at(p, row, head);
+			float *squares = of_team + run / 2 * CHUNK_FLOATS + PARTS_FLOATS + again;
+			parts = of_team + run / 2 * CHUNK_FLOATS;
+			__syncthreads();
+			if (row >= 0 && run % 2 == 0)
+				make_w((uint32_t *)(out + r.w), (float *)(out + r.norms), parts + PARTS_FLOATS + 2 * C * RUNS, parts, fast_sigmoid(beta), d);
+			if (row >= 0 && run % 2)
+				make_reads((uint32_t *)(out + r.b), (float *)(out + r.norms), parts, squares, d);
+		}
 	}
-	__syncthreads();
-	if (there)
-		gather_pairs((uint32_t *)(record_at(p, x.row, x.head) + r.b), whole + in * C * PAIR, own + in * RUNS * C * PAIR, read + in * RUNS * C * PAIR, d);
-	__syncthreads();
-	if (there && run == 0)
-		chunk_inverse((uint32_t *)(out + r.w), whole + in * C * PAIR, beta + in * C, k_lane() % C);
 }
 
 #endif

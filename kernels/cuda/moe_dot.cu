@@ -52,19 +52,19 @@ K_DEV void fixed_of(uint8_t *group, uint8_t *sums, const float *x, int j)
 }
 
 /* A lane's 16 bytes of each 512 of a record, or of two that lie together. */
-K_DEV void ask_one(k_shared_at to, const uint8_t *from)
+K_DEV void ask_one(k_place to, const uint8_t *from)
 {
-	k_copy16_at(to, from);
+	k_copy16_to(to, from);
 	if (k_lane() < (K_RECORD - 512) / 16)
-		k_copy16_at(to + 512, from + 512);
+		k_copy16_to(to + 512, from + 512);
 }
 
-K_DEV void ask_two(k_shared_at to, const uint8_t *from)
+K_DEV void ask_two(k_place to, const uint8_t *from)
 {
-	k_copy16_at(to, from);
-	k_copy16_at(to + 512, from + 512);
+	k_copy16_to(to, from);
+	k_copy16_to(to + 512, from + 512);
 	if (k_lane() < (PAIR - 1024) / 16)
-		k_copy16_at(to + 1024, from + 1024);
+		k_copy16_to(to + 1024, from + 1024);
 }
 
 /* acc += the lane's row and group of a record times x: its two groups of activations. */
@@ -183,10 +183,10 @@ K_KERNEL_EARLY(moe_up_dot, 4)
 	}
 	int64_t mine = ((int64_t)blockIdx.x * steps + from) * K_RECORD + 16 * k_lane(), expert = a.ids[pair];
 	const uint8_t *gates = k_slice(&a.gate, expert) + mine, *ups = k_slice(&a.up, expert) + mine;
-	k_shared_at there = k_at(ring + 16 * k_lane()), next = there;
-	K_HOLD(there);
-	K_HOLD_POINTER(gates);
-	K_HOLD_POINTER(ups);
+	k_place there = k_place_of(ring + 16 * k_lane()), next = there;
+	K_KEEP_PLACE(there);
+	K_KEEP(gates);
+	K_KEEP(ups);
 	K_ROLL for (int step = from; step < from + CUDA_UP_RING; step++) {
 		if (step < to) {
 			ask_one(next, gates);
@@ -249,7 +249,7 @@ K_DEV void stage_h(uint8_t *stage, const uint8_t *h, int n)
 }
 
 /* Steps `step` and the next of `steps`, where there are any, to a place of the ring: a group of copies in any case. */
-K_DEV void down_ask(k_shared_at place, const uint8_t *from, int step, int steps)
+K_DEV void down_ask(k_place place, const uint8_t *from, int step, int steps)
 {
 	if (step + 1 < steps)
 		ask_two(place, from);
@@ -271,10 +271,10 @@ K_DEV float down_pair(uint8_t *ring, uint8_t *stage, const struct cuda_moe_down_
 {
 	int steps = (int)(a->down.cols / STEP), place = 0, depth = a->depth;
 	const uint8_t *from = k_slice(&a->down, a->ids[pair]) + granule * steps * K_RECORD + 16 * k_lane();
-	k_shared_at there = k_at(ring + 16 * k_lane()), next = there;
+	k_place there = k_place_of(ring + 16 * k_lane()), next = there;
 	float one = 0, other = 0;
-	K_HOLD(there);
-	K_HOLD_POINTER(from);
+	K_KEEP_PLACE(there);
+	K_KEEP(from);
 	K_ROLL for (int k = 0; k < depth; k++) {
 		down_ask(next, from, 2 * k, steps);
 		next += PAIR;

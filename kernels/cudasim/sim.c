@@ -36,7 +36,7 @@ struct cell { uint32_t wrote, read, read_before; uint16_t writer, reader; };
 struct region { uintptr_t at; size_t n; struct cell *cells; int shift; bool shared; };
 
 enum state { READY, AT_BARRIER, AT_WARP, DONE };
-struct fiber { jmp_buf at; enum state state; bool made, waited; int line, n_shared, n_flight, group; unsigned phase; uint32_t said[2][6]; };
+struct fiber { jmp_buf at; enum state state; bool made, waited, ahead; int line, n_shared, n_flight, group; unsigned phase; uint32_t said[2][6]; };
 /* A copy under way. */
 struct flight { void *to; int group; uint8_t bytes[16]; };
 struct warp { int arrived; uint32_t in_step; };  /* in_step: when it was last */
@@ -44,7 +44,7 @@ struct warp { int arrived; uint32_t in_step; };  /* in_step: when it was last */
 struct k_sim {
 	pthread_mutex_t lock;           /* memory may be given back by a thread other than the one that launches */
 	char fault[320];
-	bool old;
+	bool old, some_waited, some_ahead;      /* threads of the launch */
 	struct region *mem;             /* device memory, ascending */
 	size_t n_mem, cap_mem;
 	uint64_t bytes;                 /* of all of it */
@@ -301,10 +301,12 @@ static K_NORETURN void race(struct k_sim *s, const struct region *r, size_t i, b
 /* A kernel begins while the one before it ends, and waits for it where it says so. */
 static void mark_early(struct k_sim *s, const struct region *r, size_t i, const struct cell *c, bool write)
 {
-	if (write)
+	if (write && !s->fiber[s->at].ahead)
 		fault(s, "writes byte %zu of %zu of device memory before it waits for the kernel before", i, r->n);
+	if (write && c->read && c->read >= s->before_at && c->read < s->launch_at)
+		fault(s, "writes byte %zu of %zu of device memory before it waits for the kernel before, which read it", i, r->n);
 	if (c->wrote && c->wrote >= s->before_at && c->wrote < s->launch_at)
-		fault(s, "reads byte %zu of %zu of device memory before it waits for the kernel before, which wrote it", i, r->n);
+		fault(s, "%s byte %zu of %zu of device memory before it waits for the kernel before, which wrote it", write ? "writes" : "reads", i, r->n);
 }
 
 static void mark(struct k_sim *s, const struct region *r, size_t i, bool write)
@@ -593,7 +595,8 @@ void k_sim_barrier(int line)
 	switch_home(s);
 }
 
-void k_sim_wait_before(void) { running->fiber[running->at].waited = true; }
+void k_sim_wait_before(void) { running->fiber[running->at].waited = running->some_waited = true; }
+void k_sim_go_ahead(void) { running->fiber[running->at].ahead = running->some_ahead = true; }
 
 /* Waits until all lanes of the warp have said their n words. They wait in one of two places, so that the next time cannot overtake a lane that has
  * yet to hear this one. Returns the first lane's fiber; *at: which place. */
@@ -770,7 +773,7 @@ static void run_block(struct k_sim *s)
 	memset(s->warp, 0, sizeof(s->warp));
 	for (unsigned i = 0; i < s->n_threads; i++) {
 		s->fiber[i].state = READY;
-		s->fiber[i].waited = false;
+		s->fiber[i].waited = s->fiber[i].ahead = false;
 		s->fiber[i].n_shared = 0;
 		s->fiber[i].phase = 0;
 		s->fiber[i].n_flight = s->fiber[i].group = 0;
@@ -801,12 +804,15 @@ void k_sim_run(struct k_sim *s, const struct k_sim_launch *l)
 		make_fiber(s, i);
 	s->before_at = s->launch_at;
 	s->launch_at = ++s->now;
+	s->some_waited = s->some_ahead = false;
 	for (unsigned z = 0; z < l->blocks[2]; z++)
 		for (unsigned y = 0; y < l->blocks[1]; y++)
 			for (unsigned x = 0; x < l->blocks[0] && !*s->fault; x++) {
 				s->block = (struct k_sim_index){ x, y, z };
 				run_block(s);
 			}
+	if (!*s->fault && s->some_ahead && !s->some_waited)
+		note_fault(s, "kernel %s: no block waits for the kernel before", l->name);
 	/* What hangs in the middle of a kernel begins anew. */
 	for (unsigned i = 0; *s->fault && i < s->n_threads; i++)
 		s->fiber[i].made = false;

@@ -17,6 +17,7 @@
 #define K_KERNEL_MANY(name, blocks) K_KERNEL(name)
 #define K_KERNEL_EARLY(name, blocks) K_KERNEL_AS(name, (void)0)
 #define K_WAIT_BEFORE() k_sim_wait_before()
+#define K_GO_AHEAD() k_sim_go_ahead()
 #define K_UNROLL
 #define K_KEEP(p) ((void)(p))
 #define k_thread_anew() ((int)threadIdx.x)
@@ -41,6 +42,8 @@ void k_sim_barrier(int line);
 void k_sim_warp_in_step(int line);
 /* Until then a thread may not read what the launch before this one wrote, nor write anything that is not its block's. */
 void k_sim_wait_before(void);
+/* From here on it may write what the launch before this one did not touch. Another block waits. */
+void k_sim_go_ahead(void);
 float k_sim_shuffle(float v, int x);
 /* c += a b by a warp: 16 x 16 times 16 x 8, bf16, fragments as PTX lays them out (mma.m16n8k16). */
 void k_sim_mma16816(float *c, const uint32_t *a, const uint32_t *b);
@@ -51,6 +54,10 @@ uint32_t k_sim_turn8(uint32_t word);
 struct k_u4 k_load16(const void *p);
 void k_store16(void *p, struct k_u4 v);
 #define k_load16_once k_load16
+#define k_load16_past k_load16
+#define k_store16_past k_store16
+#define k_anew(x) (x)
+#define k_store16_whole k_store16
 struct k_u2 k_load8(const void *p);
 void k_store8(void *p, struct k_u2 v);
 /* Four matrices of 8 x 8 halves by a warp (ldmatrix), turned: transposed. */
@@ -61,11 +68,10 @@ void k_sim_matrices(uint32_t *out, const void *row, bool turned);
 void k_copy16(void *to, const void *from, bool there);
 #define k_copy16_all(to, from) k_copy16(to, from, true)
 #define k_copy16_if(to, from, there) do { if (there) k_copy16(to, from, true); } while (0)
-typedef uint8_t *k_shared_at;
-#define k_at(p) (p)
-#define k_copy16_at(to, from) k_copy16(to, from, true)
-#define K_HOLD(at) ((void)(at))
-#define K_HOLD_POINTER(p) ((void)(p))
+typedef uint8_t *k_place;
+#define k_place_of(p) ((uint8_t *)(p))
+#define k_copy16_to(to, from) k_copy16(to, from, true)
+#define K_KEEP_PLACE(at) ((void)(at))
 void k_copy_commit(void);
 void k_copy_wait(int left);
 
@@ -86,10 +92,11 @@ K_DEV uint32_t k_bytes(uint32_t a, uint32_t b, uint32_t digits)
 	return out;
 }
 
-#define k_prefetch(p) ((void)(p))
+#define k_discard(p) ((void)(p))
 #define k_fast_exp2 exp2f
 #define k_fast_log2 log2f
 #define k_fast_rcp(x) (1 / (x))
+#define k_fast_rsqrt(x) (1 / sqrtf(x))
 
 #define threadIdx (k_sim_thread())
 #define blockIdx (k_sim_block())

@@ -255,3 +255,29 @@ K_KERNEL_EARLY(wait_to_write, 1)
 	a.y[AT] = a.n;
 	K_WAIT_BEFORE();
 }
+
+/* x was read by the launch before, y written. */
+K_KERNEL_EARLY(ahead_of_reader, 1)
+{
+	if (blockIdx.x == 0)
+		K_WAIT_BEFORE();
+	else
+		K_GO_AHEAD();
+	*(float *)(uintptr_t)(a.x + AT) = 0;
+}
+
+K_KERNEL_EARLY(ahead_of_writer, 1)
+{
+	if (blockIdx.x == 0)
+		K_WAIT_BEFORE();
+	else
+		K_GO_AHEAD();
+	a.y[AT] = 0;
+}
+
+K_KERNEL_EARLY(ahead_all, 1)
+{
+	K_SHARED(float, s, N);
+	K_GO_AHEAD();
+	s[ME] = a.x[AT];
+}

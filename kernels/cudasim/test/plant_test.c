@@ -122,7 +122,7 @@ static void sample(struct k_device *d, int64_t n, int64_t less)
 
 /* What runs the kernel, with how many tokens; how many barriers it has at least; whether it is who writes the result. */
 static const struct kernel { const char *name; void (*op)(struct k_device *d, int64_t n, int64_t less); int64_t n; int barriers; bool copies, last; } kernels[] = {
-	{ "kda_chunk", kda, 48, 5, true, true },
+	{ "kda_chunk", kda, 160, 5, true, true },
 	{ "gemm_many", gemm, 3, 2, true, true }, { "gemm_many", gemm_wide, 8, 3, true, true }, { "gemm_many", gemm_exact, 2, 1, false, true },
 	{ "gemm_mma", gemm, 9, 1, false, true }, { "tile_order", gemm, 64, 0, false, false }, { "gemm_tile", gemm, 64, 1, true, true },
 	{ "gemm_wide", gemm, 130, 1, true, true }, { "moe_up_wide", moe_i4, 10, 7, true, false }, { "moe_down_wide", moe_i4, 10, 5, true, false },
