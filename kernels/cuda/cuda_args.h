@@ -47,7 +47,7 @@ struct cuda_narrow { uint16_t *y; const float *x; int64_t cols, x_step; };
  * exact: in f32 on the ordinary cores, for all types, one for cuda_exact_rows rows; CUDA_ROUNDED: x is rounded to bf16 first. Otherwise as struct cuda_gemm_mma, x at multiples of 16 bytes. */
 enum { CUDA_MANY = 8, CUDA_FEW = 8, CUDA_EXACT = 1, CUDA_ROUNDED = 2 };
 /* Shared memory that the launch brings: vectors of a block, sums of its warps, and steps of 16 x 64 that a warp has under way, of BF16 and of i4g32. Before there is bf16 the latter is enough. */
-enum { CUDA_FEW_AHEAD = 3, CUDA_FEW_DEEP = 5,  CUDA_FEW_AHEAD_I4 = 6, CUDA_FEW_STAGE = 8 * 1024, CUDA_FEW_PARTS = CUDA_WARPS * CUDA_FEW * 16 * 4 };
+enum { CUDA_FEW_AHEAD = 3, CUDA_FEW_DEEP = 5, CUDA_FEW_AHEAD_I4 = 6, CUDA_FEW_STAGE = 8 * 1024, CUDA_FEW_PARTS = CUDA_WARPS * CUDA_FEW * 16 * 4 };
 #define CUDA_FEW_SHARED(record, ahead) (CUDA_FEW_STAGE + CUDA_FEW_PARTS + CUDA_WARPS * (ahead) * (record))
 enum { CUDA_FEW_LEAST = CUDA_FEW_SHARED(576, CUDA_FEW_AHEAD_I4), CUDA_FEW_PLAIN = CUDA_FEW_SHARED(2048, CUDA_FEW_AHEAD), CUDA_FEW_MOST = CUDA_FEW_SHARED(2048, CUDA_FEW_DEEP) };
 /* deep: of BF16 the warps have CUDA_FEW_DEEP steps under way, with CUDA_FEW_MOST of shared memory: where there are not more blocks than run at once even so. */

@@ -23,14 +23,6 @@
 #define K_KERNEL(name) K_KERNEL_AS(name, (CUDA_THREADS), K_WAIT_BEFORE())
 #define K_KERNEL_MANY(name, blocks) K_KERNEL_AS(name, (CUDA_THREADS, blocks), K_WAIT_BEFORE())
 #define K_KERNEL_EARLY(name, blocks) K_KERNEL_AS(name, (CUDA_THREADS, blocks), (void)0)
-/* The kernel before has ended and memory shows it; the one behind may begin. */
-K_DEV void K_WAIT_BEFORE(void)
-{
-#if __CUDA_ARCH__ >= 900
-	asm volatile("griddepcontrol.wait;" : : : "memory");
-	asm volatile("griddepcontrol.launch_dependents;" : : : "memory");
-#endif
-}
 /* For blocks that touch nothing that the kernel before reads or writes: the one behind may begin as far as this block is concerned. Others of its kernel wait: a kernel
  * is not over before the one before it. */
 K_DEV void K_GO_AHEAD(void)
@@ -39,6 +31,14 @@ K_DEV void K_GO_AHEAD(void)
 	asm volatile("griddepcontrol.launch_dependents;" : : : "memory");
 #endif
 }
+/* The kernel before has ended and memory shows it; the one behind may begin. */
+K_DEV void K_WAIT_BEFORE(void)
+{
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.wait;" : : : "memory");
+#endif
+	K_GO_AHEAD();
+}
 /* A barrier of a warp: what its lanes wrote to shared memory, or waited for, is there for all of it. */
 #define K_WARP_IN_STEP() __syncwarp()
 /* A loop whose arrays stay in registers. */
@@ -46,6 +46,8 @@ K_DEV void K_GO_AHEAD(void)
 /* 64 bits, of which the compiler shall not know where they come from: they are not computed anew where they are used, and what is made of them is not kept over a loop
  * around. */
 #define K_KEEP(p) asm volatile("" : "+l"(p))
+/* The same of a number or a place in shared memory. */
+K_DEV int k_anew(int x) { asm volatile("" : "+r"(x)); return x; }
 /* threadIdx.x, read anew: what is made of it is not kept in registers over a loop around. */
 K_DEV int k_thread_anew(void) { int i; asm volatile("mov.u32 %0, %%tid.x;" : "=r"(i)); return i; }
 /* One whose rounds are not to want registers at the same time. */
@@ -101,8 +103,6 @@ K_DEV void k_store16_whole(void *p, struct k_u4 u)
 {
 	asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" : : "l"(p), "r"(u.w[0]), "r"(u.w[1]), "r"(u.w[2]), "r"(u.w[3]) : "memory");
 }
-/* The same, of which the compiler knows nothing: what it has made of it before is not kept till here. */
-K_DEV int k_anew(int x) { asm volatile("" : "+r"(x)); return x; }
 K_DEV void k_store16_past(void *p, struct k_u4 u)
 {
 	asm volatile("st.global.cs.v4.u32 [%0], {%1,%2,%3,%4};" : : "l"(p), "r"(u.w[0]), "r"(u.w[1]), "r"(u.w[2]), "r"(u.w[3]) : "memory");
@@ -199,8 +199,6 @@ K_DEV void k_copy16_to(k_place to, const void *from)
 	*(uint4 *)__cvta_shared_to_generic(to) = *(const uint4 *)from;
 #endif
 }
-/* The same of a place in shared memory. */
-#define K_KEEP_PLACE(at) asm volatile("" : "+r"(at))
 K_DEV void k_copy_commit(void)
 {
 #if __CUDA_ARCH__ >= 800

@@ -110,6 +110,11 @@ bool cuda_matrix(struct cuda_matrix *m, const struct k_tensor *w);
 bool cuda_segs(struct cuda *c, const struct k_seg *seg, int64_t n_seg, int64_t width, const struct cuda_seg **out);
 /* Rows of activations in the precision of ctx->act, in scratch of n * cols floats; x itself where that is f32. */
 const float *cuda_round(struct cuda *c, float *room, const float *x, int64_t n, int64_t cols, int64_t x_step);
+/* Do n floats at p lie apart from m at q? */
+static inline bool cuda_apart(const float *p, int64_t n, const float *q, int64_t m) { return p + n <= q || q + m <= p; }
+/* The last launch in the list of a step; NULL: there is none, or it is not known. */
+static inline const struct cuda_call *cuda_last(const struct cuda *c) { return c->step.on && c->step.n ? &c->step.call[c->step.n - 1] : NULL; }
+
 static inline bool cuda_rounds(const struct cuda *c) { return c->dev.ctx->act != K_ACT_F32; }
 
 /* Do tensor cores multiply with it? Activations are bf16 then, and rounded into scratch. */

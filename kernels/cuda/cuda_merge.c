@@ -50,12 +50,15 @@ static bool norm_norm(struct cuda_call *last, void *last_args, struct cuda_grid 
 	return true;
 }
 
+/* n rows of x, and of y, from the first float to the last. */
+static int64_t x_floats(const struct cuda_product_of *p, int64_t n) { return (n - 1) * p->x_step + p->w.cols; }
+static int64_t y_floats(const struct cuda_product_of *p, int64_t n) { return (n - 1) * p->y_step + p->w.rows; }
+
 /* Does x or y of p, n rows of it, meet y of q? */
 static bool meets(const struct cuda_product_of *p, const struct cuda_product_of *q, int64_t n)
 {
-	const float *x_end = p->x + (n - 1) * p->x_step + p->w.cols, *y_end = p->y + (n - 1) * p->y_step + p->w.rows;
-	const float *end = q->y + (n - 1) * q->y_step + q->w.rows;
-	return (p->x < end && q->y < x_end) || (p->y < end && q->y < y_end);
+	int64_t end = y_floats(q, n);
+	return !cuda_apart(p->x, x_floats(p, n), q->y, end) || !cuda_apart(p->y, y_floats(p, n), q->y, end);
 }
 
 static bool gemm_gemm(struct cuda_call *last, void *last_args, struct cuda_grid grid, const void *args)
@@ -80,8 +83,6 @@ static bool gemm_gemm(struct cuda_call *last, void *last_args, struct cuda_grid 
 	return true;
 }
 
-static bool apart(const float *p, int64_t n, const float *q, int64_t m) { return p + n <= q || q + m <= p; }
-
 static bool swiglu_route(struct cuda_call *last, void *last_args, struct cuda_grid grid, const void *args)
 {
 	struct cuda_swiglu first = *(const struct cuda_swiglu *)last_args;
@@ -89,8 +90,8 @@ static bool swiglu_route(struct cuda_call *last, void *last_args, struct cuda_gr
 	const struct cuda_route *r = args;
 	int64_t used = (int64_t)r->n * r->n_used;
 	const float *ids = (const float *)r->ids;
-	if (!apart(first.y, first.n, r->logits, (int64_t)r->n * r->n_expert) || !apart(first.gate, first.n, ids, used) || !apart(first.up, first.n, ids, used) ||
-		!apart(first.gate, first.n, r->weights, used) || !apart(first.up, first.n, r->weights, used))
+	if (!cuda_apart(first.y, first.n, r->logits, (int64_t)r->n * r->n_expert) || !cuda_apart(first.gate, first.n, ids, used) || !cuda_apart(first.up, first.n, ids, used) ||
+		!cuda_apart(first.gate, first.n, r->weights, used) || !cuda_apart(first.up, first.n, r->weights, used))
 		return false;
 	*m = *r;
 	m->also = first;
@@ -105,9 +106,10 @@ static bool down_gemm(struct cuda_call *last, void *last_args, struct cuda_grid 
 	struct cuda_moe_down_dot *m = last_args;
 	const struct cuda_gemm_many *b = args;
 	const struct cuda_product_of *p = &b->of[0];
-	int64_t y = p->y_step * (b->n - 1) + p->w.rows, x = p->x_step * (b->n - 1) + p->w.cols, pairs = m->n * m->n_used;
-	if (!m->shares || b->count != 1 || b->n != m->n || p->exact || p->w.type != CUDA_BF16 || m->also.y || !apart(p->x, x, m->y, m->n * m->down.rows) || !apart(p->y, y, m->y, m->n * m->down.rows) ||
-		!apart(p->y, y, (const float *)m->h, pairs * (m->down.cols / 64) * CUDA_FIXED_STEP / 4) || !apart(p->y, y, m->weights, pairs) || !apart(p->y, y, (const float *)m->ids, pairs))
+	int64_t y = y_floats(p, b->n), sums = m->n * m->down.rows, pairs = m->n * m->n_used;
+	if (!m->shares || b->count != 1 || b->n != m->n || p->exact || p->w.type != CUDA_BF16 || m->also.y ||
+		!cuda_apart(p->x, x_floats(p, b->n), m->y, sums) || !cuda_apart(p->y, y, m->y, sums) ||
+		!cuda_apart(p->y, y, (const float *)m->h, pairs * (m->down.cols / 64) * CUDA_FIXED_STEP / 4) || !cuda_apart(p->y, y, m->weights, pairs) || !cuda_apart(p->y, y, (const float *)m->ids, pairs))
 		return false;
 	m->also = *p;
 	last->grid.x += grid.x;

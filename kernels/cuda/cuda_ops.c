@@ -257,10 +257,10 @@ static void moe_few(struct cuda *c, const struct moe *m, float *y, const float *
 /* Is it known that the launch before does not write n floats at x? It may be read ahead of its end then. */
 static bool leaves(const struct cuda *c, const float *x, int64_t n)
 {
-	const struct cuda_call *last = c->step.on && c->step.n ? &c->step.call[c->step.n - 1] : NULL;
+	const struct cuda_call *last = cuda_last(c);
 	const struct cuda_moe_down_dot *down = last && last->kernel == CUDA_KERNEL_moe_down_dot ? last->args : NULL;
 	if (down)
-		return !down->also.y && (x + n <= down->y || down->y + down->n * down->down.rows <= x);
+		return !down->also.y && cuda_apart(x, n, down->y, down->n * down->down.rows);
 	return last && last->kernel == CUDA_KERNEL_route;
 }
 
@@ -442,7 +442,7 @@ void cuda_op_kda(struct k_device *dev, const struct k_op_kda *op)
 	struct cuda_kda a = { .y = op->y, .raw = { op->q, op->k, op->v }, .a = op->a, .z = op->z, .beta = op->beta,
 		.conv_w = { op->conv_w[0], op->conv_w[1], op->conv_w[2] }, .a_log = op->a_log, .dt_bias = op->dt_bias, .o_norm = op->o_norm,
 		.seg = seg, .dim = (int)hp->kda_dim, .n_head = (int)hp->kda_head, .taps = (int)hp->kda_conv, .eps = (float)hp->eps };
-	a.early = c->step.on && c->step.n && c->step.call[c->step.n - 1].kernel != CUDA_KERNEL_kda;
+	a.early = cuda_last(c) && cuda_last(c)->kernel != CUDA_KERNEL_kda;
 	if (op->n == op->n_seg)
 		cuda_launch_bytes(c, CUDA_KERNEL_kda, hp->kda_head, op->n_seg, 1, &a, sizeof(a));
 	else

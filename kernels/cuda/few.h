@@ -1,4 +1,4 @@
-/* few.h: products of stored weights with a few vectors on tensor cores, as many.cu, moe_i4.cu and moe_few.cu have them: a warp 16 rows and a part of the columns (strip.h).
+/* few.h: products of stored weights with a few vectors on tensor cores, as many.cu, moe_dot.cu and moe_few.cu have them: a warp 16 rows and a part of the columns (strip.h).
  *
  * Weights are asked for some steps ahead, the first of them before anything else; vectors come once to shared memory, in bf16, each warp's part by itself. A vector's 16 bytes i of a step
  * lie at i ^ 4 (vector & 1), so that the lanes of a quarter of a warp read all banks once. */
@@ -205,25 +205,22 @@ K_DEV void ring_step(float *acc, enum cuda_type type, const struct cuda_matrix *
 /* Of the shared memory that a launch brings. */
 struct few_room { uint8_t *ring, *stage; float *part; };
 
-enum { FEW_STAGE = CUDA_FEW_STAGE };
-
 K_DEV struct few_room few_room(uint8_t *more)
 {
-	struct few_room r = { more + FEW_STAGE + CUDA_FEW_PARTS, more, (float *)(more + FEW_STAGE) };
+	struct few_room r = { more + CUDA_FEW_STAGE + CUDA_FEW_PARTS, more, (float *)(more + CUDA_FEW_STAGE) };
 	return r;
 }
 
-/* part[(warp * CUDA_FEW + vector) * 16 + row] of granule g. type and ahead are constants; */
-K_DEV void few_parts(float *part, uint8_t *stage, uint8_t *ring, enum cuda_type type, const struct cuda_matrix *w, int64_t g, const struct vectors *v, int ahead)
+/* part[(warp * CUDA_FEW + vector) * 16 + row] of granule g. type and ahead are constants. */
+K_DEV void few_parts(const struct few_room *room, enum cuda_type type, const struct cuda_matrix *w, int64_t g, const struct vectors *v, int ahead)
 {
 	int steps = ((int)w->cols + STEP - 1) / STEP, each = (int)strip_part(w->cols), from = k_warp() * each, to = from + each < steps ? from + each : steps;
-	int round = FEW_STAGE / CUDA_WARPS / VECTOR / v->n, slot = 0;
+	int round = CUDA_FEW_STAGE / CUDA_WARPS / VECTOR / v->n, slot = 0;
+	uint8_t *stage = room->stage + k_warp() * (CUDA_FEW_STAGE / CUDA_WARPS), *ring = room->ring + k_warp() * ahead * ring_bytes(type);
 	float acc[4] = { 0 };
 	struct lane_rows at = lane_rows_of(type, w, w->data, g);
 	struct staged staged = { from, from };
 	struct strip s;
-	stage += k_warp() * (FEW_STAGE / CUDA_WARPS);
-	ring += k_warp() * ahead * ring_bytes(type);
 	K_ROLL for (int k = 0; k < ahead && rings(type); k++) {
 		if (from + k < to)
 			ring_ask(ring + k * ring_bytes(type), type, w, &at, from + k);
@@ -241,26 +238,26 @@ K_DEV void few_parts(float *part, uint8_t *stage, uint8_t *ring, enum cuda_type 
 		slot = slot + 1 == ahead ? 0 : slot + 1;
 	}
 	K_UNROLL for (int i = 0; i < 4; i++)
-		part[(k_warp() * CUDA_FEW + k_lane() % 4 * 2 + i % 2) * 16 + strip_row(type, i / 2)] = acc[i];
+		room->part[(k_warp() * CUDA_FEW + k_lane() % 4 * 2 + i % 2) * 16 + strip_row(type, i / 2)] = acc[i];
 }
 
 /* Of any type. ahead: of BF16. */
-K_DEV void few_parts_of(float *part, uint8_t *stage, uint8_t *ring, const struct cuda_matrix *w, int64_t g, const struct vectors *v, int ahead)
+K_DEV void few_parts_of(const struct few_room *room, const struct cuda_matrix *w, int64_t g, const struct vectors *v, int ahead)
 {
 	if (w->type == CUDA_I4_X16)
-		few_parts(part, stage, ring, CUDA_I4_X16, w, g, v, CUDA_FEW_AHEAD_I4);
+		few_parts(room, CUDA_I4_X16, w, g, v, CUDA_FEW_AHEAD_I4);
 	else if (w->type == CUDA_BF16)
-		few_parts(part, stage, ring, CUDA_BF16, w, g, v, ahead);
+		few_parts(room, CUDA_BF16, w, g, v, ahead);
 	else if (w->type == CUDA_MXFP4)
-		few_parts(part, stage, ring, CUDA_MXFP4, w, g, v, 2);
+		few_parts(room, CUDA_MXFP4, w, g, v, 2);
 	else if (w->type == CUDA_MX4_X16)
-		few_parts(part, stage, ring, CUDA_MX4_X16, w, g, v, 2);
+		few_parts(room, CUDA_MX4_X16, w, g, v, 2);
 	else
-		few_parts(part, stage, ring, CUDA_FP8B128, w, g, v, 2);
+		few_parts(room, CUDA_FP8B128, w, g, v, 2);
 }
 
 /* Sixteen rows of p times vectors first .. of all, from what the warps have of them. */
-K_DEV void few_sum(const struct cuda_product_of *p, const float *part, int64_t block, const struct vectors *v, int64_t first)
+K_DEV void few_sum(const struct cuda_product_of *p, const struct few_room *room, int64_t block, const struct vectors *v, int64_t first)
 {
 	__syncthreads();
 	if (k_thread() < v->n * 16) {
@@ -268,7 +265,7 @@ K_DEV void few_sum(const struct cuda_product_of *p, const float *part, int64_t b
 		int64_t row = block * 16 + k_thread() % 16;
 		float s = 0;
 		for (int i = 0; i < CUDA_WARPS; i++)
-			s += part[(i * CUDA_FEW + vector) * 16 + k_thread() % 16];
+			s += room->part[(i * CUDA_FEW + vector) * 16 + k_thread() % 16];
 		if (row < p->w.rows)
 			p->y[(first + vector) * p->y_step + row] = p->bias ? s + p->bias[row] : s;
 	}

@@ -52,22 +52,17 @@ struct part { int chunk, row, since, left, first, P, off; };
 /* Where the lane's channels of the chunk's first token are in rows of channels. */
 K_DEV int64_t part_at(const struct part *p) { return (int64_t)p->row * p->P + p->first; }
 
-K_DEV void load4(float *x, const float *from)
+K_DEV void floats_of(float *x, struct k_u4 u)
 {
-	struct k_u4 u = k_load16(from);
 	K_UNROLL
 	for (int i = 0; i < 4; i++)
 		x[i] = k_bits_f(u.w[i]);
 }
 
+K_DEV void load4(float *x, const float *from) { floats_of(x, k_load16(from)); }
+
 /* Of projections: once for each lane that wants them, which is soon after each other. */
-K_DEV void load4_past(float *x, const float *from)
-{
-	struct k_u4 u = k_load16_past(from);
-	K_UNROLL
-	for (int i = 0; i < 4; i++)
-		x[i] = k_bits_f(u.w[i]);
-}
+K_DEV void load4_past(float *x, const float *from) { floats_of(x, k_load16_past(from)); }
 
 /* Rows that lie before the segment are in its tail; what lies before the taps is not looked at, any row will do. */
 K_DEV void load_early(float x[SEEN][4], const struct cuda_kda_prompt *p, const struct part *part, int i)

@@ -163,10 +163,10 @@ K_DEV void of_exact(const struct cuda_product_of *p, float *part, int block, con
 K_DEV void of_mma(const struct cuda_product_of *p, const struct few_room *room, int block, const struct vectors *v, int64_t first, bool deep)
 {
 	if (deep)
-		few_parts_of(room->part, room->stage, room->ring, &p->w, block, v, CUDA_FEW_DEEP);
+		few_parts_of(room, &p->w, block, v, CUDA_FEW_DEEP);
 	else
-		few_parts_of(room->part, room->stage, room->ring, &p->w, block, v, CUDA_FEW_AHEAD);
-	few_sum(p, room->part, block, v, first);
+		few_parts_of(room, &p->w, block, v, CUDA_FEW_AHEAD);
+	few_sum(p, room, block, v, first);
 }
 
 K_KERNEL_EARLY(gemm_many, 3)

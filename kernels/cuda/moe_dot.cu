@@ -14,7 +14,7 @@
 #include "kernels/cuda/few.h"
 
 /* Sixteen activations: words of b0 and b1, as the codes of two words of weights lie (columns 0, 4, 1, 5; 2, 6, 3, 7); their power of two; - 8 sum q. */
-enum { GROUP = 16, PAIR = 2 * K_RECORD };
+enum { PAIR = 2 * K_RECORD };
 struct fixed { uint32_t low[4], high[4]; };
 struct fixed_sum { int32_t less; float unit; };
 
@@ -183,8 +183,7 @@ K_KERNEL_EARLY(moe_up_dot, 4)
 	}
 	int64_t mine = ((int64_t)blockIdx.x * steps + from) * K_RECORD + 16 * k_lane(), expert = a.ids[pair];
 	const uint8_t *gates = k_slice(&a.gate, expert) + mine, *ups = k_slice(&a.up, expert) + mine;
-	k_place there = k_place_of(ring + 16 * k_lane()), next = there;
-	K_KEEP_PLACE(there);
+	k_place there = k_anew(k_place_of(ring + 16 * k_lane())), next = there;
 	K_KEEP(gates);
 	K_KEEP(ups);
 	K_ROLL for (int step = from; step < from + CUDA_UP_RING; step++) {
@@ -271,9 +270,8 @@ K_DEV float down_pair(uint8_t *ring, uint8_t *stage, const struct cuda_moe_down_
 {
 	int steps = (int)(a->down.cols / STEP), place = 0, depth = a->depth;
 	const uint8_t *from = k_slice(&a->down, a->ids[pair]) + granule * steps * K_RECORD + 16 * k_lane();
-	k_place there = k_place_of(ring + 16 * k_lane()), next = there;
+	k_place there = k_anew(k_place_of(ring + 16 * k_lane())), next = there;
 	float one = 0, other = 0;
-	K_KEEP_PLACE(there);
 	K_KEEP(from);
 	K_ROLL for (int k = 0; k < depth; k++) {
 		down_ask(next, from, 2 * k, steps);
@@ -335,7 +333,7 @@ K_KERNEL_EARLY(moe_down_dot, 2)
 	} else {
 		struct few_room room = few_room(more);
 		struct vectors v = { a.also.x, a.also.x_step, a.also.w.cols, a.n };
-		few_parts(room.part, room.stage, room.ring, CUDA_BF16, &a.also.w, block - blocks, &v, CUDA_FEW_AHEAD);
-		few_sum(&a.also, room.part, block - blocks, &v, 0);
+		few_parts(&room, CUDA_BF16, &a.also.w, block - blocks, &v, CUDA_FEW_AHEAD);
+		few_sum(&a.also, &room, block - blocks, &v, 0);
 	}
 }

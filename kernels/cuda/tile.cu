@@ -9,19 +9,9 @@ WG_KERNEL_EARLY(gemm_tile, 2)
 	int n = (int)(a.n - first < CUDA_TILE ? a.n - first : CUDA_TILE);
 	float sum[TILES][4] = { { 0 } };
 	struct rows m;
-	rows_of(&m, blockIdx.x, &a.w, a.w.data, a.w.data);
-	K_UNROLL for (int k = 0; k < CUDA_TILE * 8 / CUDA_THREADS; k++) {
-		int vector = (int)threadIdx.x / 8 + k * CUDA_THREADS / 8;
-		m.from[k] = (const uint8_t *)(a.x + (first + (vector < n ? vector : 0)) * a.w.cols) + threadIdx.x % 8 * 16;
-	}
-	tile_begin(&m, a.w.type, shared, tile_round(n, CUDA_TILE), tile_room(CUDA_TILE));
+	gemm_begin(&m, &a, first, n, shared, CUDA_TILE);
 	tile_product_of(sum, &m, shared, n, CUDA_TILE);
-	K_UNROLL for (int t = 0; t < CUDA_TILE / 8; t++)
-		K_UNROLL for (int k = 0; k < 4; k++) {
-			int64_t row = m.row[k / 2];
-			if (vector_at(t, k) < n && row < a.w.rows)
-				a.y[(first + vector_at(t, k)) * a.y_step + row] = a.bias ? sum[t][k] + a.bias[row] : sum[t][k];
-		}
+	gemm_store(&a, &m, sum, first, n, CUDA_TILE);
 }
 
 /* A block a row: x in bf16, as tiles want it. */

@@ -289,6 +289,29 @@ K_DEV void rows_of(struct rows *m, int64_t x, const struct cuda_matrix *w, const
 /* The vector of sum[t][k]. */
 K_DEV int vector_at(int t, int k) { return 8 * t + k_lane() % 4 * 2 + k % 2; }
 
+/* --- dense products ------------------------------------------------------------------------------------------------------- */
+
+/* Rows of a block and its n vectors from the first on, of tiles of `size`: the first stages are asked for. */
+K_DEV void gemm_begin(struct rows *m, const struct cuda_gemm_tile *a, int64_t first, int n, uint8_t *shared, int size)
+{
+	rows_of(m, blockIdx.x, &a->w, a->w.data, a->w.data);
+	K_UNROLL for (int k = 0; k < size * 8 / CUDA_THREADS; k++) {
+		int vector = (int)threadIdx.x / 8 + k * CUDA_THREADS / 8;
+		m->from[k] = (const uint8_t *)(a->x + (first + (vector < n ? vector : 0)) * a->w.cols) + threadIdx.x % 8 * 16;
+	}
+	tile_begin(m, a->w.type, shared, tile_round(n, size), tile_room(size));
+}
+
+K_DEV void gemm_store(const struct cuda_gemm_tile *a, const struct rows *m, const float (*sum)[4], int64_t first, int n, int size)
+{
+	K_UNROLL for (int t = 0; t < size / 8; t++)
+		K_UNROLL for (int k = 0; k < 4; k++) {
+			int64_t row = m->row[k / 2];
+			if (vector_at(t, k) < n && row < a->w.rows)
+				a->y[(first + vector_at(t, k)) * a->y_step + row] = a->bias ? sum[t][k] + a->bias[row] : sum[t][k];
+		}
+}
+
 /* --- experts -------------------------------------------------------------------------------------------------------------- */
 
 /* A number of each lane: of all before it, and of the warp. Whole numbers that a float holds. */

@@ -69,41 +69,57 @@ K_DEV void wide_product(float (*sum)[4], const struct rows *m, uint8_t *shared, 
 	tile_product_n(sum, m, CUDA_I4_X16, shared, n, CUDA_WIDE);
 }
 
-WG_KERNEL(moe_up_wide, 1)
+/* What a block has before it: a tile (n = 0: none) and which rows of it, its pairs, of which those of this turn lie in shared memory beside the next one's. */
+struct turn { struct cuda_tile tile; struct pairs pairs; int x, turn, at, blocks; int32_t *pair; };
+
+/* The first. None: waits for the launch before, as every block has to. */
+K_DEV void turn_begin(struct turn *w, uint8_t *shared, const struct cuda_tile *tile, const int32_t *order, int places, int64_t across, int blocks)
 {
-	K_SHARED_MORE(shared);
-	int32_t *const pair = (int32_t *)(shared + PAIRS);
-	struct cuda_tile tile;
-	struct pairs pairs;
-	int x = 0, turn = 0, at;
-	struct rows m;
-	work_begin(shared, a.tile.tile, a.places, (int)((a.tile.gate.rows + CUDA_TILE_ROWS / 2 - 1) / (CUDA_TILE_ROWS / 2)), a.blocks);
-	at = work_next(&tile, &x, shared, a.blocks, (int)blockIdx.x);
-	if (tile.n == 0) {
+	w->x = w->turn = 0;
+	w->blocks = blocks;
+	w->pair = (int32_t *)(shared + PAIRS);
+	work_begin(shared, tile, places, (int)across, blocks);
+	w->at = work_next(&w->tile, &w->x, shared, blocks, (int)blockIdx.x);
+	if (w->tile.n == 0) {
 		K_WAIT_BEFORE();
 		return;
 	}
-	tile_pairs(&pairs, &tile, a.tile.order, CUDA_WIDE);
-	pairs_leave(&pairs, pair, CUDA_WIDE);
-	up_begin(&m, x, &a.tile, &tile, &pairs, shared, CUDA_WIDE);
-	K_ROLL while (tile.n) {
-		int n = tile.n, row = x;
+	tile_pairs(&w->pairs, &w->tile, order, CUDA_WIDE);
+	pairs_leave(&w->pairs, w->pair, CUDA_WIDE);
+}
+
+/* The product of this one, of n vectors; w is the next one, whose pairs were read meanwhile. */
+K_DEV void turn_product(float (*sum)[4], struct turn *w, const struct rows *m, uint8_t *shared, const int32_t *order, int n)
+{
+	w->at = work_next(&w->tile, &w->x, shared, w->blocks, w->at);
+	if (w->tile.n)
+		tile_pairs(&w->pairs, &w->tile, order, CUDA_WIDE);
+	wide_product(sum, m, shared, n);
+	__syncthreads();
+	pairs_leave(&w->pairs, w->pair + !w->turn * CUDA_WIDE, CUDA_WIDE);
+}
+
+WG_KERNEL(moe_up_wide, 1)
+{
+	K_SHARED_MORE(shared);
+	struct turn w;
+	struct rows m;
+	turn_begin(&w, shared, a.tile.tile, a.tile.order, a.places, (a.tile.gate.rows + CUDA_TILE_ROWS / 2 - 1) / (CUDA_TILE_ROWS / 2), a.blocks);
+	if (w.tile.n)
+		up_begin(&m, w.x, &a.tile, &w.tile, &w.pairs, shared, CUDA_WIDE);
+	K_ROLL while (w.tile.n) {
+		int n = w.tile.n, row = w.x;
 		float sum[TILES][4];
-		at = work_next(&tile, &x, shared, a.blocks, at);
-		if (tile.n)
-			tile_pairs(&pairs, &tile, a.tile.order, CUDA_WIDE);
-		wide_product(sum, &m, shared, n);
-		__syncthreads();
-		pairs_leave(&pairs, pair + !turn * CUDA_WIDE, CUDA_WIDE);
-		if (tile.n)
-			up_begin(&m, x, &a.tile, &tile, &pairs, shared, CUDA_WIDE);
+		turn_product(sum, &w, &m, shared, a.tile.order, n);
+		if (w.tile.n)
+			up_begin(&m, w.x, &a.tile, &w.tile, &w.pairs, shared, CUDA_WIDE);
 		K_UNROLL for (int k = 0; k < CUDA_WIDE && k < n; k += CUDA_TILE) {
 			if (k)
 				__syncthreads();
 			sums_leave(shared + RESULTS, sum + k / 8, CUDA_I4_X16, n - k);
-			up_store(row, &a.tile, n - k < CUDA_TILE ? n - k : CUDA_TILE, shared + RESULTS, pair + turn * CUDA_WIDE + k);
+			up_store(row, &a.tile, n - k < CUDA_TILE ? n - k : CUDA_TILE, shared + RESULTS, w.pair + w.turn * CUDA_WIDE + k);
 		}
-		turn = !turn;
+		w.turn = !w.turn;
 	}
 }
 
@@ -127,34 +143,20 @@ K_DEV void down_leave(int x, const struct cuda_moe_down_tile *a, const float (*s
 WG_KERNEL_EARLY(moe_down_wide, 1)
 {
 	K_SHARED_MORE(shared);
-	int32_t *const pair = (int32_t *)(shared + PAIRS);
-	struct cuda_tile tile;
-	struct pairs pairs;
-	int x = 0, turn = 0, at;
+	struct turn w;
 	struct rows m;
 	/* What moe_sort wrote, two launches ago, is there. */
-	work_begin(shared, a.tile.tile, a.places, (int)((a.tile.down.rows + CUDA_TILE_ROWS - 1) / CUDA_TILE_ROWS), a.blocks);
-	at = work_next(&tile, &x, shared, a.blocks, (int)blockIdx.x);
-	if (tile.n == 0) {
-		K_WAIT_BEFORE();
-		return;
-	}
-	tile_pairs(&pairs, &tile, a.tile.order, CUDA_WIDE);
-	pairs_leave(&pairs, pair, CUDA_WIDE);
-	down_begin(&m, x, &a.tile, &tile, &pairs, shared, CUDA_WIDE);
-	K_ROLL while (tile.n) {
-		int n = tile.n, row = x;
+	turn_begin(&w, shared, a.tile.tile, a.tile.order, a.places, (a.tile.down.rows + CUDA_TILE_ROWS - 1) / CUDA_TILE_ROWS, a.blocks);
+	if (w.tile.n)
+		down_begin(&m, w.x, &a.tile, &w.tile, &w.pairs, shared, CUDA_WIDE);
+	K_ROLL while (w.tile.n) {
+		int n = w.tile.n, row = w.x;
 		float sum[TILES][4];
-		at = work_next(&tile, &x, shared, a.blocks, at);
-		if (tile.n)
-			tile_pairs(&pairs, &tile, a.tile.order, CUDA_WIDE);
-		wide_product(sum, &m, shared, n);
-		__syncthreads();
-		pairs_leave(&pairs, pair + !turn * CUDA_WIDE, CUDA_WIDE);
-		if (tile.n)
-			down_begin(&m, x, &a.tile, &tile, &pairs, shared, CUDA_WIDE);
-		down_leave(row, &a.tile, sum, n, pair + turn * CUDA_WIDE);
-		turn = !turn;
+		turn_product(sum, &w, &m, shared, a.tile.order, n);
+		if (w.tile.n)
+			down_begin(&m, w.x, &a.tile, &w.tile, &w.pairs, shared, CUDA_WIDE);
+		down_leave(row, &a.tile, sum, n, w.pair + w.turn * CUDA_WIDE);
+		w.turn = !w.turn;
 	}
 }
 
@@ -165,17 +167,7 @@ WG_KERNEL_EARLY(gemm_wide, 1)
 	int n = (int)(a.tile.n - first < CUDA_WIDE ? a.tile.n - first : CUDA_WIDE);
 	float sum[TILES][4] = { { 0 } };
 	struct rows m;
-	rows_of(&m, blockIdx.x, &a.tile.w, a.tile.w.data, a.tile.w.data);
-	K_UNROLL for (int k = 0; k < CUDA_WIDE * 8 / CUDA_THREADS; k++) {
-		int vector = (int)threadIdx.x / 8 + k * CUDA_THREADS / 8;
-		m.from[k] = (const uint8_t *)(a.tile.x + (first + (vector < n ? vector : 0)) * a.tile.w.cols) + threadIdx.x % 8 * 16;
-	}
-	tile_begin(&m, a.tile.w.type, shared, tile_round(n, CUDA_WIDE), tile_room(CUDA_WIDE));
+	gemm_begin(&m, &a.tile, first, n, shared, CUDA_WIDE);
 	wide_product(sum, &m, shared, n);
-	K_UNROLL for (int t = 0; t < CUDA_WIDE / 8; t++)
-		K_UNROLL for (int k = 0; k < 4; k++) {
-			int64_t row = m.row[k / 2];
-			if (vector_at(t, k) < n && row < a.tile.w.rows)
-				a.tile.y[(first + vector_at(t, k)) * a.tile.y_step + row] = a.tile.bias ? sum[t][k] + a.tile.bias[row] : sum[t][k];
-		}
+	gemm_store(&a.tile, &m, sum, first, n, CUDA_WIDE);
 }

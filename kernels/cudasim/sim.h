@@ -71,7 +71,6 @@ void k_copy16(void *to, const void *from, bool there);
 typedef uint8_t *k_place;
 #define k_place_of(p) ((uint8_t *)(p))
 #define k_copy16_to(to, from) k_copy16(to, from, true)
-#define K_KEEP_PLACE(at) ((void)(at))
 void k_copy_commit(void);
 void k_copy_wait(int left);
 
