@@ -10,4 +10,4 @@
 #include "kernels/tmpl/table_int8.h"
 #include "kernels/tmpl/page_zmm.h"
 
-const struct kk_level kk_level_avx512vnni = { "avx512vnni", 31, { KK_OF_INT8, KK_OF_FIXED_F32, KK_OF_PAGES } };
+const struct kk_level kk_level_avx512vnni = { "avx512vnni", 31, { KK_OF_INT8, KK_OF_PAGES } };

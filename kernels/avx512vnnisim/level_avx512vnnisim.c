@@ -9,4 +9,4 @@
 #include "kernels/tmpl/table_int8.h"
 #include "kernels/tmpl/page_zmm.h"
 
-const struct kk_level kk_level_avx512vnnisim = { "avx512vnnisim", -1, { KK_OF_INT8, KK_OF_FIXED_F32, KK_OF_PAGES } };
+const struct kk_level kk_level_avx512vnnisim = { "avx512vnnisim", -1, { KK_OF_INT8, KK_OF_PAGES } };

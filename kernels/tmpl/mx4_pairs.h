@@ -43,8 +43,9 @@ static void mp_##T(float *y, size_t y_step, const uint8_t *p, const float *const
 	EACH(h, X16_H) EACH(t, T) \
 		sum[h][t] = vf_set(0); \
 	for (size_t k = 0; k < cols; p += X16_RECORD(mx)) { \
-		X16_FETCH(mx, p); \
+		X16_FETCH(1, p); \
 		X16_EVERY(mx, g, 1, T) { \
+			X16_FETCH(4, x16_words(p, g)); \
 			for (int h = 0, end = x16_unknown(X16_H); h < end; h += H) \
 				MP_GROUP(H, T); \
 			k += X16_GROUP; \

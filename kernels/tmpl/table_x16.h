@@ -1,13 +1,12 @@
-/* table_x16.h: the products of weights in layout x16 for a level without an instruction for dot products of bytes: codes of INT4 are masked, and those of
- * E2M1 looked up as bytes, as floats. Activations in bf16 are bytes with INT4, as two instructions make a dot product, and floats with E2M1. */
-#include "kernels/tmpl/int4_masked.h"
+/* table_x16.h: the products of weights in layout x16 for a level without an instruction for dot products of bytes: activations are
+ * bytes with INT4, as two instructions make a dot product, and floats with E2M1, whose codes are looked up. */
 #include "kernels/tmpl/mx4_pairs.h"
 #include "kernels/tmpl/x16_int8.h"
 #include "kernels/tmpl/ready_int8.h"
 #include "kernels/tmpl/x16_fixed.h"
 
 #define KK_OF_X16 \
-	.gemm_i4x16 = KK_FN(gemm_i4x16), \
+	.gemm_i4x16 = FX_F32(gemm_i4x16), \
 	.ready_i4x16 = KK_FN(ready_i4x16), \
 	.gemm_i4x16_bf16 = KK_FN(gemm_i4x16_bf16), \
 	.ready_i4x16_bf16 = KK_FN(ready_i4x16_bf16), \

@@ -12,19 +12,18 @@ enum {
 	X16_ROWS = 16, X16_GROUP = 32,
 	X16_GROUPS_i4 = 2, X16_GROUPS_mx = 4,   /* of columns, in a record */
 	X16_H = X16_ROWS / VL,                  /* vectors that hold the rows */
-	X16_AHEAD = 8 * 576,                    /* memory is asked for this far ahead, into the nearest cache */
-	X16_FAR = VL == 16 ? 16 * 576 : 0,      /* and before, into the next: there is room for three times as many lines on their way */
+	X16_AHEAD = 5 * 576,                    /* memory is asked for this far ahead, into the nearest cache */
+	X16_FAR = 16 * 576,                     /* and before, into the next: there is room for three times as many lines on their way */
 };
 #define X16_COLS(type) (X16_GROUP * X16_GROUPS_##type)
 #define X16_RECORD(type) (64 + 256 * X16_GROUPS_##type)
 
-/* Memory is asked for, a record's worth. */
-#define X16_FETCH(type, p) EACH(line, X16_RECORD(type) / 64) x16_fetch((p) + 64 * line)
+/* Memory is asked for, n lines of it. With each group the lines of one, not a record's at once: they come as they are computed with. */
+#define X16_FETCH(n, p) EACH(line, n) x16_fetch((p) + 64 * line)
 static inline __attribute__((always_inline)) void x16_fetch(const uint8_t *p)
 {
 	__builtin_prefetch(p + X16_AHEAD);
-	if (X16_FAR)
-		__builtin_prefetch(p + X16_FAR, 0, 2);
+	__builtin_prefetch(p + X16_FAR, 0, 2);
 }
 /* The groups of a record for T tokens, `step` at a time: written out where that is short, else a loop, which the compiler is not to know the end of. */
 #define X16_EVERY(type, g, step, T) \
@@ -88,8 +87,9 @@ static void name(float *y, size_t y_step, const uint8_t *p, const float *const *
 	EACH(h, X16_H) EACH(t, T) \
 		sum[h][t] = vf_set(0); \
 	for (size_t k = 0; k < cols; k += X16_COLS(type), p += X16_RECORD(type)) { \
-		X16_FETCH(type, p); \
+		X16_FETCH(1, p); \
 		X16_EVERY(type, g, 1, T) { \
+			X16_FETCH(4, x16_words(p, g)); \
 			group; \
 			EACH(t, T) \
 				x[t]++; \

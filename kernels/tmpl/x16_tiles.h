@@ -51,7 +51,7 @@ static inline vu it_signed_mx(vu u) { return (vq_codes_mx(u) + 0x74747474u) ^ 0x
 static void it_unpack_i8_##type(struct it_tiles *s, const uint8_t *p, int groups) \
 { \
 	for (int g = 0; g < groups; g += X16_GROUPS_##type, p += X16_RECORD(type)) { \
-		X16_FETCH(type, p); \
+		X16_FETCH(X16_RECORD(type) / 64, p); \
 		_Pragma("GCC unroll 1") for (int word = 0; word < 4 * X16_GROUPS_##type; word++) { \
 			vu w = x16_load(x16_words(p, 0) + 64 * word, 0), low = it_signed_##type(w & 0x0f0f0f0fu), high = it_signed_##type(w >> 4 & 0x0f0f0f0fu); \
 			memcpy(s->b[g + word / 4][word % 4 * 2], &low, IT_LINE); \
@@ -83,7 +83,7 @@ static void it_pack_bf16(struct it_tiles *s, int block, const float *const *x, i
 static void it_unpack_bf16_##type(struct it_tiles *s, const uint8_t *p, int groups) \
 { \
 	for (int g = 0; g < groups; g += X16_GROUPS_##type, p += X16_RECORD(type)) { \
-		X16_FETCH(type, p); \
+		X16_FETCH(X16_RECORD(type) / 64, p); \
 		_Pragma("GCC unroll 1") for (int word = 0; word < 4 * X16_GROUPS_##type; word++) { \
 			vu w = x16_load(x16_words(p, 0) + 64 * word, 0); \
 			EACH(i, 4) { \
