@@ -16,7 +16,7 @@
 #include "libcore/ctx.h"
 #include "libcore/log.h"
 
-enum { TURN_TOKENS = 512, TIMED = 11 };
+enum { TURN_TOKENS = 512, TIMED = 64 };
 
 struct agent {
 	struct k_asker *a;
@@ -216,23 +216,25 @@ out:
 
 /* --- the run --------------------------------------------------------------------------------------------------------------------------------- */
 
-/* Median of the turns around one; 0: they were not asked by this run. */
-static double median_at(const struct agent *g, int64_t from)
+/* Median of n turns; 0: they were not asked by this run. */
+static double median_of(const struct agent *g, int64_t from, int64_t n)
 {
 	double v[TIMED];
-	for (int64_t i = 0; i < TIMED; i++) {
+	for (int64_t i = 0; i < n; i++) {
 		v[i] = from + i < 0 || from + i >= g->w.n_steps ? 0 : g->seconds[from + i];
 		if (v[i] <= 0)
 			return 0;
 	}
-	k_stats_sort(v, TIMED);
-	return v[TIMED / 2];
+	k_stats_sort(v, (size_t)n);
+	return (v[(n - 1) / 2] + v[n / 2]) / 2;
 }
 
-/* Turn 30 and the last ones; of short loops the first ones. */
+/* The turns around turn 30, of short loops the first ones, and the last ones: as many as there are tools, so that each of a made-up world is called once
+ * in both, as calls of some tools are twice as long as those of others. */
 static int put_times(const struct agent *g, struct k_json *s)
 {
-	double first = median_at(g, g->w.n_steps > 60 ? 25 : 1), last = median_at(g, g->w.n_steps - TIMED);
+	int64_t n = K_MAX(K_MIN((int64_t)k_json_len(g->w.tools), (int64_t)TIMED), (int64_t)1);
+	double first = median_of(g, g->w.n_steps > 30 + 2 * n ? 30 - K_MIN(n / 2, (int64_t)29) : 1, n), last = median_of(g, g->w.n_steps - n, n);
 	if (!g->a->served || first <= 0 || last <= 0)
 		return 0;
 	return k_put_f32(s, "turn_ms_first", first * 1e3) | k_put_f32(s, "turn_ms_last", last * 1e3) | k_put_f32(s, "turn_ratio", last / first);

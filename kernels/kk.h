@@ -27,6 +27,9 @@ struct kk_i8 { int8_t code[32]; float d; int32_t bias; };
 #define KK_QUERIES 32
 #define KK_PACKED(cols) (KK_QUERIES * (cols))
 #define KK_I8_QUERIES 4
+/* Pages whose values mix_i8 takes at once, and floats from one query's weights to the next one's. */
+#define KK_PAGES 4
+#define KK_SCORES (KK_PAGES * K_PAGE)
 
 /* Tokens of one head: token t has dk floats of q, k and alpha and dv of v and o at t * step, and beta[t]. */
 struct kk_kda { const float *q, *k, *v, *alpha, *beta; float *o; size_t step; };

@@ -27,17 +27,22 @@ of() { jq -s -r "$2 | if type == \"number\" then (. * 1000 | round / 1000) else 
 kernel() { of "$1" "[.[] | select(.name == \"$2\" and (.shape | test(\"$3\"))) | .limit_frac] | min"; }
 wants() { case " $rows " in *" $1 "*) ;; *) return 1 ;; esac; }
 no512='not on this CPU: AVX-512'
+# decode_rows LEVEL AT-LEAST AIM ...: of bf16, int8 and f32
+decode_rows() {
+	l=$1
+	shift
+	bench "gemv-$l" kernels gemv_i4_bf16 gemv_i4_int8 gemv_i4_f32 --cpu "$l" -j 1 --reps "$reps" || echo "  $why"
+	for act in bf16 int8 f32; do
+		row "INT4 decode, $act, $l" "$1" "$2" "$(kernel "gemv-$l" "gemv_i4_$act" .)" "raw read, least of three shapes"
+		shift 2
+	done
+}
 
 jq -r 'select(.summary) | "\(.machine), level \(.level), \(.placement), read \(.read_gbs | round) GB/s, peaks f32 \(.peak_gops // 0 | round), bf16 \(.peak_bf16_gops // 0 | round), int8 \(.peak_int8_gops // 0 | round) G/s"' "$T/machine"
 printf '%-58s %8s %8s %9s  %-44s\n' "(1 thread unless said; ratios)" 'at least' aim measured 'over'
 if wants gemv; then
-	bench gemv kernels gemv_i4_bf16 gemv_i4_int8 gemv_i4_f32 -j 1 --reps "$reps" || echo "  $why"
-	[ "$level" = avx2 ] && { bar='0.70 0.80 0.70 0.80 0.70 0.80'; } || bar='0.88 0.92 0.90 0.95 0.60 0.80'
-	set -- $bar
-	[ "$level" = avx2 ] && row "INT4 decode, AVX-512" "0.88" "0.92" "" "$no512"
-	row "INT4 decode, bf16, $level" $1 $2 "$(kernel gemv gemv_i4_bf16 .)" "raw read, least of three shapes"
-	row "INT4 decode, int8, $level" $3 $4 "$(kernel gemv gemv_i4_int8 .)" "raw read"
-	row "INT4 decode, f32, $level" $5 $6 "$(kernel gemv gemv_i4_f32 .)" "raw read"
+	[ "$level" = avx2 ] && row "INT4 decode, AVX-512" "0.88" "0.92" "" "$no512" || decode_rows "$level" 0.88 0.92 0.90 0.95 0.60 0.80
+	decode_rows avx2 0.70 0.80 0.70 0.80 0.70 0.80
 fi
 if wants gemm; then
 	bench gemm kernels gemm_i4_int8 gemm_i4_bf16 gemm_i4_f32 gemm_bf16_bf16 -j 1 --reps "$reps" || echo "  $why"

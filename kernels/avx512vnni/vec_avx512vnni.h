@@ -53,23 +53,23 @@ typedef int16_t zh __attribute__((vector_size(64)));
 typedef int32_t zw __attribute__((vector_size(64)));
 #ifdef KERNELS_AVX512SIM_ZMM_H
 static inline zw zh_dot(zw a, zh x, zh y) { return (zw)zmm_dpwssd((__m512i)a, (__m512i)x, (__m512i)y); }
-static inline zw zh_dot_one(zw a, zh x, const int32_t *p) { return zh_dot(a, x, (zh)_mm512_set1_epi32(*p)); }
 #else
 static inline zw zh_dot(zw a, zh x, zh y)
 {
 	__asm__("vpdpwssd %2, %1, %0" : "+v"(a) : "v"(x), "vm"(y));
 	return a;
 }
-static inline zw zh_dot_one(zw a, zh x, const int32_t *p)
-{
-	__asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(a) : "v"(x), "m"(*p));
-	return a;
-}
 #endif
-static inline vu vq_begin_mx(const int32_t *p) { return (vu)zh_dot_one((zw)_mm512_set1_epi32(KK_I8_ZERO), (zh)_mm512_set1_epi16(1), p); }
+static inline zh zh_both(const int32_t *p) { return (zh)vq_four((const int8_t *)p); }
+static inline vu vq_begin_mx(const int32_t *p) { return (vu)zh_dot((zw)_mm512_set1_epi32(KK_I8_ZERO), (zh)_mm512_set1_epi16(1), zh_both(p)); }
 static inline __m256i zh_load(const char *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
 static inline zh zh_widen(const char *p) { return (zh)_mm512_cvtepi8_epi16(zh_load(p)); }
 static inline zh zh_pair(const char *p, const char *q) { return (zh)_mm512_inserti64x4(_mm512_castsi256_si512(zh_load(p)), zh_load(q), 1); }
+static inline void zh_put(char *p, char *q, zh v)
+{
+	_mm256_storeu_si256((__m256i *)(void *)p, _mm512_castsi512_si256((__m512i)v));
+	_mm256_storeu_si256((__m256i *)(void *)q, _mm512_extracti64x4_epi64((__m512i)v, 1));
+}
 static inline zh zh_order(zh v, zh order) { return (zh)_mm512_permutexvar_epi16((__m512i)order, (__m512i)v); }
 static inline zw zw_halves(zw a, zw b) { return (zw)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0x44) + (zw)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0xee); }
 static inline zw zw_quarters(zw a, zw b) { return (zw)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0x88) + (zw)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0xdd); }

@@ -10,40 +10,46 @@
 
 enum { SLOT_PAGE, SLOT_X, SLOT_Q, SLOT_Y, SLOT_WANT, SLOT_ALONE, SLOT_PACKED, SLOT_PACKED2, SLOT_P, SLOT_OTHER };
 
-/* A page of tokens x, of which `rows` are there; columns that are used; and the queries or weights that go with it. */
+/* Pages of tokens x, of which `rows` are there; columns that are used; and the queries or weights that go with them. */
 struct page {
 	size_t width, at, cols, rows, n, y_step;
 	float *x, *y, *p;
 	const float *q[KK_QUERIES];
-	void *page;
+	void *page;                             /* the first; in memory it is the last */
+	const void *pages[KK_PAGES];
 };
 
 static size_t bytes_of(const struct page *g) { return K_PAGE * k_kv_bytes(K_KV_INT8, (int64_t)g->width, k_kv_groups((int64_t)g->width)); }
 
 /* Whatever was there: whole numbers of all kinds, scales that are none. */
-static void *spoiled(struct run *r, int slot, const struct page *g)
+static void spoil(struct run *r, const struct page *g, char *p)
 {
-	char *p = box(r, slot, bytes_of(g) / sizeof(float), sizeof(float));
 	for (size_t i = 0; i < g->width * K_PAGE; i++)
 		p[i] = (char)rnd(r);
 	memset(p + g->width * K_PAGE, 0xff, bytes_of(g) - g->width * K_PAGE);
-	return p;
 }
 
-static void put_tokens(const struct kk *k, const struct page *g, void *page)
+static void put_tokens(const struct kk *k, const struct page *g, const void *const *page)
 {
 	for (size_t t = 0; t < g->rows; t++) {
 		size_t first = g->width / 2;
-		k->append_i8(page, g->width, (int)t, g->x + t * g->width, first, g->x + t * g->width + first);
+		k->append_i8((void *)page[t / K_PAGE], g->width, (int)(t % K_PAGE), g->x + t * g->width, first, g->x + t * g->width + first);
 	}
 }
 
 static void new_page(struct run *r, struct page *g, enum data kind)
 {
+	size_t pages = K_MAX((g->rows + K_PAGE - 1) / K_PAGE, (size_t)1), bytes = bytes_of(g);
 	where(r, "width=%zu at=%zu cols=%zu rows=%zu n=%zu", g->width, g->at, g->cols, g->rows, g->n);
 	g->x = box_data(r, SLOT_X, g->rows * g->width, kind);
-	g->page = spoiled(r, SLOT_PAGE, g);
-	put_tokens(r->ref, g, g->page);
+	char *p = box(r, SLOT_PAGE, pages * bytes / sizeof(float), sizeof(float));
+	for (size_t i = 0; i < pages; i++) {
+		char *page = p + (pages - 1 - i) * bytes;
+		spoil(r, g, page);
+		g->pages[i] = page;
+	}
+	g->page = p + (pages - 1) * bytes;
+	put_tokens(r->ref, g, g->pages);
 }
 
 /* Sizes of all kinds: groups that are cut at the front, at the end, or both. */
@@ -70,7 +76,7 @@ static void check_append(struct run *r, const void *how K_UNUSED)
 		new_page(r, &g, kinds[i % K_LEN(kinds)]);
 		void *got = box(r, SLOT_OTHER, bytes_of(&g) / sizeof(float), sizeof(float));
 		memcpy(got, g.page, bytes_of(&g));
-		put_tokens(r->got, &g, got);
+		put_tokens(r->got, &g, (const void *const[]){ got });
 		same(r, "page", got, g.page, bytes_of(&g) / sizeof(float));
 		box_check(r);
 		/* No value is off by more than half a step. */
@@ -144,15 +150,16 @@ static void check_scores(struct run *r, const void *how K_UNUSED)
 		new_page(r, &g, DATA_PLAIN);
 		new_queries(r, &g);
 		float *q = packed(r, r->ref, SLOT_PACKED, &g, 0, g.n);
-		float *want = box_f(r, SLOT_WANT, g.n * K_PAGE), *got = box_f(r, SLOT_Y, g.n * K_PAGE), *alone = box_f(r, SLOT_ALONE, K_PAGE);
-		r->ref->scores_i8(want, g.page, g.width, g.at, g.cols, (int)g.rows, q, (int)g.n, NULL);
-		r->got->scores_i8(got, g.page, g.width, g.at, g.cols, (int)g.rows, q, (int)g.n, i % 2 ? g.page : NULL);
+		size_t step = K_PAGE + slack(r);
+		float *want = box_f(r, SLOT_WANT, g.n * K_PAGE), *got = box_f(r, SLOT_Y, span(g.n, step, K_PAGE)), *alone = box_f(r, SLOT_ALONE, K_PAGE);
+		r->ref->scores_i8(want, K_PAGE, g.page, g.width, g.at, g.cols, (int)g.rows, q, (int)g.n, NULL);
+		r->got->scores_i8(got, step, g.page, g.width, g.at, g.cols, (int)g.rows, q, (int)g.n, i % 2 ? g.page : NULL);
 		for (size_t t = 0; t < g.n; t++) {
-			same(r, "y", got + t * K_PAGE, want + t * K_PAGE, g.rows);
-			r->got->scores_i8(alone, g.page, g.width, g.at, g.cols, (int)g.rows, packed(r, r->got, SLOT_PACKED2, &g, t, 1), 1, NULL);
-			same(r, "alone: y", alone, got + t * K_PAGE, g.rows);
+			same(r, "y", got + t * step, want + t * K_PAGE, g.rows);
+			r->got->scores_i8(alone, K_PAGE, g.page, g.width, g.at, g.cols, (int)g.rows, packed(r, r->got, SLOT_PACKED2, &g, t, 1), 1, NULL);
+			same(r, "alone: y", alone, got + t * step, g.rows);
 			for (size_t row = 0; row < g.rows; row++)
-				plain_score(r, &g, t, row, got[t * K_PAGE + row]);
+				plain_score(r, &g, t, row, got[t * step + row]);
 		}
 		box_check(r);
 	}
@@ -162,7 +169,7 @@ static void check_scores(struct run *r, const void *how K_UNUSED)
 
 static void mix_part(const struct kk *k, const struct page *g, float *y, size_t t, size_t n, size_t j, size_t cols)
 {
-	k->mix_i8(y + t * g->y_step + j, g->y_step, g->p + t * K_PAGE, (int)n, g->page, g->width, g->at + j, cols, (int)g->rows);
+	k->mix_i8(y + t * g->y_step + j, g->y_step, g->p + t * KK_SCORES, (int)n, g->pages, g->width, g->at + j, cols, (int)g->rows);
 }
 
 /* By how much a sum may be off: half a step of each value, and of each weight that with its scale is one of 32767. */
@@ -171,13 +178,13 @@ static void plain_mix(struct run *r, const struct page *g, size_t t, size_t j, d
 	double sum = before, off = 1e-6 * fabs(before), top = 0, most = 0;
 	size_t group = (g->at + j) / K_KV_GROUP * K_KV_GROUP;
 	for (size_t d = 0; d < g->rows; d++)
-		top = fmax(top, g->p[t * K_PAGE + d]);
+		top = fmax(top, g->p[t * KK_SCORES + d]);
 	for (size_t k = 0; k < g->rows * g->width; k++)
 		if (k % g->width / K_KV_GROUP * K_KV_GROUP == group)
 			most = fmax(most, fabs((double)g->x[k]));
 	for (size_t d = 0; d < g->rows; d++) {
-		sum += (double)g->p[t * K_PAGE + d] * g->x[d * g->width + g->at + j];
-		off += most / 254 * g->p[t * K_PAGE + d] + top * most / 32767;
+		sum += (double)g->p[t * KK_SCORES + d] * g->x[d * g->width + g->at + j];
+		off += most / 254 * g->p[t * KK_SCORES + d] + top * most / 32767;
 	}
 	if (!(fabs(got - sum) <= 1.001 * off))
 		fail(r, "query %zu, column %zu: %g, wanted %g and at most %g off", t, j, got, sum, off);
@@ -188,11 +195,13 @@ static void check_mix(struct run *r, const void *how K_UNUSED)
 	for (int i = 0; i < 200; i++) {
 		struct page g;
 		draw(r, &g);
+		size_t whole = K_PAGE * rnd_below(r, KK_PAGES + 1);
+		g.rows = K_MIN(g.rows + whole, (size_t)KK_SCORES);
 		new_page(r, &g, i % 10 ? DATA_PLAIN : DATA_ZERO);
 		g.y_step = g.cols + slack(r);
-		g.p = box_data(r, SLOT_P, g.n * K_PAGE, DATA_PART);
-		for (size_t k = 0; k < g.n * K_PAGE; k++)
-			g.p[k] = rnd(r) % 8 == 0 ? 0 : k % K_PAGE < g.rows ? g.p[k] : NAN;
+		g.p = box_data(r, SLOT_P, g.n * KK_SCORES, DATA_PART);
+		for (size_t k = 0; k < g.n * KK_SCORES; k++)
+			g.p[k] = rnd(r) % 8 == 0 ? 0 : k % KK_SCORES < g.rows ? g.p[k] : NAN;
 		size_t size = span(g.n, g.y_step, g.cols);
 		g.y = box_data(r, SLOT_Y, size, DATA_PLAIN);
 		float *want = box_copy(r, SLOT_WANT, g.y, size), *got = box_copy(r, SLOT_Q, g.y, size), *alone = box_copy(r, SLOT_ALONE, g.y, size);
@@ -219,7 +228,7 @@ struct timed { struct page g; float *packed; };
 static void go_scores(const struct kk *k, void *arg)
 {
 	const struct timed *t = arg;
-	k->scores_i8(t->g.y, t->g.page, t->g.width, t->g.at, t->g.cols, (int)t->g.rows, t->packed, (int)t->g.n, t->g.page);
+	k->scores_i8(t->g.y, K_PAGE, t->g.page, t->g.width, t->g.at, t->g.cols, (int)t->g.rows, t->packed, (int)t->g.n, t->g.page);
 }
 
 static void go_mix(const struct kk *k, void *arg)
@@ -238,8 +247,8 @@ static void go_pack(const struct kk *k, void *arg)
 static void bench(const void *how, void (*time)(void *ctx, const struct bench *b), void *ctx)
 {
 	static const struct { const char *what, *mix; size_t n, width, value; } sizes[] = {
-		{ "32 queries, 64 rows, 576 columns", "32 queries, 64 rows, 512 columns", 32, 576, 512 },
-		{ "4 queries, 64 rows, 160 columns", "4 queries, 64 rows, 128 columns", 4, 160, 128 } };
+		{ "32 queries, 64 rows, 576 columns", "32 queries, 256 rows, 512 columns", 32, 576, 512 },
+		{ "4 queries, 64 rows, 160 columns", "4 queries, 256 rows, 128 columns", 4, 160, 128 } };
 	void (*go)(const struct kk *, void *) = strcmp(how, "mix") == 0 ? go_mix : strcmp(how, "scores") == 0 ? go_scores : go_pack;
 	struct run r = { .name = "bench", .level = "", .timed = true };
 	struct kk kk;
@@ -249,12 +258,13 @@ static void bench(const void *how, void (*time)(void *ctx, const struct bench *b
 		return;
 	r.ref = &kk;
 	for (size_t i = 0; i < K_LEN(sizes); i++) {
-		struct timed t = { .g = { .width = sizes[i].width, .cols = go == go_mix ? sizes[i].value : sizes[i].width, .rows = K_PAGE, .n = sizes[i].n } };
+		struct timed t = { .g = { .width = sizes[i].width, .cols = go == go_mix ? sizes[i].value : sizes[i].width, .rows = go == go_mix ? KK_SCORES : K_PAGE,
+			.n = sizes[i].n } };
 		t.g.y_step = t.g.cols;
 		new_page(&r, &t.g, DATA_PLAIN);
 		new_queries(&r, &t.g);
 		t.packed = packed(&r, &kk, SLOT_PACKED, &t.g, 0, t.g.n);
-		t.g.p = box_data(&r, SLOT_P, t.g.n * K_PAGE, DATA_PART);
+		t.g.p = box_data(&r, SLOT_P, t.g.n * KK_SCORES, DATA_PART);
 		t.g.y = box_f(&r, SLOT_Y, t.g.n * K_MAX(t.g.cols, (size_t)K_PAGE));
 		time(ctx, &(struct bench){ go == go_mix ? sizes[i].mix : sizes[i].what, go, &t });
 	}

@@ -13,7 +13,7 @@
  * query goes through the same steps whatever its neighbours and the threads. Later positions are never touched, not even multiplied
  * by 0 (but where they are whole numbers).
  *
- * Pages are f32, BF16 or int8 (struct k_seq_layer, cpu_page.c); a position is rounded when it is appended and never again.
+ * Pages are f32, BF16 or int8 (struct k_seq_layer, cpu_page.c), of which four are taken at a time; a position is rounded when it is appended and never again.
  *
  * Long prompts are absorbed too. The expanded form (keys and values of every head made from the latents of a chunk) has fewer products
  * from some hundred tokens on, but other sums, so that a result would tell how a prompt was cut and what of it was there already. */
@@ -22,7 +22,7 @@
 #include "kernels/cpu/cpu_impl.h"
 #include "kernels/cpu/cpu_page.h"
 
-enum { SPAN_PAGES = 16 };
+enum { SPAN_PAGES = 16 };               /* a multiple of what a kind of pages takes at once */
 
 /* What queries have gathered of one span, or of all so far. */
 struct part { float *top, *sum, *acc; };        /* [CPU_QUERIES], [CPU_QUERIES], [CPU_QUERIES][dv] */
@@ -62,16 +62,16 @@ struct queries {
 	float *out[CPU_QUERIES];
 	int64_t limit[CPU_QUERIES];             /* positions below it are seen; ascending */
 	float *packed;                          /* q as scores wants it */
-	float *score;                           /* [n][K_PAGE] */
+	float *score;                           /* [n][KK_SCORES] */
 	struct part p;                          /* the span that is gathered */
 };
 
-/* One page for one query: scores become weights; what was gathered is scaled to the new maximum. Returns the positions it sees. */
+/* Some pages for one query: scores become weights; what was gathered is scaled to the new maximum. Returns the positions it sees. */
 static int64_t weigh(const struct attn *a, struct queries *g, int64_t i, int64_t base, int64_t rows)
 {
 	const struct kk *kk = &a->c->kk;
 	int64_t seen = K_MIN(g->limit[i] - base, rows);
-	float *s = g->score + i * K_PAGE;
+	float *s = g->score + i * KK_SCORES;
 	if (seen <= 0)
 		return 0;
 	float top = a->scale * kk->max(s, (size_t)seen);
@@ -96,31 +96,34 @@ static struct cpu_queries as_queries(const struct attn *a, const struct queries 
 	return (struct cpu_queries){ g->q, g->packed, (int)g->n, a->group <= FEW_HEADS };
 }
 
-/* Scores of the page's first rows for all queries; meanwhile the next page comes nearer. */
-static void score_page(const struct attn *a, const struct queries *g, int64_t page, int64_t rows)
+/* Scores of the page's first rows for all queries, `at` behind those of the pages before it; meanwhile a later page comes nearer. */
+static void score_page(const struct attn *a, const struct queries *g, int64_t page, int64_t at, int64_t rows)
 {
 	const struct k_seq_layer *l = g->seg->state;
 	struct cpu_queries q = as_queries(a, g);
-	kind_of(g)->scores(&a->c->kk, g->score, l->page[page], l->page[K_MIN(page + 1, l->n_page - 1)], a->width, g->kv * a->dk, a->dk, (int)rows, &q);
+	kind_of(g)->scores(&a->c->kk, g->score + at, l->page + page, l->n_page - 1 - page, a->width, g->kv * a->dk, a->dk, (int)rows, &q);
 }
 
-/* Queries [i, i + n) take the values of the page's first rows by their weights. */
-static void mix_page(const struct attn *a, struct queries *g, int64_t page, int64_t i, int64_t n, int64_t rows)
+/* Queries [i, i + n) take the values of the pages' first rows by their weights. */
+static void mix_pages(const struct attn *a, struct queries *g, int64_t page, int64_t i, int64_t n, int64_t rows)
 {
-	kind_of(g)->mix(&a->c->kk, g->p.acc + i * a->dv, g->score + i * K_PAGE, (int)n, g->seg->state->page[page], a->width, a->value + g->kv * a->dv, a->dv,
+	kind_of(g)->mix(&a->c->kk, g->p.acc + i * a->dv, g->score + i * KK_SCORES, (int)n, g->seg->state->page + page, a->width, a->value + g->kv * a->dv, a->dv,
 		(int)rows);
 }
 
-static void attend_page(const struct attn *a, struct queries *g, int64_t page)
+/* As many pages as a kind takes at once. */
+static void attend_pages(const struct attn *a, struct queries *g, int64_t page)
 {
-	int64_t base = page * K_PAGE, rows = K_MIN(g->limit[g->n - 1] - base, (int64_t)K_PAGE), seen[CPU_QUERIES], run;
-	score_page(a, g, page, rows);
+	int64_t base = page * K_PAGE, rows = K_MIN(g->limit[g->n - 1] - base, (int64_t)kind_of(g)->pages * K_PAGE), seen[CPU_QUERIES], run;
+	for (int64_t at = 0; at < rows; at += K_PAGE)
+		score_page(a, g, page + at / K_PAGE, at, K_MIN(rows - at, (int64_t)K_PAGE));
 	for (int64_t i = 0; i < g->n; i++)
 		seen[i] = weigh(a, g, i, base, rows);
 	for (int64_t i = 0; i < g->n; i += run) {
 		for (run = 1; i + run < g->n && seen[i + run] == seen[i];)
 			run++;
-		mix_page(a, g, page, i, run, seen[i]);
+		if (seen[i] > 0)
+			mix_pages(a, g, page, i, run, seen[i]);
 	}
 }
 
@@ -139,8 +142,8 @@ static void attend_span(const struct attn *a, struct queries *g, struct part p, 
 
 	clear_part(a, p, g->n);
 	g->p = p;
-	for (int64_t page = span * SPAN_PAGES; page < end; page++)
-		attend_page(a, g, page);
+	for (int64_t page = span * SPAN_PAGES; page < end; page += kind_of(g)->pages)
+		attend_pages(a, g, page);
 }
 
 /* What the next span gave goes to what was gathered before. A query that saw nothing has a sum of 0. */
@@ -185,7 +188,7 @@ static void gather(const struct attn *a, int64_t i, int worker, struct queries *
 	int64_t block = i / a->n_kv, first, rows = 0;
 	const struct k_seg *s = a->seg;
 
-	*g = (struct queries){ .kv = i % a->n_kv, .score = room_of(a->c, worker), .packed = room_of(a->c, worker) + CPU_QUERIES * K_PAGE };
+	*g = (struct queries){ .kv = i % a->n_kv, .score = room_of(a->c, worker), .packed = room_of(a->c, worker) + CPU_QUERIES * KK_SCORES };
 	for (;; s++) {
 		K_ASSERT(s < a->seg + a->n_seg);
 		rows = seg_rows(a, s, &first);
@@ -213,7 +216,7 @@ static void attn_task(void *arg, int64_t i, int worker)
 {
 	const struct attn *a = arg;
 	struct queries g;
-	float *room = room_of(a->c, worker) + CPU_QUERIES * K_PAGE + KK_PACKED(a->dk);
+	float *room = room_of(a->c, worker) + CPU_QUERIES * KK_SCORES + KK_PACKED(a->dk);
 	struct part all = part_at(room), one = part_at(room + part_floats(a->dv));
 
 	gather(a, i, worker, &g);
@@ -460,5 +463,5 @@ int64_t cpu_attn_row(const struct k_hp *hp) { return hp->n_head * (2 * hp->kv_lo
 
 int64_t cpu_attn_room(const struct k_hp *hp)
 {
-	return CPU_QUERIES * K_PAGE + KK_PACKED(K_MAX(hp->head_dim, hp->kv_lora + hp->d_rope)) + 2 * part_floats(K_MAX(hp->head_dim, hp->kv_lora));
+	return CPU_QUERIES * KK_SCORES + KK_PACKED(K_MAX(hp->head_dim, hp->kv_lora + hp->d_rope)) + 2 * part_floats(K_MAX(hp->head_dim, hp->kv_lora));
 }

@@ -9,15 +9,16 @@
 struct cpu_queries { const float *const *q; float *packed; int n; bool few; };
 
 struct cpu_page_kind {
+	int pages;                      /* whose scores become weights at once, up to KK_PAGES */
 	/* One token, a[n_a] and b behind it, goes to its slot. */
 	void (*append)(const struct kk *kk, void *page, int64_t width, int64_t slot, const float *a, int64_t n_a, const float *b);
 	/* Before the first page: queries become `packed`. */
 	void (*pack)(const struct kk *kk, const struct cpu_queries *q, int64_t dk);
-	/* score[query][K_PAGE] of the first `rows` keys, which begin at value `at`; meanwhile the page `ahead` comes nearer. */
-	void (*scores)(const struct kk *kk, float *score, const void *page, const void *ahead, int64_t width, int64_t at, int64_t dk, int rows,
+	/* score[query][KK_SCORES] of the first `rows` keys of *page, which begin at value `at`; meanwhile a page of the `later` that follow it comes nearer. */
+	void (*scores)(const struct kk *kk, float *score, void *const *page, int64_t later, int64_t width, int64_t at, int64_t dk, int rows,
 		const struct cpu_queries *q);
-	/* acc[query][dv] takes the values, which begin at value `at`, by weight[query][K_PAGE]. */
-	void (*mix)(const struct kk *kk, float *acc, const float *weight, int n, const void *page, int64_t width, int64_t at, int64_t dv, int rows);
+	/* acc[query][dv] takes the values of `rows` keys of so many pages, which begin at value `at`, by weight[query][KK_SCORES]. */
+	void (*mix)(const struct kk *kk, float *acc, const float *weight, int n, void *const *page, int64_t width, int64_t at, int64_t dv, int rows);
 };
 
 extern const struct cpu_page_kind cpu_page_kinds[];     /* by enum k_kv */

@@ -66,7 +66,8 @@ void kk_ref_pack_queries_i8(float *y, const float *const *q, int n, size_t cols)
 	}
 }
 
-void kk_ref_scores_i8(float *y, const void *page, size_t width, size_t at, size_t cols, int rows, const float *q, int n, const void *ahead K_UNUSED)
+void kk_ref_scores_i8(float *y, size_t y_step, const void *page, size_t width, size_t at, size_t cols, int rows, const float *q, int n,
+	const void *ahead K_UNUSED)
 {
 	size_t all = (size_t)k_align_up((uint64_t)n, KK_I8_QUERIES);
 	const int16_t *from = (const int16_t *)(q + KK_QUERIES);
@@ -80,7 +81,7 @@ void kk_ref_scores_i8(float *y, const void *page, size_t width, size_t at, size_
 					sum += *code_at(page, width, r, k) * from[(k - at) / 2 * 2 * all + 2 * t + (k - at) % 2];
 				s = fmaf((float)sum, scales_of(page, width, i)[r], s);
 			}
-			y[t * K_PAGE + r] = s * q[t];
+			y[t * y_step + r] = s * q[t];
 		}
 }
 
@@ -88,29 +89,37 @@ void kk_ref_scores_i8(float *y, const void *page, size_t width, size_t at, size_
 static float inverse(float most, float top) { return top > 0x1p-100f ? most / top : 0; }
 
 /* Weights of 15 bits. The result is NaN anyhow where one is none. */
-static void weigh(int32_t c[K_PAGE], const float *p, float p_inv, const float *scale, float s_inv, int rows)
+static void weigh(int32_t *c, const float *p, float p_inv, const float *scale, float s_inv, size_t rows)
 {
-	for (int r = 0; r < rows; r++) {
+	for (size_t r = 0; r < rows; r++) {
 		float w = p[r] * p_inv * (scale[r] * s_inv);
 		c[r] = fabsf(w) < 32768 ? (int32_t)rintf(w) : 0;
 	}
 }
 
-void kk_ref_mix_i8(float *y, size_t y_step, const float *p, int n, const void *page, size_t width, size_t at, size_t cols, int rows)
+/* The scales of the group that a value belongs to, of tokens of several pages. */
+static void gather_scales(float *to, const void *const *page, size_t width, size_t value, size_t rows)
 {
-	for (size_t t = 0; t < (size_t)n; t++, p += K_PAGE) {
+	for (size_t r = 0; r < rows; r++)
+		to[r] = scales_of(page[r / K_PAGE], width, value)[r % K_PAGE];
+}
+
+void kk_ref_mix_i8(float *y, size_t y_step, const float *p, int n, const void *const *page, size_t width, size_t at, size_t cols, int rows)
+{
+	for (size_t t = 0; t < (size_t)n; t++, p += KK_SCORES) {
 		float top = top_of(p, (size_t)rows);
 		for (size_t i = at, end; i < at + cols; i = end) {
-			const float *scale = scales_of(page, width, i);
+			float scale[KK_SCORES];
+			gather_scales(scale, page, width, i, (size_t)rows);
 			float most = top_of(scale, (size_t)rows), unit = top / 32767 * most;
-			int32_t c[K_PAGE];
-			weigh(c, p, inverse(32767, top), scale, inverse(1, most), rows);
+			int32_t c[KK_SCORES];
+			weigh(c, p, inverse(32767, top), scale, inverse(1, most), (size_t)rows);
 			end = group_end(i, at + cols);
 			for (size_t j = i; j < end; j++) {
 				float *to = y + t * y_step + (j - at);
 				int32_t sum = 0;
 				for (size_t r = 0; r < (size_t)rows; r++)
-					sum += c[r] * *code_at(page, width, r, j);
+					sum += c[r] * *code_at(page[r / K_PAGE], width, r % K_PAGE, j);
 				*to = fmaf((float)sum, unit, *to);
 			}
 		}

@@ -54,7 +54,7 @@ static void KK_FN(pack_queries_i8)(float *y, const float *const *q, int n, size_
 
 /* 16 tokens with T queries. Meanwhile what lies at `ahead` is asked for. */
 #define PAGE_SCORES(T) \
-static void page_scores_##T(float *y, const char *code, size_t next K_UNUSED, const float *scale, size_t at, size_t cols, const int32_t *q, size_t q_step, const float *d, \
+static void page_scores_##T(float *y, size_t y_step, const char *code, size_t next K_UNUSED, const float *scale, size_t at, size_t cols, const int32_t *q, size_t q_step, const float *d, \
 	const char *ahead) \
 { \
 	vf s[T][2]; \
@@ -78,33 +78,31 @@ static void page_scores_##T(float *y, const char *code, size_t next K_UNUSED, co
 			s[t][h] = vf_fma(vf_int((vu)a[t][h]), vf_load(scale + 8 * h), s[t][h]); \
 	} \
 	EACH(t, T) EACH(h, 2) \
-		vf_store(y + t * K_PAGE + 8 * h, s[t][h] * vf_set(d[t])); \
+		vf_store(y + (size_t)t * y_step + 8 * h, s[t][h] * vf_set(d[t])); \
 }
 PAGE_SCORES(1) PAGE_SCORES(2) PAGE_SCORES(3) PAGE_SCORES(4)
 
 /* --- mix ------------------------------------------------------------------------------------------------------------------ */
 
-static inline void page_weigh(vh *w, const float *p, const float *scale)
+static inline void page_weigh(vh *w, const float *p, float inv, const vf *scale)
 {
-	for (int r = 0; r < K_PAGE; r += PAGE_TOKENS, w += 2, p += PAGE_TOKENS, scale += PAGE_TOKENS) {
-		i8_words c = page_halves(page_round(vf_load(p) * vf_load(scale)), page_round(vf_load(p + 8) * vf_load(scale + 8)));
-		w[0] = (vh)__builtin_shufflevector(c, c, 0, 0, 1, 1, 2, 2, 3, 3);
-		w[1] = (vh)__builtin_shufflevector(c, c, 4, 4, 5, 5, 6, 6, 7, 7);
-	}
+	i8_words c = page_halves(page_round(vf_load(p) * vf_set(inv) * scale[0]), page_round(vf_load(p + 8) * vf_set(inv) * scale[1]));
+	w[0] = (vh)__builtin_shufflevector(c, c, 0, 0, 1, 1, 2, 2, 3, 3);
+	w[1] = (vh)__builtin_shufflevector(c, c, 4, 4, 5, 5, 6, 6, 7, 7);
 }
 
-/* Of four columns and T queries the sums of the halves of a vector: columns 0 1 2 3 | 0 1 2 3. `step` bytes to the next 16 tokens. */
+/* Of four columns and T queries the sums of the halves of a vector: columns 0 1 2 3 | 0 1 2 3. left, right: of two columns each. */
 #define PAGE_FOUR(T) \
-static inline __attribute__((always_inline)) void page_four_##T(i8_words to[T], const page_weights *w, const char *left, const char *right, size_t step, \
+static inline __attribute__((always_inline)) void page_four_##T(i8_words to[T], const page_weights *w, const char *const *block, size_t left, size_t right, \
 	int blocks) \
 { \
 	i8_words a[T][2] = { 0 }; \
-	for (int i = 0; i < 2 * blocks; i += 2, left += step, right += step) \
+	for (int i = 0; i < blocks; i++) \
 		EACH(h, 2) { \
-			vh x = vh_widen(left + 16 * h), z = vh_widen(right + 16 * h); \
+			vh x = vh_widen(block[i] + left + 16 * h), z = vh_widen(block[i] + right + 16 * h); \
 			EACH(t, T) { \
-				a[t][0] = vh_dot(a[t][0], x, w->w[t][i + h]); \
-				a[t][1] = vh_dot(a[t][1], z, w->w[t][i + h]); \
+				a[t][0] = vh_dot(a[t][0], x, w->w[t][i][h]); \
+				a[t][1] = vh_dot(a[t][1], z, w->w[t][i][h]); \
 			} \
 		} \
 	EACH(t, T) \
@@ -112,13 +110,13 @@ static inline __attribute__((always_inline)) void page_four_##T(i8_words to[T], 
 			__builtin_shufflevector(a[t][0], a[t][1], 2, 3, 10, 11, 6, 7, 14, 15); \
 } \
 /* Columns of a group: eight at a time, of which the last ones may be fewer. */ \
-static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const float *unit, const char *code, size_t step, size_t cols, int blocks) \
+static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const float *unit, const char *const *block, size_t code, size_t cols, int blocks) \
 { \
 	for (size_t j = 0, n; j < cols; j += n, code += 4 * PAGE_CELLS) { \
 		i8_words a[T], b[T]; \
 		n = K_MIN(cols - j, (size_t)8); \
-		page_four_##T(a, w, code, n > 2 ? code + PAGE_CELLS : code, step, blocks); \
-		page_four_##T(b, w, n > 4 ? code + 2 * PAGE_CELLS : code, n > 6 ? code + 3 * PAGE_CELLS : code, step, blocks); \
+		page_four_##T(a, w, block, code, n > 2 ? code + PAGE_CELLS : code, blocks); \
+		page_four_##T(b, w, block, n > 4 ? code + 2 * PAGE_CELLS : code, n > 6 ? code + 3 * PAGE_CELLS : code, blocks); \
 		EACH(t, T) { \
 			i8_words sum = __builtin_shufflevector(a[t], b[t], 0, 1, 2, 3, 8, 9, 10, 11) + \
 				__builtin_shufflevector(a[t], b[t], 4, 5, 6, 7, 12, 13, 14, 15); \

@@ -28,11 +28,12 @@ static inline float page_top(const float *x, size_t n)
 /* --- scores --------------------------------------------------------------------------------------------------------------- */
 
 /* PAGE_ROWS tokens with as many queries as the tile is for; `next` bytes from 16 tokens to the next 16. Meanwhile what lies at `ahead` is asked for. */
-typedef void page_scores(float *y, const char *code, size_t next, const float *scale, size_t at, size_t cols, const int32_t *q, size_t q_step,
+typedef void page_scores(float *y, size_t y_step, const char *code, size_t next, const float *scale, size_t at, size_t cols, const int32_t *q, size_t q_step,
 	const float *d, const char *ahead);
 static page_scores page_scores_1, page_scores_2, page_scores_3, page_scores_4;
 
-static void KK_FN(scores_i8)(float *y, const void *page, size_t width, size_t at, size_t cols, int rows, const float *q, int n, const void *ahead)
+static void KK_FN(scores_i8)(float *y, size_t y_step, const void *page, size_t width, size_t at, size_t cols, int rows, const float *q, int n,
+	const void *ahead)
 {
 	static page_scores *const tiles[] = { page_scores_1, page_scores_2, page_scores_3, page_scores_4 };
 	size_t all = (size_t)((n + KK_I8_QUERIES - 1) / KK_I8_QUERIES * KK_I8_QUERIES);
@@ -42,19 +43,22 @@ static void KK_FN(scores_i8)(float *y, const void *page, size_t width, size_t at
 		for (int t = 0; t < n; t += KK_I8_QUERIES) {
 			size_t from = (size_t)r * width + at / 2 * PAGE_CELLS;
 			const char *code = (const char *)page + from;
-			tiles[K_MIN(n - t, (int)KK_I8_QUERIES) - 1](y + t * K_PAGE + r, code, PAGE_TOKENS * width, page_scales(page, width, at) + r, at, cols,
+			tiles[K_MIN(n - t, (int)KK_I8_QUERIES) - 1](y + (size_t)t * y_step + r, y_step, code, PAGE_TOKENS * width, page_scales(page, width, at) + r, at, cols,
 				pairs + t, all, q + t, t ? code : (const char *)ahead + from);
 		}
 }
 
 /* --- mix ------------------------------------------------------------------------------------------------------------------ */
 
-/* Weights of queries on a page, in the order of its cells: each half twice, as two columns share it. */
-typedef struct { page_vec w[KK_I8_QUERIES][2 * sizeof(int16_t) * K_PAGE / sizeof(page_vec)]; } page_weights;
-static inline void page_weigh(page_vec *w, const float *p, const float *scale);
+/* Weights of queries on pages, in the order of their cells: each half twice, as two columns share it. */
+enum { PAGE_BLOCKS = KK_SCORES / PAGE_TOKENS, PAGE_VECTORS = 2 * (int)sizeof(int16_t) * PAGE_TOKENS / (int)sizeof(page_vec) };
+typedef struct { page_vec w[KK_I8_QUERIES][PAGE_BLOCKS][PAGE_VECTORS]; } page_weights;
 
-/* Columns of a group; `step` bytes to the next 16 tokens, of which there are `blocks`. */
-typedef void page_mix(float *y, size_t y_step, const page_weights *w, const float *unit, const char *code, size_t step, size_t cols, int blocks);
+/* A block's weights: p of one query, times inv, and scales that are evened. */
+static inline void page_weigh(page_vec *w, const float *p, float inv, const vf *scale);
+
+/* Columns of a group, from where `code` bytes lie behind the cells of each block. */
+typedef void page_mix(float *y, size_t y_step, const page_weights *w, const float *unit, const char *const *block, size_t code, size_t cols, int blocks);
 static page_mix page_mix_1, page_mix_2, page_mix_4;
 
 /* n columns take what whole numbers stand for. */
@@ -68,38 +72,70 @@ static inline __attribute__((always_inline)) void page_add(float *y, vu sum, flo
 		memcpy(y, out, n * sizeof(*out));
 }
 
-/* x[K_PAGE] = from[n] `most` / its largest, which is returned; 0 behind them. */
-static inline float page_even(float *x, const float *from, int n, float most)
+/* Of sizes; NaN is above all. */
+static inline float page_larger(float a, float b) { return a != a || a > b ? a : b; }
+static inline float page_inverse(float most, float top) { return top > 0x1p-100f ? most / top : 0; }
+
+/* x = n numbers, 0 behind them up to the end of a block; returns the largest. */
+static inline float page_copy(float *x, const float *from, size_t n)
 {
-	for (int i = n; i < K_PAGE; i++)
-		x[i] = 0;
-	for (int i = 0; i < n; i++)
-		x[i] = from[i];
-	float top = page_top(x, K_PAGE), inv = top > 0x1p-100f ? most / top : 0;
-	for (int i = 0; i < K_PAGE; i += VL)
-		vf_store(x + i, vf_load(x + i) * vf_set(inv));
-	return top;
+	size_t end = k_align_up(n, PAGE_TOKENS);
+	memcpy(x, from, n * sizeof(*x));
+	memset(x + n, 0, (end - n) * sizeof(*x));
+	return page_top(x, end);
 }
 
-static void KK_FN(mix_i8)(float *y, size_t y_step, const float *p, int n, const void *page, size_t width, size_t at, size_t cols, int rows)
+/* The scales of the group that a column belongs to, over all of them the same way. */
+static inline float page_copy_scales(float *x, const void *const *page, size_t width, size_t column, int rows)
+{
+	float most = 0;
+	for (int r = 0; r < rows; r += K_PAGE)
+		most = page_larger(most, page_copy(x + r, page_scales(page[r / K_PAGE], width, column), (size_t)K_MIN(rows - r, K_PAGE)));
+	return most;
+}
+
+/* A query's weights: P / 32767 and the inverse; those of the last block, with 0 behind the last row. */
+struct page_query { float unit, inv, last[PAGE_TOKENS]; };
+
+/* m queries' weights times the scales of a group. */
+static inline void page_weigh_all(page_weights *w, const float *p, const struct page_query *query, int m, const float *scale, float inv, int blocks)
+{
+	for (int b = 0; b < blocks; b++) {
+		vf by[PAGE_TOKENS / VL];
+		EACH(h, PAGE_TOKENS / VL)
+			by[h] = vf_load(scale + b * PAGE_TOKENS + h * VL) * vf_set(inv);
+		for (int k = 0; k < m; k++)
+			page_weigh(w->w[k][b], b < blocks - 1 ? p + k * KK_SCORES + b * PAGE_TOKENS : query[k].last, query[k].inv, by);
+	}
+}
+
+/* A group's codes are near after its first queries. */
+static void KK_FN(mix_i8)(float *y, size_t y_step, const float *p, int n, const void *const *page, size_t width, size_t at, size_t cols, int rows)
 {
 	static page_mix *const tiles[] = { page_mix_1, page_mix_2, page_mix_2, page_mix_4 };    /* of three queries two, then one */
-	float weight[KK_QUERIES][K_PAGE], top[KK_QUERIES], scale[K_PAGE], unit[KK_I8_QUERIES];
-	int blocks = (rows + PAGE_TOKENS - 1) / PAGE_TOKENS;
-	for (int t = 0; t < n; t++)
-		top[t] = page_even(weight[t], p + t * K_PAGE, rows, 32767) / 32767;
+	int blocks = (rows + PAGE_TOKENS - 1) / PAGE_TOKENS, whole = (blocks - 1) * PAGE_TOKENS;
+	const char *block[PAGE_BLOCKS];
+	struct page_query query[KK_QUERIES];
+	if (rows <= 0)
+		return;
+	for (int b = 0; b < blocks; b++)
+		block[b] = (const char *)page[b * PAGE_TOKENS / K_PAGE] + (size_t)(b * PAGE_TOKENS % K_PAGE) * width;
+	for (int t = 0; t < n; t++) {
+		float top = page_larger(page_top(p + t * KK_SCORES, (size_t)whole), page_copy(query[t].last, p + t * KK_SCORES + whole, (size_t)(rows - whole)));
+		query[t].unit = top / 32767;
+		query[t].inv = page_inverse(32767, top);
+	}
 	for (size_t i = at, end; i < at + cols; i = end) {
-		float most = page_even(scale, page_scales(page, width, i), rows, 1);
+		float scale[KK_SCORES], most = page_copy_scales(scale, page, width, i, rows), inv = page_inverse(1, most);
 		end = page_group_end(i, at + cols);
 		for (int t = 0, m; t < n; t += m) {
+			float unit[KK_I8_QUERIES];
 			page_weights w;
 			m = n - t < KK_I8_QUERIES ? K_MIN(n - t, 2) : KK_I8_QUERIES;
-			for (int k = 0; k < m; k++) {
-				page_weigh(w.w[k], weight[t + k], scale);
-				unit[k] = top[t + k] * most;
-			}
-			tiles[m - 1](y + (size_t)t * y_step + (i - at), y_step, &w, unit, (const char *)page + i / 2 * PAGE_CELLS,
-				PAGE_TOKENS * width, end - i, blocks);
+			page_weigh_all(&w, p + t * KK_SCORES, query + t, m, scale, inv, blocks);
+			for (int k = 0; k < m; k++)
+				unit[k] = query[t + k].unit * most;
+			tiles[m - 1](y + (size_t)t * y_step + (i - at), y_step, &w, unit, block, i / 2 * PAGE_CELLS, end - i, blocks);
 		}
 	}
 }
