@@ -6,6 +6,7 @@
 #include "kernels/tmpl/each.h"
 
 typedef int32_t i8_words __attribute__((vector_size(32)));
+typedef uint32_t i8_bits __attribute__((vector_size(32)));      /* where sums may wrap */
 typedef float i8_floats __attribute__((vector_size(32)));
 typedef uint8_t i8_bytes __attribute__((vector_size(32)));
 

@@ -37,7 +37,7 @@ static inline i8_words fx_whole(i8_floats v) { return (i8_words)_mm256_cvtps_epi
 /* The bytes of 8 numbers, `step` apart. With 128 more a signed byte has no sign, and all of them are the digits of one number. */
 static inline __attribute__((always_inline)) void fx_cut(int8_t *to, size_t step, int bytes, i8_words x)
 {
-	i8_bytes b = i8_deal((i8_bytes)(x + (bytes < 4 ? 0x808080 : (int32_t)0x80808080)) ^ 0x80);
+	i8_bytes b = i8_deal((i8_bytes)((i8_bits)x + (bytes < 4 ? 0x808080u : 0x80808080u)) ^ 0x80);
 	EACH(i, bytes)
 		memcpy(to + (size_t)i * step, (char *)&b + 8 * i, 8);
 }
@@ -59,7 +59,7 @@ static inline __attribute__((always_inline)) void fx_ready_three(const struct fx
 	i8_floats v[4];
 	i8_words sum = { 0 };
 	i8_load(v, x);
-	int32_t top = i8_top(v), e = K_MAX(((top + 0x20000) >> 23) - type->bits, 1);
+	int32_t top = i8_top(v), e = K_MAX((int32_t)(((uint32_t)top + 0x20000) >> 23) - type->bits, 1);
 	to->d = type->half * fx_power(e);
 	if (top >= (rounded ? 0x7f7f8000 : 0x7f800000)) {
 		to->d = __builtin_nanf("");
