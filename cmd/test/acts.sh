@@ -77,9 +77,11 @@ trained() {
 	judge "$1: kv int8" "$T/f32.st" "$T/kv.st" $7
 }
 kconvert -q testdata/nano -o "$T/nano.kmf" && kquant -q "$T/nano.kmf" -o "$T/int4.kmf"
+# --kv int8 may choose another expert where a router's scores are equal but for rounding: with INT4 experts it does (evals/precision.md).
 for m in nano int4; do
+	[ $m = int4 ] && far=0.005 || far=0
 	trained $m "$T/$m.kmf" testdata/nano/eval/prose.txt 1800 'rms<=0.02 kl<=5e-4 kl_p99<=0.01 top1<=0.01 far<=0.005' 'rms<=0.04 kl<=1e-3 kl_p99<=0.02 top1<=0.025' \
-		'rms<=0.01 kl<=1e-4 kl_p99<=1e-4 top1<=0.005 far<=0.005'
+		"rms<=0.01 kl<=1e-4 kl_p99<=1e-4 top1<=0.005 far<=$far"
 done
 smol=$(ls build/models/*SmolLM2*.gguf 2> /dev/null | head -n 1)
 [ -n "$smol" ] || { timeout 300 sh scripts/smollm2.sh > "$T/.out" 2> "$T/.err"; smol=$(ls build/models/*SmolLM2*.gguf 2> /dev/null | head -n 1); }

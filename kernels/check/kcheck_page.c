@@ -15,8 +15,7 @@ struct page {
 	size_t width, at, cols, rows, n, y_step;
 	float *x, *y, *p;
 	const float *q[KK_QUERIES];
-	void *page;                             /* the first; in memory it is the last */
-	const void *pages[KK_PAGES];
+	void *page[KK_PAGES];                   /* in memory the first is the last */
 };
 
 static size_t bytes_of(const struct page *g) { return K_PAGE * k_kv_bytes(K_KV_INT8, (int64_t)g->width, k_kv_groups((int64_t)g->width)); }
@@ -29,11 +28,11 @@ static void spoil(struct run *r, const struct page *g, char *p)
 	memset(p + g->width * K_PAGE, 0xff, bytes_of(g) - g->width * K_PAGE);
 }
 
-static void put_tokens(const struct kk *k, const struct page *g, const void *const *page)
+static void put_tokens(const struct kk *k, const struct page *g, void *const *page)
 {
 	for (size_t t = 0; t < g->rows; t++) {
 		size_t first = g->width / 2;
-		k->append_i8((void *)page[t / K_PAGE], g->width, (int)(t % K_PAGE), g->x + t * g->width, first, g->x + t * g->width + first);
+		k->append_i8(page[t / K_PAGE], g->width, (int)(t % K_PAGE), g->x + t * g->width, first, g->x + t * g->width + first);
 	}
 }
 
@@ -46,10 +45,9 @@ static void new_page(struct run *r, struct page *g, enum data kind)
 	for (size_t i = 0; i < pages; i++) {
 		char *page = p + (pages - 1 - i) * bytes;
 		spoil(r, g, page);
-		g->pages[i] = page;
+		g->page[i] = page;
 	}
-	g->page = p + (pages - 1) * bytes;
-	put_tokens(r->ref, g, g->pages);
+	put_tokens(r->ref, g, g->page);
 }
 
 /* Sizes of all kinds: groups that are cut at the front, at the end, or both. */
@@ -75,15 +73,15 @@ static void check_append(struct run *r, const void *how K_UNUSED)
 		draw(r, &g);
 		new_page(r, &g, kinds[i % K_LEN(kinds)]);
 		void *got = box(r, SLOT_OTHER, bytes_of(&g) / sizeof(float), sizeof(float));
-		memcpy(got, g.page, bytes_of(&g));
-		put_tokens(r->got, &g, (const void *const[]){ got });
-		same(r, "page", got, g.page, bytes_of(&g) / sizeof(float));
+		memcpy(got, g.page[0], bytes_of(&g));
+		put_tokens(r->got, &g, (void *const[]){ got });
+		same(r, "page", got, g.page[0], bytes_of(&g) / sizeof(float));
 		box_check(r);
 		/* No value is off by more than half a step. */
-		const float *scale = (const float *)(const void *)((const char *)g.page + g.width * K_PAGE);
+		const float *scale = (const float *)(const void *)((const char *)g.page[0] + g.width * K_PAGE);
 		for (size_t k = 0; k < g.rows * g.width && i % K_LEN(kinds) == 0; k++) {
 			size_t t = k / g.width, j = k % g.width;
-			double d = scale[j / K_KV_GROUP * K_PAGE + t], v = ((const int8_t *)g.page)[k_kv_int8_at((int64_t)g.width, (int64_t)t, (int64_t)j)] * d;
+			double d = scale[j / K_KV_GROUP * K_PAGE + t], v = ((const int8_t *)g.page[0])[k_kv_int8_at((int64_t)g.width, (int64_t)t, (int64_t)j)] * d;
 			if (!(fabs(v - g.x[k]) <= d * 0.5001))
 				fail(r, "token %zu, value %zu: %g is kept as %g", t, j, (double)g.x[k], v);
 		}
@@ -152,11 +150,11 @@ static void check_scores(struct run *r, const void *how K_UNUSED)
 		float *q = packed(r, r->ref, SLOT_PACKED, &g, 0, g.n);
 		size_t step = K_PAGE + slack(r);
 		float *want = box_f(r, SLOT_WANT, g.n * K_PAGE), *got = box_f(r, SLOT_Y, span(g.n, step, K_PAGE)), *alone = box_f(r, SLOT_ALONE, K_PAGE);
-		r->ref->scores_i8(want, K_PAGE, g.page, g.width, g.at, g.cols, (int)g.rows, q, (int)g.n, NULL);
-		r->got->scores_i8(got, step, g.page, g.width, g.at, g.cols, (int)g.rows, q, (int)g.n, i % 2 ? g.page : NULL);
+		r->ref->scores_i8(want, K_PAGE, g.page[0], g.width, g.at, g.cols, (int)g.rows, q, (int)g.n, NULL);
+		r->got->scores_i8(got, step, g.page[0], g.width, g.at, g.cols, (int)g.rows, q, (int)g.n, i % 2 ? g.page[0] : NULL);
 		for (size_t t = 0; t < g.n; t++) {
 			same(r, "y", got + t * step, want + t * K_PAGE, g.rows);
-			r->got->scores_i8(alone, K_PAGE, g.page, g.width, g.at, g.cols, (int)g.rows, packed(r, r->got, SLOT_PACKED2, &g, t, 1), 1, NULL);
+			r->got->scores_i8(alone, K_PAGE, g.page[0], g.width, g.at, g.cols, (int)g.rows, packed(r, r->got, SLOT_PACKED2, &g, t, 1), 1, NULL);
 			same(r, "alone: y", alone, got + t * step, g.rows);
 			for (size_t row = 0; row < g.rows; row++)
 				plain_score(r, &g, t, row, got[t * step + row]);
@@ -169,7 +167,7 @@ static void check_scores(struct run *r, const void *how K_UNUSED)
 
 static void mix_part(const struct kk *k, const struct page *g, float *y, size_t t, size_t n, size_t j, size_t cols)
 {
-	k->mix_i8(y + t * g->y_step + j, g->y_step, g->p + t * KK_SCORES, (int)n, g->pages, g->width, g->at + j, cols, (int)g->rows);
+	k->mix_i8(y + t * g->y_step + j, g->y_step, g->p + t * KK_SCORES, (int)n, (const void *const *)g->page, g->width, g->at + j, cols, (int)g->rows);
 }
 
 /* By how much a sum may be off: half a step of each value, and of each weight that with its scale is one of 32767. */
@@ -228,7 +226,7 @@ struct timed { struct page g; float *packed; };
 static void go_scores(const struct kk *k, void *arg)
 {
 	const struct timed *t = arg;
-	k->scores_i8(t->g.y, K_PAGE, t->g.page, t->g.width, t->g.at, t->g.cols, (int)t->g.rows, t->packed, (int)t->g.n, t->g.page);
+	k->scores_i8(t->g.y, K_PAGE, t->g.page[0], t->g.width, t->g.at, t->g.cols, (int)t->g.rows, t->packed, (int)t->g.n, t->g.page[0]);
 }
 
 static void go_mix(const struct kk *k, void *arg)

@@ -122,8 +122,7 @@ static void attend_pages(const struct attn *a, struct queries *g, int64_t page)
 	for (int64_t i = 0; i < g->n; i += run) {
 		for (run = 1; i + run < g->n && seen[i + run] == seen[i];)
 			run++;
-		if (seen[i] > 0)
-			mix_pages(a, g, page, i, run, seen[i]);
+		mix_pages(a, g, page, i, run, seen[i]);
 	}
 }
 

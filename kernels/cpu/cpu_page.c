@@ -59,15 +59,12 @@ static void i8_scores(const struct kk *kk, float *score, void *const *page, int6
 
 static void f32_mix(const struct kk *kk, float *acc, const float *weight, int n, void *const *page, int64_t width, int64_t at, int64_t dv, int rows)
 {
-	for (int r = 0; r < rows; r += K_PAGE)
-		kk->mix(acc, (size_t)dv, weight + r, KK_SCORES, n, (const float *)page[r / K_PAGE] + at, (size_t)width, K_MIN(rows - r, K_PAGE), (size_t)dv);
+	kk->mix(acc, (size_t)dv, weight, KK_SCORES, n, (const float *)page[0] + at, (size_t)width, rows, (size_t)dv);
 }
 
 static void bf16_mix(const struct kk *kk, float *acc, const float *weight, int n, void *const *page, int64_t width, int64_t at, int64_t dv, int rows)
 {
-	for (int r = 0; r < rows; r += K_PAGE)
-		kk->mix_bf16(acc, (size_t)dv, weight + r, KK_SCORES, n, (const uint16_t *)page[r / K_PAGE] + at, (size_t)width, K_MIN(rows - r, K_PAGE),
-			(size_t)dv);
+	kk->mix_bf16(acc, (size_t)dv, weight, KK_SCORES, n, (const uint16_t *)page[0] + at, (size_t)width, rows, (size_t)dv);
 }
 
 static void i8_mix(const struct kk *kk, float *acc, const float *weight, int n, void *const *page, int64_t width, int64_t at, int64_t dv, int rows)

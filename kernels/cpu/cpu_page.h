@@ -17,7 +17,7 @@ struct cpu_page_kind {
 	/* score[query][KK_SCORES] of the first `rows` keys of *page, which begin at value `at`; meanwhile a page of the `later` that follow it comes nearer. */
 	void (*scores)(const struct kk *kk, float *score, void *const *page, int64_t later, int64_t width, int64_t at, int64_t dk, int rows,
 		const struct cpu_queries *q);
-	/* acc[query][dv] takes the values of `rows` keys of so many pages, which begin at value `at`, by weight[query][KK_SCORES]. */
+	/* acc[query][dv] takes the values of `rows` keys of up to `pages` pages, which begin at value `at`, by weight[query][KK_SCORES]. */
 	void (*mix)(const struct kk *kk, float *acc, const float *weight, int n, void *const *page, int64_t width, int64_t at, int64_t dv, int rows);
 };
 
