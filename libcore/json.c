@@ -3,38 +3,94 @@
  *
  * struct k_json is a json_t under another name: a pointer is cast, nothing is wrapped. jansson's memory is
  * ours (k_alloc). Its parser does not look whether a token that it copies found room: it goes on with a part,
- * or ends in an assertion. So a parse that finds no memory is left by a jump, and what it took is freed. */
+ * or ends in an assertion. So a parse that finds no memory is left by a jump, and what it took is freed.
+ *
+ * A text becomes many small pieces that mostly die together: they lie side by side in blocks. A block is
+ * freed with its last piece, by whichever thread frees that. */
 #include "libcore/base.h"
 #include "libcore/json.h"
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <setjmp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Every piece of jansson's memory has a head, by which the pieces of a parse that is going on are linked. */
-struct piece { struct piece *prev, *next; };
+/* Of a text of so many bytes: about what a short one needs, so that many texts of a line each may be kept. */
+#ifdef K_ASAN
+static size_t block_size(size_t len) { return (void)len, 0; }  /* one for each piece, which the sanitizer then watches */
+#else
+enum { LEAST_BLOCK = 512, MOST_BLOCK = 16 << 10 };
+static size_t block_size(size_t len) { return len < MOST_BLOCK / 4 ? K_MAX(4 * len, (size_t)LEAST_BLOCK) : MOST_BLOCK; }
+#endif
+
+struct block {
+	struct block *prev, *next;      /* of the parse that is going on; NULL: it is over */
+	atomic_size_t live;             /* pieces that are not freed; one more while there may come others */
+	size_t used, size;
+};
+struct piece { struct block *block; };  /* before each piece; NULL: it has memory of its own */
 
 static _Thread_local struct parse {
 	jmp_buf *failed;                /* NULL: no parse is going on */
-	struct piece pieces;            /* ring */
+	struct block blocks;            /* ring */
+	struct block *open;             /* the one that has room, NULL: none yet */
+	size_t size;                    /* of the next ones */
 } parse;
+
+static void release(struct block *b)
+{
+	if (atomic_fetch_sub(&b->live, 1) > 1)
+		return;
+	if (b->prev) {
+		b->prev->next = b->next;
+		b->next->prev = b->prev;
+	}
+	k_free(b);
+}
+
+/* A large piece gets a block of its own, so that it can go before the others. */
+static struct block *new_block(size_t n)
+{
+	bool large = n > parse.size / 4;
+	size_t size = large ? n : parse.size;
+	struct block *b = k_alloc(sizeof *b + size);
+
+	if (!b)
+		longjmp(*parse.failed, 1);
+	*b = (struct block){ .prev = parse.blocks.prev, .next = &parse.blocks, .size = size };
+	b->prev->next = parse.blocks.prev = b;
+	if (large)
+		return b;
+	if (parse.open)
+		release(parse.open);
+	parse.open = b;
+	atomic_init(&b->live, 1);
+	return b;
+}
 
 static void *take(size_t n)
 {
-	struct piece *p = n < SIZE_MAX - sizeof *p ? k_alloc(n + sizeof *p) : NULL;
+	struct block *b = parse.open;
+	struct piece *p;
 
-	if (!p && parse.failed)
-		longjmp(*parse.failed, 1);
-	if (!p)
+	if (n > SIZE_MAX / 2)
 		return NULL;
-	p->prev = p->next = NULL;
-	if (parse.failed) {
-		p->next = &parse.pieces;
-		p->prev = parse.pieces.prev;
-		p->prev->next = parse.pieces.prev = p;
+	n = k_align_up(n + sizeof *p, sizeof *p);
+	if (!parse.failed) {
+		p = k_alloc(n);
+		if (p)
+			p->block = NULL;
+		return p ? p + 1 : NULL;
 	}
+	if (!b || n > b->size - b->used)
+		b = new_block(n);
+	p = (struct piece *)((char *)(b + 1) + b->used);
+	p->block = b;
+	b->used += n;
+	/* Nobody else knows of the block yet. */
+	atomic_store_explicit(&b->live, atomic_load_explicit(&b->live, memory_order_relaxed) + 1, memory_order_relaxed);
 	return p + 1;
 }
 
@@ -42,11 +98,10 @@ static void give(void *memory)
 {
 	struct piece *p = memory ? (struct piece *)memory - 1 : NULL;
 
-	if (p && p->prev) {
-		p->prev->next = p->next;
-		p->next->prev = p->prev;
-	}
-	k_free(p);
+	if (p && p->block)
+		release(p->block);
+	else
+		k_free(p);
 }
 
 __attribute__((constructor)) static void use_our_memory(void) { json_set_alloc_funcs(take, give); }
@@ -112,23 +167,27 @@ static void widen(struct k_buf *b, const char *text, size_t len)
 	}
 }
 
-/* json_loadb, with *starved when memory gave out. Its value is nobody's part of a ring: it may be freed anywhere. */
+/* json_loadb, with *starved when memory gave out. Its value is no parse's: it may be freed anywhere. */
 static json_t *load(const char *text, size_t len, size_t how, json_error_t *why, bool *starved)
 {
 	jmp_buf failed;
 	json_t *volatile v = NULL;
 
-	parse.pieces.prev = parse.pieces.next = &parse.pieces;
+	parse.blocks.prev = parse.blocks.next = &parse.blocks;
+	parse.open = NULL;
+	parse.size = block_size(len);
 	parse.failed = &failed;
 	*starved = setjmp(failed) != 0;
 	if (!*starved)
 		v = json_loadb(text, len, how, why);
 	parse.failed = NULL;
-	for (struct piece *p = parse.pieces.next, *next; p != &parse.pieces; p = next) {
-		next = p->next;
-		p->prev = p->next = NULL;
+	for (struct block *b = parse.blocks.next, *next; b != &parse.blocks; b = next) {
+		next = b->next;
+		b->prev = b->next = NULL;
 		if (*starved)
-			k_free(p);
+			k_free(b);
+		else if (b == parse.open)
+			release(b);
 	}
 	return *starved ? NULL : v;
 }
