@@ -48,9 +48,9 @@ struct k_pool {
 #define INSIDE UINT64_C(0x7fff)
 _Static_assert(K_POOL_MOST <= INSIDE, "the gate counts all helpers");
 
-/* A decode step is hundreds of short jobs, and going to sleep and waking takes longer than many of them:
- * everybody looks for a while before sleeping. Not where there are more threads than CPUs. */
-enum { SPIN = 4000 };
+/* A decode step is hundreds of short jobs, and going to sleep and waking takes longer than many of them, most of all on a virtual machine:
+ * everybody looks for a while before sleeping, a few milliseconds where a pause is long. Not where there are more threads than CPUs. */
+enum { SPIN = 32000 };
 
 static inline void pause_cpu(void)
 {
