@@ -36,16 +36,16 @@ struct k_seg { int64_t row, n, pos; struct k_seq_layer *state; };
  *
  *   f32    page[p] + (t % K_PAGE) * width values
  *   bf16   the same, rounded to nearest, ties to even
- *   int8   K_KV_GROUP values of a token are whole numbers of -127 to 127 and a scale, as act_int8 rounds (kernels/kk.def). Values of 16 tokens,
- *          those of the next 16, ...; then the first group's scales (f32) of all 64, the second's, ... Of 16 tokens two values of each, then two
- *          more (a number of values is even): of tokens i and i + 8, i < 8, the first, then the second. Scores multiply neighbours
- *          of one token, outputs neighbours of one column: both are a word away.
- *              t0 v0 | t8 v0 | t0 v1 | t8 v1 | t1 v0 | t9 v0 | t1 v1 | t9 v1 | ... t7 v1 | t15 v1 | t0 v2 | t8 v2 | ... */
+ *   int8   K_KV_GROUP values of a token are whole numbers of -127 to 127, kept as 1 to 255, and a scale, as act_int8 rounds (kernels/kk.def). Values
+ *          of 16 tokens, those of the next 16, ...; then the first group's scales (f32) of all 64, the second's, ... Of 16 tokens four values of
+ *          each, a word, then four more (a number of values is a multiple of 4). Scores multiply the bytes of words as they lie; of four words
+ *          outputs take the first bytes, the second, ..., which one shuffle gives.
+ *              t0 v0 v1 v2 v3 | t1 v0 v1 v2 v3 | ... t15 v0 v1 v2 v3 | t0 v4 v5 v6 v7 | ... */
 #define K_PAGE 64
 #define K_KV_GROUP 32
 static inline size_t k_kv_int8_at(int64_t width, int64_t token, int64_t value)
 {
-	return (size_t)(token / 16 * 16 * width + value / 2 * 32 + token % 8 * 4 + value % 2 * 2 + token / 8 % 2);
+	return (size_t)(token / 16 * 16 * width + value / 4 * 64 + token % 16 * 4 + value % 4);
 }
 /* The first token's scale of a group, in bytes; those of the others follow. */
 static inline size_t k_kv_scales_at(int64_t width, int64_t group) { return (size_t)(width * K_PAGE + group * K_PAGE * (int64_t)sizeof(float)); }

@@ -267,8 +267,8 @@ static int check_kv(const struct k_model *m, struct k_err *err)
 	if ((m->kv == K_KV_BF16 && !d->bf16_attention) || (m->kv == K_KV_INT8 && !d->int8_pages))
 		return k_err_set(err, K_EUNSUP, "keys and values cannot be kept in %s on device '%s': wanted f32%s", k_kv_names[m->kv], d->backend->name,
 			d->bf16_attention ? " or bf16" : "");
-	if (m->kv == K_KV_INT8 && (hp->head_dim | hp->kv_lora | hp->d_rope) % 2)
-		return k_err_set(err, K_EUNSUP, "'%s': heads of %ld values, latents of %ld and rotated keys of %ld: wanted even numbers for keys and values in int8",
+	if (m->kv == K_KV_INT8 && (hp->head_dim | hp->kv_lora | hp->d_rope) % 4)
+		return k_err_set(err, K_EUNSUP, "'%s': heads of %ld values, latents of %ld and rotated keys of %ld: wanted multiples of 4 for keys and values in int8",
 			m->ck->path, (long)hp->head_dim, (long)hp->kv_lora, (long)hp->d_rope);
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* seq_save.c: a timeline as bytes, little-endian.
  *
- *   head    "KSEQ\r\n\x1a\n", u32 version 3, u32 marks, model digest (32), how it was computed (64: device, level, activations,
+ *   head    "KSEQ\r\n\x1a\n", u32 version 4, u32 marks, model digest (32), how it was computed (64: device, level, activations,
  *           kind of pages if not f32, profile; text, filled with zeros), u64 tag of the owner, i64 tokens
  *   marks   i64 length of each, ascending
  *   ids     i32 of each token
@@ -21,7 +21,7 @@
 
 #define MAGIC "KSEQ\r\n\x1a\n"
 
-enum { VERSION = 3 };
+enum { VERSION = 4 };
 
 struct head { char magic[8]; uint32_t version, n_mark; uint8_t model[32]; char how[64]; uint64_t tag; int64_t len; };
 

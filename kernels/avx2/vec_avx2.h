@@ -25,6 +25,12 @@ static inline vf vf_bf16(const uint16_t *p)
 	__m256i w = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
 	return _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
 }
+static inline float vf_most(vf v)
+{
+	__m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+	m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+	return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
 static inline float vf_sum(vf v)
 {
 	__m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -100,10 +106,13 @@ static inline __attribute__((always_inline)) void vf_e4m3(vf to[2], const uint8_
 	to[1] = (vf)_mm256_and_si256(c, mask);
 }
 /* For page_int8.h. */
-typedef int16_t vh __attribute__((vector_size(32)));
-typedef int32_t vh_words __attribute__((vector_size(32)));
-static inline vh_words vh_dot(vh_words a, vh x, vh y) { return a + (vh_words)_mm256_madd_epi16((__m256i)x, (__m256i)y); }
-static inline vh vh_widen(const char *p) { return (vh)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p)); }
+enum { PAGE_VECTORS = 2 };
+static inline vu page_four(const int32_t *p) { return (vu)_mm256_set1_epi32(*p); }
+static inline vu page_order(vu x, __m128i order) { return (vu)_mm256_shuffle_epi8((__m256i)x, _mm256_broadcastsi128_si256(order)); }
+static inline vu page_fold(const vu v[2])
+{
+	return (vu)_mm256_permute2x128_si256((__m256i)v[0], (__m256i)v[1], 0x20) + (vu)_mm256_permute2x128_si256((__m256i)v[0], (__m256i)v[1], 0x31);
+}
 static inline vf vf_int(vu word) { return _mm256_cvtepi32_ps((__m256i)word); }
 /* For mx4_pairs.h: the row of exponent 127 is the values of the codes. */
 static inline __attribute__((always_inline)) void vf_pairs(vf to[4], vu u) { e2m1_look(to, &e2m1_rows[127], (__m256i)u); }
@@ -133,6 +142,30 @@ static inline vu vq_dot(vu a, vu u, const int8_t *p)
 static inline vu vq_end(vu a) { return (vu)_mm256_madd_epi16((__m256i)a, _mm256_set1_epi16(1)); }
 static inline vu vq_end_mx(vu a, const int32_t *p K_UNUSED) { return vq_end(a) + KK_I8_ZERO; }
 static inline vu vq_end_i4(vu a, const int32_t *p) { return vq_end(a) + (vu)_mm256_set1_epi32(*p); }
+/* Bytes of pages as halves of words: even ones, then odd ones. */
+enum { PAGE_PARTS = 2 };
+static inline vu page_codes(vu x, int i) { return i ? (vu)_mm256_srli_epi16((__m256i)x, 8) : x & 0x00ff00ff; }
+static inline vu page_values(vu x, int i)
+{
+	x ^= 0x80808080;
+	return (vu)_mm256_srai_epi16(i ? (__m256i)x : _mm256_slli_epi16((__m256i)x, 8), 8);
+}
+static inline void page_query(vu w[2], vu c)
+{
+	w[0] = page_order(c, _mm_setr_epi8(0, 1, 8, 9, 0, 1, 8, 9, 0, 1, 8, 9, 0, 1, 8, 9));
+	w[1] = page_order(c, _mm_setr_epi8(4, 5, 12, 13, 4, 5, 12, 13, 4, 5, 12, 13, 4, 5, 12, 13));
+}
+static inline void page_weights_of(vu w[2], vu c)
+{
+	w[0] = page_order(c, _mm_setr_epi8(1, -1, 9, -1, 1, -1, 9, -1, 1, -1, 9, -1, 1, -1, 9, -1));
+	w[1] = page_order(c, _mm_setr_epi8(5, -1, 13, -1, 5, -1, 13, -1, 5, -1, 13, -1, 5, -1, 13, -1));
+}
+static inline vu page_dot(vu a, vu x, vu y)
+{
+	a += (vu)_mm256_madd_epi16((__m256i)x, (__m256i)y);
+	__asm__("" : "+x"(a));          /* as in vq_dot */
+	return a;
+}
 #endif
 /* Of 32 u16 at p the largest, their upper bits aside. */
 static inline uint32_t vu_top(const uint8_t *p)

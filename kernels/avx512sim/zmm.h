@@ -60,9 +60,7 @@ typedef float zmm_f32 __attribute__((vector_size(64)));
 #undef _mm512_and_si512
 #undef _mm512_add_epi32
 #undef _mm512_madd_epi16
-#undef _mm512_cvtepi8_epi16
-#undef _mm512_castsi256_si512
-#undef _mm512_inserti64x4
+#undef _mm512_broadcast_i32x4
 
 #define ZMM static inline __attribute__((always_inline))
 /* Calls: what they do would be written out hundreds of times. */
@@ -87,19 +85,12 @@ ZMM __m256 zmm_half_ps(__m512 v, int i)
 	return h[i];
 }
 ZMM __m256i zmm_half(__m512i v, int i) { return (__m256i)zmm_half_ps((__m512)v, i); }
-/* Of a vector whose upper half is not known yet: zeros. */
-ZMM __m512i zmm_low(__m256i v)
+ZMM __m512i zmm_blocks(__m128i v)
 {
-	__m256i h[2] = { v };
-	return (__m512i)zmm_load_ps(h);
+	__m128i b[4] = { v, v, v, v };
+	return (__m512i)zmm_load_ps(b);
 }
-ZMM __m512i zmm_insert(__m512i v, __m256i half, int i)
-{
-	memcpy((char *)&v + i * (int)sizeof(half), &half, sizeof(half));
-	return v;
-}
-#define _mm512_castsi256_si512(v) zmm_low(v)
-#define _mm512_inserti64x4(v, half, i) zmm_insert(v, half, i)
+#define _mm512_broadcast_i32x4(v) zmm_blocks(v)
 #define _mm512_loadu_ps(p) zmm_load_ps(p)
 #define _mm512_loadu_si512(p) ((__m512i)zmm_load_ps(p))
 #define _mm512_storeu_ps(p, v) zmm_store_ps(p, v)
@@ -194,15 +185,6 @@ ZMM __m512i name(half v) \
 ZMM_WIDEN(zmm_u16_32, uint16_t, __m256i)
 ZMM_WIDEN(zmm_i8_32, int8_t, __m128i)
 ZMM_WIDEN(zmm_u8_32, uint8_t, __m128i)
-ZMM_CALL __m512i zmm_i8_16(__m256i v)
-{
-	int8_t from[32];
-	zmm_i16 to;
-	memcpy(from, &v, sizeof(from));
-	for (int i = 0; i < 32; i++)
-		to[i] = from[i];
-	return (__m512i)to;
-}
 ZMM __m512 zmm_f16(__m256i v)
 {
 	__m256 h[2] = { _mm256_cvtph_ps(_mm256_castsi256_si128(v)), _mm256_cvtph_ps(_mm256_extracti128_si256(v, 1)) };
@@ -221,7 +203,6 @@ ZMM __m128i zmm_low_bytes(__m512i v)
 #define _mm512_cvtepu16_epi32(v) zmm_u16_32(v)
 #define _mm512_cvtepi8_epi32(v) zmm_i8_32(v)
 #define _mm512_cvtepu8_epi32(v) zmm_u8_32(v)
-#define _mm512_cvtepi8_epi16(v) zmm_i8_16(v)
 #define _mm512_cvtph_ps(v) zmm_f16(v)
 #define _mm512_cvtepi32_ps(v) ((__m512)__builtin_convertvector((zmm_i32)(v), zmm_f32))
 #define _mm512_cvtepi32_epi8(v) zmm_low_bytes(v)

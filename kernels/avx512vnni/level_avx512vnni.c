@@ -8,6 +8,6 @@
 #define LEVEL avx512vnni
 #define FIXED_F32
 #include "kernels/tmpl/table_int8.h"
-#include "kernels/tmpl/page_zmm.h"
+#include "kernels/tmpl/page_int8.h"
 
 const struct kk_level kk_level_avx512vnni = { "avx512vnni", 31, { KK_OF_INT8, KK_OF_PAGES } };

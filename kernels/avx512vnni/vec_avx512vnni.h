@@ -21,6 +21,7 @@ static inline vu vq_dot(vu a, vu u, const int8_t *p)
 	return (vu)zmm_dpbusd((__m512i)a, (__m512i)u, _mm512_set1_epi32(four));
 }
 static inline vu vq_dots(vu a, vu u, vu v) { return (vu)zmm_dpbusd((__m512i)a, (__m512i)u, (__m512i)v); }
+static inline vu vq_halves(vu a, vu u, vu v) { return (vu)zmm_dpwssd((__m512i)a, (__m512i)u, (__m512i)v); }
 static inline vu vq_four(const int8_t *p)
 {
 	int32_t four;
@@ -46,33 +47,27 @@ static inline vu vq_dots(vu a, vu u, vu v)
 	__asm__("vpdpbusd %2, %1, %0" : "+v"(a) : "v"(u), "v"(v));
 	return a;
 }
-#endif
-
-/* For page_zmm.h. */
-typedef int16_t zh __attribute__((vector_size(64)));
-typedef int32_t zw __attribute__((vector_size(64)));
-#ifdef KERNELS_AVX512SIM_ZMM_H
-static inline zw zh_dot(zw a, zh x, zh y) { return (zw)zmm_dpwssd((__m512i)a, (__m512i)x, (__m512i)y); }
-#else
-static inline zw zh_dot(zw a, zh x, zh y)
+/* Products of halves of words. */
+static inline vu vq_halves(vu a, vu u, vu v)
 {
-	__asm__("vpdpwssd %2, %1, %0" : "+v"(a) : "v"(x), "vm"(y));
+	__asm__("vpdpwssd %2, %1, %0" : "+v"(a) : "v"(u), "v"(v));
 	return a;
 }
 #endif
-static inline zh zh_both(const int32_t *p) { return (zh)vq_four((const int8_t *)p); }
-static inline vu vq_begin_mx(const int32_t *p) { return (vu)zh_dot((zw)_mm512_set1_epi32(KK_I8_ZERO), (zh)_mm512_set1_epi16(1), zh_both(p)); }
-static inline __m256i zh_load(const char *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
-static inline zh zh_widen(const char *p) { return (zh)_mm512_cvtepi8_epi16(zh_load(p)); }
-static inline zh zh_pair(const char *p, const char *q) { return (zh)_mm512_inserti64x4(_mm512_castsi256_si512(zh_load(p)), zh_load(q), 1); }
-static inline void zh_put(char *p, char *q, zh v)
+
+static inline vu vq_begin_mx(const int32_t *p) { return vq_halves((vu)_mm512_set1_epi32(KK_I8_ZERO), (vu)_mm512_set1_epi16(1), vq_four((const int8_t *)p)); }
+
+/* For page_int8.h. */
+enum { PAGE_VECTORS = 4 };
+static inline vu page_four(const int32_t *p) { return vq_four((const int8_t *)p); }
+static inline vu page_dot(vu a, vu x, vu y) { return vq_dots(a, x, y); }
+static inline vu page_order(vu x, __m128i order) { return (vu)_mm512_shuffle_epi8((__m512i)x, _mm512_broadcast_i32x4(order)); }
+#include "kernels/tmpl/page_bytes.h"
+static inline vu page_halves(vu a, vu b) { return (vu)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0x44) + (vu)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0xee); }
+static inline vu page_fold(const vu v[4])
 {
-	_mm256_storeu_si256((__m256i *)(void *)p, _mm512_castsi512_si256((__m512i)v));
-	_mm256_storeu_si256((__m256i *)(void *)q, _mm512_extracti64x4_epi64((__m512i)v, 1));
+	vu a = page_halves(v[0], v[1]), b = page_halves(v[2], v[3]);
+	return (vu)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0x88) + (vu)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0xdd);
 }
-static inline zh zh_order(zh v, zh order) { return (zh)_mm512_permutexvar_epi16((__m512i)order, (__m512i)v); }
-static inline zw zw_halves(zw a, zw b) { return (zw)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0x44) + (zw)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0xee); }
-static inline zw zw_quarters(zw a, zw b) { return (zw)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0x88) + (zw)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0xdd); }
-static inline zw zw_eighths(zw a, zw b) { return (zw)_mm512_shuffle_ps((__m512)a, (__m512)b, 0x44) + (zw)_mm512_shuffle_ps((__m512)a, (__m512)b, 0xee); }
 
 #endif

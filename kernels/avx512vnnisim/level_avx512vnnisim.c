@@ -7,6 +7,6 @@
 #define LEVEL avx512vnnisim
 #define FIXED_F32
 #include "kernels/tmpl/table_int8.h"
-#include "kernels/tmpl/page_zmm.h"
+#include "kernels/tmpl/page_int8.h"
 
 const struct kk_level kk_level_avx512vnnisim = { "avx512vnnisim", -1, { KK_OF_INT8, KK_OF_PAGES } };

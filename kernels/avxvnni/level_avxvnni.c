@@ -6,5 +6,6 @@
 
 #define LEVEL avxvnni
 #include "kernels/tmpl/table_int8.h"
+#include "kernels/tmpl/page_int8.h"
 
-const struct kk_level kk_level_avxvnni = { "avxvnni", 25, { KK_OF_INT8 } };
+const struct kk_level kk_level_avxvnni = { "avxvnni", 25, { KK_OF_INT8, KK_OF_PAGES } };

@@ -21,4 +21,8 @@ static inline vu vq_end(vu a) { return a; }
 static inline vu vq_end_i4(vu a, const int32_t *p K_UNUSED) { return a; }
 static inline vu vq_end_mx(vu a, const int32_t *p K_UNUSED) { return a; }
 
+/* For page_int8.h. */
+static inline vu page_dot(vu a, vu x, vu y) { return (vu)ymm_dpbusd((__m256i)a, (__m256i)x, (__m256i)y); }
+#include "kernels/tmpl/page_bytes.h"
+
 #endif

@@ -569,7 +569,7 @@ static void check_mla(struct run *r)
 	mla_with(r, K_KV_INT8, "f32");
 }
 
-enum { GH = 6, GKV = 2, GD = 34 };
+enum { GH = 6, GKV = 2, GD = 36 };
 
 static void op_gqa(struct world *w, struct k_device *dev, int64_t from, int64_t n)
 {

@@ -53,10 +53,10 @@ static void new_page(struct run *r, struct page *g, enum data kind)
 /* Sizes of all kinds: groups that are cut at the front, at the end, or both. */
 static void draw(struct run *r, struct page *g)
 {
-	static const int widths[] = { 2, 30, 32, 34, 64, 68, 92, 96, 160, 192, 576 }, runs[] = { 0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 64 };
+	static const int widths[] = { 4, 28, 32, 36, 64, 68, 92, 96, 160, 192, 576 }, runs[] = { 0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 64 };
 	*g = (struct page){ .width = PICK(r, widths), .rows = PICK(r, runs), .n = rnd_below(r, KK_QUERIES + 1) };
-	g->at = 2 * rnd_below(r, g->width / 2);
-	g->cols = 2 + 2 * rnd_below(r, (g->width - g->at) / 2);
+	g->at = 4 * rnd_below(r, g->width / 4);
+	g->cols = 4 + 4 * rnd_below(r, (g->width - g->at) / 4);
 	if (rnd(r) % 3 == 0) {
 		g->at = 0;
 		g->cols = g->width;
@@ -81,7 +81,7 @@ static void check_append(struct run *r, const void *how K_UNUSED)
 		const float *scale = (const float *)(const void *)((const char *)g.page[0] + g.width * K_PAGE);
 		for (size_t k = 0; k < g.rows * g.width && i % K_LEN(kinds) == 0; k++) {
 			size_t t = k / g.width, j = k % g.width;
-			double d = scale[j / K_KV_GROUP * K_PAGE + t], v = ((const int8_t *)g.page[0])[k_kv_int8_at((int64_t)g.width, (int64_t)t, (int64_t)j)] * d;
+			double d = scale[j / K_KV_GROUP * K_PAGE + t], v = (((const uint8_t *)g.page[0])[k_kv_int8_at((int64_t)g.width, (int64_t)t, (int64_t)j)] - 128) * d;
 			if (!(fabs(v - g.x[k]) <= d * 0.5001))
 				fail(r, "token %zu, value %zu: %g is kept as %g", t, j, (double)g.x[k], v);
 		}
@@ -90,9 +90,9 @@ static void check_append(struct run *r, const void *how K_UNUSED)
 
 /* --- scores --------------------------------------------------------------------------------------------------------------- */
 
-static void new_queries(struct run *r, struct page *g)
+static void new_queries(struct run *r, struct page *g, enum data kind)
 {
-	const float *q = box_data(r, SLOT_Q, g->n * g->cols, DATA_PLAIN);
+	const float *q = box_data(r, SLOT_Q, g->n * g->cols, kind);
 	for (size_t t = 0; t < g->n; t++)
 		g->q[t] = q + t * g->cols;
 }
@@ -100,41 +100,58 @@ static void new_queries(struct run *r, struct page *g)
 static float *packed(struct run *r, const struct kk *k, int slot, const struct page *g, size_t t, size_t n)
 {
 	float *p = box_f(r, slot, KK_PACKED(g->cols));
-	k->pack_queries_i8(p, g->q + t, (int)n, g->cols);
+	k->pack_queries_i8(p, g->q + t, (int)n, g->at, g->cols);
 	return p;
 }
 
+/* Scores of queries and pages by the reference and by what is checked, each with its own packed queries; got has rows of *step. */
+static void both_scores(struct run *r, const struct page *g, float **want, float **got, size_t *step)
+{
+	*step = K_PAGE + slack(r);
+	*want = box_f(r, SLOT_WANT, g->n * K_PAGE);
+	*got = box_f(r, SLOT_Y, span(g->n, *step, K_PAGE));
+	r->ref->scores_i8(*want, K_PAGE, g->page[0], g->width, g->at, g->cols, (int)g->rows, packed(r, r->ref, SLOT_PACKED, g, 0, g->n), (int)g->n, NULL, 0);
+	r->got->scores_i8(*got, *step, g->page[0], g->width, g->at, g->cols, (int)g->rows, packed(r, r->got, SLOT_PACKED2, g, 0, g->n), (int)g->n,
+		rnd(r) % 2 ? g->page[0] : NULL, g->at + rnd_below(r, g->cols));
+	for (size_t t = 0; t < g->n; t++)
+		same(r, "y", *got + t * *step, *want + t * K_PAGE, g->rows);
+}
+
+/* How queries lie when they are ready is a level's own matter: whether they are right shows in scores. */
 static void check_pack(struct run *r, const void *how K_UNUSED)
 {
+	static const enum data kinds[] = { DATA_PLAIN, DATA_WIDE, DATA_FINITE, DATA_ANY, DATA_ZERO };
 	for (int i = 0; i < 100; i++) {
 		struct page g;
+		float *want, *got;
+		size_t step;
 		draw(r, &g);
-		where(r, "cols=%zu n=%zu", g.cols, g.n);
-		const float *q = box_data(r, SLOT_Q, g.n * g.cols, i % 3 ? DATA_PLAIN : i % 2 ? DATA_ANY : DATA_ZERO);
-		for (size_t t = 0; t < g.n; t++)
-			g.q[t] = q + t * g.cols;
-		float *want = packed(r, r->ref, SLOT_PACKED, &g, 0, g.n), *got = packed(r, r->got, SLOT_PACKED2, &g, 0, g.n);
-		size_t all = (size_t)k_align_up(g.n, KK_I8_QUERIES);
-		same(r, "scales", got, want, all);
-		if (memcmp(got + KK_QUERIES, want + KK_QUERIES, all * g.cols * sizeof(int16_t)))
-			fail(r, "codes differ");
+		new_page(r, &g, DATA_PLAIN);
+		new_queries(r, &g, kinds[i % K_LEN(kinds)]);
+		both_scores(r, &g, &want, &got, &step);
 		box_check(r);
 	}
 }
 
-/* By how much a score may be off: half a step of each value, and a little of each query. */
+/* Half a step of one of n numbers. */
+static double half_step(const float *x, size_t n)
+{
+	double top = 0;
+	for (size_t i = 0; i < n; i++)
+		top = fmax(top, fabs((double)x[i]));
+	return top / 254;
+}
+
+/* By how much a score may be off: half a step of each value, and of each of the query's. */
 static void plain_score(struct run *r, const struct page *g, size_t t, size_t row, double got)
 {
-	double sum = 0, off = 0, top = 0;
-	for (size_t k = 0; k < g->cols; k++)
-		top = fmax(top, fabs((double)g->q[t][k]));
-	for (size_t k = 0; k < g->cols; k++) {
-		double x = g->x[row * g->width + g->at + k], largest = 0;
-		size_t group = (g->at + k) / K_KV_GROUP * K_KV_GROUP;
-		for (size_t i = group; i < K_MIN(g->width, group + K_KV_GROUP); i++)
-			largest = fmax(largest, fabs((double)g->x[row * g->width + i]));
-		sum += x * g->q[t][k];
-		off += largest / 254 * fabs((double)g->q[t][k]) + largest * top / 32767;
+	const float *x = g->x + row * g->width, *q = g->q[t] - g->at;
+	double sum = 0, off = 0;
+	for (size_t k = g->at, end = g->at + g->cols; k < end; k++) {
+		size_t first = k / K_KV_GROUP * K_KV_GROUP, from = K_MAX(first, g->at), most = first + K_KV_GROUP;
+		double dx = half_step(x + first, K_MIN(most, g->width) - first), dq = half_step(q + from, K_MIN(most, end) - from);
+		sum += (double)x[k] * q[k];
+		off += dx * fabs((double)q[k]) + dq * (fabs((double)x[k]) + dx);
 	}
 	if (!(fabs(got - sum) <= 1.001 * off))
 		fail(r, "query %zu, token %zu: %g, wanted %g and at most %g off", t, row, got, sum, off);
@@ -144,17 +161,15 @@ static void check_scores(struct run *r, const void *how K_UNUSED)
 {
 	for (int i = 0; i < 200; i++) {
 		struct page g;
+		float *want, *got;
+		size_t step;
 		draw(r, &g);
 		new_page(r, &g, DATA_PLAIN);
-		new_queries(r, &g);
-		float *q = packed(r, r->ref, SLOT_PACKED, &g, 0, g.n);
-		size_t step = K_PAGE + slack(r);
-		float *want = box_f(r, SLOT_WANT, g.n * K_PAGE), *got = box_f(r, SLOT_Y, span(g.n, step, K_PAGE)), *alone = box_f(r, SLOT_ALONE, K_PAGE);
-		r->ref->scores_i8(want, K_PAGE, g.page[0], g.width, g.at, g.cols, (int)g.rows, q, (int)g.n, NULL);
-		r->got->scores_i8(got, step, g.page[0], g.width, g.at, g.cols, (int)g.rows, q, (int)g.n, i % 2 ? g.page[0] : NULL);
+		new_queries(r, &g, DATA_PLAIN);
+		both_scores(r, &g, &want, &got, &step);
 		for (size_t t = 0; t < g.n; t++) {
-			same(r, "y", got + t * step, want + t * K_PAGE, g.rows);
-			r->got->scores_i8(alone, K_PAGE, g.page[0], g.width, g.at, g.cols, (int)g.rows, packed(r, r->got, SLOT_PACKED2, &g, t, 1), 1, NULL);
+			float *alone = box_f(r, SLOT_ALONE, K_PAGE);
+			r->got->scores_i8(alone, K_PAGE, g.page[0], g.width, g.at, g.cols, (int)g.rows, packed(r, r->got, SLOT_PACKED2, &g, t, 1), 1, NULL, 0);
 			same(r, "alone: y", alone, got + t * step, g.rows);
 			for (size_t row = 0; row < g.rows; row++)
 				plain_score(r, &g, t, row, got[t * step + row]);
@@ -167,10 +182,11 @@ static void check_scores(struct run *r, const void *how K_UNUSED)
 
 static void mix_part(const struct kk *k, const struct page *g, float *y, size_t t, size_t n, size_t j, size_t cols)
 {
-	k->mix_i8(y + t * g->y_step + j, g->y_step, g->p + t * KK_SCORES, (int)n, (const void *const *)g->page, g->width, g->at + j, cols, (int)g->rows);
+	k->mix_i8(y + t * g->y_step + j, g->y_step, g->p + t * KK_SCORES, (int)n, (const void *const *)g->page, g->width, g->at + j, cols, (int)g->rows,
+		n > 1 ? (const void *const *)g->page : NULL);
 }
 
-/* By how much a sum may be off: half a step of each value, and of each weight that with its scale is one of 32767. */
+/* By how much a sum may be off: half a step of each value, and of each weight, with its scale, a step of which the largest has KK_I8_WEIGHT. */
 static void plain_mix(struct run *r, const struct page *g, size_t t, size_t j, double before, double got)
 {
 	double sum = before, off = 1e-6 * fabs(before), top = 0, most = 0;
@@ -182,7 +198,7 @@ static void plain_mix(struct run *r, const struct page *g, size_t t, size_t j, d
 			most = fmax(most, fabs((double)g->x[k]));
 	for (size_t d = 0; d < g->rows; d++) {
 		sum += (double)g->p[t * KK_SCORES + d] * g->x[d * g->width + g->at + j];
-		off += most / 254 * g->p[t * KK_SCORES + d] + top * most / 32767;
+		off += most / 254 * g->p[t * KK_SCORES + d] + top * most / KK_I8_WEIGHT;
 	}
 	if (!(fabs(got - sum) <= 1.001 * off))
 		fail(r, "query %zu, column %zu: %g, wanted %g and at most %g off", t, j, got, sum, off);
@@ -199,7 +215,7 @@ static void check_mix(struct run *r, const void *how K_UNUSED)
 		g.y_step = g.cols + slack(r);
 		g.p = box_data(r, SLOT_P, g.n * KK_SCORES, DATA_PART);
 		for (size_t k = 0; k < g.n * KK_SCORES; k++)
-			g.p[k] = rnd(r) % 8 == 0 ? 0 : k % KK_SCORES < g.rows ? g.p[k] : NAN;
+			g.p[k] = k % KK_SCORES >= k_align_up(g.rows, K_PAGE) ? NAN : k % KK_SCORES >= g.rows || rnd(r) % 8 == 0 ? 0 : g.p[k];
 		size_t size = span(g.n, g.y_step, g.cols);
 		g.y = box_data(r, SLOT_Y, size, DATA_PLAIN);
 		float *want = box_copy(r, SLOT_WANT, g.y, size), *got = box_copy(r, SLOT_Q, g.y, size), *alone = box_copy(r, SLOT_ALONE, g.y, size);
@@ -208,7 +224,7 @@ static void check_mix(struct run *r, const void *how K_UNUSED)
 		same(r, "y", got, want, size);
 		for (size_t t = 0, cut; t < g.n; t++)
 			for (size_t at = 0; at < g.cols; at += cut) {
-				cut = K_MIN(g.cols - at, 2 * piece(r, (g.cols - at) / 2));
+				cut = K_MIN(g.cols - at, 4 * piece(r, (g.cols - at) / 4));
 				mix_part(r->got, &g, alone, t, 1, at, cut);
 			}
 		same(r, "alone: y", alone, got, size);
@@ -226,7 +242,7 @@ struct timed { struct page g; float *packed; };
 static void go_scores(const struct kk *k, void *arg)
 {
 	const struct timed *t = arg;
-	k->scores_i8(t->g.y, K_PAGE, t->g.page[0], t->g.width, t->g.at, t->g.cols, (int)t->g.rows, t->packed, (int)t->g.n, t->g.page[0]);
+	k->scores_i8(t->g.y, K_PAGE, t->g.page[0], t->g.width, t->g.at, t->g.cols, (int)t->g.rows, t->packed, (int)t->g.n, t->g.page[0], t->g.at);
 }
 
 static void go_mix(const struct kk *k, void *arg)
@@ -239,7 +255,7 @@ static void go_mix(const struct kk *k, void *arg)
 static void go_pack(const struct kk *k, void *arg)
 {
 	struct timed *t = arg;
-	k->pack_queries_i8(t->packed, t->g.q, (int)t->g.n, t->g.cols);
+	k->pack_queries_i8(t->packed, t->g.q, (int)t->g.n, t->g.at, t->g.cols);
 }
 
 static void bench(const void *how, void (*time)(void *ctx, const struct bench *b), void *ctx)
@@ -260,7 +276,7 @@ static void bench(const void *how, void (*time)(void *ctx, const struct bench *b
 			.n = sizes[i].n } };
 		t.g.y_step = t.g.cols;
 		new_page(&r, &t.g, DATA_PLAIN);
-		new_queries(&r, &t.g);
+		new_queries(&r, &t.g, DATA_PLAIN);
 		t.packed = packed(&r, &kk, SLOT_PACKED, &t.g, 0, t.g.n);
 		t.g.p = box_data(&r, SLOT_P, t.g.n * KK_SCORES, DATA_PART);
 		t.g.y = box_f(&r, SLOT_Y, t.g.n * K_MAX(t.g.cols, (size_t)K_PAGE));

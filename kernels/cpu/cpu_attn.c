@@ -44,6 +44,7 @@ struct attn {
 	/* Where spans are tasks: */
 	int64_t span, n_span;                   /* the first of this round, and how many */
 	float *parts;                           /* by task: what was merged so far, then n_span parts */
+	float *packed;                          /* by task */
 };
 
 /* The rows of a segment that lie in this round. */
@@ -66,7 +67,7 @@ struct queries {
 	struct part p;                          /* the span that is gathered */
 };
 
-/* Some pages for one query: scores become weights; what was gathered is scaled to the new maximum. Returns the positions it sees. */
+/* Some pages for one query: scores become weights, with 0 behind them as mix_i8 wants it; what was gathered is scaled to the new maximum. Returns the positions it sees. */
 static int64_t weigh(const struct attn *a, struct queries *g, int64_t i, int64_t base, int64_t rows)
 {
 	const struct kk *kk = &a->c->kk;
@@ -83,6 +84,7 @@ static int64_t weigh(const struct attn *a, struct queries *g, int64_t i, int64_t
 	}
 	g->p.top[i] = top;
 	g->p.sum[i] += kk->exp_sum(s, a->scale, top, (size_t)seen);
+	memset(s + seen, 0, (size_t)(k_align_up((uint64_t)seen, K_PAGE) - (uint64_t)seen) * sizeof(*s));
 	return seen;
 }
 
@@ -96,19 +98,25 @@ static struct cpu_queries as_queries(const struct attn *a, const struct queries 
 	return (struct cpu_queries){ g->q, g->packed, (int)g->n, a->group <= FEW_HEADS };
 }
 
-/* Scores of the page's first rows for all queries, `at` behind those of the pages before it; meanwhile a later page comes nearer. */
-static void score_page(const struct attn *a, const struct queries *g, int64_t page, int64_t at, int64_t rows)
+static struct cpu_pages pages_at(const struct attn *a, const struct queries *g, int64_t page)
 {
 	const struct k_seq_layer *l = g->seg->state;
+	return (struct cpu_pages){ l->page + page, l->n_page - 1 - page, a->width, g->kv * a->dk, a->dk, a->value + g->kv * a->dv, a->dv };
+}
+
+/* Scores of the page's first rows for all queries, `at` behind those of the pages before it. */
+static void score_page(const struct attn *a, const struct queries *g, int64_t page, int64_t at, int64_t rows)
+{
 	struct cpu_queries q = as_queries(a, g);
-	kind_of(g)->scores(&a->c->kk, g->score + at, l->page + page, l->n_page - 1 - page, a->width, g->kv * a->dk, a->dk, (int)rows, &q);
+	struct cpu_pages p = pages_at(a, g, page);
+	kind_of(g)->scores(&a->c->kk, g->score + at, &p, (int)rows, &q);
 }
 
 /* Queries [i, i + n) take the values of the pages' first rows by their weights. */
 static void mix_pages(const struct attn *a, struct queries *g, int64_t page, int64_t i, int64_t n, int64_t rows)
 {
-	kind_of(g)->mix(&a->c->kk, g->p.acc + i * a->dv, g->score + i * KK_SCORES, (int)n, g->seg->state->page + page, a->width, a->value + g->kv * a->dv, a->dv,
-		(int)rows);
+	struct cpu_pages p = pages_at(a, g, page);
+	kind_of(g)->mix(&a->c->kk, g->p.acc + i * a->dv, g->score + i * KK_SCORES, (int)n, &p, (int)rows);
 }
 
 /* As many pages as a kind takes at once. */
@@ -207,7 +215,7 @@ static void gather(const struct attn *a, int64_t i, int worker, struct queries *
 static void pack(const struct attn *a, struct queries *g)
 {
 	struct cpu_queries q = as_queries(a, g);
-	kind_of(g)->pack(&a->c->kk, &q, a->dk);
+	kind_of(g)->pack(&a->c->kk, &q, g->kv * a->dk, a->dk);
 }
 
 /* All spans of a task's queries. */
@@ -233,6 +241,21 @@ static struct part split_part(const struct attn *a, int64_t task, int64_t slot)
 	return part_at(a->parts + (task * (a->n_span + 1) + slot) * part_floats(a->dv));
 }
 
+/* Of a task whose spans are tasks. */
+static void gather_split(const struct attn *a, int64_t task, int worker, struct queries *g)
+{
+	gather(a, task, worker, g);
+	g->packed = a->packed + task * KK_PACKED(a->dk);
+}
+
+static void pack_task(void *arg, int64_t i, int worker)
+{
+	const struct attn *a = arg;
+	struct queries g;
+	gather_split(a, i, worker, &g);
+	pack(a, &g);
+}
+
 /* One span of a task's queries. */
 static void span_task(void *arg, int64_t i, int worker)
 {
@@ -240,10 +263,9 @@ static void span_task(void *arg, int64_t i, int worker)
 	int64_t task = i / a->n_span, slot = i % a->n_span;
 	struct queries g;
 
-	gather(a, task, worker, &g);
+	gather_split(a, task, worker, &g);
 	if (a->span + slot >= spans_of(&g))
 		return;
-	pack(a, &g);
 	attend_span(a, &g, split_part(a, task, 1 + slot), a->span + slot);
 }
 
@@ -265,10 +287,17 @@ static void merge_task(void *arg, int64_t i, int worker)
 /* Spans as tasks, as many at once as there is scratch for. False: not even two. */
 static bool run_split(struct attn *a, int64_t tasks, int64_t spans, double work)
 {
-	int64_t floats = tasks * part_floats(a->dv), fit = cpu_fit(a->c, spans + 1, floats), taken = a->c->taken;
+	int64_t packed = tasks * KK_PACKED(a->dk), floats = tasks * part_floats(a->dv), taken = a->c->taken, fit;
 
-	if (fit < 3)
+	if (cpu_fit(a->c, 2, packed) < 2)
 		return false;
+	a->packed = cpu_take(a->c, packed);
+	fit = cpu_fit(a->c, spans + 1, floats);
+	if (fit < 3) {
+		a->c->taken = taken;
+		return false;
+	}
+	cpu_each(a->c, tasks, (double)packed, pack_task, a);
 	a->n_span = fit - 1;
 	a->parts = cpu_take(a->c, fit * floats);
 	for (a->span = 0; a->span < spans; a->span += a->n_span) {

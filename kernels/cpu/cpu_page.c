@@ -23,53 +23,56 @@ static void i8_append(const struct kk *kk, void *page, int64_t width, int64_t sl
 	kk->append_i8(page, (size_t)width, (int)slot, a, (size_t)n_a, b);
 }
 
-static void float_pack(const struct kk *kk, const struct cpu_queries *q, int64_t dk)
+static void float_pack(const struct kk *kk, const struct cpu_queries *q, int64_t at K_UNUSED, int64_t dk)
 {
 	if (!q->few)
 		kk->pack_queries(q->packed, q->q, q->n, (size_t)dk);
 }
 
-static void i8_pack(const struct kk *kk, const struct cpu_queries *q, int64_t dk) { kk->pack_queries_i8(q->packed, q->q, q->n, (size_t)dk); }
-
-static void f32_scores(const struct kk *kk, float *score, void *const *page, int64_t later, int64_t width, int64_t at, int64_t dk, int rows,
-	const struct cpu_queries *q)
+static void i8_pack(const struct kk *kk, const struct cpu_queries *q, int64_t at, int64_t dk)
 {
-	const float *w = (const float *)page[0] + at, *next = (const float *)page[later > 0] + at;
+	kk->pack_queries_i8(q->packed, q->q, q->n, (size_t)at, (size_t)dk);
+}
+
+static void f32_scores(const struct kk *kk, float *score, const struct cpu_pages *p, int rows, const struct cpu_queries *q)
+{
+	const float *w = (const float *)p->page[0] + p->key, *next = (const float *)p->page[p->later > 0] + p->key;
 	if (q->few)
-		kk->scores_few_f32(score, KK_SCORES, w, (size_t)width, rows, q->q, q->n, (size_t)dk, next);
+		kk->scores_few_f32(score, KK_SCORES, w, (size_t)p->width, rows, q->q, q->n, (size_t)p->dk, next);
 	else
-		kk->scores_f32(score, KK_SCORES, w, (size_t)width, rows, q->packed, q->n, (size_t)dk, next);
+		kk->scores_f32(score, KK_SCORES, w, (size_t)p->width, rows, q->packed, q->n, (size_t)p->dk, next);
 }
 
-static void bf16_scores(const struct kk *kk, float *score, void *const *page, int64_t later, int64_t width, int64_t at, int64_t dk, int rows,
-	const struct cpu_queries *q)
+static void bf16_scores(const struct kk *kk, float *score, const struct cpu_pages *p, int rows, const struct cpu_queries *q)
 {
-	const uint16_t *w = (const uint16_t *)page[0] + at, *next = (const uint16_t *)page[later > 0] + at;
+	const uint16_t *w = (const uint16_t *)p->page[0] + p->key, *next = (const uint16_t *)p->page[p->later > 0] + p->key;
 	if (q->few)
-		kk->scores_few_bf16(score, KK_SCORES, w, (size_t)width, rows, q->q, q->n, (size_t)dk, next);
+		kk->scores_few_bf16(score, KK_SCORES, w, (size_t)p->width, rows, q->q, q->n, (size_t)p->dk, next);
 	else
-		kk->scores_bf16(score, KK_SCORES, w, (size_t)width, rows, q->packed, q->n, (size_t)dk, next);
+		kk->scores_bf16(score, KK_SCORES, w, (size_t)p->width, rows, q->packed, q->n, (size_t)p->dk, next);
 }
 
-static void i8_scores(const struct kk *kk, float *score, void *const *page, int64_t later, int64_t width, int64_t at, int64_t dk, int rows,
-	const struct cpu_queries *q)
+static void i8_scores(const struct kk *kk, float *score, const struct cpu_pages *p, int rows, const struct cpu_queries *q)
 {
-	kk->scores_i8(score, KK_SCORES, page[0], (size_t)width, (size_t)at, (size_t)dk, rows, q->packed, q->n, page[K_MIN(later, (int64_t)KK_PAGES)]);
+	const void *next = p->page[K_MIN(p->later, (int64_t)KK_PAGES)];
+	int64_t fresh = p->value == p->key ? p->key + p->dv : p->key;
+	kk->scores_i8(score, KK_SCORES, p->page[0], (size_t)p->width, (size_t)p->key, (size_t)p->dk, rows, q->packed, q->n, next, (size_t)fresh);
 }
 
-static void f32_mix(const struct kk *kk, float *acc, const float *weight, int n, void *const *page, int64_t width, int64_t at, int64_t dv, int rows)
+static void f32_mix(const struct kk *kk, float *acc, const float *weight, int n, const struct cpu_pages *p, int rows)
 {
-	kk->mix(acc, (size_t)dv, weight, KK_SCORES, n, (const float *)page[0] + at, (size_t)width, rows, (size_t)dv);
+	kk->mix(acc, (size_t)p->dv, weight, KK_SCORES, n, (const float *)p->page[0] + p->value, (size_t)p->width, rows, (size_t)p->dv);
 }
 
-static void bf16_mix(const struct kk *kk, float *acc, const float *weight, int n, void *const *page, int64_t width, int64_t at, int64_t dv, int rows)
+static void bf16_mix(const struct kk *kk, float *acc, const float *weight, int n, const struct cpu_pages *p, int rows)
 {
-	kk->mix_bf16(acc, (size_t)dv, weight, KK_SCORES, n, (const uint16_t *)page[0] + at, (size_t)width, rows, (size_t)dv);
+	kk->mix_bf16(acc, (size_t)p->dv, weight, KK_SCORES, n, (const uint16_t *)p->page[0] + p->value, (size_t)p->width, rows, (size_t)p->dv);
 }
 
-static void i8_mix(const struct kk *kk, float *acc, const float *weight, int n, void *const *page, int64_t width, int64_t at, int64_t dv, int rows)
+static void i8_mix(const struct kk *kk, float *acc, const float *weight, int n, const struct cpu_pages *p, int rows)
 {
-	kk->mix_i8(acc, (size_t)dv, weight, n, (const void *const *)page, (size_t)width, (size_t)at, (size_t)dv, rows);
+	const void *const *page = (const void *const *)p->page, *const *next = p->later >= 2 * KK_PAGES - 1 ? page + KK_PAGES : NULL;
+	kk->mix_i8(acc, (size_t)p->dv, weight, n, page, (size_t)p->width, (size_t)p->value, (size_t)p->dv, rows, next);
 }
 
 const struct cpu_page_kind cpu_page_kinds[] = {

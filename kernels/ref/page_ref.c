@@ -4,10 +4,12 @@
 #include "kernels/ref/ref.h"
 #include "libcore/backend.h"
 
-static const int8_t *code_at(const void *page, size_t width, size_t token, size_t value)
+static uint8_t *code_at(const void *page, size_t width, size_t token, size_t value)
 {
-	return (const int8_t *)page + k_kv_int8_at((int64_t)width, (int64_t)token, (int64_t)value);
+	return (uint8_t *)page + k_kv_int8_at((int64_t)width, (int64_t)token, (int64_t)value);
 }
+
+static int value_at(const void *page, size_t width, size_t token, size_t value) { return *code_at(page, width, token, value) - 128; }
 
 /* The first token's scale of the group that a value belongs to. */
 static const float *scales_of(const void *page, size_t width, size_t value)
@@ -32,13 +34,15 @@ static float top_of(const float *x, size_t n)
 	return f;
 }
 
-/* What one step of `most` stands for, and its inverse; of what is not finite all are 0 steps of NaN. */
-static float step_of(const float *x, size_t n, float most, float *inv)
+/* What one step of a group stands for, and its inverse; of what is not finite all are 0 steps of NaN. */
+static float step_of(const float *x, size_t n, float *inv)
 {
-	float d = top_of(x, n) / most;
+	float d = top_of(x, n) / 127;
 	*inv = d > FLT_MIN && d <= FLT_MAX ? 1 / d : 0;
 	return d <= FLT_MAX ? d : NAN;
 }
+
+static int steps(float x, float inv) { return (int)(inv > 0 ? rintf(x * inv) : 0); }
 
 void kk_ref_append_i8(void *page, size_t width, int token, const float *a, size_t n_a, const float *b)
 {
@@ -48,53 +52,50 @@ void kk_ref_append_i8(void *page, size_t width, int token, const float *a, size_
 		for (size_t k = i; k < end; k++)
 			x[k - i] = k < n_a ? a[k] : b[k - n_a];
 		float *scale = (float *)scales_of(page, width, i) + token;
-		*scale = step_of(x, end - i, 127, &inv);
+		*scale = step_of(x, end - i, &inv);
 		for (size_t k = i; k < end; k++)
-			*(int8_t *)code_at(page, width, (size_t)token, k) = (int8_t)(inv > 0 ? rintf(x[k - i] * inv) : 0);
+			*code_at(page, width, (size_t)token, k) = (uint8_t)(steps(x[k - i], inv) + 128);
 	}
 }
 
-void kk_ref_pack_queries_i8(float *y, const float *const *q, int n, size_t cols)
+/* A query that is ready: steps of its groups, then its values in them. */
+struct query { float *d; int8_t *code; };
+static struct query query_at(float *y, size_t t, size_t cols)
 {
-	int all = (int)k_align_up((uint64_t)n, KK_I8_QUERIES);
-	int16_t *to = (int16_t *)(y + KK_QUERIES);
-	for (int t = 0; t < all; t++) {
-		float inv = 0;
-		y[t] = t < n ? step_of(q[t], cols, 32767, &inv) : 0;
-		for (size_t k = 0; k < cols; k++)
-			to[k / 2 * 2 * (size_t)all + (size_t)(2 * t) + k % 2] = (int16_t)(inv > 0 ? rintf(q[t][k] * inv) : 0);
+	float *d = y + t * KK_PACKED(cols) / KK_QUERIES;
+	return (struct query){ d, (int8_t *)(d + cols / K_KV_GROUP + 2) };
+}
+
+void kk_ref_pack_queries_i8(float *y, const float *const *q, int n, size_t at, size_t cols)
+{
+	for (size_t t = 0; t < (size_t)n; t++) {
+		struct query to = query_at(y, t, cols);
+		for (size_t i = at, end; i < at + cols; i = end) {
+			float inv;
+			end = group_end(i, at + cols);
+			*to.d++ = step_of(q[t] + (i - at), end - i, &inv);
+			for (size_t k = i; k < end; k++)
+				to.code[k - at] = (int8_t)steps(q[t][k - at], inv);
+		}
 	}
 }
 
 void kk_ref_scores_i8(float *y, size_t y_step, const void *page, size_t width, size_t at, size_t cols, int rows, const float *q, int n,
-	const void *ahead K_UNUSED)
+	const void *ahead K_UNUSED, size_t fresh K_UNUSED)
 {
-	size_t all = (size_t)k_align_up((uint64_t)n, KK_I8_QUERIES);
-	const int16_t *from = (const int16_t *)(q + KK_QUERIES);
 	for (size_t t = 0; t < (size_t)n; t++)
 		for (size_t r = 0; r < (size_t)rows; r++) {
+			struct query from = query_at((float *)q, t, cols);
 			float s = 0;
 			for (size_t i = at, end; i < at + cols; i = end) {
 				int32_t sum = 0;
 				end = group_end(i, at + cols);
 				for (size_t k = i; k < end; k++)
-					sum += *code_at(page, width, r, k) * from[(k - at) / 2 * 2 * all + 2 * t + (k - at) % 2];
-				s = fmaf((float)sum, scales_of(page, width, i)[r], s);
+					sum += value_at(page, width, r, k) * from.code[k - at];
+				s = fmaf((float)sum * *from.d++, scales_of(page, width, i)[r], s);
 			}
-			y[t * y_step + r] = s * q[t];
+			y[t * y_step + r] = s;
 		}
-}
-
-/* Sizes too small to be told from 0 beside the largest that weights and scales can have. */
-static float inverse(float most, float top) { return top > 0x1p-100f ? most / top : 0; }
-
-/* Weights of 15 bits. The result is NaN anyhow where one is none. */
-static void weigh(int32_t *c, const float *p, float p_inv, const float *scale, float s_inv, size_t rows)
-{
-	for (size_t r = 0; r < rows; r++) {
-		float w = p[r] * p_inv * (scale[r] * s_inv);
-		c[r] = fabsf(w) < 32768 ? (int32_t)rintf(w) : 0;
-	}
 }
 
 /* The scales of the group that a value belongs to, of tokens of several pages. */
@@ -104,24 +105,35 @@ static void gather_scales(float *to, const void *const *page, size_t width, size
 		to[r] = scales_of(page[r / K_PAGE], width, value)[r % K_PAGE];
 }
 
-void kk_ref_mix_i8(float *y, size_t y_step, const float *p, int n, const void *const *page, size_t width, size_t at, size_t cols, int rows)
+/* Weights of a group as bytes, 1.5 2^15 counts in 256ths; returns what one of them stands for: NaN where a scale is not finite. */
+static float weigh(int32_t *c, const float *p, const float *scale, size_t rows)
 {
-	for (size_t t = 0; t < (size_t)n; t++, p += KK_SCORES) {
-		float top = top_of(p, (size_t)rows);
+	float w[KK_SCORES];
+	for (size_t r = 0; r < rows; r++)
+		w[r] = p[r] * scale[r];
+	float top = top_of(w, rows), inv = top > 0x1p-100f ? KK_I8_WEIGHT / top : 0;
+	for (size_t r = 0; r < rows; r++)
+		c[r] = (int32_t)(fmaf(w[r], inv, 0x1.8p15f + KK_I8_DITHER((int)(r % K_PAGE))) - 0x1.8p15f);
+	return top * (1.0f / KK_I8_WEIGHT);
+}
+
+void kk_ref_mix_i8(float *y, size_t y_step, const float *p, int n, const void *const *page, size_t width, size_t at, size_t cols, int rows,
+	const void *const *ahead K_UNUSED)
+{
+	for (size_t t = 0; t < (size_t)n; t++, p += KK_SCORES)
 		for (size_t i = at, end; i < at + cols; i = end) {
-			float scale[KK_SCORES];
+			float scale[KK_SCORES], unit = NAN;
+			int32_t c[KK_SCORES] = { 0 };
 			gather_scales(scale, page, width, i, (size_t)rows);
-			float most = top_of(scale, (size_t)rows), unit = top / 32767 * most;
-			int32_t c[KK_SCORES];
-			weigh(c, p, inverse(32767, top), scale, inverse(1, most), (size_t)rows);
+			if (top_of(scale, (size_t)rows) <= FLT_MAX)
+				unit = weigh(c, p, scale, (size_t)rows);
 			end = group_end(i, at + cols);
 			for (size_t j = i; j < end; j++) {
 				float *to = y + t * y_step + (j - at);
 				int32_t sum = 0;
 				for (size_t r = 0; r < (size_t)rows; r++)
-					sum += c[r] * *code_at(page[r / K_PAGE], width, r % K_PAGE, j);
+					sum += c[r] * value_at(page[r / K_PAGE], width, r % K_PAGE, j);
 				*to = fmaf((float)sum, unit, *to);
 			}
 		}
-	}
 }

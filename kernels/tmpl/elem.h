@@ -3,9 +3,8 @@
  * Besides what gemm.h wants, a level has defined
  *
  *     vf_min(a, b), vf_max(a, b)      b where one of them is a NaN
+ *     vf_most(v)                      the largest
  *     VF_STEPS, vf_step(a, m)         1 or 32; a 2^(j / VF_STEPS) / (1 + j / VF_STEPS), j the lowest bits of m */
-
-enum { SUMS = 8 };
 
 typedef int32_t vi __attribute__((vector_size(4 * VL)));
 
@@ -126,17 +125,19 @@ static void KK_FN(sigmoid)(float *y, const float *x, size_t n)
 
 static float KK_FN(max)(const float *x, size_t n)
 {
-	float m[SUMS], top = -__builtin_inff();
+	enum { SIDE = 4 };
 	size_t i = 0;
-	for (int j = 0; j < SUMS; j++)
-		m[j] = top;
-	for (; i + SUMS <= n; i += SUMS)
-		for (int j = 0; j < SUMS; j++)
-			m[j] = x[i + (size_t)j] > m[j] ? x[i + (size_t)j] : m[j];
+	vf m[SIDE];
+	EACH(j, SIDE)
+		m[j] = vf_set(-__builtin_inff());
+	for (; i + SIDE * VL <= n; i += SIDE * VL)
+		EACH(j, SIDE)
+			m[j] = vf_max(vf_load(x + AT(j)), m[j]);
+	for (; i + VL <= n; i += VL)
+		m[0] = vf_max(vf_load(x + i), m[0]);
+	float top = vf_most(vf_max(vf_max(m[0], m[1]), vf_max(m[2], m[3])));
 	for (; i < n; i++)
 		top = x[i] > top ? x[i] : top;
-	for (int j = 0; j < SUMS; j++)
-		top = m[j] > top ? m[j] : top;
 	return top + 0.0f;
 }
 

@@ -1,130 +1,297 @@
-/* page_int8.h: attention on pages of int8 (libcore/backend.h), 16 tokens and two columns a vector of 32 bytes: one form for all levels, so that
- * only one above the first with vectors has its own (page_zmm.h). For a level that has defined, beside what gemm.h wants,
+/* page_int8.h: attention on pages of int8 (libcore/backend.h), for a level that has defined, beside what gemm.h and elem.h want,
  *
- *     vh                16 signed halves of words
- *     vh_dot(a, x, y)   a, 8 words, plus in each the products of its two halves
- *     vh_widen(p)       16 signed bytes
+ *     PAGE_VECTORS       of tokens that scores take at once: sums of four queries fit the registers
+ *     PAGE_PARTS         1: words are multiplied byte by byte (page_bytes.h); 2: as two times two halves
+ *     page_codes(x, i)   part i of words of unsigned bytes;   page_values: of such that are 128 too large, signed
+ *     page_query(w, c)   of each four words the lowest bytes, signed, as parts;   page_weights_of: the second ones, unsigned, four times
+ *     page_four(p)       a word of parts in all
+ *     page_dot(a, x, y)  a, and in each word the products of unsigned parts and signed ones
+ *     page_order(x, o)   of each four words the bytes o
+ *     page_fold(v)       of VL / 4 vectors the sums of the first words of their fours, of the second, ..., side by side
  *
- *     scores   a word is a token: halves are two columns of it, the query's broadcast        the upper and the lower bytes: tokens i + 8 and i
- *     mix      a word is a column: halves are tokens i and i + 8, their weights beside       bytes widened as they lie
- *              each other, twice; four partial sums of a column are added up at its end
+ *     scores   a word is a token: four columns of it, the query's broadcast
+ *     mix      a word is a column: four tokens of it, their weights in each of four columns; sums of fours of tokens are added up at the end
  *
  * Sums of a group are whole numbers, so that it matters to nobody how they are made; what is rounded is said in kk.def. */
-typedef vh page_vec;
-enum { PAGE_ROWS = 16 };
-#include "kernels/tmpl/pages.h"
+#include "libcore/backend.h"
 
-/* Numbers up to 2^22, rounded; others become anything. */
-static inline i8_words page_round(vf x) { return (i8_words)(x + 0x1.8p23f) - 0x4b400000; }
+/* Tokens that lie together with four columns each, and their bytes; tokens of a tile of scores; vectors of a page's. */
+enum { PAGE_TOKENS = 16, PAGE_BYTES = 64, PAGE_ROWS = PAGE_VECTORS * VL, PAGE_CELLS = VL / 4, PAGE_WHOLE = K_PAGE / VL };
+
+/* VL tokens from the one at `code` on, `next` bytes from 16 tokens to the next 16. */
+static inline vu page_load(const char *code, int token, size_t next)
+{
+	vu x;
+	memcpy(&x, code + (size_t)(token / PAGE_TOKENS) * next + (size_t)(token % PAGE_TOKENS * 4), sizeof(x));
+	return x;
+}
+
+static inline const float *page_scales(const void *page, size_t width, size_t column)
+{
+	return (const float *)(const void *)((const char *)page + k_kv_scales_at((int64_t)width, (int64_t)(column / K_KV_GROUP)));
+}
+
+/* Of each four words the first bytes, the second, ... */
+static inline vu page_turn(vu x) { return page_order(x, _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)); }
+
+static inline size_t page_group_end(size_t i, size_t end) { return K_MIN(end, (i / K_KV_GROUP + 1) * K_KV_GROUP); }
+
+/* The largest size of n numbers; NaN is above infinity. */
+static inline float page_top(const float *x, size_t n)
+{
+	int32_t bits = 0;
+	for (size_t i = 0; i < n; i++) {
+		int32_t v;
+		memcpy(&v, x + i, sizeof(v));
+		bits = K_MAX(bits, v & INT32_MAX);
+	}
+	float size;
+	memcpy(&size, &bits, sizeof(size));
+	return size;
+}
+
+static inline vu page_words(uint32_t x) { return (vu){ 0 } + x; }
 
 /* --- scores --------------------------------------------------------------------------------------------------------------- */
 
-static inline i8_words page_halves(i8_words low, i8_words high) { return (low & 0xffff) | high << 16; }
-
-/* n columns of one query, up to 8: its pairs go to every `step`-th word. */
-static inline void page_pack(int32_t *to, size_t step, vf q, float inv, size_t n)
+/* Queries are ready four by four (KK_I8_QUERIES): of each group -128 times their sum, as codes are 128 too large, and the float that one step stands for;
+ * then of each four columns their parts. Numbers of a group of one query: */
+static inline void page_pack(int32_t *to, const float *q, size_t n)
 {
-	i8_words c = inv > 0 ? page_round(q * inv) : (i8_words){ 0 };
-	c = page_halves(c, __builtin_shufflevector(c, c, 1, 1, 3, 3, 5, 5, 7, 7));
-	EACH(k, 4)
-		if ((size_t)(2 * k) < n)
-			to[(size_t)k * step] = c[2 * k];
+	float x[K_KV_GROUP] = { 0 }, d = page_top(q, n) / 127, inv = d > __FLT_MIN__ && d <= __FLT_MAX__ ? 1 / d : 0;
+	int32_t *word = to + 2 * KK_I8_QUERIES, c[K_KV_GROUP], sum = 0;
+	d = d <= __FLT_MAX__ ? d : __builtin_nanf("");
+	if (inv > 0)
+		memcpy(x, q, n * sizeof(*x));
+	for (size_t k = 0; k < n; k += VL) {
+		vu part[PAGE_PARTS], v = (vu)(vf_load(x + k) * vf_set(inv) + vf_set(0x1.8p23f)) - KK_I8_ZERO;
+		memcpy(c + k, &v, sizeof(v));
+		page_query(part, v);
+		EACH(i, PAGE_PARTS) {
+			int32_t fours[VL];
+			memcpy(fours, part + i, sizeof(fours));
+			for (size_t j = 0; j < VL && k + j < n; j += 4)
+				word[((k + j) / 4 * PAGE_PARTS + (size_t)i) * KK_I8_QUERIES] = fours[j];
+		}
+	}
+	for (size_t k = 0; k < n; k++)
+		sum += c[k];
+	*to = -128 * sum;
+	memcpy(to + KK_I8_QUERIES, &d, sizeof(d));
 }
 
-static void KK_FN(pack_queries_i8)(float *y, const float *const *q, int n, size_t cols)
+/* Words of four queries that are ready. */
+static inline size_t page_packed(size_t at, size_t cols)
 {
-	size_t all = (size_t)((n + KK_I8_QUERIES - 1) / KK_I8_QUERIES * KK_I8_QUERIES), whole = cols / 8 * 8;
-	int32_t *to = (int32_t *)(y + KK_QUERIES);
-	memset(y, 0, all * sizeof(*y));
-	for (size_t k = 0; k < cols / 2; k++)
-		memset(to + k * all + n, 0, (all - (size_t)n) * sizeof(*to));
+	size_t groups = (at + cols + K_KV_GROUP - 1) / K_KV_GROUP - at / K_KV_GROUP;
+	return KK_I8_QUERIES * (2 * groups + cols / 4 * PAGE_PARTS);
+}
+
+static void KK_FN(pack_queries_i8)(float *y, const float *const *q, int n, size_t at, size_t cols)
+{
 	for (int t = 0; t < n; t++) {
-		float end[8] = { 0 };
-		for (size_t k = whole; k < cols; k++)
-			end[k - whole] = q[t][k];
-		end[7] = page_top(q[t], whole);         /* an even number of columns leaves at most 6 */
-		float d = (cols > whole ? page_top(end, 8) : end[7]) / 32767, inv = d > __FLT_MIN__ && d <= __FLT_MAX__ ? 1 / d : 0;
-		y[t] = d <= __FLT_MAX__ ? d : __builtin_nanf("");
-		for (size_t k = 0; k < whole; k += 8)
-			page_pack(to + k / 2 * all + t, all, vf_load(q[t] + k), inv, 8);
-		if (cols > whole)
-			page_pack(to + whole / 2 * all + t, all, vf_load(end), inv, cols - whole);
+		int32_t *to = (int32_t *)y + (size_t)(t / KK_I8_QUERIES) * page_packed(at, cols) + t % KK_I8_QUERIES;
+		for (size_t i = at, end; i < at + cols; i = end) {
+			end = page_group_end(i, at + cols);
+			page_pack(to, q[t] + (i - at), end - i);
+			to += page_packed(i, end - i);
+		}
 	}
 }
 
-/* 16 tokens with T queries. Meanwhile what lies at `ahead` is asked for. */
+/* PAGE_ROWS tokens with T queries. Meanwhile columns from `fresh` on are asked for that lie at `ahead`. */
 #define PAGE_SCORES(T) \
-static void page_scores_##T(float *y, size_t y_step, const char *code, size_t next K_UNUSED, const float *scale, size_t at, size_t cols, const int32_t *q, size_t q_step, const float *d, \
-	const char *ahead) \
+static void page_scores_##T(float *y, size_t y_step, const char *code, size_t next, const float *scale, size_t at, size_t cols, const int32_t *q, ptrdiff_t ahead, size_t fresh) \
 { \
-	vf s[T][2]; \
-	EACH(t, T) EACH(h, 2) \
-		s[t][h] = vf_set(0); \
+	vf s[T][PAGE_VECTORS]; \
+	EACH(t, T) EACH(v, PAGE_VECTORS) \
+		s[t][v] = vf_set(0); \
 	for (size_t i = at, end; i < at + cols; scale += K_PAGE) { \
-		i8_words a[T][2] = { 0 }; \
-		for (end = page_group_end(i, at + cols); i < end; i += 2, code += PAGE_CELLS, ahead += PAGE_CELLS, q += q_step) { \
-			vh x, half[2]; \
-			memcpy(&x, code, sizeof(x)); \
-			__builtin_prefetch(ahead); \
-			half[0] = x << 8 >> 8; \
-			half[1] = x >> 8; \
-			EACH(t, T) { \
-				i8_words two = (i8_words){ 0 } + q[t]; \
-				EACH(h, 2) \
-					a[t][h] = vh_dot(a[t][h], half[h], (vh)two); \
+		const int32_t *group = q; \
+		vu a[T][PAGE_VECTORS]; \
+		EACH(t, T) EACH(v, PAGE_VECTORS) \
+			a[t][v] = page_words((uint32_t)q[t]); \
+		q += 2 * KK_I8_QUERIES; \
+		for (end = page_group_end(i, at + cols); i < end; i += 4, code += PAGE_BYTES) { \
+			const char *line = i < fresh ? code : code + ahead; \
+			EACH(p, PAGE_PARTS) { \
+				vu x[PAGE_VECTORS]; \
+				EACH(v, PAGE_VECTORS) { \
+					x[v] = page_codes(page_load(code, v * VL, next), p); \
+					if (p == 0 && v * VL % PAGE_TOKENS == 0) \
+						__builtin_prefetch(line + (size_t)(v * VL / PAGE_TOKENS) * next, 0, 2); \
+				} \
+				EACH(t, T) { \
+					vu four = page_four(q + t); \
+					EACH(v, PAGE_VECTORS) \
+						a[t][v] = page_dot(a[t][v], x[v], four); \
+				} \
+				q += KK_I8_QUERIES; \
 			} \
 		} \
-		EACH(t, T) EACH(h, 2) \
-			s[t][h] = vf_fma(vf_int((vu)a[t][h]), vf_load(scale + 8 * h), s[t][h]); \
+		EACH(v, PAGE_VECTORS) { \
+			vf by = vf_load(scale + v * VL); \
+			__builtin_prefetch((const char *)(scale + v * VL) + ahead, 0, 2); \
+			EACH(t, T) { \
+				float d; \
+				memcpy(&d, group + KK_I8_QUERIES + t, sizeof(d)); \
+				s[t][v] = vf_fma(vf_int(a[t][v]) * vf_set(d), by, s[t][v]); \
+			} \
+		} \
 	} \
-	EACH(t, T) EACH(h, 2) \
-		vf_store(y + (size_t)t * y_step + 8 * h, s[t][h] * vf_set(d[t])); \
+	EACH(t, T) EACH(v, PAGE_VECTORS) \
+		vf_store(y + (size_t)t * y_step + v * VL, s[t][v]); \
 }
 PAGE_SCORES(1) PAGE_SCORES(2) PAGE_SCORES(3) PAGE_SCORES(4)
 
-/* --- mix ------------------------------------------------------------------------------------------------------------------ */
+typedef void page_scores(float *y, size_t y_step, const char *code, size_t next, const float *scale, size_t at, size_t cols, const int32_t *q, ptrdiff_t ahead,
+	size_t fresh);
 
-static inline void page_weigh(vh *w, const float *p, float inv, const vf *scale)
+static void KK_FN(scores_i8)(float *y, size_t y_step, const void *page, size_t width, size_t at, size_t cols, int rows, const float *q, int n,
+	const void *ahead, size_t fresh)
 {
-	i8_words c = page_halves(page_round(vf_load(p) * vf_set(inv) * scale[0]), page_round(vf_load(p + 8) * vf_set(inv) * scale[1]));
-	w[0] = (vh)__builtin_shufflevector(c, c, 0, 0, 1, 1, 2, 2, 3, 3);
-	w[1] = (vh)__builtin_shufflevector(c, c, 4, 4, 5, 5, 6, 6, 7, 7);
+	static page_scores *const tiles[] = { page_scores_1, page_scores_2, page_scores_3, page_scores_4 };
+	ahead = ahead ? ahead : page;
+	for (int r = 0; r < rows; r += PAGE_ROWS)
+		for (int t = 0; t < n; t += KK_I8_QUERIES) {
+			size_t from = (size_t)r * width + at / 4 * PAGE_BYTES;
+			const char *code = (const char *)page + from;
+			tiles[K_MIN(n - t, (int)KK_I8_QUERIES) - 1](y + (size_t)t * y_step + r, y_step, code, PAGE_TOKENS * width, page_scales(page, width, at) + r, at, cols,
+				(const int32_t *)q + (size_t)(t / KK_I8_QUERIES) * page_packed(at, cols), t ? 0 : (const char *)ahead - (const char *)page, fresh);
+		}
 }
 
-/* Of four columns and T queries the sums of the halves of a vector: columns 0 1 2 3 | 0 1 2 3. left, right: of two columns each. */
-#define PAGE_FOUR(T) \
-static inline __attribute__((always_inline)) void page_four_##T(i8_words to[T], const page_weights *w, const char *const *block, size_t left, size_t right, \
-	int blocks) \
+/* --- mix ------------------------------------------------------------------------------------------------------------------ */
+
+/* Weights of queries on pages, in the order of their cells. */
+typedef struct { vu w[KK_PAGES * PAGE_WHOLE][KK_I8_QUERIES][PAGE_PARTS]; } page_weights;
+
+/* VL columns take what whole numbers stand for; n of them, at an end. */
+static inline void page_add(float *y, vu sum, float unit) { vf_store(y, vf_fma(vf_int(sum), vf_set(unit), vf_load(y))); }
+static __attribute__((noinline)) void page_add_end(float *y, vu sum, float unit, size_t n)
+{
+	float out[VL] = { 0 };
+	memcpy(out, y, n * sizeof(*out));
+	page_add(out, sum, unit);
+	memcpy(y, out, n * sizeof(*out));
+}
+
+/* Columns of a group for T queries: VL at a time, of which the last ones may be fewer. Meanwhile what lies at `ahead` is asked for. */
+#define PAGE_MIX(T) \
+static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const float *unit, const char *const *block, const char *const *ahead, \
+	size_t code, size_t cols, int blocks) \
 { \
-	i8_words a[T][2] = { 0 }; \
-	for (int i = 0; i < blocks; i++) \
-		EACH(h, 2) { \
-			vh x = vh_widen(block[i] + left + 16 * h), z = vh_widen(block[i] + right + 16 * h); \
-			EACH(t, T) { \
-				a[t][0] = vh_dot(a[t][0], x, w->w[t][i][h]); \
-				a[t][1] = vh_dot(a[t][1], z, w->w[t][i][h]); \
-			} \
+	for (size_t j = 0, n; j < cols; j += n, code += PAGE_CELLS * PAGE_BYTES) { \
+		vu a[T][PAGE_CELLS]; \
+		size_t at[PAGE_CELLS]; \
+		n = K_MIN(cols - j, (size_t)VL); \
+		EACH(k, PAGE_CELLS) { \
+			at[k] = (size_t)(4 * k) < n ? code + (size_t)k * PAGE_BYTES : code; \
+			EACH(t, T) \
+				a[t][k] = page_words(0); \
 		} \
-	EACH(t, T) \
-		to[t] = __builtin_shufflevector(a[t][0], a[t][1], 0, 1, 8, 9, 4, 5, 12, 13) + \
-			__builtin_shufflevector(a[t][0], a[t][1], 2, 3, 10, 11, 6, 7, 14, 15); \
-} \
-/* Columns of a group: eight at a time, of which the last ones may be fewer. */ \
-static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const float *unit, const char *const *block, size_t code, size_t cols, int blocks) \
-{ \
-	for (size_t j = 0, n; j < cols; j += n, code += 4 * PAGE_CELLS) { \
-		i8_words a[T], b[T]; \
-		n = K_MIN(cols - j, (size_t)8); \
-		page_four_##T(a, w, block, code, n > 2 ? code + PAGE_CELLS : code, blocks); \
-		page_four_##T(b, w, block, n > 4 ? code + 2 * PAGE_CELLS : code, n > 6 ? code + 3 * PAGE_CELLS : code, blocks); \
+		for (int b = 0; b < blocks; b++) \
+			EACH(v, PAGE_TOKENS / VL) { \
+				vu x[PAGE_CELLS]; \
+				EACH(k, PAGE_CELLS) { \
+					x[k] = page_turn(page_load(block[b] + at[k], v * VL, 0)); \
+					if (v == 0) \
+						__builtin_prefetch(ahead[b] + at[k], 0, 2); \
+				} \
+				EACH(i, PAGE_PARTS) { \
+					vu part[PAGE_CELLS]; \
+					EACH(k, PAGE_CELLS) \
+						part[k] = page_values(x[k], i); \
+					EACH(t, T) { \
+						vu by = w->w[b * (PAGE_TOKENS / VL) + v][t][i]; \
+						EACH(k, PAGE_CELLS) \
+							a[t][k] = page_dot(a[t][k], by, part[k]); \
+					} \
+				} \
+			} \
 		EACH(t, T) { \
-			i8_words sum = __builtin_shufflevector(a[t], b[t], 0, 1, 2, 3, 8, 9, 10, 11) + \
-				__builtin_shufflevector(a[t], b[t], 4, 5, 6, 7, 12, 13, 14, 15); \
-			page_add(y + (size_t)t * y_step + j, (vu)sum, unit[t], n); \
+			float *to = y + (size_t)t * y_step + j; \
+			if (n == VL) \
+				page_add(to, page_fold(a[t]), unit[t]); \
+			else \
+				page_add_end(to, page_fold(a[t]), unit[t], n); \
 		} \
 	} \
 }
-PAGE_FOUR(1) PAGE_FOUR(2) PAGE_FOUR(4)
+PAGE_MIX(1) PAGE_MIX(2) PAGE_MIX(4)
+
+typedef void page_mix(float *y, size_t y_step, const page_weights *w, const float *unit, const char *const *block, const char *const *ahead, size_t code, size_t cols,
+	int blocks);
+
+/* The scales of the group that a column belongs to, of all pages, 0 behind the last row. Returns 0, or NaN where one is not finite. */
+static inline float page_copy_scales(float *x, const void *const *page, size_t width, size_t column, int rows)
+{
+	vf z = vf_set(0);
+	for (int r = 0; r < rows; r += K_PAGE)
+		memcpy(x + r, page_scales(page[r / K_PAGE], width, column), K_PAGE * sizeof(*x));
+	for (size_t r = (size_t)rows; r % K_PAGE; r++)
+		x[r] = 0;
+	for (int r = 0; r < rows; r += VL)
+		z = vf_fma(vf_load(x + r), vf_set(0), z);
+	return vf_sum(z);
+}
+
+/* 1.5 2^15, whose lowest bits count in 256ths, and the dither of each token. */
+#define PAGE_DITHER(r) 0x1.8p15f + KK_I8_DITHER(r), 0x1.8p15f + KK_I8_DITHER(r + 1), 0x1.8p15f + KK_I8_DITHER(r + 2), 0x1.8p15f + KK_I8_DITHER(r + 3)
+#define PAGE_DITHERS(r) PAGE_DITHER(r), PAGE_DITHER(r + 4), PAGE_DITHER(r + 8), PAGE_DITHER(r + 12)
+static const float page_dither[K_PAGE] = { PAGE_DITHERS(0), PAGE_DITHERS(16), PAGE_DITHERS(32), PAGE_DITHERS(48) };
+
+/* m queries' weights times the scales of a group, and what one step of each stands for. */
+static inline void page_weigh(page_weights *w, float *unit, int m, const float *p, const float *scale, int pages)
+{
+	float inv[KK_I8_QUERIES];
+	for (int t = 0; t < m; t++) {
+		vf top = vf_set(0);
+		for (int g = 0; g < pages; g++)
+			EACH(v, PAGE_WHOLE) {
+				vf x = vf_load(p + t * KK_SCORES + g * K_PAGE + v * VL) * vf_load(scale + g * K_PAGE + v * VL);
+				w->w[g * PAGE_WHOLE + v][t][0] = (vu)x;
+				top = vf_max(top, x);
+			}
+		unit[t] = vf_most(top);
+		inv[t] = unit[t] > 0x1p-100f ? KK_I8_WEIGHT / unit[t] : 0;
+		unit[t] *= 1.0f / KK_I8_WEIGHT;
+	}
+	for (int t = 0; t < m; t++)
+		for (int g = 0; g < pages; g++)
+			EACH(v, PAGE_WHOLE)
+				page_weights_of(w->w[g * PAGE_WHOLE + v][t], (vu)vf_fma((vf)w->w[g * PAGE_WHOLE + v][t][0], vf_set(inv[t]), vf_load(page_dither + v * VL)));
+}
+
+/* Where the codes of each block of some pages begin. */
+static inline void page_blocks(const char **block, int blocks, const void *const *page, size_t width)
+{
+	for (int b = 0; b < blocks; b++)
+		block[b] = (const char *)page[b * PAGE_TOKENS / K_PAGE] + (size_t)(b * PAGE_TOKENS % K_PAGE) * width;
+}
+
+static void KK_FN(mix_i8)(float *y, size_t y_step, const float *p, int n, const void *const *page, size_t width, size_t at, size_t cols, int rows,
+	const void *const *ahead)
+{
+	static page_mix *const tiles[] = { page_mix_1, page_mix_2, page_mix_2, page_mix_4 };    /* of three queries two, then one */
+	int pages = (rows + K_PAGE - 1) / K_PAGE, blocks = pages * (K_PAGE / PAGE_TOKENS);
+	const char *block[KK_SCORES / PAGE_TOKENS], *later[KK_SCORES / PAGE_TOKENS];
+	page_blocks(block, blocks, page, width);
+	page_blocks(later, blocks, ahead ? ahead : page, width);
+	for (size_t i = at, end; i < at + cols; i = end) {
+		float scale[KK_SCORES], none = page_copy_scales(scale, page, width, i, rows);
+		end = page_group_end(i, at + cols);
+		for (int t = 0, m; t < n; t += m) {
+			float unit[KK_I8_QUERIES];
+			page_weights w;
+			m = n - t < KK_I8_QUERIES ? K_MIN(n - t, 2) : KK_I8_QUERIES;
+			page_weigh(&w, unit, m, p + t * KK_SCORES, scale, pages);
+			for (int k = 0; k < m; k++)
+				unit[k] += none;
+			tiles[m - 1](y + (size_t)t * y_step + (i - at), y_step, &w, unit, block, t ? block : later, i / 4 * PAGE_BYTES, end - i, blocks);
+		}
+	}
+}
 
 #define KK_OF_PAGES \
 	.pack_queries_i8 = KK_FN(pack_queries_i8), \
