@@ -26,13 +26,11 @@ typedef float zmm_f32 __attribute__((vector_size(64)));
 #undef _mm512_loadu_ps
 #undef _mm512_loadu_si512
 #undef _mm512_storeu_ps
-#undef _mm512_storeu_si512
 #undef _mm512_set1_ps
 #undef _mm512_setr_ps
 #undef _mm512_set1_epi32
 #undef _mm512_set1_epi16
 #undef _mm512_castsi512_ps
-#undef _mm512_castps_si512
 #undef _mm512_castps512_ps256
 #undef _mm512_extractf32x8_ps
 #undef _mm512_castsi512_si256
@@ -56,10 +54,8 @@ typedef float zmm_f32 __attribute__((vector_size(64)));
 #undef _mm512_fmadd_ps
 #undef _mm512_slli_epi32
 #undef _mm512_srli_epi32
-#undef _mm512_srli_epi16
 #undef _mm512_and_si512
 #undef _mm512_add_epi32
-#undef _mm512_madd_epi16
 #undef _mm512_broadcast_i32x4
 
 #define ZMM static inline __attribute__((always_inline))
@@ -94,13 +90,11 @@ ZMM __m512i zmm_blocks(__m128i v)
 #define _mm512_loadu_ps(p) zmm_load_ps(p)
 #define _mm512_loadu_si512(p) ((__m512i)zmm_load_ps(p))
 #define _mm512_storeu_ps(p, v) zmm_store_ps(p, v)
-#define _mm512_storeu_si512(p, v) zmm_store_ps(p, (__m512)(v))
 #define _mm512_set1_ps(x) zmm_set_ps(x)
 #define _mm512_setr_ps(...) ((__m512){ __VA_ARGS__ })
 #define _mm512_set1_epi32(x) zmm_set_32((int32_t)(x))
 #define _mm512_set1_epi16(x) zmm_set_16((int16_t)(x))
 #define _mm512_castsi512_ps(v) ((__m512)(v))
-#define _mm512_castps_si512(v) ((__m512i)(v))
 #define _mm512_castps512_ps256(v) zmm_half_ps(v, 0)
 #define _mm512_extractf32x8_ps(v, i) zmm_half_ps(v, i)
 #define _mm512_castsi512_si256(v) zmm_half(v, 0)
@@ -231,7 +225,6 @@ ZMM __m512 zmm_max(__m512 a, __m512 b)
 #define _mm512_fmadd_ps(a, b, c) zmm_fma(a, b, c)
 #define _mm512_slli_epi32(v, n) ((__m512i)((zmm_u32)(v) << (n)))
 #define _mm512_srli_epi32(v, n) ((__m512i)((zmm_u32)(v) >> (n)))
-#define _mm512_srli_epi16(v, n) ((__m512i)((zmm_u16)(v) >> (n)))
 #define _mm512_and_si512(a, b) ((__m512i)((zmm_u32)(a) & (zmm_u32)(b)))
 #define _mm512_add_epi32(a, b) ((__m512i)((zmm_u32)(a) + (zmm_u32)(b)))
 
@@ -243,7 +236,6 @@ ZMM_CALL __m512i zmm_madd(__m512i a, __m512i b)
 		y[i] = (uint32_t)(x[2 * i] * z[2 * i]) + (uint32_t)(x[2 * i + 1] * z[2 * i + 1]);
 	return (__m512i)y;
 }
-#define _mm512_madd_epi16(a, b) zmm_madd(a, b)
 /* vpdpwssd: those products added to a word without saturation. */
 ZMM __m512i zmm_dpwssd(__m512i acc, __m512i a, __m512i b) { return _mm512_add_epi32(acc, zmm_madd(a, b)); }
 

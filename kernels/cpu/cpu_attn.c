@@ -67,7 +67,8 @@ struct queries {
 	struct part p;                          /* the span that is gathered */
 };
 
-/* Some pages for one query: scores become weights, with 0 behind them as mix_i8 wants it; what was gathered is scaled to the new maximum. Returns the positions it sees. */
+/* Some pages for one query: scores become weights, with 0 behind them as mix_i8 wants it; what was gathered is scaled to the new maximum.
+ * Returns the positions it sees. */
 static int64_t weigh(const struct attn *a, struct queries *g, int64_t i, int64_t base, int64_t rows)
 {
 	const struct kk *kk = &a->c->kk;
@@ -287,19 +288,15 @@ static void merge_task(void *arg, int64_t i, int worker)
 /* Spans as tasks, as many at once as there is scratch for. False: not even two. */
 static bool run_split(struct attn *a, int64_t tasks, int64_t spans, double work)
 {
-	int64_t packed = tasks * KK_PACKED(a->dk), floats = tasks * part_floats(a->dv), taken = a->c->taken, fit;
+	int64_t packed = tasks * KK_PACKED(a->dk), floats = tasks * part_floats(a->dv), before = k_div_up(packed, floats), taken = a->c->taken;
+	int64_t fit = cpu_fit(a->c, before + spans + 1, floats) - before;
 
-	if (cpu_fit(a->c, 2, packed) < 2)
+	if (fit < 3)
 		return false;
-	a->packed = cpu_take(a->c, packed);
-	fit = cpu_fit(a->c, spans + 1, floats);
-	if (fit < 3) {
-		a->c->taken = taken;
-		return false;
-	}
-	cpu_each(a->c, tasks, (double)packed, pack_task, a);
 	a->n_span = fit - 1;
+	a->packed = cpu_take(a->c, packed);
 	a->parts = cpu_take(a->c, fit * floats);
+	cpu_each(a->c, tasks, (double)packed, pack_task, a);
 	for (a->span = 0; a->span < spans; a->span += a->n_span) {
 		cpu_each(a->c, tasks * a->n_span, work, span_task, a);
 		cpu_each(a->c, tasks, (double)(a->n_span * floats), merge_task, a);

@@ -99,7 +99,7 @@ static void KK_FN(pack_queries_i8)(float *y, const float *const *q, int n, size_
 	}
 }
 
-/* PAGE_ROWS tokens with T queries. Meanwhile columns from `fresh` on are asked for that lie at `ahead`. */
+/* PAGE_ROWS tokens with T queries. Meanwhile columns from `fresh` on, and scales, are asked for that lie `ahead` bytes away. */
 #define PAGE_SCORES(T) \
 static void page_scores_##T(float *y, size_t y_step, const char *code, size_t next, const float *scale, size_t at, size_t cols, const int32_t *q, ptrdiff_t ahead, size_t fresh) \
 { \
@@ -131,7 +131,8 @@ static void page_scores_##T(float *y, size_t y_step, const char *code, size_t ne
 		} \
 		EACH(v, PAGE_VECTORS) { \
 			vf by = vf_load(scale + v * VL); \
-			__builtin_prefetch((const char *)(scale + v * VL) + ahead, 0, 2); \
+			if (v * VL % PAGE_TOKENS == 0) \
+				__builtin_prefetch((const char *)(scale + v * VL) + ahead, 0, 2); \
 			EACH(t, T) { \
 				float d; \
 				memcpy(&d, group + KK_I8_QUERIES + t, sizeof(d)); \
@@ -151,13 +152,12 @@ static void KK_FN(scores_i8)(float *y, size_t y_step, const void *page, size_t w
 	const void *ahead, size_t fresh)
 {
 	static page_scores *const tiles[] = { page_scores_1, page_scores_2, page_scores_3, page_scores_4 };
-	ahead = ahead ? ahead : page;
+	ptrdiff_t distance = ahead ? (const char *)ahead - (const char *)page : 0;
 	for (int r = 0; r < rows; r += PAGE_ROWS)
 		for (int t = 0; t < n; t += KK_I8_QUERIES) {
-			size_t from = (size_t)r * width + at / 4 * PAGE_BYTES;
-			const char *code = (const char *)page + from;
+			const char *code = (const char *)page + (size_t)r * width + at / 4 * PAGE_BYTES;
 			tiles[K_MIN(n - t, (int)KK_I8_QUERIES) - 1](y + (size_t)t * y_step + r, y_step, code, PAGE_TOKENS * width, page_scales(page, width, at) + r, at, cols,
-				(const int32_t *)q + (size_t)(t / KK_I8_QUERIES) * page_packed(at, cols), t ? 0 : (const char *)ahead - (const char *)page, fresh);
+				(const int32_t *)q + (size_t)(t / KK_I8_QUERIES) * page_packed(at, cols), t ? 0 : distance, fresh);
 		}
 }
 
