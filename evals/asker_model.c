@@ -154,8 +154,8 @@ static int begin_chat(struct local *l, struct slot *s, struct k_err *err)
 	k_prompt_init(&p);
 	if (r == 0)
 		r = k_chat_render(l->layout, l->tok, rq, false, &p, err);
-	for (size_t i = 0; i < p.ids.n && r == 0; i++)
-		r = k_ids_put(&s->in, p.ids.v[i], err);
+	if (r == 0)
+		r = k_ids_add(&s->in, p.ids.v, p.ids.n, err);
 	if (r == 0)
 		r = k_answer_begin(&s->reply, l->layout, l->tok, rq, err);
 	k_prompt_fini(&p);

@@ -24,7 +24,7 @@ void k_prompt_fini(struct k_prompt *p)
 	k_ids_fini(&p->ids);
 }
 
-static int end_run(struct k_render *r, struct k_err *err)
+int k_render_flush(struct k_render *r, struct k_err *err)
 {
 	struct k_buf *text = &r->out->text;
 	size_t from = r->run;
@@ -38,7 +38,7 @@ static int end_run(struct k_render *r, struct k_err *err)
 
 int k_render_special(struct k_render *r, const char *token, struct k_err *err)
 {
-	int rc = end_run(r, err);
+	int rc = k_render_flush(r, err);
 
 	if (rc < 0)
 		return rc;
@@ -268,14 +268,28 @@ int k_chat_options(const struct k_layout *l, const struct k_json *request, struc
 
 static int render(const struct k_layout *l, const struct k_json *request, struct k_render r, struct k_err *err)
 {
+	struct k_json *messages = k_json_find(request, "messages"), *tools = k_chat_field(request, "tools");
 	struct k_chat_options o;
-	int rc = k_chat_check(l, request, err);
+	struct k_err later;
+	int rc, bad = k_chat_options(l, request, &o, &later);
 
+	if (r.past)
+		k_past_begin(r.past, messages, tools, &o);
+	/* What is wrong with messages is said before what is wrong with options. */
+	rc = k_chat_check(l, request, r.past && !bad ? r.past->n : 0, err);
+	if (!rc && bad) {
+		*err = later;
+		rc = bad;
+	}
 	if (!rc)
-		rc = k_chat_options(l, request, &o, err);
+		rc = l->render(&r, messages, tools, &o, err);
 	if (!rc)
-		rc = l->render(&r, k_json_find(request, "messages"), k_chat_field(request, "tools"), &o, err);
-	return rc ? rc : end_run(&r, err);
+		rc = k_render_flush(&r, err);
+	if (!rc && r.past)
+		rc = k_past_end(r.past, &r.out->ids, err);
+	if (rc && r.past)
+		k_chat_past_fini(r.past);
+	return rc;
 }
 
 int k_chat_render(const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *request, bool parse_specials, struct k_prompt *out, struct k_err *err)
@@ -285,9 +299,10 @@ int k_chat_render(const struct k_layout *l, const struct k_tokenizer *t, const s
 	return render(l, request, r, err);
 }
 
-int k_chat_render_recall(const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *request, struct k_chat_memory *m, struct k_prompt *out, struct k_err *err)
+int k_chat_render_ids(const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *request, struct k_chat_memory *m, struct k_chat_past *past,
+	struct k_prompt *out, struct k_err *err)
 {
-	struct k_render r = { .t = t, .out = out, .run = out->text.len, .memory = m };
+	struct k_render r = { .t = t, .out = out, .run = out->text.len, .memory = m, .past = past };
 
 	return render(l, request, r, err);
 }

@@ -46,8 +46,26 @@ int k_chat_render(const struct k_layout *l, const struct k_tokenizer *t, const s
  * answer was asked for: 1: the turn's own tokens were appended to ids; 0: not known, and ids is as it was. thoughts: the layout
  * shows the reasoning of this turn. */
 struct k_chat_memory { int (*recall)(struct k_chat_memory *m, const struct k_json *msg, bool thoughts, struct k_ids *ids, struct k_err *err); };
-/* As k_chat_render, for the ids alone: out->text lacks the turns that were recalled. */
-int k_chat_render_recall(const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *request, struct k_chat_memory *m, struct k_prompt *out, struct k_err *err) K_MUST_USE;
+/* What an earlier prompt was made of, and how many ids there were behind each of its messages. */
+struct k_chat_past {
+	struct k_json *messages, *tools;        /* the request's, which nobody edits from then on; NULL: none */
+	struct k_chat_options options;
+	size_t n, cap;                  /* messages whose end is known; room for */
+	size_t *end;                    /* ids up to each one's end */
+	size_t history;                 /* messages before it were rendered as history */
+	struct k_ids ids;               /* up to the last end */
+};
+void k_chat_past_init(struct k_chat_past *p);
+void k_chat_past_fini(struct k_chat_past *p);           /* leaves it as init does */
+/* How many messages at its beginning a prompt of these shares with the earlier one. */
+size_t k_chat_past_same(const struct k_chat_past *p, const struct k_json *messages, const struct k_json *tools, const struct k_chat_options *o);
+/* The first n messages of another. On failure `to` is empty. */
+int k_chat_past_copy(struct k_chat_past *to, const struct k_chat_past *from, size_t n, struct k_err *err) K_MUST_USE;
+
+/* As k_chat_render, for the ids alone: out->text lacks what was recalled or taken over. m and past may be NULL. past: an earlier prompt or an
+ * empty one, whose messages are not rendered where the request begins with the same; afterwards this one, empty on failure. out is empty before. */
+int k_chat_render_ids(const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *request, struct k_chat_memory *m, struct k_chat_past *past,
+	struct k_prompt *out, struct k_err *err) K_MUST_USE;
 /* The options of a request as they were understood (thinking etc.). */
 int k_chat_options(const struct k_layout *l, const struct k_json *request, struct k_chat_options *o, struct k_err *err) K_MUST_USE;
 /* Rewrites tool-call ids of the history to functions.NAME:N where they are not (and the tool messages that refer to them);

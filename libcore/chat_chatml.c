@@ -23,23 +23,26 @@ static int end(struct k_render *r, struct k_err *err)
 
 int k_chatml_render(const char *system, struct k_render *r, const struct k_json *messages, const struct k_chat_options *o, struct k_err *err)
 {
-	size_t n = k_json_len(messages);
-	int rc = 0;
+	size_t n = k_json_len(messages), first;
+	int rc = k_render_resume(r, 0, &first, err);
 
-	if (system && strcmp(k_chat_role(k_json_at(messages, 0)), "system")) {
+	if (!rc && !first && system && strcmp(k_chat_role(k_json_at(messages, 0)), "system")) {
 		rc = begin(r, "system", err);
 		k_render_puts(r, system);
 		if (!rc)
 			rc = end(r, err);
 	}
-	for (size_t i = 0; i < n && !rc; i++) {
+	for (size_t i = first; i < n && !rc; i++) {
 		const struct k_json *msg = k_json_at(messages, i);
+		bool open_end = o->continue_final && i + 1 == n;
 
 		rc = begin(r, k_chat_role(msg), err);
 		if (!rc)
 			rc = k_render_content(r, msg, i, NULL, err);
-		if (!rc && !(o->continue_final && i + 1 == n))
+		if (!rc && !open_end)
 			rc = end(r, err);
+		if (!rc && !open_end)
+			rc = k_render_mark(r, err);
 	}
 	return rc || !o->generation_prompt ? rc : begin(r, "assistant", err);
 }

@@ -191,7 +191,7 @@ static int check_tool(const struct k_json *tool, size_t i, struct k_err *err)
 	return rc ? rc : want(k_json_find(tool, "function"), path, "name", K_JSON_STRING, "a string", err);
 }
 
-int k_chat_check(const struct k_layout *l, const struct k_json *request, struct k_err *err)
+int k_chat_check(const struct k_layout *l, const struct k_json *request, size_t from, struct k_err *err)
 {
 	const struct k_json *messages = k_json_find(request, "messages"), *tools = k_chat_field(request, "tools");
 	size_t n = k_json_len(messages);
@@ -207,7 +207,7 @@ int k_chat_check(const struct k_layout *l, const struct k_json *request, struct 
 		return k_err_set(err, K_EUSAGE, "tools is %s, wanted an array", k_json_kind_name(tools));
 	if (k_json_len(tools) && !l->tools)
 		return k_err_set(err, K_EUNSUP, "tools: the chat layout '%s' knows none", l->name);
-	for (size_t i = 0; i < n && !rc; i++)
+	for (size_t i = from; i < n && !rc; i++)
 		rc = check_message(l, k_json_at(messages, i), i, i + 1 == n, err);
 	for (size_t i = 0; i < k_json_len(tools) && !rc; i++)
 		rc = check_tool(k_json_at(tools, i), i, err);

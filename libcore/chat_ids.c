@@ -65,16 +65,22 @@ static int take(struct ids *ids, const char *id, struct k_err *err)
 	return r < 0 ? no_memory(err) : r;
 }
 
-static int choose(struct ids *ids, struct k_json *c, const struct k_json *name, const char **out, struct k_err *err)
+/* Is s functions.NAME:N already? */
+static bool is_ours(const char *s, const struct k_json *name)
 {
-	struct k_json *id = k_json_find(c, "id");
+	return !strncmp(s, "functions.", 10) && strlen(k_json_string(name)) == k_json_len(name);
+}
+
+/* What a call is called that came with the id, of which `old` is a copy. */
+static int choose(struct ids *ids, const struct k_json *id, const char *old, const struct k_json *name, const char **out, struct k_err *err)
+{
 	int64_t number = number_of(id, name);
 	int r = 0;
 
 	if (number >= 0) {
 		size_t at = number_at(k_json_string(id), k_json_len(id), name);
 
-		*out = k_arena_printf(&ids->arena, "functions.%s:%s", k_json_string(name), k_json_string(id) + at);
+		*out = is_ours(old, name) ? old : k_arena_printf(&ids->arena, "functions.%s:%s", k_json_string(name), old + at);
 		r = *out ? take(ids, *out, err) : no_memory(err);
 		if (r == 1)
 			ids->next = K_MAX(ids->next, number + 1);
@@ -83,9 +89,13 @@ static int choose(struct ids *ids, struct k_json *c, const struct k_json *name, 
 		*out = k_arena_printf(&ids->arena, "functions.%s:%lld", k_json_string(name), (long long)ids->next++);
 		r = *out ? take(ids, *out, err) : no_memory(err);
 	}
-	if (r < 0)
-		return r;
-	return k_json_set(c, "id", k_json_new_string(*out, strlen(*out))) ? no_memory(err) : 0;
+	return K_MIN(r, 0);
+}
+
+/* obj[key] = id. Takes NULL, which is a message that could not be copied. */
+static int put_id(struct k_json *obj, const char *key, const char *id, struct k_err *err)
+{
+	return !obj || k_json_set(obj, key, k_json_new_string(id, strlen(id))) ? no_memory(err) : 0;
 }
 
 /* From now on the old id means this call; several of one message are answered in their order. */
@@ -106,8 +116,10 @@ static int remember(struct ids *ids, const char *old, size_t len, struct call *c
 	return 0;
 }
 
-static int one_call(struct ids *ids, struct k_json *v, size_t turn, size_t i, struct k_err *err)
+/* Of a message that others share only a copy is edited, and where nothing changes there is none. */
+static int one_call(struct ids *ids, struct k_json *messages, size_t turn, size_t i, struct k_err *err)
 {
+	const struct k_json *v = k_json_at(k_json_find(k_json_at(messages, turn), "tool_calls"), i);
 	const struct k_json *name = k_json_find(k_json_find(v, "function"), "name"), *id = k_json_find(v, "id");
 	struct call *c = k_arena_alloc(&ids->arena, sizeof *c);
 	char *old = k_json_string(id) ? k_arena_strndup(&ids->arena, k_json_string(id), k_json_len(id)) : NULL;
@@ -119,7 +131,9 @@ static int one_call(struct ids *ids, struct k_json *v, size_t turn, size_t i, st
 			name ? k_json_kind_name(name) : "missing");
 	if (!c || (k_json_string(id) && !old))
 		return no_memory(err);
-	rc = choose(ids, v, name, &c->id, err);
+	rc = choose(ids, id, old, name, &c->id, err);
+	if (!rc && !k_chat_is(id, c->id))
+		rc = put_id(k_json_at(k_json_find(k_json_own(messages, turn), "tool_calls"), i), "id", c->id, err);
 	if (rc < 0)
 		return rc;
 	c->turn = turn;
@@ -129,9 +143,9 @@ static int one_call(struct ids *ids, struct k_json *v, size_t turn, size_t i, st
 	return old && remember(ids, old, len, c) ? no_memory(err) : 0;
 }
 
-static int one_answer(struct ids *ids, struct k_json *msg, size_t i, struct k_err *err)
+static int one_answer(struct ids *ids, struct k_json *messages, size_t i, struct k_err *err)
 {
-	const struct k_json *id = k_json_find(msg, "tool_call_id");
+	const struct k_json *id = k_json_find(k_json_at(messages, i), "tool_call_id");
 	struct latest *l = k_json_string(id) ? k_map_find(&ids->old, k_json_string(id), k_json_len(id)) : NULL;
 	struct call *c = l ? l->first : NULL;
 
@@ -146,29 +160,31 @@ static int one_answer(struct ids *ids, struct k_json *msg, size_t i, struct k_er
 	if (!c->answered && ids->turn && c->turn == ids->turn->turn)
 		ids->n_open--;
 	c->answered = true;
-	return k_json_set(msg, "tool_call_id", k_json_new_string(c->id, strlen(c->id))) ? no_memory(err) : 0;
+	return k_chat_is(id, c->id) ? 0 : put_id(k_json_own(messages, i), "tool_call_id", c->id, err);
 }
 
-static int one_message(struct ids *ids, struct k_json *msg, size_t i, struct k_err *err)
+static int one_message(struct ids *ids, struct k_json *messages, size_t i, struct k_err *err)
 {
+	const struct k_json *msg = k_json_at(messages, i);
 	const char *role = k_chat_role(msg);
 	const struct k_json *calls = k_json_find(msg, "tool_calls");
 	int rc = 0;
 
 	if (role && !strcmp(role, "tool"))
-		return one_answer(ids, msg, i, err);
+		return one_answer(ids, messages, i, err);
 	if (!role || strcmp(role, "assistant"))
 		return 0;
 	ids->turn = NULL;
 	ids->n_open = 0;
-	for (size_t k = 0; k_json_kind(calls) == K_JSON_ARRAY && k < k_json_len(calls) && !rc; k++)
-		rc = one_call(ids, k_json_at(calls, k), i, k, err);
+	size_t n = k_json_kind(calls) == K_JSON_ARRAY ? k_json_len(calls) : 0;
+	for (size_t k = 0; k < n && !rc; k++)
+		rc = one_call(ids, messages, i, k, err);
 	return rc;
 }
 
 int k_chat_normalise_ids(struct k_json *request, struct k_err *err)
 {
-	const struct k_json *messages = k_json_find(request, "messages");
+	struct k_json *messages = k_json_find(request, "messages");
 	struct ids ids = { 0 };
 	int rc = 0;
 
@@ -176,7 +192,7 @@ int k_chat_normalise_ids(struct k_json *request, struct k_err *err)
 	k_map_init(&ids.old);
 	k_map_init(&ids.used);
 	for (size_t i = 0; k_json_kind(messages) == K_JSON_ARRAY && i < k_json_len(messages) && !rc; i++)
-		rc = one_message(&ids, k_json_at(messages, i), i, err);
+		rc = one_message(&ids, messages, i, err);
 	k_map_fini(&ids.old);
 	k_map_fini(&ids.used);
 	k_arena_fini(&ids.arena);

@@ -3,6 +3,7 @@
  *   chat.c          prompts, layouts, options, stops
  *   chat_check.c    is this a request?
  *   chat_ids.c      the ids of calls in a history
+ *   chat_past.c     prompts that go on with an earlier one
  *   chat_kimi.c     the envelope of all Kimi layouts; chat_ts.c their tools as TypeScript
  *   chat_chatml.c   the envelope of ChatML
  *   chat_NAME.c     a layout */
@@ -17,7 +18,10 @@ struct k_render {
 	size_t run;                     /* what of out->text is encoded already */
 	int flags;                      /* of k_tokenizer_encode, for runs */
 	struct k_chat_memory *memory;   /* NULL: nothing is remembered */
+	struct k_chat_past *past;       /* NULL: the prompt begins anew, and nobody wants to go on with it */
 };
+/* Encodes the run that is open. */
+int k_render_flush(struct k_render *r, struct k_err *err) K_MUST_USE;
 void k_render_json(struct k_render *r, const struct k_json *v, int flags);
 /* Content of a message: strings and text parts. Other parts go to media, which may be NULL: K_EUNSUP. */
 typedef int k_render_media(struct k_render *r, const char *type, struct k_err *err);
@@ -27,6 +31,14 @@ int k_render_content(struct k_render *r, const struct k_json *msg, size_t i, k_r
  * turn is there, as it was sampled; 0: it must be rendered. */
 int k_render_recall(struct k_render *r, const struct k_json *msg, const char *const *opens, bool thoughts, struct k_err *err) K_MUST_USE;
 
+/* chat_past.c. A layout asks before it writes anything: *first messages, and all before them, are there. history: messages before it are rendered as
+ * history, if the layout knows such. Behind each message that is complete it marks the place; what follows begins with a special. */
+int k_render_resume(struct k_render *r, size_t history, size_t *first, struct k_err *err) K_MUST_USE;
+int k_render_mark(struct k_render *r, struct k_err *err) K_MUST_USE;
+/* Around a layout: which messages are the same; what the prompt was. */
+void k_past_begin(struct k_chat_past *p, struct k_json *messages, struct k_json *tools, const struct k_chat_options *o);
+int k_past_end(struct k_chat_past *p, const struct k_ids *ids, struct k_err *err) K_MUST_USE;
+
 /* A member, NULL when absent or null. */
 struct k_json *k_chat_field(const struct k_json *obj, const char *key);
 /* Is v this very string? */
@@ -35,8 +47,9 @@ bool k_chat_is(const struct k_json *v, const char *s);
 const char *k_chat_role(const struct k_json *msg);
 bool k_chat_has_calls(const struct k_json *msg);
 
-/* Messages and tools of a request are what a layout may rely on; K_EUSAGE with the path else, K_EUNSUP for what it lacks. */
-int k_chat_check(const struct k_layout *l, const struct k_json *request, struct k_err *err) K_MUST_USE;
+/* Messages and tools of a request are what a layout may rely on; K_EUSAGE with the path else, K_EUNSUP for what it lacks. Messages before `from` are
+ * known to be. */
+int k_chat_check(const struct k_layout *l, const struct k_json *request, size_t from, struct k_err *err) K_MUST_USE;
 
 /* Every Kimi layout is this envelope and a few facts. */
 struct k_kimi {

@@ -141,15 +141,20 @@ int k_kimi_render(const struct k_kimi *k, struct k_render *r, const struct k_jso
 	const struct k_chat_options *o, struct k_err *err)
 {
 	/* Keeping all thoughts came with the templates that open the block themselves. */
-	size_t n = k_json_len(messages), history = o->preserve_thinking && k->opens ? 0 : end_of_history(messages);
-	int rc = k_json_len(tools) ? declare(k, r, tools, err) : 0;
+	size_t n = k_json_len(messages), first, history = o->preserve_thinking && k->opens ? 0 : end_of_history(messages);
+	int rc = k_render_resume(r, k->thinks ? history : 0, &first, err);
 
-	if (!rc && k->system && strcmp(k_chat_role(k_json_at(messages, 0)), "system"))
+	if (!rc && !first && k_json_len(tools))
+		rc = declare(k, r, tools, err);
+	if (!rc && !first && k->system && strcmp(k_chat_role(k_json_at(messages, 0)), "system"))
 		rc = say_system(r, k->system, err);
-	for (size_t i = 0; i < n && !rc; i++) {
+	for (size_t i = first; i < n && !rc; i++) {
 		struct turn t = { .k = k, .o = o, .history = i < history };
+		bool open_end = o->continue_final && i + 1 == n;
 
-		rc = message(&t, r, k_json_at(messages, i), i, o->continue_final && i + 1 == n, err);
+		rc = message(&t, r, k_json_at(messages, i), i, open_end, err);
+		if (!rc && !open_end)
+			rc = k_render_mark(r, err);
 	}
 	return rc || !o->generation_prompt ? rc : invite(k, r, o, err);
 }

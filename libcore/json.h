@@ -23,6 +23,8 @@ int k_json_parse(struct k_json **out, const char *text, size_t len, int flags, c
 void k_json_free(struct k_json *v);                     /* drops a reference; takes NULL */
 struct k_json *k_json_keep(struct k_json *v);           /* adds one */
 bool k_json_equal(const struct k_json *a, const struct k_json *b);
+/* Equal, and members in the same order: they are written the same. NULL is only as NULL. */
+bool k_json_same(const struct k_json *a, const struct k_json *b);
 
 enum k_json_kind k_json_kind(const struct k_json *v);   /* K_JSON_NULL for NULL */
 const char *k_json_kind_name(const struct k_json *v);   /* "a string", "null", ... for messages */
@@ -61,6 +63,8 @@ struct k_json *k_json_new_null(void);
 int k_json_set(struct k_json *obj, const char *key, struct k_json *value);
 int k_json_push(struct k_json *arr, struct k_json *value);
 struct k_json *k_json_copy(const struct k_json *v);     /* deep */
+/* Element i to be edited: where others have a reference too, a copy takes its place. NULL when absent, or without memory. */
+struct k_json *k_json_own(struct k_json *arr, size_t i);
 
 /* Text, as Python's json.dumps(ensure_ascii=False) writes it: escapes only ", \ and U+0000-001F; floats in the shortest form
  * that reads back (repr: 1.0, 1e-05, 1e+16). */

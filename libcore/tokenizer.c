@@ -23,19 +23,35 @@ void k_ids_fini(struct k_ids *ids)
 	k_ids_init(ids);
 }
 
+static int grow(struct k_ids *ids, size_t more, struct k_err *err)
+{
+	size_t cap = K_MAX(K_MAX(ids->cap + ids->cap / 2, ids->n + more), (size_t)64), bytes;
+	int32_t *v = k_mul_size(cap, sizeof *v, &bytes) ? k_realloc(ids->v, bytes) : NULL;
+
+	if (!v)
+		return k_err_nomem(err, cap * sizeof *v, "a list of token ids");
+	ids->v = v;
+	ids->cap = cap;
+	return 0;
+}
+
 int k_ids_put(struct k_ids *ids, int32_t id, struct k_err *err)
 {
-	if (ids->n == ids->cap) {
-		size_t cap = ids->cap ? ids->cap + ids->cap / 2 : 64, bytes;
-		int32_t *v = k_mul_size(cap, sizeof *v, &bytes) ? k_realloc(ids->v, bytes) : NULL;
+	int rc = ids->n == ids->cap ? grow(ids, 1, err) : 0;
 
-		if (!v)
-			return k_err_nomem(err, cap * sizeof *v, "a list of token ids");
-		ids->v = v;
-		ids->cap = cap;
-	}
-	ids->v[ids->n++] = id;
-	return 0;
+	if (!rc)
+		ids->v[ids->n++] = id;
+	return rc;
+}
+
+int k_ids_add(struct k_ids *ids, const int32_t *v, size_t n, struct k_err *err)
+{
+	int rc = n > ids->cap - ids->n ? grow(ids, n, err) : 0;
+
+	if (!rc && n)
+		memcpy(ids->v + ids->n, v, n * sizeof *v);
+	ids->n += rc ? 0 : n;
+	return rc;
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------------ */
@@ -350,15 +366,6 @@ static int encode_slices(struct encoding *e, const char *p, size_t n, struct k_e
 	return r ? r : encode_slice(e, p + from, n - from, err);
 }
 
-static int put_all(struct k_ids *out, const int32_t *ids, int n, struct k_err *err)
-{
-	int r = 0;
-
-	for (int i = 0; i < n && !r; i++)
-		r = k_ids_put(out, ids[i], err);
-	return r;
-}
-
 int k_tokenizer_encode(const struct k_tokenizer *t, const char *text, size_t len, int flags, struct k_ids *out, struct k_err *err)
 {
 	struct encoding e = { .t = t, .out = out, .specials = flags & K_ENC_SPECIALS };
@@ -371,11 +378,11 @@ int k_tokenizer_encode(const struct k_tokenizer *t, const char *text, size_t len
 		return k_err_set(err, K_ENOMEM, "the text has %zu bytes, wanted at most %zu", len, TEXT_MOST);
 	k_merger_init(&e.merger, t);
 	if (flags & K_ENC_ADD)
-		r = put_all(out, t->add_before, t->n_before, err);
+		r = k_ids_add(out, t->add_before, (size_t)t->n_before, err);
 	if (!r)
 		r = t->split == K_SPLIT_KIMI ? encode_slices(&e, text, len, err) : encode_slice(&e, text, len, err);
 	if (!r && flags & K_ENC_ADD)
-		r = put_all(out, t->add_after, t->n_after, err);
+		r = k_ids_add(out, t->add_after, (size_t)t->n_after, err);
 	k_merger_fini(&e.merger);
 	return r;
 }

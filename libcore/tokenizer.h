@@ -15,6 +15,7 @@ struct k_ids { int32_t *v; size_t n, cap; };            /* growing list; k_ids_f
 void k_ids_init(struct k_ids *ids);
 void k_ids_fini(struct k_ids *ids);
 int k_ids_put(struct k_ids *ids, int32_t id, struct k_err *err) K_MUST_USE;
+int k_ids_add(struct k_ids *ids, const int32_t *v, size_t n, struct k_err *err) K_MUST_USE;
 
 /* Chooses by the files that are there: tiktoken.model (with tokenizer_config.json's added_tokens_decoder) or tokenizer.json.
  * No tokenizer file: K_ENOENT. vocab: the model's embedding rows, 0 = unknown; ids must be below. Everything is checked here:

@@ -153,7 +153,7 @@ int k_route_head(struct conn *c, struct k_fault *f);
 /* The request is whole: answers, or begins a work or a call. */
 void k_route_whole(struct conn *c);
 /* What the body says, NULL where the route wants none; body is emptied. Any thread. */
-int k_route_json(const struct k_route *r, struct k_buf *body, struct k_json **out, struct k_fault *f);
+int k_route_json(const struct k_server *s, const struct k_route *r, struct k_buf *body, struct k_json **out, struct k_fault *f);
 
 /* http_work.c */
 int k_works_open(struct http *h, struct k_err *err);

@@ -188,10 +188,10 @@ static int slot(struct conn *c, struct k_json *body, struct k_fault *f)
 	return rc;
 }
 
-int k_route_json(const struct k_route *r, struct k_buf *body, struct k_json **out, struct k_fault *f)
+int k_route_json(const struct k_server *s, const struct k_route *r, struct k_buf *body, struct k_json **out, struct k_fault *f)
 {
 	bool none = r->need == K_NEED_NONE || (r->need == K_NEED_MAYBE && !body->len);
-	int rc = none ? 0 : k_openai_body(out, body->data ? body->data : "", body->len, f);
+	int rc = none ? 0 : k_openai_body(out, s, body->data ? body->data : "", body->len, f);
 	k_buf_fini(body);
 	k_buf_init(body, 0);
 	return rc;
@@ -210,7 +210,7 @@ void k_route_whole(struct conn *c)
 		return;
 	}
 	c->h->n_body -= c->body.cap;
-	if (k_route_json(c->route, &c->body, &body, &f) || handlers[c->route->what](c, body, &f))
+	if (k_route_json(c->h->s, c->route, &c->body, &body, &f) || handlers[c->route->what](c, body, &f))
 		k_send_fault(c, &f);
 	if (!c->call)
 		k_conn_answered(c);

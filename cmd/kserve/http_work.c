@@ -44,7 +44,7 @@ static void prepare(struct work *w)
 	const struct k_route *r = w->route;
 	const struct k_server *s = w->h->s;
 	struct k_json *json = NULL;
-	w->rc = k_route_json(r, &w->body, &json, &w->f);
+	w->rc = k_route_json(s, r, &w->body, &json, &w->f);
 	if (w->rc)
 		return;
 	if (r->what == K_ROUTE_GENERATE) {

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "libcore/bodies.h"
 #include "libcore/hash.h"
 #include "cmd/kserve/constraint.h"
 #include "cmd/kserve/dialect.h"
@@ -87,11 +88,11 @@ void k_fault_json(struct k_buf *out, const struct k_fault *f)
 	k_buf_puts(out, "}}");
 }
 
-int k_openai_body(struct k_json **out, const char *text, size_t len, struct k_fault *f)
+int k_openai_body(struct k_json **out, const struct k_server *s, const char *text, size_t len, struct k_fault *f)
 {
 	struct k_err err = { 0 };
 	*out = NULL;
-	if (k_json_parse(out, text, len, K_JSON_LAST_WINS | K_JSON_NUL, "request", &err)) {
+	if (k_bodies_parse(s->bodies, out, text, len, &err)) {
 		if (err.code == K_ENOMEM)
 			return k_fault_err(f, &err);
 		return k_fault_set(f, 400, "invalid_json", NULL, "%s", err.msg);
@@ -346,10 +347,8 @@ int k_openai_ids(const struct k_server *s, const struct k_json *arr, const char 
 static int read_stop_ids(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
 	struct k_err err = { 0 };
-	for (size_t i = 0; i < s->stops.n && !rq->ignore_eos; i++) {
-		if (k_ids_put(&rq->stop_ids, s->stops.v[i], &err))
-			return k_fault_err(f, &err);
-	}
+	if (!rq->ignore_eos && k_ids_add(&rq->stop_ids, s->stops.v, s->stops.n, &err))
+		return k_fault_err(f, &err);
 	rq->n_eos = rq->stop_ids.n;
 	const struct k_json *v = k_field(rq->body, "stop_token_ids");
 	return v ? k_openai_ids(s, v, "stop_token_ids", &rq->stop_ids, f) : 0;

@@ -68,8 +68,8 @@ int k_fault_err(struct k_fault *f, const struct k_err *err);
 /* {"error":{...}} */
 void k_fault_json(struct k_buf *out, const struct k_fault *f);
 
-/* One JSON object, -1 with a fault otherwise. */
-int k_openai_body(struct k_json **out, const char *text, size_t len, struct k_fault *f) K_MUST_USE;
+/* One JSON object, -1 with a fault otherwise. Messages may be those of other requests as well (bodies.h). */
+int k_openai_body(struct k_json **out, const struct k_server *s, const char *text, size_t len, struct k_fault *f) K_MUST_USE;
 /* A chat request in the shape of OpenAI, or a text completion if d is k_dialect_text; answered in d. Takes body, also on failure. */
 int k_openai_parse(struct k_request **out, const struct k_server *s, const struct k_dialect *d, struct k_json *body, struct k_fault *f)
 	K_MUST_USE;

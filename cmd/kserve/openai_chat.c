@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "cmd/kserve/past.h"
 #include "cmd/kserve/replay.h"
 
 #define MAX_MESSAGES 16384
@@ -15,14 +16,25 @@
 
 /* --- messages -------------------------------------------------------------------------------------------------------------- */
 
-/* reasoning_content, else reasoning, else the texts of reasoning_details. */
-static int one_reasoning(struct k_json *msg, struct k_fault *f)
+/* Message i may be that of another request, too: who edits it has a copy. Takes value. */
+static int edit(struct k_json *messages, size_t i, const char *key, struct k_json *value, struct k_fault *f)
 {
+	struct k_json *own = k_json_own(messages, i);
+	if (own)
+		return k_json_set(own, key, value) ? k_no_memory(f) : 0;
+	k_json_free(value);
+	return k_no_memory(f);
+}
+
+/* reasoning_content, else reasoning, else the texts of reasoning_details. */
+static int one_reasoning(struct k_json *messages, size_t at, struct k_fault *f)
+{
+	const struct k_json *msg = k_json_at(messages, at);
 	if (k_field(msg, "reasoning_content"))
 		return 0;
 	const struct k_json *v = k_field(msg, "reasoning"), *parts = k_field(msg, "reasoning_details");
 	if (k_json_kind(v) == K_JSON_STRING)
-		return k_json_set(msg, "reasoning_content", k_json_copy(v)) ? k_no_memory(f) : 0;
+		return edit(messages, at, "reasoning_content", k_json_copy(v), f);
 	if (k_json_kind(parts) != K_JSON_ARRAY || !k_json_len(parts))
 		return 0;
 	struct k_buf b;
@@ -32,9 +44,9 @@ static int one_reasoning(struct k_json *msg, struct k_fault *f)
 		if (k_json_string(text))
 			k_buf_put(&b, k_json_string(text), k_json_len(text));
 	}
-	int rc = b.failed || k_json_set(msg, "reasoning_content", k_json_new_string(b.data ? b.data : "", b.len));
+	int rc = b.failed ? k_no_memory(f) : edit(messages, at, "reasoning_content", k_json_new_string(b.data ? b.data : "", b.len), f);
 	k_buf_fini(&b);
-	return rc ? k_no_memory(f) : 0;
+	return rc;
 }
 
 /* Layouts can spell images, the models here cannot see them. */
@@ -52,8 +64,9 @@ static int no_media(const struct k_json *msg, size_t i, struct k_fault *f)
 	return 0;
 }
 
-static int one_message(struct k_request *rq, struct k_json *msg, size_t i, struct k_fault *f)
+static int one_message(struct k_request *rq, struct k_json *messages, size_t i, struct k_fault *f)
 {
+	const struct k_json *msg = k_json_at(messages, i);
 	char where[64];
 	if (k_json_kind(msg) != K_JSON_OBJECT) {
 		snprintf(where, sizeof(where), "messages[%zu]", i);
@@ -61,9 +74,12 @@ static int one_message(struct k_request *rq, struct k_json *msg, size_t i, struc
 	}
 	const char *role = k_word(k_field(msg, "role"));
 	bool assistant = role && !strcmp(role, "assistant");
-	/* _input: in the requests of the vendor's verifier. The word that role is goes with the member. */
-	if (role && (!strcmp(role, "developer") || !strcmp(role, "_input")) && k_json_set(msg, "role", k_json_new_string("system", 6)))
-		return k_no_memory(f);
+	/* _input: in the requests of the vendor's verifier. */
+	if (role && (!strcmp(role, "developer") || !strcmp(role, "_input"))) {
+		if (edit(messages, i, "role", k_json_new_string("system", 6), f))
+			return -1;
+		msg = k_json_at(messages, i);
+	}
 	if (k_field(msg, "tools")) {
 		snprintf(where, sizeof(where), "messages[%zu].tools", i);
 		return k_fault_set(f, 400, "unsupported_parameter", where, "%s: tools inside messages are not supported by this model", where);
@@ -73,12 +89,12 @@ static int one_message(struct k_request *rq, struct k_json *msg, size_t i, struc
 	if (!assistant)
 		return 0;
 	rq->n_used += (int)K_MIN(k_json_len(k_field(msg, "tool_calls")), 1000000);
-	return one_reasoning(msg, f);
+	return one_reasoning(messages, i, f);
 }
 
 static int read_messages(struct k_request *rq, struct k_fault *f)
 {
-	const struct k_json *v = k_field(rq->body, "messages");
+	struct k_json *v = k_field(rq->body, "messages");
 	if (k_json_kind(v) != K_JSON_ARRAY)
 		return k_fault_set(f, 400, NULL, "messages", "messages is %s, wanted an array",
 			v ? k_json_kind_name(v) : "missing");
@@ -86,7 +102,7 @@ static int read_messages(struct k_request *rq, struct k_fault *f)
 	if (!n || n > MAX_MESSAGES)
 		return k_fault_set(f, 400, NULL, "messages", "messages has %zu entries, wanted 1 to %d", n, MAX_MESSAGES);
 	for (size_t i = 0; i < n; i++) {
-		if (one_message(rq, k_json_at(v, i), i, f))
+		if (one_message(rq, v, i, f))
 			return -1;
 	}
 	return 0;
@@ -225,6 +241,24 @@ static int read_limits(struct k_request *rq, struct k_fault *f)
 	return 0;
 }
 
+/* The ids, with what is known of earlier prompts and answers. */
+static int render_ids(const struct k_server *s, struct k_request *rq, struct k_prompt *p, struct k_err *err)
+{
+	bool alone = !rq->cache_prompt;
+	struct k_recall recall;
+	struct k_chat_past past;
+	uint64_t whole = 0;
+	k_recall_init(&recall, s->replay);
+	k_chat_past_init(&past);
+	if (!alone)
+		k_pasts_find(s->pasts, k_field(rq->body, "messages"), k_field(rq->body, "tools"), &rq->chat, rq->salt, &past, &whole);
+	int rc = k_chat_render_ids(s->layout, s->tok, rq->body, s->replay ? &recall.memory : NULL, alone ? NULL : &past, p, err);
+	if (!rc && !alone)
+		k_pasts_put(s->pasts, &past, rq->salt, whole);
+	k_chat_past_fini(&past);
+	return rc;
+}
+
 static int render(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
 	struct k_err err = { 0 };
@@ -239,11 +273,7 @@ static int render(const struct k_server *s, struct k_request *rq, struct k_fault
 	if (!rq->prompts)
 		return k_no_memory(f);
 	k_prompt_init(&p);
-	struct k_recall recall;
-	bool known = s->replay && !rq->keep_text;
-	k_recall_init(&recall, s->replay);
-	int rc = known ? k_chat_render_recall(s->layout, s->tok, rq->body, &recall.memory, &p, &err)
-		: k_chat_render(s->layout, s->tok, rq->body, false, &p, &err);
+	int rc = rq->keep_text ? k_chat_render(s->layout, s->tok, rq->body, false, &p, &err) : render_ids(s, rq, &p, &err);
 	rq->prompts[0] = p.ids;
 	rq->n_prompts = 1;
 	k_ids_init(&p.ids);

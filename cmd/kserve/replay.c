@@ -252,9 +252,7 @@ static struct turn *new_turn(const struct k_ids *prompt, const int32_t *ids, siz
 		x->key = mix(x->key, prompt->v[i]);
 	for (int i = 0; i < c->n_parts; i++)
 		x->bytes += c->parts[i].text.len;
-	int rc = 0;
-	for (size_t i = 0; i < n && !rc; i++)
-		rc = k_ids_put(&x->ids, ids[i], &err);
+	int rc = k_ids_add(&x->ids, ids, n, &err);
 	x->said = rc ? NULL : said_json(c);
 	if (x->said)
 		return x;
@@ -311,9 +309,8 @@ static int recall(struct k_chat_memory *m, const struct k_json *msg, bool though
 	struct turn *x = t->buckets[key % BUCKETS];
 	while (x && (x->key != key || !says(x, msg, thoughts)))
 		x = x->chain;
-	for (size_t i = 0; x && i < x->ids.n && !rc; i++)
-		rc = k_ids_put(ids, x->ids.v[i], err);
 	if (x) {
+		rc = k_ids_add(ids, x->ids.v, x->ids.n, err);
 		unlink_use(t, x);
 		link_newest(t, x);
 	}

@@ -16,12 +16,8 @@ void k_orders_hold(struct k_sched *c, struct slot *sl, const struct k_seq *s, ui
 	struct k_err err = { 0 };
 	sl->held.ids.n = 0;
 	sl->held.salt = salt;
-	for (int64_t i = 0; s && i < k_seq_len(s); i++)
-		if (k_ids_put(&sl->held.ids, k_seq_ids(s)[i], &err)) {
-			k_logf(c->s->log, K_LOG_WARN, "a slot is not held: %s", err.msg);
-			sl->held.ids.n = 0;
-			return;
-		}
+	if (s && k_ids_add(&sl->held.ids, k_seq_ids(s), (size_t)k_seq_len(s), &err))
+		k_logf(c->s->log, K_LOG_WARN, "a slot is not held: %s", err.msg);
 }
 
 static void refuse(struct k_order *o, int status, const char *code, const char *why)

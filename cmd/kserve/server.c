@@ -11,11 +11,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "libcore/bodies.h"
 #include "libcore/hash.h"
 #include "libcore/log.h"
 #include "libcore/seq.h"
 #include "version.h"
 #include "cmd/kserve/grammars.h"
+#include "cmd/kserve/past.h"
 #include "cmd/kserve/replay.h"
 
 #define DEFAULT_SLOTS 8
@@ -24,6 +26,7 @@
 #define LEAST_CTX 512
 #define DEFAULT_QUEUE 512
 #define REPLAY_BYTES (32u << 20)
+#define KEPT_BYTES (UINT64_C(64) << 20) /* of earlier requests, of their prompts */
 
 uint64_t k_server_need(const struct k_server *s, int64_t tokens)
 {
@@ -183,6 +186,10 @@ int k_server_init(struct k_server *s, struct k_model *m, const char *path, const
 		rc = chat(s, o->layout, err);
 	if (!rc && s->kimi && s->tok)
 		rc = k_replay_new(&s->replay, s->tok, REPLAY_BYTES, err);
+	if (!rc && s->layout && s->tok)
+		rc = k_pasts_new(&s->pasts, (size_t)K_MIN(KEPT_BYTES, s->room / 32), err);
+	if (!rc)
+		rc = k_bodies_new(&s->bodies, (size_t)K_MIN(KEPT_BYTES, s->room / 32), err);
 	if (!rc && s->tok)
 		rc = k_grammars_new(&s->grammars, s->tok, log, err);
 	s->enforce = o->enforce;
@@ -197,5 +204,7 @@ void k_server_fini(struct k_server *s)
 {
 	k_ids_fini(&s->stops);
 	k_replay_free(s->replay);
+	k_pasts_free(s->pasts);
+	k_bodies_free(s->bodies);
 	k_grammars_free(s->grammars);
 }

@@ -168,7 +168,7 @@ static int one_line(struct io *io, const char *text, size_t n, struct k_err *err
 	if (!n)
 		return 0;
 	int rc = new_line(io, &l, err);
-	if (!l || (!k_openai_body(&body, text, n, &f) && !submit(io, l, body, &f)))
+	if (!l || (!k_openai_body(&body, io->s, text, n, &f) && !submit(io, l, body, &f)))
 		return rc;
 	k_buf_init(&b, 0);
 	k_fault_json(&b, &f);

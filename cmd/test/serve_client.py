@@ -286,6 +286,40 @@ def tool_calls():
     assert good('POST', '/apply-template', body) == good('POST', '/apply-template', walk(2))
 
 
+@check
+def histories():
+    """What is known of earlier requests changes no prompt: the same is sent as one that shares nothing (cache_prompt), which is read from the start."""
+    def prompt(messages, **more):
+        body = {'messages': messages, 'tools': LOOP['tools'], 'max_tokens': 1, 'return_token_ids': True, **more}
+        ids = [good('POST', '/v1/chat/completions', dict(body, cache_prompt=c))['prompt_token_ids'] for c in (True, False)]
+        assert ids[0] == ids[1], (messages[-2:], more)
+        return ids[0]
+
+    # Long enough that bodies are kept; ids of other shapes, other names of roles and fields: read messages are edited for each request anew.
+    history = [{'role': 'developer', 'content': 'Turn pages. ' * 400}, {'role': 'user', 'content': 'Go.'}]
+    for i in range(12):
+        name = f'call_{i}' if i % 3 else f'functions.next_page:{i}'
+        one = {'id': name, 'type': 'function', 'function': {'name': 'next_page', 'arguments': '{"cursor": %d}' % i if i % 2 else {'cursor': i}}}
+        history += [{'role': 'assistant', 'content': None, 'reasoning': f'page {i}', 'tool_calls': [one]}, {'role': 'tool', 'tool_call_id': name, 'content': f'page {i}'}]
+        if i % 5 == 4:
+            history += [{'role': 'assistant', 'content': [{'type': 'text', 'text': 'So '}, {'type': 'text', 'text': 'far.'}]}, {'role': 'user', 'content': 'On.'}]
+        longer = prompt(history)
+        # The same a second time; with another end; cut; with other tools; and once more.
+        assert prompt(history) == longer
+        prompt(history + [{'role': 'assistant', 'content': 'I go', 'partial': True}])
+        prompt(history[:-1] + [dict(history[-1], content='elsewhere')])
+        prompt(history[:3 + i])
+        prompt(history, tools=[dict(LOOP['tools'][0], function=dict(LOOP['tools'][0]['function'], description='Other.'))])
+        assert prompt(history) == longer
+    other = [dict(history[0], content=history[0]['content'].replace('pages', 'leaves', 1))] + history[1:]
+    assert prompt(other) != longer and prompt(history, cache_salt='a') == longer
+    # A history that is wrong is refused by the same path, whatever is known of it.
+    for bad, param in ((history[:-1] + [{'role': 'tool', 'tool_call_id': 'x', 'content': 'y'}] * 2, None), (history[:4] + [{'role': 'nobody'}], 'messages[4].role')):
+        errors = [call('POST', '/v1/chat/completions', {'messages': bad, 'tools': LOOP['tools'], 'cache_prompt': c}) for c in (True, False)]
+        assert errors[0][:2] == errors[1][:2] and errors[0][0] == 400, errors
+        assert param is None or errors[0][1]['error']['param'] == param, errors
+
+
 # --- text completions --------------------------------------------------------------------------------------------------
 
 
