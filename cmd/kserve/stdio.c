@@ -6,7 +6,11 @@
  * the engine's thread writes with it held, so a reader that is slow holds the engine back, and nothing piles up. */
 #include "libcore/base.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "libcore/ctx.h"
 #include "libcore/io.h"
@@ -16,6 +20,7 @@
 
 #define MAX_IN_FLIGHT 64
 #define READ_BYTES (64u << 10)
+#define LOOK_MS 200                     /* a signal may come before the wait for input does */
 
 struct io;
 struct line {
@@ -35,6 +40,7 @@ struct io {
 	struct line *first, **last;
 	int n;
 	struct k_err failed;            /* writing failed: nothing more is written */
+	int news;                       /* eventfd: it did, which who waits for input has to know */
 };
 
 static void free_line(struct line *l)
@@ -57,6 +63,14 @@ static void check_lost(struct line *l, struct k_err *err)
 		k_err_add(err, "while answering");
 }
 
+/* With the lock held. */
+static void tell_failed(struct io *io)
+{
+	static const uint64_t one = 1;
+	if (io->failed.code && write(io->news, &one, sizeof(one)) < 0)
+		return;         /* it is full: he knows */
+}
+
 /* With the lock held: writes what may be written now. */
 static void flush(struct io *io)
 {
@@ -65,6 +79,7 @@ static void flush(struct io *io)
 		check_lost(l, &io->failed);
 		if (l->said.len && !io->failed.code && k_cli_write(l->said.data, l->said.len, &io->failed))
 			k_err_add(&io->failed, "while answering");
+		tell_failed(io);
 		k_buf_reset(&l->said);
 		if (!l->done)
 			return;
@@ -198,6 +213,22 @@ static int take_lines(struct io *io, struct k_buf *in, bool end, struct k_err *e
 	return 0;
 }
 
+/* Until there is input or its end. Writing that has failed ends it too: a client may wait for that answer before it asks again. */
+static int wait_input(struct io *io, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct pollfd p[] = { { .fd = STDIN_FILENO, .events = POLLIN }, { .fd = io->news, .events = POLLIN } };
+	int rc = k_ctx_check(ctx, err), n = 0;
+	while (!rc && (n = poll(p, K_LEN(p), LOOK_MS)) <= 0)
+		rc = n < 0 && errno != EINTR ? k_err_io(err, "waiting for standard input") : k_ctx_check(ctx, err);
+	if (!rc && p[1].revents) {
+		pthread_mutex_lock(&io->lock);
+		*err = io->failed;
+		rc = err->code;
+		pthread_mutex_unlock(&io->lock);
+	}
+	return rc;
+}
+
 static int read_all(struct io *io, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct k_source *src;
@@ -210,10 +241,11 @@ static int read_all(struct io *io, const struct k_ctx *ctx, struct k_err *err)
 	while (!rc && got) {
 		void *p = k_buf_room(&in, READ_BYTES);
 		if (!p) {
-			rc = k_err_set(err, K_EFORMAT, "'standard input': a line has more than %u bytes", K_MAX_BODY);
+			rc = in.len + READ_BYTES <= K_MAX_BODY ? k_err_nomem(err, in.len + READ_BYTES, "a line")
+				: k_err_set(err, K_EFORMAT, "'standard input': a line has more than %u bytes", K_MAX_BODY);
 			break;
 		}
-		rc = k_ctx_check(ctx, err);
+		rc = wait_input(io, ctx, err);
 		if (!rc)
 			rc = k_source_some(src, p, READ_BYTES, &got, err);
 		if (!rc) {
@@ -228,7 +260,9 @@ static int read_all(struct io *io, const struct k_ctx *ctx, struct k_err *err)
 
 int k_stdio_run(const struct k_server *s, struct k_sched *sched, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct io io = { .s = s, .sched = sched };
+	struct io io = { .s = s, .sched = sched, .news = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) };
+	if (io.news < 0)
+		return k_err_io(err, "an eventfd");
 	io.last = &io.first;
 	pthread_mutex_init(&io.lock, NULL);
 	pthread_cond_init(&io.fewer, NULL);
@@ -245,5 +279,6 @@ int k_stdio_run(const struct k_server *s, struct k_sched *sched, const struct k_
 	}
 	pthread_cond_destroy(&io.fewer);
 	pthread_mutex_destroy(&io.lock);
+	close(io.news);
 	return rc ? rc : k_sched_failed(sched, err);
 }

@@ -43,7 +43,8 @@ def text(r):
 
 
 def allocations():
-    """One fails while requests are computed: each is answered, or told why not; the next is computed as ever; nothing leaks."""
+    """One fails while requests are computed: each is answered, or told why not; the next is computed as ever; nothing leaks. A server without memory for what it is
+    asked ends, and so do the answers that it is at."""
     def counted(**more):
         got, status, said = lines(count=f'{T}/count', **more)
         assert status == 0, said
@@ -59,7 +60,7 @@ def allocations():
             if 'error' in r:
                 failed += 1
                 assert r['error']['message'] and r['error']['type'] == 'server_error', (n, r)
-            else:
+            elif status == 0 or all(c['finish_reason'] != 'abort' for c in r['choices']):
                 assert text(r) == text(w), (n, r, w)
         assert len(got) < 4 or sum('error' in r for r in got) <= 3, (n, got)
     assert failed, (before, after)

@@ -98,6 +98,10 @@ for i in $(seq 0 99); do echo "{\"id\":$i,\"messages\":[{\"role\":\"user\",\"con
 kserve --stdio -q --act f32 "$T/nano.kmf" < "$T/many" > "$T/many.out"
 check "--stdio: a hundred in order" python3 -c 'import json, sys; assert [json.loads(l)["id"] for l in open(sys.argv[1])] == list(range(100))' "$T/many.out"
 exits "--stdio: nothing" 0 kserve --stdio "$T/nano.kmf" < /dev/null
+# Who waits for an answer that cannot be written waits no longer than that takes: the next line comes never.
+mkfifo "$T/asks"; exec 9<> "$T/asks"; echo '{"prompt":[5],"max_tokens":2}' >&9
+timeout 60 kserve --stdio "$T/nano.kmf" < "$T/asks" > /dev/full 2> "$T/.err"; status=$?; exec 9>&-
+if [ $status -eq 5 ]; then ok "--stdio: an output that is full"; else fail "--stdio: an output that is full" "exit $status: $(tail -n 1 "$T/.err")"; fi
 
 # What cannot be served.
 exits "another machine's reach without keys" 2 kserve --listen 0.0.0.0:0 "$T/nano.kmf"
