@@ -57,8 +57,8 @@ struct k_chat_past {
 };
 void k_chat_past_init(struct k_chat_past *p);
 void k_chat_past_fini(struct k_chat_past *p);           /* leaves it as init does */
-/* How many messages at its beginning a prompt of these shares with the earlier one. */
-size_t k_chat_past_same(const struct k_chat_past *p, const struct k_json *messages, const struct k_json *tools, const struct k_chat_options *o);
+/* How many messages at its beginning a prompt of these shares with the earlier one; 0 where it is no more than `most`. */
+size_t k_chat_past_same(const struct k_chat_past *p, const struct k_json *messages, const struct k_json *tools, const struct k_chat_options *o, size_t most);
 /* The first n messages of another. On failure `to` is empty. */
 int k_chat_past_copy(struct k_chat_past *to, const struct k_chat_past *from, size_t n, struct k_err *err) K_MUST_USE;
 

@@ -28,15 +28,16 @@ static bool same_options(const struct k_chat_options *a, const struct k_chat_opt
 	return a->thinking == b->thinking && a->preserve_thinking == b->preserve_thinking;
 }
 
-size_t k_chat_past_same(const struct k_chat_past *p, const struct k_json *messages, const struct k_json *tools, const struct k_chat_options *o)
+size_t k_chat_past_same(const struct k_chat_past *p, const struct k_json *messages, const struct k_json *tools, const struct k_chat_options *o, size_t most)
 {
 	size_t n = K_MIN(p->n, k_json_len(messages)), i = 0;
 
-	if (!n || !same_options(&p->options, o) || !k_json_same(p->tools, tools))
+	if (n <= most || !same_options(&p->options, o))
 		return 0;
 	while (i < n && k_json_same(k_json_at(p->messages, i), k_json_at(messages, i)))
 		i++;
-	return i;
+	/* Tools come last: all conversations of a fleet have the same ones. */
+	return i > most && k_json_same(p->tools, tools) ? i : 0;
 }
 
 static size_t ids_of(const struct k_chat_past *p) { return p->n ? p->end[p->n - 1] : 0; }
@@ -106,7 +107,7 @@ void k_past_begin(struct k_chat_past *p, struct k_json *messages, struct k_json 
 {
 	struct k_json *was = p->messages, *had = p->tools;
 
-	p->n = k_chat_past_same(p, messages, tools, o);
+	p->n = k_chat_past_same(p, messages, tools, o, 0);
 	p->messages = k_json_keep(messages);
 	p->tools = k_json_keep(tools);
 	p->options = *o;

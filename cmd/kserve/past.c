@@ -55,8 +55,8 @@ void k_pasts_find(struct k_pasts *t, const struct k_json *messages, const struct
 	*whole = 0;
 	pthread_mutex_lock(&t->lock);
 	for (struct entry *e = t->entries; e < t->entries + t->n; e++) {
-		size_t n = e->salt == salt ? k_chat_past_same(&e->past, messages, tools, o) : 0;
-		if (n > most) {
+		size_t n = e->salt == salt ? k_chat_past_same(&e->past, messages, tools, o, most) : 0;
+		if (n) {
 			most = n;
 			best = e;
 		}

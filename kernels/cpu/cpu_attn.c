@@ -168,9 +168,11 @@ static void merge(const struct attn *a, int64_t n, struct part to, struct part f
 			memcpy(acc, more, (size_t)a->dv * sizeof(*acc));
 			to.sum[i] = from.sum[i];
 		} else {
-			float f = expf(to.top[i] - top), h = expf(from.top[i] - top);
+			/* One of both is 1. */
+			float f = to.top[i] == top ? 1 : expf(to.top[i] - top), h = f == 1 ? expf(from.top[i] - top) : 1;
 
-			kk->scale(acc, f, (size_t)a->dv);
+			if (f != 1)
+				kk->scale(acc, f, (size_t)a->dv);
 			kk->axpy(acc, more, h, (size_t)a->dv);
 			to.sum[i] = to.sum[i] * f + from.sum[i] * h;
 		}

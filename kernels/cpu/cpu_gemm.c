@@ -100,8 +100,7 @@ void cpu_mul(const struct cpu *c, int worker, const struct k_tensor *w, int64_t 
 	const struct k_qtype *t = w->type;
 	int64_t cols = k_shape_cols(w->ndim, w->shape);
 	size_t i = 0;
-	while (i < K_LEN(direct) && !(is_type(w, direct[i].name, direct[i].layout) && direct[i].acts >> x.act & 1 &&
-			(n <= FEW_TOKENS || !direct[i].few)))
+	while (i < K_LEN(direct) && !(direct[i].acts >> x.act & 1 && (n <= FEW_TOKENS || !direct[i].few) && is_type(w, direct[i].name, direct[i].layout)))
 		i++;
 	if (i == K_LEN(direct)) {
 		mul_panels(c, worker, w, row, rows, x, y, y_step, n);

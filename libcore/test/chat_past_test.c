@@ -33,7 +33,7 @@ static void go_on(struct run *r, const struct k_json *rq, const char *what)
 	k_prompt_init(&p);
 	int rc = k_chat_render(r->l, r->t, rq, false, &alone, &err_alone);
 	if (!rc && !k_chat_options(r->l, rq, &o, &err))
-		r->shared += (int64_t)k_chat_past_same(&r->past, k_json_find(rq, "messages"), k_json_find(rq, "tools"), &o);
+		r->shared += (int64_t)k_chat_past_same(&r->past, k_json_find(rq, "messages"), k_json_find(rq, "tools"), &o, 0);
 	K_CHECK_MSG(k_chat_render_ids(r->l, r->t, rq, NULL, &r->past, &p, &err) == rc, "%s: %s%s", what, err.msg, err_alone.msg);
 	K_CHECK_MSG(!rc || !strcmp(err.msg, err_alone.msg), "%s: '%s', wanted '%s'", what, err.msg, err_alone.msg);
 	K_CHECK_MSG(rc || (p.ids.n == alone.ids.n && !memcmp(p.ids.v, alone.ids.v, p.ids.n * sizeof(*p.ids.v))), "%s: other ids", what);
