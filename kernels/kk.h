@@ -23,10 +23,12 @@
 struct kk_i8 { int8_t code[32]; float d; int32_t bias; };
 #define KK_I8_ORDER 0, 4, 1, 5, 2, 6, 3, 7
 
-/* Queries that share the keys of attention at once, and floats that they take when packed: those of int8 have two numbers for each group. */
+/* Queries that share the keys of attention at once, and floats that they take when packed: those of int8 have three numbers for each group. */
 #define KK_QUERIES 32
 #define KK_PACKED(cols) (KK_QUERIES * ((cols) + 8))
 #define KK_I8_QUERIES 4
+/* The largest step of a query: 1.5 2^23 times it is finite. */
+#define KK_I8_STEP 0x1p103f
 /* The largest weight of mix_i8, which leaves room for the dither of token r, a multiple of 1/256 below 1: steps near the golden ratio, so that tokens of
  * any distance to each other have all kinds of it. */
 #define KK_I8_WEIGHT 254

@@ -34,12 +34,21 @@ static float top_of(const float *x, size_t n)
 	return f;
 }
 
-/* What one step of a group stands for, and its inverse; of what is not finite all are 0 steps of NaN. */
-static float step_of(const float *x, size_t n, float *inv)
+/* What one step of a group stands for, and its inverse; where that is not up to `most` all are 0 steps of NaN. */
+static float step_of(float d, float most, float *inv)
 {
-	float d = top_of(x, n) / 127;
-	*inv = d > FLT_MIN && d <= FLT_MAX ? 1 / d : 0;
-	return d <= FLT_MAX ? d : NAN;
+	*inv = d > FLT_MIN && d <= most ? 1 / d : 0;
+	return d <= most ? d : NAN;
+}
+
+/* Less its two lowest bits. */
+static float shorter(float d)
+{
+	uint32_t u;
+	memcpy(&u, &d, sizeof(u));
+	u &= ~3u;
+	memcpy(&d, &u, sizeof(d));
+	return d;
 }
 
 static int steps(float x, float inv) { return (int)(inv > 0 ? rintf(x * inv) : 0); }
@@ -52,7 +61,7 @@ void kk_ref_append_i8(void *page, size_t width, int token, const float *a, size_
 		for (size_t k = i; k < end; k++)
 			x[k - i] = k < n_a ? a[k] : b[k - n_a];
 		float *scale = (float *)scales_of(page, width, i) + token;
-		*scale = step_of(x, end - i, &inv);
+		*scale = step_of(top_of(x, end - i) / 127, FLT_MAX, &inv);
 		for (size_t k = i; k < end; k++)
 			*code_at(page, width, (size_t)token, k) = (uint8_t)(steps(x[k - i], inv) + 128);
 	}
@@ -73,7 +82,7 @@ void kk_ref_pack_queries_i8(float *y, const float *const *q, int n, size_t at, s
 		for (size_t i = at, end; i < at + cols; i = end) {
 			float inv;
 			end = group_end(i, at + cols);
-			*to.d++ = step_of(q[t] + (i - at), end - i, &inv);
+			*to.d++ = step_of(shorter(top_of(q[t] + (i - at), end - i) / 127), KK_I8_STEP, &inv);
 			for (size_t k = i; k < end; k++)
 				to.code[k - at] = (int8_t)steps(q[t][k - at], inv);
 		}
