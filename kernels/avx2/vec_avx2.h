@@ -109,6 +109,13 @@ static inline __attribute__((always_inline)) void vf_e4m3(vf to[2], const uint8_
 enum { PAGE_VECTORS = 2 };
 static inline vu page_four(const int32_t *p) { return (vu)_mm256_set1_epi32(*p); }
 static inline vu page_order(vu x, __m128i order) { return (vu)_mm256_shuffle_epi8((__m256i)x, _mm256_broadcastsi128_si256(order)); }
+static inline vu page_max(vu a, vu b) { return (vu)_mm256_max_epi32((__m256i)a, (__m256i)b); }
+static inline int32_t page_most(vu v)
+{
+	__m128i m = _mm_max_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
+	m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+	return _mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
+}
 static inline vu page_fold(const vu v[2])
 {
 	return (vu)_mm256_permute2x128_si256((__m256i)v[0], (__m256i)v[1], 0x20) + (vu)_mm256_permute2x128_si256((__m256i)v[0], (__m256i)v[1], 0x31);
@@ -145,11 +152,7 @@ static inline vu vq_end_i4(vu a, const int32_t *p) { return vq_end(a) + (vu)_mm2
 /* Bytes of pages as halves of words: even ones, then odd ones. */
 enum { PAGE_PARTS = 2 };
 static inline vu page_codes(vu x, int i) { return i ? (vu)_mm256_srli_epi16((__m256i)x, 8) : x & 0x00ff00ff; }
-static inline vu page_values(vu x, int i)
-{
-	x ^= 0x80808080;
-	return (vu)_mm256_srai_epi16(i ? (__m256i)x : _mm256_slli_epi16((__m256i)x, 8), 8);
-}
+static inline vu page_values(vu x, int i) { return (vu)_mm256_srai_epi16(i ? (__m256i)x : _mm256_slli_epi16((__m256i)x, 8), 8); }
 static inline void page_query(vu w[2], vu c)
 {
 	w[0] = page_order(c, _mm_setr_epi8(0, 1, 8, 9, 0, 1, 8, 9, 0, 1, 8, 9, 0, 1, 8, 9));

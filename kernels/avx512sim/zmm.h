@@ -50,6 +50,7 @@ typedef float zmm_f32 __attribute__((vector_size(64)));
 #undef _mm512_cvtepi32_ps
 #undef _mm512_cvtepi32_epi8
 #undef _mm512_max_ps
+#undef _mm512_max_epi32
 #undef _mm512_min_ps
 #undef _mm512_fmadd_ps
 #undef _mm512_slli_epi32
@@ -220,7 +221,13 @@ ZMM __m512 zmm_max(__m512 a, __m512 b)
 	__m256 h[2] = { _mm256_max_ps(zmm_half_ps(a, 0), zmm_half_ps(b, 0)), _mm256_max_ps(zmm_half_ps(a, 1), zmm_half_ps(b, 1)) };
 	return zmm_load_ps(h);
 }
+ZMM __m512i zmm_max_words(__m512i a, __m512i b)
+{
+	__m256i h[2] = { _mm256_max_epi32(zmm_half(a, 0), zmm_half(b, 0)), _mm256_max_epi32(zmm_half(a, 1), zmm_half(b, 1)) };
+	return (__m512i)zmm_load_ps(h);
+}
 #define _mm512_max_ps(a, b) zmm_max(a, b)
+#define _mm512_max_epi32(a, b) zmm_max_words(a, b)
 #define _mm512_min_ps(a, b) zmm_min(a, b)
 #define _mm512_fmadd_ps(a, b, c) zmm_fma(a, b, c)
 #define _mm512_slli_epi32(v, n) ((__m512i)((zmm_u32)(v) << (n)))

@@ -63,6 +63,14 @@ static inline vu page_four(const int32_t *p) { return vq_four((const int8_t *)p)
 static inline vu page_dot(vu a, vu x, vu y) { return vq_dots(a, x, y); }
 static inline vu page_order(vu x, __m128i order) { return (vu)_mm512_shuffle_epi8((__m512i)x, _mm512_broadcast_i32x4(order)); }
 #include "kernels/tmpl/page_bytes.h"
+static inline vu page_max(vu a, vu b) { return (vu)_mm512_max_epi32((__m512i)a, (__m512i)b); }
+static inline int32_t page_most(vu v)
+{
+	__m256i h = _mm256_max_epi32(_mm512_castsi512_si256((__m512i)v), _mm512_extracti64x4_epi64((__m512i)v, 1));
+	__m128i m = _mm_max_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+	m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+	return _mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
+}
 static inline vu page_halves(vu a, vu b) { return (vu)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0x44) + (vu)_mm512_shuffle_f32x4((__m512)a, (__m512)b, 0xee); }
 static inline vu page_fold(const vu v[4])
 {

@@ -7,6 +7,7 @@
  *     page_four(p)       a word of parts in all
  *     page_dot(a, x, y)  a, and in each word the products of unsigned parts and signed ones
  *     page_order(x, o)   of each four words the bytes o
+ *     page_max(a, b), page_most(v)   the larger of each two signed words; the largest of all
  *     page_fold(v)       of VL / 4 vectors the sums of the first words of their fours, of the second, ..., side by side
  *
  *     scores   a word is a token: four columns of it, the query's broadcast
@@ -31,8 +32,8 @@ static inline const float *page_scales(const void *page, size_t width, size_t co
 	return (const float *)(const void *)((const char *)page + k_kv_scales_at((int64_t)width, (int64_t)(column / K_KV_GROUP)));
 }
 
-/* Of each four words the first bytes, the second, ... */
-static inline vu page_turn(vu x) { return page_order(x, _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)); }
+/* Of each four words the first bytes, the second, ..., signed. */
+static inline vu page_turn(vu x) { return page_order(x ^ 0x80808080, _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)); }
 
 static inline size_t page_group_end(size_t i, size_t end) { return K_MIN(end, (i / K_KV_GROUP + 1) * K_KV_GROUP); }
 
@@ -193,39 +194,40 @@ static __attribute__((noinline)) void page_add_end(float *y, vu sum, float unit,
 	memcpy(y, out, n * sizeof(*out));
 }
 
-/* Columns of a group for T queries: VL at a time, of which the last ones may be fewer. Meanwhile what lies at `ahead` is asked for. */
+/* Columns of a group for T queries: VL at a time, of which the last ones may be fewer. Codes of 16 tokens are `next` bytes from those of the 16 before.
+ * Meanwhile what lies at `ahead` is asked for. */
 #define PAGE_MIX(T) \
-static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const float *unit, const char *const *block, const char *const *ahead, \
-	size_t code, size_t cols, int blocks) \
+static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const float *unit, const void *const *page, const void *const *ahead, int pages, \
+	size_t next, size_t code, size_t cols) \
 { \
 	for (size_t j = 0, n; j < cols; j += n, code += PAGE_CELLS * PAGE_BYTES) { \
+		const vu (*by)[KK_I8_QUERIES][PAGE_PARTS] = w->w; \
 		vu a[T][PAGE_CELLS]; \
 		size_t at[PAGE_CELLS]; \
 		n = K_MIN(cols - j, (size_t)VL); \
 		EACH(k, PAGE_CELLS) { \
-			at[k] = (size_t)(4 * k) < n ? code + (size_t)k * PAGE_BYTES : code; \
+			at[k] = (size_t)(4 * k) < n ? (size_t)k * PAGE_BYTES : 0; \
 			EACH(t, T) \
 				a[t][k] = page_words(0); \
 		} \
-		for (int b = 0; b < blocks; b++) \
-			EACH(v, PAGE_TOKENS / VL) { \
-				vu x[PAGE_CELLS]; \
-				EACH(k, PAGE_CELLS) { \
-					x[k] = page_turn(page_load(block[b] + at[k], v * VL, 0)); \
-					if (v == 0) \
-						__builtin_prefetch(ahead[b] + at[k], 0, 2); \
-				} \
-				EACH(i, PAGE_PARTS) { \
-					vu part[PAGE_CELLS]; \
-					EACH(k, PAGE_CELLS) \
-						part[k] = page_values(x[k], i); \
-					EACH(t, T) { \
-						vu by = w->w[b * (PAGE_TOKENS / VL) + v][t][i]; \
-						EACH(k, PAGE_CELLS) \
-							a[t][k] = page_dot(a[t][k], by, part[k]); \
+		for (int g = 0; g < pages; g++) { \
+			const char *from = (const char *)page[g] + code, *later = (const char *)ahead[g] + code; \
+			_Pragma("GCC unroll 1") \
+			for (int b = 0; b < K_PAGE / PAGE_TOKENS; b++, from += next, later += next) \
+				EACH(v, PAGE_TOKENS / VL) { \
+					EACH(k, PAGE_CELLS) { \
+						vu x = page_turn(page_load(from + at[k], v * VL, 0)); \
+						if (v == 0) \
+							__builtin_prefetch(later + at[k], 0, 2); \
+						EACH(i, PAGE_PARTS) { \
+							vu part = page_values(x, i); \
+							EACH(t, T) \
+								a[t][k] = page_dot(a[t][k], (*by)[t][i], part); \
+						} \
 					} \
+					by++; \
 				} \
-			} \
+		} \
 		EACH(t, T) { \
 			float *to = y + (size_t)t * y_step + j; \
 			if (n == VL) \
@@ -237,42 +239,42 @@ static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const f
 }
 PAGE_MIX(1) PAGE_MIX(2) PAGE_MIX(4)
 
-typedef void page_mix(float *y, size_t y_step, const page_weights *w, const float *unit, const char *const *block, const char *const *ahead, size_t code, size_t cols,
-	int blocks);
-
-/* The scales of the group that a column belongs to, of all pages, 0 behind the last row. Returns 0, or NaN where one is not finite. */
-static inline float page_copy_scales(float *x, const void *const *page, size_t width, size_t column, int rows)
-{
-	vf z = vf_set(0);
-	for (int r = 0; r < rows; r += K_PAGE)
-		memcpy(x + r, page_scales(page[r / K_PAGE], width, column), K_PAGE * sizeof(*x));
-	for (size_t r = (size_t)rows; r % K_PAGE; r++)
-		x[r] = 0;
-	for (int r = 0; r < rows; r += VL)
-		z = vf_fma(vf_load(x + r), vf_set(0), z);
-	return vf_sum(z);
-}
+typedef void page_mix(float *y, size_t y_step, const page_weights *w, const float *unit, const void *const *page, const void *const *ahead, int pages, size_t next,
+	size_t code, size_t cols);
 
 /* 1.5 2^15, whose lowest bits count in 256ths, and the dither of each token. */
 #define PAGE_DITHER(r) 0x1.8p15f + KK_I8_DITHER(r), 0x1.8p15f + KK_I8_DITHER(r + 1), 0x1.8p15f + KK_I8_DITHER(r + 2), 0x1.8p15f + KK_I8_DITHER(r + 3)
 #define PAGE_DITHERS(r) PAGE_DITHER(r), PAGE_DITHER(r + 4), PAGE_DITHER(r + 8), PAGE_DITHER(r + 12)
 static const float page_dither[K_PAGE] = { PAGE_DITHERS(0), PAGE_DITHERS(16), PAGE_DITHERS(32), PAGE_DITHERS(48) };
 
-/* m queries' weights times the scales of a group, and what one step of each stands for. */
-static inline void page_weigh(page_weights *w, float *unit, int m, const float *p, const float *scale, int pages)
+/* Where the scales of the group that a column belongs to are; of a page that `rows` end within in `last`, with 0 behind them. */
+static inline void page_find_scales(const float **scale, float *last, const void *const *page, size_t width, size_t column, int rows)
+{
+	EACH(g, KK_PAGES)
+		scale[g] = page_scales(page[K_MIN(g, (rows - 1) / K_PAGE)], width, column);
+	if (rows % K_PAGE) {
+		memset(last, 0, K_PAGE * sizeof(*last));
+		memcpy(last, scale[rows / K_PAGE], (size_t)(rows % K_PAGE) * sizeof(*last));
+		scale[rows / K_PAGE] = last;
+	}
+}
+
+/* m queries' weights times the scales of a group, and what one step of each stands for. What is not below 0 is in the order of its bits, NaN above all. */
+static inline void page_weigh(page_weights *w, float *unit, int m, const float *p, const float *const *scale, int pages)
 {
 	float inv[KK_I8_QUERIES];
 	for (int t = 0; t < m; t++) {
-		vf top = vf_set(0);
+		vu top = page_words(0);
 		for (int g = 0; g < pages; g++)
 			EACH(v, PAGE_WHOLE) {
-				vf x = vf_load(p + t * KK_SCORES + g * K_PAGE + v * VL) * vf_load(scale + g * K_PAGE + v * VL);
-				w->w[g * PAGE_WHOLE + v][t][0] = (vu)x;
-				top = vf_max(top, x);
+				vu x = (vu)(vf_load(p + t * KK_SCORES + g * K_PAGE + v * VL) * vf_load(scale[g] + v * VL));
+				w->w[g * PAGE_WHOLE + v][t][0] = x;
+				top = page_max(top, x);
 			}
-		unit[t] = vf_most(top);
+		int32_t bits = page_most(top);
+		memcpy(&unit[t], &bits, sizeof(bits));
 		inv[t] = unit[t] > 0x1p-100f ? KK_I8_WEIGHT / unit[t] : 0;
-		unit[t] *= 1.0f / KK_I8_WEIGHT;
+		unit[t] = unit[t] <= __FLT_MAX__ ? unit[t] * (1.0f / KK_I8_WEIGHT) : __builtin_nanf("");
 	}
 	for (int t = 0; t < m; t++)
 		for (int g = 0; g < pages; g++)
@@ -280,32 +282,22 @@ static inline void page_weigh(page_weights *w, float *unit, int m, const float *
 				page_weights_of(w->w[g * PAGE_WHOLE + v][t], (vu)vf_fma((vf)w->w[g * PAGE_WHOLE + v][t][0], vf_set(inv[t]), vf_load(page_dither + v * VL)));
 }
 
-/* Where the codes of each block of some pages begin. */
-static inline void page_blocks(const char **block, int blocks, const void *const *page, size_t width)
-{
-	for (int b = 0; b < blocks; b++)
-		block[b] = (const char *)page[b * PAGE_TOKENS / K_PAGE] + (size_t)(b * PAGE_TOKENS % K_PAGE) * width;
-}
-
 static void KK_FN(mix_i8)(float *y, size_t y_step, const float *p, int n, const void *const *page, size_t width, size_t at, size_t cols, int rows,
 	const void *const *ahead)
 {
 	static page_mix *const tiles[] = { page_mix_1, page_mix_2, page_mix_2, page_mix_4 };    /* of three queries two, then one */
-	int pages = (rows + K_PAGE - 1) / K_PAGE, blocks = pages * (K_PAGE / PAGE_TOKENS);
-	const char *block[KK_SCORES / PAGE_TOKENS], *later[KK_SCORES / PAGE_TOKENS];
-	page_blocks(block, blocks, page, width);
-	page_blocks(later, blocks, ahead ? ahead : page, width);
+	int pages = (rows + K_PAGE - 1) / K_PAGE;
 	for (size_t i = at, end; i < at + cols; i = end) {
-		float scale[KK_SCORES], none = page_copy_scales(scale, page, width, i, rows);
+		const float *scale[KK_PAGES];
+		float last[K_PAGE];
+		page_find_scales(scale, last, page, width, i, rows);
 		end = page_group_end(i, at + cols);
 		for (int t = 0, m; t < n; t += m) {
 			float unit[KK_I8_QUERIES];
 			page_weights w;
 			m = n - t < KK_I8_QUERIES ? K_MIN(n - t, 2) : KK_I8_QUERIES;
 			page_weigh(&w, unit, m, p + t * KK_SCORES, scale, pages);
-			for (int k = 0; k < m; k++)
-				unit[k] += none;
-			tiles[m - 1](y + (size_t)t * y_step + (i - at), y_step, &w, unit, block, t ? block : later, i / 4 * PAGE_BYTES, end - i, blocks);
+			tiles[m - 1](y + (size_t)t * y_step + (i - at), y_step, &w, unit, page, t || !ahead ? page : ahead, pages, PAGE_TOKENS * width, i / 4 * PAGE_BYTES, end - i);
 		}
 	}
 }
