@@ -194,31 +194,46 @@ static __attribute__((noinline)) void page_add_end(float *y, vu sum, float unit,
 	memcpy(y, out, n * sizeof(*out));
 }
 
-/* Columns of a group for T queries: VL at a time, of which the last ones may be fewer. Codes of 16 tokens are `next` bytes from those of the 16 before.
- * Meanwhile what lies at `ahead` is asked for. */
-#define PAGE_MIX(T) \
-static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const float *unit, const void *const *page, const void *const *ahead, int pages, \
-	size_t next, size_t code, size_t cols) \
+/* Codes of a group of columns: `cols` of them, `code` bytes from where each page begins; those of 16 tokens are `next` bytes from those of the 16 before.
+ * Where there are many queries the first ones leave them turned at `keep`, as pages that have no other columns. */
+typedef struct {
+	const void *const *page, *const *ahead;
+	int pages;
+	size_t next, code, cols;
+	char *keep;
+} page_group;
+enum { PAGE_KEPT = K_KV_GROUP / 4 * PAGE_BYTES };
+
+/* A group for T queries, VL columns at a time, of which the last ones may be fewer. Meanwhile what lies at `ahead` is asked for. */
+#define PAGE_MIX(name, T, kept, keeps) \
+static void page_mix_##name(float *y, size_t y_step, const page_weights *w, const float *unit, const page_group *of) \
 { \
-	for (size_t j = 0, n; j < cols; j += n, code += PAGE_CELLS * PAGE_BYTES) { \
+	for (size_t j = 0, n; j < of->cols; j += n) { \
 		const vu (*by)[KK_I8_QUERIES][PAGE_PARTS] = w->w; \
+		const size_t code = of->code + j / 4 * PAGE_BYTES; \
+		char *keep = of->keep + j / 4 * PAGE_BYTES; \
 		vu a[T][PAGE_CELLS]; \
 		size_t at[PAGE_CELLS]; \
-		n = K_MIN(cols - j, (size_t)VL); \
+		n = K_MIN(of->cols - j, (size_t)VL); \
 		EACH(k, PAGE_CELLS) { \
 			at[k] = (size_t)(4 * k) < n ? (size_t)k * PAGE_BYTES : 0; \
 			EACH(t, T) \
 				a[t][k] = page_words(0); \
 		} \
-		for (int g = 0; g < pages; g++) { \
-			const char *from = (const char *)page[g] + code, *later = (const char *)ahead[g] + code; \
+		for (int g = 0; g < of->pages; g++) { \
+			const char *from = (const char *)of->page[g] + code, *later = (const char *)of->ahead[g] + code; \
 			_Pragma("GCC unroll 1") \
-			for (int b = 0; b < K_PAGE / PAGE_TOKENS; b++, from += next, later += next) \
+			for (int b = 0; b < K_PAGE / PAGE_TOKENS; b++, from += of->next, later += of->next, keep += PAGE_KEPT) \
 				EACH(v, PAGE_TOKENS / VL) { \
 					EACH(k, PAGE_CELLS) { \
-						vu x = page_turn(page_load(from + at[k], v * VL, 0)); \
-						if (v == 0) \
-							__builtin_prefetch(later + at[k], 0, 2); \
+						vu x = page_load(from + at[k], v * VL, 0); \
+						if (!(kept)) { \
+							x = page_turn(x); \
+							if (v == 0) \
+								__builtin_prefetch(later + at[k], 0, 2); \
+						} \
+						if (keeps) \
+							memcpy(keep + at[k] + (size_t)(v * VL) * sizeof(uint32_t), &x, sizeof(x)); \
 						EACH(i, PAGE_PARTS) { \
 							vu part = page_values(x, i); \
 							EACH(t, T) \
@@ -237,10 +252,9 @@ static void page_mix_##T(float *y, size_t y_step, const page_weights *w, const f
 		} \
 	} \
 }
-PAGE_MIX(1) PAGE_MIX(2) PAGE_MIX(4)
+PAGE_MIX(1, 1, false, false) PAGE_MIX(2, 2, false, false) PAGE_MIX(4, 4, false, false) PAGE_MIX(first, 4, false, true) PAGE_MIX(next, 4, true, false)
 
-typedef void page_mix(float *y, size_t y_step, const page_weights *w, const float *unit, const void *const *page, const void *const *ahead, int pages, size_t next,
-	size_t code, size_t cols);
+typedef void page_mix(float *y, size_t y_step, const page_weights *w, const float *unit, const page_group *of);
 
 /* 1.5 2^15, whose lowest bits count in 256ths, and the dither of each token. */
 #define PAGE_DITHER(r) 0x1.8p15f + KK_I8_DITHER(r), 0x1.8p15f + KK_I8_DITHER(r + 1), 0x1.8p15f + KK_I8_DITHER(r + 2), 0x1.8p15f + KK_I8_DITHER(r + 3)
@@ -287,17 +301,25 @@ static void KK_FN(mix_i8)(float *y, size_t y_step, const float *p, int n, const 
 {
 	static page_mix *const tiles[] = { page_mix_1, page_mix_2, page_mix_2, page_mix_4 };    /* of three queries two, then one */
 	int pages = (rows + K_PAGE - 1) / K_PAGE;
+	vu room[KK_PAGES * (K_PAGE / PAGE_TOKENS) * PAGE_KEPT / sizeof(vu)];
+	const void *kept[KK_PAGES];
+	EACH(g, KK_PAGES)
+		kept[g] = (char *)room + g * (K_PAGE / PAGE_TOKENS) * PAGE_KEPT;
 	for (size_t i = at, end; i < at + cols; i = end) {
 		const float *scale[KK_PAGES];
 		float last[K_PAGE];
-		page_find_scales(scale, last, page, width, i, rows);
 		end = page_group_end(i, at + cols);
+		page_find_scales(scale, last, page, width, i, rows);
+		page_group first = { page, ahead ? ahead : page, pages, PAGE_TOKENS * width, i / 4 * PAGE_BYTES, end - i, (char *)room };
+		page_group next = { kept, kept, pages, PAGE_KEPT, 0, end - i, (char *)room };
 		for (int t = 0, m; t < n; t += m) {
 			float unit[KK_I8_QUERIES];
 			page_weights w;
 			m = n - t < KK_I8_QUERIES ? K_MIN(n - t, 2) : KK_I8_QUERIES;
 			page_weigh(&w, unit, m, p + t * KK_SCORES, scale, pages);
-			tiles[m - 1](y + (size_t)t * y_step + (i - at), y_step, &w, unit, page, t || !ahead ? page : ahead, pages, PAGE_TOKENS * width, i / 4 * PAGE_BYTES, end - i);
+			page_mix *tile = m < KK_I8_QUERIES || n < 2 * KK_I8_QUERIES ? tiles[m - 1] : t ? page_mix_next : page_mix_first;
+			tile(y + (size_t)t * y_step + (i - at), y_step, &w, unit, tile == page_mix_next ? &next : &first);
+			first.ahead = page;
 		}
 	}
 }
