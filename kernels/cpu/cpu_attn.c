@@ -42,7 +42,7 @@ struct attn {
 	int64_t dk, dv, width, value;           /* sizes; values a position; where values begin. Head h: key at h dk, value at value + h dv */
 	float scale;
 	/* Where spans are tasks: */
-	int64_t span, n_span;                   /* the first of this round, and how many */
+	int64_t n_task, span, n_span;           /* tasks; the first span of this round, and how many */
 	float *parts;                           /* by task: what was merged so far, then n_span parts */
 	float *packed;                          /* by task */
 };
@@ -259,11 +259,11 @@ static void pack_task(void *arg, int64_t i, int worker)
 	pack(a, &g);
 }
 
-/* One span of a task's queries. */
+/* One span of a task's queries. All tasks of a span follow one another: its pages are in the cache then. */
 static void span_task(void *arg, int64_t i, int worker)
 {
 	const struct attn *a = arg;
-	int64_t task = i / a->n_span, slot = i % a->n_span;
+	int64_t task = i % a->n_task, slot = i / a->n_task;
 	struct queries g;
 
 	gather_split(a, task, worker, &g);
@@ -295,6 +295,7 @@ static bool run_split(struct attn *a, int64_t tasks, int64_t spans, double work)
 
 	if (fit < 3)
 		return false;
+	a->n_task = tasks;
 	a->n_span = fit - 1;
 	a->packed = cpu_take(a->c, packed);
 	a->parts = cpu_take(a->c, fit * floats);

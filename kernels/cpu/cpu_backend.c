@@ -150,7 +150,10 @@ static void flushed(void *arg, int64_t i, int worker)
 
 void cpu_each(const struct cpu *c, int64_t n, double work, void (*fn)(void *arg, int64_t i, int worker), void *arg)
 {
-	enum { WORTH_WAKING = 200 * 1000 };
+	/* Products below which threads are not asked: to hand out a job takes some hundred nanoseconds, and with each thread that wants the same line of
+	 * memory a hundred more, in which one alone makes thousands. */
+	enum { WORTH_EACH = 10 * 1000, WORTH_ALL = 200 * 1000 };
 	struct task t = { fn, arg };
-	k_pool_each(work < WORTH_WAKING ? NULL : c->dev.ctx->pool, n, flushed, &t);
+	double worth = K_MIN((double)c->n_worker * WORTH_EACH, (double)WORTH_ALL);
+	k_pool_each(work < worth ? NULL : c->dev.ctx->pool, n, flushed, &t);
 }
