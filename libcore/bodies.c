@@ -1,4 +1,4 @@
-/* bodies.c: a table of bodies, the least recently used of which goes when it is full.
+/* bodies.c: a table of bodies, by their text.
  *
  *   earlier   {"model":"m","messages":[ {m0} , {m1}          kept: this text, where each message ends, the values of the messages
  *   text      {"model":"m","messages":[ {m0} , {m1} , {m2} ],"stream":true}
@@ -8,11 +8,9 @@
  * the whole is parsed, for the sentence that says where. Where messages begin and end is looked up only in texts that were parsed. */
 #include "libcore/base.h"
 
-#include <pthread.h>
-
 #include "libcore/bodies.h"
+#include "libcore/recent.h"
 
-#define MAX_BODIES 64
 #define LEAST_BODY 4096                 /* bytes below which a body is as soon parsed */
 #define VALUE_BYTES 10                  /* what a byte of text takes as values, about */
 
@@ -23,15 +21,8 @@ struct body {
 	char *text;                     /* up to the end of the last message */
 	struct spans at;
 	struct k_json *messages;
-	uint64_t used;
 };
-struct k_bodies {
-	pthread_mutex_t lock;
-	struct body bodies[MAX_BODIES];
-	int n;
-	size_t bytes, max_bytes;
-	uint64_t clock;
-};
+struct k_bodies { struct k_recent recent; };
 
 /* --- where messages end ----------------------------------------------------------------------------------------------------- */
 
@@ -119,7 +110,6 @@ static bool find_messages(struct spans *s, const char *text, size_t len)
 /* --- the table -------------------------------------------------------------------------------------------------------------- */
 
 static size_t text_of(const struct spans *s) { return s->end[s->n - 1]; }
-static size_t bytes_of(const struct body *b) { return b->at.cap * sizeof(*b->at.end) + text_of(&b->at) * (1 + VALUE_BYTES); }
 
 static void fini(struct body *b)
 {
@@ -129,30 +119,26 @@ static void fini(struct body *b)
 	*b = (struct body){ 0 };
 }
 
+static void free_body(void *b)
+{
+	fini(b);
+	k_free(b);
+}
+
 int k_bodies_new(struct k_bodies **out, size_t max_bytes, struct k_err *err)
 {
 	struct k_bodies *t = *out = k_calloc(1, sizeof(*t));
 	if (!t)
 		return k_err_nomem(err, sizeof(*t), "the table of earlier requests");
-	pthread_mutex_init(&t->lock, NULL);
-	t->max_bytes = max_bytes;
+	k_recent_init(&t->recent, max_bytes, free_body);
 	return 0;
-}
-
-static void drop(struct k_bodies *t, struct body *b)
-{
-	t->bytes -= bytes_of(b);
-	fini(b);
-	*b = t->bodies[--t->n];
 }
 
 void k_bodies_free(struct k_bodies *t)
 {
 	if (!t)
 		return;
-	while (t->n)
-		drop(t, t->bodies);
-	pthread_mutex_destroy(&t->lock);
+	k_recent_fini(&t->recent);
 	k_free(t);
 }
 
@@ -177,16 +163,16 @@ static size_t same_messages(const struct body *b, const char *text, size_t len)
 	return n;
 }
 
-/* With the lock held. */
-static struct body *find(struct k_bodies *t, const char *text, size_t len, size_t *n)
+/* With the lock held: the body with the most messages that the text begins with, n of them. */
+static int find(const struct k_recent *r, const char *text, size_t len, size_t *n)
 {
-	struct body *best = NULL;
+	int best = 0;
 	*n = 0;
-	for (struct body *b = t->bodies; b < t->bodies + t->n; b++) {
-		size_t m = same_messages(b, text, len);
+	for (int i = 0; i < r->n; i++) {
+		size_t m = same_messages(r->at[i].thing, text, len);
 		if (m > *n) {
 			*n = m;
-			best = b;
+			best = i;
 		}
 	}
 	return best;
@@ -210,48 +196,38 @@ static int share(struct body *to, const struct body *from, size_t n)
 /* What the text shares with an earlier one; empty: nothing. One that it goes on with leaves the table. */
 static void take_begin(struct k_bodies *t, struct body *to, const char *text, size_t len)
 {
-	struct body was = { 0 };
+	struct k_recent *r = &t->recent;
+	struct body *was = NULL;
 	size_t n;
-	pthread_mutex_lock(&t->lock);
-	struct body *b = find(t, text, len, &n);
+	pthread_mutex_lock(&r->lock);
+	int i = find(r, text, len, &n);
+	const struct body *b = n ? r->at[i].thing : NULL;
 	if (b && !share(to, b, n)) {
-		b->used = ++t->clock;
-		if (n == b->at.n) {
-			t->bytes -= bytes_of(b);
-			was = *b;
-			*b = t->bodies[--t->n];
-		}
+		k_recent_use(r, i);
+		if (n == b->at.n)
+			was = k_recent_take(r, i);
 	}
-	pthread_mutex_unlock(&t->lock);
-	fini(&was);
-}
-
-static struct body *oldest(struct k_bodies *t)
-{
-	struct body *b = t->bodies;
-	for (int i = 1; i < t->n; i++)
-		if (t->bodies[i].used < b->used)
-			b = &t->bodies[i];
-	return b;
+	pthread_mutex_unlock(&r->lock);
+	if (was)
+		free_body(was);
 }
 
 /* Takes b, which has no text yet. */
 static void put(struct k_bodies *t, struct body *b, const char *text)
 {
-	size_t bytes = bytes_of(b);
-	b->text = bytes <= t->max_bytes / 4 ? k_alloc(text_of(&b->at)) : NULL;
+	size_t n = text_of(&b->at);
+	struct body *own = k_alloc(sizeof(*own));
+	b->text = own ? k_alloc(n) : NULL;
 	if (!b->text) {
+		k_free(own);
 		fini(b);
 		return;
 	}
-	memcpy(b->text, text, text_of(&b->at));
-	pthread_mutex_lock(&t->lock);
-	while (t->n == MAX_BODIES || t->bytes + bytes > t->max_bytes)
-		drop(t, oldest(t));
-	b->used = ++t->clock;
-	t->bodies[t->n++] = *b;
-	t->bytes += bytes;
-	pthread_mutex_unlock(&t->lock);
+	memcpy(b->text, text, n);
+	*own = *b;
+	pthread_mutex_lock(&t->recent.lock);
+	k_recent_put(&t->recent, own, own->at.cap * sizeof(*own->at.end) + n * (1 + VALUE_BYTES));
+	pthread_mutex_unlock(&t->recent.lock);
 }
 
 /* --- to parse --------------------------------------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
  *
  *   room = 3/4 of the ceiling (or of what is free);  sequences: 3/4 of room;  ctx = that / slots / bytes a token
  *   prefix cache: what sequences have not been promised, at least 1/4 of room
+ *   requests of late, and their prompts: 1/32 of room each, 64 MB at most; of what the ceiling has besides
  *
  * Pages of a sequence are allocated as it grows; what it may come to need is promised when it is admitted. */
 #include "libcore/base.h"

@@ -296,12 +296,12 @@ def histories():
         return ids[0]
 
     # Long enough that bodies are kept; ids of other shapes, other names of roles and fields: read messages are edited for each request anew.
-    history = [{'role': 'developer', 'content': 'Turn pages. ' * 400}, {'role': 'user', 'content': 'Go.'}]
-    for i in range(12):
+    history = [{'role': 'developer', 'content': 'Turn pages.', 'note': 'not shown ' * 500}, {'role': 'user', 'content': 'Go.'}]
+    for i in range(6):
         name = f'call_{i}' if i % 3 else f'functions.next_page:{i}'
         one = {'id': name, 'type': 'function', 'function': {'name': 'next_page', 'arguments': '{"cursor": %d}' % i if i % 2 else {'cursor': i}}}
         history += [{'role': 'assistant', 'content': None, 'reasoning': f'page {i}', 'tool_calls': [one]}, {'role': 'tool', 'tool_call_id': name, 'content': f'page {i}'}]
-        if i % 5 == 4:
+        if i % 3 == 2:
             history += [{'role': 'assistant', 'content': [{'type': 'text', 'text': 'So '}, {'type': 'text', 'text': 'far.'}]}, {'role': 'user', 'content': 'On.'}]
         longer = prompt(history)
         # The same a second time; with another end; cut; with other tools; and once more.
@@ -311,7 +311,7 @@ def histories():
         prompt(history[:3 + i])
         prompt(history, tools=[dict(LOOP['tools'][0], function=dict(LOOP['tools'][0]['function'], description='Other.'))])
         assert prompt(history) == longer
-    other = [dict(history[0], content=history[0]['content'].replace('pages', 'leaves', 1))] + history[1:]
+    other = [dict(history[0], content='Turn leaves.')] + history[1:]
     assert prompt(other) != longer and prompt(history, cache_salt='a') == longer
     # A history that is wrong is refused by the same path, whatever is known of it.
     for bad, param in ((history[:-1] + [{'role': 'tool', 'tool_call_id': 'x', 'content': 'y'}] * 2, None), (history[:4] + [{'role': 'nobody'}], 'messages[4].role')):
