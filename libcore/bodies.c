@@ -9,7 +9,6 @@
 #include "libcore/base.h"
 
 #include "libcore/bodies.h"
-#include "libcore/recent.h"
 
 #define LEAST_BODY 4096                 /* bytes below which a body is as soon parsed */
 #define VALUE_BYTES 10                  /* what a byte of text takes as values, about */
@@ -22,7 +21,6 @@ struct body {
 	struct spans at;
 	struct k_json *messages;
 };
-struct k_bodies { struct k_recent recent; };
 
 /* --- where messages end ----------------------------------------------------------------------------------------------------- */
 
@@ -125,21 +123,9 @@ static void free_body(void *b)
 	k_free(b);
 }
 
-int k_bodies_new(struct k_bodies **out, size_t max_bytes, struct k_err *err)
+int k_bodies_new(struct k_recent **out, size_t max_bytes, struct k_err *err)
 {
-	struct k_bodies *t = *out = k_calloc(1, sizeof(*t));
-	if (!t)
-		return k_err_nomem(err, sizeof(*t), "the table of earlier requests");
-	k_recent_init(&t->recent, max_bytes, free_body);
-	return 0;
-}
-
-void k_bodies_free(struct k_bodies *t)
-{
-	if (!t)
-		return;
-	k_recent_fini(&t->recent);
-	k_free(t);
+	return k_recent_new(out, max_bytes, free_body, "earlier requests", err);
 }
 
 /* Bytes at the beginning that are the same, of n. */
@@ -194,40 +180,37 @@ static int share(struct body *to, const struct body *from, size_t n)
 }
 
 /* What the text shares with an earlier one; empty: nothing. One that it goes on with leaves the table. */
-static void take_begin(struct k_bodies *t, struct body *to, const char *text, size_t len)
+static void take_begin(struct k_recent *r, struct body *to, const char *text, size_t len)
 {
-	struct k_recent *r = &t->recent;
-	struct body *was = NULL;
 	size_t n;
 	pthread_mutex_lock(&r->lock);
 	int i = find(r, text, len, &n);
-	const struct body *b = n ? r->at[i].thing : NULL;
-	if (b && !share(to, b, n)) {
+	struct body *b = n ? r->at[i].thing : NULL;
+	if (b && n == b->at.n) {
+		*to = *b;
+		k_free(k_recent_take(r, i));
+	} else if (b && !share(to, b, n)) {
 		k_recent_use(r, i);
-		if (n == b->at.n)
-			was = k_recent_take(r, i);
 	}
 	pthread_mutex_unlock(&r->lock);
-	if (was)
-		free_body(was);
 }
 
-/* Takes b, which has no text yet. */
-static void put(struct k_bodies *t, struct body *b, const char *text)
+/* Takes b, whose text becomes this one. */
+static void put(struct k_recent *r, struct body *b, const char *text)
 {
 	size_t n = text_of(&b->at);
 	struct body *own = k_alloc(sizeof(*own));
-	b->text = own ? k_alloc(n) : NULL;
-	if (!b->text) {
+	char *copy = own ? k_realloc(b->text, n) : NULL;
+	if (!copy) {
 		k_free(own);
 		fini(b);
 		return;
 	}
-	memcpy(b->text, text, n);
+	b->text = memcpy(copy, text, n);
 	*own = *b;
-	pthread_mutex_lock(&t->recent.lock);
-	k_recent_put(&t->recent, own, own->at.cap * sizeof(*own->at.end) + n * (1 + VALUE_BYTES));
-	pthread_mutex_unlock(&t->recent.lock);
+	pthread_mutex_lock(&r->lock);
+	k_recent_put(r, own, own->at.cap * sizeof(*own->at.end) + n * (1 + VALUE_BYTES));
+	pthread_mutex_unlock(&r->lock);
 }
 
 /* --- to parse --------------------------------------------------------------------------------------------------------------- */
@@ -297,13 +280,13 @@ static struct k_json *read_rest(struct body *b, const char *text, size_t len)
 	return body;
 }
 
-int k_bodies_parse(struct k_bodies *t, struct k_json **out, const char *text, size_t len, struct k_err *err)
+int k_bodies_parse(struct k_recent *r, struct k_json **out, const char *text, size_t len, struct k_err *err)
 {
 	struct body b = { 0 };
 	struct spans s = { 0 };
-	if (!t || len < LEAST_BODY)
+	if (!r || len < LEAST_BODY)
 		return parse(out, text, len, err);
-	take_begin(t, &b, text, len);
+	take_begin(r, &b, text, len);
 	*out = b.at.n ? read_rest(&b, text, len) : NULL;
 	if (!*out) {
 		fini(&b);
@@ -315,7 +298,7 @@ int k_bodies_parse(struct k_bodies *t, struct k_json **out, const char *text, si
 		k_free(s.end);
 	}
 	if (b.at.n && may_be_kept(*out))
-		put(t, &b, text);
+		put(r, &b, text);
 	else
 		fini(&b);
 	return 0;

@@ -271,12 +271,11 @@ static int render(const struct k_layout *l, const struct k_json *request, struct
 	struct k_json *messages = k_json_find(request, "messages"), *tools = k_chat_field(request, "tools");
 	struct k_chat_options o;
 	struct k_err later;
-	int rc, bad = k_chat_options(l, request, &o, &later);
+	int bad = k_chat_options(l, request, &o, &later), rc = r.past ? k_past_begin(r.past, messages, tools, &o, err) : 0;
 
-	if (r.past)
-		k_past_begin(r.past, messages, tools, &o);
 	/* What is wrong with messages is said before what is wrong with options. */
-	rc = k_chat_check(l, request, r.past && !bad ? r.past->n : 0, err);
+	if (!rc)
+		rc = k_chat_check(l, request, r.past && !bad ? r.past->n : 0, err);
 	if (!rc && bad) {
 		*err = later;
 		rc = bad;

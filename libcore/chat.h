@@ -50,8 +50,8 @@ struct k_chat_memory { int (*recall)(struct k_chat_memory *m, const struct k_jso
 struct k_chat_past {
 	struct k_json *messages, *tools;        /* the request's, which nobody edits from then on; NULL: none */
 	struct k_chat_options options;
-	size_t n, cap;                  /* messages whose end is known; room for */
-	size_t *end;                    /* ids up to each one's end */
+	size_t n;                       /* messages whose end is known */
+	size_t *end;                    /* ids up to each one's end; room for all messages */
 	size_t history;                 /* messages before it were rendered as history */
 	struct k_ids ids;               /* up to the last end */
 };

@@ -95,7 +95,7 @@ static int choose(struct ids *ids, const struct k_json *id, const char *old, con
 /* obj[key] = id. Takes NULL, which is a message that could not be copied. */
 static int put_id(struct k_json *obj, const char *key, const char *id, struct k_err *err)
 {
-	return !obj || k_json_set(obj, key, k_json_new_string(id, strlen(id))) ? no_memory(err) : 0;
+	return k_json_set(obj, key, k_json_new_string(id, strlen(id))) ? no_memory(err) : 0;
 }
 
 /* From now on the old id means this call; several of one message are answered in their order. */

@@ -36,7 +36,7 @@ int k_render_recall(struct k_render *r, const struct k_json *msg, const char *co
 int k_render_resume(struct k_render *r, size_t history, size_t *first, struct k_err *err) K_MUST_USE;
 int k_render_mark(struct k_render *r, struct k_err *err) K_MUST_USE;
 /* Around a layout: which messages are the same; what the prompt was. */
-void k_past_begin(struct k_chat_past *p, struct k_json *messages, struct k_json *tools, const struct k_chat_options *o);
+int k_past_begin(struct k_chat_past *p, struct k_json *messages, struct k_json *tools, const struct k_chat_options *o, struct k_err *err) K_MUST_USE;
 int k_past_end(struct k_chat_past *p, const struct k_ids *ids, struct k_err *err) K_MUST_USE;
 
 /* A member, NULL when absent or null. */

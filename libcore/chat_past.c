@@ -44,13 +44,10 @@ static size_t ids_of(const struct k_chat_past *p) { return p->n ? p->end[p->n - 
 
 static int room_for(struct k_chat_past *p, size_t n, struct k_err *err)
 {
-	size_t cap = K_MAX(n, 2 * p->cap);
-	size_t *end = n > p->cap ? k_realloc(p->end, cap * sizeof *end) : p->end;
+	size_t *end = k_realloc(p->end, K_MAX(n, (size_t)1) * sizeof *end);
 
 	if (!end)
-		return k_err_nomem(err, cap * sizeof *end, "the messages of a prompt");
-	if (n > p->cap)
-		p->cap = cap;
+		return k_err_nomem(err, n * sizeof *end, "the messages of a prompt");
 	p->end = end;
 	return 0;
 }
@@ -97,13 +94,11 @@ int k_render_mark(struct k_render *r, struct k_err *err)
 	int rc = p ? k_render_flush(r, err) : 0;
 
 	if (!rc && p)
-		rc = room_for(p, p->n + 1, err);
-	if (!rc && p)
 		p->end[p->n++] = r->out->ids.n;
 	return rc;
 }
 
-void k_past_begin(struct k_chat_past *p, struct k_json *messages, struct k_json *tools, const struct k_chat_options *o)
+int k_past_begin(struct k_chat_past *p, struct k_json *messages, struct k_json *tools, const struct k_chat_options *o, struct k_err *err)
 {
 	struct k_json *was = p->messages, *had = p->tools;
 
@@ -113,6 +108,7 @@ void k_past_begin(struct k_chat_past *p, struct k_json *messages, struct k_json 
 	p->options = *o;
 	k_json_free(was);
 	k_json_free(had);
+	return room_for(p, k_json_kind(messages) == K_JSON_ARRAY ? k_json_len(messages) : 0, err);
 }
 
 int k_past_end(struct k_chat_past *p, const struct k_ids *ids, struct k_err *err)

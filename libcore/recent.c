@@ -2,17 +2,26 @@
 #include "libcore/base.h"
 #include "libcore/recent.h"
 
-void k_recent_init(struct k_recent *r, size_t max_bytes, void (*free)(void *thing))
+int k_recent_new(struct k_recent **out, size_t max_bytes, void (*free)(void *thing), const char *what, struct k_err *err)
 {
-	*r = (struct k_recent){ .max_bytes = max_bytes, .free = free };
+	struct k_recent *r = *out = k_calloc(1, sizeof *r);
+
+	if (!r)
+		return k_err_nomem(err, sizeof *r, what);
+	r->max_bytes = max_bytes;
+	r->free = free;
 	pthread_mutex_init(&r->lock, NULL);
+	return 0;
 }
 
-void k_recent_fini(struct k_recent *r)
+void k_recent_free(struct k_recent *r)
 {
+	if (!r)
+		return;
 	while (r->n)
 		r->free(k_recent_take(r, r->n - 1));
 	pthread_mutex_destroy(&r->lock);
+	k_free(r);
 }
 
 void k_recent_use(struct k_recent *r, int i) { r->at[i].used = ++r->clock; }

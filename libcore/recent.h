@@ -3,12 +3,12 @@
 #define K_RECENT_H
 
 #include <pthread.h>
-#include <stddef.h>
-#include <stdint.h>
+
+#include "libcore/err.h"
 
 enum { K_RECENT_MOST = 64 };
 struct k_recent {
-	pthread_mutex_t lock;           /* the caller's, around all that follows but init and fini */
+	pthread_mutex_t lock;           /* the caller's, around all that follows but new and free */
 	struct { void *thing; size_t bytes; uint64_t number, used; } at[K_RECENT_MOST];         /* in no order; no number is given twice, and none is 0 */
 	int n;
 	size_t bytes, max_bytes;
@@ -16,8 +16,9 @@ struct k_recent {
 	void (*free)(void *thing);
 };
 
-void k_recent_init(struct k_recent *r, size_t max_bytes, void (*free)(void *thing));
-void k_recent_fini(struct k_recent *r);                 /* frees them all */
+/* what: the things, in an error. */
+int k_recent_new(struct k_recent **out, size_t max_bytes, void (*free)(void *thing), const char *what, struct k_err *err) K_MUST_USE;
+void k_recent_free(struct k_recent *r);                 /* and them all; takes NULL */
 /* at[i] was used. */
 void k_recent_use(struct k_recent *r, int i);
 /* at[i] leaves, and is the caller's; the last one takes its place. */

@@ -19,11 +19,7 @@
 /* Message i may be that of another request, too: who edits it has a copy. Takes value. */
 static int edit(struct k_json *messages, size_t i, const char *key, struct k_json *value, struct k_fault *f)
 {
-	struct k_json *own = k_json_own(messages, i);
-	if (own)
-		return k_json_set(own, key, value) ? k_no_memory(f) : 0;
-	k_json_free(value);
-	return k_no_memory(f);
+	return k_json_set(k_json_own(messages, i), key, value) ? k_no_memory(f) : 0;
 }
 
 /* reasoning_content, else reasoning, else the texts of reasoning_details. */

@@ -1,13 +1,11 @@
 /* past.c: earlier prompts, by what they were made of. */
 #include "libcore/base.h"
 
-#include "libcore/recent.h"
 #include "cmd/kserve/past.h"
 
 #define TOKEN_BYTES 64                  /* what a token of a history takes as JSON, about */
 
 struct entry { struct k_chat_past past; uint64_t salt; };
-struct k_pasts { struct k_recent recent; };
 
 static void free_entry(void *e)
 {
@@ -15,27 +13,14 @@ static void free_entry(void *e)
 	k_free(e);
 }
 
-int k_pasts_new(struct k_pasts **out, size_t max_bytes, struct k_err *err)
+int k_pasts_new(struct k_recent **out, size_t max_bytes, struct k_err *err)
 {
-	struct k_pasts *t = *out = k_calloc(1, sizeof(*t));
-	if (!t)
-		return k_err_nomem(err, sizeof(*t), "the table of earlier prompts");
-	k_recent_init(&t->recent, max_bytes, free_entry);
-	return 0;
+	return k_recent_new(out, max_bytes, free_entry, "earlier prompts", err);
 }
 
-void k_pasts_free(struct k_pasts *t)
-{
-	if (!t)
-		return;
-	k_recent_fini(&t->recent);
-	k_free(t);
-}
-
-void k_pasts_find(struct k_pasts *t, const struct k_json *messages, const struct k_json *tools, const struct k_chat_options *o, uint64_t salt,
+void k_pasts_find(struct k_recent *r, const struct k_json *messages, const struct k_json *tools, const struct k_chat_options *o, uint64_t salt,
 	struct k_chat_past *p, uint64_t *whole)
 {
-	struct k_recent *r = &t->recent;
 	struct k_err err = { 0 };
 	size_t most = 0;
 	int best = 0;
@@ -57,9 +42,8 @@ void k_pasts_find(struct k_pasts *t, const struct k_json *messages, const struct
 	pthread_mutex_unlock(&r->lock);
 }
 
-void k_pasts_put(struct k_pasts *t, struct k_chat_past *p, uint64_t salt, uint64_t whole)
+void k_pasts_put(struct k_recent *r, struct k_chat_past *p, uint64_t salt, uint64_t whole)
 {
-	struct k_recent *r = &t->recent;
 	struct entry *e = p->n ? k_alloc(sizeof(*e)) : NULL;
 	if (!e) {
 		k_chat_past_fini(p);

@@ -152,12 +152,7 @@ static int chat(struct k_server *s, const char *layout, struct k_err *err)
 	}
 	if (s->tok)
 		return k_chat_stops(s->tok, files, &s->stops, err);
-	for (int i = 0; i < s->hp->n_stop; i++) {
-		int rc = k_ids_put(&s->stops, s->hp->stop[i], err);
-		if (rc)
-			return rc;
-	}
-	return 0;
+	return k_ids_add(&s->stops, s->hp->stop, (size_t)s->hp->n_stop, err);
 }
 
 int k_server_init(struct k_server *s, struct k_model *m, const char *path, const struct k_server_opts *o, struct k_log *log,
@@ -205,7 +200,7 @@ void k_server_fini(struct k_server *s)
 {
 	k_ids_fini(&s->stops);
 	k_replay_free(s->replay);
-	k_pasts_free(s->pasts);
-	k_bodies_free(s->bodies);
+	k_recent_free(s->pasts);
+	k_recent_free(s->bodies);
 	k_grammars_free(s->grammars);
 }

@@ -69,8 +69,8 @@ struct k_server {
 	struct k_grammars *grammars;    /* compiled schemas, grammars.h; NULL: no tokenizer */
 	bool enforce;                   /* arguments of calls fit the schemas of their tools */
 	struct k_replay *replay;        /* sampled tokens of earlier answers, replay.h; NULL: none are kept */
-	struct k_bodies *bodies;        /* earlier requests, bodies.h */
-	struct k_pasts *pasts;          /* earlier prompts, past.h; NULL: no chat */
+	struct k_recent *bodies;        /* earlier requests, bodies.h */
+	struct k_recent *pasts;         /* earlier prompts, past.h; NULL: no chat */
 	struct k_log *log;
 };
 

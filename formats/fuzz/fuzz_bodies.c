@@ -6,7 +6,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static bool check(struct k_bodies *t, const char *text, size_t len)
+static bool check(struct k_recent *t, const char *text, size_t len)
 {
 	struct k_json *v = NULL, *whole = NULL;
 	struct k_err err = { 0 };
@@ -25,7 +25,7 @@ static bool check(struct k_bodies *t, const char *text, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	enum { BLANKS = 4096, PLACES = 16 };
-	struct k_bodies *t;
+	struct k_recent *t;
 	struct k_err err = { 0 };
 	struct k_buf b, part;
 	bool right = false;
@@ -51,6 +51,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	k_buf_fini(&b);
 	k_buf_fini(&part);
-	k_bodies_free(t);
+	k_recent_free(t);
 	return right ? 0 : -1;
 }

@@ -5,16 +5,16 @@
 #include "libcore/test/vectors.h"
 #include <pthread.h>
 
-static struct k_bodies *table(size_t bytes)
+static struct k_recent *table(size_t bytes)
 {
-	struct k_bodies *t;
+	struct k_recent *t;
 	struct k_err err = { 0 };
 
 	K_CHECK_OK(k_bodies_new(&t, bytes, &err));
 	return t;
 }
 
-static struct k_json *parse(struct k_bodies *t, const char *text)
+static struct k_json *parse(struct k_recent *t, const char *text)
 {
 	struct k_json *v, *whole;
 	struct k_err err = { 0 };
@@ -27,7 +27,7 @@ static struct k_json *parse(struct k_bodies *t, const char *text)
 }
 
 /* The sentence is that of the whole text. */
-static void is_wrong(struct k_bodies *t, const char *text)
+static void is_wrong(struct k_recent *t, const char *text)
 {
 	struct k_json *v;
 	struct k_err err = { 0 }, whole = { 0 };
@@ -62,7 +62,7 @@ static char *body(const char *form)
 	return k_buf_take(&b, NULL);
 }
 
-static struct k_json *parse_form(struct k_bodies *t, const char *form)
+static struct k_json *parse_form(struct k_recent *t, const char *form)
 {
 	char *text = body(form);
 	struct k_json *v = parse(t, text);
@@ -77,7 +77,7 @@ static const struct k_json *message(const struct k_json *v, size_t i) { return k
 
 K_TEST(bodies_share_the_messages_of_a_conversation)
 {
-	struct k_bodies *t = table(1 << 20);
+	struct k_recent *t = table(1 << 20);
 	struct k_json *v = parse_form(t, BASE);
 
 	for (int turn = 0; turn < 8; turn++) {
@@ -99,12 +99,12 @@ K_TEST(bodies_share_the_messages_of_a_conversation)
 		v = next;
 	}
 	k_json_free(v);
-	k_bodies_free(t);
+	k_recent_free(t);
 }
 
 K_TEST(bodies_that_branch)
 {
-	struct k_bodies *t = table(1 << 20);
+	struct k_recent *t = table(1 << 20);
 	struct k_json *a = parse_form(t, "{\"messages\": [%s, {\"a\": 1}, {\"b\": 1}]}"), *b = parse_form(t, "{\"messages\": [%s, {\"a\": 1}, {\"b\": 2}]}");
 	struct k_json *c = parse_form(t, "{\"messages\": [%s, {\"a\": 1}, {\"b\": 1}, {\"c\": 1}]}"), *d = parse_form(t, "{\"messages\": [%s]}");
 
@@ -118,7 +118,7 @@ K_TEST(bodies_that_branch)
 	k_json_free(c);
 	k_json_free(d);
 	k_json_free(again);
-	k_bodies_free(t);
+	k_recent_free(t);
 }
 
 /* What must not be taken for the text before it with something behind it. */
@@ -145,7 +145,7 @@ K_TEST(bodies_with_other_forms)
 		"{\"model\": \"m\", \"messages\": [%s, {\"a\": [1, {\"}\": \"\\\"]\"}]}]]}",
 		"{\"model\": \"m\", \"messages\": [%s, {\"a\": [1, {\"}\": \"\\\"]\"}]}]} {}",
 	};
-	struct k_bodies *t = table(1 << 20);
+	struct k_recent *t = table(1 << 20);
 
 	for (int round = 0; round < 2; round++) {
 		for (size_t i = 0; i < K_LEN(right); i++) {
@@ -160,12 +160,12 @@ K_TEST(bodies_with_other_forms)
 			k_free(text);
 		}
 	}
-	k_bodies_free(t);
+	k_recent_free(t);
 }
 
 K_TEST(bodies_edited_by_one_stay_for_others)
 {
-	struct k_bodies *t = table(1 << 20);
+	struct k_recent *t = table(1 << 20);
 	struct k_json *a = parse_form(t, BASE), *b = parse_form(t, BASE);
 
 	K_CHECK(message(a, 1) == message(b, 1));
@@ -176,7 +176,7 @@ K_TEST(bodies_edited_by_one_stay_for_others)
 	K_CHECK(k_json_own(k_json_find(b, "messages"), 1) == own && !k_json_own(k_json_find(b, "messages"), 9));
 	k_json_free(a);
 	k_json_free(b);
-	k_bodies_free(t);
+	k_recent_free(t);
 }
 
 /* Bodies that ask for it are not kept, and too many or too large ones go. */
@@ -185,7 +185,7 @@ K_TEST(bodies_that_are_not_kept)
 	static const char *const alone[] = {
 		"{\"cache_salt\": \"s\", \"messages\": [%s]}", "{\"messages\": [%s], \"cache_prompt\": false}",
 	};
-	struct k_bodies *t = table(1 << 20), *tiny = table(4 * 11 * LONG);
+	struct k_recent *t = table(1 << 20), *tiny = table(4 * 11 * LONG);
 
 	for (size_t i = 0; i < K_LEN(alone); i++) {
 		struct k_json *a = parse_form(t, alone[i]), *b = parse_form(t, alone[i]);
@@ -205,8 +205,8 @@ K_TEST(bodies_that_are_not_kept)
 		k_json_free(parse_form(t, form));
 		k_json_free(parse_form(tiny, form));
 	}
-	k_bodies_free(t);
-	k_bodies_free(tiny);
+	k_recent_free(t);
+	k_recent_free(tiny);
 }
 
 static void *converse(void *arg)
@@ -224,7 +224,7 @@ static void *converse(void *arg)
 
 K_TEST(bodies_of_many_threads)
 {
-	struct k_bodies *t = table(1 << 18);
+	struct k_recent *t = table(1 << 18);
 	pthread_t threads[4];
 
 	first();
@@ -232,5 +232,5 @@ K_TEST(bodies_of_many_threads)
 		K_CHECK(!pthread_create(&threads[i], NULL, converse, t));
 	for (size_t i = 0; i < K_LEN(threads); i++)
 		K_CHECK(!pthread_join(threads[i], NULL));
-	k_bodies_free(t);
+	k_recent_free(t);
 }
