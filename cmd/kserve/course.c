@@ -1,7 +1,7 @@
 /* course.c: one answer on its way through its constraint, see the picture in constraint.h.
  *
  * The table `allows` says what each state lets through, `led_to` where a marker leads. Text is free (ordinary tokens), spelled (the
- * header of a call, along the trie of the vocabulary) or ruled (a matcher's mask). */
+ * header of a call, in the tokens that the tokenizer cuts it into, which are those that a model was trained on) or ruled (a matcher's mask). */
 #include "libcore/base.h"
 
 #include <stdio.h>
@@ -19,8 +19,8 @@ struct k_course {
 	enum state state;
 	int calls;
 	bool said;                      /* FORMAT: the JSON has begun */
-	struct k_buf header;            /* spelled so far */
-	char **ids;                     /* HEADER: what may be spelled, by tool; NULL: not this one */
+	struct k_ids *headers;          /* HEADER: what may be spelled, by tool; empty: not this one */
+	size_t spelled;                 /* tokens of it so far */
 	struct k_matcher *matcher;      /* of the arguments, or of the format */
 	uint64_t *bits;                 /* what the mask was made in */
 	size_t words;
@@ -60,65 +60,34 @@ static char *next_id(const struct k_course *x, const char *name)
 	return id;
 }
 
-static void drop_ids(struct k_course *x)
+static int cut_header(struct k_course *x, int i, struct k_err *err)
 {
-	for (int i = 0; x->ids && i < x->c->n_tools; i++) {
-		k_free(x->ids[i]);
-		x->ids[i] = NULL;
-	}
+	char *id = next_id(x, x->c->tools[i].name);
+	int rc = id ? k_tokenizer_encode(x->vocab->t, id, strlen(id), 0, &x->headers[i], err) : k_err_nomem(err, 300, "the ids of calls");
+	k_free(id);
+	return rc;
 }
 
 static int open_header(struct k_course *x, struct k_err *err)
 {
-	k_buf_reset(&x->header);
-	drop_ids(x);
+	int rc = 0;
+	x->spelled = 0;
+	for (int i = 0; i < x->c->n_tools && !rc; i++) {
+		x->headers[i].n = 0;
+		if (x->c->tools[i].allowed)
+			rc = cut_header(x, i, err);
+	}
+	return rc;
+}
+
+static void spell(struct k_course *x, int32_t id)
+{
 	for (int i = 0; i < x->c->n_tools; i++) {
-		if (!x->c->tools[i].allowed)
-			continue;
-		x->ids[i] = next_id(x, x->c->tools[i].name);
-		if (!x->ids[i])
-			return k_err_nomem(err, 300, "the ids of calls");
+		struct k_ids *h = &x->headers[i];
+		if (h->n && (x->spelled >= h->n || h->v[x->spelled] != id))
+			h->n = 0;
 	}
-	return 0;
-}
-
-/* The tokens that spell the begin of a text. */
-static void allow_spelling(struct k_course *x, const char *s)
-{
-	const struct k_trie *t = &x->vocab->plain;
-	uint32_t at = 0, end = t->n_nodes;
-	for (; *s; s++) {
-		while (at < end && t->nodes[at].byte != (unsigned char)*s)
-			at = t->nodes[at].end;
-		if (at >= end)
-			return;
-		const struct k_trie_node *n = &t->nodes[at];
-		for (uint32_t i = 0; i < n->n; i++)
-			set(x, t->ids[n->first + i]);
-		end = n->end;
-		at++;
-	}
-}
-
-static void allow_header(struct k_course *x)
-{
-	size_t n = x->header.len;
-	for (int i = 0; i < x->c->n_tools; i++) {
-		if (!x->ids[i] || strncmp(x->ids[i], n ? x->header.data : "", n))
-			continue;
-		allow_spelling(x, x->ids[i] + n);
-		if (!x->ids[i][n])
-			set(x, x->mark[K_MARKER_ARGS_BEGIN]);
-	}
-}
-
-static int spell(struct k_course *x, int32_t id, struct k_err *err)
-{
-	size_t n;
-	const char *s = k_tokenizer_bytes(x->vocab->t, id, &n);
-	if (s)
-		k_buf_put(&x->header, s, n);
-	return k_buf_ok(&x->header, "the header of a call", err);
+	x->spelled++;
 }
 
 /* The mask let no other header through, so it is that of a tool. */
@@ -126,7 +95,7 @@ static int open_args(struct k_course *x, struct k_err *err)
 {
 	const struct k_ruled_tool *tool = x->c->tools;
 	for (int i = 0; i < x->c->n_tools; i++) {
-		if (x->ids[i] && x->header.len == strlen(x->ids[i]) && !memcmp(x->ids[i], x->header.data, x->header.len))
+		if (x->headers[i].n && x->headers[i].n == x->spelled)
 			tool = &x->c->tools[i];
 	}
 	k_grammars_back(x->grammars, x->matcher);
@@ -206,7 +175,11 @@ static bool in_section(struct k_course *x)
 
 static bool in_header(struct k_course *x)
 {
-	allow_header(x);
+	for (int i = 0; i < x->c->n_tools; i++) {
+		const struct k_ids *h = &x->headers[i];
+		if (h->n)
+			set(x, x->spelled < h->n ? h->v[x->spelled] : x->mark[K_MARKER_ARGS_BEGIN]);
+	}
 	return true;
 }
 
@@ -280,7 +253,7 @@ int k_course_put(struct k_course *x, int32_t id, struct k_err *err)
 	if (x->state == BEGIN)
 		x->state = behind_thoughts(x);
 	if (x->state == HEADER)
-		return spell(x, id, err);
+		spell(x, id);
 	if (x->state != ARGS && x->state != FORMAT)
 		return 0;
 	x->said = true;
@@ -295,8 +268,8 @@ static int set_up(struct k_course *x, const struct k_server *s, int state, struc
 		x->mark[i] = k_tokenizer_special(s->tok, k_marker_texts[i]);
 	x->words = (size_t)x->vocab->n / 64 + 1;
 	x->bits = k_calloc(x->words, sizeof(*x->bits));
-	x->ids = k_calloc((size_t)x->c->n_tools + 1, sizeof(*x->ids));
-	if (!x->bits || !x->ids)
+	x->headers = k_calloc((size_t)x->c->n_tools + 1, sizeof(*x->headers));
+	if (!x->bits || !x->headers)
 		return k_err_nomem(err, x->words * 8, "the mask of an answer");
 	x->state = state == K_PARSE_REASON ? THINK : state == K_PARSE_START ? BEGIN : behind_thoughts(x);
 	return x->c->format ? k_grammars_lend(x->grammars, x->c->format, &x->matcher, err) : 0;
@@ -312,7 +285,6 @@ int k_course_new(struct k_course **out, const struct k_server *s, const struct k
 	x->c = rq->constraint;
 	x->grammars = s->grammars;
 	x->vocab = v;
-	k_buf_init(&x->header, 1024);
 	int rc = set_up(x, s, state, err);
 	if (rc) {
 		k_course_free(x);
@@ -326,9 +298,9 @@ void k_course_free(struct k_course *x)
 {
 	if (!x)
 		return;
-	drop_ids(x);
-	k_free(x->ids);
-	k_buf_fini(&x->header);
+	for (int i = 0; x->headers && i < x->c->n_tools; i++)
+		k_ids_fini(&x->headers[i]);
+	k_free(x->headers);
 	k_grammars_back(x->grammars, x->matcher);
 	k_free(x->bits);
 	k_free(x);
