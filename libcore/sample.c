@@ -187,6 +187,23 @@ static int32_t draw(const struct row *rows, int32_t n, double least, double u)
 	return last;
 }
 
+int32_t k_sample_only(const struct k_sampler *s, int32_t vocab)
+{
+	int32_t only = -1;
+
+	for (int32_t i = 0; s->mask && i < s->n_mask; i += 64) {
+		uint64_t bits = s->mask[i / 64];
+
+		if (bits && (only >= 0 || bits & (bits - 1)))
+			return -1;
+		only = bits ? i + __builtin_ctzll(bits) : only;
+	}
+	for (int i = 0; i < s->n_bias; i++)
+		if (s->bias[i].id == only && s->bias[i].bias == -INFINITY)
+			return -1;
+	return only < vocab && only < s->n_mask ? only : -1;
+}
+
 bool k_sample_draw(const struct k_sampler *s, struct k_draw *out)
 {
 	*out = (struct k_draw){ uniform(s->seed, s->choice, s->n_out), s->temperature, s->top_p, s->min_p, s->top_k };

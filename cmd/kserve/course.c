@@ -196,9 +196,11 @@ static bool in_called(struct k_course *x)
 	return x->c->one || in_section(x);
 }
 
+/* Whichever ends it, the answer is the same: where one is enough there is nothing to compute. */
 static bool at_end(struct k_course *x)
 {
-	allow_stops(x);
+	if (x->rq->n_eos)
+		set(x, x->rq->stop_ids.v[0]);
 	return true;
 }
 

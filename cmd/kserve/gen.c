@@ -29,6 +29,7 @@ struct k_gen {
 	struct k_ids out;
 	struct k_parser *parser;        /* chat */
 	struct k_course *course;        /* where the answer is in its constraint; NULL: free */
+	bool masked;                    /* the sampler has the mask of the next token */
 	uint64_t mask_ns;
 	struct k_decoder dec;           /* text; NULL tokenizer: no text */
 	struct k_buf hold, text;        /* text: what one token said; the prompt's with echo */
@@ -407,18 +408,6 @@ static int echo(struct k_gen *g, struct k_err *err)
 	return 0;
 }
 
-int k_gen_start(struct k_gen *g, struct k_err *err)
-{
-	k_reply_start(g->reply, g->choice);
-	int rc = g->rq->echo ? echo(g, err) : 0;
-	if (!rc)
-		rc = failure(g, err);
-	if (rc || g->limit > 0)
-		return rc ? rc : 1;
-	k_reply_end(g->reply, g->choice, "length", NULL, NULL);
-	return failure(g, err);
-}
-
 /* --- tokens ------------------------------------------------------------------------------------------------------------------ */
 
 static int64_t stop_index(const struct k_gen *g, int32_t id)
@@ -465,15 +454,19 @@ static int finish(struct k_gen *g, const char *why, int32_t stop_id, struct k_er
 static int mask(struct k_gen *g, struct k_err *err)
 {
 	uint64_t began = k_now_ns();
+	if (g->masked)
+		return 0;
 	g->sampler.mask = k_course_mask(g->course, &g->sampler.n_mask);
 	g->mask_ns += k_now_ns() - began;
-	return g->sampler.mask ? 0 : k_err_nomem(err, 1 << 16, "the mask of an answer");
+	g->masked = g->sampler.mask;
+	return g->masked ? 0 : k_err_nomem(err, 1 << 16, "the mask of an answer");
 }
 
 static int go_on(struct k_gen *g, int32_t id, struct k_err *err)
 {
 	uint64_t began = k_now_ns();
 	int rc = k_course_put(g->course, id, err);
+	g->masked = false;
 	g->mask_ns += k_now_ns() - began;
 	return rc;
 }
@@ -497,20 +490,32 @@ bool k_gen_draw(const struct k_gen *g, struct k_draw *out)
 	return !g->course && !g->rq->logprobs && k_sample_draw(&s, out);
 }
 
+/* Thoughts have used up their budget. */
+static bool thought_enough(const struct k_gen *g)
+{
+	return g->parser && g->rq->think_budget >= 0 && g->thought >= g->rq->think_budget && k_parser_state(g->parser) == K_PARSE_REASON;
+}
+
+/* The next token, where it does not depend on the logits; else -1. */
+static int known(struct k_gen *g, int32_t *id, struct k_err *err)
+{
+	*id = thought_enough(g) ? k_tokenizer_special(g->s->tok, "</think>") : -1;
+	if (*id >= 0 || !g->course)
+		return 0;
+	int rc = mask(g, err);
+	look_back(g, &g->sampler);
+	if (!rc)
+		*id = k_sample_only(&g->sampler, (int32_t)g->s->hp->n_vocab);
+	return rc;
+}
+
 static int choose(struct k_gen *g, int32_t drawn, const float *logits, void *scratch, int32_t *id, struct k_err *err)
 {
-	struct k_sampler *s = &g->sampler;
-	if (g->parser && g->rq->think_budget >= 0 && g->thought >= g->rq->think_budget &&
-		k_parser_state(g->parser) == K_PARSE_REASON) {
-		*id = k_tokenizer_special(g->s->tok, "</think>");
-		if (*id >= 0)
-			return 0;
-	}
-	int rc = g->course ? mask(g, err) : 0;
-	if (rc)
+	int rc = known(g, id, err);
+	if (rc || *id >= 0)
 		return rc;
-	look_back(g, s);
-	*id = drawn >= 0 ? drawn : k_sample(s, logits, (int32_t)g->s->hp->n_vocab, scratch, err);
+	look_back(g, &g->sampler);
+	*id = drawn >= 0 ? drawn : k_sample(&g->sampler, logits, (int32_t)g->s->hp->n_vocab, scratch, err);
 	return *id < 0 ? *id : 0;
 }
 
@@ -536,31 +541,28 @@ static int say(struct k_gen *g, int32_t id, const float *logits, struct k_err *e
 	return rc ? rc : k_parser_put(g->parser, id, err);
 }
 
-int k_gen_next(struct k_gen *g, int32_t drawn, const float *logits, void *scratch, int32_t *id, struct k_err *err)
+/* The answer goes on with id. 1: and on; 0: it is done. */
+static int take(struct k_gen *g, int32_t id, const float *logits, struct k_ids *ids, struct k_err *err)
 {
-	int rc = choose(g, drawn, logits, scratch, id, err);
-	if (rc == K_ENO) {
-		k_logf(g->s->log, K_LOG_WARN, "every token is masked: the answer ends here");
-		return finish(g, "stop", -1, err);
-	}
+	int rc = k_ids_put(&g->out, id, err);
 	if (!rc)
-		rc = k_ids_put(&g->out, *id, err);
+		rc = k_ids_put(ids, id, err);
 	if (rc)
 		return rc;
 	int state = g->parser ? k_parser_state(g->parser) : K_PARSE_CONTENT;
 	g->thought += state == K_PARSE_REASON;
-	k_reply_token(g->reply, g->choice, *id, state == K_PARSE_REASON);
-	int64_t stop = stop_index(g, *id);
+	k_reply_token(g->reply, g->choice, id, state == K_PARSE_REASON);
+	int64_t stop = stop_index(g, id);
 	if (stop >= 0) {
-		if (!g->parser && g->rq->logprobs && (rc = add_entry(g, *id, logits, g->seen, err)))
+		if (!g->parser && g->rq->logprobs && (rc = add_entry(g, id, logits, g->seen, err)))
 			return rc;
 		g->complete = stop < (int64_t)g->rq->n_eos;
-		return finish(g, "stop", g->complete ? -1 : *id, err);
+		return finish(g, "stop", g->complete ? -1 : id, err);
 	}
 	if (g->course)
-		rc = go_on(g, *id, err);
+		rc = go_on(g, id, err);
 	if (!rc)
-		rc = say(g, *id, logits, err);
+		rc = say(g, id, logits, err);
 	if (!rc)
 		rc = failure(g, err);
 	if (rc)
@@ -572,6 +574,53 @@ int k_gen_next(struct k_gen *g, int32_t drawn, const float *logits, void *scratc
 	if ((int64_t)g->out.n >= g->limit)
 		return finish(g, "length", -1, err);
 	return 1;
+}
+
+/* What is known goes ahead of the logits, but where each token is to have its log-probability. */
+static int go_ahead(struct k_gen *g, struct k_ids *ids, struct k_err *err)
+{
+	for (;;) {
+		int32_t id = -1;
+		int rc = g->rq->logprobs ? 0 : known(g, &id, err);
+		if (rc || id < 0)
+			return rc ? rc : 1;
+		rc = take(g, id, NULL, ids, err);
+		if (rc != 1)
+			return rc;
+	}
+}
+
+int k_gen_next(struct k_gen *g, int32_t drawn, const float *logits, void *scratch, struct k_ids *ids, struct k_err *err)
+{
+	int32_t id;
+	int rc = choose(g, drawn, logits, scratch, &id, err);
+	if (rc == K_ENO) {
+		k_logf(g->s->log, K_LOG_WARN, "every token is masked: the answer ends here");
+		return finish(g, "stop", -1, err);
+	}
+	if (!rc)
+		rc = take(g, id, logits, ids, err);
+	return rc == 1 ? go_ahead(g, ids, err) : rc;
+}
+
+bool k_gen_knows_first(struct k_gen *g)
+{
+	struct k_err err = { 0 };
+	int32_t id;
+	return g->limit > 0 && !g->rq->logprobs && !known(g, &id, &err) && id >= 0;
+}
+
+int k_gen_start(struct k_gen *g, struct k_ids *ids, struct k_err *err)
+{
+	k_reply_start(g->reply, g->choice);
+	int rc = g->rq->echo ? echo(g, err) : 0;
+	if (!rc)
+		rc = failure(g, err);
+	if (!rc && g->limit > 0)
+		return go_ahead(g, ids, err);
+	if (!rc)
+		k_reply_end(g->reply, g->choice, "length", NULL, NULL);
+	return rc ? rc : failure(g, err);
 }
 
 int k_gen_abort(struct k_gen *g, struct k_err *err) { return finish(g, "abort", -1, err); }

@@ -124,11 +124,15 @@ void k_reply_progress(struct k_reply *r, int64_t n)
 		r->rq->dialect->progress(r, n);
 }
 
+void k_reply_computed(struct k_reply *r)
+{
+	if (!r->t_first)
+		r->t_first = k_now_ns();
+}
+
 void k_reply_start(struct k_reply *r, int choice)
 {
 	struct k_choice *c = &r->choices[choice];
-	if (!r->t_first)
-		r->t_first = k_now_ns();
 	if (c->started)
 		return;
 	c->started = true;

@@ -59,7 +59,7 @@ struct k_reply {
 	int n_choices, n_open;
 	int64_t n_cached;
 	int64_t n_sent;                 /* events so far */
-	uint64_t t_first;               /* when the first token came */
+	uint64_t t_first;               /* when the first token came that the model was asked for */
 	bool over;                      /* nothing is said any more */
 	bool told;                      /* finish was called */
 	int status;                     /* when over: 200, or that of the fault */
@@ -74,7 +74,9 @@ void k_reply_free(struct k_reply *r);
 
 /* n tokens of all prompts are computed, or were known: a stream that asked for it hears so. */
 void k_reply_progress(struct k_reply *r, int64_t n);
-/* The prompt is computed: a chat stream says who speaks. */
+/* The prompt is computed; every time but the first is ignored. */
+void k_reply_computed(struct k_reply *r);
+/* The answer begins: a chat stream says who speaks. */
 void k_reply_start(struct k_reply *r, int choice);
 /* kind: K_EVENT_REASONING or K_EVENT_CONTENT. entries: array of log-probability entries, taken; may be NULL. */
 void k_reply_text(struct k_reply *r, int choice, enum k_event_kind kind, const char *s, size_t n, struct k_json *entries);

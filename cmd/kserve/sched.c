@@ -1,10 +1,9 @@
-/* sched.c: who computes in the next step.
+/* sched.c: requests on their way through the model.
  *
  *   queue of jobs -> tasks (one a choice) -> slots (one sequence each) -> one k_model_step
  *
- * A step holds one token of every task that generates, then chunks of prompts up to the batch, clients by turns. What a task
- * computed stays in the prefix cache (sched_slot.c). Of n choices of one prompt the first computes it; the others fork its sequence
- * where there are slots, else they wait and find it as a prefix.
+ * sched_plan.c says who computes in a step. What a task computed stays in the prefix cache (sched_slot.c). Of n choices of one prompt the
+ * first computes it; the others fork its sequence where there are slots, else they wait and find it as a prefix.
  *
  * c->lock guards what other threads touch (jobs that arrive, tickets that are cancelled, the flags); slots and tasks belong to the
  * engine's thread alone, and nothing is computed or said with the lock held. */
@@ -18,7 +17,6 @@
 #include "cmd/kserve/sched_int.h"
 
 #define LOGIT_ROWS 8                    /* rows of logits in memory at once */
-#define LEAST_CHUNK 16                  /* tokens of prompts that a step has at least, where there are any */
 #define LEAST_DISK_NS (UINT64_C(5) * 1000000000)        /* for states at the end, however long the drain took */
 #define QUEUE_CONTEXTS 64               /* full contexts that the prompts which wait may add up to */
 
@@ -26,8 +24,10 @@
 
 static void free_job(struct job *j)
 {
-	for (int i = 0; j->tasks && i < j->n_tasks; i++)
+	for (int i = 0; j->tasks && i < j->n_tasks; i++) {
 		k_gen_free(j->tasks[i].gen);
+		k_ids_fini(&j->tasks[i].next);
+	}
 	k_free(j->tasks);
 	k_reply_free(j->reply);
 	k_request_free(j->rq);
@@ -292,120 +292,75 @@ static void fail_job_err(struct k_sched *c, struct job *j, const struct k_err *e
 	fail_job(c, j, &f);
 }
 
-/* --- a step ------------------------------------------------------------------------------------------------------------------ */
-
-static bool paused(const struct task *t) { return t->job->reply->out->full(t->job->reply->out); }
-
-static void add_run(struct k_sched *c, int *n, struct task *t, const int32_t *ids, int64_t n_ids, int64_t n_out)
-{
-	c->runs[*n] = (struct k_run){ t->slot->seq, ids, n_ids, n_out };
-	c->rows[(*n)++] = t;
-}
-
-/* Of the tasks whose prompts are not computed: the one whose client was fed longest ago, then the one that came first. Those fed
- * since now have had their part of this step. */
-static struct task *hungriest(struct k_sched *c, uint64_t now)
-{
-	struct task *best = NULL;
-	for (struct slot *sl = c->slots; sl < c->slots + c->s->n_slots; sl++) {
-		struct task *t = sl->task;
-		if (!t || t->generates || t->planned > now)
-			continue;
-		uint64_t a = t->job->client->fed, b = best ? best->job->client->fed : 0;
-		if (!best || a < b || (a == b && t->job->ticket < best->job->ticket))
-			best = t;
-	}
-	return best;
-}
-
-/* Tokens of the prompt of t for this step. */
-static int64_t chunk_of(const struct k_sched *c, const struct task *t, int64_t left)
-{
-	int64_t n = (int64_t)t->job->rq->prompts[t->prompt].n, end = t->mark_at > t->n_done ? t->mark_at : n;
-	int64_t to = K_MIN(end, t->n_done + left);
-	if (c->s->deterministic && to < n)
-		to = K_MAX(to - to % K_PAGE, t->n_done - t->n_done % K_PAGE + K_PAGE);
-	return K_MIN(to, end) - t->n_done;
-}
-
-/* Tokens of prompts for a step in which n_decoding tokens of answers come: where these would wait, about as many as make the step twice
- * as long, so that nobody's answer stutters because others begin. What is computed does not depend on it. */
-static int64_t prompt_tokens(const struct k_sched *c, int n_decoding)
-{
-	int64_t left = c->s->n_batch - n_decoding;
-	if (!n_decoding || !(c->prompt_s > 0) || !(c->decode_s > 0))
-		return left;
-	double fits = c->decode_s / c->prompt_s;
-	return fits < (double)left ? K_MIN(K_MAX((int64_t)fits, LEAST_CHUNK), left) : left;
-}
-
-static void learn(double *mean, double seconds)
-{
-	*mean = *mean > 0 ? *mean + (seconds - *mean) / 8 : seconds;
-}
-
-/* A step of so many tokens of prompts, and perhaps of answers, took so long. */
-static void learn_pace(struct k_sched *c, int64_t prompt, bool decoding, double seconds)
-{
-	if (!prompt)
-		learn(&c->decode_s, seconds);
-	else if (!decoding || c->decode_s > 0)
-		learn(&c->prompt_s, K_MAX(seconds - (decoding ? c->decode_s : 0), 1e-9) / (double)prompt);
-}
-
-static int plan(struct k_sched *c)
-{
-	int n = 0;
-	uint64_t now = c->clock;
-	struct task *t;
-	for (struct slot *sl = c->slots; sl < c->slots + c->s->n_slots; sl++) {
-		t = sl->task;
-		if (!t || !t->generates || paused(t))
-			continue;
-		add_run(c, &n, t, &t->next, 1, 1);
-	}
-	int64_t left = prompt_tokens(c, n);
-	while (left > 0 && (t = hungriest(c, now))) {
-		const struct k_ids *ids = &t->job->rq->prompts[t->prompt];
-		int64_t chunk = chunk_of(c, t, left);
-		bool last = t->n_done + chunk == (int64_t)ids->n;
-		add_run(c, &n, t, ids->v + t->n_done, chunk, k_gen_wants_prompt(t->gen) ? chunk : last);
-		t->planned = t->job->client->fed = ++c->clock;
-		left -= chunk;
-	}
-	return n;
-}
+/* --- answers ---------------------------------------------------------------------------------------------------------------- */
 
 /* A row of logits, and the token that the device drew from it (-1: none did). */
 struct row { const float *logits; int32_t drawn; };
 
-/* One row for a task that generates, or that now begins to. */
-static void next_token(struct k_sched *c, struct task *t, struct row row)
+/* Tokens of an answer came, behind `had` others that are to be computed. 1: it goes on; 0: it is done. */
+static void came(struct k_sched *c, struct task *t, size_t had, int rc, const struct k_err *err)
 {
-	struct k_err err = { 0 };
-	uint64_t before = k_gen_mask_ns(t->gen);
-	int rc = t->over ? 0 : k_gen_next(t->gen, row.drawn, row.logits, c->scratch, &t->next, &err);
-	c->stats.mask_ns += k_gen_mask_ns(t->gen) - before;
-	if (!t->over)
+	for (size_t i = had; i < t->next.n; i++)
 		k_count_token(c, t);
+	c->stats.mask_ns += k_gen_mask_ns(t->gen) - t->mask_ns;
+	t->mask_ns = k_gen_mask_ns(t->gen);
 	if (rc < 0)
-		fail_job_err(c, t->job, &err);
+		fail_job_err(c, t->job, err);
 	else if (rc == 0)
 		task_over(c, t);
 }
 
-static void begin(struct k_sched *c, struct task *t, struct row row)
+/* Of the prompts of a request; a copy computes none. */
+static void tell_progress(const struct job *j)
+{
+	int64_t n = 0;
+	for (int i = 0; i < j->n_tasks; i++)
+		n += j->tasks[i].copy ? 0 : j->tasks[i].n_done;
+	k_reply_progress(j->reply, n);
+}
+
+/* What was to be computed is. */
+static void next_token(struct k_sched *c, struct task *t, struct row row)
 {
 	struct k_err err = { 0 };
-	int rc = k_gen_start(t->gen, &err);
+	if (t->over)
+		return;
+	k_reply_computed(t->job->reply);
+	t->next.n = t->n_next = 0;
+	came(c, t, 0, k_gen_next(t->gen, row.drawn, row.logits, c->scratch, &t->next, &err), &err);
+}
+
+static void start(struct k_sched *c, struct task *t)
+{
+	struct k_err err = { 0 };
+	size_t had = t->next.n;
 	t->generates = true;
-	if (rc < 0)
+	came(c, t, had, k_gen_start(t->gen, &t->next, &err), &err);
+}
+
+void k_sched_begin_ahead(struct k_sched *c, struct task *t)
+{
+	const struct k_ids *ids = &t->job->rq->prompts[t->prompt];
+	struct k_err err = { 0 };
+	if (k_ids_add(&t->next, ids->v + t->n_done, ids->n - (size_t)t->n_done, &err)) {
 		fail_job_err(c, t->job, &err);
-	else if (rc == 0)
-		task_over(c, t);
-	else
+		return;
+	}
+	t->n_done = (int64_t)ids->n;
+	tell_progress(t->job);
+	start(c, t);
+}
+
+/* The prompt is computed. */
+static void begin(struct k_sched *c, struct task *t, struct row row)
+{
+	k_reply_computed(t->job->reply);
+	start(c, t);
+	if (!t->next.n)
 		next_token(c, t, row);
 }
+
+/* --- a step ------------------------------------------------------------------------------------------------------------------ */
 
 /* Did choice o get a copy of what t computed? */
 static bool has_copy(const struct task *t, const struct task *o)
@@ -506,27 +461,14 @@ static void step_failed(struct k_sched *c, int n, const struct k_err *err)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* Of the prompts of a request; a copy computes none. */
-static void tell_progress(const struct job *j)
-{
-	int64_t n = 0;
-	for (int i = 0; i < j->n_tasks; i++)
-		n += j->tasks[i].copy ? 0 : j->tasks[i].n_done;
-	k_reply_progress(j->reply, n);
-}
-
 static void step(struct k_sched *c, int n)
 {
 	struct k_err err = { 0 };
 	const float *hidden = NULL;
-	int64_t rows = 0, prompt = 0;
-	bool decoding = false;
+	int64_t rows = 0;
 	uint64_t began = k_now_ns();
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; i < n; i++)
 		rows += c->runs[i].n;
-		prompt += c->rows[i]->generates ? 0 : c->runs[i].n;
-		decoding |= c->rows[i]->generates;
-	}
 	c->stats.steps++;
 	c->stats.step_rows += (uint64_t)rows;
 	c->stats.step_runs += (uint64_t)n;
@@ -534,8 +476,10 @@ static void step(struct k_sched *c, int n)
 	int rc = k_model_step(c->s->model, c->runs, n, &hidden, NULL, &err);
 	for (int i = 0; i < n && !rc; i++) {
 		struct task *t = c->rows[i];
-		if (t->generates)
+		if (t->generates) {
+			t->n_next += (size_t)c->runs[i].n;
 			continue;
+		}
 		t->n_done += c->runs[i].n;
 		if (t->mark_at == t->n_done)
 			k_slots_mark(c, t);
@@ -545,12 +489,12 @@ static void step(struct k_sched *c, int n)
 	if (!rc)
 		rc = deliver(c, n, hidden, &err);
 	uint64_t took = k_now_ns() - began;
-	c->stats.decode_steps += !prompt;
-	c->stats.decode_ns += prompt ? 0 : took;
+	c->stats.decode_steps += !c->n_prompt;
+	c->stats.decode_ns += c->n_prompt ? 0 : took;
 	if (rc)
 		step_failed(c, n, &err);
 	else
-		learn_pace(c, prompt, decoding, (double)took / 1e9);
+		k_sched_learn(c, (double)took / 1e9);
 }
 
 /* --- the thread ------------------------------------------------------------------------------------------------------------- */
@@ -663,8 +607,8 @@ static void job_ends(struct k_sched *c, struct job *j)
 	pthread_mutex_unlock(&c->lock);
 }
 
-/* What is over is counted, and shown so, before its client hears the end: who asks then for the metrics finds itself there. */
-static void sweep(struct k_sched *c)
+/* What is over is counted, and shown so, before its client hears the end: who asks then for the metrics finds itself there. false: nothing is. */
+static bool sweep(struct k_sched *c)
 {
 	struct job **p = &c->jobs, *over = NULL, **end = &over;
 	while (*p) {
@@ -680,7 +624,8 @@ static void sweep(struct k_sched *c)
 	}
 	*end = NULL;
 	c->jobs_end = p;
-	if (over)
+	bool any = over;
+	if (any)
 		k_count_show(c);
 	while (over) {
 		struct job *j = over;
@@ -693,6 +638,7 @@ static void sweep(struct k_sched *c)
 		pthread_mutex_unlock(&c->lock);
 		free_job(j);
 	}
+	return any;
 }
 
 static void *engine(void *arg)
@@ -704,13 +650,12 @@ static void *engine(void *arg)
 		sweep(c);
 		k_slots_states(c);
 		k_slots_admit(c, fail_job_err);
-		int n = plan(c);
+		int n = k_sched_plan(c);
 		if (n)
 			step(c, n);
-		sweep(c);
+		idle = !sweep(c) && n == 0;
 		unsaved = k_slots_save(c, n == 0);
 		k_count_show(c);
-		idle = n == 0;
 	}
 	weed(c);
 	sweep(c);

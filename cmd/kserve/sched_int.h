@@ -1,6 +1,7 @@
 /* sched_int.h: what the parts of the scheduler share.
  *
  *   sched.c         queue, steps, the thread
+ *   sched_plan.c    who computes in the next step
  *   sched_slot.c    who gets a slot; what prompts have in common with what was computed before; memory
  *   sched_order.c   slots that are saved, restored and erased by hand
  *   sched_stats.c   what is told */
@@ -29,8 +30,10 @@ struct task {
 	uint64_t reserved;              /* bytes that were promised */
 	bool generates, over;
 	uint64_t planned;               /* when it had its last part of a step */
-	int32_t next;                   /* the token to compute */
+	struct k_ids next;              /* tokens to compute; */
+	size_t n_next;                  /* so many of them are */
 	int64_t n_decoded;
+	uint64_t mask_ns;               /* of its masks, as far as they are counted */
 	uint64_t t_token;               /* when the last token came, 0: none yet */
 };
 struct job {
@@ -87,12 +90,23 @@ struct k_sched {
 	float *logits;
 	void *scratch;
 	uint64_t clock, t_ended;
+	int64_t n_prompt, n_answer;     /* tokens of this step: of prompts, and of answers that had begun before */
 	double decode_s, prompt_s;      /* of late: seconds of a step without prompts; what a token of a prompt adds. 0: unknown */
 	uint64_t reserved;              /* bytes promised to tasks with a slot */
 	struct k_prefix *prefix;
 	struct k_store *store;          /* NULL: neither --state-dir nor --slot-save-path */
 	struct k_sched_stats stats;
 };
+
+/* sched.c */
+/* The answer of t, whose first token is known, begins together with what is left of the prompt: all of it is to be computed. t may be over then. */
+void k_sched_begin_ahead(struct k_sched *c, struct task *t);
+
+/* sched_plan.c */
+/* The runs of the next step: returns how many. */
+int k_sched_plan(struct k_sched *c);
+/* That step took so long. */
+void k_sched_learn(struct k_sched *c, double seconds);
 
 /* sched_stats.c */
 void k_count_init(struct k_sched_stats *s);

@@ -113,6 +113,32 @@ def several():
         good([(t['id'], t['function']['name'], t['function']['arguments'])])
 
 
+def metric(name):
+    c = http.client.HTTPConnection('127.0.0.1', PORT, timeout=300)
+    c.request('GET', '/metrics')
+    for line in c.getresponse().read().decode().splitlines():
+        if line.startswith(name + '{'):
+            return float(line.rsplit(' ', 1)[1])
+
+
+def ahead():
+    """Tokens that leave no choice are not computed one by one, and the answer is what it is where each is, as log-probabilities want it."""
+    same = [{'tool_choice': NAMED('get_weather'), 'temperature': 0}, {'tool_choice': NAMED('nothing'), 'temperature': 1}, {'tool_choice': 'required', 'temperature': 1.2, 'seed': 3},
+            {'tool_choice': 'required', 'temperature': 1.2, 'seed': 4, 'n': 3}, {'tool_choice': NAMED('nothing'), 'max_tokens': 3}, {'tool_choice': NAMED('nothing'), 'max_tokens': 1},
+            {'tool_choice': NAMED('nothing'), 'min_tokens': 60}, {'tool_choice': ALLOWED('required', 'nothing', 'get_weather_now'), 'temperature': 1.5, 'seed': 2},
+            {'response_format': {'type': 'json_schema', 'json_schema': {'name': 'f', 'schema': {'type': 'object', 'properties': {'a': {'const': 1}, 'b': {'enum': ['x']}}, 'required': ['a', 'b']}}}}]
+    for more in same:
+        one, r = [call(**{'tools': TOOLS, 'return_token_ids': True, 'temperature': 0, **more, **x})[1] for x in ({'logprobs': True}, {})]
+        for a, b in zip(one['choices'], r['choices']):
+            assert a['token_ids'] == b['token_ids'] and a['message'] == b['message'] and a['finish_reason'] == b['finish_reason'], (more, a, b)
+        assert one['usage']['completion_tokens'] == r['usage']['completion_tokens'], (more, one['usage'], r['usage'])
+    for more, steps in (({'messages': [{'role': 'user', 'content': 'Call nothing.'}], 'tool_choice': NAMED('nothing')}, 5), ({'tool_choice': NAMED('get_weather_now')}, 30)):
+        before = metric('kserve_steps_total')
+        status, r = call(tools=TOOLS, temperature=0, **more)
+        took, tokens = metric('kserve_steps_total') - before, r['usage']['completion_tokens']
+        assert status == 200 and took <= steps and took < tokens - 5, (more, took, tokens)
+
+
 def with_format():
     """A tool or JSON, and never anything else."""
     for seed in range(5):
@@ -139,4 +165,4 @@ def refused():
         assert status == 200, (body, r)
 
 
-run([required, named, allowed, none, not_parallel, history, several, with_format, refused])
+run([required, named, allowed, none, not_parallel, history, several, with_format, ahead, refused])
