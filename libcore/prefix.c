@@ -270,7 +270,9 @@ static struct node *split(struct k_prefix *p, struct node *n, int64_t at)
 	}
 	if (marks)
 		memcpy(own, n->mark, (size_t)marks * sizeof(*own));
-	memmove(n->mark, n->mark + marks, (size_t)(n->n_mark - marks) * sizeof(*n->mark));
+	/* The upper part of one that was split before may have no marks, and no room for any. */
+	if (n->n_mark > marks)
+		memmove(n->mark, n->mark + marks, (size_t)(n->n_mark - marks) * sizeof(*n->mark));
 	n->n_mark -= marks;
 	up->mark = own;
 	up->n_mark = up->cap_mark = marks;
