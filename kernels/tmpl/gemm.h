@@ -18,7 +18,7 @@
  *
  * With 16 lanes, and so 32 registers, tiles of many tokens have 8 rows: activations come half as often from the second cache. */
 
-enum { TILE_R = 4, MANY_R = VL == 16 ? 8 : 4, TILE_T = 3, DEPTH = 512, BLOCK_R = 32, BLOCK_T = 48, FEW = 6, LINE = 32, NEAR = 256 };
+enum { TILE_R = 4, MANY_R = VL == 16 ? 8 : 4, TILE_T = 3, DEPTH = 512, BLOCK_R = 32, BLOCK_T = 48, LINE = 32, NEAR = 256 };
 
 #include "kernels/tmpl/each.h"
 
@@ -196,8 +196,9 @@ static inline void tiles_bf16(vf (*part)[MANY_R * TILE_T], const uint16_t *w, si
 		tile_wide(*part++, wide, DEPTH, rows, x + t, K_MIN(n - t, (int)TILE_T), cols, next + (size_t)(r % MANY_R) * w_step);
 }
 
-/* A block of at most BLOCK_R rows and BLOCK_T tokens; `part` holds a tile's partial sums together. */
-#define GEMM_FNS(kind, type) \
+/* A block of at most BLOCK_R rows and BLOCK_T tokens; `part` holds a tile's partial sums together. few: tokens up to which weights pass as they lie. With 8
+ * lanes conversions hide behind multiply-adds for longer than it pays to keep what they give. */
+#define GEMM_FNS(kind, type, few) \
 static void block_##kind(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *const *x, int n, size_t cols) \
 { \
 	vf part[BLOCK_R / MANY_R * (BLOCK_T / TILE_T)][MANY_R * TILE_T]; \
@@ -225,7 +226,7 @@ static void block_##kind(float *y, size_t y_step, const type *w, size_t w_step, 
 \
 static void KK_FN(gemm_##kind)(float *y, size_t y_step, const type *w, size_t w_step, int rows, const float *const *x, int n, size_t cols) \
 { \
-	if (n <= FEW) { \
+	if (n <= (few)) { \
 		few_##kind(y, y_step, w, w_step, rows, x, n, cols); \
 		return; \
 	} \
@@ -235,5 +236,5 @@ static void KK_FN(gemm_##kind)(float *y, size_t y_step, const type *w, size_t w_
 				x + t, K_MIN(n - t, (int)BLOCK_T), cols); \
 }
 
-GEMM_FNS(f32, float)
-GEMM_FNS(bf16, uint16_t)
+GEMM_FNS(f32, float, 6)
+GEMM_FNS(bf16, uint16_t, VL == 16 ? 6 : 9)
