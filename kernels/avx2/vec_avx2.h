@@ -22,8 +22,9 @@ enum { VF_STEPS = 1 };
 static inline vf vf_step(vf a, vf m K_UNUSED) { return a; }
 static inline vf vf_bf16(const uint16_t *p)
 {
-	__m256i w = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
-	return _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
+	const __m256i deal = _mm256_setr_epi8(-1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 4, 5, -1, -1, 6, 7,
+		-1, -1, 8, 9, -1, -1, 10, 11, -1, -1, 12, 13, -1, -1, 14, 15);
+	return _mm256_castsi256_ps(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p)), deal));
 }
 static inline float vf_most(vf v)
 {
