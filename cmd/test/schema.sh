@@ -9,4 +9,8 @@ start nano --listen 127.0.0.1:0 -q "$T/nano.kmf" || finish
 client choose python3 "$here/choose_client.py" "$port"
 client schema python3 "$here/schema_client.py" "$port" ${K_LONG:+all}
 stop nano
+# Steps with less room than what is known.
+start narrow --listen 127.0.0.1:0 -q --slots 2 --batch 5 "$T/nano.kmf" || finish
+client narrow python3 "$here/choose_client.py" "$port" ahead
+stop narrow
 finish
