@@ -31,21 +31,13 @@ static const char *skip_space(const char *p, const char *end)
 	return p;
 }
 
-/* Behind the string that begins at p. */
-static const char *skip_string(const char *p, const char *end)
-{
-	for (p++; p < end && *p != '"'; p++)
-		p += *p == '\\';
-	return K_MIN(p + 1, end);
-}
-
 /* Behind the value that begins at p. */
 static const char *skip_value(const char *p, const char *end)
 {
 	int depth = 0;
 	do {
 		if (*p == '"') {
-			p = skip_string(p, end);
+			p = k_json_string_end(p, end);
 			continue;
 		}
 		depth += (*p == '{' || *p == '[') - (*p == '}' || *p == ']');
@@ -91,7 +83,7 @@ static bool find_messages(struct spans *s, const char *text, size_t len)
 		return false;
 	for (p = skip_space(p + 1, end); p < end && *p == '"'; p = skip_space(p, end)) {
 		const char *key = p;
-		p = skip_string(p, end);
+		p = k_json_string_end(p, end);
 		size_t n = (size_t)(p - key);
 		bool is = n == sizeof(name) - 1 && !memcmp(key, name, n);
 		p = skip_space(p, end);

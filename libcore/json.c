@@ -116,25 +116,14 @@ const char *k_json_library(void) { return "jansson " JANSSON_VERSION; }
 /* jansson's own limit is 2048 and fixed; ours is counted before. Brackets in strings do not count. */
 static bool too_deep(const char *text, size_t len, int limit)
 {
-	bool string = false;
+	const char *end = text + len;
 	int depth = 0;
 
-	for (size_t i = 0; i < len; i++) {
-		char c = text[i];
-
-		if (string) {
-			if (c == '\\')
-				i++;
-			else if (c == '"')
-				string = false;
-		} else if (c == '"') {
-			string = true;
-		} else if (c == '[' || c == '{') {
-			if (++depth > limit)
-				return true;
-		} else if (c == ']' || c == '}') {
-			depth--;
-		}
+	for (const char *p = text; p < end; ) {
+		depth += (*p == '[' || *p == '{') - (*p == ']' || *p == '}');
+		if (depth > limit)
+			return true;
+		p = *p == '"' ? k_json_string_end(p, end) : p + 1;
 	}
 	return false;
 }
@@ -144,26 +133,18 @@ static bool too_deep(const char *text, size_t len, int limit)
 static void widen(struct k_buf *b, const char *text, size_t len)
 {
 	static const char digits[] = "-0123456789", number[] = "-0123456789.eE+";
-	bool string = false;
+	const char *end = text + len;
 
-	for (size_t i = 0, end; i < len; i = end) {
-		end = i + 1;
-		if (string && text[i] == '\\') {
-			end = K_MIN(i + 2, len);
-		} else if (text[i] == '"') {
-			string = !string;
-		} else if (!string && memchr(digits, text[i], sizeof digits - 1)) {
-			bool whole = true;
+	for (const char *p = text, *next; p < end; p = next) {
+		bool whole = memchr(digits, *p, sizeof digits - 1);
 
-			for (; end < len && memchr(number, text[end], sizeof number - 1); end++)
-				whole &= memchr(digits, text[end], sizeof digits - 1) != NULL;
-			k_buf_put(b, text + i, end - i);
-			errno = 0;
-			if (whole && !b->failed && end - i >= 19 && (strtoll(b->data + b->len - (end - i), NULL, 10), errno == ERANGE))
-				k_buf_puts(b, ".0");
-			continue;
-		}
-		k_buf_put(b, text + i, end - i);
+		next = *p == '"' ? k_json_string_end(p, end) : p + 1;
+		for (bool in = whole; in && next < end && memchr(number, *next, sizeof number - 1); next++)
+			whole &= memchr(digits, *next, sizeof digits - 1) != NULL;
+		k_buf_put(b, p, (size_t)(next - p));
+		errno = 0;
+		if (whole && !b->failed && next - p >= 19 && (strtoll(b->data + b->len - (next - p), NULL, 10), errno == ERANGE))
+			k_buf_puts(b, ".0");
 	}
 }
 

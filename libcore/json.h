@@ -72,6 +72,8 @@ enum { K_JSON_COMPACT = 1 /* "," ":" instead of ", " ": " */, K_JSON_SORT = 2 /*
 void k_json_dump(struct k_buf *b, const struct k_json *v, int flags);
 /* One JSON string with quotes. */
 void k_json_quote(struct k_buf *b, const char *s, size_t n);
+/* Behind the string of a text that begins at p; end where it does not end. */
+const char *k_json_string_end(const char *p, const char *end);
 /* A double in the shortest form that reads back, Python's repr; a float32 in %.9g (1.4 of the cli page); null for NaN, inf. */
 void k_json_put_double(struct k_buf *b, double v);
 void k_json_put_float(struct k_buf *b, float v);

@@ -128,6 +128,13 @@ void k_json_put_float(struct k_buf *b, float v)
 
 /* --- values -------------------------------------------------------------------------------------- */
 
+const char *k_json_string_end(const char *p, const char *end)
+{
+	for (p++; p < end && *p != '"'; )
+		p += *p == '\\' && end - p > 1 ? 2 : 1;
+	return p < end ? p + 1 : end;
+}
+
 void k_json_quote(struct k_buf *b, const char *s, size_t n)
 {
 	static const char letters[] = "\bb\ff\nn\rr\tt\"\"\\\\";
