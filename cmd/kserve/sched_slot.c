@@ -5,7 +5,7 @@
  *
  * Models with KDA layers go on only from marks. A prompt is marked at the ends of its turns (the first two, tools and system, are
  * where conversations part), where it gets long, one token before its end (what the same prompt goes back to), and where the answer
- * ends. With --deterministic all of that happens at multiples of K_PAGE. */
+ * ends; one that is known but for a few tokens, only there. With --deterministic all of that happens at multiples of K_PAGE. */
 #include "libcore/base.h"
 
 #include <unistd.h>
@@ -171,7 +171,9 @@ static int fill(struct k_sched *c, struct slot *sl, struct task *t, struct k_err
 		return rc;
 	}
 	t->n_done = reused;
-	t->mark_at = shares(t) ? next_mark(c, ids, reused, &t->firm) : 0;
+	/* What is computed again in one small step needs no mark, which would be a step of its own. */
+	bool brief = reused && (int64_t)ids->n - reused < NEAR;
+	t->mark_at = shares(t) && !brief ? next_mark(c, ids, reused, &t->firm) : 0;
 	sl->shown.n_cached = reused;
 	if (t->copy == 0)
 		t->job->reply->n_cached += reused;
