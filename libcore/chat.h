@@ -99,6 +99,8 @@ int k_parser_history(struct k_parser *p, const struct k_json *messages, struct k
 int k_parser_put(struct k_parser *p, int32_t id, struct k_err *err) K_MUST_USE;
 int k_parser_end(struct k_parser *p, struct k_err *err) K_MUST_USE;     /* flushes what was held back */
 int k_parser_calls(const struct k_parser *p);                           /* calls emitted so far */
+/* Does a call have this id, of the history or emitted so far? */
+bool k_parser_uses(const struct k_parser *p, const char *id);
 int k_parser_state(const struct k_parser *p);
 /* What was put right so far: a header that is no id of its own got one, a call without a name was named by its arguments, arguments that were
  * left out are {}, what cannot be a call came out as text. */

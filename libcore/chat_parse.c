@@ -284,7 +284,7 @@ static const char *make_id(struct k_parser *p, struct span name)
 		p->repairs[K_REPAIR_ID]++;
 		do
 			id = k_arena_printf(&p->ids, "functions.%.*s:%lld", (int)name.n, name.s, (long long)n++);
-		while (id && k_map_find(&p->used, id, strlen(id)));
+		while (id && k_parser_uses(p, id));
 	}
 	if (!id || k_map_put(&p->used, id, strlen(id), p) < 0)
 		p->nomem = true;
@@ -609,6 +609,7 @@ int k_parser_history(struct k_parser *p, const struct k_json *messages, struct k
 }
 
 int k_parser_calls(const struct k_parser *p) { return p->calls; }
+bool k_parser_uses(const struct k_parser *p, const char *id) { return k_map_find(&p->used, id, strlen(id)); }
 const uint64_t *k_parser_repairs(const struct k_parser *p) { return p->repairs; }
 int k_parser_state(const struct k_parser *p) { return p->state; }
 

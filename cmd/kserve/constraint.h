@@ -19,8 +19,8 @@ int k_constraint_read(const struct k_server *s, struct k_request *rq, struct k_f
 void k_constraint_free(struct k_constraint *c);         /* takes NULL */
 
 struct k_course;
-/* state: of the parser (K_PARSE_...) as it begins; K_PARSE_CONTENT where there is none. */
-int k_course_new(struct k_course **out, const struct k_server *s, const struct k_request *rq, int state, struct k_err *err) K_MUST_USE;
+/* parser: of the answer, as it begins, borrowed; NULL where there is none, which is content. It gets each token after the course has it. */
+int k_course_new(struct k_course **out, const struct k_server *s, const struct k_request *rq, const struct k_parser *parser, struct k_err *err) K_MUST_USE;
 void k_course_free(struct k_course *x);                 /* takes NULL */
 /* Bits of the ids that may come next, *n of them, the others may not; until the next call. NULL: without memory. */
 const uint64_t *k_course_mask(struct k_course *x, int32_t *n);

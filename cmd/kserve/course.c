@@ -15,9 +15,9 @@ struct k_course {
 	const struct k_constraint *c;
 	struct k_grammars *grammars;
 	const struct k_vocab *vocab;
+	const struct k_parser *parser;  /* which knows the ids of calls; NULL: there are none */
 	int32_t mark[K_N_MARKERS];
 	enum state state;
-	int calls;
 	bool said;                      /* FORMAT: the JSON has begun */
 	struct k_ids *headers;          /* HEADER: what may be spelled, by tool; empty: not this one */
 	size_t spelled;                 /* tokens of it so far */
@@ -34,29 +34,15 @@ static void set(struct k_course *x, int32_t id)
 
 /* --- the header of a call --------------------------------------------------------------------------------------------------------------- */
 
-static bool id_is_used(const struct k_request *rq, const char *id)
-{
-	const struct k_json *messages = k_field(rq->body, "messages");
-	for (size_t i = 0; i < k_json_len(messages); i++) {
-		const struct k_json *calls = k_field(k_json_at(messages, i), "tool_calls");
-		for (size_t k = 0; k_json_kind(calls) == K_JSON_ARRAY && k < k_json_len(calls); k++) {
-			const char *used = k_json_string(k_field(k_json_at(calls, k), "id"));
-			if (used && !strcmp(used, id))
-				return true;
-		}
-	}
-	return false;
-}
-
 static char *next_id(const struct k_course *x, const char *name)
 {
 	size_t size = strlen(name) + 40;
 	char *id = k_alloc(size);
-	int64_t n = (int64_t)x->rq->n_used + x->calls;
+	int64_t n = (int64_t)x->rq->n_used + k_parser_calls(x->parser);
 	do {
 		if (id)
 			snprintf(id, size, "functions.%s:%lld", name, (long long)n++);
-	} while (id && id_is_used(x->rq, id));
+	} while (id && k_parser_uses(x->parser, id));
 	return id;
 }
 
@@ -100,7 +86,6 @@ static int open_args(struct k_course *x, struct k_err *err)
 	}
 	k_grammars_back(x->grammars, x->matcher);
 	x->matcher = NULL;
-	x->calls++;
 	return k_grammars_lend(x->grammars, tool->grammar, &x->matcher, err);
 }
 
@@ -264,8 +249,9 @@ int k_course_put(struct k_course *x, int32_t id, struct k_err *err)
 
 /* --- life ------------------------------------------------------------------------------------------------------------------------------- */
 
-static int set_up(struct k_course *x, const struct k_server *s, int state, struct k_err *err)
+static int set_up(struct k_course *x, const struct k_server *s, struct k_err *err)
 {
+	int state = x->parser ? k_parser_state(x->parser) : K_PARSE_CONTENT;
 	for (int i = 0; i < K_N_MARKERS; i++)
 		x->mark[i] = k_tokenizer_special(s->tok, k_marker_texts[i]);
 	x->words = (size_t)x->vocab->n / 64 + 1;
@@ -277,7 +263,7 @@ static int set_up(struct k_course *x, const struct k_server *s, int state, struc
 	return x->c->format ? k_grammars_lend(x->grammars, x->c->format, &x->matcher, err) : 0;
 }
 
-int k_course_new(struct k_course **out, const struct k_server *s, const struct k_request *rq, int state, struct k_err *err)
+int k_course_new(struct k_course **out, const struct k_server *s, const struct k_request *rq, const struct k_parser *parser, struct k_err *err)
 {
 	const struct k_vocab *v = k_grammars_vocab(s->grammars);
 	struct k_course *x = v ? k_calloc(1, sizeof(*x)) : NULL;
@@ -287,7 +273,8 @@ int k_course_new(struct k_course **out, const struct k_server *s, const struct k
 	x->c = rq->constraint;
 	x->grammars = s->grammars;
 	x->vocab = v;
-	int rc = set_up(x, s, state, err);
+	x->parser = parser;
+	int rc = set_up(x, s, err);
 	if (rc) {
 		k_course_free(x);
 		return rc;

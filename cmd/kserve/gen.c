@@ -334,7 +334,7 @@ int k_gen_new(struct k_gen **out, const struct k_server *s, const struct k_reque
 		}
 	}
 	if (rq->constraint) {
-		int rc = k_course_new(&g->course, s, rq, g->parser ? k_parser_state(g->parser) : K_PARSE_CONTENT, err);
+		int rc = k_course_new(&g->course, s, rq, g->parser, err);
 		if (rc) {
 			k_gen_free(g);
 			return rc;
