@@ -198,9 +198,6 @@ int32_t k_sample_only(const struct k_sampler *s, int32_t vocab)
 			return -1;
 		only = bits ? i + __builtin_ctzll(bits) : only;
 	}
-	for (int i = 0; i < s->n_bias; i++)
-		if (s->bias[i].id == only && s->bias[i].bias == -INFINITY)
-			return -1;
 	return only < vocab && only < s->n_mask ? only : -1;
 }
 

@@ -26,7 +26,8 @@ void k_sampler_init(struct k_sampler *s);
 /* logits: vocab values, not changed. scratch: vocab * 16 bytes. Position is s->n_out. Returns the id, or K_ENO when every token
  * is masked (dead end). NaN in logits: K_EBUG. */
 int32_t k_sample(const struct k_sampler *s, const float *logits, int32_t vocab, void *scratch, struct k_err *err) K_MUST_USE;
-/* The id that comes whatever the logits are, as the mask lets no other through; -1: they decide. */
+/* The id that comes whatever the logits are, as the mask lets no other through; -1: they decide. A bias does not count: what a constraint insists on cannot be
+ * banned. */
 int32_t k_sample_only(const struct k_sampler *s, int32_t vocab);
 /* false: there is a mask, bias or penalty as well. */
 bool k_sample_draw(const struct k_sampler *s, struct k_draw *out);

@@ -297,7 +297,7 @@ static void fail_job_err(struct k_sched *c, struct job *j, const struct k_err *e
 /* A row of logits, and the token that the device drew from it (-1: none did). */
 struct row { const float *logits; int32_t drawn; };
 
-/* Tokens of an answer came, behind `had` others that are to be computed. 1: it goes on; 0: it is done. */
+/* Tokens of an answer came, behind `had` others that are to be computed; rc and err are k_gen_next's. */
 static void came(struct k_sched *c, struct task *t, size_t had, int rc, const struct k_err *err)
 {
 	for (size_t i = had; i < t->next.n; i++)
@@ -349,6 +349,8 @@ void k_sched_begin_ahead(struct k_sched *c, struct task *t)
 	t->n_done = (int64_t)ids->n;
 	tell_progress(t->job);
 	start(c, t);
+	if (t->over)
+		k_reply_computed(t->job->reply);        /* there is nothing to wait for */
 }
 
 /* The prompt is computed. */

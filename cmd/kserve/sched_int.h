@@ -90,7 +90,8 @@ struct k_sched {
 	float *logits;
 	void *scratch;
 	uint64_t clock, t_ended;
-	int64_t n_prompt, n_answer;     /* tokens of this step: of prompts, and of answers that had begun before */
+	int64_t n_prompt, n_known;      /* tokens of this step: of prompts; of answers, beside one for each */
+	int n_answer;                   /* answers in it that had begun before */
 	double decode_s, prompt_s;      /* of late: seconds of a step without prompts; what a token of a prompt adds. 0: unknown */
 	uint64_t reserved;              /* bytes promised to tasks with a slot */
 	struct k_prefix *prefix;

@@ -7,6 +7,7 @@
 #include "cmd/kserve/sched_int.h"
 
 #define LEAST_CHUNK 16                  /* tokens of prompts that a step has at least, where there are any */
+#define MOST_AHEAD 64                   /* of a prompt that are computed together with the begin of its answer */
 
 static bool paused(const struct task *t) { return t->job->reply->out->full(t->job->reply->out); }
 
@@ -53,54 +54,74 @@ static int64_t prompt_tokens(const struct k_sched *c, int64_t n_decoding)
 	return fits < (double)left ? K_MIN(K_MAX((int64_t)fits, LEAST_CHUNK), left) : left;
 }
 
-/* What is to be computed of an answer, up to `most` tokens: returns how many. One at a time where nothing may depend on how much room others leave. */
-static int64_t add_next(struct k_sched *c, int *n, struct task *t, int64_t most)
+static int64_t pending(const struct task *t) { return (int64_t)(t->next.n - t->n_next); }
+
+/* `most` tokens of an answer, or what there is. */
+static void add_next(struct k_sched *c, int *n, struct task *t, int64_t most)
 {
-	int64_t left = (int64_t)(t->next.n - t->n_next), take = K_MIN(left, c->s->deterministic ? 1 : most);
+	int64_t left = pending(t), take = K_MIN(left, most);
 	add_run(c, n, t, t->next.v + t->n_next, take, take == left);
-	return take;
 }
 
-/* A place for each that generates; their other tokens where the slots behind leave room. Returns the tokens. */
-static int64_t plan_answers(struct k_sched *c, int *n)
+/* A token for each that generates. */
+static int plan_answers(struct k_sched *c)
 {
-	int64_t room = c->s->n_batch;
-	for (int i = 0, behind = c->s->n_slots - 1; i < c->s->n_slots; i++, behind--) {
+	int n = 0;
+	for (int i = 0; i < c->s->n_slots; i++) {
 		struct task *t = c->slots[i].task;
 		if (t && t->generates && !paused(t))
-			room -= add_next(c, n, t, room - behind);
+			add_next(c, &n, t, 1);
 	}
-	return c->s->n_batch - room;
+	return n;
 }
 
-/* Is the first token known while the prompt is not yet computed? Then both go together. A request with more choices waits: it cannot fail before they
- * have their steps. */
-static bool begins_ahead(const struct k_sched *c, const struct task *t)
+/* Of n answers tokens that are known already, up to `left` in all. Returns how many. None where nothing may depend on what others leave. */
+static int64_t add_known(struct k_sched *c, int n, int64_t left)
 {
-	return !c->s->deterministic && t->job->n_tasks == 1 && !k_gen_wants_prompt(t->gen) && k_gen_knows_first(t->gen);
+	int64_t sum = 0;
+	for (int i = 0; i < n && !c->s->deterministic; i++) {
+		int64_t more = K_MIN(pending(c->rows[i]) - 1, left - sum);
+		c->runs[i].n += more;
+		c->runs[i].n_out = c->runs[i].n == pending(c->rows[i]);
+		sum += more;
+	}
+	return sum;
+}
+
+/* Is the first token known while the few last ones of the prompt are not yet computed? Then all go together. A request with more choices waits: it cannot
+ * fail before they have their steps. A long prompt is computed before its answer begins, which may end at once and leave it to the next one. */
+static bool begins_ahead(const struct k_sched *c, const struct task *t, int64_t chunk)
+{
+	return chunk <= MOST_AHEAD && !c->s->deterministic && t->job->n_tasks == 1 && !k_gen_wants_prompt(t->gen) && k_gen_knows_first(t->gen);
 }
 
 int k_sched_plan(struct k_sched *c)
 {
-	int n = 0;
 	uint64_t now = c->clock;
 	struct task *t;
-	c->n_answer = plan_answers(c, &n);
+	int n = c->n_answer = plan_answers(c);
+	int64_t left = prompt_tokens(c, n);
+	/* One alone makes nobody wait. */
+	c->n_known = add_known(c, n, n == 1 ? c->s->n_batch - n : left);
 	c->n_prompt = 0;
-	int64_t left = prompt_tokens(c, c->n_answer);
+	left -= c->n_known;
 	while (left > 0 && (t = hungriest(c, now))) {
 		const struct k_ids *ids = &t->job->rq->prompts[t->prompt];
 		int64_t chunk = chunk_of(c, t, left);
 		bool last = t->n_done + chunk == (int64_t)ids->n;
 		t->planned = t->job->client->fed = ++c->clock;
-		c->n_prompt += chunk;
-		if (last && begins_ahead(c, t)) {
+		if (last && begins_ahead(c, t, chunk)) {
 			k_sched_begin_ahead(c, t);
-			left -= t->over ? 0 : add_next(c, &n, t, left);
+			if (t->over)
+				continue;
+			add_next(c, &n, t, left);
+			c->n_known += c->runs[n - 1].n - chunk;
+			left -= c->runs[n - 1].n;
 		} else {
 			add_run(c, &n, t, ids->v + t->n_done, chunk, k_gen_wants_prompt(t->gen) ? chunk : last);
 			left -= chunk;
 		}
+		c->n_prompt += chunk;
 	}
 	return n;
 }
@@ -112,8 +133,9 @@ static void learn(double *mean, double seconds)
 
 void k_sched_learn(struct k_sched *c, double seconds)
 {
-	if (!c->n_prompt)
+	int64_t more = c->n_prompt + c->n_known;
+	if (!more)
 		learn(&c->decode_s, seconds);
 	else if (!c->n_answer || c->decode_s > 0)
-		learn(&c->prompt_s, K_MAX(seconds - (c->n_answer ? c->decode_s : 0), 1e-9) / (double)c->n_prompt);
+		learn(&c->prompt_s, K_MAX(seconds - (c->n_answer ? c->decode_s : 0), 1e-9) / (double)more);
 }

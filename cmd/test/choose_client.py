@@ -132,8 +132,17 @@ def ahead():
         for a, b in zip(one['choices'] * 2, r['choices'] + alone['choices']):
             assert a['token_ids'] == b['token_ids'] and a['message'] == b['message'] and a['finish_reason'] == b['finish_reason'], (more, a, b)
         assert one['usage']['completion_tokens'] == r['usage']['completion_tokens'], (more, one['usage'], r['usage'])
+    # What the constraint insists on cannot be banned.
+    whole = call(tools=TOOLS, tool_choice=NAMED('nothing'), return_token_ids=True)[1]['choices'][0]
+    for id_ in whole['token_ids']:
+        r = call(tools=TOOLS, tool_choice=NAMED('nothing'), return_token_ids=True, logit_bias=[[id_, False]])[1]
+        assert r['choices'][0]['token_ids'] == whole['token_ids'] and r['choices'][0]['message'] == whole['message'], (id_, r)
     if sys.argv[2:]:
         return          # a server with steps of its own size
+    names = ['vllm:e2e_request_latency_seconds_count', 'vllm:time_to_first_token_seconds_count']
+    before = [metric(n) for n in names]
+    call(tools=TOOLS, tool_choice=NAMED('nothing'))
+    assert [metric(n) for n in names] == [n + 1 for n in before]
     for more, steps in (({'messages': [{'role': 'user', 'content': 'Call nothing.'}], 'tool_choice': NAMED('nothing')}, 5), ({'tool_choice': NAMED('get_weather_now')}, 30)):
         before = metric('kserve_steps_total')
         status, r = call(tools=TOOLS, temperature=0, **more)
