@@ -99,8 +99,9 @@ int k_parser_history(struct k_parser *p, const struct k_json *messages, struct k
 int k_parser_put(struct k_parser *p, int32_t id, struct k_err *err) K_MUST_USE;
 int k_parser_end(struct k_parser *p, struct k_err *err) K_MUST_USE;     /* flushes what was held back */
 int k_parser_calls(const struct k_parser *p);                           /* calls emitted so far */
-/* Does a call have this id, of the history or emitted so far? */
-bool k_parser_uses(const struct k_parser *p, const char *id);
+/* The id that the next call of this name gets if the model writes none, functions.NAME:N: N counts all calls, and passes over those whose id is taken. It takes the
+ * place of what *id holds, which is marked where memory gives out. */
+void k_parser_next_id(const struct k_parser *p, const char *name, size_t n, struct k_buf *id);
 int k_parser_state(const struct k_parser *p);
 /* What was put right so far: a header that is no id of its own got one, a call without a name was named by its arguments, arguments that were
  * left out are {}, what cannot be a call came out as text. */

@@ -269,6 +269,16 @@ static bool is_declared(const struct k_parser *p, struct span name)
 	return !p->n_declared || find_tool(p, name, is_tool, false);
 }
 
+void k_parser_next_id(const struct k_parser *p, const char *name, size_t n, struct k_buf *id)
+{
+	int64_t at = (int64_t)p->n_used + p->calls;
+
+	do {
+		k_buf_reset(id);
+		k_buf_printf(id, "functions.%.*s:%lld", (int)n, name, (long long)at++);
+	} while (!id->failed && k_map_find(&p->used, id->data, id->len));
+}
+
 /* The model's own id where it can be told apart from the others, because the next prompt then repeats what was sampled. */
 static const char *make_id(struct k_parser *p, struct span name)
 {
@@ -279,12 +289,13 @@ static const char *make_id(struct k_parser *p, struct span name)
 	if (own.n == name.n && !memcmp(own.s, name.s, name.n) && is_declared(p, name) && !k_map_find(&p->used, h.s, h.n))
 		id = k_arena_strndup(&p->ids, h.s, h.n);
 	else {
-		int64_t n = (int64_t)p->n_used + p->calls;
+		struct k_buf b;
 
 		p->repairs[K_REPAIR_ID]++;
-		do
-			id = k_arena_printf(&p->ids, "functions.%.*s:%lld", (int)name.n, name.s, (long long)n++);
-		while (id && k_parser_uses(p, id));
+		k_buf_init(&b, 0);
+		k_parser_next_id(p, name.s, name.n, &b);
+		id = b.failed ? NULL : k_arena_strndup(&p->ids, b.data, b.len);
+		k_buf_fini(&b);
 	}
 	if (!id || k_map_put(&p->used, id, strlen(id), p) < 0)
 		p->nomem = true;
@@ -609,7 +620,6 @@ int k_parser_history(struct k_parser *p, const struct k_json *messages, struct k
 }
 
 int k_parser_calls(const struct k_parser *p) { return p->calls; }
-bool k_parser_uses(const struct k_parser *p, const char *id) { return k_map_find(&p->used, id, strlen(id)); }
 const uint64_t *k_parser_repairs(const struct k_parser *p) { return p->repairs; }
 int k_parser_state(const struct k_parser *p) { return p->state; }
 

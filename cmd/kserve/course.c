@@ -4,8 +4,6 @@
  * header of a call, in the tokens that the tokenizer cuts it into, which are those that a model was trained on) or ruled (a matcher's mask). */
 #include "libcore/base.h"
 
-#include <stdio.h>
-
 #include "cmd/kserve/constraint_int.h"
 
 enum state { BEGIN, THINK, FREE, MUST, FORMAT, SECTION, HEADER, ARGS, CALLED, END };
@@ -34,23 +32,16 @@ static void set(struct k_course *x, int32_t id)
 
 /* --- the header of a call --------------------------------------------------------------------------------------------------------------- */
 
-static char *next_id(const struct k_course *x, const char *name)
-{
-	size_t size = strlen(name) + 40;
-	char *id = k_alloc(size);
-	int64_t n = (int64_t)x->rq->n_used + k_parser_calls(x->parser);
-	do {
-		if (id)
-			snprintf(id, size, "functions.%s:%lld", name, (long long)n++);
-	} while (id && k_parser_uses(x->parser, id));
-	return id;
-}
-
 static int cut_header(struct k_course *x, int i, struct k_err *err)
 {
-	char *id = next_id(x, x->c->tools[i].name);
-	int rc = id ? k_tokenizer_encode(x->vocab->t, id, strlen(id), 0, &x->headers[i], err) : k_err_nomem(err, 300, "the ids of calls");
-	k_free(id);
+	const char *name = x->c->tools[i].name;
+	struct k_buf id;
+	k_buf_init(&id, 0);
+	k_parser_next_id(x->parser, name, strlen(name), &id);
+	int rc = k_buf_ok(&id, "the id of a call", err);
+	if (!rc)
+		rc = k_tokenizer_encode(x->vocab->t, id.data, id.len, 0, &x->headers[i], err);
+	k_buf_fini(&id);
 	return rc;
 }
 

@@ -25,11 +25,10 @@ struct k_gen {
 	struct k_reply *reply;
 	int prompt, choice;
 	int64_t limit;                  /* tokens to make at most */
-	struct k_sampler sampler;
+	struct k_sampler sampler;       /* its mask, where there is one, is of the next token */
 	struct k_ids out;
 	struct k_parser *parser;        /* chat */
 	struct k_course *course;        /* where the answer is in its constraint; NULL: free */
-	bool masked;                    /* the sampler has the mask of the next token */
 	uint64_t mask_ns;
 	struct k_decoder dec;           /* text; NULL tokenizer: no text */
 	struct k_buf hold, text;        /* text: what one token said; the prompt's with echo */
@@ -454,19 +453,18 @@ static int finish(struct k_gen *g, const char *why, int32_t stop_id, struct k_er
 static int mask(struct k_gen *g, struct k_err *err)
 {
 	uint64_t began = k_now_ns();
-	if (g->masked)
+	if (g->sampler.mask)
 		return 0;
 	g->sampler.mask = k_course_mask(g->course, &g->sampler.n_mask);
 	g->mask_ns += k_now_ns() - began;
-	g->masked = g->sampler.mask;
-	return g->masked ? 0 : k_err_nomem(err, 1 << 16, "the mask of an answer");
+	return g->sampler.mask ? 0 : k_err_nomem(err, 1 << 16, "the mask of an answer");
 }
 
 static int go_on(struct k_gen *g, int32_t id, struct k_err *err)
 {
 	uint64_t began = k_now_ns();
 	int rc = k_course_put(g->course, id, err);
-	g->masked = false;
+	g->sampler.mask = NULL;
 	g->mask_ns += k_now_ns() - began;
 	return rc;
 }
@@ -503,7 +501,6 @@ static int known(struct k_gen *g, int32_t *id, struct k_err *err)
 	if (*id >= 0 || !g->course)
 		return 0;
 	int rc = mask(g, err);
-	look_back(g, &g->sampler);
 	if (!rc)
 		*id = k_sample_only(&g->sampler, (int32_t)g->s->hp->n_vocab);
 	return rc;

@@ -3,7 +3,7 @@ import http.client
 import json
 import sys
 
-from checks import run
+from checks import metric, run
 
 PORT = int(sys.argv[1])
 
@@ -113,14 +113,6 @@ def several():
         good([(t['id'], t['function']['name'], t['function']['arguments'])])
 
 
-def metric(name):
-    c = http.client.HTTPConnection('127.0.0.1', PORT, timeout=300)
-    c.request('GET', '/metrics')
-    for line in c.getresponse().read().decode().splitlines():
-        if line.startswith(name + '{'):
-            return float(line.rsplit(' ', 1)[1])
-
-
 def ahead():
     """Tokens that leave no choice are not computed one by one, and the answer is what it is where each is, as log-probabilities want it."""
     same = [{'tool_choice': NAMED('get_weather'), 'temperature': 0}, {'tool_choice': NAMED('nothing'), 'temperature': 1}, {'tool_choice': 'required', 'temperature': 1.2, 'seed': 3},
@@ -140,13 +132,13 @@ def ahead():
     if sys.argv[2:]:
         return          # a server with steps of its own size
     names = ['vllm:e2e_request_latency_seconds_count', 'vllm:time_to_first_token_seconds_count']
-    before = [metric(n) for n in names]
+    before = [metric(PORT, n) for n in names]
     call(tools=TOOLS, tool_choice=NAMED('nothing'))
-    assert [metric(n) for n in names] == [n + 1 for n in before]
+    assert [metric(PORT, n) for n in names] == [n + 1 for n in before]
     for more, steps in (({'messages': [{'role': 'user', 'content': 'Call nothing.'}], 'tool_choice': NAMED('nothing')}, 5), ({'tool_choice': NAMED('get_weather_now')}, 30)):
-        before = metric('kserve_steps_total')
+        before = metric(PORT, 'kserve_steps_total')
         status, r = call(tools=TOOLS, temperature=0, **more)
-        took, tokens = metric('kserve_steps_total') - before, r['usage']['completion_tokens']
+        took, tokens = metric(PORT, 'kserve_steps_total') - before, r['usage']['completion_tokens']
         assert status == 200 and took <= steps and took < tokens - 5, (more, took, tokens)
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from checks import run
+from checks import metric, run
 
 PORT = int(sys.argv[1])
 CHECKS = {}
@@ -31,14 +31,6 @@ def post(key=None, tokens=20, **more):
     return r.status, error.get('code'), r.getheader('Retry-After'), raw, time.monotonic()
 
 
-def metric(name):
-    c = http.client.HTTPConnection('127.0.0.1', PORT, timeout=20)
-    c.request('GET', '/metrics')
-    text = c.getresponse().read().decode()
-    c.close()
-    return sum(float(line.split()[-1]) for line in text.split('\n') if line.startswith(name + '{') or line.startswith(name + ' '))
-
-
 def until(condition, what):
     end = time.monotonic() + 30
     while not condition():
@@ -51,7 +43,7 @@ def turns():
     """One client has fourteen requests in the queue when another asks for the first time: it is the other's turn next."""
     with concurrent.futures.ThreadPoolExecutor(24) as ex:
         many = [ex.submit(post, 'many', 40) for _ in range(14)]
-        until(lambda: metric('vllm:num_requests_waiting') >= 11, 'they do not wait')
+        until(lambda: metric(PORT, 'vllm:num_requests_waiting') >= 11, 'they do not wait')
         few = []
         for _ in range(2):
             asked = time.monotonic()
@@ -71,7 +63,7 @@ def full():
     """--max-queue 8: a client may have half of it, then gets 429; others still come in until it is full, then 503."""
     with concurrent.futures.ThreadPoolExecutor(40) as ex:
         first = ex.submit(post, 'many', 2000)
-        until(lambda: metric('vllm:num_requests_running') == 1, 'it does not run')
+        until(lambda: metric(PORT, 'vllm:num_requests_running') == 1, 'it does not run')
         many = [ex.submit(post, 'many', 1) for _ in range(12)]
         until(lambda: sum(f.done() for f in many) >= 7, 'nobody is sent away')
         few = [ex.submit(post, 'few', 1) for _ in range(8)]
@@ -89,7 +81,7 @@ def waits_too_long():
     """--queue-timeout 1: whole or as a stream, it gets 503 about then, and the one that runs is not disturbed."""
     with concurrent.futures.ThreadPoolExecutor(4) as ex:
         first = ex.submit(post, None, 3500)
-        until(lambda: metric('vllm:num_requests_running') == 1, 'it does not run')
+        until(lambda: metric(PORT, 'vllm:num_requests_running') == 1, 'it does not run')
         asked = time.monotonic()
         late = [ex.submit(post, None, 5, stream=s) for s in (False, True)]
         for f in late:
@@ -130,10 +122,10 @@ def large():
     assert r.status == 400 and error['code'] == 'context_length_exceeded' and error['n_prompt_tokens'] > 2_000_000, error
     longest = max(waits)
     assert longest < took / 2, (longest, took)
-    gone = metric('kserve_cancelled_total')
+    gone = metric(PORT, 'kserve_cancelled_total')
     for c in [send_large(3_000_000) for _ in range(4)]:
         c.close()
-    until(lambda: metric('kserve_cancelled_total') == gone + 4, 'clients that went are not noticed')
+    until(lambda: metric(PORT, 'kserve_cancelled_total') == gone + 4, 'clients that went are not noticed')
     assert post(tokens=1)[0] == 200
 
 

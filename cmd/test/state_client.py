@@ -1,6 +1,8 @@
 """state_client.py FOLDER: starts servers on FOLDER/nano.kmf and asks them; prints "ok NAME" for what holds, else what is wrong."""
 import glob, hashlib, http.client, json, os, random, shutil, signal, socket, struct, subprocess, sys, threading, time, traceback
 
+from checks import metric
+
 T = sys.argv[1]
 loop = json.load(open('testdata/nano/eval/toolloop.json'))
 SYSTEM = 'You are a careful helper. ' * 30
@@ -250,14 +252,10 @@ def reading_a_state_holds_nobody_up():
         for f in files:
             os.remove(f)
             os.mkfifo(f)
-        def metric(name):
-            c = http.client.HTTPConnection('127.0.0.1', s.port, timeout=20)
-            c.request('GET', '/metrics')
-            return sum(float(line.split()[-1]) for line in c.getresponse().read().decode().split('\n') if line.startswith(name + '{'))
         def until(name, n):
             end = time.time() + 60
-            while metric(name) != n:
-                assert time.time() < end, (name, metric(name), n)
+            while metric(s.port, name) != n:
+                assert time.time() < end, (name, metric(s.port, name), n)
                 time.sleep(0.01)
         got = {}
         def ask(i):
@@ -273,11 +271,11 @@ def reading_a_state_holds_nobody_up():
         for t in threads:
             t.start()
         until('vllm:num_requests_waiting', 2)
-        steps = metric('kserve_steps_total')
+        steps = metric(s.port, 'kserve_steps_total')
         for i in range(6):
             status, r, _ = s.post('/v1/completions', text([9 + i] * 70, min_tokens=8))
             assert status == 200 and r['usage']['completion_tokens'] == 8, r
-        assert metric('kserve_steps_total') >= steps + 6 * 8 and metric('vllm:num_requests_waiting') == 2 and not got, (steps, got)
+        assert metric(s.port, 'kserve_steps_total') >= steps + 6 * 8 and metric(s.port, 'vllm:num_requests_waiting') == 2 and not got, (steps, got)
         for f, d in zip(files, data):
             def feed(f=f, d=d):
                 with open(f, 'wb') as out:
@@ -290,7 +288,7 @@ def reading_a_state_holds_nobody_up():
             message, n, cached = got[i]
             assert message == want[i][0] and cached == n - 1, (got[i], want[i])
         message, n, cached = s.ask(talks[2])
-        assert message == want[2][0] and cached == n - 1 and metric('kserve_states_read_total') == 3 and metric('kserve_states_refused_total') == 0, (cached, n)
+        assert message == want[2][0] and cached == n - 1 and metric(s.port, 'kserve_states_read_total') == 3 and metric(s.port, 'kserve_states_refused_total') == 0, (cached, n)
 
 
 IDS = [(i * 41) % 3000 + 20 for i in range(77)]
