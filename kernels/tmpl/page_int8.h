@@ -1,11 +1,11 @@
 /* page_int8.h: attention on pages of int8 (libcore/backend.h), for a level that has defined, beside what gemm.h and elem.h want,
  *
- *     PAGE_VECTORS       of tokens that scores take at once: sums of four queries fit the registers
+ *     PAGE_VECTORS       of tokens that scores take at once, an even number: sums of four queries fit the registers
  *     PAGE_PARTS         1: words are multiplied byte by byte (page_bytes.h); 2: as two times two halves
  *     page_codes(x, i)   part i of words of unsigned bytes;   page_values: of such that are 128 too large, signed
  *     page_query(w, c)   of each four words the lowest bytes, signed, as parts;   page_weights_of: the second ones, unsigned, four times
  *     page_four(p)       a word of parts in all
- *     page_dot(a, x, y)  a, and in each word the products of unsigned parts and signed ones
+ *     page_dot(a, x, y)  a, and in each word the products of unsigned parts and signed ones;   page_dot_two: *a of x and y, *b of u and v
  *     page_order(x, o)   of each four words the bytes o
  *     page_max(a, b), page_most(v)   the larger of each two signed words; the largest of all
  *     page_fold(v)       of VL / 4 vectors the sums of the first words of their fours, of the second, ..., side by side
@@ -18,6 +18,7 @@
 
 /* Tokens that lie together with four columns each, and their bytes; tokens of a tile of scores; vectors of a page's. */
 enum { PAGE_TOKENS = 16, PAGE_BYTES = 64, PAGE_ROWS = PAGE_VECTORS * VL, PAGE_CELLS = VL / 4, PAGE_WHOLE = K_PAGE / VL };
+_Static_assert(PAGE_VECTORS % 2 == 0, "scores take two vectors at a time");
 
 /* VL tokens from the one at `code` on, `next` bytes from 16 tokens to the next 16. */
 static inline vu page_load(const char *code, int token, size_t next)
@@ -121,8 +122,8 @@ static void KK_FN(pack_queries_i8)(float *y, const float *const *q, int n, size_
 		} \
 		EACH(t, T) { \
 			vu four = page_four(q + t); \
-			EACH(v, PAGE_VECTORS) \
-				a[t][v] = page_dot(a[t][v], x[v], four); \
+			EACH(v, PAGE_VECTORS / 2) \
+				page_dot_two(&a[t][2 * v], x[2 * v], four, &a[t][2 * v + 1], x[2 * v + 1], four); \
 		} \
 		q += KK_I8_QUERIES; \
 	}
@@ -236,8 +237,10 @@ static void page_mix_##name(float *y, size_t y_step, const page_weights *w, cons
 							memcpy(keep + at[k] + (size_t)(v * VL) * sizeof(uint32_t), &x, sizeof(x)); \
 						EACH(i, PAGE_PARTS) { \
 							vu part = page_values(x, i); \
-							EACH(t, T) \
-								a[t][k] = page_dot(a[t][k], (*by)[t][i], part); \
+							EACH(t, T / 2) \
+								page_dot_two(&a[2 * t][k], (*by)[2 * t][i], part, &a[2 * t + 1][k], (*by)[2 * t + 1][i], part); \
+							if (T % 2) \
+								a[T - 1][k] = page_dot(a[T - 1][k], (*by)[T - 1][i], part); \
 						} \
 					} \
 					by++; \
