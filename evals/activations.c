@@ -169,6 +169,7 @@ static int run_windows(struct job *j, struct tap *t, struct k_err *err)
 	int32_t *in = k_alloc(((size_t)j->window + 1) * sizeof(*in));
 	struct k_progress meter;
 	struct k_seq *seq = NULL;
+	const struct k_probe all = { 0 };       /* every layer sees every token */
 	int64_t len;
 	int r = in ? k_seq_new(&seq, j->m, err) : k_err_nomem(err, ((size_t)j->window + 1) * sizeof(*in), "a window");
 	k_progress_begin(&meter, j->ctx->log, "imatrix", (uint64_t)j->windows, "windows");
@@ -179,7 +180,7 @@ static int run_windows(struct job *j, struct tap *t, struct k_err *err)
 		memcpy(in + k, j->ids.v + from, (size_t)n * sizeof(*in));
 		r = k_seq_rewind(seq, 0, &len, err);
 		if (r == 0)
-			r = k_model_step(j->m, &(struct k_run){ seq, in, k + n, 0 }, 1, NULL, NULL, err);
+			r = k_model_step(j->m, &(struct k_run){ seq, in, k + n, 0 }, 1, NULL, &all, err);
 		if (r == 0 && t->err.code) {
 			*err = t->err;
 			r = err->code;

@@ -76,9 +76,9 @@ struct k_op_kda { float *y; const float *q, *k, *v, *a, *z, *beta; const float *
  * NONE), appends to the pages, then per head in absorbed form over all positions <= its own:
  * q~ = K_h^T q_nope, score = scale (q~ . c + q_rope . kr), softmax, o~ = sum p c, y_h = V_h o~.
  * kv_b: [H][dn + dv][r] (k rows first), f32, or BF16 where the device says that it takes it. scale: (dn+dr)^-1/2 times the yarn factor squared. cos/sin: tables of the sequence's
- * positions: rope[pos][dr/2][2] (cos, sin), f32 from double angles. */
+ * positions: rope[pos][dr/2][2] (cos, sin), f32 from double angles. y and q NULL: it only appends. */
 struct k_op_mla { float *y; float *q, *kv; const float *kv_norm; const struct k_tensor *kv_b; const float *rope; double scale; const struct k_seg *seg; int64_t n_seg, n; const struct k_hp *hp; };
-/* q [n][H*d], k v [n][Hkv*d] raw; rotates q and k, appends, attends with scale d^-1/2; query head h reads kv head h / (H/Hkv). */
+/* q [n][H*d], k v [n][Hkv*d] raw; rotates q and k, appends, attends with scale d^-1/2; query head h reads kv head h / (H/Hkv). y and q NULL: it only appends. */
 struct k_op_gqa { float *y; float *q, *k; const float *v; const float *rope; const struct k_seg *seg; int64_t n_seg, n; const struct k_hp *hp; };
 
 /* ids[i] (device memory): the token that k_sample has for row i of logits by draw[i] (host memory) and nothing else; or -1: it is to be asked, because the

@@ -322,7 +322,20 @@ out:
 const float *k_layer_vector(const struct k_layer_weights *w, const char *slot) { return layer_f32(w, slot, false); }
 const float *k_layer_columns(const struct k_layer_weights *w, const char *slot) { return layer_f32(w, slot, true); }
 
-static void add_part(struct k_token_part *out, int max, int *n, const char *role, uint64_t bytes, uint64_t weights)
+/* Is a token of a prompt multiplied by the weights of a slot? Behind the last mixer only those go on whose logits are wanted (model.c: last_layer); what makes
+ * their keys and values there is little, and left out. */
+static bool of_prompts(const struct k_model *m, const struct k_weight *w, int64_t layer)
+{
+	struct k_plan plan;
+	if (!w->per_layer)
+		return false;
+	if (layer < m->hp.n_layer - 1)
+		return true;
+	m->arch->plan(&m->hp, layer, &plan);
+	return !strncmp(w->slot, plan.mixer, strlen(plan.mixer)) && !k_block_find(plan.mixer)->append;
+}
+
+static void add_part(struct k_token_part *out, int max, int *n, const char *role, uint64_t bytes, uint64_t weights, bool last)
 {
 	int i = 0;
 	while (i < *n && strcmp(out[i].role, role))
@@ -332,6 +345,7 @@ static void add_part(struct k_token_part *out, int max, int *n, const char *role
 	else if (i == *n)
 		out[(*n)++] = (struct k_token_part){ .role = role };
 	out[i].bytes += bytes;
+	out[i].last += last ? bytes : 0;
 	out[i].weights += weights;
 }
 
@@ -343,16 +357,16 @@ int k_bind_token_parts(const struct k_model *m, struct k_token_part *out, int ma
 			const struct k_entry *e = row_applies(m, w, layer) ? row_entry(m, w, layer) : NULL;
 			if (!e)
 				continue;
-			uint64_t rows = (uint64_t)K_MAX(k_entry_rows(e), 1), all = rows * (uint64_t)k_entry_cols(e);
+			uint64_t rows = (uint64_t)K_MAX(k_entry_rows(e), 1), all = of_prompts(m, w, layer) ? rows * (uint64_t)k_entry_cols(e) : 0;
 			if (!strcmp(w->slot, "embed")) {
-				add_part(out, max, &n, w->role, e->bytes / rows, 0);
+				add_part(out, max, &n, w->role, e->bytes / rows, 0, false);
 				if (m->hp.tied)
-					add_part(out, max, &n, "head", e->bytes, all);
+					add_part(out, max, &n, "head", e->bytes, 0, false);
 			} else if (strstr(w->name, "{e}")) {
 				add_part(out, max, &n, w->role, e->bytes / (uint64_t)m->hp.n_expert * (uint64_t)m->hp.n_expert_used,
-					all * (uint64_t)m->hp.n_expert_used);
+					all * (uint64_t)m->hp.n_expert_used, layer == m->hp.n_layer - 1);
 			} else {
-				add_part(out, max, &n, w->role, e->bytes, all);
+				add_part(out, max, &n, w->role, e->bytes, all, layer == m->hp.n_layer - 1);
 			}
 		}
 	return n;

@@ -21,13 +21,16 @@ struct k_block {
 	const char *name;
 	/* Resolves weights once at load: *self in the model's arena. */
 	int (*open)(void **self, const struct k_hp *hp, int64_t layer, const struct k_layer_weights *w, struct k_arena *arena, struct k_device *dev, struct k_err *err);
-	/* Floats a row of scratch that step() asks for, in all. */
+	/* Floats a row of scratch that step() asks for, in all; append() asks for no more. */
 	int64_t (*scratch)(const struct k_hp *hp);
 	/* NULL: nothing. deferred: on a device that defers updates (k_device.kda_deferred). */
 	struct k_kept (*keeps)(const struct k_hp *hp, bool deferred);
 	/* y[n][D] = block(x[n][D]). seg: this layer's states. probe may be NULL. */
 	void (*step)(void *self, struct k_device *dev, const struct k_hp *hp, float *y, const float *x, const struct k_seg *seg, int64_t n_seg, int64_t n,
 		const float *rope, struct k_scratch *scratch, const struct k_probe *probe, int layer);
+	/* What step() keeps of x, without the y: for rows that nobody asks for the output of. NULL: takes as much as a step. */
+	void (*append)(void *self, struct k_device *dev, const struct k_hp *hp, const float *x, const struct k_seg *seg, int64_t n_seg, int64_t n,
+		const float *rope, struct k_scratch *scratch);
 };
 const struct k_block *k_block_find(const char *name);
 /* The sum over layers [layer, layer + n). */

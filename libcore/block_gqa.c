@@ -51,4 +51,15 @@ static void gqa_step(void *self, struct k_device *dev, const struct k_hp *hp, fl
 	k_gemm(dev, y, o, b->o, b->o_bias, n);
 }
 
-const struct k_block k_block_gqa = { "gqa", gqa_open, gqa_scratch, gqa_keeps, gqa_step };
+static void gqa_append(void *self, struct k_device *dev, const struct k_hp *hp, const float *x, const struct k_seg *seg, int64_t n_seg, int64_t n,
+	const float *rope, struct k_scratch *scratch)
+{
+	const struct gqa *b = self;
+	int64_t nk = hp->n_head_kv * hp->head_dim;
+	float *k = k_scratch_rows(scratch, nk), *v = k_scratch_rows(scratch, nk);
+	k_gemm(dev, k, x, b->k, b->k_bias, n);
+	k_gemm(dev, v, x, b->v, b->v_bias, n);
+	dev->ops.gqa(dev, &(struct k_op_gqa){ .k = k, .v = v, .rope = rope, .seg = seg, .n_seg = n_seg, .n = n, .hp = hp });
+}
+
+const struct k_block k_block_gqa = { "gqa", gqa_open, gqa_scratch, gqa_keeps, gqa_step, gqa_append };

@@ -78,4 +78,4 @@ static void kda_step(void *self, struct k_device *dev, const struct k_hp *hp, fl
 	k_gemm(dev, y, o, b->o, NULL, n);
 }
 
-const struct k_block k_block_kda = { "kda", kda_open, kda_scratch, kda_keeps, kda_step };
+const struct k_block k_block_kda = { "kda", kda_open, kda_scratch, kda_keeps, kda_step, NULL };

@@ -83,4 +83,13 @@ static void mla_step(void *self, struct k_device *dev, const struct k_hp *hp, fl
 	k_gemm(dev, y, o, b->o, NULL, n);
 }
 
-const struct k_block k_block_mla = { "mla", mla_open, mla_scratch, mla_keeps, mla_step };
+static void mla_append(void *self, struct k_device *dev, const struct k_hp *hp, const float *x, const struct k_seg *seg, int64_t n_seg, int64_t n,
+	const float *rope, struct k_scratch *scratch)
+{
+	const struct mla *b = self;
+	float *kv = k_scratch_rows(scratch, hp->kv_lora + hp->d_rope);
+	k_gemm(dev, kv, x, b->kv_a, NULL, n);
+	dev->ops.mla(dev, &(struct k_op_mla){ .kv = kv, .kv_norm = b->kv_norm, .kv_b = &b->kv_b, .rope = rope, .seg = seg, .n_seg = n_seg, .n = n, .hp = hp });
+}
+
+const struct k_block k_block_mla = { "mla", mla_open, mla_scratch, mla_keeps, mla_step, mla_append };

@@ -40,4 +40,4 @@ static void mlp_step(void *self, struct k_device *dev, const struct k_hp *hp, fl
 	k_gemm(dev, y, gate, b->down, b->down_bias, n);
 }
 
-const struct k_block k_block_mlp = { "mlp", mlp_open, mlp_scratch, NULL, mlp_step };
+const struct k_block k_block_mlp = { "mlp", mlp_open, mlp_scratch, NULL, mlp_step, NULL };

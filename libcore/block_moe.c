@@ -98,4 +98,4 @@ static void moe_step(void *self, struct k_device *dev, const struct k_hp *hp, fl
 		shared_down(b, dev, hp, y, h, n, scratch);
 }
 
-const struct k_block k_block_moe = { "moe", moe_open, moe_scratch, NULL, moe_step };
+const struct k_block k_block_moe = { "moe", moe_open, moe_scratch, NULL, moe_step, NULL };

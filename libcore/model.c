@@ -2,6 +2,8 @@
  *
  *   ids -> embed -> x;  each layer: x += mixer(norm(x)); x += ffn(norm(x));  wanted rows: norm(x) -> out -> head -> logits
  *
+ * Of the last layer the others get what its mixer keeps of them, and no more. A probe sees all rows in all layers.
+ *
  * With several devices x is handed from one to the next behind its last layer; norm and head are the last one's.
  *
  * A step first makes room for everything (ids, pages, rope table, outputs); from then on nothing can fail. */
@@ -247,8 +249,9 @@ static int open_scratch(struct k_model *m, struct k_err *err)
 		return err->code;
 	m->seg = k_arena_array(&m->arena, K_ROWS, sizeof(*m->seg));
 	m->seg_run = k_arena_array(&m->arena, K_ROWS, sizeof(*m->seg_run));
+	m->picked = k_arena_array(&m->arena, K_ROWS, sizeof(*m->picked));
 	m->probe_rows = k_arena_array(&m->arena, (size_t)(K_ROWS * D), sizeof(float));
-	if (!m->seg || !m->seg_run || !m->probe_rows)
+	if (!m->seg || !m->seg_run || !m->picked || !m->probe_rows)
 		return k_err_nomem(err, (size_t)(K_ROWS * D) * sizeof(float), "activations");
 	if (m->hp.rope.kind != K_ROPE_NONE) {
 		m->inv = k_arena_array(&m->arena, (size_t)(m->hp.rope.dim / 2 + 1), sizeof(double));
@@ -465,17 +468,68 @@ static void probe_hidden(struct k_model *m, const struct k_part *p, const struct
 		probe->hidden(probe->arg, layer, m->probe_rows, n);
 }
 
-static void half(struct k_model *m, struct k_part *p, const struct k_block *b, void *self, const float *norm, int64_t layer, int64_t n,
-	int64_t n_seg, const struct k_probe *probe)
+/* A step's rows on a device at work: their residuals, and room for what is normed and for what a block gives. */
+struct rows { float *x, *h, *y; const struct k_seg *seg; int64_t n_seg, n; };
+
+static void norm(const struct k_model *m, struct k_device *d, float *y, const float *x, const float *w, int64_t n)
+{
+	int64_t D = m->hp.n_embd;
+	d->ops.rmsnorm(d, &(struct k_op_rmsnorm){ .y = y, .x = x, .w = w, .n = n, .dim = D, .y_step = D, .x_step = D, .eps = m->hp.eps });
+}
+
+/* In front of a block: its rows normed, its scratch empty. */
+static void ready(struct k_model *m, struct k_part *p, const struct rows *r, const float *w)
+{
+	norm(m, p->dev, r->h, r->x, w, r->n);
+	p->scratch.used = 0;
+	p->scratch.rows = r->n;
+}
+
+static void half(struct k_model *m, struct k_part *p, const struct rows *r, const struct k_block *b, void *self, const float *w, int64_t layer,
+	const struct k_probe *probe)
 {
 	struct k_device *d = p->dev;
-	int64_t D = m->hp.n_embd;
-	d->ops.rmsnorm(d, &(struct k_op_rmsnorm){ .y = p->h, .x = p->x, .w = norm, .n = n, .dim = D, .y_step = D, .x_step = D,
-		.eps = m->hp.eps });
-	p->scratch.used = 0;
-	p->scratch.rows = n;
-	b->step(self, d, &m->hp, p->y, p->h, m->seg, n_seg, n, p->rope, &p->scratch, probe, (int)layer);
-	d->ops.add(d, &(struct k_op_add){ .y = p->x, .x = p->y, .n = n * D });
+	ready(m, p, r, w);
+	b->step(self, d, &m->hp, r->y, r->h, r->seg, r->n_seg, r->n, p->rope, &p->scratch, probe, (int)layer);
+	d->ops.add(d, &(struct k_op_add){ .y = r->x, .x = r->y, .n = r->n * m->hp.n_embd });
+}
+
+/* The rows of x that are wanted, in the place of y. */
+static struct rows pick(struct k_model *m, struct k_part *p, int64_t n_seg)
+{
+	struct rows r = { .x = p->y, .h = p->h, .y = p->x, .seg = m->picked };
+	struct k_tensor x = { .name = "rows", .type = k_qtype_find("f32", NULL), .ndim = 2, .shape = { K_ROWS, m->hp.n_embd }, .data = p->x };
+	int32_t ids[K_ROWS];
+	for (int64_t i = 0; i < n_seg; i++) {
+		const struct k_seg *s = &m->seg[i];
+		int64_t n = m->seg_run[i].n_out, first = s->n - n;
+		if (n)
+			m->picked[r.n_seg++] = (struct k_seg){ .row = r.n, .n = n, .pos = s->pos + first, .state = s->state };
+		for (int64_t k = 0; k < n; k++)
+			ids[r.n++] = (int32_t)(s->row + first + k);
+	}
+	if (r.n)
+		p->dev->ops.embed(p->dev, &(struct k_op_embed){ .y = r.x, .w = &x, .ids = ids, .n = r.n });
+	return r;
+}
+
+/* The last layer, of whose rows not all are wanted; returns those that are. They are appended twice, to the same bits. */
+static struct rows last_layer(struct k_model *m, struct k_part *p, const struct rows *all)
+{
+	int64_t i = m->hp.n_layer - 1;
+	const struct k_layer *l = &m->layers[i];
+	if (l->mixer->append) {
+		ready(m, p, all, l->mixer_norm);
+		l->mixer->append(l->mixer_self, p->dev, &m->hp, all->h, all->seg, all->n_seg, all->n, p->rope, &p->scratch);
+	} else {
+		half(m, p, all, l->mixer, l->mixer_self, l->mixer_norm, i, NULL);
+	}
+	struct rows r = pick(m, p, all->n_seg);
+	if (r.n && l->mixer->append)
+		half(m, p, &r, l->mixer, l->mixer_self, l->mixer_norm, i, NULL);
+	if (r.n)
+		half(m, p, &r, l->ffn, l->ffn_self, l->ffn_norm, i, NULL);
+	return r;
 }
 
 static void begin(const struct k_part *p, bool decode)
@@ -498,12 +552,14 @@ static void hand_over(const struct k_model *m, const struct k_part *from, const 
 	begin(to, decode);
 }
 
-/* Runs n rows (the segments are filled in) through all layers, on device after device; the last one's are not ended yet. */
-static void run_chunk(struct k_model *m, const int32_t *ids, int64_t n, int64_t n_seg, const struct k_probe *probe)
+/* Runs n rows (the segments are filled in) through all layers, on device after device, and norms those n_out that are wanted to out; the last device's work is
+ * not ended yet. */
+static void run_chunk(struct k_model *m, const int32_t *ids, int64_t n, int64_t n_seg, float *out, int64_t n_out, const struct k_probe *probe)
 {
 	/* An embedding that is the head too lies where the head does. */
 	struct k_part *p = m->hp.tied ? k_last_part(m) : &m->part[0];
 	bool decode = n == n_seg;
+	struct rows r = { 0 };
 	begin(p, decode);
 	p->dev->ops.embed(p->dev, &(struct k_op_embed){ .y = p->x, .w = &m->embed, .ids = ids, .n = n });
 	probe_hidden(m, p, probe, -1, n);
@@ -513,24 +569,20 @@ static void run_chunk(struct k_model *m, const int32_t *ids, int64_t n, int64_t 
 			hand_over(m, p, &m->part[l->part], n, decode);
 		p = &m->part[l->part];
 		for (int64_t s = 0; s < n_seg; s++)
-			m->seg[s].state = &m->seg_run[s]->seq->layer[i];
-		half(m, p, l->mixer, l->mixer_self, l->mixer_norm, i, n, n_seg, probe);
-		half(m, p, l->ffn, l->ffn_self, l->ffn_norm, i, n, n_seg, probe);
+			m->seg[s].state = &m->seg_run[s].run->seq->layer[i];
+		r = (struct rows){ p->x, p->h, p->y, m->seg, n_seg, n };
+		if (i == m->hp.n_layer - 1 && n_out < n && !probe) {
+			r = last_layer(m, p, &r);
+			break;
+		}
+		half(m, p, &r, l->mixer, l->mixer_self, l->mixer_norm, i, probe);
+		half(m, p, &r, l->ffn, l->ffn_self, l->ffn_norm, i, probe);
 		probe_hidden(m, p, probe, (int)i, n);
 	}
-}
-
-/* Norms the rows of a segment whose logits are wanted: done tokens of the run came before it. Returns how many. */
-static int64_t keep_outputs(struct k_model *m, const struct k_seg *seg, const struct k_run *run, int64_t done, int64_t at)
-{
-	struct k_part *p = k_last_part(m);
-	struct k_device *d = p->dev;
-	int64_t D = m->hp.n_embd, first = K_MAX(run->n - run->n_out - done, 0), n = seg->n - first;
-	if (n <= 0)
-		return 0;
-	d->ops.rmsnorm(d, &(struct k_op_rmsnorm){ .y = m->out + at * D, .x = p->x + (seg->row + first) * D, .w = m->norm, .n = n,
-		.dim = D, .y_step = D, .x_step = D, .eps = m->hp.eps });
-	return n;
+	if (n_out < r.n)
+		r = pick(m, p, n_seg);
+	if (n_out)
+		norm(m, p->dev, out, r.x, m->norm, n_out);
 }
 
 int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const float **hidden, const struct k_probe *probe,
@@ -541,15 +593,16 @@ int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const 
 		r = k_err_set(err, K_EDEVICE, "the device failed");
 	if (r < 0)
 		return r;
-	int64_t done = 0, n_out = 0;            /* tokens of runs[i] that are computed; outputs that are */
+	int64_t done = 0, outs = 0;             /* tokens of runs[i] that are computed; outputs that are */
 	int32_t ids[K_ROWS];
 	for (int i = 0; i < n_runs; ) {
-		int64_t n = 0, n_seg = 0, before = done;
+		int64_t n = 0, n_seg = 0, n_out = 0;
 		while (i < n_runs && n < K_ROWS) {
 			const struct k_run *run = &runs[i];
-			int64_t take = K_MIN(run->n - done, K_ROWS - n);
+			int64_t take = K_MIN(run->n - done, K_ROWS - n), first = K_MAX(run->n - run->n_out - done, 0);
 			m->seg[n_seg] = (struct k_seg){ .row = n, .n = take, .pos = run->seq->len };
-			m->seg_run[n_seg++] = run;
+			m->seg_run[n_seg] = (struct k_seg_run){ run, K_MAX(take - first, 0) };
+			n_out += m->seg_run[n_seg++].n_out;
 			memcpy(ids + n, run->ids + done, (size_t)take * sizeof(*ids));
 			n += take;
 			done += take;
@@ -561,10 +614,10 @@ int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const 
 		r = k_ctx_check(m->ctx, err);
 		if (r < 0)
 			return r;
-		run_chunk(m, ids, n, n_seg, probe);
+		run_chunk(m, ids, n, n_seg, n_out ? m->out + outs * m->hp.n_embd : NULL, n_out, probe);
+		outs += n_out;
 		for (int64_t s = 0; s < n_seg; s++) {
-			struct k_seq *seq = m->seg_run[s]->seq;
-			n_out += keep_outputs(m, &m->seg[s], m->seg_run[s], s == 0 ? before : 0, n_out);
+			struct k_seq *seq = m->seg_run[s].run->seq;
 			memcpy(seq->ids + seq->len, ids + m->seg[s].row, (size_t)m->seg[s].n * sizeof(*ids));
 			seq->len += m->seg[s].n;
 		}

@@ -29,8 +29,9 @@ uint64_t k_model_room(const struct k_model *m);
 const struct k_tokenizer *k_model_tokenizer(const struct k_model *m, const char **why);
 /* Bytes of weights that one decoded token reads: routed experts counted n_used / n_expert; embedding: one row. */
 uint64_t k_model_bytes_per_token(const struct k_model *m);
-/* The same by role, and how many weights one token is multiplied by: at most max roles, in the order of the table of weights; how many there are. */
-struct k_token_part { const char *role; uint64_t bytes, weights; };
+/* The same by role, of that what lies in the last layer, and how many weights a token of a prompt is multiplied by: at most max roles, in the order of the table of
+ * weights; how many there are. */
+struct k_token_part { const char *role; uint64_t bytes, last, weights; };
 int k_model_token_parts(const struct k_model *m, struct k_token_part *out, int max);
 /* Weights of the model, and the bytes that they take as they are stored; files that come with them are not counted. */
 void k_model_size(const struct k_model *m, uint64_t *weights, uint64_t *bytes);
@@ -39,7 +40,7 @@ void k_model_digest(const struct k_model *m, uint8_t out[32]);
 
 /* What a router made of n rows: logits [n][n_expert] and bias [n_expert] (NULL: none), of them ids, weights [n][n_expert_used]. */
 struct k_routing { const float *logits, *bias; const int32_t *ids; const float *weights; int64_t n; };
-/* Looks into a step; any pointer may be NULL. Values are on the host, valid during the call; row counts in the batch's order. */
+/* Looks into a step, which then computes all rows in all layers, where otherwise the last one does so for those that are wanted; any pointer may be NULL. Values are on the host, valid during the call; row counts in the batch's order. */
 struct k_probe {
 	/* after layer `layer` (-1: the embedding): n rows of n_embd */
 	void (*hidden)(void *arg, int layer, const float *x, int64_t n);

@@ -1,7 +1,7 @@
 /* model_int.h: what model.c, bind.c, seq*.c and block_*.c share. Nobody else includes it.
  *
  *   struct k_model -- layers[n_layer] -- mixer, ffn: block + its own resolved weights
- *                  -- part[n_part]: a device and its run of layers; x[rows][D] (residual), h (normed), y (block output), then what a block asks for
+ *                  -- part[n_part]: a device and its run of layers; x[rows][D] (residual), h (normed), y (block output; in the last layer x and y may change places), then what a block asks for
  *   struct k_seq   -- layer[n_layer] (struct k_seq_layer: pages, or a slice of the one KDA block)
  *                  -- page[]: 64 tokens of all attention layers each, shared with other sequences and the prefix cache
  *                     (page and KDA block: a piece of memory a device, one block on the host)
@@ -80,8 +80,8 @@ struct k_model {
 	double *inv;                    /* rope; NULL: none */
 	int64_t n_rope, n_reserved;     /* positions in the table; positions that the device has scratch for */
 
-	struct k_seg *seg;              /* K_ROWS of them */
-	const struct k_run **seg_run;
+	struct k_seg *seg, *picked;     /* K_ROWS of them each: of all rows of a chunk, and of some */
+	struct k_seg_run { const struct k_run *run; int64_t n_out; } *seg_run;  /* of seg: whose it is, and how many of its last rows are wanted */
 	float *out;                     /* normed rows of a step's outputs; as the head, on the last device */
 	int64_t cap_out;
 	float *logits;                  /* K_HEAD_ROWS x n_vocab */

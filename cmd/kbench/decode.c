@@ -112,7 +112,7 @@ struct subject {
 	struct k_seq *base[MAX_BATCH];
 	float *logits;
 	uint64_t weights, kv, state, moved, caches;    /* bytes of a step: read of weights, of pages; states, once, and what is moved of them; all that the caches take, slack included */
-	double flops, expert_flops;     /* of a token in products of weights: of all but routed experts, of those */
+	double flops, expert_flops;     /* of a prompt's token in products of weights: of all but routed experts, of those */
 	struct k_times seconds, frac;
 	uint8_t first[32];
 	struct rusage use;
@@ -128,14 +128,16 @@ static double union_of(const struct k_hp *h, int64_t n)
 static int subject_open(struct k_bench *b, struct subject *x, const struct point *pt, struct k_err *err)
 {
 	struct k_token_part part[PARTS];
-	int64_t V = k_model_hp(x->m)->n_vocab, n = pt->prefill ? tokens_of(b, true) * pt->batch : pt->batch;
+	const struct k_hp *h = k_model_hp(x->m);
+	int64_t V = h->n_vocab, n = pt->prefill ? tokens_of(b, true) * pt->batch : pt->batch;
 	int r = 0;
 	x->logits = k_calloc((size_t)V, (size_t)pt->batch * sizeof(*x->logits));
 	if (!x->logits)
 		return k_err_nomem(err, (size_t)(V * pt->batch) * 4, "logits");
 	for (int i = k_model_token_parts(x->m, part, PARTS); i > 0; i--) {
 		bool experts = !strcmp(part[i - 1].role, "experts");
-		x->weights += (uint64_t)((double)part[i - 1].bytes * (experts ? union_of(k_model_hp(x->m), n) : 1));
+		/* In the last layer there is one token of each prompt. */
+		x->weights += experts ? (uint64_t)((double)(part[i - 1].bytes - part[i - 1].last) * union_of(h, n) + (double)part[i - 1].last * union_of(h, pt->batch)) : part[i - 1].bytes;
 		*(experts ? &x->expert_flops : &x->flops) += 2.0 * (double)part[i - 1].weights;
 	}
 	for (int64_t i = 0; r == 0 && i < pt->batch; i++) {

@@ -180,6 +180,63 @@ K_TEST(engine_batch_mates_do_not_matter)
 	}
 }
 
+static void nothing(void *arg, int layer, const float *x, int64_t n) { (void)arg, (void)layer, (void)x, (void)n; }
+
+enum { SEQS = 3, FIRST = 60 };
+
+/* n tokens of each of three sequences behind some that they have, of which the last of[] are wanted: their logits, and those of a token more. All rows pass all
+ * layers where somebody looks on. */
+static float *wanted_rows(struct bench *b, int n, const int *of, bool looks)
+{
+	static const struct k_probe probe = { .hidden = nothing };
+	float *logits = malloc((size_t)(SEQS * (n + 1) * b->vocab) * sizeof(float));
+	int64_t outs = 0;
+	struct k_run runs[SEQS];
+	struct k_seq *s[SEQS];
+	const float *hidden;
+	struct k_err err;
+	for (int q = 0; q < SEQS; q++) {
+		s[q] = new_seq(b);
+		free(run(b, s[q], 0, FIRST * q + 1, 64));
+		runs[q] = (struct k_run){ s[q], b->ids + FIRST * q + 1, n, of[q] };
+		outs += of[q];
+	}
+	K_CHECK_OK(k_model_step(b->m, runs, SEQS, &hidden, looks ? &probe : NULL, &err));
+	K_CHECK_OK(k_model_logits(b->m, hidden, outs, logits, &err));
+	for (int q = 0; q < SEQS; q++) {
+		float *next = run(b, s[q], FIRST * q + 1 + n, FIRST * q + 2 + n, 1);
+		memcpy(logits + (outs + q) * b->vocab, next, (size_t)b->vocab * sizeof(*next));
+		free(next);
+		k_seq_free(s[q]);
+	}
+	return logits;
+}
+
+/* Rows that nobody wants do not pass the last layer: a model that ends with each kind of mixer, runs within a chunk of rows and over its end. */
+K_TEST(engine_rows_that_are_not_wanted_do_not_matter)
+{
+	static const char *const ends[] = { "tiny/kimi-linear-tiny", "tiny/kimi-linear-tiny-d128", "tiny/llama-tiny" };
+	static const int length[] = { 9, 300 }, half[][SEQS] = { { 0, 0, 0 }, { 0, 1, 2 }, { 2, 1, 0 }, { 1, 0, 1 }, { 1, 1, 1 }, { 2, 2, 2 } };
+	for (size_t i = 0; i < KINDS * K_LEN(ends) * K_LEN(length); i++) {
+		const char *name = ends[i / KINDS % K_LEN(ends)];
+		int n = length[i / KINDS / K_LEN(ends)];
+		struct bench b;
+		set_up_kind(&b, name, 2, (int)(i % KINDS));
+		size_t row = (size_t)b.vocab;
+		float *want = wanted_rows(&b, n, (int[]){ n, n, n }, true);
+		for (size_t k = 0; k < K_LEN(half); k++) {
+			int of[SEQS] = { half[k][0] * n / 2, half[k][1] * n / 2, half[k][2] * n / 2 };
+			float *got = wanted_rows(&b, n, of, false), *at = got;
+			for (int q = 0; q < SEQS; at += (size_t)of[q++] * row)
+				K_CHECK_MSG(!memcmp(at, want + (size_t)(n * (q + 1) - of[q]) * row, (size_t)of[q] * row * sizeof(*at)), "%s: %d of %d rows of sequence %d", name, of[q], n, q);
+			K_CHECK_MSG(!memcmp(at, want + (size_t)(SEQS * n) * row, SEQS * row * sizeof(*at)), "%s: the tokens behind %d", name, n);
+			free(got);
+		}
+		free(want);
+		tear_down(&b);
+	}
+}
+
 K_TEST(engine_rewind_is_as_if_never_gone)
 {
 	for (size_t i = 0; i < K_LEN(names); i++) {

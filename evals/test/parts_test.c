@@ -12,8 +12,8 @@ enum { PROMPT = 4, MARK = 3, LEN = 6 };
 static const char *const names[] = { "tiny/kimi-linear-tiny", "tiny/kimi-k2-tiny-int4", "tiny/llama-tiny" };
 
 struct bench { struct k_ctx ctx; struct k_device *dev; struct k_model *m; int32_t ids[LEN]; };
-/* What a device gave: logits behind a prompt, a token, the way back, a copy; and the state as bytes. */
-struct result { float *logits[4]; struct k_buf state; size_t bytes; };
+/* What a device gave: logits behind a prompt, a token, the way back, a copy, the prompt token by token; and the state as bytes. */
+struct result { float *logits[5]; struct k_buf state; size_t bytes; };
 
 static bool set_up(struct bench *b, const char *name, const char *spec, enum k_act act)
 {
@@ -74,6 +74,11 @@ static void compute(struct bench *b, struct result *r)
 	k_sink_close(sink);
 	k_seq_free(copy);
 	k_seq_free(s);
+	K_CHECK_OK(k_seq_new(&s, b->m, &err));
+	for (int64_t i = 0; i < PROMPT - 1; i++)
+		K_CHECK_OK(k_model_step(b->m, &(struct k_run){ s, b->ids + i, 1, 0 }, 1, NULL, NULL, &err));
+	r->logits[4] = run(b, s, PROMPT - 1, PROMPT);
+	k_seq_free(s);
 }
 
 static void goes_on(struct bench *b, const struct result *r)
@@ -102,7 +107,7 @@ static void drop(struct result *r)
 static size_t one_model(const char *name, enum k_act act)
 {
 	struct bench one, two;
-	struct result a, b;
+	struct result a = { 0 }, b = { 0 };
 	if (!set_up(&one, name, "cudasim", act)) {
 		k_pool_free(one.ctx.pool);
 		return 0;
@@ -113,6 +118,7 @@ static size_t one_model(const char *name, enum k_act act)
 	for (size_t k = 0; k < K_LEN(a.logits); k++)
 		K_CHECK_MSG(!memcmp(a.logits[k], b.logits[k], a.bytes), "%s: logits %zu have other bits", name, k);
 	K_CHECK(!memcmp(a.logits[0], a.logits[2], a.bytes) && !memcmp(a.logits[1], a.logits[3], a.bytes));
+	K_CHECK_MSG(!memcmp(a.logits[0], a.logits[4], a.bytes), "%s: a prompt and its tokens one by one", name);
 	goes_on(&two, &b);
 	size_t bytes = b.state.len;
 	tear_down(&one);

@@ -354,12 +354,12 @@ static void gqa_append(void *arg, int64_t row, int worker K_UNUSED)
 	const struct k_hp *hp = op->hp;
 	int64_t d = hp->head_dim, nk = hp->n_head_kv * d, pos;
 	const struct k_seg *s = seg_at(op->seg, op->n_seg, row, &pos);
-	float *q = op->q + row * hp->n_head * d, *k = op->k + row * nk;
+	float *q = op->q ? op->q + row * hp->n_head * d : NULL, *k = op->k + row * nk;
 	if (!s)
 		return;
 	if (hp->rope.kind != K_ROPE_NONE) {
 		const float *table = op->rope + pos * hp->rope.dim;
-		for (int64_t h = 0; h < hp->n_head; h++)
+		for (int64_t h = 0; op->q && h < hp->n_head; h++)
 			g->c->kk.rope(q + h * d, table, (size_t)hp->rope.dim / 2, hp->rope.interleaved);
 		for (int64_t h = 0; h < hp->n_head_kv; h++)
 			g->c->kk.rope(k + h * d, table, (size_t)hp->rope.dim / 2, hp->rope.interleaved);
@@ -377,9 +377,10 @@ void cpu_gqa(struct k_device *dev, const struct k_op_gqa *op)
 		.q_row = nq, .q_head = d, .out_row = nq, .out_head = d, .n_kv = hp->n_head_kv, .group = hp->n_head / hp->n_head_kv,
 		.dk = d, .dv = d, .width = 2 * nk, .value = nk, .scale = (float)(1 / sqrt((double)d)) };
 	K_ASSERT(cpu_attn_room(hp) <= c->n_room);
-	cpu_each(c, op->n, 2 * (double)(op->n * (nq + nk)), gqa_append, &g);
+	cpu_each(c, op->n, 2 * (double)(op->n * ((op->q ? nq : 0) + nk)), gqa_append, &g);
 	cpu_begin(c);
-	run_attn(&a);
+	if (op->q)
+		run_attn(&a);
 }
 
 /* --- MLA ----------------------------------------------------------------------------------------------------------------- */
@@ -408,7 +409,7 @@ static void mla_append(void *arg, int64_t row, int worker K_UNUSED)
 	if (op->hp->rope.kind != K_ROPE_NONE) {
 		const float *table = op->rope + pos * m->dr;
 		kk->rope(kv + m->r, table, (size_t)m->dr / 2, op->hp->rope.interleaved);
-		for (int64_t h = 0; h < m->H; h++)
+		for (int64_t h = 0; op->q && h < m->H; h++)
 			kk->rope(op->q + (row * m->H + h) * dq + m->dn, table, (size_t)m->dr / 2, op->hp->rope.interleaved);
 	}
 	append(m->c, s, pos, width, kv, width, NULL);
@@ -469,12 +470,12 @@ void cpu_mla(struct k_device *dev, const struct k_op_mla *op)
 	int64_t width = m.r + m.dr, most;
 
 	K_ASSERT(cpu_attn_room(hp) <= c->n_room);
-	cpu_each(c, op->n, 4 * (double)(op->n * (m.H * (m.dn + m.dr) + width)), mla_append, &m);
+	cpu_each(c, op->n, 4 * (double)(op->n * ((op->q ? m.H * (m.dn + m.dr) : 0) + width)), mla_append, &m);
 	cpu_begin(c);
 	most = cpu_fit(c, op->n, cpu_attn_row(hp));
 	m.query = cpu_take(c, most * m.H * width);
 	m.seen = cpu_take(c, most * m.H * m.r);
-	for (m.from = 0; m.from < op->n; m.from += most) {
+	for (m.from = 0; op->q && m.from < op->n; m.from += most) {
 		m.n = K_MIN(op->n - m.from, most);
 		struct attn a = { .c = c, .seg = op->seg, .n_seg = op->n_seg, .from = m.from, .to = m.from + m.n, .q = m.query, .out = m.seen,
 			.q_row = m.H * width, .q_head = width, .out_row = m.H * m.r, .out_head = m.r, .n_kv = 1, .group = m.H,

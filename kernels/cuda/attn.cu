@@ -50,7 +50,7 @@ K_KERNEL_EARLY(gqa_append, 1)
 {
 	int i = k_seg_of(a.seg, a.n_seg, blockIdx.x), nk = a.n_kv * a.d, half = a.rope.dim / 2;
 	const struct cuda_seg *s = a.seg + i;
-	float *q = a.q + (int64_t)blockIdx.x * a.n_head * a.d, *k = a.k + (int64_t)blockIdx.x * nk;
+	float *q = a.n_head ? a.q + (int64_t)blockIdx.x * a.n_head * a.d : NULL, *k = a.k + (int64_t)blockIdx.x * nk;
 	int64_t pos;
 	void *slot;
 	K_WAIT_BEFORE();

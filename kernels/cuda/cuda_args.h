@@ -187,6 +187,7 @@ struct cuda_mla_query {
 	int n_seg, n_head, r, dn, dv, dr, bf16, gap;
 };
 /* Rotates q and k in place, k and v to the page; a block a row */
+/* Without queries n_head is 0. */
 struct cuda_gqa_append { float *q, *k; const float *v; struct cuda_rope rope; const struct cuda_seg *seg; int n_seg, n_head, n_kv, d, bf16, gap; };
 
 /* Attention over pages, cut into spans of CUDA_SPAN positions that are computed alone and merged in order. Key of head h of a position at h dk, its

@@ -252,11 +252,12 @@ void cuda_op_mla(struct k_device *dev, const struct k_op_mla *op)
 		cpu->ops.mla(cpu, op);
 		return;
 	}
-	/* On tensor cores rows are appended beside their queries, but for those that are expanded. */
+	/* On tensor cores rows are appended beside their queries, but for those that are expanded or have none. */
 	append = append_of(&m);
-	if (!m.mma || any_expanded(&m))
+	if (!m.mma || !op->q || any_expanded(&m))
 		cuda_launch_bytes(c, CUDA_KERNEL_mla_append, op->n, 1, 1, &append, sizeof(append));
-	attend_all(&m);
+	if (op->q)
+		attend_all(&m);
 }
 
 /* --- GQA ------------------------------------------------------------------------------------------------------------------ */
@@ -337,7 +338,9 @@ void cuda_op_gqa(struct k_device *dev, const struct k_op_gqa *op)
 		return;
 	}
 	cuda_launch(c, gqa_append, op->n, 1, 1, .q = op->q, .k = op->k, .v = op->v, .rope = rope_of(hp, op->rope, 0), .seg = g.there,
-		.n_seg = (int)op->n_seg, .n_head = (int)hp->n_head, .n_kv = (int)hp->n_head_kv, .d = (int)d, .bf16 = g.bf16);
+		.n_seg = (int)op->n_seg, .n_head = op->q ? (int)hp->n_head : 0, .n_kv = (int)hp->n_head_kv, .d = (int)d, .bf16 = g.bf16);
+	if (!op->q)
+		return;
 	g.span = gqa_span(&g);
 	n = cuda_fit(c, op->n, floats(hp->n_head * spans_of(longest_of(op->seg, op->n_seg), g.span) * (d + CUDA_PART)));
 	for (int64_t first = 0; first < op->n; first += n)

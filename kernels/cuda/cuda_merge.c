@@ -3,7 +3,6 @@
  *
  *   add, add          y += x, then z += y
  *   add, rmsnorm      and the norm of the sum
- *   rmsnorm, rmsnorm  rows that lie one behind the other
  *   swiglu, route     of the shared expert, and the choice of the others
  *   moe_down, gemm    of routed experts in INT4, and of the shared one, of the same rows
  *   gemm, gemm        products of as many rows, of which none reads or writes what another writes (many.cu) */
@@ -35,18 +34,6 @@ static bool add_norm(struct cuda_call *last, void *last_args, struct cuda_grid g
 	last->kernel = CUDA_KERNEL_add_norm;
 	last->grid = grid;
 	last->bytes = sizeof(*m);
-	return true;
-}
-
-static bool norm_norm(struct cuda_call *last, void *last_args, struct cuda_grid grid, const void *args)
-{
-	const struct cuda_rmsnorm *a = last_args, *b = args;
-	int64_t rows = last->grid.x;
-	if (a->w != b->w || a->dim != b->dim || a->eps != b->eps || a->x_step != b->x_step || a->y_step != b->y_step || b->x != a->x + rows * a->x_step ||
-		b->y != a->y + rows * a->y_step || a->x == a->y)
-		return false;
-	((struct cuda_rmsnorm *)last_args)->wide &= b->wide;
-	last->grid.x += grid.x;
 	return true;
 }
 
@@ -120,7 +107,6 @@ static bool down_gemm(struct cuda_call *last, void *last_args, struct cuda_grid 
 static const struct { enum cuda_kernel_id first, second; merge_fn *merge; } rules[] = {
 	{ CUDA_KERNEL_add, CUDA_KERNEL_add, add_add },
 	{ CUDA_KERNEL_add, CUDA_KERNEL_rmsnorm, add_norm },
-	{ CUDA_KERNEL_rmsnorm, CUDA_KERNEL_rmsnorm, norm_norm },
 	{ CUDA_KERNEL_swiglu, CUDA_KERNEL_route, swiglu_route },
 	{ CUDA_KERNEL_moe_down_dot, CUDA_KERNEL_gemm_many, down_gemm },
 	{ CUDA_KERNEL_gemm_many, CUDA_KERNEL_gemm_many, gemm_gemm },
