@@ -309,7 +309,7 @@ static int decide(struct k_pattern *p, struct k_err *err)
 	if (!p->live || !p->all)
 		return k_err_nomem(err, bits / 8, "a pattern");
 	for (int32_t s = 0; s < p->n_state; s++) {
-		if (p->accept[s])
+		if (p->accept[s] && p->top >= p->min)
 			set_live(p, p->top, s);
 		p->all[s] = p->accept[s];
 		for (int c = 0; c < p->n_class && p->all[s]; c++)

@@ -102,6 +102,7 @@ K_TEST(schema_refuses)
 		{ "{\"type\":\"string\",\"pattern\":\"(?=a)\"}", K_EUNSUP, "lookaround" },
 		{ "{\"type\":\"string\",\"pattern\":\"(a)\\\\1\"}", K_EUNSUP, "\\1" },
 		{ "{\"type\":\"string\",\"pattern\":\"(\"}", K_EFORMAT, "pattern" },
+		{ "{\"type\":\"string\",\"pattern\":\"^x\\\\d?$\",\"minLength\":2,\"maxLength\":1}", K_EFORMAT, "lengths" },
 		{ "{\"type\":\"array\",\"uniqueItems\":true}", K_EUNSUP, "uniqueItems" },
 		{ "{\"type\":\"object\",\"minProperties\":4001}", K_EUNSUP, "minProperties" },
 		{ "{\"type\":\"object\",\"minProperties\":3,\"patternProperties\":{\"^[ab]$\":{}},\"additionalProperties\":false}", K_EFORMAT, "minProperties" },
