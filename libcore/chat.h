@@ -99,6 +99,7 @@ int k_parser_history(struct k_parser *p, const struct k_json *messages, struct k
 int k_parser_put(struct k_parser *p, int32_t id, struct k_err *err) K_MUST_USE;
 int k_parser_end(struct k_parser *p, struct k_err *err) K_MUST_USE;     /* flushes what was held back */
 int k_parser_calls(const struct k_parser *p);                           /* calls emitted so far */
+const struct k_buf *k_parser_lead(const struct k_parser *p);            /* white space that is content as soon as something follows; NULL: none */
 /* The id that the next call of this name gets if the model writes none, functions.NAME:N: N counts all calls, and passes over those whose id is taken. It takes the
  * place of what *id holds, which is marked where memory gives out. */
 void k_parser_next_id(const struct k_parser *p, const char *name, size_t n, struct k_buf *id);

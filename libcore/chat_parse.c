@@ -622,6 +622,10 @@ int k_parser_history(struct k_parser *p, const struct k_json *messages, struct k
 int k_parser_calls(const struct k_parser *p) { return p->calls; }
 const uint64_t *k_parser_repairs(const struct k_parser *p) { return p->repairs; }
 int k_parser_state(const struct k_parser *p) { return p->state; }
+const struct k_buf *k_parser_lead(const struct k_parser *p)
+{
+	return !p->said && p->held.len && (p->state == K_PARSE_START || p->state == K_PARSE_CONTENT) ? &p->held : NULL;
+}
 
 void k_parser_free(struct k_parser *p)
 {

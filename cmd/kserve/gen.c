@@ -214,16 +214,16 @@ static void send_held(struct k_gen *g, size_t n)
 	g->hold.len -= n;
 }
 
-/* The stop string that begins first, NULL for none. */
-static const char *find_stop(const struct k_gen *g, size_t *at)
+/* The stop string that begins first in b, NULL for none. */
+static const char *find_stop(const struct k_gen *g, const struct k_buf *b, size_t *at)
 {
 	const char *found = NULL;
 	for (int i = 0; i < g->rq->n_stops; i++) {
 		const char *stop = g->rq->stops[i];
-		const char *p = memmem(g->hold.data, g->hold.len, stop, strlen(stop));
-		if (p && (!found || (size_t)(p - g->hold.data) < *at)) {
+		const char *p = memmem(b->data, b->len, stop, strlen(stop));
+		if (p && (!found || (size_t)(p - b->data) < *at)) {
 			found = stop;
-			*at = (size_t)(p - g->hold.data);
+			*at = (size_t)(p - b->data);
 		}
 	}
 	return found;
@@ -256,7 +256,7 @@ static void put_content(struct k_gen *g, const char *s, size_t n)
 	g->seen += n;
 	for (size_t i = 0; i < n; i++)
 		g->chars += (s[i] & 0xc0) != 0x80;
-	g->hit = find_stop(g, &at);
+	g->hit = find_stop(g, &g->hold, &at);
 	if (g->hit)
 		send_held(g, at + (g->rq->include_stop ? strlen(g->hit) : 0));
 	else
@@ -430,7 +430,6 @@ static void remember(const struct k_gen *g)
 static int finish(struct k_gen *g, const char *why, int32_t stop_id, struct k_err *err)
 {
 	int rc = 0;
-	struct k_json *reason = g->hit ? k_json_new_string(g->hit, strlen(g->hit)) : stop_id >= 0 ? k_json_new_int(stop_id) : NULL;
 	if (!g->hit && g->parser) {
 		rc = k_parser_end(g->parser, err);
 	} else if (!g->hit && g->s->tok) {
@@ -440,6 +439,9 @@ static int finish(struct k_gen *g, const char *why, int32_t stop_id, struct k_er
 	}
 	if (!g->hit)
 		send_held(g, g->hold.len);
+	else
+		why = "stop";           /* also where the last characters came only now */
+	struct k_json *reason = g->hit ? k_json_new_string(g->hit, strlen(g->hit)) : stop_id >= 0 ? k_json_new_int(stop_id) : NULL;
 	if (g->parser && k_parser_calls(g->parser) > 0 && !strcmp(why, "stop"))
 		why = "tool_calls";
 	if (g->parser)
@@ -535,7 +537,14 @@ static int say(struct k_gen *g, int32_t id, const float *logits, struct k_err *e
 	bool content = (before == K_PARSE_CONTENT || before == K_PARSE_START) && !k_tokenizer_is_special(g->s->tok, id);
 	if (content && g->rq->logprobs)
 		rc = add_entry(g, id, logits, start, err);
-	return rc ? rc : k_parser_put(g->parser, id, err);
+	if (!rc)
+		rc = k_parser_put(g->parser, id, err);
+	/* White space that content has not begun behind is not said, but it stops. */
+	const struct k_buf *lead = k_parser_lead(g->parser);
+	size_t at = 0;
+	if (lead && !rc && !g->hit)
+		g->hit = find_stop(g, lead, &at);
+	return rc;
 }
 
 /* The answer goes on with id. 1: and on; 0: it is done. */

@@ -102,6 +102,10 @@ def choices():
     with client.chat.completions.stream(**ask) as s:
         done = s.get_final_completion()
     assert [c.message.content for c in done.choices] == [c.message.content for c in client.chat.completions.create(**ask).choices]
+    # White space alone, which is not content yet: 198 is a line break.
+    for n in 1, 2:
+        c = client.chat.completions.create(**dict(ASK, stop=['\n' * n], logit_bias={'198': 100}, max_tokens=9))
+        assert (c.choices[0].finish_reason, c.choices[0].message.content, c.usage.completion_tokens) == ('stop', '', n), c
     c = client.chat.completions.create(**dict(ASK, stop=['erudition'])).choices[0]
     assert c.finish_reason == 'stop' and WISDOM.startswith(c.message.content) and 'erudition' not in c.message.content, c
 
