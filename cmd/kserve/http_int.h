@@ -3,7 +3,7 @@
  *   http.c          life: the loop, accepting, time, reload, drain
  *   http_conn.c     a connection: bytes -> heads and bodies, one request after the other
  *   http_route.c    a request -> its route's answer, an error, or a call
- *   http_work.c     the body of a request -> what it asks for; a large one beside the loop
+ *   http_work.c     the body of a request -> what it asks for; what may take long beside the loop
  *   http_call.c     a call: what the engine's thread says -> the connection
  *   http_send.c     heads of answers, whole answers, chunks
  *
@@ -24,7 +24,7 @@
 #include "cmd/kserve/tls.h"
 
 #define MAX_OUTPUT (1u << 20)           /* bytes that may wait for a client */
-#define READERS 2                       /* threads that read large requests */
+#define READERS 2                       /* threads that read requests which may take long */
 
 struct http;
 struct conn;

@@ -1,8 +1,8 @@
-/* http_work.c: from the body of a request to what it asks for: JSON, template, tokens, schemas. A large one is read beside the loop, so
- * that it holds up nobody's answer.
+/* http_work.c: from the body of a request to what it asks for: JSON, template, tokens, schemas. What may take long is read beside the
+ * loop, so that it holds up nobody's answer: a large body, and one that may have a schema, of which a few hundred bytes can take seconds.
  *
- *   loop: k_work_begin -> small: at once
- *                      -> large: queue -> reader's thread: prepare -> done, k_loop_wake -> loop: k_works_news
+ *   loop: k_work_begin -> quick: at once
+ *                      -> slow:  queue -> reader's thread: prepare -> done, k_loop_wake -> loop: k_works_news
  *
  * A work whose client goes away meanwhile is dropped. */
 #include "libcore/base.h"
@@ -103,26 +103,37 @@ static void finish(struct conn *c, struct work *w)
 		k_conn_answered(c);
 }
 
+/* By words that a request for a constraint has in the names of its fields, and any may have in its text: it costs that one a few microseconds. An escape may
+ * stand for a letter of such a name. */
+static bool is_slow(const struct k_buf *body)
+{
+	static const char *const words[] = { "schema", "format", "tools", "functions", "guided", "structured", "grammar", "regex", "\\u" };
+	bool slow = body->len > LARGE_BODY;
+	for (size_t i = 0; i < K_LEN(words) && !slow; i++)
+		slow = body->len && memmem(body->data, body->len, words[i], strlen(words[i]));
+	return slow;
+}
+
 void k_work_begin(struct conn *c)
 {
 	struct http *h = c->h;
 	struct works *q = &h->works;
 	struct work w = { .h = h, .conn = c, .route = c->route, .rest = c->rest, .body = c->body, .held = c->body.cap };
-	struct work *large = c->body.len > LARGE_BODY && !*c->rest ? k_alloc(sizeof(*large)) : NULL;
+	struct work *slow = is_slow(&c->body) && !*c->rest ? k_alloc(sizeof(*slow)) : NULL;
 	k_buf_init(&c->body, 0);
 	k_buf_init(&w.answer, 0);
-	if (!large) {
+	if (!slow) {
 		h->n_body -= w.held;
 		prepare(&w);
 		finish(c, &w);
 		fini(&w);
 		return;
 	}
-	*large = w;
-	c->work = large;
+	*slow = w;
+	c->work = slow;
 	pthread_mutex_lock(&q->lock);
-	*q->last = large;
-	q->last = &large->next;
+	*q->last = slow;
+	q->last = &slow->next;
 	q->n++;
 	pthread_cond_signal(&q->more);
 	pthread_mutex_unlock(&q->lock);

@@ -506,7 +506,7 @@ int k_openai_need_text(const struct k_server *s, const char *param, struct k_fau
 {
 	if (s->tok)
 		return 0;
-	return k_fault_set(f, 400, NULL, param, "%s needs a tokenizer, and this model has none: only token ids are possible", param);
+	return k_fault_set(f, 400, NULL, param, "%s needs a tokenizer, and this model has none: only token ids are possible", param ? param : "this");
 }
 
 /* Room in the context, before the status line. */

@@ -14,7 +14,7 @@ if begin fair --api-key-file "$T/keys"; then ask fair turns; stop fair; fi
 if begin queue --api-key-file "$T/keys" --max-queue 8; then ask queue full; stop queue; fi
 if begin wait --queue-timeout 1; then ask wait waits_too_long; stop wait; fi
 if begin large; then
-	ask large large
+	ask large large compiling
 	python3 -c 'import http.client, json, sys
 c = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
 c.request("POST", "/v1/completions", json.dumps({"prompt": "word " * 2000000}), {"Content-Type": "application/json"})
@@ -26,6 +26,12 @@ print(c.getresponse().status)' $port "$T/sent" > "$T/out" & asks=$!
 	if grep -qE '^(400|503)$' "$T/out"; then ok "a large request is answered before the end"; else fail "a large request at the end" "$(cat "$T/out")"; fi
 fi
 exits "no time to wait" 2 kserve --queue-timeout 0 "$T/nano.kmf"
+
+# Without a tokenizer only ids are possible, and whoever sends text is told so.
+if start ids --listen 127.0.0.1:0 testdata/tiny/kimi-linear-groups-tiny; then
+	ask ids no_tokenizer
+	stop ids
+fi
 
 # A limit on open files below that on connections.
 if begin files --slots 2; then

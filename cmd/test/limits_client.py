@@ -130,6 +130,35 @@ def large():
 
 
 @check
+def compiling():
+    """A schema of some hundred bytes that takes a second and more to refuse holds up nobody else."""
+    parts = [{'anyOf': [{'type': 'object', 'properties': {f'p{i}{j}': {'type': 'integer'}}, 'required': [f'p{i}{j}']} for j in range(3)]} for i in range(9)]
+    slow = {'response_format': {'type': 'json_schema', 'json_schema': {'name': 'f', 'schema': {'allOf': parts}}}}
+    with concurrent.futures.ThreadPoolExecutor(1) as ex:
+        refused = ex.submit(post, None, 5, **slow)
+        answers = 0
+        while not refused.done():
+            c = http.client.HTTPConnection('127.0.0.1', PORT, timeout=60)
+            c.request('GET', '/health')
+            assert c.getresponse().status == 200
+            c.close()
+            answers += not refused.done()
+            time.sleep(0.01)
+    assert refused.result()[0] == 400 and b'too large' in refused.result()[3], refused.result()
+    assert answers > 3, f'{answers} answers while a schema was compiled'
+
+
+@check
+def no_tokenizer():
+    for path in '/v1/completions', '/tokenize', '/detokenize':
+        c = http.client.HTTPConnection('127.0.0.1', PORT, timeout=60)
+        c.request('POST', path, json.dumps({'prompt': 'a', 'tokens': [1], 'max_tokens': 1}), {'Content-Type': 'application/json'})
+        r = c.getresponse()
+        said = json.loads(r.read())['error']['message']
+        assert r.status == 400 and 'needs a tokenizer' in said and 'null' not in said, (path, r.status, said)
+
+
+@check
 def descriptors():
     """More connections than descriptors: those that are there are served, the others are closed at once, and all is well when they are gone."""
     said = threading.Event()
