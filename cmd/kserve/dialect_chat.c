@@ -74,10 +74,21 @@ void k_openai_event(struct k_reply *r, int choice)
 	k_buf_printf(&r->line, "{\"index\":%d,", choice);
 }
 
-static void tail(struct k_reply *r)
+/* Of return_token_ids: of a chat, and of a whole answer to one prompt, beside the choices; of text in each choice. */
+static void put_prompt_ids(struct k_buf *b, const struct k_ids *ids)
+{
+	k_buf_puts(b, ",\"prompt_token_ids\":[");
+	for (size_t i = 0; i < ids->n; i++)
+		k_buf_printf(b, "%s%" PRId32, i ? "," : "", ids->v[i]);
+	k_buf_putc(b, ']');
+}
+
+static void tail(struct k_reply *r, bool last)
 {
 	struct k_buf *b = &r->line;
 	k_buf_putc(b, ']');
+	if (last && r->rq->token_ids && r->rq->kind == K_KIND_CHAT)
+		put_prompt_ids(b, &r->rq->prompts[0]);
 	if (r->rq->usage_each) {
 		k_buf_puts(b, ",\"usage\":");
 		put_usage(r, -1);
@@ -105,7 +116,7 @@ void k_openai_progress(struct k_reply *r, int64_t n)
 void k_openai_event_end(struct k_reply *r)
 {
 	k_buf_puts(&r->line, ",\"finish_reason\":null}");
-	tail(r);
+	tail(r, false);
 }
 
 static void put_end(struct k_reply *r, const struct k_choice *c)
@@ -120,6 +131,8 @@ static void put_end(struct k_reply *r, const struct k_choice *c)
 		return;
 	k_buf_puts(b, ",\"token_ids\":");
 	k_json_dump(b, c->ids, K_JSON_COMPACT);
+	if (r->rq->kind != K_KIND_CHAT)
+		put_prompt_ids(b, &r->rq->prompts[(c - r->choices) / r->rq->n]);
 }
 
 /* The usage stands inside the choice too: some clients skip events without choices. */
@@ -129,7 +142,7 @@ void k_openai_finish(struct k_reply *r, int choice)
 	k_buf_puts(&r->line, ",\"usage\":");
 	put_usage(r, choice);
 	k_buf_putc(&r->line, '}');
-	tail(r);
+	tail(r, true);
 }
 
 void k_openai_done(struct k_reply *r)
@@ -161,12 +174,8 @@ void k_openai_whole(struct k_reply *r, void (*put)(struct k_reply *r, const stru
 	}
 	k_buf_puts(b, "],\"usage\":");
 	put_usage(r, -1);
-	if (rq->token_ids && rq->n_prompts == 1) {
-		k_buf_puts(b, ",\"prompt_token_ids\":[");
-		for (size_t i = 0; i < rq->prompts[0].n; i++)
-			k_buf_printf(b, "%s%" PRId32, i ? "," : "", rq->prompts[0].v[i]);
-		k_buf_putc(b, ']');
-	}
+	if (rq->token_ids && rq->n_prompts == 1)
+		put_prompt_ids(b, &rq->prompts[0]);
 	if (rq->timings)
 		put_timings(r);
 	k_buf_putc(b, '}');

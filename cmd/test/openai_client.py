@@ -110,6 +110,21 @@ def choices():
     assert c.finish_reason == 'stop' and WISDOM.startswith(c.message.content) and 'erudition' not in c.message.content, c
 
 
+def token_ids():
+    """Those of the prompt are the same whole and streamed, and for each of several prompts."""
+    extra = {'return_token_ids': True}
+    whole = client.chat.completions.create(**ASK, extra_body=extra)
+    chunks = list(client.chat.completions.create(**ASK, stream=True, extra_body=extra))
+    assert len(whole.prompt_token_ids) == whole.usage.prompt_tokens, whole
+    assert [e.prompt_token_ids for e in chunks if hasattr(e, 'prompt_token_ids')] == [whole.prompt_token_ids], chunks
+    assert [e.choices[0].token_ids for e in chunks if hasattr(e.choices[0], 'token_ids')] == [whole.choices[0].token_ids], chunks
+    text = dict(model='nano', prompt=[[5, 6, 7], [9, 8]], max_tokens=1, n=2, extra_body=extra)
+    want = [[5, 6, 7], [5, 6, 7], [9, 8], [9, 8]]
+    assert [c.prompt_token_ids for c in client.completions.create(**text).choices] == want
+    said = [c for e in client.completions.create(**text, stream=True) for c in e.choices if hasattr(c, 'prompt_token_ids')]
+    assert [c.prompt_token_ids for c in sorted(said, key=lambda c: c.index)] == want, said
+
+
 def forced_tools():
     """Several calls in one answer, whole and streamed."""
     ask = dict(model='nano', messages=ASK['messages'], tools=WEATHER, tool_choice='required', temperature=1.5, seed=2, max_tokens=120)
@@ -155,4 +170,4 @@ def responses():
     assert ''.join(x.token for x in p) == WISDOM and all(len(x.top_logprobs) == 3 and x.logprob == x.top_logprobs[0].logprob for x in p), p
 
 
-run([models, chat, chat_stream, tools, completions, errors, at_once, json_schema, choices, forced_tools, fields, responses])
+run([models, chat, chat_stream, tools, completions, errors, at_once, json_schema, choices, token_ids, forced_tools, fields, responses])
