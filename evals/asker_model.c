@@ -7,6 +7,7 @@
  * Each question has a sequence of its own that begins empty, so neither its neighbours nor what was asked before change a digit. Only a
  * session goes on with what its sequence holds. */
 #include "libcore/base.h"
+#include <math.h>
 #include <stdio.h>
 #include "evals/asker.h"
 #include "evals/answer.h"
@@ -76,25 +77,33 @@ static int encode_score(const struct local *l, const struct k_ask *q, struct k_i
 	return r;
 }
 
+/* Adds token id of a row to the question. A model's logits need not be numbers: then the question fails, and the run goes on. */
+static void score_row(struct k_ask *q, const float *row, int32_t vocab, int32_t id)
+{
+	struct k_top top;
+	double all = k_log_sum(row, vocab), logprob = (double)row[id] - all;
+	if (!isfinite(all) || !isfinite(logprob)) {
+		k_err_set(&q->err, K_EFORMAT, "the log-probability of token %d of the continuation is not finite", (int)q->tokens);
+		return;
+	}
+	q->logprob += (double)(float)logprob;
+	k_logprob_top(row, vocab, &top, 1);
+	q->greedy &= row[top.id] <= row[id];
+	q->tokens++;
+}
+
 /* hidden: the rows that predict in[first..). */
 static int score_rows(struct local *l, struct slot *s, const float *hidden, int64_t first, struct k_err *err)
 {
 	const struct k_hp *hp = k_model_hp(l->m);
-	struct k_ask *q = s->q;
-	q->greedy = true;
-	for (int64_t at = first, n; at < (int64_t)s->in.n; at += n, hidden += n * hp->n_embd) {
+	s->q->greedy = true;
+	for (int64_t at = first, n; at < (int64_t)s->in.n && !s->q->err.code; at += n, hidden += n * hp->n_embd) {
 		n = K_MIN((int64_t)s->in.n - at, LOGIT_ROWS);
 		int r = k_model_logits(l->m, hidden, n, l->logits, err);
 		if (r < 0)
 			return r;
-		for (int64_t k = 0; k < n; k++) {
-			struct k_top top;
-			const float *row = l->logits + k * hp->n_vocab;
-			q->logprob += (double)(float)k_logprob(row, (int32_t)hp->n_vocab, s->in.v[at + k]);
-			k_logprob_top(row, (int32_t)hp->n_vocab, &top, 1);
-			q->greedy &= row[top.id] <= row[s->in.v[at + k]];
-		}
-		q->tokens += n;
+		for (int64_t k = 0; k < n && !s->q->err.code; k++)
+			score_row(s->q, l->logits + k * hp->n_vocab, (int32_t)hp->n_vocab, s->in.v[at + k]);
 	}
 	return 0;
 }

@@ -47,6 +47,15 @@ cat > "$T/want" <<'END'
 END
 same "MMLU, ARC, HellaSwag" "$T/prompts" "$T/want"
 exits "no answer" 3 keval choice -m "$T/nano.kmf" -f <(echo '{"prompt": "a", "choices": ["b", "c"], "answer": 2}')
+# A model that overflows: its items fail, each with a reason, and the report is whole.
+python3 "$(dirname "$0")/overflow_make.py" testdata/tiny/llama-tiny "$T/overflow" || fail setup "no model that overflows"
+for b in 1 3; do
+	exits "logits that are no numbers, $b at once" 1 keval choice -m "$T/overflow" -f $q --limit 4 -b $b --json --report "$T/n.jsonl"
+	if [ "$(tail -n 1 "$T/n.jsonl" | jq -c '[.acc, .acc_norm, .acc_bytes, .n, .failed]')" = '[null,null,null,0,4]' ] &&
+		[ "$(grep -c '"item": "item .*"ok": false, "why": ".*not finite"' "$T/n.jsonl")" = 4 ] && ! grep -q right "$T/n.jsonl"
+	then ok "and each is named, $b at once"; else fail "and each is named, $b at once" "$(tail -n 2 "$T/n.jsonl")"; fi
+done
+grep -q '^keval: 4 of 4 items failed; the first: item 1: ' "$T/.err" && ok "and counted" || fail "and counted" "$(tail -n 1 "$T/.err")"
 exits "no JSON" 3 keval choice -m "$T/nano.kmf" -f <(echo 'a')
 exits "no items" 3 keval choice -m "$T/nano.kmf" -f /dev/null
 exits "no file" 2 keval choice -m "$T/nano.kmf"
