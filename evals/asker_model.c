@@ -272,11 +272,20 @@ static int finish(struct slot *s, const char *why, struct k_err *err)
 	return r;
 }
 
+/* A model's logits need not be numbers: that is no bug of the sampler, but what is wrong with this answer. */
+static int sample(struct local *l, struct slot *s, const float *logits, struct k_err *err)
+{
+	for (int64_t i = 0; i < vocab_of(l); i++)
+		if (isnan(logits[i]))
+			return k_err_set(err, K_EFORMAT, "the logit of token %lld is not a number", (long long)i);
+	return k_sample(&s->sampler, logits, (int32_t)vocab_of(l), l->scratch, err);
+}
+
 /* id: what the device chose; -1: nothing. */
 static int one_token(struct local *l, struct slot *s, int32_t id, const float *logits, struct k_err *err)
 {
 	if (id < 0)
-		id = k_sample(&s->sampler, logits, (int32_t)vocab_of(l), l->scratch, err);
+		id = sample(l, s, logits, err);
 	int r = id < 0 ? id : k_ids_put(&s->out, id, err);
 	if (r < 0)
 		return r;
@@ -295,6 +304,22 @@ static int one_token(struct local *l, struct slot *s, int32_t id, const float *l
 		return finish(s, "length", err);
 	}
 	return 0;
+}
+
+/* Of those in active[0..k), each its token. What is wrong with one of them ends that one. */
+static int put_tokens(struct local *l, struct slot *const *active, int k, const int32_t *ids, struct k_err *err)
+{
+	int r = 0;
+	for (int j = 0; j < k && r == 0; j++) {
+		struct slot *s = active[j];
+		r = one_token(l, s, ids[j], l->logits + j * vocab_of(l), err);
+		if (!is_its_own(r))
+			continue;
+		s->q->err = *err;
+		s->active = false;
+		r = 0;
+	}
+	return r;
 }
 
 /* One step of all that are not done: the prompt at first, then a token each. */
@@ -329,8 +354,8 @@ static int step(struct local *l, int64_t n, struct k_err *err)
 			use[j] = k_sample_draw(&s->sampler, &draw[j]) ? &draw[j] : NULL;
 		}
 		r = k_model_choose(l->m, hidden + i * hp->n_embd, k, use, ids, l->logits, err);
-		for (int j = 0; j < k && r == 0; j++)
-			r = one_token(l, active[i + j], ids[j], l->logits + j * hp->n_vocab, err);
+		if (r == 0)
+			r = put_tokens(l, active + i, k, ids, err);
 	}
 	return r;
 }

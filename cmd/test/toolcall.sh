@@ -91,4 +91,16 @@ match "spaces at the ends" '{"prompt": "q", "answer": "a b"}' $' a b\n' 1
 match "other text" '{"prompt": "q", "answer": "a b"}' 'a  b' 0
 match "a pattern" '{"prompt": "q", "answer": "^x+$", "match": "regex"}' 'xxx' 1
 stop server
+
+# A model that overflows: what it cannot say fails, with a reason, and the run goes on to a whole report.
+python3 "$here/overflow_make.py" testdata/nano "$T/overflow" || fail setup "no model that overflows"
+for task in "gen -f $T/gen.jsonl" "gen -f $T/gen.jsonl -b 3" "toolcall -f $T/q.jsonl" "needle -f testdata/nano/eval/prose.txt --lengths 64,128,256 --depths 0"; do
+	# shellcheck disable=SC2086
+	exits "logits that are no numbers: $task" 1 keval $task -m "$T/overflow" --json --report "$T/n.jsonl"
+	n=$(grep -c '"ok": false, "why": "the logit of token 0 is not a number"' "$T/n.jsonl")
+	if [ "$n" -ge 3 ] && [ "$(tail -n 1 "$T/n.jsonl" | jq -c '[.summary, .n, .failed]')" = "[true,0,$n]" ] && grep -q "^keval: $n of $n items failed" "$T/.err"
+	then ok "and each is named: $task"; else fail "and each is named: $task" "$(tail -n 1 "$T/.err")"; fi
+done
+exits "logits that are no numbers: agent" 1 keval agent -m "$T/overflow" -f testdata/nano/eval/toolloop.json --steps 3 --json
+grep -q '"turn 0".*"why": "the logit of token 0 is not a number"' "$T/.out" && ok "and the turn is named" || fail "and the turn is named" "$(tail -n 1 "$T/.out")"
 finish
