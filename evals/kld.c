@@ -18,6 +18,7 @@
 #include "evals/kldref.h"
 #include "evals/report.h"
 #include "evals/stats.h"
+#include "libcore/log.h"
 #include "libcore/pool.h"
 #include "libcore/sample.h"
 
@@ -33,6 +34,15 @@ struct kld {
 	struct row_kld *rows;           /* of the window at work */
 	double nll; int64_t scored;     /* of a reference that is written */
 };
+
+/* A row with a logit that is none has no distribution, and nothing is said of it: its figures are NaN, and its window fails. */
+static bool is_finite_row(const float *x, int64_t vocab)
+{
+	for (int64_t v = 0; v < vocab; v++)
+		if (!isfinite(x[v]))
+			return false;
+	return true;
+}
 
 /* --- the reference ----------------------------------------------------------------------------------------------------------- */
 
@@ -69,6 +79,10 @@ static void save_row(void *arg, int64_t i, int worker K_UNUSED)
 	uint32_t ids[K_KLDREF_TOP];
 	struct k_kldrow row = k_kldref_row(r->k->ref, r->first + i);
 	double log_sum = k_log_sum(x, (int32_t)r->vocab), mass, plogp;
+	if (!is_finite_row(x, r->vocab)) {
+		k_kldref_set(r->k->ref, r->first + i, NAN, NAN, NAN);
+		return;
+	}
 	k_logprob_top(x, (int32_t)r->vocab, top, n);
 	for (int t = 0; t < n; t++) {
 		ids[t] = (uint32_t)top[t].id;
@@ -77,7 +91,8 @@ static void save_row(void *arg, int64_t i, int worker K_UNUSED)
 	}
 	qsort(ids, (size_t)n, sizeof(*ids), by_id);
 	left_over(x, r->vocab, log_sum, ids, n, &mass, &plogp);
-	k_kldref_set(r->k->ref, r->first + i, log_sum - (double)x[r->want[i]], mass, plogp);
+	/* Of finite logits too, one may be so far below another that the float between them is infinite. */
+	k_kldref_set(r->k->ref, r->first + i, isfinite(top[n - 1].logprob) ? log_sum - (double)x[r->want[i]] : NAN, mass, plogp);
 }
 
 /* --- the comparison ---------------------------------------------------------------------------------------------------------- */
@@ -142,6 +157,10 @@ static void compare_row(void *arg, int64_t i, int worker K_UNUSED)
 	int32_t best = 0;
 	uint32_t ids[K_KLDREF_TOP];
 	struct outside o;
+	if (!is_finite_row(x, r->vocab)) {
+		*out = (struct row_kld){ .kld = NAN, .lower = NAN, .upper = NAN, .nll = NAN, .ref_nll = row.nll };
+		return;
+	}
 	for (int t = 0; t < n; t++) {
 		double lp = row.logp[t], lq = (double)x[row.id[t]] - log_sum, p = exp(lp);
 		ids[t] = row.id[t];
@@ -165,16 +184,23 @@ static void compare_row(void *arg, int64_t i, int worker K_UNUSED)
 	out->kld = fmin(fmax(out->kld, out->lower), out->upper);
 }
 
-/* A file's ids are looked up in logits. */
-static int check_ids(const struct kld *k, int64_t rows, struct k_err *err)
+/* A file's ids are looked up in logits; and fmax and fmin would make a divergence of nothing out of a value that is no number. */
+static int check_row(const struct kld *k, int64_t i, int64_t r, int64_t vocab, struct k_err *err)
 {
-	int64_t vocab = k_model_hp(k->w.m)->n_vocab;
-	for (int64_t r = 0; r < rows; r++) {
-		struct k_kldrow row = k_kldref_row(k->ref, r);
-		for (int t = 0; t < k_kldref_top(k->ref); t++)
-			if (row.id[t] >= vocab)
-				return k_err_set(err, K_EFORMAT, "'%s' has id %u, the vocabulary has %lld", k->w.o->ref, row.id[t], (long long)vocab);
-	}
+	struct k_kldrow row = k_kldref_row(k->ref, r);
+	int n = k_kldref_top(k->ref);
+	double values[] = { row.nll, row.mass, row.plogp };
+	for (int t = 0; t < n; t++)
+		if (row.id[t] >= vocab)
+			return k_err_set(err, K_EFORMAT, "'%s' has id %u, the vocabulary has %lld", k->w.o->ref, row.id[t], (long long)vocab);
+	for (size_t v = 0; v < K_LEN(values); v++)
+		if (!isfinite(values[v]))
+			return k_err_set(err, K_EFORMAT, "'%s': window %lld, row %lld: the %s is %g, wanted a number", k->w.o->ref, (long long)i, (long long)r,
+				v == 0 ? "nll" : v == 1 ? "mass" : "sum of p log p", values[v]);
+	for (int t = 0; t < n; t++)
+		if (!isfinite(row.logp[t]))
+			return k_err_set(err, K_EFORMAT, "'%s': window %lld, row %lld: log p of id %u is %g, wanted a number", k->w.o->ref, (long long)i,
+				(long long)r, row.id[t], (double)row.logp[t]);
 	return 0;
 }
 
@@ -185,8 +211,8 @@ static int add_rows(void *arg, int64_t i, int64_t row, int64_t n, const int32_t 
 	struct k_window w = k_window_at(&k->w, i);
 	if (!k->save && row == 0) {
 		int r = k_kldref_read(k->ref, i, err);
-		if (r == 0)
-			r = check_ids(k, w.to - w.score, err);
+		for (int64_t at = 0; r == 0 && at < w.to - w.score; at++)
+			r = check_row(k, i, at, rows.vocab, err);
 		if (r < 0)
 			return r;
 	}
@@ -213,7 +239,7 @@ static int put_figures(const struct kld *k, int64_t i, struct k_json *item)
 {
 	struct k_window w = k_window_at(&k->w, i);
 	double kld = 0, lower = 0, upper = 0, nll = 0, ref_nll = 0;
-	int64_t agree = 0;
+	int64_t agree = 0, failed = 0;
 	for (int64_t r = 0; r < w.to - w.score; r++) {
 		const struct row_kld *x = &k->rows[r];
 		kld += x->kld;
@@ -222,10 +248,11 @@ static int put_figures(const struct kld *k, int64_t i, struct k_json *item)
 		nll += x->nll;
 		ref_nll += x->ref_nll;
 		agree += x->agree;
+		failed += !isfinite(x->kld);
 	}
 	struct k_json *values = values_json(k, w.to - w.score);
 	return !values ? -1 : k_put_num(item, "kld", kld) | k_put_num(item, "lower", lower) | k_put_num(item, "upper", upper) |
-		k_put_num(item, "nll", nll) | k_put_num(item, "ref_nll", ref_nll) | k_put_int(item, "agree", agree) |
+		k_put_num(item, "nll", nll) | k_put_num(item, "ref_nll", ref_nll) | (failed ? k_put_null(item, "agree") : k_put_int(item, "agree", agree)) |
 		k_json_set(item, "values", values);
 }
 
@@ -258,7 +285,8 @@ static int report_window(struct kld *k, int64_t i, struct k_err *err)
 	}
 	if (item && !k->save)
 		nll = k_get_num(item, "kld") + k_get_num(item, "nll");
-	return k_report_item(k->rep, k_window_key(i, key), item, isfinite(nll), "the log-probability of a token is not finite", err);
+	return k_report_item(k->rep, k_window_key(i, key), item, isfinite(nll),
+		k->save ? "the log-probability of a token is not finite" : "the divergence of a token is not finite", err);
 }
 
 static int end_window(void *arg, int64_t i, struct k_err *err)
@@ -293,23 +321,28 @@ static int save(struct kld *k, struct k_err *err)
 	}
 	if (r == 0)
 		r = k_windows_run(&k->w, done, &use, err);
+	/* What is not a number is in the sum, and in no reference. */
+	bool whole = isfinite(k->nll);
+	if (r == 0 && !whole)
+		k_logf(k->w.ctx->log, K_LOG_WARN, "'%s' is not written: a reference holds numbers only", k->w.o->save_ref);
 	if (r == 0)
-		r = k_kldref_commit(k->ref, &bytes, err);
+		r = whole ? k_kldref_commit(k->ref, &bytes, err) : k_kldref_drop(k->ref, err);
 	if (r < 0)
 		return r;
 	s = k_json_object();
 	if (s && (k_windows_put(&k->w, s) | k_put_num(s, "nll", k->nll / (double)k->scored) | k_put_num(s, "ppl", exp(k->nll / (double)k->scored)) |
-		k_put_int(s, "tokens", k->scored) | k_put_int(s, "bytes", (int64_t)bytes))) {
+		k_put_int(s, "tokens", k->scored) | (whole ? k_put_int(s, "bytes", (int64_t)bytes) : k_put_null(s, "bytes")))) {
 		k_json_free(s);
 		s = NULL;
 	}
 	return k_report_summary(k->rep, s, err);
 }
 
-/* Sums over items. */
+/* Sums over items: NaN where an item failed. What is not known of a part is not known of the whole. */
 struct sums {
 	double kld, lower, upper, squares, nll, ref_nll;
-	int64_t agree, tokens;
+	double agree;
+	int64_t tokens;
 	double *values; size_t n_values;        /* divergence of each token, as a float holds it */
 };
 
@@ -322,20 +355,26 @@ static void tally(struct sums *t, const struct k_json *item)
 	t->upper += k_get_num(item, "upper");
 	t->nll += k_get_num(item, "nll");
 	t->ref_nll += k_get_num(item, "ref_nll");
-	t->agree += k_json_int(k_json_find(item, "agree"));
+	t->agree += k_get_num(item, "agree");
 	for (size_t i = 0; i < k_json_len(values); i++) {
 		double x = t->values[t->n_values++] = (float)k_json_number(k_json_at(values, i));
 		t->squares += x * x;
 	}
 }
 
-static int put_sums(const struct sums *t, struct k_json *s)
+static int put_sums(struct sums *t, struct k_json *s)
 {
-	double n = (double)t->tokens, mean = t->kld / n, var = n > 1 ? fmax((t->squares - n * mean * mean) / (n - 1), 0) : 0;
-	double p99 = t->n_values ? k_stats_percentile(t->values, t->n_values, 0.99) : NAN, max = t->n_values ? t->values[t->n_values - 1] : NAN;
+	double n = (double)t->tokens, mean = t->kld / n, var = n > 1 ? fmax((t->squares - n * mean * mean) / (n - 1), 0) : 0, p99 = NAN, max = NAN;
+	if (!isfinite(mean)) {
+		var = NAN;
+	} else if (t->n_values) {
+		k_stats_sort(t->values, t->n_values);
+		p99 = k_stats_percentile(t->values, t->n_values, 0.99);
+		max = t->values[t->n_values - 1];
+	}
 	return k_put_num(s, "kld_mean", mean) | k_put_num(s, "kld_stderr", sqrt(var / n)) | k_put_f32(s, "kld_p99", p99) |
 		k_put_f32(s, "kld_max", max) | k_put_num(s, "kld_lower", t->lower / n) | k_put_num(s, "kld_upper", t->upper / n) |
-		k_put_num(s, "top1_agree", (double)t->agree / n) | k_put_num(s, "ppl_ratio", exp((t->nll - t->ref_nll) / n)) |
+		k_put_num(s, "top1_agree", t->agree / n) | k_put_num(s, "ppl_ratio", exp((t->nll - t->ref_nll) / n)) |
 		k_put_num(s, "ppl", exp(t->nll / n)) | k_put_num(s, "ref_ppl", exp(t->ref_nll / n)) | k_put_int(s, "tokens", t->tokens);
 }
 
@@ -350,7 +389,6 @@ static int summarise(const struct k_json *head K_UNUSED, const struct k_json *it
 		return k_err_nomem(err, n * sizeof(*t.values), "divergences");
 	for (size_t i = 0; i < k_json_len(items); i++)
 		tally(&t, k_json_at(items, i));
-	k_stats_sort(t.values, t.n_values);
 	int bad = put_sums(&t, s) | k_put_int(s, "windows", (int64_t)k_json_len(items));
 	k_free(t.values);
 	return bad ? k_err_nomem(err, 256, "the summary") : 0;

@@ -243,6 +243,13 @@ int k_kldref_commit(struct k_kldref *f, uint64_t *bytes, struct k_err *err)
 	return k_place_rename(to, f->path, err);
 }
 
+int k_kldref_drop(struct k_kldref *f, struct k_err *err)
+{
+	k_place_close(f->to);
+	f->to = NULL;
+	return k_path_remove(f->partial, err);
+}
+
 /* --- reading --------------------------------------------------------------------------------------------------------------- */
 
 static int read_next(struct k_kldref *f, struct k_err *err)

@@ -42,5 +42,7 @@ void k_kldref_set(struct k_kldref *f, int64_t r, double nll, double mass, double
 int k_kldref_put(struct k_kldref *f, int64_t i, struct k_err *err) K_MUST_USE;
 /* All windows are: end mark, name. *bytes: of the file. */
 int k_kldref_commit(struct k_kldref *f, uint64_t *bytes, struct k_err *err) K_MUST_USE;
+/* Instead: it is not to be, and nobody goes on with it. */
+int k_kldref_drop(struct k_kldref *f, struct k_err *err) K_MUST_USE;
 
 #endif

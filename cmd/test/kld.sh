@@ -72,5 +72,40 @@ bytes=$(wc -c < "$T/ref")
 head -c $((bytes / 2)) "$T/ref" > "$T/short"; exits "half a reference" 3 keval kld -m "$T/i4.kmf" $one --ref "$T/short"
 cp "$T/ref" "$T/bad"; printf x | dd of="$T/bad" bs=1 seek=$((bytes / 2)) conv=notrunc 2> /dev/null
 exits "a changed byte" 3 keval kld -m "$T/i4.kmf" $one --ref "$T/bad"; grep -q 'damaged at window' "$T/.err" && ok "it is named" || fail "it is named" "$(cat "$T/.err")"
+# Models whose logits are no numbers: windows fail, no reference is left, and what is not known is null.
+cat > "$T/spoil.py" <<'PY'
+# spoil.py REF OUT WHERE: row 1 of window 1 has a NaN (nll, mass, plogp or its first log p), and every digest is right
+import hashlib, json, math, struct, sys
+d = bytearray(open(sys.argv[1], 'rb').read())
+version, n = struct.unpack_from('<II', d, 8)
+head = json.loads(d[16:16 + n])
+at, chain, size = 16 + n, hashlib.sha256(d[16:16 + n]).digest(), 24 + 8 * head['top']
+for i in range(head['windows']):
+    rows, = struct.unpack_from('<Q', d, at)
+    where = {'nll': 0, 'mass': 8, 'plogp': 16, 'logp': 24 + 4 * head['top']}[sys.argv[3]]
+    if i == 1: struct.pack_into('<f' if where > 16 else '<d', d, at + 8 + size + where, math.nan)
+    end = at + 8 + rows * size
+    chain = hashlib.sha256(chain + d[at:end]).digest()
+    d[end:end + 32] = chain
+    at = end + 32
+open(sys.argv[2], 'wb').write(d)
+PY
+tiny=testdata/tiny/llama-tiny two="-f $T/text --window 96 --limit 3"
+python3 "$(dirname "$0")/overflow_make.py" $tiny "$T/overflow" || fail setup "no model that overflows"
+printf 'what was there' > "$T/never"
+exits "a reference of no numbers" 1 keval kld -m "$T/overflow" $two --save-ref "$T/never" --json
+grep -q '^keval: 3 of 3 items failed; the first: window 0: ' "$T/.err" && tail -n 1 "$T/.out" | jq -e '.nll == null and .ppl == null and .bytes == null' > /dev/null \
+	&& ok "it fails by its windows" || fail "it fails by its windows" "$(tail -n 1 "$T/.out")"
+[ "$(cat "$T/never")" = 'what was there' ] && [ ! -e "$T/never.partial" ] && ok "nothing is written" || fail "nothing is written" "$(ls "$T")"
+check "a sound reference" keval kld -m $tiny $two --save-ref "$T/sound"
+exits "no numbers against a sound reference" 1 keval kld -m "$T/overflow" $two --ref "$T/sound" --json --plot "$T/n.svg"
+grep -q '^keval: 3 of 3 items failed; the first: window 0: the divergence' "$T/.err" && ok "its windows fail" || fail "its windows fail" "$(tail -n 1 "$T/.err")"
+if tail -n 1 "$T/.out" | jq -e '[.kld_mean, .kld_stderr, .kld_p99, .kld_max, .kld_lower, .kld_upper, .top1_agree, .ppl_ratio, .ppl] | all(. == null)' > /dev/null
+then ok "and nothing is known"; else fail "and nothing is known" "$(tail -n 1 "$T/.out")"; fi
+for where in nll mass plogp logp; do
+	check "spoil $where" python3 "$T/spoil.py" "$T/sound" "$T/spoilt" $where
+	exits "a NaN in a reference: $where" 3 keval kld -m $tiny $two --ref "$T/spoilt"
+	grep -q 'window 1, row 1: .* nan, wanted a number' "$T/.err" && ok "it is named: $where" || fail "it is named: $where" "$(cat "$T/.err")"
+done
 exits "a bar" 1 keval kld -m "$T/i4.kmf" $one --ref "$T/ref" --bar 'kld_mean<1e-9'
 finish
