@@ -305,6 +305,14 @@ static int redirect(struct k_sink **out, const struct k_common *c, struct k_err 
 	return rc ? rc : k_sink_redirect(*out, 1, err);
 }
 
+/* Results are complete also when the answer is no; where it is no and nothing was written, there is no result. */
+static bool is_complete(int rc)
+{
+	struct stat st;
+
+	return !rc || (rc == K_ENO && (fflush(stdout) || fstat(1, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > 0));
+}
+
 static int run_tool(struct k_ctx *ctx, struct k_common *common, int n_operands, char **operands, struct k_err *err)
 {
 	struct k_sink *sink = NULL;
@@ -315,8 +323,7 @@ static int run_tool(struct k_ctx *ctx, struct k_common *common, int n_operands, 
 		rc = redirect(&sink, common, err);
 	if (!rc)
 		rc = k_tool.run(ctx, common, n_operands, operands, err);
-	/* Results are complete also when the answer is no. */
-	if (sink && (!rc || rc == K_ENO) && k_sink_commit(sink, &late)) {
+	if (sink && is_complete(rc) && k_sink_commit(sink, &late)) {
 		*err = late;
 		rc = late.code;
 	}

@@ -6,6 +6,7 @@
  * What enters a routed expert's down projection exists inside one operation only: it is computed again, gate and up once more. Tokens are
  * added in their order, each column by itself, in double: neither threads nor the batch change a digit. */
 #include "libcore/base.h"
+#include <math.h>
 #include <stdio.h>
 #include "evals/report.h"
 #include "evals/corpus.h"
@@ -207,6 +208,17 @@ static int64_t tell_unseen(const struct tap *t, struct k_log *log)
 	return unseen;
 }
 
+/* As floats, which is what a file of them holds. K_ENO: kquant would take no such file. */
+static int check_sums(const struct tap *t, struct k_err *err)
+{
+	for (const struct stat *s = t->first; s; s = s->next)
+		for (int64_t i = 0; i < s->mats * s->cols; i++)
+			if (!isfinite((float)s->sums[i]))
+				return k_err_set(err, K_ENO, "%s: the sum of squares of what enters column %lld of matrix %lld is %g, wanted a finite float: no file is written",
+					s->name, (long long)(i % s->cols), (long long)(i / s->cols), s->sums[i]);
+	return 0;
+}
+
 static int write_file(const struct job *j, const struct tap *t, struct k_err *err)
 {
 	struct k_imatrix_row *rows = k_calloc((size_t)t->n + 1, sizeof(*rows));
@@ -240,8 +252,9 @@ static int summarise(const struct job *j, int64_t unseen, struct k_report *rep, 
 static int see_text(struct job *j, struct k_report *rep, struct k_err *err)
 {
 	struct tap t;
+	struct k_err other;
 	int64_t n = (int64_t)j->ids.n;
-	int r;
+	int r, finite = 0;
 	j->window = j->o->window ? j->o->window : 512;
 	j->windows = k_div_up(n, j->window);
 	if (j->o->limit)
@@ -251,11 +264,13 @@ static int see_text(struct job *j, struct k_report *rep, struct k_err *err)
 	tap_open(&t, k_model_device(j->m));
 	r = run_windows(j, &t, err);
 	if (r == 0)
+		finite = check_sums(&t, err);
+	if (r == 0 && finite == 0)
 		r = write_file(j, &t, err);
 	if (r == 0)
-		r = summarise(j, tell_unseen(&t, j->ctx->log), rep, err);
+		r = summarise(j, tell_unseen(&t, j->ctx->log), rep, finite == 0 ? err : &other);
 	tap_close(&t);
-	return r;
+	return r < 0 ? r : finite;
 }
 
 static int imatrix_run(struct k_model *m, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx, struct k_err *err)

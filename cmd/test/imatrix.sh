@@ -144,6 +144,16 @@ for l in range(1, config['num_hidden_layers']):
     unseen += 3 * c.count(0.0)
 assert summary['experts_unseen'] == unseen, unseen
 PY
+# A model that overflows: kquant would refuse such statistics.
+python3 "$(dirname "$0")/overflow_make.py" testdata/tiny/llama-tiny "$T/overflow" || fail setup "no model that overflows"
+printf 'what was there' > "$T/there"
+for out in none there; do
+	exits "keval imatrix: squares that are no floats" 1 keval imatrix -m "$T/overflow" -f "$T/text" -o "$T/$out" --report "$T/r.jsonl"
+	grep -q '^keval: model\.layers\.1\..*: the sum of squares of what enters column [0-9]* of matrix 0 is .*, wanted a finite float' "$T/.err" && ok "the tensor is named" || fail "the tensor is named" "$(cat "$T/.err")"
+	tail -n 1 "$T/r.jsonl" | grep -q '"tokens": .*"summary": true' && ok "and reported" || fail "and reported" "$(tail -n 1 "$T/r.jsonl")"
+done
+[ ! -e "$T/none" ] && [ "$(cat "$T/there")" = 'what was there' ] && ok "no file" || fail "no file" "$(ls "$T")"
+exits "a bar that is missed" 1 keval imatrix -q -m "$T/n.kmf" -f "$T/text" --bos no --window 32 -o "$T/barred" --bar 'tokens<1'; same "leaves the file" "$T/barred" "$T/k.gguf"
 exits "kquant takes it" 0 kquant --scale imatrix --imatrix "$T/k.gguf" "$T/n.kmf" -o "$T/x.kmf"
 for n in 1 2; do
 	kquant -q --scale imatrix --imatrix "$T/k.gguf" $([ $n = 1 ] || echo "--imatrix $T/k1.gguf") "$T/n.kmf" | kconvert -q - --to hf -o "$T/times$n"
