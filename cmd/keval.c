@@ -1,5 +1,6 @@
 /* keval.c: the tool around evals/: model or server, options, report; a task does the rest. */
 #include "libcore/base.h"
+#include <math.h>
 #include <stdio.h>
 #include <unistd.h>
 #include "cmd/cli.h"
@@ -21,6 +22,10 @@ struct args {
 	bool tap;
 	struct k_strs bars;
 };
+
+/* Of these 0 can be meant. */
+#define UNSET INT64_MIN
+static const struct args unset = { .window = UNSET, .stride = UNSET, .tol = NAN };
 
 static const struct k_opt opts[] = {
 	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "the model; - or none: standard input; with score: whose chat layout reads recorded texts"),
@@ -103,8 +108,10 @@ static int check_args(const struct args *a, struct k_err *err)
 		return k_err_set(err, K_EUSAGE, "--bos is '%s', wanted auto, yes or no", a->bos);
 	if (a->batch < 1 || a->batch > 4096)
 		return k_err_set(err, K_EUSAGE, "--batch is %lld, wanted 1 to 4096", (long long)a->batch);
-	if (a->window && a->window < 2)
+	if (a->window != UNSET && a->window < 2)
 		return k_err_set(err, K_EUSAGE, "--window is %lld, wanted 2 or more", (long long)a->window);
+	if (a->stride != UNSET && a->stride < 1)
+		return k_err_set(err, K_EUSAGE, "--stride is %lld, wanted 1 or more", (long long)a->stride);
 	if (a->limit < 0)
 		return k_err_set(err, K_EUSAGE, "--limit is %lld, wanted a count", (long long)a->limit);
 	if (a->concurrency < 1 || a->concurrency > 4096)
@@ -115,7 +122,7 @@ static int check_args(const struct args *a, struct k_err *err)
 		return k_err_set(err, K_EUSAGE, "--steps and --tools are %lld and %lld, wanted up to 1000000 and 1 to 1000", (long long)a->steps,
 			(long long)a->tools);
 	if (a->tol < 0)
-		return k_err_set(err, K_EUSAGE, "--tol is %g, wanted a number above 0", a->tol);
+		return k_err_set(err, K_EUSAGE, "--tol is %g, wanted 0 or more", a->tol);
 	return 0;
 }
 
@@ -297,7 +304,7 @@ static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 	struct k_report_opts ro = { .suite = suite, .fields = r->task->fields, .write = k_cli_write, .report = a->report,
 		.resume = a->resume, .junit = a->junit, .bars = a->bars.v, .n_bars = a->bars.n, .keep = a->plot != NULL,
 		.form = silent ? K_REPORT_SILENT : a->tap ? K_REPORT_TAP : k_cli_wants_table(&a->common) ? K_REPORT_TABLE : K_REPORT_JSON };
-	struct k_eval_opts eo = { .file = a->file, .window = a->window, .stride = a->stride, .batch = a->batch,
+	struct k_eval_opts eo = { .file = a->file, .window = a->window == UNSET ? 0 : a->window, .stride = a->stride == UNSET ? 0 : a->stride, .batch = a->batch,
 		.limit = a->limit, .seed = a->seed, .bos = a->bos, .tol = a->tol, .bundle = a->bundle, .save_ref = a->save_ref,
 		.ref = a->ref, .hf_remote = a->profile == 1, .resume = a->resume, .steps = a->steps, .tools = a->tools,
 		.lengths = a->lengths, .depths = a->depths };
@@ -355,6 +362,7 @@ const struct k_tool k_tool = {
 	.opts = opts,
 	.examples = examples,
 	.args_size = sizeof(struct args),
+	.unset = &unset,
 	.max_operands = -1,
 	.run = keval_run,
 	.library = k_client_library,

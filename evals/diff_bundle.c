@@ -74,7 +74,7 @@ int k_diff_bundles(const char *path_a, const char *path_b, const struct k_eval_o
 	if (r == 0) {
 		struct k_json *s = k_json_object();
 		int bad = !s || k_put_str(s, "task", "diff") | k_put_str(s, "of", "bundles") | k_put_str(s, "a", path_a) |
-			k_put_str(s, "b", path_b) | (o->tol > 0 ? k_put_f32(s, "tol", o->tol) : k_put_str(s, "bands", a->bands->of)) |
+			k_put_str(s, "b", path_b) | (o->tol >= 0 ? k_put_f32(s, "tol", o->tol) : k_put_str(s, "bands", a->bands->of)) |
 			k_put_f32(s, "max_abs", l.max_abs) | k_put_f32(s, "max_rel", l.max_rel) | k_locate_put(&l, s);
 		if (bad) {
 			k_json_free(s);

@@ -9,11 +9,11 @@
 
 struct k_eval_opts {
 	const char *file;               /* -f */
-	int64_t window, stride, batch, limit, seed;
+	int64_t window, stride, batch, limit, seed;     /* window, stride 0: default */
 	const char *lengths, *depths;   /* needle: numbers with commas */
 	int64_t steps, tools;           /* agent; steps 0: default */
 	const char *bos;                /* auto yes no */
-	double tol;                     /* parity; 0: default */
+	double tol;                     /* parity; NaN: default */
 	const char *bundle;             /* parity: a folder to be written */
 	const char *save_ref, *ref;     /* kld */
 	bool hf_remote;

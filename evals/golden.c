@@ -115,7 +115,7 @@ static int read_json(struct k_golden *g, const char *path, int64_t vocab, struct
 	if (r == 0)
 		r = get_greedy(g, json, vocab, err);
 	if (r == 0)
-		r = k_json_num_or(json, "tolerance", 0, 1e9, 0, &g->tolerance, path, err);
+		r = k_json_num_or(json, "tolerance", 0, 1e9, -1, &g->tolerance, path, err);
 	if (r == 0 && g->n_greedy && !g->n_prompt)
 		r = k_err_set(err, K_EFORMAT, "'%s': greedy has no prompt", path);
 	if (r == 0)

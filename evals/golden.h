@@ -26,7 +26,7 @@ struct k_golden {
 	int64_t n_seq;
 	const int32_t *prompt, *greedy; /* greedy NULL: only how many is given */
 	int64_t n_prompt, n_greedy;
-	double tolerance;               /* 0: none given */
+	double tolerance;               /* below 0: none given */
 	int64_t n_layer, groups, groups_kept;   /* 0: not said */
 	struct k_bands *bands;          /* NULL: none; it is a bundle then (bands.h) */
 	struct k_golden_tensor *tensor; /* in the file's order */

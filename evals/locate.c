@@ -27,7 +27,7 @@ struct place {
 
 static double band_of(const struct k_locate *l, const struct k_spot *s)
 {
-	return l->tol > 0 ? l->tol : k_bands_at(l->bundle->bands, s->layer, s->part);
+	return l->tol >= 0 ? l->tol : k_bands_at(l->bundle->bands, s->layer, s->part);
 }
 
 static void note(struct place *p, const struct k_spot *s, double band, bool out)

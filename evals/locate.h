@@ -8,7 +8,7 @@
 
 struct k_locate {
 	const struct k_golden *bundle;
-	double tol;                     /* > 0: instead of the bands */
+	double tol;                     /* instead of the bands; NaN: the bands */
 	struct k_report *rep;
 	/* What was found. */
 	bool found;

@@ -256,6 +256,15 @@ static int compare_bundle(struct parity *p, const struct k_trace *t, const struc
 	return r;
 }
 
+/* Greedy tokens alone say nothing of a layer. */
+static int check_compared(const struct parity *p, struct k_err *err)
+{
+	if (!p->g->n_seq)
+		return k_err_set(err, K_ENOENT, "'%s' has nothing to compare: it has no sequences", p->g->path);
+	return p->n_compared ? 0 : k_err_set(err, K_ENOENT, "'%s' has nothing to compare: its golden.safetensors has no %s/ of its sequences", p->g->path,
+		p->part);
+}
+
 static int run_sequences(struct parity *p, const struct k_eval_opts *o, const struct k_ctx *ctx, struct k_err *err)
 {
 	for (int64_t i = 0, n; i < p->g->n_seq; i += n) {
@@ -274,7 +283,8 @@ static int run_sequences(struct parity *p, const struct k_eval_opts *o, const st
 		if (r < 0)
 			return r;
 	}
-	return compare_greedy(p, err);
+	int r = check_compared(p, err);
+	return r < 0 ? r : compare_greedy(p, err);
 }
 
 static int put_settings(struct parity *p, const struct k_eval_opts *o, const struct k_ctx *ctx, struct k_json *s)
@@ -282,14 +292,15 @@ static int put_settings(struct parity *p, const struct k_eval_opts *o, const str
 	int bad = k_put_str(s, "task", "parity") | k_put_run(s, p->m, o, ctx);
 	if (!p->g->bands)
 		return bad | k_put_f32(s, "tol", p->tol) | k_put_str(s, "compared", p->part);
-	return bad | (o->tol > 0 ? k_put_f32(s, "tol", o->tol) : k_put_str(s, "bands", p->g->bands->of));
+	return bad | (o->tol >= 0 ? k_put_f32(s, "tol", o->tol) : k_put_str(s, "bands", p->g->bands->of));
 }
 
 static int put_found(const struct parity *p, struct k_json *s)
 {
 	if (p->g->bands)
 		return k_put_f32(s, "max_abs", p->locate.max_abs) | k_put_f32(s, "max_rel", p->locate.max_rel) | k_locate_put(&p->locate, s);
-	return k_put_f32(s, "max_abs", p->max_abs) | k_put_f32(s, "max_rel", p->max_abs / p->std) |
+	double max_abs = p->logits_compared ? p->max_abs : NAN;
+	return k_put_f32(s, "max_abs", max_abs) | k_put_f32(s, "max_rel", max_abs / p->std) |
 		(p->first_bad == NO_LAYER ? k_put_null(s, "first_bad_layer") : k_put_int(s, "first_bad_layer", p->first_bad)) |
 		k_put_int(s, "tensors", p->n_compared);
 }
@@ -322,7 +333,7 @@ static int parity_run(struct k_model *m, const struct k_eval_opts *o, struct k_r
 	p.g = g;
 	p.locate = (struct k_locate){ .bundle = g, .tol = o->tol, .rep = rep };
 	choose_part(&p, o);
-	p.tol = g->tolerance > 0 ? g->tolerance : o->tol > 0 ? o->tol : 1e-4;
+	p.tol = g->tolerance >= 0 ? g->tolerance : o->tol >= 0 ? o->tol : 1e-4;
 	p.std = spread(&p);
 	p.logits = k_calloc(K_PARITY_ROWS, (size_t)p.hp->n_vocab * sizeof(float));
 	struct k_json *head = k_json_object();
@@ -336,8 +347,6 @@ static int parity_run(struct k_model *m, const struct k_eval_opts *o, struct k_r
 		r = k_err_set(err, K_ESHAPE, "'%s' is of %lld layers, this model has %lld", g->path, (long long)g->n_layer, (long long)p.hp->n_layer);
 	if (r == 0)
 		r = run_sequences(&p, o, ctx, err);
-	if (r == 0 && !p.n_compared)
-		r = k_err_set(err, K_ENOENT, "'%s' has nothing to compare: no %s/ for its sequences", g->path, p.part);
 	if (r == 0)
 		r = summarise(&p, o, ctx, err);
 	k_free(p.logits);

@@ -17,7 +17,8 @@ struct parity {
 	bool only_logits;
 	double tol, std;
 	float *logits;                  /* K_PARITY_ROWS rows */
-	double max_abs;
+	bool logits_compared;
+	double max_abs;                 /* of them */
 	int64_t n_compared, first_bad;  /* NO_LAYER: none */
 	int greedy;                     /* 1 same, 0 other, -1 not compared */
 	struct k_locate locate;         /* of a bundle */

@@ -89,6 +89,7 @@ int k_parity_logits(struct parity *p, const struct k_trace *t, const struct k_tr
 			compare_row(p, &c, g, i + k, p->logits + k * V);
 	}
 	if (r == 0 && c.logits) {
+		p->logits_compared = true;
 		p->max_abs = c.d_logits > p->max_abs || isnan(c.d_logits) ? c.d_logits : p->max_abs;
 		r = k_parity_item(p, c.logits->name, NO_LAYER, c.d_logits, p->std, err);
 	}

@@ -312,6 +312,8 @@ int k_opt_parse(const struct k_tool *tool, int argc, char **argv, void *args, in
 	int rc;
 
 	memset(args, 0, tool->args_size);
+	if (tool->unset)
+		memcpy(args, tool->unset, tool->args_size);
 	*n_operands = 0;
 	*operands = NULL;
 	while (tool->opts[rows].name)

@@ -87,13 +87,14 @@ struct k_tool {
 	const struct k_opt *opts;
 	const char *const *examples;    /* command lines, NULL-terminated; run by the tests */
 	size_t args_size;               /* of the struct of options; it begins with struct k_common */
+	const void *unset;              /* such a struct: what is there where no default is and nobody says a value; NULL: zeros */
 	int max_operands;               /* -1: any */
 	bool stop_at_operand;           /* the first operand ends the options (kbench compare) */
 	int (*run)(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err);   /* 0 or a code; cmd/cli.c */
 	const char *(*library)(void);   /* name and version of a library that only this tool has; NULL: none */
 };
 
-/* Fills args (zeroed, then defaults, then environment, then argv[1..]). operands: new array (k_free), pointing into argv. */
+/* Fills args (unset, then defaults, then environment, then argv[1..]). operands: new array (k_free), pointing into argv. */
 int k_opt_parse(const struct k_tool *tool, int argc, char **argv, void *args, int *n_operands, char ***operands, struct k_err *err) K_MUST_USE;
 /* "K_KQUANT_MAX_MEMORY" */
 void k_opt_env_name(const struct k_tool *tool, const struct k_opt *o, char buf[96]);

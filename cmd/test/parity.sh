@@ -14,6 +14,42 @@ for golden in testdata/golden/*/; do
 	keval dump -m "$model" -f "$golden/golden.json" -o "$T/2.st" && same "$name: from the folder" "$T/1.st" "$T/2.st"
 	kconvert "$model" | keval dump -m - -f "$golden/golden.json" -o "$T/2.st" && same "$name: from a pipe" "$T/1.st" "$T/2.st"
 done
+# A tolerance of 0 is one, and the set's own wins; a set with nothing to compare is refused, and what was not compared is null.
+cat > "$T/set.py" <<'PY'
+# set.py OUT MEMBER JSON|- KEEP: llama-tiny's golden set with a member of golden.json changed (-: removed), and the tensors that begin with KEEP
+import json, os, struct, sys
+out, member, value, keep = sys.argv[1:5]
+golden = 'testdata/golden/llama-tiny/golden.'
+os.makedirs(out, exist_ok=True)
+j = json.load(open(golden + 'json'))
+j.pop(member, None)
+if value != '-': j[member] = json.loads(value)
+json.dump(j, open(out + '/golden.json', 'w'))
+d = open(golden + 'safetensors', 'rb').read()
+n, = struct.unpack_from('<Q', d)
+head = json.dumps({k: v for k, v in json.loads(d[8:8 + n]).items() if k.startswith(keep)}).encode()
+head += b' ' * (-len(head) % 8)
+open(out + '/golden.safetensors', 'wb').write(struct.pack('<Q', len(head)) + head + d[8 + n:])
+PY
+llama=testdata/tiny/llama-tiny
+set_of() { rm -rf "$T/set"; python3 "$T/set.py" "$T/set" "$@" || fail setup "no set $*"; }
+says() { grep -q "$2" "$T/.err" && ok "$1" || fail "$1" "$(tail -n 1 "$T/.err")"; }
+set_of tolerance 0 ""
+exits "a tolerance of 0" 1 keval parity -m $llama -f "$T/set"; says "and it is said" 'the tolerance is 0$'
+exits "wins over --tol" 1 keval parity -m $llama -f "$T/set" --tol 1
+set_of tolerance 1 ""
+exits "a wide one wins over --tol 0" 0 keval parity -m $llama -f "$T/set" --tol 0
+exits "--tol 0" 1 keval parity -m $llama -f testdata/golden/llama-tiny --tol 0; says "is 0" 'the tolerance is 0$'
+for tol in -1 nan; do exits "--tol $tol" 2 keval parity -m $llama -f testdata/golden/llama-tiny --tol $tol; done
+set_of sequences - ""
+exits "no sequences" 3 keval parity -m $llama -f "$T/set"; says "no sequences, and it is said" 'has no sequences$'
+set_of sequences '{}' ""
+exits "an empty list of sequences" 3 keval parity -m $llama -f "$T/set"
+set_of tolerance - none
+exits "no tensors" 3 keval parity -m $llama -f "$T/set"; says "no tensors, and it is said" 'golden.safetensors has no logits/ of its sequences$'
+set_of tolerance - hidden
+exits "hidden rows alone" 0 keval parity -m $llama -f "$T/set" --json
+tail -n 1 "$T/.out" | jq -e '.max_abs == null and .max_rel == null and .tensors > 0 and .greedy_match' > /dev/null && ok "no figure of logits" || fail "no figure of logits" "$(tail -n 1 "$T/.out")"
 # A wrong weight is not within the tolerance.
 kquant -t i4g32 testdata/tiny/kimi-k2-tiny -o "$T/q.kmf" 2> "$T/.err"
 exits "INT4 where BF16 is wanted" 1 keval parity -m "$T/q.kmf" -f testdata/golden/kimi-k2-tiny

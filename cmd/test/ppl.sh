@@ -27,6 +27,11 @@ grep summary "$T/a" | sed 's/"seconds":[^,}]*//' > "$T/a1"; grep summary "$T/b" 
 if [ -s "$T/a1" ] && diff <(grep -o '"ppl": *[^,}]*' "$T/a1") <(grep -o '"ppl": *[^,}]*' "$T/b1") > /dev/null; then ok "digits do not depend on threads and batch"; else fail digits "differ"; fi
 exits "a bar that holds" 0 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --bar 'ppl<1000' --junit "$T/j.xml"
 exits "a bar that is missed" 1 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --bar 'ppl<2' --junit "$T/j.xml" --report "$T/r.jsonl"
+for option in "--window 0" "--window 1" "--stride 0" "--stride -1" "--stride 513"; do
+	# shellcheck disable=SC2086
+	exits "$option" 2 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 $option
+done
+K_KEVAL_STRIDE=0 exits "a stride of 0 from the environment" 2 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1
 check "JUnit is XML with a failure" python3 -c 'import sys, xml.dom.minidom as m; d = m.parse(sys.argv[1]); assert d.getElementsByTagName("failure")' "$T/j.xml"
 check "the report ends with a summary" python3 -c 'import json, sys; assert [json.loads(l) for l in open(sys.argv[1])][-1]["summary"]' "$T/r.jsonl"
 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --tap > "$T/tap"
