@@ -55,6 +55,20 @@ static int put_gsm8k(struct k_json *rq, const char *question)
 	return -1;
 }
 
+/* A word that is none would be another way of matching than the one that was meant. */
+static int check_match(const struct k_json *line, struct k_err *err)
+{
+	static const char *const words[] = { "exact", "numeric", "regex" };
+	const struct k_json *match = k_json_find(line, "match");
+	const char *how = k_json_string(match);
+	for (size_t i = 0; how && i < K_LEN(words); i++)
+		if (!strcmp(how, words[i]))
+			return 0;
+	if (k_json_kind(match) == K_JSON_NULL)
+		return 0;
+	return k_err_set(err, K_EFORMAT, "match is %s%.100s%s, wanted exact, numeric or regex", how ? "'" : "", how ? how : k_json_kind_name(match), how ? "'" : "");
+}
+
 static int plan(void *arg, struct k_quiz_item *q, struct k_err *err)
 {
 	const struct gen *g = arg;
@@ -67,6 +81,10 @@ static int plan(void *arg, struct k_quiz_item *q, struct k_err *err)
 	if (!k_json_find(q->json, "answer")) {
 		k_json_free(rq);
 		return k_err_set(err, K_EFORMAT, "a line without an answer");
+	}
+	if (check_match(q->json, err) < 0) {
+		k_json_free(rq);
+		return err->code;
 	}
 	int bad = !rq || (messages ? k_json_set(rq, "messages", k_json_keep(messages)) : prompt ? k_json_set(rq, "prompt", k_json_keep(prompt)) :
 		put_gsm8k(rq, question)) < 0 || put_along(rq, q->json, g->o->seed) < 0;

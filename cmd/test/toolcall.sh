@@ -90,6 +90,10 @@ match "a negative number" '{"prompt": "q", "answer": -2.5}' 'about -2.50.' 1
 match "spaces at the ends" '{"prompt": "q", "answer": "a b"}' $' a b\n' 1
 match "other text" '{"prompt": "q", "answer": "a b"}' 'a  b' 0
 match "a pattern" '{"prompt": "q", "answer": "^x+$", "match": "regex"}' 'xxx' 1
+for how in '"foo"' '""' 5 '["exact"]'; do
+	exits "a match that is none, $how" 3 keval prompts gen -f <(printf '%s\n' '{"prompt": "q", "answer": "a", "match": "exact"}' '{"prompt": "q", "answer": "a", "match": null}' "{\"prompt\": \"q\", \"answer\": \"a\", \"match\": $how}")
+	grep -q 'match is .*, wanted exact, numeric or regex, in .*line 3' "$T/.err" && ok "it is named, $how" || fail "it is named, $how" "$(tail -n 1 "$T/.err")"
+done
 stop server
 
 # A model that overflows: what it cannot say fails, with a reason, and the run goes on to a whole report.
