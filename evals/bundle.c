@@ -2,6 +2,7 @@
  * memory at a time. */
 #include "libcore/base.h"
 #include <stdio.h>
+#include <unistd.h>
 #include "evals/bands.h"
 #include "evals/bundle.h"
 #include "evals/capture.h"
@@ -128,9 +129,13 @@ static int write_sequence(struct bundle *b, const struct k_golden_seq *s, struct
 	if (r == 0)
 		r = compute(b, s, b->ctx, &ta, &one, err);
 	if (r == 0)
+		r = k_golden_finite(one, K_ENO, err);
+	if (r == 0)
 		r = write_tensors(b, one, err);
 	if (r == 0)
 		r = compute(b, s, &b->other, &tb, &two, err);
+	if (r == 0)
+		r = k_golden_finite(two, K_ENO, err);
 	if (r == 0) {
 		const struct k_hp *hp = k_model_hp(b->m);
 		struct k_layers w = { .a = one, .b = two, .seq = s->name, .n = s->n };
@@ -208,13 +213,13 @@ static int put_band(struct k_json *o, const struct k_bands *b, int64_t layer, en
 	return x < 0 ? k_put_null(o, k_part_names[part]) : k_put_f32(o, k_part_names[part], x);
 }
 
-/* An item a layer: its bands. */
-static int report(const struct bundle *b, struct k_report *rep, struct k_err *err)
+/* An item a layer: its bands. failed: there are none. */
+static int report(const struct bundle *b, bool failed, struct k_report *rep, struct k_err *err)
 {
 	static const enum k_part parts[] = { K_PART_CONV, K_PART_STATE, K_PART_SCORES, K_PART_WEIGHTS, K_PART_HIDDEN };
 	struct k_json *s = k_json_object();
 	int r = 0, bad;
-	for (int64_t i = -1; r == 0 && i < k_model_hp(b->m)->n_layer; i++) {
+	for (int64_t i = -1; r == 0 && !failed && i < k_model_hp(b->m)->n_layer; i++) {
 		struct k_json *o = k_json_object();
 		char key[48];
 		bad = !o || k_put_int(o, "layer", i);
@@ -229,7 +234,8 @@ static int report(const struct bundle *b, struct k_report *rep, struct k_err *er
 	}
 	bad = !s || k_put_str(s, "task", "parity") | k_put_run(s, b->m, b->o, b->ctx) | k_put_str(s, "bundle", b->o->bundle) |
 		k_put_str(s, "bands", b->bands->of) | k_put_int(s, "sequences", b->text.n) | k_put_int(s, "tokens", b->tokens) |
-		k_put_int(s, "tensors", b->tensors) | put_band(s, b->bands, k_model_hp(b->m)->n_layer, K_PART_LOGITS);
+		k_put_int(s, "tensors", b->tensors) | (failed ? k_put_null(s, k_part_names[K_PART_LOGITS]) :
+		put_band(s, b->bands, k_model_hp(b->m)->n_layer, K_PART_LOGITS));
 	if (bad || r < 0) {
 		k_json_free(s);
 		s = NULL;
@@ -251,6 +257,23 @@ static int write_data(struct bundle *b, struct k_err *err)
 	return r;
 }
 
+/* K_ENO: the model's values are no numbers, which bands are not made of. */
+static int write_files(struct bundle *b, struct k_err *err)
+{
+	bool there = k_path_is_dir(b->o->bundle);
+	int r = k_make_dir(b->o->bundle, err);
+	if (r < 0)
+		return r;
+	r = write_data(b, err);
+	if (r == 0) {
+		k_bands_widen(b->bands);
+		r = write_json(b, err);
+	}
+	if (r < 0 && !there)
+		rmdir(b->o->bundle);
+	return r;
+}
+
 int k_bundle_write(struct k_model *m, const struct k_eval_opts *o, struct k_report *rep, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct bundle b = { .m = m, .o = o, .ctx = ctx, .other = *ctx };
@@ -264,16 +287,16 @@ int k_bundle_write(struct k_model *m, const struct k_eval_opts *o, struct k_repo
 		b.bands->of = k_arena_printf(&b.arena, "%s, %s", acts[ctx->act], acts[b.other.act]);
 		b.bands->factor = FACTOR;
 		b.bands->floor = FLOOR;
-		r = b.bands->of && b.sha256 ? k_make_dir(o->bundle, err) : k_err_nomem(err, 64, "a bundle");
+		r = b.bands->of && b.sha256 ? write_files(&b, err) : k_err_nomem(err, 64, "a bundle");
 	}
-	if (r == 0)
-		r = write_data(&b, err);
-	if (r == 0) {
-		k_bands_widen(b.bands);
-		r = write_json(&b, err);
+	if (r == 0 || r == K_ENO) {
+		struct k_err late;
+		int said = report(&b, r < 0, rep, &late);
+		if (said < 0) {
+			*err = late;
+			r = said;
+		}
 	}
-	if (r == 0)
-		r = report(&b, rep, err);
 	k_passages_fini(&b.text);
 	k_json_free(b.sha256);
 	k_arena_fini(&b.arena);

@@ -70,6 +70,8 @@ int k_diff_bundles(const char *path_a, const char *path_b, const struct k_eval_o
 		r = k_golden_open(&b, path_b, INT32_MAX, true, err);
 	struct k_locate l = { .bundle = a, .tol = o->tol, .rep = rep };
 	if (r == 0)
+		r = k_golden_finite(a, K_EFORMAT, err);
+	if (r == 0)
 		r = compare(&l, a, b, ctx, err);
 	if (r == 0) {
 		struct k_json *s = k_json_object();

@@ -1,6 +1,7 @@
 /* golden.c: reads golden.json and golden.safetensors, see golden.h. The safetensors file is read here, independently of the
  * importers: 8 bytes of head length, a JSON head {"name": {"dtype", "shape", "data_offsets"}}, data. */
 #include "libcore/base.h"
+#include <math.h>
 #include "evals/bands.h"
 #include "evals/golden.h"
 #include "libcore/arch.h"
@@ -233,4 +234,16 @@ const struct k_golden_tensor *k_golden_find(const struct k_golden *g, const char
 		if (!strcmp(g->tensor[i].name, name))
 			return &g->tensor[i];
 	return NULL;
+}
+
+int k_golden_finite(const struct k_golden *g, int code, struct k_err *err)
+{
+	for (int64_t i = 0; i < g->n_tensor; i++) {
+		const struct k_golden_tensor *t = &g->tensor[i];
+		const float *v = t->data;
+		for (int64_t k = 0; t->type == K_GOLDEN_F32 && k < t->count; k++)
+			if (!isfinite(v[k]))
+				return k_err_set(err, code, "'%s': %s has %g as value %lld, wanted a number", g->path, t->name, (double)v[k], (long long)k);
+	}
+	return 0;
 }

@@ -37,6 +37,8 @@ struct k_golden {
 /* path: the folder or its golden.json. Ids must be below vocab. Tensors are read only when wanted. */
 int k_golden_open(struct k_golden **out, const char *path, int64_t vocab, bool tensors, struct k_err *err) K_MUST_USE;
 void k_golden_close(struct k_golden *g);                /* takes NULL */
+/* code with the first value that is none: nothing can be held against it. */
+int k_golden_finite(const struct k_golden *g, int code, struct k_err *err) K_MUST_USE;
 const struct k_golden_tensor *k_golden_find(const struct k_golden *g, const char *name);
 
 #endif

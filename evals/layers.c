@@ -49,6 +49,8 @@ static int find(const struct walk *k, struct pair *p, const char *part, const ch
 
 /* --- measures --------------------------------------------------------------------------------------------------------------- */
 
+static double finite_or_inf(double x) { return isnan(x) ? INFINITY : x; }
+
 struct measure { double difference, size, max_abs; };           /* sums of squares */
 
 static void add(struct measure *m, double a, double b)
@@ -56,10 +58,8 @@ static void add(struct measure *m, double a, double b)
 	double d = b - a;
 	m->difference += d * d;
 	m->size += a * a;
-	m->max_abs = fmax(m->max_abs, fabs(d));
+	m->max_abs = fmax(m->max_abs, finite_or_inf(fabs(d)));
 }
-
-static double finite_or_inf(double x) { return isnan(x) ? INFINITY : x; }
 
 static struct k_spot spot_of(const struct walk *k, enum k_part part, int64_t token, const struct measure *m)
 {

@@ -345,6 +345,8 @@ static int parity_run(struct k_model *m, const struct k_eval_opts *o, struct k_r
 	}
 	if (r == 0 && g->bands && g->n_layer != p.hp->n_layer)
 		r = k_err_set(err, K_ESHAPE, "'%s' is of %lld layers, this model has %lld", g->path, (long long)g->n_layer, (long long)p.hp->n_layer);
+	if (r == 0 && g->bands)
+		r = k_golden_finite(g, K_EFORMAT, err);
 	if (r == 0)
 		r = run_sequences(&p, o, ctx, err);
 	if (r == 0)

@@ -71,6 +71,14 @@ differs "the last taps" 5 conv 63 None kda/window0/layer5.conv 5 "=100"
 differs "a score" 6 scores 3 None router/window0/layer6.scores $((3 * 16 + 5)) "=9"
 differs "a weight" 7 weights 2 None router/window0/layer7.weights 8:10 1.2
 differs "not a number" 1 hidden 5 None hidden/window0 $((2 * 64 * 256 + 5 * 256 + 7)) "=nan"
+exits "not a number in the bundle itself" 3 keval diff "$T/b" "$T/a"
+exits "not a number in the bundle, and a model" 3 keval parity -m "$T/m.kmf" -f "$T/b"
+grep -q "hidden/window0 has nan as value $((2 * 64 * 256 + 5 * 256 + 7)), wanted a number" "$T/.err" && ok "it is named" || fail "it is named" "$(cat "$T/.err")"
+python3 "$(dirname "$0")/overflow_make.py" testdata/nano "$T/overflow" || fail setup "no model that overflows"
+exits "a model that overflows" 1 keval parity -m "$T/overflow" -f "$T/a" --json
+tail -n 1 "$T/.out" | jq -e '.max_abs == null and .first_bad_layer == 1' > /dev/null && ok "its logits have no figure" || fail "its logits have no figure" "$(tail -n 1 "$T/.out")"
+exits "a bundle of it" 1 keval parity -m "$T/overflow" -f $text --window 64 --bundle "$T/never" --report "$T/r.jsonl"
+grep -q "^keval: .*wanted a number" "$T/.err" && tail -n 1 "$T/r.jsonl" | grep -q '"summary": true' && [ ! -e "$T/never" ] && ok "is not made" || fail "is not made" "$(cat "$T/.err")"
 differs "logits" None logits 63 None logits/window0 $((15 * 4096)):$((15 * 4096 + 2000)) 1.5
 
 # Another choice is a tie where the scores are that near, and else not.
