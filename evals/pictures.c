@@ -145,9 +145,12 @@ void k_draw_kld(struct k_plot *p, const struct k_picture *f)
 {
 	static const struct { const char *key, *name; int color; } marks[] = { { "kld_mean", "mean", 7 }, { "kld_p99", "p99", 1 }, { "kld_max", "largest", 3 } };
 	double lower = k_picture_number(f->summary, "kld_lower"), upper = k_picture_number(f->summary, "kld_upper");
+	double mean = k_picture_number(f->summary, "kld_mean");
 	char label[64];
-	K_PLOT_TEXT(p->title, "Divergence from the reference: mean %.4g over %" PRId64 " tokens", k_picture_number(f->summary, "kld_mean"),
-		k_json_int(k_json_find(f->summary, "tokens")));
+	if (isfinite(mean))
+		K_PLOT_TEXT(p->title, "Divergence from the reference: mean %.4g over %" PRId64 " tokens", mean, k_json_int(k_json_find(f->summary, "tokens")));
+	else
+		K_PLOT_TEXT(p->title, "Divergence from the reference: no mean, a window failed");
 	note_run(p, f->summary);
 	K_PLOT_TEXT(p->x.label, "KL(reference || model) of a token (nats)");
 	K_PLOT_TEXT(p->y.label, "share that is not above it (%%)");

@@ -102,6 +102,7 @@ exits "no numbers against a sound reference" 1 keval kld -m "$T/overflow" $two -
 grep -q '^keval: 3 of 3 items failed; the first: window 0: the divergence' "$T/.err" && ok "its windows fail" || fail "its windows fail" "$(tail -n 1 "$T/.err")"
 if tail -n 1 "$T/.out" | jq -e '[.kld_mean, .kld_stderr, .kld_p99, .kld_max, .kld_lower, .kld_upper, .top1_agree, .ppl_ratio, .ppl] | all(. == null)' > /dev/null
 then ok "and nothing is known"; else fail "and nothing is known" "$(tail -n 1 "$T/.out")"; fi
+grep -q 'no mean, a window failed' "$T/n.svg" && ! grep -qi 'nan' "$T/n.svg" && ok "nor drawn" || fail "nor drawn" "$(grep -i -m 1 'nan' "$T/n.svg")"
 for where in nll mass plogp logp; do
 	check "spoil $where" python3 "$T/spoil.py" "$T/sound" "$T/spoilt" $where
 	exits "a NaN in a reference: $where" 3 keval kld -m $tiny $two --ref "$T/spoilt"
