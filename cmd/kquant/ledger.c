@@ -176,15 +176,28 @@ static void put_digest(struct k_buf *b, const char *key, const uint8_t digest[32
 	k_buf_printf(b, ", \"%s\": \"%s\"", key, hex);
 }
 
+/* Counts as integers, all else so that the same double is read again. */
+static void put_number(struct k_buf *b, double v)
+{
+	if (v == floor(v))
+		k_buf_printf(b, "%.17g", v);
+	else
+		k_json_put_double(b, v);
+}
+
 static void put_numbers(struct k_buf *b, const struct k_figures *f, const double v[K_F_NUMBERS], enum k_figure out_in)
 {
 	for (int i = 0; i < K_F_NUMBERS; i++) {
+		if (isnan(v[i])) {
+			k_buf_puts(b, i == K_F_SQNR ? ", \"sqnr_db\": null" : "");
+			continue;
+		}
+		k_buf_printf(b, ", \"%s\": ", k_figure_names[i]);
 		if (i == K_F_WORST_GROUP)
-			k_buf_printf(b, ", \"worst_group\": {\"index\": %lld, \"error\": %.6g}", (long long)f->worst_index, v[i]);
-		else if (!isnan(v[i]))
-			k_buf_printf(b, ", \"%s\": %.*g", k_figure_names[i], i == K_F_COS ? 9 : v[i] == floor(v[i]) ? 17 : 6, v[i]);
-		else if (i == K_F_SQNR)
-			k_buf_puts(b, ", \"sqnr_db\": null");
+			k_buf_printf(b, "{\"index\": %lld, \"error\": ", (long long)f->worst_index);
+		put_number(b, v[i]);
+		if (i == K_F_WORST_GROUP)
+			k_buf_putc(b, '}');
 	}
 	if (out_in != K_F_NUMBERS)
 		k_buf_printf(b, ", \"outlier_in\": \"%s\"", k_figure_names[out_in]);
