@@ -133,7 +133,7 @@ static int choose(struct planner *j, const struct k_entry *e, struct k_gguf_part
 			*way = types[i].way;
 		}
 	/* Rows without whole groups. */
-	if (t->type && cols % t->type->group != 0) {
+	if (t->type && cols % t->type->col_granule != 0) {
 		t->type = k_qtype_find("f32", NULL);
 		*way = &k_gguf_convert;
 	}

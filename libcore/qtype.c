@@ -75,8 +75,8 @@ const char *k_qtype_refuses(const struct k_qtype *t, int64_t rows, int64_t cols)
 		return "it has more than 2^40 rows or columns";
 	if (t->full_granules && rows % t->granule)
 		return no_multiple(t->granule, true);
-	if (cols % t->group)
-		return no_multiple(t->group, false);
+	if (cols % t->col_granule)
+		return no_multiple(t->col_granule, false);
 	return NULL;
 }
 

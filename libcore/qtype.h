@@ -32,7 +32,8 @@ struct k_qtype {
 	const char *layout;             /* "rows", or "x16"; what the container records beside the name */
 	const char *about;
 	double bits;                    /* per weight, scales included (large tensors) */
-	int group;                      /* columns must be a multiple (1: any) */
+	int group;                      /* columns that share a scale, or a block of them (1: no groups within a row) */
+	int col_granule;                /* columns must be a multiple (1: any); a layout may put several groups into one record */
 	int granule;                    /* rows stored together */
 	bool full_granules;             /* rows must be a multiple of granule (x16) */
 	bool plain;                     /* scalars: granules are contiguous elements of elem_bytes */

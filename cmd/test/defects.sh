@@ -1,6 +1,7 @@
 #!/bin/bash
 # defects.sh: what is wrong with one expert is named by the ledger, and by the sentence of --fail-if, at the right tensor and expert: one
-# that is transposed, zero, has another's scales, a scale with its sign bit flipped, or scales a row instead of a group.
+# that is transposed, zero, has another's scales, a scale with its sign bit flipped, scales a row instead of a group;
+# or a group of each row that is zero.
 . "$(dirname "$0")/lib.sh"
 nano=testdata/nano
 kquant -q $nano | kconvert -q - --to hf -o "$T/int4" || { fail setup "nano does not become INT4"; finish; }
@@ -25,6 +26,7 @@ PY
 }
 defect $nano transposed 3 5 w1 'outlier>8'
 defect $nano zero 6 15 w2 'zero_groups>0'
+defect $nano columns 1 0 w1 'zero_groups>0'
 defect "$T/int4" swapped 2 9 w1 'scale_fit>-0.4'
 defect "$T/int4" swapped 7 0 w1 'outlier>8'
 defect "$T/int4" sign 4 11 w3 'negative_scales>0'

@@ -1,6 +1,7 @@
 """plant.py FROM TO WHAT ARG...: a copy of a Hugging Face folder (of nano, or of a tiny model) with one defect. What is planted, and its arguments:
 
 transposed, zero, sign, rows, swapped   LAYER EXPERT: a matrix of the expert; in the last three, which want INT4, its scales
+columns     LAYER EXPERT: the first 32 columns of a matrix, a group of each row, are zero
 bit         LAYER EXPERT: the sign of one weight of its down projection
 layers      LAYER LAYER: all tensors of the one are the other's
 decay       LAYER: a KDA gate whose A_log holds the rate itself
@@ -42,6 +43,12 @@ if what == 'transposed':
     put(name, b''.join(w[2 * (r * cols + c):2 * (r * cols + c) + 2] for c in range(cols) for r in range(rows)))
 elif what == 'zero':
     put(stem + 'w2.weight', bytes(len(get(stem + 'w2.weight'))))
+elif what == 'columns':
+    d, (rows, cols), a, b = at(stem + 'w1.weight')
+    w = bytearray(get(stem + 'w1.weight'))
+    for r in range(rows):
+        w[2 * r * cols:2 * (r * cols + 32)] = bytes(64)
+    put(stem + 'w1.weight', bytes(w))
 elif what == 'swapped':
     other = f'model.layers.{layer}.block_sparse_moe.experts.{int(expert) + 1}.'
     a, b = get(stem + 'w1.weight_scale'), get(other + 'w1.weight_scale')

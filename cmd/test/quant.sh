@@ -67,6 +67,51 @@ rows = [json.loads(l) for l in open(sys.argv[1])]
 assert len(rows) > 100
 assert all(r['rel_rms'] < 0.2 for r in rows if 'rel_rms' in r)
 PY
+# Figures of groups are those of columns that share a scale, in whatever layout they lie: counted here from the source and the decoded output.
+cat > "$T/groups.py" <<'PY'
+import glob, json, math, struct, subprocess, sys
+folder, kmf, ledger = sys.argv[1:4]
+GROUP = 32
+rows = [r for r in map(json.loads, open(ledger)) if '.layers.1.' in r['name'] and r.get('expert') == 0]
+assert len(rows) == 3, rows
+for f in glob.glob(folder + '/*.safetensors'):
+    d = open(f, 'rb').read()
+    n, = struct.unpack('<Q', d[:8])
+    have = json.loads(d[8:8 + n])
+    for r in [r for r in rows if r['source'] in have]:
+        v = have[r['source']]
+        a, b = (8 + n + o for o in v['data_offsets'])
+        x = struct.unpack(f'<{(b - a) // 2}f', b''.join(bytes(2) + d[i:i + 2] for i in range(a, b, 2)))
+        npy = subprocess.run(['kls', '--dump', r['source'], kmf], check=True, capture_output=True).stdout
+        y = struct.unpack(f'<{len(x)}f', npy[-4 * len(x):])
+        tops, errors, clipped = [], [], 0
+        for i in range(0, len(x), GROUP):
+            gx, gy = x[i:i + GROUP], y[i:i + GROUP]
+            x2, top = math.fsum(p * p for p in gx), max(map(abs, gy))
+            errors.append(math.sqrt(math.fsum((p - q) ** 2 for p, q in zip(gx, gy)) / x2) if x2 else 0)
+            clipped += sum(abs(p) > top * (1 + 0.5 / 7) for p in gx)
+            tops.append(top)
+        worst = r['worst_group']
+        assert r['zero_groups'] == tops.count(0), (r, tops.count(0))
+        assert r['clipped'] == clipped, (r, clipped)
+        assert math.isclose(worst['error'], max(errors), rel_tol=1e-12) and math.isclose(errors[worst['index']], max(errors), rel_tol=1e-12), (r, max(errors))
+        assert r['max_abs'] == max(abs(p - q) for p, q in zip(x, y)), r
+        rel = math.sqrt(math.fsum((p - q) ** 2 for p, q in zip(x, y)) / math.fsum(p * p for p in x))
+        assert math.isclose(r['rel_rms'], rel, rel_tol=1e-12), (r, rel)
+        rows.remove(r)
+assert not rows, rows
+PY
+check "a group of each row that is zero" python3 cmd/test/plant.py $nano "$T/columns" columns 1 0
+for t in i4g32 mxfp4; do
+	exits "$t: zero groups" 1 kquant -q -t $t --fail-if 'experts.zero_groups>0' --ledger "$T/g.jsonl" "$T/columns" -o "$T/x.kmf"
+	grep -q 'experts\.0\.w1\.weight: zero_groups is 64, --fail-if' "$T/.err" && ok "$t: all of them" || fail "$t: all of them" "$(cat "$T/.err")"
+	kquant -q -t $t "$T/columns" -o "$T/g.kmf"
+	check "$t: figures of groups" python3 "$T/groups.py" "$T/columns" "$T/g.kmf" "$T/g.jsonl"
+done
+kquant -q "$T/columns" -o "$T/g.kmf"
+exits "INT4 is not all exact in BF16" 1 kconvert -q --dequant --require-lossless "$T/g.kmf" -o "$T/x.kmf"
+column=$(sed -n 's/.*experts\.0\.w1\.weight: the value .* at row [0-9]*, column \([0-9]*\) (group .*/\1/p' "$T/.err")
+[ "${column:-0}" -ge 32 ] && grep -q "column $column (group $((column / 32)))" "$T/.err" && ok "and the group is named" || fail "the group of a column" "$(cat "$T/.err")"
 exits "a bar that is missed" 1 kquant --fail-if 'experts.rel_rms>0.01' $nano -o "$T/x.kmf"
 [ ! -e "$T/x.kmf" ] && ok "and leaves nothing" || fail "a missed bar" "left its output"
 exits "a bar that holds" 0 kquant --fail-if 'experts.rel_rms>0.5' $nano -o "$T/x.kmf"

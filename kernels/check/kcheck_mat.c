@@ -452,7 +452,7 @@ static void check_unpack(struct run *r, const void *how K_UNUSED)
 		for (int k = 0; k < 8; k++) {
 			struct packed p;
 			int64_t whole = (int64_t)rnd_below(r, 3), part = t->full_granules ? 0 : (int64_t)rnd_below(r, (size_t)t->granule);
-			int64_t cols = t->group > 1 ? t->group * (int64_t)(1 + rnd_below(r, 5)) : (int64_t)PICK(r, odd);
+			int64_t cols = t->col_granule > 1 ? t->col_granule * (int64_t)(1 + rnd_below(r, 5)) : (int64_t)PICK(r, odd);
 			int64_t rows = whole * t->granule + part;
 			new_packed(r, &p, t, rows ? rows : (t->full_granules ? t->granule : 1), cols);
 			unpack_case(r, &p);

@@ -114,7 +114,7 @@ static void pair(struct run *r, const struct k_qtype *from, const struct k_qtype
 		struct job j = { .to = to, .from = from, .o = o, .must = is_fast(r, from, to, o) };
 		j.rows = (int64_t)(to->granule == 1 ? rnd_below(r, 5) : rnd_below(r, 3) * (size_t)to->granule);
 		j.rows += to->full_granules ? 0 : (int64_t)rnd_below(r, 4);
-		j.cols = to->group > 1 ? to->group * (int64_t)(1 + rnd_below(r, 20)) : odd[rnd_below(r, K_LEN(odd))];
+		j.cols = to->col_granule > 1 ? to->col_granule * (int64_t)(1 + rnd_below(r, 20)) : odd[rnd_below(r, K_LEN(odd))];
 		where(r, "%s to %s %s, %lld x %lld, kind %d, scale %d, mx %d", from->name, to->name, to->layout, (long long)j.rows,
 			(long long)j.cols, i % KINDS, o->scale, o->mx);
 		make(r, &j, (enum kind)(i % KINDS));

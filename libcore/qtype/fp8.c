@@ -75,11 +75,11 @@ static int mx_check(const void *granule, int64_t cols, int rows, struct k_err *e
 }
 
 static const struct k_qtype fp8row = {
-	.name = "fp8row", .layout = "rows", .about = "FP8 E4M3, an f32 scale a row", .bits = 8.01, .group = 1, .granule = 1, .gguf_type = -1,
+	.name = "fp8row", .layout = "rows", .about = "FP8 E4M3, an f32 scale a row", .bits = 8.01, .group = 1, .col_granule = 1, .granule = 1, .gguf_type = -1,
 	.granule_bytes = row_bytes, .dequant = row_dequant, .check = row_check,
 };
 static const struct k_qtype mxfp8 = {
-	.name = "mxfp8", .layout = "rows", .about = "FP8 E4M3, groups of 32 with a power of two as scale", .bits = 8.25, .group = 32, .granule = 1,
+	.name = "mxfp8", .layout = "rows", .about = "FP8 E4M3, groups of 32 with a power of two as scale", .bits = 8.25, .group = 32, .col_granule = 32, .granule = 1,
 	.gguf_type = -1, .granule_bytes = mx_bytes, .dequant = mx_dequant, .check = mx_check,
 };
 

@@ -101,7 +101,7 @@ void k_fp8b128_to_planes(const void *granule, uint8_t *codes, float *scales, int
 
 static const struct k_qtype fp8b128 = {
 	.name = "fp8b128", .layout = "rows", .about = "FP8 E4M3, blocks of 128 x 128 with an f32 scale (Kimi-K2-Instruct)", .bits = 8.002,
-	.group = 1, .granule = 128, .gguf_type = -1, .granule_bytes = fp8_bytes, .dequant = fp8_dequant, .quant = fp8_quant,
+	.group = 1, .col_granule = 1, .granule = 128, .gguf_type = -1, .granule_bytes = fp8_bytes, .dequant = fp8_dequant, .quant = fp8_quant,
 	.check = fp8_check, .bound = 0.0358,    /* half of the step 32 below 448, of 448 */
 };
 

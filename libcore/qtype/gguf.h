@@ -51,7 +51,7 @@ static inline int k_gguf_check(const uint8_t *p, int64_t cols, int rows, int ele
 
 #define K_GGUF_ROW(id, text, what, elems, nbytes, number, ...) \
 	static const struct k_qtype gguf_##id = { .name = text, .layout = "rows", .about = what, .bits = 8.0 * (nbytes) / (elems), \
-		.group = elems, .granule = 1, .gguf_type = number, .granule_bytes = id##_bytes, .dequant = id##_dequant, \
+		.group = elems, .col_granule = elems, .granule = 1, .gguf_type = number, .granule_bytes = id##_bytes, .dequant = id##_dequant, \
 		.check = id##_check, __VA_ARGS__ }
 
 #endif

@@ -147,7 +147,7 @@ void k_i4g32_to_ct(const struct k_qtype *src, const void *granule, uint8_t *pack
 }
 
 static const struct k_qtype i4g32_rows = {
-	.name = "i4g32", .layout = "rows", .about = "INT4, groups of 32 with a bf16 scale (Kimi-K2-Thinking)", .bits = 4.5, .group = 32,
+	.name = "i4g32", .layout = "rows", .about = "INT4, groups of 32 with a bf16 scale (Kimi-K2-Thinking)", .bits = 4.5, .group = 32, .col_granule = 32,
 	.granule = 1, .gguf_type = -1, .granule_bytes = rows_bytes, .dequant = rows_dequant, .quant = rows_quant, .check = rows_check,
 	.bound = 0.0725,        /* half a step of amax/7, and what rounding the scale adds */
 };

@@ -55,7 +55,7 @@ static int x16_check(const void *granule, int64_t cols, int rows, struct k_err *
 }
 
 static const struct k_qtype i4g32_x16 = {
-	.name = "i4g32", .layout = "x16", .about = "INT4 as i4g32, 16 rows interleaved for the kernels", .bits = 4.5, .group = 64,
+	.name = "i4g32", .layout = "x16", .about = "INT4 as i4g32, 16 rows interleaved for the kernels", .bits = 4.5, .group = 32, .col_granule = 64,
 	.granule = 16, .full_granules = true, .gguf_type = -1, .granule_bytes = x16_bytes, .dequant = x16_dequant,
 	.quant = x16_quant, .check = x16_check, .bound = 0.0725,
 };

@@ -67,7 +67,7 @@ static int i8_check(const void *granule, int64_t cols, int rows, struct k_err *e
 }
 
 static const struct k_qtype i8row = {
-	.name = "i8row", .layout = "rows", .about = "INT8, an f32 scale a row", .bits = 8.01, .group = 1, .granule = 1, .gguf_type = -1,
+	.name = "i8row", .layout = "rows", .about = "INT8, an f32 scale a row", .bits = 8.01, .group = 1, .col_granule = 1, .granule = 1, .gguf_type = -1,
 	.granule_bytes = i8_bytes, .dequant = i8_dequant, .quant = i8_quant, .check = i8_check, .bound = 0.00394,
 };
 

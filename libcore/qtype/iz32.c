@@ -78,11 +78,11 @@ static int i8_check(const void *granule, int64_t cols, int rows, struct k_err *e
 }
 
 static const struct k_qtype i4z32 = {
-	.name = "i4z32", .layout = "rows", .about = "INT4, groups of 32 with an f32 scale and a zero point (GPTQ, AWQ)", .bits = 5.25, .group = 32,
+	.name = "i4z32", .layout = "rows", .about = "INT4, groups of 32 with an f32 scale and a zero point (GPTQ, AWQ)", .bits = 5.25, .group = 32, .col_granule = 32,
 	.granule = 1, .gguf_type = -1, .granule_bytes = i4_bytes, .dequant = i4_dequant, .check = i4_check,
 };
 static const struct k_qtype i8z32 = {
-	.name = "i8z32", .layout = "rows", .about = "INT8, groups of 32 with an f32 scale and a zero point", .bits = 9.5, .group = 32,
+	.name = "i8z32", .layout = "rows", .about = "INT8, groups of 32 with an f32 scale and a zero point", .bits = 9.5, .group = 32, .col_granule = 32,
 	.granule = 1, .gguf_type = -1, .granule_bytes = i8_bytes, .dequant = i8_dequant, .check = i8_check,
 };
 

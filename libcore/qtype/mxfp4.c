@@ -143,12 +143,12 @@ static int gguf_check(const void *granule, int64_t cols, int rows, struct k_err 
 }
 
 static const struct k_qtype mxfp4 = {
-	.name = "mxfp4", .layout = "rows", .about = "FP4 E2M1, groups of 32 with a power of two (OCP MX)", .bits = 4.25, .group = 32,
+	.name = "mxfp4", .layout = "rows", .about = "FP4 E2M1, groups of 32 with a power of two (OCP MX)", .bits = 4.25, .group = 32, .col_granule = 32,
 	.granule = 1, .gguf_type = -1, .granule_bytes = rows_bytes, .dequant = rows_dequant, .quant = rows_quant, .check = rows_check,
 	.bound = 0.2,           /* 5 of a largest 5 becomes 4 */
 };
 static const struct k_qtype mxfp4_gguf = {
-	.name = "mxfp4", .layout = "gguf", .about = "MXFP4 in GGUF's blocks", .bits = 4.25, .group = 32, .granule = 1, .gguf_type = 39,
+	.name = "mxfp4", .layout = "gguf", .about = "MXFP4 in GGUF's blocks", .bits = 4.25, .group = 32, .col_granule = 32, .granule = 1, .gguf_type = 39,
 	.granule_bytes = rows_bytes, .dequant = gguf_dequant, .check = gguf_check,
 };
 

@@ -116,7 +116,7 @@ void k_mxfp4_to_planes(const struct k_qtype *src, const void *granule, uint8_t *
 }
 
 static const struct k_qtype mxfp4_x16 = {
-	.name = "mxfp4", .layout = "x16", .about = "MXFP4, 16 rows interleaved for the kernels", .bits = 4.25, .group = COLS,
+	.name = "mxfp4", .layout = "x16", .about = "MXFP4, 16 rows interleaved for the kernels", .bits = 4.25, .group = 32, .col_granule = COLS,
 	.granule = 16, .full_granules = true, .gguf_type = -1, .granule_bytes = x16_bytes, .dequant = x16_dequant,
 	.quant = x16_quant, .check = x16_check, .bound = 0.2,
 };

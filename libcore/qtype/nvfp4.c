@@ -42,7 +42,7 @@ static int nv_check(const void *granule, int64_t cols, int rows, struct k_err *e
 }
 
 static const struct k_qtype nvfp4 = {
-	.name = "nvfp4", .layout = "rows", .about = "FP4 E2M1, groups of 16 with an FP8 scale, an f32 divisor", .bits = 4.5, .group = 16,
+	.name = "nvfp4", .layout = "rows", .about = "FP4 E2M1, groups of 16 with an FP8 scale, an f32 divisor", .bits = 4.5, .group = 16, .col_granule = 16,
 	.granule = 1, .gguf_type = -1, .granule_bytes = nv_bytes, .dequant = nv_dequant, .check = nv_check,
 };
 

@@ -126,7 +126,7 @@ NARROW(bf16, k_bf16_from_f32)
 NARROW(f16, k_f16_from_f32)
 
 #define ROW(id, text, what, dtype, size, gguf, ...) \
-	static const struct k_qtype plain_##id = { .name = text, .layout = "rows", .about = what, .bits = 8 * size, .group = 1, \
+	static const struct k_qtype plain_##id = { .name = text, .layout = "rows", .about = what, .bits = 8 * size, .group = 1, .col_granule = 1, \
 		.granule = 1, .plain = true, .elem_bytes = size, .st_dtype = dtype, .gguf_type = gguf, \
 		.granule_bytes = bytes##size, __VA_ARGS__ }
 

@@ -28,7 +28,7 @@ static void *need(size_t n)
 }
 
 /* A shape that the type takes: `rows` and about `cols`. */
-static int64_t fit(const struct k_qtype *t, int64_t cols) { return k_div_up(cols, t->group) * t->group; }
+static int64_t fit(const struct k_qtype *t, int64_t cols) { return k_div_up(cols, t->col_granule) * t->col_granule; }
 
 static const struct k_quant_opts rules[] = { { .scale = K_SCALE_AMAX7 }, { .scale = K_SCALE_AMAX75 } };
 
@@ -37,7 +37,7 @@ K_TEST(qtype_registry)
 	const struct k_qtype *t, *u;
 	for (int i = 0; (t = k_qtype_at(i)); i++) {
 		K_CHECK_MSG(k_qtype_find(t->name, t->layout) == t, "%s %s", t->name, t->layout);
-		K_CHECK_MSG(t->group >= 1 && t->granule >= 1 && t->bits > 0 && t->about && t->granule_bytes, "%s", t->name);
+		K_CHECK_MSG(t->group >= 1 && t->col_granule % t->group == 0 && t->granule >= 1 && t->bits > 0 && t->about && t->granule_bytes, "%s", t->name);
 		K_CHECK_MSG(!t->st_dtype || (t->plain && k_qtype_by_dtype(t->st_dtype) == t), "%s", t->name);
 		K_CHECK_MSG(t->gguf_type < 0 || k_qtype_by_gguf((uint32_t)t->gguf_type) == t, "%s", t->name);
 		K_CHECK_MSG(!t->quant || (t->dequant && t->check), "%s", t->name);
@@ -161,7 +161,7 @@ K_TEST(qtype_round_trips_stay_in_bounds)
 		weights(x, rows, cols);
 		for (size_t k = 0; k < K_LEN(rules); k++)
 			trip(t, x, rows, cols, &rules[k]);
-		trip(t, x, t->full_granules ? t->granule : 1, t->group, &rules[0]);
+		trip(t, x, t->full_granules ? t->granule : 1, t->col_granule, &rules[0]);
 	}
 	k_free(x);
 }
