@@ -176,18 +176,26 @@ static int make_kv_b(const struct k_gguf_rows *r, void *const *dst, struct k_err
 	int64_t cols = k_entry_cols(entry_of(r));
 	size_t row_bytes = (size_t)cols * (size_t)part->type->elem_bytes;
 	uint8_t *one = k_aligned(row_bytes);
-	int e = one ? 0 : k_err_nomem(err, row_bytes, entry_of(r)->name);
+	int e = one ? 0 : k_err_nomem(err, row_bytes, entry_of(r)->name), no = 0;
+	struct k_err more;
 
 	for (int64_t i = 0; e == 0 && i < r->n_rows; i++) {
 		if (part->type == entry_of(r)->type)
 			memcpy(one, (const uint8_t *)r->src + (size_t)i * row_bytes, row_bytes);
 		else
-			e = part->type->quant(one, r->values + i * cols, cols, 1, &none, err);
+			e = part->type->quant(one, r->values + i * cols, cols, 1, &none, no ? &more : err);
+		/* Too large: the first is told, the others are made all the same. */
+		if (e == K_ENO) {
+			no = no ? no : i ? k_err_add(err, "counted from row %lld", (long long)i) : e;
+			e = 0;
+		}
 		if (e == 0)
 			move_row(part, r->row + i, one, dst, false);
 	}
 	k_free(one);
-	return e;
+	if (e < 0 && no)
+		*err = more;
+	return e < 0 ? e : no;
 }
 
 static void decode_kv_b(const struct k_gguf_rows *r, const void *const *dst, float *out)
@@ -260,7 +268,15 @@ int k_gguf_make_rows(const struct k_gguf_rows *r, void *const *dst, struct k_err
 		e = f->way->make(r, dst, err);
 	else
 		memcpy(dst[0], r->src, t->type->granule_bytes(k_shape_cols(t->ndim, t->shape), 1) * (size_t)r->n_rows);
-	return e == 0 && f->order ? order_rows(r, dst[0], err) : e;
+	if ((e == 0 || e == K_ENO) && f->order) {
+		struct k_err late;
+
+		if (order_rows(r, dst[0], &late) < 0) {
+			*err = late;
+			e = late.code;
+		}
+	}
+	return e;
 }
 
 void k_gguf_decode_rows(const struct k_gguf_rows *r, const void *const *dst, float *out)

@@ -74,10 +74,11 @@ static void place(const struct k_target *t, struct k_block *b)
 /* Scales in the dtype that the file has had. They are exact in it, or the container is not what it says. */
 static int put_scales(uint8_t *dst, const float *src, int64_t n, const struct k_qtype *as, int64_t row, struct k_err *err)
 {
+	int r = as->quant(dst, src, n, 1, &(struct k_quant_opts){ 0 }, err);
 	float back;
 
-	if (as->quant(dst, src, n, 1, &(struct k_quant_opts){ 0 }, err) < 0)
-		return err->code;
+	if (r < 0 && r != K_ENO)
+		return r;
 	for (int64_t i = 0; i < n; i++) {
 		as->dequant(&back, dst + i * as->elem_bytes, 1, 1, 0);
 		if (back != src[i])

@@ -15,24 +15,38 @@ struct kmf {
 
 /* --- rows --------------------------------------------------------------------------------------------------------------- */
 
+/* What is too large (K_ENO) ends nothing: the first is told, and the other rows are made. */
+static int keep(int so_far, int r, const struct k_err *why, struct k_err *err)
+{
+	if (r == 0 || (r == K_ENO && so_far))
+		return so_far;
+	*err = *why;
+	return r;
+}
+
 static int pack(const struct k_qtype *t, uint8_t *dst, const float *src, int64_t cols, int64_t rows, const struct k_quant_opts *q, struct k_err *err)
 {
-	size_t step = t->granule_bytes(cols, t->granule);
+	/* Elements of plain types lie one behind the other, whatever the rows. */
+	int64_t step = t->plain ? K_MIN(rows, (int64_t)INT32_MAX) : t->granule;
+	struct k_err why;
+	int r = 0;
 
-	for (int64_t r = 0; r < rows; r += t->granule) {
-		int n = (int)K_MIN(rows - r, (int64_t)t->granule), rc;
+	for (int64_t row = 0; (r == 0 || r == K_ENO) && row < rows; row += step) {
+		int n = (int)K_MIN(rows - row, step);
+		int rc = t->quant(dst + k_qtype_rows_bytes(t, cols, row), src + row * cols, cols, n, q, &why);
 
-		rc = t->quant(dst + (size_t)(r / t->granule) * step, src + r * cols, cols, n, q, err);
-		if (rc < 0)
-			return r ? k_err_add(err, "counted from row %lld", (long long)r) : rc;
+		if (rc < 0 && row)
+			k_err_add(&why, "counted from row %lld", (long long)row);
+		r = keep(r, rc, &why, err);
 	}
-	return 0;
+	return r;
 }
 
 int k_kmf_convert(const struct k_qtype *to, void *dst, const struct k_qtype *from, const void *src, const float *before, int64_t cols, int64_t rows,
 	const struct k_quant_opts *q, struct k_err *err)
 {
 	int64_t step = K_MAX(from->granule, to->granule);
+	struct k_err why;
 	float *some;
 	int r = 0;
 
@@ -41,13 +55,15 @@ int k_kmf_convert(const struct k_qtype *to, void *dst, const struct k_qtype *fro
 	some = k_aligned((size_t)step * (size_t)cols * sizeof(*some));
 	if (!some)
 		return k_err_nomem(err, (size_t)step * (size_t)cols * sizeof(*some), "rows of weights");
-	for (int64_t row = 0; r == 0 && row < rows; row += step) {
+	for (int64_t row = 0; (r == 0 || r == K_ENO) && row < rows; row += step) {
 		int64_t n = K_MIN(step, rows - row);
+		int rc;
 
 		k_qtype_unpack(from, (const uint8_t *)src + k_qtype_rows_bytes(from, cols, row), some, cols, n);
-		r = pack(to, (uint8_t *)dst + k_qtype_rows_bytes(to, cols, row), some, cols, n, q, err);
-		if (r < 0 && row)
-			r = k_err_add(err, "counted from row %lld", (long long)row);
+		rc = pack(to, (uint8_t *)dst + k_qtype_rows_bytes(to, cols, row), some, cols, n, q, &why);
+		if (rc < 0 && row)
+			k_err_add(&why, "counted from row %lld", (long long)row);
+		r = keep(r, rc, &why, err);
 	}
 	k_free(some);
 	return r;

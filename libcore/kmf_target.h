@@ -17,7 +17,7 @@ struct k_kmf_spec {
 int k_kmf_target_new(struct k_target **out, const struct k_kmf_spec *spec, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 struct k_kmf_plan *k_kmf_target_plan(const struct k_target *t);
 /* n rows of an entry of type `from` become those of an entry of type `to`: the conversion of a block, without a stream. src and dst are
- * whole granules; before: the values of src where they are known, else NULL. */
+ * whole granules; before: the values of src where they are known, else NULL. K_ENO: as k_qtype.quant. */
 int k_kmf_convert(const struct k_qtype *to, void *dst, const struct k_qtype *from, const void *src, const float *before, int64_t cols, int64_t rows,
 	const struct k_quant_opts *q, struct k_err *err) K_MUST_USE;
 #endif

@@ -118,6 +118,12 @@ int k_qtype_bad_value(double v, const char *what, int64_t row, int64_t col, stru
 	return k_err_set(err, K_EFORMAT, "%s %s at row %lld, column %lld", what, is, (long long)row, (long long)col);
 }
 
+int k_qtype_too_large(double v, const char *type, int64_t row, int64_t col, struct k_err *err)
+{
+	return k_err_set(err, K_ENO, "value %.9g at row %lld, column %lld is too large for %s, %s holds it", v, (long long)row, (long long)col, type,
+		strcmp(type, "bf16") == 0 ? "f32" : "bf16 or f32");
+}
+
 int k_qtype_not_finite(const float *x, int64_t cols, int rows, struct k_err *err)
 {
 	for (int r = 0; r < rows; r++)

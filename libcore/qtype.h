@@ -44,7 +44,8 @@ struct k_qtype {
 	size_t (*granule_bytes)(int64_t cols, int rows);
 	/* Row `row` (< rows) of a granule -> cols floats. The exact value, in f32. NULL: opaque (integers, bytes). */
 	void (*dequant)(float *dst, const void *granule, int64_t cols, int rows, int row);
-	/* rows x cols floats -> one granule. src rows are contiguous. NULL: cannot be made. Not finite input: K_EFORMAT ("value NaN at row r, column c"). */
+	/* rows x cols floats -> one granule. src rows are contiguous. NULL: cannot be made. Not finite input: K_EFORMAT ("value NaN at row r, column c").
+	 * Input too large for the type: K_ENO that names the first; the granule is complete all the same, with infinities that check refuses. */
 	int (*quant)(void *granule, const float *src, int64_t cols, int rows, const struct k_quant_opts *o, struct k_err *err);
 	/* Are all values usable as weights? NaN, infinities in values or scales, NaN codes, negative FP8 block scales: K_EFORMAT. NULL: nothing to check. */
 	int (*check)(const void *granule, int64_t cols, int rows, struct k_err *err);

@@ -67,5 +67,7 @@ static inline const float *k_weights32(const float *weight)
 int k_qtype_not_finite(const float *x, int64_t cols, int rows, struct k_err *err);
 /* The same where the value is known. */
 int k_qtype_bad_value(double v, const char *what, int64_t row, int64_t col, struct k_err *err);
+/* K_ENO: a sound value, for which the type has no room. */
+int k_qtype_too_large(double v, const char *type, int64_t row, int64_t col, struct k_err *err);
 
 #endif

@@ -26,6 +26,7 @@ struct slot {
 	struct k_record record;
 	bool differs;                   /* again: not what the journal says */
 	bool copy;                      /* dst[0] is src */
+	struct k_err no;                /* what target.make said of it, where it is K_ENO; code 0: nothing */
 	uint8_t leaf[32];
 	void *src, *before, *after, *dst[2];
 	size_t cap_src, cap_before, cap_after, cap_dst[2];
@@ -44,6 +45,8 @@ struct run {
 	int entry;                      /* next to read, and how far */
 	uint64_t off, done;             /* in it; of total */
 	int64_t index, mine, first;     /* of the next block; of those of this part; first of this part that is made */
+	struct k_err no;                /* of the first block that has one */
+	int no_entry; int64_t no_slice; /* the last that was named */
 };
 
 /* --- blocks ------------------------------------------------------------------------------------------------------------- */
@@ -264,13 +267,18 @@ static int make(struct run *r, struct slot *x, struct k_err *err)
 	char name[1100];
 	struct k_err why;
 
+	x->no.code = 0;
 	if (k_ckpt_check_block(r->s->in, x->b.entry, x->b.off, x->b.src, x->b.n_src, err) < 0)
 		return err->code;
 	if (x->copy || !t->make || t->make(t, &x->b, err) == 0)
 		return 0;
 	why = *err;
-	return k_err_set(err, why.code, "'%s': %s: %s, in the block that begins at row %lld", r->s->in->path,
+	k_err_set(err, why.code, "'%s': %s: %s, in the block that begins at row %lld", r->s->in->path,
 		k_entry_slice_name(e, x->b.slice, name, sizeof(name)), why.msg, (long long)x->b.row);
+	if (why.code != K_ENO)
+		return why.code;
+	x->no = *err;
+	return 0;
 }
 
 static int digest(const struct k_block *b, uint8_t out[32], struct k_err *err)
@@ -365,6 +373,18 @@ static int work_block(void *arg, void *item, struct k_err *err)
 
 enum { STOP_AGAIN = -1000 };            /* a block differs: the rest is made anew; never leaves this file */
 
+/* Each tensor is named, an expert by itself; the answer is the first. */
+static void note_no(struct run *r, const struct slot *x)
+{
+	if (r->no.code && r->no_entry == x->b.entry && r->no_slice == x->b.slice)
+		return;
+	k_logf(r->ctx->log, K_LOG_WARN, "%s", x->no.msg);
+	if (!r->no.code)
+		r->no = x->no;
+	r->no_entry = x->b.entry;
+	r->no_slice = x->b.slice;
+}
+
 static int write_block(void *arg, void *item, struct k_err *err)
 {
 	struct run *r = arg;
@@ -383,12 +403,15 @@ static int write_block(void *arg, void *item, struct k_err *err)
 		r->first++;
 		return 0;
 	}
+	if (x->no.code)
+		note_no(r, x);
 	if (r->s->target->settle && r->s->target->settle(r->s->target, b, err) < 0)
 		return err->code;
 	for (int i = 0; i < 2; i++)
 		if (k_out_put(r->out, b->dst[i].file, b->dst[i].at, b->dst[i].p, b->dst[i].n, i == 1, err) < 0)
 			return err->code;
-	return k_out_record(r->out, &x->record, err);
+	/* From the first refusal on nothing is kept for a run that resumes: it has to come to the same answer. */
+	return r->no.code ? 0 : k_out_record(r->out, &x->record, err);
 }
 
 /* --- memory --------------------------------------------------------------------------------------------------------------- */
@@ -531,6 +554,10 @@ int k_stream_run(const struct k_stream *s, struct k_out *out, const struct k_ctx
 		rc = k_ckpt_finish(s->in, err);
 	if (rc == 0)
 		rc = ask(s, err);
+	if (rc == 0 && r.no.code) {
+		*err = r.no;
+		rc = r.no.code;
+	}
 	if (rc == 0 && s->target->end && !s->n_parts)
 		rc = s->target->end(s->target, out, err);
 	return rc;

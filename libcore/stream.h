@@ -54,7 +54,9 @@ struct k_target {
 	/* Fills file, at and n of b->dst from entry, slice, row, n_rows (or off, n_src). No data is there yet. */
 	void (*place)(const struct k_target *t, struct k_block *b);
 	/* Worker, several at once: fills the memory of b->dst (n bytes each, 64-byte aligned) from src and before. NULL, or K_CUT_BYTES:
-	 * the bytes of src. A refusal names row and column; the caller adds file and tensor. */
+	 * the bytes of src. A refusal names row and column; the caller adds file and tensor.
+	 * K_ENO (values too large for their type): dst is complete all the same, so that what else there is can be said; the run goes on,
+	 * shows it to the watchers, and its answer is no. */
 	int (*make)(const struct k_target *t, struct k_block *b, struct k_err *err);
 	/* Worker, only when a watcher wants values: fills b->after (n_values floats, in the order of before) from dst. NULL: exact, a copy
 	 * of before. */

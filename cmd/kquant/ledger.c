@@ -176,10 +176,10 @@ static void put_digest(struct k_buf *b, const char *key, const uint8_t digest[32
 	k_buf_printf(b, ", \"%s\": \"%s\"", key, hex);
 }
 
-/* Counts as integers, all else so that the same double is read again. */
+/* Counts as integers, all else so that the same double is read again; null for the error of what a type has no room for. */
 static void put_number(struct k_buf *b, double v)
 {
-	if (v == floor(v))
+	if (isfinite(v) && v == floor(v))
 		k_buf_printf(b, "%.17g", v);
 	else
 		k_json_put_double(b, v);
@@ -189,7 +189,8 @@ static void put_numbers(struct k_buf *b, const struct k_figures *f, const double
 {
 	for (int i = 0; i < K_F_NUMBERS; i++) {
 		if (isnan(v[i])) {
-			k_buf_puts(b, i == K_F_SQNR ? ", \"sqnr_db\": null" : "");
+			if (i == K_F_SQNR || i == K_F_COS)
+				k_buf_printf(b, ", \"%s\": null", k_figure_names[i]);
 			continue;
 		}
 		k_buf_printf(b, ", \"%s\": ", k_figure_names[i]);

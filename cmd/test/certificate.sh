@@ -63,4 +63,26 @@ for r in rows("f16"):
     lossy += lost > 0
 assert lossy > 5
 END
+
+# A value for which the new type has no room: sound input, so the answer is no, --lossy or not, whatever is written, and all of it is certified.
+nano=${K_TESTDATA:-testdata}/nano
+check 'values that f16 does not hold' python3 cmd/test/plant.py "$nano" "$T/large" large 3 5
+for o in '' '--lossy' '--require-lossless' '--to gguf' '--to hf' '--resume' '--resume' '--part 1/1'; do
+	exits "too large: $o" 1 kconvert "$T/large" --dtype f16 $o -o "$T/large.out"
+	grep -q '^kconvert: .*embed_tokens.weight: .*value 1048576 at row 7, column 208' "$T/.err" && grep -q 'warning: .*experts\.5\.w1\.weight: .*value 1048576 at row' "$T/.err" &&
+		ok "too large: $o: the list" || fail "too large: $o: the list" "$(cat "$T/.err")"
+	check "too large: $o: no output" test ! -e "$T/large.out"
+done
+exits 'too large: it cannot be sealed' 3 kconvert --seal "$T/large.out"
+exits 'too large: certified' 1 kconvert "$T/large" --dtype f16 --lossy --certificate "$T/large.jsonl" -o "$T/large.out"
+check 'too large: the certificate is complete' python3 - "$T/large.jsonl" << 'END'
+import json, sys
+rows = [json.loads(x) for x in open(sys.argv[1])]
+assert rows[-1]["summary"] and rows[-1]["tensors"] == len(rows) - 1 and not rows[-1]["lossless"]
+assert sorted(r["source"][0]["name"] for r in rows[:-1] if r.get("lost", {}).get("largest_error", 0) is None) == \
+    ["model.embed_tokens.weight", "model.layers.3.block_sparse_moe.experts.5.w1.weight"]
+END
+exits 'too large: kquant' 1 kquant -t f16 --ledger "$T/large.l" "$T/large" -o "$T/large.out"
+check 'too large: the ledger is JSON' python3 -c 'import json, sys; [json.loads(l, parse_constant=lambda c: 1 / 0) for l in open(sys.argv[1])]' "$T/large.l"
+exits 'too large for block scales' 1 kquant -t q4_0 --rule experts=keep --rule embed=q4_0 "$T/large" -o "$T/large.out"
 finish

@@ -2,6 +2,7 @@
 
 transposed, zero, sign, rows, swapped   LAYER EXPERT: a matrix of the expert; in the last three, which want INT4, its scales
 columns     LAYER EXPERT: the first 32 columns of a matrix, a group of each row, are zero
+large       LAYER EXPERT: an element of the embedding, and one of a matrix of the expert, are 1048576, for which f16 has no room, nor as scales
 bit         LAYER EXPERT: the sign of one weight of its down projection
 layers      LAYER LAYER: all tensors of the one are the other's
 decay       LAYER: a KDA gate whose A_log holds the rate itself
@@ -49,6 +50,10 @@ elif what == 'columns':
     for r in range(rows):
         w[2 * r * cols:2 * (r * cols + 32)] = bytes(64)
     put(stem + 'w1.weight', bytes(w))
+elif what == 'large':
+    for name, at_element in (('model.embed_tokens.weight', 2000), (stem + 'w1.weight', 777)):
+        w = get(name)
+        put(name, w[:2 * at_element] + to_bf16(1048576.0) + w[2 * at_element + 2:])
 elif what == 'swapped':
     other = f'model.layers.{layer}.block_sparse_moe.experts.{int(expert) + 1}.'
     a, b = get(stem + 'w1.weight_scale'), get(other + 'w1.weight_scale')

@@ -35,6 +35,14 @@ static inline int k_gguf_check(const uint8_t *p, int64_t cols, int rows, int ele
 		return k_gguf_check(granule, cols, rows, elems, nbytes, d1, d2, err); \
 	}
 
+/* What check says of blocks that were made of finite values. */
+static inline int k_gguf_too_large(struct k_err *err)
+{
+	struct k_err why = *err;
+
+	return k_err_set(err, K_ENO, "values are too large for f16 scales: %s", why.msg);
+}
+
 /* The encoder of a type, from name_make(uint8_t *block, const float x[elems]), which sees finite values only. */
 #define K_GGUF_ENCODE(name, elems, nbytes) \
 	static int name##_quant(void *granule, const float *src, int64_t cols, int rows, \
@@ -46,7 +54,7 @@ static inline int k_gguf_check(const uint8_t *p, int64_t cols, int rows, int ele
 				return k_qtype_not_finite(src, cols, rows, err); \
 			name##_make(p, src + i); \
 		} \
-		return name##_check(granule, cols, rows, err); \
+		return name##_check(granule, cols, rows, err) < 0 ? k_gguf_too_large(err) : 0; \
 	}
 
 #define K_GGUF_ROW(id, text, what, elems, nbytes, number, ...) \

@@ -118,7 +118,7 @@ static int f64_quant(void *granule, const float *src, int64_t cols, int rows, co
 			; \
 		if (!isfinite(src[i])) \
 			return K_EFORMAT; \
-		return k_qtype_bad_value(src[i], "too large for " #name ": value", i / cols, i % cols, err); \
+		return k_qtype_too_large(src[i], #name, i / cols, i % cols, err); \
 	}
 #define bf16_BAD_AT(p, i) BF16_BAD((const uint8_t *)(p) + 2 * (i))
 #define f16_BAD_AT(p, i) F16_BAD((const uint8_t *)(p) + 2 * (i))
