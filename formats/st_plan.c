@@ -13,11 +13,10 @@
 enum { MOST_NAME = 1024 };
 #define HEAD_MAX 100000000u
 
-/* GGUF's layout of mxfp4 has other bytes. */
 static int split_of(const struct k_qtype *t)
 {
 	for (int i = 0; i < K_ST_N_SPLITS; i++)
-		if (strcmp(t->name, k_st_splits[i].type) == 0 && strcmp(t->layout, "gguf") != 0)
+		if (strcmp(t->name, k_st_splits[i].type) == 0)
 			return i;
 	return -1;
 }

@@ -85,7 +85,7 @@ void k_i4g32_to_ct(const struct k_qtype *src, const void *granule, uint8_t *pack
 /* fp8b128 granule <-> codes (rows x cols) and one row of f32 block scales (ceil(cols/128)). */
 void k_fp8b128_from_planes(void *granule, const uint8_t *codes, const float *scales, int64_t cols, int rows);
 void k_fp8b128_to_planes(const void *granule, uint8_t *codes, float *scales, int64_t cols, int rows);
-/* mxfp4 granule (rows, or x16) <-> packed (rows x cols/2 bytes, low nibble first) and rows x cols/32 e8m0 bytes. */
+/* mxfp4 granule (rows, or x16; to planes GGUF's too) <-> packed (rows x cols/2 bytes, low nibble first) and rows x cols/32 e8m0 bytes. */
 void k_mxfp4_from_planes(const struct k_qtype *dst, void *granule, const uint8_t *packed, const uint8_t *scales, int64_t cols, int rows);
 void k_mxfp4_to_planes(const struct k_qtype *src, const void *granule, uint8_t *packed, uint8_t *scales, int64_t cols, int rows);
 

@@ -70,6 +70,28 @@ check 'nano in INT4 has the values of the container' values "$T/int4.kmf" "$T/in
 kquant -t mxfp4 "$data/nano" 2> /dev/null > "$T/mxfp4.kmf"
 check 'nano in MXFP4 is written' kconvert "$T/mxfp4.kmf" --to gguf -o "$T/mxfp4.gguf"
 check 'nano in MXFP4 has the values of the container' values "$T/mxfp4.kmf" "$T/mxfp4.gguf"
+# Its codes and scales go on as they are into a checkpoint's planes: those that the container's make, and back.
+kconvert -q "$T/mxfp4.kmf" --to hf -o "$T/mxfp4.hf1"
+check 'nano in MXFP4: a checkpoint of the GGUF' kconvert "$T/mxfp4.gguf" --to hf --verify --require-lossless -o "$T/mxfp4.hf2"
+check 'nano in MXFP4: the codes and scales of the container' "$python" - "$T/mxfp4.hf1" "$T/mxfp4.hf2" <<'PY'
+import glob, json, struct, sys
+def packed(folder):
+    out = {}
+    for f in glob.glob(folder + '/*.safetensors'):
+        d = open(f, 'rb').read()
+        n, = struct.unpack('<Q', d[:8])
+        for k, v in json.loads(d[8:8 + n]).items():
+            if k.endswith(('.weight_packed', '.weight_scale')):
+                a, b = v['data_offsets']
+                out[k] = v['dtype'], v['shape'], d[8 + n + a:8 + n + b]
+    return out
+a, b = map(packed, sys.argv[1:])
+assert len(a) > 100 and a == b, (len(a), len(b), [k for k in a if a[k] != b.get(k)][:3])
+PY
+kconvert -q "$T/mxfp4.hf2" --to gguf -o "$T/mxfp4.again.gguf"
+exits 'nano in MXFP4: the same values again' 0 kls --diff "$T/mxfp4.again.gguf" "$T/mxfp4.gguf"
+check 'nano in MXFP4: one file of the GGUF' kconvert "$T/mxfp4.gguf" --to safetensors --verify -o "$T/mxfp4.safetensors"
+rm -rf "$T"/mxfp4.hf? "$T/mxfp4.again.gguf" "$T/mxfp4.safetensors"
 
 # What came from a GGUF goes back into one bit for bit.
 for file in "$data"/tiny/llama-tiny-gguf/*.gguf; do

@@ -100,8 +100,27 @@ void k_mxfp4_from_planes(const struct k_qtype *dst, void *granule, const uint8_t
 		}
 }
 
+/* A block of GGUF has its first half in the low nibbles and the other in the high ones. */
+static void blocks_to_planes(const uint8_t *p, uint8_t *packed, uint8_t *scales, int64_t cols)
+{
+	for (int64_t g = 0; g < cols / 32; g++, p += 17, packed += 16) {
+		scales[g] = p[0];
+		for (int i = 0; i < 8; i++) {
+			uint8_t a = p[1 + 2 * i], b = p[2 + 2 * i];
+
+			packed[i] = (uint8_t)((a & 15) | b << 4);
+			packed[i + 8] = (uint8_t)(a >> 4 | (b & 0xf0));
+		}
+	}
+}
+
 void k_mxfp4_to_planes(const struct k_qtype *src, const void *granule, uint8_t *packed, uint8_t *scales, int64_t cols, int rows)
 {
+	if (src->gguf_type >= 0) {
+		K_ASSERT(rows == 1);
+		blocks_to_planes(granule, packed, scales, cols);
+		return;
+	}
 	if (src->granule == 1) {
 		memcpy(scales, granule, (size_t)cols / 32);
 		memcpy(packed, (const uint8_t *)granule + cols / 32, (size_t)cols / 2);
