@@ -58,8 +58,8 @@ struct k_ckpt_ops {
 	/* Leaf `leaf` of entry i was read and has this digest: is it the one that is known? Any thread, any order. A pipe, which has its
 	 * digests at its end, takes note, and finish compares. NULL: the checkpoint has no digests. */
 	int (*leaf)(struct k_ckpt *, int i, uint64_t leaf, const uint8_t digest[32], struct k_err *);
-	/* Adds what tells this input from another one of the same heads: a container's identity, or k_source_stamp of the files. NULL: nothing
-	 * does. */
+	/* Adds what tells this input from another one of the same heads: a container's identity, or k_source_stamp of the files and,
+	 * where these may be copies (not here), samples of each entry. NULL: nothing does. */
 	int (*stamp)(struct k_ckpt *, bool here, struct k_sha256 *h, struct k_err *);
 	/* Base of entry i in memory, NULL when it is not mapped. */
 	const void *(*map)(struct k_ckpt *, int i);

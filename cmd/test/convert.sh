@@ -56,6 +56,15 @@ kconvert --dequant testdata/tiny/kimi-linear-tiny-int4 -o "$T/bf16.kmf" && kls "
 for f in testdata/tiny/llama-tiny-gguf/*.gguf; do
 	check "$(basename "$f") into a container" sh -c "kconvert '$f' | kls --verify -"
 done
+# Parts of a copy are parts of the same input; a checkpoint of the same names, shapes and sizes is another one where its values differ.
+cp -r $nano "$T/copy"
+for k in 1/2 2/2; do [ $k = 1/2 ] && from=$nano || from=$T/copy; kconvert -q "$from" --part $k -o "$T/parts.kmf"; done
+check "parts of an input and of its copy" kconvert -q --seal "$T/parts.kmf"
+same "parts of an input and of its copy" "$T/parts.kmf" "$T/nano.kmf"
+check "another checkpoint" python3 cmd/test/plant.py $nano "$T/other" layers 1 2
+for k in 1/2 2/2; do [ $k = 1/2 ] && from=$nano || from=$T/other; kconvert -q "$from" --part $k -o "$T/mixed.kmf"; done
+exits "parts of two checkpoints" 3 kconvert --seal "$T/mixed.kmf"
+grep -q 'part 2 was made from another input' "$T/.err" && ok "which part" || fail "which part" "$(cat "$T/.err")"
 # What cannot work.
 exits "no input" 5 kconvert /nonexistent/model -o "$T/x.kmf"
 exits "unknown format" 2 kconvert --to npz $nano -o "$T/x.kmf"
