@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include "cmd/kquant/figures.h"
 #include "libcore/dtype.h"
+#include "libcore/explog.h"
 
 const char *const k_figure_names[K_F_NUMBERS] = {
 	"elements", "rel_rms", "max_abs", "cos", "sqnr_db", "worst_group", "clipped", "zero_groups", "off_grid", "rms", "peak", "row_corr", "col_corr",
@@ -156,8 +157,8 @@ static void add_code_group(struct k_figures *f, struct fit *fit, const uint8_t *
 	if (sum == 0 || scale == 0)
 		return;
 	f->short_groups += top < 7;
-	s = log(fabs((double)scale));
-	c = 0.5 * log(sum / 32.0);
+	s = k_log(fabs((double)scale));
+	c = 0.5 * k_log(sum / 32.0);
 	fit->n++;
 	fit->s += s;
 	fit->c += c;
@@ -184,6 +185,7 @@ void k_figures_codes(struct k_figures *f, const uint8_t *packed, const uint16_t 
 /* --- the numbers of a slice ----------------------------------------------------------------------------------------------- */
 
 static double ratio(double a, double b) { return b > 0 ? a / b : NAN; }
+static double decibels(double r) { return r > 0 && isfinite(r) ? 10 / 2.302585092994045684 * k_log(r) : NAN; }
 
 static void own_numbers(const struct k_figures *f, double v[K_F_NUMBERS])
 {
@@ -195,7 +197,7 @@ static void own_numbers(const struct k_figures *f, double v[K_F_NUMBERS])
 	v[K_F_REL_RMS] = f->x2 > 0 ? sqrt(f->err2 / f->x2) : 0;
 	v[K_F_MAX_ABS] = f->max_abs;
 	v[K_F_COS] = norm > 0 ? f->xy / norm : 1;
-	v[K_F_SQNR] = f->err2 > 0 && f->x2 > 0 ? 10 * log10(f->x2 / f->err2) : NAN;
+	v[K_F_SQNR] = decibels(ratio(f->x2, f->err2));
 	v[K_F_WORST_GROUP] = f->worst;
 	v[K_F_CLIPPED] = (double)f->clipped;
 	v[K_F_ZERO_GROUPS] = (double)f->zero_groups;
@@ -216,7 +218,7 @@ static void own_numbers(const struct k_figures *f, double v[K_F_NUMBERS])
 /* --- among siblings ------------------------------------------------------------------------------------------------------- */
 
 /* An empty row counts as a very small one. */
-static double log_size(double x2) { return 0.5 * log(x2 + 1e-60); }
+static double log_size(double x2) { return 0.5 * k_log(x2 + 1e-60); }
 
 /* Correlation of a with the mean of the others, the sum of which with a is `all`. */
 static double correlation(const double *a, const double *all, int n)
@@ -269,7 +271,7 @@ static const struct alike { enum k_figure figure; bool log; double nothing; } al
 	{ K_F_CODE_RMS, true, 0.01 }, { K_F_REPEATED, false, 0.02 }, { K_F_SCALE_FIT, false, 0.03 },
 };
 
-static double look(const struct alike *a, double v) { return !a->log ? v : v > 0 ? log(v) : isnan(v) ? NAN : log(1e-30); }
+static double look(const struct alike *a, double v) { return !a->log ? v : isnan(v) ? NAN : k_log(v > 0 ? v : 1e-30); }
 
 /* Distance from the median in deviations (1.4826 times the median distance), the largest over the figures. sorted: room for n. */
 static void stand_out(const struct alike *a, int n, double *sorted, double (*v)[K_F_NUMBERS], enum k_figure *out_in)
