@@ -347,7 +347,8 @@ const struct k_tool k_tool = {
 	.about = "evaluate a model and gate on the result",
 	.usage = "[prompts | score] TASK [-m MODEL | -u URL | -] [options], or keval merge REPORT... [options]",
 	.text = "keval asks a model and scores it. TASK is ppl (perplexity of a text), kld (divergence of one model from "
-		"another on a text, by a small file of the reference: an interval that holds the exact value), parity (comparison with golden tensors or with a bundle, layer by "
+		"another on a text, by a small file of the reference: kld_lower and kld_upper hold the exact mean, of which kld_mean, like kld_p99 and kld_max, leaves out what "
+		"differs among all but the 512 likeliest tokens), parity (comparison with golden tensors or with a bundle, layer by "
 		"layer), dump (logits, hidden rows, states and routing of given sequences, as safetensors), imatrix (mean squares of what enters "
 		"each weight, by column and by expert, as a GGUF for kquant --scale imatrix), choice (multiple choice by log-likelihood), gen "
 		"(generated answers that must match), needle (a sentence to be found in a long text), toolcall (tool calls as Kimi's vendor verifier "
