@@ -21,19 +21,9 @@ for n in 1 2 5; do kconvert -j $n "$data/kimi-k2-tiny" --dtype f16 --certificate
 
 if ! command -v python3 > /dev/null; then skip 'digests by another program' 'no python3'; finish; fi
 check 'digests by another program' python3 - "$data" "$T" << 'END'
-import glob, hashlib, json, struct, sys
+import hashlib, json, struct, sys
+from hf_read import tensors
 data, tmp = sys.argv[1:]
-
-def tensors(folder):
-    out = {}
-    for path in glob.glob(folder + "/*.safetensors"):
-        d = open(path, "rb").read()
-        n, = struct.unpack("<Q", d[:8])
-        for k, v in json.loads(d[8:8 + n]).items():
-            if k != "__metadata__":
-                a, b = v["data_offsets"]
-                out[k] = (v["dtype"], d[8 + n + a:8 + n + b])
-    return out
 
 def rows(name):
     r = [json.loads(x) for x in open(f"{tmp}/{name}.jsonl")]
@@ -44,7 +34,7 @@ for model, name in (("kimi-k2-tiny-int4", "int4"), ("kimi-k2-tiny-fp8", "fp8"), 
     have, seen = tensors(f"{data}/{model}"), set()
     for r in rows(name):
         for s in r["source"]:
-            assert hashlib.sha256(have[s["name"]][1]).hexdigest() == s["sha256"], s["name"]
+            assert hashlib.sha256(have[s["name"]][2]).hexdigest() == s["sha256"], s["name"]
             seen.add(s["name"])
     missing = {k for k in set(have) - seen if not k.endswith(".weight_shape")}
     assert not missing, missing
@@ -53,7 +43,7 @@ assert all(r["lossless"] for r in rows("int4") + rows("fp8") + rows("kmf"))
 # What F16 loses, counted here.
 have, lossy = tensors(f"{data}/kimi-k2-tiny"), 0
 for r in rows("f16"):
-    dtype, raw = have[r["source"][0]["name"]]
+    dtype, shape, raw = have[r["source"][0]["name"]]
     bits = [u << 16 for u, in struct.iter_unpack("<H", raw)] if dtype == "BF16" else [u for u, in struct.iter_unpack("<I", raw)]
     lost = 0
     for b in bits:

@@ -18,17 +18,8 @@ else
 fi
 # Back to a folder, and again.
 cat > "$T/equal.py" <<'PY'
-import glob, json, struct, sys
-def tensors(folder):
-    out = {}
-    for f in glob.glob(folder + '/*.safetensors'):
-        d = open(f, 'rb').read()
-        n, = struct.unpack('<Q', d[:8])
-        for k, v in json.loads(d[8:8 + n]).items():
-            if k != '__metadata__':
-                a, b = v['data_offsets']
-                out[k] = (v['dtype'], v['shape'], d[8 + n + a:8 + n + b])
-    return out
+import json, sys
+from hf_read import tensors
 a, b = map(tensors, sys.argv[1:3])
 assert set(a) == set(b), sorted(set(a) ^ set(b))[:4]
 for k in a:

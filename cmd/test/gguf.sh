@@ -4,8 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 data=${K_TESTDATA:-testdata}
 here=$(dirname "$0")
-PYTHONDONTWRITEBYTECODE=1
-export PYTHONDONTWRITEBYTECODE
 python=${K_PYTHON:-python3}
 if ! "$python" -c 'import gguf, numpy' 2> /dev/null; then skip gguf 'no gguf package for python3'; finish; fi
 
@@ -74,18 +72,9 @@ check 'nano in MXFP4 has the values of the container' values "$T/mxfp4.kmf" "$T/
 kconvert -q "$T/mxfp4.kmf" --to hf -o "$T/mxfp4.hf1"
 check 'nano in MXFP4: a checkpoint of the GGUF' kconvert "$T/mxfp4.gguf" --to hf --verify --require-lossless -o "$T/mxfp4.hf2"
 check 'nano in MXFP4: the codes and scales of the container' "$python" - "$T/mxfp4.hf1" "$T/mxfp4.hf2" <<'PY'
-import glob, json, struct, sys
-def packed(folder):
-    out = {}
-    for f in glob.glob(folder + '/*.safetensors'):
-        d = open(f, 'rb').read()
-        n, = struct.unpack('<Q', d[:8])
-        for k, v in json.loads(d[8:8 + n]).items():
-            if k.endswith(('.weight_packed', '.weight_scale')):
-                a, b = v['data_offsets']
-                out[k] = v['dtype'], v['shape'], d[8 + n + a:8 + n + b]
-    return out
-a, b = map(packed, sys.argv[1:])
+import sys
+from hf_read import tensors
+a, b = ({k: v for k, v in tensors(folder).items() if k.endswith(('.weight_packed', '.weight_scale'))} for folder in sys.argv[1:])
 assert len(a) > 100 and a == b, (len(a), len(b), [k for k in a if a[k] != b.get(k)][:3])
 PY
 kconvert -q "$T/mxfp4.hf2" --to gguf -o "$T/mxfp4.again.gguf"

@@ -46,17 +46,10 @@ kquant -q --scale mse $nano | kconvert -q - --to hf -o "$T/mse"
 grep -q 'layers\.1\..*\.w1\.weight: no token reached experts 3;' "$T/gguf.err" && ok "an expert that no token reached" || fail "an expert that no token reached" "$(head -n 3 "$T/gguf.err")"
 grep -q 'layers\.7\..*\.w3\.weight: no activation statistics' "$T/gguf.err" && ok "a tensor without statistics" || fail "a tensor without statistics" "$(head -n 3 "$T/gguf.err")"
 cat > "$T/judge.py" <<'PY'
-import json, os, struct, sys
-def load(folder):
-    out = {}
-    for f in os.listdir(folder):
-        if f.endswith('.safetensors'):
-            d = open(os.path.join(folder, f), 'rb').read()
-            n, = struct.unpack('<Q', d[:8])
-            out.update({k: d[8 + n + v['data_offsets'][0]:8 + n + v['data_offsets'][1]] for k, v in json.loads(d[8:8 + n]).items() if k != '__metadata__'})
-    return out
+import struct, sys
+from hf_read import tensors
 def bf16s(b): return struct.unpack(f'<{len(b) // 2}f', b''.join(bytes(2) + b[i:i + 2] for i in range(0, len(b), 2)))
-gguf, dat, mse, src = map(load, sys.argv[1:5])
+gguf, dat, mse, src = ({k: data for k, (dtype, shape, data) in tensors(folder).items()} for folder in sys.argv[1:5])
 name = 'model.layers.1.block_sparse_moe.experts.%d.w1.weight'
 keys = [k for k in gguf if k.endswith(('_packed', '_scale'))]
 # By the older form nobody knows who was unseen.

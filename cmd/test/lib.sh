@@ -3,6 +3,8 @@
 BIN=$(cd "${K_BIN:-build/bin}" && pwd)
 PATH=$BIN:$PATH
 export PYTHONDONTWRITEBYTECODE=1     # the clients of the tests import each other
+PYTHONPATH=$(cd "$(dirname "$0")" && pwd)${PYTHONPATH:+:$PYTHONPATH}  # and what is no file of its own imports them too
+export PYTHONPATH
 T=$(mktemp -d "${TMPDIR:-/tmp}/ktools-test.XXXXXX")
 servers=
 trap 'for p in $servers; do { kill -9 $p; wait $p; } 2> /dev/null; done; rm -rf "$T"' EXIT

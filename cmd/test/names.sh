@@ -4,18 +4,12 @@
 . "$(dirname "$0")/lib.sh"
 model=testdata/tiny/kimi-k2-tiny-int4
 cat > "$T/make.py" <<'PY'
-import glob, json, struct, sys
+import json, struct, sys
+from hf_read import tensors
 src, dst, how = sys.argv[1:4]
 import os
 os.makedirs(dst)
-t = {}
-for f in sorted(glob.glob(src + "/*.safetensors")):
-    d = open(f, "rb").read()
-    n, = struct.unpack("<Q", d[:8])
-    for k, v in json.loads(d[8:8 + n]).items():
-        if k != "__metadata__":
-            a, b = v["data_offsets"]
-            t[k] = (v["dtype"], v["shape"], d[8 + n + a:8 + n + b])
+t = tensors(src)
 config = json.load(open(src + "/config.json"))
 if how == "nested":
     t = {"language_model." + k: v for k, v in t.items()}

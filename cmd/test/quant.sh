@@ -10,15 +10,9 @@ kquant -t i4g32 -j 7 $nano > "$T/a.kmf" && same "seven threads" "$T/a.kmf" "$T/b
 kquant -t i4g32 "$T/b.kmf" -o "$T/a.kmf" && same "what has its type already passes through" "$T/a.kmf" "$T/b.kmf"
 # amax/7: the digests of nano-int4, as its makers wrote it.
 cat > "$T/digests.py" <<'PY'
-import glob, hashlib, json, struct, sys
-have = {}
-for f in glob.glob(sys.argv[1] + '/*.safetensors'):
-    d = open(f, 'rb').read()
-    n, = struct.unpack('<Q', d[:8])
-    for k, v in json.loads(d[8:8 + n]).items():
-        if k != '__metadata__':
-            a, b = v['data_offsets']
-            have[k] = (v['dtype'], 'x'.join(map(str, v['shape'])), hashlib.sha256(d[8 + n + a:8 + n + b]).hexdigest())
+import hashlib, sys
+from hf_read import tensors
+have = {k: (dtype, 'x'.join(map(str, shape)), hashlib.sha256(data).hexdigest()) for k, (dtype, shape, data) in tensors(sys.argv[1]).items()}
 want = {r[0]: tuple(r[1:]) for r in (l.rstrip('\n').split('\t') for l in open(sys.argv[2])) if not r[0].startswith('#')}
 bad = [k for k in want if have.get(k) != want[k]] + [k for k in have if k not in want]
 assert not bad, (len(bad), bad[:3], [have.get(k) for k in bad[:3]], [want.get(k) for k in bad[:3]])
@@ -26,18 +20,10 @@ PY
 kquant -t i4g32 --preset k2-thinking $nano | kconvert - --to hf -o "$T/hf" && check "nano: amax/7 as its makers" python3 "$T/digests.py" "$T/hf" testdata/golden/nano-int4/tensors.tsv
 # amax/7.5: nibbles and scales of the compressed-tensors package.
 cat > "$T/packed.py" <<'PY'
-import glob, json, struct, sys
-def tensors(folder):
-    out = {}
-    for f in glob.glob(folder + '/*.safetensors'):
-        d = open(f, 'rb').read()
-        n, = struct.unpack('<Q', d[:8])
-        for k, v in json.loads(d[8:8 + n]).items():
-            if k.endswith(('weight_packed', 'weight_scale', 'weight_shape')):
-                a, b = v['data_offsets']
-                out[k] = d[8 + n + a:8 + n + b]
-    return out
-want, have = map(tensors, sys.argv[1:3])
+import sys
+from hf_read import tensors
+want, have = ({k: data for k, (dtype, shape, data) in tensors(folder).items() if k.endswith(('weight_packed', 'weight_scale', 'weight_shape'))}
+              for folder in sys.argv[1:3])
 assert want, 'nothing is packed'
 for k in want:
     assert have.get(k) == want[k] or k.endswith('weight_shape') and k in have, k
@@ -69,36 +55,33 @@ assert all(r['rel_rms'] < 0.2 for r in rows if 'rel_rms' in r)
 PY
 # Figures of groups are those of columns that share a scale, in whatever layout they lie: counted here from the source and the decoded output.
 cat > "$T/groups.py" <<'PY'
-import glob, json, math, struct, subprocess, sys
+import json, math, struct, subprocess, sys
+from hf_read import tensors
 folder, kmf, ledger = sys.argv[1:4]
 GROUP = 32
 rows = [r for r in map(json.loads, open(ledger)) if '.layers.1.' in r['name'] and r.get('expert') == 0]
 assert len(rows) == 3, rows
-for f in glob.glob(folder + '/*.safetensors'):
-    d = open(f, 'rb').read()
-    n, = struct.unpack('<Q', d[:8])
-    have = json.loads(d[8:8 + n])
-    for r in [r for r in rows if r['source'] in have]:
-        v = have[r['source']]
-        a, b = (8 + n + o for o in v['data_offsets'])
-        x = struct.unpack(f'<{(b - a) // 2}f', b''.join(bytes(2) + d[i:i + 2] for i in range(a, b, 2)))
-        npy = subprocess.run(['kls', '--dump', r['source'], kmf], check=True, capture_output=True).stdout
-        y = struct.unpack(f'<{len(x)}f', npy[-4 * len(x):])
-        tops, errors, clipped = [], [], 0
-        for i in range(0, len(x), GROUP):
-            gx, gy = x[i:i + GROUP], y[i:i + GROUP]
-            x2, top = math.fsum(p * p for p in gx), max(map(abs, gy))
-            errors.append(math.sqrt(math.fsum((p - q) ** 2 for p, q in zip(gx, gy)) / x2) if x2 else 0)
-            clipped += sum(abs(p) > top * (1 + 0.5 / 7) for p in gx)
-            tops.append(top)
-        worst = r['worst_group']
-        assert r['zero_groups'] == tops.count(0), (r, tops.count(0))
-        assert r['clipped'] == clipped, (r, clipped)
-        assert math.isclose(worst['error'], max(errors), rel_tol=1e-12) and math.isclose(errors[worst['index']], max(errors), rel_tol=1e-12), (r, max(errors))
-        assert r['max_abs'] == max(abs(p - q) for p, q in zip(x, y)), r
-        rel = math.sqrt(math.fsum((p - q) ** 2 for p, q in zip(x, y)) / math.fsum(p * p for p in x))
-        assert math.isclose(r['rel_rms'], rel, rel_tol=1e-12), (r, rel)
-        rows.remove(r)
+have = tensors(folder)
+for r in list(rows):
+    dtype, shape, d = have[r['source']]
+    x = struct.unpack(f'<{len(d) // 2}f', b''.join(bytes(2) + d[i:i + 2] for i in range(0, len(d), 2)))
+    npy = subprocess.run(['kls', '--dump', r['source'], kmf], check=True, capture_output=True).stdout
+    y = struct.unpack(f'<{len(x)}f', npy[-4 * len(x):])
+    tops, errors, clipped = [], [], 0
+    for i in range(0, len(x), GROUP):
+        gx, gy = x[i:i + GROUP], y[i:i + GROUP]
+        x2, top = math.fsum(p * p for p in gx), max(map(abs, gy))
+        errors.append(math.sqrt(math.fsum((p - q) ** 2 for p, q in zip(gx, gy)) / x2) if x2 else 0)
+        clipped += sum(abs(p) > top * (1 + 0.5 / 7) for p in gx)
+        tops.append(top)
+    worst = r['worst_group']
+    assert r['zero_groups'] == tops.count(0), (r, tops.count(0))
+    assert r['clipped'] == clipped, (r, clipped)
+    assert math.isclose(worst['error'], max(errors), rel_tol=1e-12) and math.isclose(errors[worst['index']], max(errors), rel_tol=1e-12), (r, max(errors))
+    assert r['max_abs'] == max(abs(p - q) for p, q in zip(x, y)), r
+    rel = math.sqrt(math.fsum((p - q) ** 2 for p, q in zip(x, y)) / math.fsum(p * p for p in x))
+    assert math.isclose(r['rel_rms'], rel, rel_tol=1e-12), (r, rel)
+    rows.remove(r)
 assert not rows, rows
 PY
 check "a group of each row that is zero" python3 cmd/test/plant.py $nano "$T/columns" columns 1 0
