@@ -176,26 +176,24 @@ static int make_kv_b(const struct k_gguf_rows *r, void *const *dst, struct k_err
 	int64_t cols = k_entry_cols(entry_of(r));
 	size_t row_bytes = (size_t)cols * (size_t)part->type->elem_bytes;
 	uint8_t *one = k_aligned(row_bytes);
-	int e = one ? 0 : k_err_nomem(err, row_bytes, entry_of(r)->name), no = 0;
-	struct k_err more;
+	int e = one ? 0 : k_err_nomem(err, row_bytes, entry_of(r)->name);
+	struct k_err why;
 
-	for (int64_t i = 0; e == 0 && i < r->n_rows; i++) {
+	for (int64_t i = 0; (e == 0 || e == K_ENO) && i < r->n_rows; i++) {
+		int rc = 0;
+
 		if (part->type == entry_of(r)->type)
 			memcpy(one, (const uint8_t *)r->src + (size_t)i * row_bytes, row_bytes);
 		else
-			e = part->type->quant(one, r->values + i * cols, cols, 1, &none, no ? &more : err);
-		/* Too large: the first is told, the others are made all the same. */
-		if (e == K_ENO) {
-			no = no ? no : i ? k_err_add(err, "counted from row %lld", (long long)i) : e;
-			e = 0;
-		}
-		if (e == 0)
+			rc = part->type->quant(one, r->values + i * cols, cols, 1, &none, &why);
+		if (rc < 0 && i)
+			k_err_add(&why, "counted from row %lld", (long long)i);
+		e = k_qtype_told(e, rc, &why, err);
+		if (e == 0 || e == K_ENO)
 			move_row(part, r->row + i, one, dst, false);
 	}
 	k_free(one);
-	if (e < 0 && no)
-		*err = more;
-	return e < 0 ? e : no;
+	return e;
 }
 
 static void decode_kv_b(const struct k_gguf_rows *r, const void *const *dst, float *out)
@@ -262,21 +260,14 @@ int k_gguf_make_rows(const struct k_gguf_rows *r, void *const *dst, struct k_err
 {
 	const struct k_gguf_from *f = from_of(r);
 	const struct k_gguf_part *t = part_of(r);
+	struct k_err late;
 	int e = 0;
 
 	if (f->way->make)
 		e = f->way->make(r, dst, err);
 	else
 		memcpy(dst[0], r->src, t->type->granule_bytes(k_shape_cols(t->ndim, t->shape), 1) * (size_t)r->n_rows);
-	if ((e == 0 || e == K_ENO) && f->order) {
-		struct k_err late;
-
-		if (order_rows(r, dst[0], &late) < 0) {
-			*err = late;
-			e = late.code;
-		}
-	}
-	return e;
+	return (e == 0 || e == K_ENO) && f->order ? k_qtype_told(e, order_rows(r, dst[0], &late), &late, err) : e;
 }
 
 void k_gguf_decode_rows(const struct k_gguf_rows *r, const void *const *dst, float *out)

@@ -15,15 +15,6 @@ struct kmf {
 
 /* --- rows --------------------------------------------------------------------------------------------------------------- */
 
-/* What is too large (K_ENO) ends nothing: the first is told, and the other rows are made. */
-static int keep(int so_far, int r, const struct k_err *why, struct k_err *err)
-{
-	if (r == 0 || (r == K_ENO && so_far))
-		return so_far;
-	*err = *why;
-	return r;
-}
-
 static int pack(const struct k_qtype *t, uint8_t *dst, const float *src, int64_t cols, int64_t rows, const struct k_quant_opts *q, struct k_err *err)
 {
 	/* Elements of plain types lie one behind the other, whatever the rows. */
@@ -37,7 +28,7 @@ static int pack(const struct k_qtype *t, uint8_t *dst, const float *src, int64_t
 
 		if (rc < 0 && row)
 			k_err_add(&why, "counted from row %lld", (long long)row);
-		r = keep(r, rc, &why, err);
+		r = k_qtype_told(r, rc, &why, err);
 	}
 	return r;
 }
@@ -63,7 +54,7 @@ int k_kmf_convert(const struct k_qtype *to, void *dst, const struct k_qtype *fro
 		rc = pack(to, (uint8_t *)dst + k_qtype_rows_bytes(to, cols, row), some, cols, n, q, &why);
 		if (rc < 0 && row)
 			k_err_add(&why, "counted from row %lld", (long long)row);
-		r = keep(r, rc, &why, err);
+		r = k_qtype_told(r, rc, &why, err);
 	}
 	k_free(some);
 	return r;

@@ -124,6 +124,14 @@ int k_qtype_too_large(double v, const char *type, int64_t row, int64_t col, stru
 		strcmp(type, "bf16") == 0 ? "f32" : "bf16 or f32");
 }
 
+int k_qtype_told(int so_far, int r, const struct k_err *why, struct k_err *err)
+{
+	if (r == 0 || (r == K_ENO && so_far))
+		return so_far;
+	*err = *why;
+	return r;
+}
+
 int k_qtype_not_finite(const float *x, int64_t cols, int rows, struct k_err *err)
 {
 	for (int r = 0; r < rows; r++)

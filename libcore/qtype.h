@@ -65,6 +65,9 @@ const struct k_qtype *k_qtype_find(const char *name, const char *layout);
 const struct k_qtype *k_qtype_at(int i);
 const struct k_qtype *k_qtype_by_dtype(const char *st_dtype);   /* safetensors dtype string; NULL */
 const struct k_qtype *k_qtype_by_gguf(uint32_t type);           /* NULL: unknown here */
+/* Of quant, piece by piece: what is too large (K_ENO) ends nothing, the first is told and the other pieces are made. so_far: what came of those before; r, why: of
+ * this one. The answer now, err with it. */
+int k_qtype_told(int so_far, int r, const struct k_err *why, struct k_err *err);
 /* Can a slice of rows x cols be stored as t? If not, why (a sentence part: "1000 columns are no multiple of 32"), else NULL. */
 const char *k_qtype_refuses(const struct k_qtype *t, int64_t rows, int64_t cols);
 /* The type that a tensor of this shape gets in a container: layout x16 of INT4 and MXFP4 where it fits (rows % 16 == 0, cols % 64 or % 128),
