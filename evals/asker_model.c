@@ -272,13 +272,11 @@ static int finish(struct slot *s, const char *why, struct k_err *err)
 	return r;
 }
 
-/* A model's logits need not be numbers: that is no bug of the sampler, but what is wrong with this answer. */
-static int sample(struct local *l, struct slot *s, const float *logits, struct k_err *err)
+/* A model's logits need not be numbers: what is a bug to the sampler is wrong with this answer alone. */
+static int32_t sample(struct local *l, struct slot *s, const float *logits, struct k_err *err)
 {
-	for (int64_t i = 0; i < vocab_of(l); i++)
-		if (isnan(logits[i]))
-			return k_err_set(err, K_EFORMAT, "the logit of token %lld is not a number", (long long)i);
-	return k_sample(&s->sampler, logits, (int32_t)vocab_of(l), l->scratch, err);
+	int32_t id = k_sample(&s->sampler, logits, (int32_t)vocab_of(l), l->scratch, err);
+	return id == K_EBUG ? err->code = K_EFORMAT : id;
 }
 
 /* id: what the device chose; -1: nothing. */
