@@ -94,6 +94,8 @@ static int check_args(const struct args *a, struct k_err *err)
 		return k_err_set(err, K_EUSAGE, "--queue-timeout must be at least 1");
 	if (a->timeout < 1 || a->max_conns < 1 || a->max_body < 1024 || a->max_body > 1u << 30)
 		return k_err_set(err, K_EUSAGE, "--timeout and --max-connections must be at least 1, --max-body 1K to 1G");
+	if (a->port_file && *a->port_file && !a->port_file[strspn(a->port_file, "0123456789")])         /* --port of other servers */
+		return k_err_set(err, K_EUSAGE, "--port-file %s is a number: the port is --listen 127.0.0.1:%s (and the file ./%s)", a->port_file, a->port_file, a->port_file);
 	if (a->name && (!*a->name || strlen(a->name) > 255 || !k_utf8_ok(a->name, strlen(a->name))))
 		return k_err_set(err, K_EUSAGE, "--name must have 1 to 255 bytes of UTF-8");
 	if (a->layout && !k_layout_find(a->layout)) {

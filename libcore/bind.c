@@ -161,15 +161,6 @@ static size_t stage_size(const struct k_ckpt *ck)
 	return n;
 }
 
-static int fits(struct k_model *m, uint64_t want, struct k_err *err)
-{
-	char a[32], b[32];
-	if (m->ctx && m->ctx->max_memory && want > m->ctx->max_memory)
-		return k_err_set(err, K_ENOMEM, "'%s' needs %s for its weights, the ceiling is %s", m->ck->path,
-			k_size_format(a, want), k_size_format(b, m->ctx->max_memory));
-	return 0;
-}
-
 /* dev NULL: of the host. */
 static void *own(struct k_model *m, size_t bytes, struct k_device *dev, const char *what, struct k_err *err)
 {
@@ -183,12 +174,11 @@ static void *own(struct k_model *m, size_t bytes, struct k_device *dev, const ch
 		m->own = p;
 		m->cap_own = cap;
 	}
-	void *p = dev ? dev->alloc(dev, bytes ? bytes : 1) : k_aligned(bytes ? bytes : 1);
-	if (!p) {
-		k_err_nomem(err, bytes, what);
+	void *p;
+	bytes = K_MAX(bytes, (size_t)1);
+	if (k_model_take(m, dev, bytes, &p, what, err) < 0)
 		return NULL;
-	}
-	m->own[m->n_own++] = (struct k_own){ p, dev };
+	m->own[m->n_own++] = (struct k_own){ p, dev, bytes };
 	return p;
 }
 
@@ -212,14 +202,14 @@ int k_bind_load(struct k_model *m, struct k_err *err)
 			continue;
 		const void *p = ck->sequential || (m->dev->far && !m->host[i]) || !m->used[i] ? NULL : k_ckpt_map(ck, i);
 		m->data[i] = p;
-		if (m->used[i] && !p)
+		if (m->used[i] && !p && (m->host[i] || !m->part[m->part_of[i]].dev->far))
 			need += ck->entries[i].bytes;
 		if (all || (m->used[i] && !p))
 			total += ck->entries[i].bytes;
 	}
 	if (!total && !all)
 		return 0;
-	int r = fits(m, need, err);
+	int r = k_model_fits(m, need, "weights", err);
 	if (r < 0)
 		return r;
 	size_t n = stage_size(ck);

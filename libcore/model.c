@@ -177,19 +177,20 @@ static int open_ends(struct k_model *m, struct k_err *err)
 }
 
 /* The rotary table of a device: rows of n positions, in the place of what was there. */
-static int put_rope(struct k_part *p, const float *host, size_t bytes, struct k_err *err)
+static int put_rope(struct k_model *m, struct k_part *p, const float *host, size_t bytes, struct k_err *err)
 {
 	struct k_device *d = p->dev;
-	float *dev = d->alloc(d, bytes);
-	int r = dev ? d->put(d, dev, host, bytes, err) : k_err_nomem(err, bytes, "the rotary table");
+	void *dev;
+	int r = k_model_take(m, d, bytes, &dev, "the rotary table", err);
+	if (r == 0)
+		r = d->put(d, dev, host, bytes, err);
 	if (r < 0) {
-		if (dev)
-			d->free(d, dev);
+		k_model_give(m, d, bytes, dev);
 		return r;
 	}
-	if (p->rope)
-		d->free(d, p->rope);
+	k_model_give(m, d, p->rope_bytes, p->rope);
 	p->rope = dev;
+	p->rope_bytes = bytes;
 	return 0;
 }
 
@@ -214,7 +215,7 @@ static int room_positions(struct k_model *m, int64_t n, struct k_err *err)
 		return k_err_nomem(err, bytes, "the rotary table");
 	k_rope_fill(&m->hp.rope, m->inv, 0, want, host);
 	for (int i = 0; i < m->n_part && r == 0; i++)
-		r = put_rope(&m->part[i], host, bytes, err);
+		r = put_rope(m, &m->part[i], host, bytes, err);
 	k_free(host);
 	if (r == 0)
 		m->n_rope = want;
@@ -250,9 +251,11 @@ static int open_scratch(struct k_model *m, struct k_err *err)
 	m->seg = k_arena_array(&m->arena, K_ROWS, sizeof(*m->seg));
 	m->seg_run = k_arena_array(&m->arena, K_ROWS, sizeof(*m->seg_run));
 	m->picked = k_arena_array(&m->arena, K_ROWS, sizeof(*m->picked));
-	m->probe_rows = k_arena_array(&m->arena, (size_t)(K_ROWS * D), sizeof(float));
-	if (!m->seg || !m->seg_run || !m->picked || !m->probe_rows)
-		return k_err_nomem(err, (size_t)(K_ROWS * D) * sizeof(float), "activations");
+	m->probe_rows = k_model_alloc(m, NULL, (size_t)(K_ROWS * D), "activations", err);
+	if (!m->probe_rows)
+		return err->code;
+	if (!m->seg || !m->seg_run || !m->picked)
+		return k_err_nomem(err, K_ROWS * sizeof(*m->seg), "activations");
 	if (m->hp.rope.kind != K_ROPE_NONE) {
 		m->inv = k_arena_array(&m->arena, (size_t)(m->hp.rope.dim / 2 + 1), sizeof(double));
 		if (!m->inv)
@@ -321,20 +324,18 @@ int k_model_open(struct k_model **out, struct k_ckpt *ck, struct k_device *dev, 
 	return 0;
 }
 
+static size_t out_bytes(const struct k_model *m) { return (size_t)(m->cap_out * m->hp.n_embd) * sizeof(float); }
+
 void k_model_close(struct k_model *m)
 {
 	if (!m)
 		return;
 	for (size_t i = 0; i < m->n_own; i++)
-		if (m->own[i].dev)
-			m->own[i].dev->free(m->own[i].dev, m->own[i].p);
-		else
-			k_free(m->own[i].p);
+		k_model_give(m, m->own[i].dev, m->own[i].n, m->own[i].p);
 	for (int i = 0; i < m->n_part; i++)
-		if (m->part[i].rope)
-			m->part[i].dev->free(m->part[i].dev, m->part[i].rope);
+		k_model_give(m, m->part[i].dev, m->part[i].rope_bytes, m->part[i].rope);
 	if (m->out)
-		k_last_part(m)->dev->free(k_last_part(m)->dev, m->out);
+		k_model_give(m, k_last_part(m)->dev, out_bytes(m), m->out);
 	k_free(m->own);
 	k_free(m->data);
 	k_free(m->used);
@@ -421,16 +422,16 @@ static int room_out(struct k_model *m, int64_t rows, struct k_err *err)
 {
 	struct k_device *d = k_last_part(m)->dev;
 	size_t bytes;
+	void *p;
 	if (rows <= m->cap_out)
 		return 0;
 	int64_t cap = K_MAX(rows, K_MIN(2 * m->cap_out, m->cap_out + K_ROWS));
-	float *p = NULL;
-	if (k_mul_size((size_t)cap, (size_t)m->hp.n_embd * sizeof(float), &bytes))
-		p = d->alloc(d, bytes);
-	if (!p)
-		return k_err_nomem(err, (size_t)cap * (size_t)m->hp.n_embd * sizeof(float), "output rows");
-	if (m->out)
-		d->free(d, m->out);
+	if (!k_mul_size((size_t)cap, (size_t)m->hp.n_embd * sizeof(float), &bytes))
+		return k_err_nomem(err, SIZE_MAX, "output rows");
+	int r = k_model_take(m, d, bytes, &p, "output rows", err);
+	if (r < 0)
+		return r;
+	k_model_give(m, d, out_bytes(m), m->out);
 	m->out = p;
 	m->cap_out = cap;
 	return 0;

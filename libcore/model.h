@@ -25,6 +25,8 @@ struct k_device *k_model_device(const struct k_model *m);       /* the first: ot
 const char *k_model_kv(const struct k_model *m);                /* what keys and values are kept in: "f32" */
 /* Bytes that sequences may take, before the first device that has their layers is full; UINT64_MAX: it is the host's memory. */
 uint64_t k_model_room(const struct k_model *m);
+/* Bytes of the host's memory that the model and its sequences hold, of what is counted (held.c); beyond ctx->max_memory they get no more (K_ENOMEM). */
+uint64_t k_model_held(const struct k_model *m);
 /* NULL when the model has no tokenizer (or one that could not be opened: *why then says so). Opened once at load. */
 const struct k_tokenizer *k_model_tokenizer(const struct k_model *m, const char **why);
 /* Bytes of weights that one decoded token reads: routed experts counted n_used / n_expert; embedding: one row. */

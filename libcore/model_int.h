@@ -44,6 +44,7 @@ struct k_part {
 	size_t page_at, page_bytes;
 	int64_t kda_at, n_kda;
 	float *x, *h, *y, *rope;        /* rope NULL: none */
+	size_t rope_bytes;
 	struct k_scratch scratch;
 };
 
@@ -61,8 +62,9 @@ struct k_model {
 	struct k_model_opts opts;
 	char prefix[64];                /* of tensor names, for wrapped models */
 	struct k_arena arena;
-	struct k_own { void *p; struct k_device *dev; } *own;   /* memory of the model; dev NULL: the host's */
+	struct k_own { void *p; struct k_device *dev; size_t n; } *own; /* memory of the model; dev NULL: the host's */
 	size_t n_own, cap_own;
+	uint64_t held;                  /* held.c: bytes of the host's memory */
 	const void **data;              /* of each entry of ck; NULL: not loaded */
 	bool *used, *host;              /* entries that some slot was bound to; of them, those that stay in the host's memory */
 	int64_t *layer_of;              /* of each used entry; -1: none */
@@ -91,10 +93,11 @@ struct k_model {
 
 /* Counted; whoever lets go last frees. A page that is held more than once is not written to: seq.c copies it first. The counts may
  * be changed by several threads; kept is the prefix cache's own: how many of its nodes hold it. */
-struct k_page { const struct k_model *m; void *mem[K_PARTS]; int refs, kept; };
-struct k_state { float *kda; int refs, kept; };         /* a KDA block at some length, on the host; never changes */
+struct k_page { struct k_model *m; void *mem[K_PARTS]; int refs, kept; };
+struct k_state { struct k_model *m; float *kda; int refs, kept; };      /* a KDA block at some length, on the host; never changes */
 struct k_page *k_page_hold(struct k_page *p);
 void k_page_drop(struct k_page *p);                     /* takes NULL */
+int k_state_new(struct k_state **out, struct k_model *m, struct k_err *err) K_MUST_USE;     /* held once; the block is not filled */
 struct k_state *k_state_hold(struct k_state *s);
 void k_state_drop(struct k_state *s);                   /* takes NULL */
 
@@ -113,20 +116,27 @@ struct k_seq {
 	int n_mark;
 };
 
-/* Memory of a device that lives as long as the model. */
+/* Memory of a device (NULL: the host's) that lives as long as the model. */
 void *k_model_alloc(struct k_model *m, struct k_device *dev, size_t n_floats, const char *what, struct k_err *err) K_MUST_USE;
 
 /* parts.c */
 static inline struct k_part *k_last_part(struct k_model *m) { return &m->part[m->n_part - 1]; }
 int k_part_of_layer(const struct k_model *m, int64_t layer);
-/* What sequences keep on the devices, a piece each. false: without memory. */
+/* What sequences keep on the devices, a piece each. */
 enum k_keep { K_KEEP_PAGE, K_KEEP_KDA };
 size_t k_keep_bytes(const struct k_model *m, enum k_keep what);
-bool k_keep_alloc(const struct k_model *m, enum k_keep what, void *mem[K_PARTS]);
-void k_keep_free(const struct k_model *m, void *mem[K_PARTS]);
+uint64_t k_keep_held(const struct k_model *m, enum k_keep what);        /* of it, what lies in the host's memory */
+int k_keep_alloc(struct k_model *m, enum k_keep what, void *mem[K_PARTS], struct k_err *err) K_MUST_USE;
+void k_keep_free(struct k_model *m, enum k_keep what, void *mem[K_PARTS]);
 /* Between all pieces and one block on the host. */
 int k_keep_get(const struct k_model *m, enum k_keep what, void *host, void *const mem[K_PARTS], struct k_err *err) K_MUST_USE;
 int k_keep_put(const struct k_model *m, enum k_keep what, void *const mem[K_PARTS], const void *host, struct k_err *err) K_MUST_USE;
+
+/* held.c: memory of a device (NULL: the host's, as k_aligned gives it), called what; counted where it is the host's, and K_ENOMEM beyond the ceiling. */
+int k_model_take(struct k_model *m, struct k_device *dev, size_t n, void **out, const char *what, struct k_err *err) K_MUST_USE;
+void k_model_give(struct k_model *m, struct k_device *dev, size_t n, void *p);      /* n as it was taken; p NULL: nothing */
+/* Would n more bytes of the host's be within the ceiling? K_ENOMEM: no. */
+int k_model_fits(const struct k_model *m, uint64_t n, const char *what, struct k_err *err) K_MUST_USE;
 
 /* bind.c: reads or maps the entries (k_bind_load), finds slots. */
 struct k_layer_weights { struct k_model *m; int64_t layer; struct k_err *err; };

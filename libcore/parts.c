@@ -27,24 +27,31 @@ static size_t piece_bytes(const struct k_model *m, enum k_keep what, int i)
 
 size_t k_keep_bytes(const struct k_model *m, enum k_keep what) { return what == K_KEEP_PAGE ? m->page_bytes : (size_t)m->n_kda * sizeof(float); }
 
-bool k_keep_alloc(const struct k_model *m, enum k_keep what, void *mem[K_PARTS])
+uint64_t k_keep_held(const struct k_model *m, enum k_keep what)
 {
-	memset(mem, 0, K_PARTS * sizeof(*mem));
-	for (int i = 0; i < m->n_part; i++) {
-		size_t n = piece_bytes(m, what, i);
-		if (n && !(mem[i] = m->part[i].dev->alloc(m->part[i].dev, n))) {
-			k_keep_free(m, mem);
-			return false;
-		}
-	}
-	return true;
+	uint64_t n = 0;
+	for (int i = 0; i < m->n_part; i++)
+		n += m->part[i].dev->far ? 0 : piece_bytes(m, what, i);
+	return n;
 }
 
-void k_keep_free(const struct k_model *m, void *mem[K_PARTS])
+int k_keep_alloc(struct k_model *m, enum k_keep what, void *mem[K_PARTS], struct k_err *err)
+{
+	static const char *const names[] = { "a page of a sequence", "the states of a sequence" };
+	int r = 0;
+	memset(mem, 0, K_PARTS * sizeof(*mem));
+	for (int i = 0; r == 0 && i < m->n_part; i++)
+		if (piece_bytes(m, what, i))
+			r = k_model_take(m, m->part[i].dev, piece_bytes(m, what, i), &mem[i], names[what], err);
+	if (r < 0)
+		k_keep_free(m, what, mem);
+	return r;
+}
+
+void k_keep_free(struct k_model *m, enum k_keep what, void *mem[K_PARTS])
 {
 	for (int i = 0; i < m->n_part; i++)
-		if (mem[i])
-			m->part[i].dev->free(m->part[i].dev, mem[i]);
+		k_model_give(m, m->part[i].dev, piece_bytes(m, what, i), mem[i]);
 	memset(mem, 0, K_PARTS * sizeof(*mem));
 }
 

@@ -56,16 +56,16 @@ int k_seq_lists(struct k_seq *s, int64_t n, struct k_err *err)
 
 /* --- what is shared ---------------------------------------------------------------------------------------------------- */
 
-static struct k_page *new_page(const struct k_model *m)
+static int new_page(struct k_page **out, struct k_model *m, struct k_err *err)
 {
-	struct k_page *p = k_calloc(1, sizeof(*p));
+	struct k_page *p = *out = k_calloc(1, sizeof(*p));
 	if (!p)
-		return NULL;
+		return k_err_nomem(err, sizeof(*p), "a page of a sequence");
 	*p = (struct k_page){ .m = m, .refs = 1 };
-	if (k_keep_alloc(m, K_KEEP_PAGE, p->mem))
-		return p;
-	k_free(p);
-	return NULL;
+	int r = k_keep_alloc(m, K_KEEP_PAGE, p->mem, err);
+	if (r < 0)
+		k_free(p);
+	return r;
 }
 
 struct k_page *k_page_hold(struct k_page *p)
@@ -78,8 +78,25 @@ void k_page_drop(struct k_page *p)
 {
 	if (!p || __atomic_sub_fetch(&p->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	k_keep_free(p->m, p->mem);
+	k_keep_free(p->m, K_KEEP_PAGE, p->mem);
 	k_free(p);
+}
+
+int k_state_new(struct k_state **out, struct k_model *m, struct k_err *err)
+{
+	struct k_state *s = k_calloc(1, sizeof(*s));
+	void *kda;
+	*out = NULL;
+	if (!s)
+		return k_err_nomem(err, sizeof(*s), "a mark of a sequence");
+	int r = k_model_take(m, NULL, kda_bytes(m), &kda, "a mark of a sequence", err);
+	if (r < 0) {
+		k_free(s);
+		return r;
+	}
+	*s = (struct k_state){ .m = m, .kda = kda, .refs = 1 };
+	*out = s;
+	return 0;
 }
 
 struct k_state *k_state_hold(struct k_state *s)
@@ -92,7 +109,7 @@ void k_state_drop(struct k_state *s)
 {
 	if (!s || __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	k_free(s->kda);
+	k_model_give(s->m, NULL, kda_bytes(s->m), s->kda);
 	k_free(s);
 }
 
@@ -124,12 +141,13 @@ static int own_page(struct k_seq *s, int64_t i, struct k_err *err)
 	const struct k_page *old = i < s->n_page ? s->page[i] : NULL;
 	if (old && __atomic_load_n(&old->refs, __ATOMIC_ACQUIRE) == 1)
 		return 0;
-	struct k_page *p = new_page(s->m);
-	if (!p)
-		return k_err_nomem(err, page_bytes(s->m), "a page of a sequence");
+	struct k_page *p;
+	int r = new_page(&p, s->m, err);
+	if (r < 0)
+		return r;
 	if (old && i * K_PAGE < s->len) {
 		void *host = k_alloc(page_bytes(s->m));
-		int r = host ? k_keep_get(s->m, K_KEEP_PAGE, host, old->mem, err) : k_err_nomem(err, page_bytes(s->m), "a page");
+		r = host ? k_keep_get(s->m, K_KEEP_PAGE, host, old->mem, err) : k_err_nomem(err, page_bytes(s->m), "a page");
 		if (r == 0)
 			r = k_keep_put(s->m, K_KEEP_PAGE, p->mem, host, err);
 		k_free(host);
@@ -145,6 +163,8 @@ static int own_page(struct k_seq *s, int64_t i, struct k_err *err)
 int k_seq_room(struct k_seq *s, int64_t n, struct k_err *err)
 {
 	int r = k_seq_lists(s, n, err);
+	if (r == 0 && pages(n) > s->n_page)
+		r = k_model_fits(s->m, (uint64_t)(pages(n) - s->n_page) * k_keep_held(s->m, K_KEEP_PAGE), "keys and values", err);
 	for (int64_t i = s->len / K_PAGE; r == 0 && s->m->page_bytes && i < pages(n); i++)
 		r = own_page(s, i, err);
 	return r;
@@ -158,9 +178,11 @@ int k_seq_new(struct k_seq **out, struct k_model *m, struct k_err *err)
 		return k_err_nomem(err, sizeof(*s), "a sequence");
 	s->m = m;
 	s->layer = k_calloc((size_t)m->hp.n_layer, sizeof(*s->layer));
-	if (!s->layer || !k_keep_alloc(m, K_KEEP_KDA, s->kda)) {
-		k_seq_free(s);
-		return k_err_nomem(err, kda_bytes(m), "a sequence");
+	int r = s->layer ? k_keep_alloc(m, K_KEEP_KDA, s->kda, err) : k_err_nomem(err, (size_t)m->hp.n_layer * sizeof(*s->layer), "a sequence");
+	if (r < 0) {
+		k_free(s->layer);
+		k_free(s);
+		return r;
 	}
 	for (int64_t i = 0; i < m->hp.n_layer; i++) {
 		s->layer[i].kv = m->kv;
@@ -184,7 +206,7 @@ void k_seq_free(struct k_seq *s)
 	for (int64_t i = 0; s->layer && i < s->m->hp.n_layer; i++)
 		k_free(s->layer[i].page);
 	k_seq_unmark(s);
-	k_keep_free(s->m, s->kda);
+	k_keep_free(s->m, K_KEEP_KDA, s->kda);
 	k_free(s->layer);
 	k_free(s->page);
 	k_free(s->ids);
@@ -230,11 +252,10 @@ int k_seq_mark(struct k_seq *s, struct k_err *err)
 {
 	if (!s->m->n_kda || !s->len || (s->n_mark && s->mark[s->n_mark - 1].len == s->len))
 		return 0;
-	struct k_state *copy = k_calloc(1, sizeof(*copy));
-	if (copy)
-		*copy = (struct k_state){ .kda = k_alloc(kda_bytes(s->m)), .refs = 1 };
-	int r = copy && copy->kda ? k_keep_get(s->m, K_KEEP_KDA, copy->kda, s->kda, err)
-		: k_err_nomem(err, kda_bytes(s->m), "a mark of a sequence");
+	struct k_state *copy;
+	int r = k_state_new(&copy, s->m, err);
+	if (r == 0)
+		r = k_keep_get(s->m, K_KEEP_KDA, copy->kda, s->kda, err);
 	if (r == 0)
 		k_seq_add_mark(s, s->len, copy);
 	k_state_drop(copy);

@@ -269,11 +269,10 @@ static int load_head(struct pass *p, struct k_seq *s, struct head *h, int64_t *m
 
 static int load_mark(struct pass *p, struct k_seq *s, int64_t len, struct k_err *err)
 {
-	size_t kda = (size_t)s->m->n_kda * sizeof(float);
-	struct k_state *state = k_calloc(1, sizeof(*state));
-	if (state)
-		*state = (struct k_state){ .kda = k_alloc(kda), .refs = 1 };
-	int r = state && state->kda ? pass_block(p, s->m, NULL, state->kda, err) : k_err_nomem(err, kda, "a mark of a sequence");
+	struct k_state *state;
+	int r = k_state_new(&state, s->m, err);
+	if (r == 0)
+		r = pass_block(p, s->m, NULL, state->kda, err);
 	if (r == 0)
 		k_seq_add_mark(s, len, state);
 	k_state_drop(state);

@@ -50,8 +50,10 @@ static int sizes(struct k_server *s, const struct k_server_opts *o, struct k_err
 	/* A quarter is left to the batch's scratch and to everybody else. */
 	struct k_device *dev = k_model_device(s->model);
 	s->room = dev->room ? k_model_room(s->model) : (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-	if (o->max_memory && (!dev->room || o->max_memory < s->room))
-		s->room = o->max_memory;
+	if (o->max_memory) {
+		uint64_t left = o->max_memory - K_MIN(o->max_memory, k_model_held(s->model));
+		s->room = dev->room ? K_MIN(s->room, left) : left;
+	}
 	s->room = s->room / 4 * 3;
 	s->seq_room = s->room / 4 * 3;
 	s->n_ctx = o->ctx;

@@ -36,6 +36,12 @@ check "JUnit is XML with a failure" python3 -c 'import sys, xml.dom.minidom as m
 check "the report ends with a summary" python3 -c 'import json, sys; assert [json.loads(l) for l in open(sys.argv[1])][-1]["summary"]' "$T/r.jsonl"
 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --tap > "$T/tap"
 if head -n 1 "$T/tap" | grep -q '^TAP version 14' && grep -q '^1\.\.' "$T/tap"; then ok TAP; else fail TAP "$(head -n 3 "$T/tap")"; fi
+# A window that does not fit below the ceiling, and the largest ceiling that it wants.
+exits "a window beyond --max-memory" 6 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --window 12000 --max-memory 20M
+grep -q "keys and values of 15.4 MB" "$T/.err" && ok "which says what does not fit" || fail "the sentence" "$(tail -n 1 "$T/.err")"
+exits "outputs beyond it" 6 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --window 12000 --max-memory 25M
+exits "the same window with keys and values in int8" 0 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --window 12000 --max-memory 25M --kv int8
+exits "a model beyond --max-memory" 6 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --max-memory 1M
 # Greedy continuations: both prompts of expected.json, 64 tokens, exactly.
 cat > "$T/greedy.py" <<'PY'
 import json, struct, subprocess, sys

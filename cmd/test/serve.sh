@@ -105,6 +105,7 @@ if [ $status -eq 5 ]; then ok "--stdio: an output that is full"; else fail "--st
 
 # What cannot be served.
 exits "another machine's reach without keys" 2 kserve --listen 0.0.0.0:0 "$T/nano.kmf"
+exits "--port, which is another server's" 2 kserve --port 8080 "$T/nano.kmf"
 exits "no such layout" 2 kserve --chat-layout nope "$T/nano.kmf"
 exits "no address" 2 kserve --listen nowhere "$T/nano.kmf"
 exits "no such model" 5 kserve "$T/none.kmf"

@@ -237,6 +237,38 @@ K_TEST(engine_rows_that_are_not_wanted_do_not_matter)
 	}
 }
 
+/* A ceiling in the middle of a sequence: it gets no further, stays as it was, and what it gives back another one has. */
+K_TEST(engine_the_ceiling_holds)
+{
+	for (size_t i = 0; i < KINDS * K_LEN(names); i++) {
+		struct bench b;
+		struct k_err err;
+		const float *hidden;
+		set_up_kind(&b, names[i / KINDS], 2, (int)(i % KINDS));
+		uint64_t start = k_model_held(b.m), before;
+		K_CHECK(start > 0);
+		struct k_seq *s = new_seq(&b), *t = new_seq(&b);
+		b.ctx.max_memory = k_model_held(b.m) + 2 * k_seq_page_bytes(b.m) + 4 * (uint64_t)k_model_hp(b.m)->n_embd;
+		free(run(&b, s, 0, 100, 100));
+		before = k_model_held(b.m);
+		struct k_run on = { s, b.ids + 100, LONG - 100, 1 };
+		K_CHECK(k_model_step(b.m, &on, 1, &hidden, NULL, &err) == K_ENOMEM && strstr(err.msg, "--max-memory"));
+		K_CHECK(k_seq_len(s) == 100 && k_model_held(b.m) == before);
+		struct k_run two = { t, b.ids, 100, 1 };
+		if (k_seq_page_bytes(b.m)) {
+			K_CHECK(k_model_step(b.m, &two, 1, &hidden, NULL, &err) == K_ENOMEM);
+			k_seq_free(s);
+			s = NULL;
+			free(run(&b, t, 0, 100, 100));
+		}
+		k_seq_free(s);
+		k_seq_free(t);
+		b.ctx.max_memory = 0;
+		K_CHECK(k_model_held(b.m) <= start + 4 * (uint64_t)k_model_hp(b.m)->n_embd);
+		tear_down(&b);
+	}
+}
+
 K_TEST(engine_rewind_is_as_if_never_gone)
 {
 	for (size_t i = 0; i < K_LEN(names); i++) {
