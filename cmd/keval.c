@@ -25,7 +25,7 @@ struct args {
 
 /* Of these 0 can be meant. */
 #define UNSET INT64_MIN
-static const struct args unset = { .window = UNSET, .stride = UNSET, .tol = NAN };
+static const struct args unset = { .window = UNSET, .stride = UNSET, .steps = UNSET, .tools = UNSET, .tol = NAN };
 
 static const struct k_opt opts[] = {
 	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "the model; - or none: standard input; with score: whose chat layout reads recorded texts"),
@@ -47,9 +47,9 @@ static const struct k_opt opts[] = {
 	K_OPT_STR(0, "part", struct args, part, "K/N", NULL, "ppl, kld --ref, choice, gen, needle, toolcall: every N-th item from the K-th on; keval merge joins the reports of all parts"),
 	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "for tasks that draw items"),
 	K_OPT_INT(0, "steps", struct args, steps, "N", NULL, "agent: calls; default: all of FILE, or 300"),
-	K_OPT_INT(0, "tools", struct args, tools, "N", "20", "agent: tools that are declared, where no FILE says which"),
-	K_OPT_STR(0, "lengths", struct args, lengths, "N,...", "512,1024,2048", "needle: tokens of the text"),
-	K_OPT_STR(0, "depths", struct args, depths, "P,...", "0,25,50,75,100", "needle: where the needle is, in percent of the text"),
+	K_OPT_INT(0, "tools", struct args, tools, "N", NULL, "agent: tools that are declared, where no FILE says which; default: 20"),
+	K_OPT_STR(0, "lengths", struct args, lengths, "N,...", NULL, "needle: tokens of the text; default: 512,1024,2048"),
+	K_OPT_STR(0, "depths", struct args, depths, "P,...", NULL, "needle: where the needle is, in percent of the text; default: 0,25,50,75,100"),
 	K_OPT_NUM(0, "tol", struct args, tol, "X", NULL, "parity: tolerance in standard deviations of the golden logits, default 1e-4; of a bundle: instead of its bands"),
 	K_OPT_WORD(0, "profile", struct args, profile, "engine|hf_remote", "engine", "where engines and Moonshot's remote code disagree: whose rule"),
 	K_OPT_LIST(0, "bar", struct args, bars, "EXPR", "exit 1 unless EXPR holds for the summary, e.g. 'ppl<25'; repeatable"),
@@ -118,12 +118,36 @@ static int check_args(const struct args *a, struct k_err *err)
 		return k_err_set(err, K_EUSAGE, "--concurrency is %lld, wanted 1 to 4096", (long long)a->concurrency);
 	if (a->rate < 0 || a->timeout < 0)
 		return k_err_set(err, K_EUSAGE, "--rate and --timeout are %g and %g, wanted numbers above 0", a->rate, a->timeout);
-	if (a->steps < 0 || a->steps > 1000000 || a->tools < 1 || a->tools > 1000)
-		return k_err_set(err, K_EUSAGE, "--steps and --tools are %lld and %lld, wanted up to 1000000 and 1 to 1000", (long long)a->steps,
-			(long long)a->tools);
+	if (a->steps != UNSET && (a->steps < 0 || a->steps > 1000000))
+		return k_err_set(err, K_EUSAGE, "--steps is %lld, wanted up to 1000000", (long long)a->steps);
+	if (a->tools != UNSET && (a->tools < 1 || a->tools > 1000))
+		return k_err_set(err, K_EUSAGE, "--tools is %lld, wanted 1 to 1000", (long long)a->tools);
 	if (a->tol < 0)
 		return k_err_set(err, K_EUSAGE, "--tol is %g, wanted 0 or more", a->tol);
 	return 0;
+}
+
+static bool is_one_of(const char *name, const char *names)
+{
+	size_t n = strlen(name);
+	for (const char *p = names; (p = strstr(p, name)); p += n)
+		if ((p == names || p[-1] == ' ') && (p[n] == ' ' || !p[n]))
+			return true;
+	return false;
+}
+
+/* What only some tasks look at is no mistake with the others where it comes from the environment; but nobody should believe that it did something. */
+static void tell_unused(const struct args *a, const struct k_eval *task, const struct k_ctx *ctx)
+{
+	const struct { const char *option; bool given; const char *tasks; } special[] = {
+		{ "window", a->window != UNSET, "ppl kld imatrix parity" }, { "stride", a->stride != UNSET, "ppl kld" },
+		{ "save-ref", a->save_ref, "kld" }, { "ref", a->ref, "kld" }, { "bundle", a->bundle, "parity" }, { "tol", !isnan(a->tol), "parity diff" },
+		{ "steps", a->steps != UNSET, "agent" }, { "tools", a->tools != UNSET, "agent" }, { "lengths", a->lengths, "needle" },
+		{ "depths", a->depths, "needle" },
+	};
+	for (size_t i = 0; i < K_LEN(special); i++)
+		if (special[i].given && !is_one_of(task->name, special[i].tasks))
+			k_logf(ctx->log, K_LOG_WARN, "--%s says nothing to '%s', it is for: %s", special[i].option, task->name, special[i].tasks);
 }
 
 static int open_model(struct k_model **out, struct k_device **dev, const struct args *a, int n_operands, char **operands,
@@ -294,6 +318,8 @@ static int write_plot(const struct run *r, const struct k_report *rep, struct k_
 	return e;
 }
 
+static int64_t either(int64_t given, int64_t otherwise) { return given == UNSET ? otherwise : given; }
+
 static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 {
 	const struct args *a = r->a;
@@ -304,10 +330,10 @@ static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 	struct k_report_opts ro = { .suite = suite, .fields = r->task->fields, .write = k_cli_write, .report = a->report,
 		.resume = a->resume, .junit = a->junit, .bars = a->bars.v, .n_bars = a->bars.n, .keep = a->plot != NULL,
 		.form = silent ? K_REPORT_SILENT : a->tap ? K_REPORT_TAP : k_cli_wants_table(&a->common) ? K_REPORT_TABLE : K_REPORT_JSON };
-	struct k_eval_opts eo = { .file = a->file, .window = a->window == UNSET ? 0 : a->window, .stride = a->stride == UNSET ? 0 : a->stride, .batch = a->batch,
+	struct k_eval_opts eo = { .file = a->file, .window = either(a->window, 0), .stride = either(a->stride, 0), .batch = a->batch,
 		.limit = a->limit, .seed = a->seed, .bos = a->bos, .tol = a->tol, .bundle = a->bundle, .save_ref = a->save_ref,
-		.ref = a->ref, .hf_remote = a->profile == 1, .resume = a->resume, .steps = a->steps, .tools = a->tools,
-		.lengths = a->lengths, .depths = a->depths };
+		.ref = a->ref, .hf_remote = a->profile == 1, .resume = a->resume, .steps = either(a->steps, 0), .tools = either(a->tools, 20),
+		.lengths = a->lengths ? a->lengths : "512,1024,2048", .depths = a->depths ? a->depths : "0,25,50,75,100" };
 	if (r->from == TO_LINES && (a->report || a->resume || a->junit || a->bars.n))
 		return k_err_set(err, K_EUSAGE, "prompts only prints questions: there is nothing to report");
 	int e = a->part ? k_job_part(a->part, &eo.part, &eo.parts, err) : 0;
@@ -331,6 +357,8 @@ static int keval_run(struct k_ctx *ctx, void *args, int n_operands, char **opera
 	int e = choose(&r, n_operands, operands, err);
 	if (e == 0)
 		e = check_args(r.a, err);
+	if (e == 0)
+		tell_unused(r.a, r.task, ctx);
 	ctx->spool = r.a->spool;
 	if (e == 0)
 		e = run_task(&r, ctx, err);

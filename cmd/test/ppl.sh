@@ -42,6 +42,10 @@ grep -q "keys and values of 15.4 MB" "$T/.err" && ok "which says what does not f
 exits "outputs beyond it" 6 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --window 12000 --max-memory 25M
 exits "the same window with keys and values in int8" 0 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --window 12000 --max-memory 25M --kv int8
 exits "a model beyond --max-memory" 6 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --max-memory 1M
+check "an option of other tasks" keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --depths 50
+grep -q "warning: --depths says nothing to 'ppl'" "$T/.err" && ok "is said" || fail "an option of other tasks" "$(cat "$T/.err")"
+check "its own options" keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --window 64 --stride 32
+[ -s "$T/.err" ] && fail "its own options" "$(cat "$T/.err")" || ok "are not"
 # Greedy continuations: both prompts of expected.json, 64 tokens, exactly.
 cat > "$T/greedy.py" <<'PY'
 import json, struct, subprocess, sys
