@@ -40,20 +40,22 @@ static const char *const backends[] = {
 
 static volatile sig_atomic_t stop;
 
+static void say(const char *s)
+{
+	if (write(2, s, strlen(s)) < 0)
+		return;
+}
+
 /* The first asks, the second ends. */
 static void on_stop(int sig)
 {
 	if (stop) {
 		k_io_cleanup();
+		say(k_tool.name);
+		say(": ended by a second signal\n");
 		_exit(128 + sig);
 	}
 	stop = sig;
-}
-
-static void say(const char *s)
-{
-	if (write(2, s, strlen(s)) < 0)
-		return;
 }
 
 /* A mapped file that another process made shorter while we read it. */

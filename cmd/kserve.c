@@ -8,6 +8,7 @@
 #include "formats/format.h"
 #include "libcore/cpu.h"
 #include "cmd/cli.h"
+#include "cmd/kserve/cors.h"
 #include "cmd/kserve/http.h"
 #include "cmd/kserve/stdio.h"
 #include "cmd/kserve/terminal.h"
@@ -57,7 +58,7 @@ static const struct k_opt opts[] = {
 	K_OPT_SIZE(0, "max-body", struct args, max_body, "SIZE", "64M", "largest request"),
 	K_OPT_FLAG(0, "enforce", struct args, enforce, "arguments of tool calls fit the schemas that are declared (the default)"),
 	K_OPT_FLAG(0, "no-enforce", struct args, no_enforce, "calls as the model writes them; a call or a format that a request insists on is enforced all the same"),
-	K_OPT_INT(0, "max-queue", struct args, max_queue, "N", NULL, "requests that may wait; more are refused with 503; default: 512"),
+	K_OPT_INT(0, "max-queue", struct args, max_queue, "N", "512", "requests that may wait; more are refused with 503"),
 	K_OPT_INT(0, "queue-timeout", struct args, queue_timeout, "SECONDS", "600", "time that a request may wait for a slot; then it gets 503"),
 	K_OPT_STR(0, "state-dir", struct args, state_dir, "DIR", NULL,
 		"keep what prompts begin with in DIR across restarts; a file that is damaged or of another model is set aside, and said"),
@@ -90,10 +91,15 @@ static int check_args(const struct args *a, struct k_err *err)
 	}
 	if (!a->cert != !a->tls_key)
 		return k_err_set(err, K_EUSAGE, "--tls-cert and --tls-key want each other");
-	if (a->queue_timeout < 1)
-		return k_err_set(err, K_EUSAGE, "--queue-timeout must be at least 1");
+	if (a->queue_timeout < 1 || a->max_queue < 1)
+		return k_err_set(err, K_EUSAGE, "--queue-timeout and --max-queue must be at least 1: a request waits a moment, also for a slot that is free");
 	if (a->timeout < 1 || a->max_conns < 1 || a->max_body < 1024 || a->max_body > 1u << 30)
 		return k_err_set(err, K_EUSAGE, "--timeout and --max-connections must be at least 1, --max-body 1K to 1G");
+	if (a->cors) {
+		int rc = k_cors_check(a->cors, err);
+		if (rc)
+			return rc;
+	}
 	if (a->port_file && *a->port_file && !a->port_file[strspn(a->port_file, "0123456789")])         /* --port of other servers */
 		return k_err_set(err, K_EUSAGE, "--port-file %s is a number: the port is --listen 127.0.0.1:%s (and the file ./%s)", a->port_file, a->port_file, a->port_file);
 	if (a->name && (!*a->name || strlen(a->name) > 255 || !k_utf8_ok(a->name, strlen(a->name))))
@@ -162,6 +168,18 @@ static int serve(struct kept *k, struct k_model *m, struct k_device *dev, const 
 	return rc;
 }
 
+/* Nobody asks over HTTP then. The address and limits have defaults, or may be in the environment for servers: those say nothing. */
+static void tell_unused(const struct args *a, const struct k_ctx *ctx)
+{
+	const struct { const char *name; bool given; } others[] = {
+		{ "port-file", a->port_file }, { "api-key-file", a->key_file }, { "tls-cert", a->cert }, { "cors-origins", a->cors }, { "access-log", a->access },
+		{ "slots-route", a->slots_route },
+	};
+	for (size_t i = 0; (a->stdio || a->talk) && i < K_LEN(others); i++)
+		if (others[i].given)
+			k_logf(ctx->log, K_LOG_WARN, "--%s says nothing with --%s: there is no socket", others[i].name, a->stdio ? "stdio" : "chat");
+}
+
 static int run(struct k_ctx *given, void *p, int n_operands, char **operands, struct k_err *err)
 {
 	const struct args *a = p;
@@ -179,6 +197,7 @@ static int run(struct k_ctx *given, void *p, int n_operands, char **operands, st
 		rc = k_cli_model(n_operands, operands, &path, err);
 	if (rc)
 		return rc;
+	tell_unused(a, given);
 	k = k_calloc(1, sizeof(*k));
 	if (!k)
 		return k_err_nomem(err, sizeof(*k), "the server");

@@ -1,6 +1,7 @@
 /* access.c: lines are written whole, each by one write, so that several programs may append to one file. */
 #include "libcore/base.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 #include "libcore/log.h"
 #include "cmd/kserve/access.h"
 
-struct k_access { int fd; char *path; };
+struct k_access { int fd; char *path; struct k_log *log; bool losing; };
 
 static int open_log(const char *path, int *fd, struct k_err *err)
 {
@@ -19,7 +20,7 @@ static int open_log(const char *path, int *fd, struct k_err *err)
 	return *fd < 0 ? k_err_io(err, "cannot write the access log '%s'", path) : 0;
 }
 
-int k_access_open(struct k_access **out, const char *path, struct k_err *err)
+int k_access_open(struct k_access **out, const char *path, struct k_log *log, struct k_err *err)
 {
 	struct k_access *a = k_calloc(1, sizeof(*a));
 	if (!a || !(a->path = k_strdup(path))) {
@@ -32,6 +33,7 @@ int k_access_open(struct k_access **out, const char *path, struct k_err *err)
 		k_free(a);
 		return rc;
 	}
+	a->log = log;
 	*out = a;
 	return 0;
 }
@@ -84,6 +86,17 @@ static void put_time(struct k_buf *b)
 	k_buf_printf(b, "{\"time\":\"%s.%03ldZ\"", text, now.tv_nsec / 1000000);
 }
 
+/* A full disk is no reason to answer nobody; but it is said, once each time that it fills. */
+static void put_line(struct k_access *a, const struct k_buf *b)
+{
+	bool lost = b->failed || write(a->fd, b->data, b->len) != (ssize_t)b->len;
+	if (lost && !a->losing)
+		k_logf(a->log, K_LOG_WARN, "cannot write the access log '%s': %s; its lines are lost until it can", a->path, b->failed ? "no memory" : strerror(errno));
+	else if (!lost && a->losing)
+		k_logf(a->log, K_LOG_INFO, "the access log '%s' is written again", a->path);
+	a->losing = lost;
+}
+
 void k_access_put(struct k_access *a, const char *model, const struct k_exchange *x)
 {
 	struct k_buf b;
@@ -106,7 +119,6 @@ void k_access_put(struct k_access *a, const char *model, const struct k_exchange
 	put_ms(&b, "total_ms", x->t_start, k_now_ns());
 	put_text(&b, "finish_reason", s->finish);
 	k_buf_printf(&b, ",\"bytes\":%" PRIu64 "}\n", x->bytes);
-	if (!b.failed && write(a->fd, b.data, b.len) < 0)
-		b.failed = true;        /* a full disk is no reason to answer nobody */
+	put_line(a, &b);
 	k_buf_fini(&b);
 }

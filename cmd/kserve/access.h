@@ -20,8 +20,9 @@ struct k_exchange {
 };
 
 struct k_access;
-/* path "-": standard output. */
-int k_access_open(struct k_access **out, const char *path, struct k_err *err) K_MUST_USE;
+struct k_log;
+/* path "-": standard output. log, borrowed, hears of it when lines are lost, and not of each. */
+int k_access_open(struct k_access **out, const char *path, struct k_log *log, struct k_err *err) K_MUST_USE;
 /* Opens the file again, for whoever moved it away; what was open stays on failure. */
 int k_access_reopen(struct k_access *a, struct k_err *err) K_MUST_USE;
 void k_access_put(struct k_access *a, const char *model, const struct k_exchange *x);       /* a NULL: nothing */

@@ -17,6 +17,13 @@
 
 /* --- content ------------------------------------------------------------------------------------------------------------------- */
 
+static int wrong_in(struct k_fault *f, const char *where, const char *key, const struct k_json *v, const char *wanted)
+{
+	char path[160];
+	snprintf(path, sizeof(path), "%s.%s", where, key);
+	return k_wrong(f, path, v, wanted);
+}
+
 /* A string, or blocks of text, added to out. NULL: nothing. */
 static int put_texts(struct k_buf *out, const struct k_json *v, const char *where, struct k_fault *f)
 {
@@ -35,7 +42,7 @@ static int put_texts(struct k_buf *out, const struct k_json *v, const char *wher
 		if (!k_is(k_field(block, "type"), "text"))
 			return k_fault_set(f, 400, "unsupported_content", path, "%s: wanted a block of text, this model reads nothing else", path);
 		if (k_json_kind(text) != K_JSON_STRING)
-			return k_wrong(f, path, text, "a block with text");
+			return wrong_in(f, path, "text", text, "a string");
 		k_buf_put(out, k_json_string(text), k_json_len(text));
 	}
 	return 0;
@@ -56,15 +63,18 @@ static int add_result(struct k_json *messages, const struct k_json *block, const
 {
 	struct k_json *id = k_field(block, "tool_use_id"), *m = NULL;
 	bool failed = false;
+	char path[128];
 	struct k_buf b;
 	if (k_json_kind(id) != K_JSON_STRING)
-		return k_wrong(f, where, id, "a tool_use_id");
+		return wrong_in(f, where, "tool_use_id", id, "a string");
 	k_buf_init(&b, 0);
-	int rc = k_field_bool(block, "", "is_error", &failed, f);
+	snprintf(path, sizeof(path), "%s.", where);
+	int rc = k_field_bool(block, path, "is_error", &failed, f);
+	snprintf(path, sizeof(path), "%s.content", where);
 	if (!rc && failed)
 		k_buf_puts(&b, "Error: ");
 	if (!rc)
-		rc = put_texts(&b, k_field(block, "content"), where, f);
+		rc = put_texts(&b, k_field(block, "content"), path, f);
 	if (!rc)
 		rc = (m = k_add_message(messages, "tool", &b, f)) ? k_put(m, "tool_call_id", k_json_keep(id), f) : -1;
 	k_buf_fini(&b);
@@ -77,13 +87,15 @@ static int user_block(struct k_json *messages, const struct k_json *block, const
 	const struct k_json *type = k_field(block, "type"), *v = k_field(block, "text");
 	if (k_is(type, "tool_result"))
 		return add_result(messages, block, where, f);
+	if (k_json_kind(block) != K_JSON_OBJECT)
+		return k_wrong(f, where, block, "a block");
 	if (!k_word(type))
-		return k_wrong(f, where, type, "a block with a type");
+		return wrong_in(f, where, "type", type, "a string");
 	if (!k_is(type, "text"))
 		return k_fault_set(f, 400, "unsupported_content", where, "%s is of type '%.40s', but this model reads text only", where,
 			k_word(type));
 	if (k_json_kind(v) != K_JSON_STRING)
-		return k_wrong(f, where, v, "a block with text");
+		return wrong_in(f, where, "text", v, "a string");
 	k_buf_put(text, k_json_string(v), k_json_len(v));
 	*said = true;
 	return 0;
@@ -143,7 +155,7 @@ static int assistant_block(struct k_turn *t, const struct k_json *block, const c
 		return k_fault_set(f, 400, "unsupported_content", where, "%s: wanted a block of type text, thinking or tool_use", where);
 	const struct k_json *v = k_field(block, thinks ? "thinking" : "text");
 	if (k_json_kind(v) != K_JSON_STRING)
-		return k_wrong(f, where, v, thinks ? "a block with thinking" : "a block with text");
+		return wrong_in(f, where, thinks ? "thinking" : "text", v, "a string");
 	t->thinks |= thinks;
 	k_buf_put(thinks ? &t->thought : &t->text, k_json_string(v), k_json_len(v));
 	return 0;
@@ -196,6 +208,33 @@ static int put_messages(struct k_json *out, const struct k_json *body, struct k_
 			return rc;
 	}
 	return 0;
+}
+
+/* The messages that one of a user makes; of the n-th, if it is a tool's answer, the block. */
+static size_t made_of_user(const struct k_json *content, size_t n, long *block)
+{
+	size_t results = 0, texts = 0;
+	for (size_t i = 0; k_json_kind(content) == K_JSON_ARRAY && i < k_json_len(content); i++) {
+		bool result = k_is(k_field(k_json_at(content, i), "type"), "tool_result");
+		if (result && results == n)
+			*block = (long)i;
+		results += result;
+		texts += !result;
+	}
+	return results + (texts || k_json_kind(content) == K_JSON_STRING);
+}
+
+void k_anthropic_place(const struct k_json *body, size_t n, char *out, size_t size)
+{
+	const struct k_json *list = k_field(body, "messages");
+	size_t before = k_field(body, "system") ? 1 : 0;
+	snprintf(out, size, "%s", "system");
+	for (size_t i = 0; i < k_json_len(list) && n >= before; i++) {
+		const struct k_json *m = k_json_at(list, i);
+		long block = -1;
+		before += k_is(k_field(m, "role"), "user") ? made_of_user(k_field(m, "content"), n - before, &block) : 1;
+		snprintf(out, size, block < 0 ? "messages[%zu]" : "messages[%zu].content[%ld]", i, block);
+	}
 }
 
 /* --- tools ------------------------------------------------------------------------------------------------------------------------ */

@@ -21,6 +21,35 @@ static bool is_localhost(const char *origin)
 	return false;
 }
 
+/* Scheme, host, and a port that is not the scheme's own: browsers send no more. "null" is how pages without an origin are called. */
+static bool is_origin(const char *s, size_t n)
+{
+	static const struct { const char *scheme, *port; } own[] = { { "http://", ":80" }, { "https://", ":443" } };
+	if (n == 4 && !strncasecmp(s, "null", 4))
+		return true;
+	const char *sep = memmem(s, n, "://", 3), *host = sep ? sep + 3 : NULL;
+	if (!sep || sep == s || host == s + n || memchr(host, '/', (size_t)(s + n - host)) || memchr(s, '*', n))
+		return false;
+	for (size_t i = 0; i < K_LEN(own); i++) {
+		size_t scheme = strlen(own[i].scheme), port = strlen(own[i].port);
+		if (n > scheme + port && !strncasecmp(s, own[i].scheme, scheme) && !strncmp(s + n - port, own[i].port, port))
+			return false;
+	}
+	return true;
+}
+
+int k_cors_check(const char *origins, struct k_err *err)
+{
+	while (*(origins += strspn(origins, ", "))) {
+		size_t n = strcspn(origins, ", ");
+		if (!(n == 1 && *origins == '*') && !(n == 9 && !strncasecmp(origins, "localhost", 9)) && !is_origin(origins, n))
+			return k_err_set(err, K_EUSAGE, "--cors-origins has '%.*s', which is no origin that a browser sends: wanted https://HOST or https://HOST:PORT, "
+				"without a path and without the port of the scheme, localhost or *", (int)K_MIN(n, (size_t)200), origins);
+		origins += n;
+	}
+	return 0;
+}
+
 enum match { NONE, ANY, NAMED };
 
 static enum match find(const char *origins, const char *origin)

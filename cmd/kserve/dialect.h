@@ -23,6 +23,7 @@ struct k_dialect {
 	const char *ping;               /* text between events that keeps a silent stream alive */
 	bool repeats;                   /* a stream tells at its end again what its deltas were */
 	const char *last;               /* text behind the last event; "" for nothing */
+	bool aborts;                    /* has a word for an answer that the end of the server cut off; else that is an error */
 
 	/* Once, before all others: r->head. */
 	void (*begin)(struct k_reply *r);

@@ -8,6 +8,7 @@
 #include "libcore/base.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "cmd/kserve/anthropic.h"
 #include "cmd/kserve/rewrite.h"
@@ -23,13 +24,27 @@ static const struct k_renamed renamed[] = {
 	{ "tools[", ".function.parameters", ".input_schema" }, { "tools[", ".function", "" }, { "tool_choice", ".function", "" },
 };
 
+/* A fault of the request that was made, in the words of the one that came. */
+static int in_its_words(const struct k_json *body, bool made, struct k_fault *f)
+{
+	char from[64], to[96], place[64];
+	size_t n;
+	k_fault_rename(f, renamed, K_LEN(renamed));
+	if (!made || sscanf(f->param, "messages[%zu]", &n) != 1)
+		return -1;
+	k_anthropic_place(body, n, place, sizeof(place));
+	bool answer = strstr(f->param, ".tool_call_id") != NULL;
+	snprintf(from, sizeof(from), "messages[%zu]%s", n, answer ? ".tool_call_id" : "");
+	snprintf(to, sizeof(to), "%s%s", place, answer ? ".tool_use_id" : "");
+	k_fault_rename(f, &(struct k_renamed){ "", from, to }, 1);
+	return -1;
+}
+
 static int parse(struct k_request **out, const struct k_server *s, struct k_json *body, struct k_fault *f)
 {
 	struct k_json *chat = k_strict_names(s, body, known, f) ? NULL : k_anthropic_to_chat(body, false, f);
+	int rc = chat && !k_openai_parse(out, s, &k_dialect_anthropic, chat, f) ? 0 : in_its_words(body, chat != NULL, f);
 	k_json_free(body);
-	int rc = chat ? k_openai_parse(out, s, &k_dialect_anthropic, chat, f) : -1;
-	if (rc)
-		k_fault_rename(f, renamed, K_LEN(renamed));
 	return rc;
 }
 
@@ -38,10 +53,8 @@ int k_answer_count_tokens(const struct k_server *s, struct k_json *body, const c
 {
 	struct k_request *rq;
 	struct k_json *chat = k_strict_names(s, body, known, f) ? NULL : k_anthropic_to_chat(body, true, f);
-	if (!chat || k_openai_prompt(&rq, s, chat, f)) {
-		k_fault_rename(f, renamed, K_LEN(renamed));
-		return -1;
-	}
+	if (!chat || k_openai_prompt(&rq, s, chat, f))
+		return in_its_words(body, chat != NULL, f);
 	k_buf_printf(out, "{\"input_tokens\":%zu}", rq->prompts[0].n);
 	k_request_free(rq);
 	return 0;
@@ -201,11 +214,10 @@ static void close_part(struct k_reply *r, int choice, const struct k_part *p)
 	send(r, "content_block_stop");
 }
 
-/* An answer that the end of the server cut off was not finished, as one that had no room. */
 static void put_stop(struct k_reply *r, const struct k_choice *c)
 {
 	static const struct { const char *finish, *reason; } reasons[] = {
-		{ "length", "max_tokens" }, { "abort", "max_tokens" }, { "tool_calls", "tool_use" },
+		{ "length", "max_tokens" }, { "tool_calls", "tool_use" },
 	};
 	bool sequence = k_json_kind(c->stop_reason) == K_JSON_STRING;
 	const char *reason = sequence ? "stop_sequence" : "end_turn";

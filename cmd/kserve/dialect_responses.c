@@ -306,6 +306,6 @@ static void end(struct k_reply *r, int choice, const struct k_json *entries K_UN
 }
 
 const struct k_dialect k_dialect_responses = {
-	.name = "responses", .parse = parse, .fault = k_openai_fault, .problem = "error", .repeats = true, .ping = ": ping\n\n", .last = "", .begin = begin,
+	.name = "responses", .parse = parse, .fault = k_openai_fault, .problem = "error", .repeats = true, .aborts = true, .ping = ": ping\n\n", .last = "", .begin = begin,
 	.start = start, .open = open_part, .delta = delta, .close = close_part, .end = end, .whole = whole,
 };

@@ -60,6 +60,6 @@ static void put_choice(struct k_reply *r, const struct k_choice *c)
 static void whole(struct k_reply *r) { k_openai_whole(r, put_choice); }
 
 const struct k_dialect k_dialect_text = {
-	.name = "completion", .parse = parse, .fault = k_openai_fault, .ping = ": ping\n\n", .last = "data: [DONE]\n\n", .begin = begin,
+	.name = "completion", .parse = parse, .fault = k_openai_fault, .aborts = true, .ping = ": ping\n\n", .last = "data: [DONE]\n\n", .begin = begin,
 	.progress = k_openai_progress, .delta = delta, .end = end, .done = k_openai_done, .whole = whole,
 };

@@ -112,7 +112,7 @@ static int set_up(struct http *h, struct k_listener *l, struct k_err *err)
 	if (!rc && o->cert)
 		rc = k_tls_open(&h->tls, o->cert, o->tls_key, err);
 	if (!rc && o->access)
-		rc = k_access_open(&h->access, o->access, err);
+		rc = k_access_open(&h->access, o->access, h->s->log, err);
 	if (!rc)
 		rc = k_listener_open(l, o->listen, h->tls != NULL, err);
 	if (!rc && l->open_to_others && !h->keys.n && !o->insecure)

@@ -21,14 +21,21 @@ static int add_key(struct k_keys *k, const char *key, size_t n, const char *labe
 	return k_sha256_once(key, n, e->digest, err);
 }
 
+/* White space around a key is none of it: a header's value comes without. */
+static const char *trim(const char *s, size_t *n)
+{
+	while (*n && memchr(" \t\r\n", s[*n - 1], 4))
+		--*n;
+	while (*n && memchr(" \t\r\n", *s, 4)) {
+		s++;
+		--*n;
+	}
+	return s;
+}
+
 static int add_line(struct k_keys *k, const char *line, size_t n, struct k_err *err)
 {
-	while (n && memchr(" \t\r", line[n - 1], 3))
-		n--;
-	while (n && memchr(" \t", *line, 2)) {
-		line++;
-		n--;
-	}
+	line = trim(line, &n);
 	if (!n || *line == '#')
 		return 0;
 	size_t len = 0, label;
@@ -58,16 +65,28 @@ static int add_file(struct k_keys *k, const char *path, struct k_err *err)
 	return rc;
 }
 
+/* A list that was set and holds nothing, as of two variables that are empty, is no wish to serve everybody. */
+static int add_list(struct k_keys *k, const char *list, struct k_err *err)
+{
+	int rc = 0, before = k->n;
+	while (!rc && *list) {
+		size_t len = strcspn(list, ","), n = len;
+		const char *key = trim(list, &n);
+		if (n)
+			rc = add_key(k, key, n, NULL, 0, err);
+		list += len + (list[len] == ',');
+	}
+	if (!rc && k->n == before)
+		rc = k_err_set(err, K_EUSAGE, "KSERVE_API_KEY holds no key: wanted one or more, with commas, or none at all");
+	return rc;
+}
+
 int k_keys_load(struct k_keys *k, const char *path, const char *list, struct k_err *err)
 {
 	struct k_keys fresh = { 0 };
 	int rc = path ? add_file(&fresh, path, err) : 0;
-	while (!rc && list && *list) {
-		size_t n = strcspn(list, ",");
-		if (n)
-			rc = add_key(&fresh, list, n, NULL, 0, err);
-		list += n + (list[n] == ',');
-	}
+	if (!rc && list && *list)
+		rc = add_list(&fresh, list, err);
 	if (rc) {
 		k_keys_fini(&fresh);
 		return rc;

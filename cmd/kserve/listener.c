@@ -94,8 +94,11 @@ static int open_unix(struct k_listener *l, const char *spec, const char *path, s
 	mode_t old = umask(0177);
 	int rc = bind(l->fd, (struct sockaddr *)&a, sizeof(a)) || listen(l->fd, BACKLOG) ? k_err_io(err, "cannot listen on '%s'", spec) : 0;
 	umask(old);
-	if (!rc)
+	if (!rc && !lstat(path, &st)) {
 		snprintf(l->path, sizeof(l->path), "%s", path);
+		l->dev = (uint64_t)st.st_dev;
+		l->ino = (uint64_t)st.st_ino;
+	}
 	return rc;
 }
 
@@ -163,7 +166,9 @@ int k_listener_open(struct k_listener *l, const char *spec, bool tls, struct k_e
 
 void k_listener_fini(struct k_listener *l)
 {
-	if (*l->path)
+	struct stat st;
+	/* What lies there may be the next server's. */
+	if (*l->path && !lstat(l->path, &st) && (uint64_t)st.st_dev == l->dev && (uint64_t)st.st_ino == l->ino)
 		unlink(l->path);
 	*l->path = 0;
 }

@@ -9,7 +9,8 @@ struct k_listener {
 	int port;                       /* 0: not TCP */
 	bool open_to_others;            /* reachable from other machines */
 	char url[300];                  /* "http://127.0.0.1:8080", "https://..", "unix:/run/kserve" */
-	char path[256];                 /* of a unix socket, removed at the end; "" for none */
+	char path[256];                 /* of a unix socket, removed at the end where it is still this one; "" for none */
+	uint64_t dev, ino;
 };
 
 /* tls: for the URL. */

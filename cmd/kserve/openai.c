@@ -160,7 +160,7 @@ int k_field_int(const struct k_json *obj, const char *where, const char *key, in
 	if (!v)
 		return 0;
 	if (!k_whole(v, &x))
-		return wrong(f, where, key, v, "an integer");
+		return wrong(f, where, key, v, k_json_kind(v) == K_JSON_REAL ? "a whole number of 64 bits" : "an integer");
 	if (x < lo || x > hi) {
 		char param[128];
 		snprintf(param, sizeof(param), "%s%s", where, key);

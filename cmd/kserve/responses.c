@@ -44,8 +44,9 @@ static int put_parts(struct k_buf *out, const struct k_json *v, const char *wher
 			known |= k_is(type, types[t]);
 		if (!known)
 			return k_fault_set(f, 400, "unsupported_content", path, "%s: wanted a part that holds text, this model reads nothing else", path);
+		snprintf(path, sizeof(path), "%s[%zu].%s", where, i, k_is(type, "refusal") ? "refusal" : "text");
 		if (k_json_kind(text) != K_JSON_STRING)
-			return k_wrong(f, path, text, "a part with text");
+			return k_wrong(f, path, text, "a string");
 		k_buf_put(out, k_json_string(text), k_json_len(text));
 	}
 	return 0;

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "libcore/log.h"
+#include "cmd/kserve/dialect.h"
 #include "cmd/kserve/sched_int.h"
 
 #define LOGIT_ROWS 8                    /* rows of logits in memory at once */
@@ -542,6 +543,13 @@ static bool take_work(struct k_sched *c, bool idle, bool watch)
 
 static void abort_job(struct k_sched *c, struct job *j)
 {
+	if (!j->rq->dialect->aborts) {
+		struct k_fault f;
+		k_fault_set(&f, 503, "shutting_down", NULL, "the server is shutting down");
+		f.retry_after = 5;
+		fail_job(c, j, &f);
+		return;
+	}
 	for (int i = 0; i < j->n_tasks; i++) {
 		struct k_err err = { 0 };
 		if (j->tasks[i].over)

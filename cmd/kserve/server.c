@@ -25,7 +25,6 @@
 #define DEFAULT_BATCH 512
 #define UNKNOWN_CTX 8192
 #define LEAST_CTX 512
-#define DEFAULT_QUEUE 512
 #define REPLAY_BYTES (32u << 20)
 #define KEPT_BYTES (UINT64_C(64) << 20) /* of earlier requests, of their prompts */
 
@@ -39,7 +38,7 @@ static int sizes(struct k_server *s, const struct k_server_opts *o, struct k_err
 {
 	s->n_slots = (int)(o->slots ? o->slots : DEFAULT_SLOTS);
 	s->n_batch = (int)K_MAX(o->batch ? o->batch : DEFAULT_BATCH, s->n_slots);
-	s->max_queue = (int)(o->max_queue ? o->max_queue : DEFAULT_QUEUE);
+	s->max_queue = (int)o->max_queue;
 	s->queue_timeout = (double)o->queue_timeout;
 	s->deterministic = o->deterministic;
 	s->compat_llama = o->compat_llama;

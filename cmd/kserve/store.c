@@ -185,6 +185,13 @@ static bool own_name(const char *name, uint64_t *id, const char **rest)
 	return !strncmp(name + 16, ".kseq", 5);
 }
 
+/* Whoever opens a pipe waits for its other end, here before the server has begun to listen. */
+static int is_file(const char *path, struct k_err *err)
+{
+	struct stat st;
+	return stat(path, &st) || S_ISREG(st.st_mode) ? 0 : k_err_set(err, K_EFORMAT, "'%s' is no file", path);
+}
+
 static int scan(struct k_store *st, struct k_err *err)
 {
 	DIR *d = opendir(st->dir);
@@ -201,7 +208,7 @@ static int scan(struct k_store *st, struct k_err *err)
 			continue;
 		if (*rest)
 			unlink(path);           /* refused, or never finished */
-		else if (list_file(st, id, path, &why))
+		else if (is_file(path, &why) || list_file(st, id, path, &why))
 			set_aside(st, path, &why);
 	}
 	closedir(d);

@@ -240,6 +240,17 @@ def messages_error_names():
                        ({'output_config': {'format': {'type': 'json_schema', 'schema': bad}}}, 'output_config.format.schema.type: '), ({'output_config': {'effort': 'x'}}, 'output_config.effort ')):
         status, r, _ = call('POST', '/v1/messages', {**message(messages=say), **body})
         assert status == 400 and r['error']['message'].startswith(name), (body, r)
+    # Messages that the request does not have are not spoken of: a user's results are one message here and several for the model.
+    use = lambda *ids: {'role': 'assistant', 'content': [{'type': 'tool_use', 'id': i, 'name': 'f', 'input': {}} for i in ids]}
+    result = lambda *ids: [{'type': 'tool_result', 'tool_use_id': i, 'content': 'x'} for i in ids]
+    asks = lambda *blocks: {'role': 'user', 'content': [b for some in blocks for b in some]}
+    before = say + [use('t', 'u'), asks(result('t', 'u'), [{'type': 'text', 'text': 'go'}]), {'role': 'assistant', 'content': 'k'}]
+    for more in ({}, {'system': 'Be brief.'}):
+        for last, name in ((asks(result('nope')), 'messages[4].content[0].tool_use_id '), (asks([{'type': 'text', 'text': 'a'}], result('nope')), 'messages[4].content[1].tool_use_id '),
+                           (asks([{'type': 'text'}]), 'messages[4].content[0].text '), (asks(['x']), 'messages[4].content[0] '), (asks([{'text': 'x'}]), 'messages[4].content[0].type '),
+                           (asks([{**result('t')[0], 'is_error': 'x'}]), 'messages[4].content[0].is_error '), (asks([{**result('t')[0], 'content': [{'type': 'text', 'text': 5}]}]), 'messages[4].content[0].content[0].text ')):
+            status, r, _ = call('POST', '/v1/messages', message(messages=before + [last], tools=A_TOOLS, **more))
+            assert status == 400 and r['error']['message'].startswith(name), (last, r)
 
 
 # --- responses ----------------------------------------------------------------------------------------------------------------

@@ -29,6 +29,20 @@ if start unix --listen "unix:$sock" --act f32 --ctx 4096 "$T/nano.kmf"; then
 	if [ -e "$sock" ]; then fail "the socket" "is left behind"; else ok "the socket is removed"; fi
 fi
 
+# One that was moved away, with another server's or somebody's file in its place, is not the first one's to remove.
+if start first --listen "unix:$sock" --act f32 --ctx 4096 "$T/nano.kmf"; then
+	first=$pid
+	rm "$sock"
+	if start second --listen "unix:$sock" --act f32 --ctx 4096 "$T/nano.kmf"; then
+		kill -TERM $first; wait $first
+		[ -S "$sock" ] && ask "the socket of the next" "$sock" health || fail "the socket of the next" "is removed"
+		rm "$sock"; echo mine > "$sock"
+		stop second
+		[ "$(cat "$sock")" = mine ] && ok "a file in the socket's place" || fail "a file in the socket's place" "is removed"
+	fi
+	rm -f "$sock"
+fi
+
 # Keys: without one only health is answered; another file after SIGHUP.
 printf '# keys\n\nfirst-key \n' > "$T/keys"
 if start keys --listen 127.0.0.1:0 --api-key-file "$T/keys" --name other "$T/nano.kmf"; then
@@ -44,6 +58,24 @@ $(status_of -H 'X-Api-Key: first-key' -H 'Authorization: Bearer other' $url/v1/m
 	if [ "$got" = "401 200" ]; then ok "SIGHUP reads the keys again"; else fail SIGHUP "$got"; fi
 	if grep -q 'first-key\|second-key' "$T/keys.err"; then fail "keys" "are in the log"; else ok "keys are not in the log"; fi
 	stop keys
+fi
+
+# Of the environment: a list with blanks, the line feed of a secret that is mounted; what holds no key is no wish to serve everybody.
+export KSERVE_API_KEY=$'k1, k2\n'
+if start listed --listen 127.0.0.1:0 "$T/nano.kmf"; then
+	url=http://127.0.0.1:$port
+	got="$(status_of $url/v1/models) $(status_of -H 'Authorization: Bearer k1' $url/v1/models) $(status_of -H 'X-Api-Key: k2' $url/v1/models)"
+	if [ "$got" = "401 200 200" ]; then ok "KSERVE_API_KEY"; else fail KSERVE_API_KEY "$got"; fi
+	stop listed
+fi
+KSERVE_API_KEY=' ,' exits "KSERVE_API_KEY without a key" 2 kserve --listen 127.0.0.1:0 "$T/nano.kmf"
+unset KSERVE_API_KEY
+
+# An access log that cannot be written is said once, and the requests go on.
+if start lost --listen 127.0.0.1:0 --access-log /dev/full "$T/nano.kmf"; then
+	got="$(status_of http://127.0.0.1:$port/health) $(status_of http://127.0.0.1:$port/v1/models)"
+	stop lost
+	if [ "$got" = "200 200" ] && [ "$(grep -c "access log '/dev/full'" "$T/lost.err")" = 1 ]; then ok "an access log that is full"; else fail "access log" "$got: $(cat "$T/lost.err")"; fi
 fi
 
 # SIGTERM while an answer is on its way: it is finished, who comes now is sent away, what waits too long is cut.
@@ -68,6 +100,16 @@ if start cut --listen 127.0.0.1:0 --drain 0 --ctx 100000 "$T/nano.kmf"; then
 	until [ -s "$T/sse" ] || ! kill -0 $asks 2> /dev/null; do sleep 0.02; done
 	stop cut; wait $asks
 	if grep -q '"finish_reason":"abort"' "$T/sse" && tail -n 2 "$T/sse" | grep -q '^data: \[DONE\]'; then ok "drain: cut off"; else fail "drain: cut off" "$(tail -n 3 "$T/sse" | cut -c 1-300)"; fi
+fi
+
+# The messages API has no word for that: it is an error.
+if start cut2 --listen 127.0.0.1:0 --drain 0 --ctx 100000 "$T/nano.kmf"; then
+	url=http://127.0.0.1:$port
+	rm -f "$T/sse"
+	curl -sN $url/v1/messages -H 'Content-Type: application/json' -d "$(printf "$long" 90000 90000)" > "$T/sse" & asks=$!
+	until [ -s "$T/sse" ] || ! kill -0 $asks 2> /dev/null; do sleep 0.02; done
+	stop cut2; wait $asks
+	if grep -q '^event: error' "$T/sse" && grep -q overloaded_error "$T/sse" && ! grep -q message_stop "$T/sse"; then ok "drain: cut off, as messages"; else fail "drain: cut off, as messages" "$(tail -n 3 "$T/sse" | cut -c 1-300)"; fi
 fi
 
 # JSON lines: an answer a line in order, whatever is wrong with one of them; the same answers as over HTTP.
@@ -97,7 +139,8 @@ PY
 for i in $(seq 0 99); do echo "{\"id\":$i,\"messages\":[{\"role\":\"user\",\"content\":\"Say $i.\"}],\"temperature\":0,\"max_tokens\":4}"; done > "$T/many"
 kserve --stdio -q --act f32 "$T/nano.kmf" < "$T/many" > "$T/many.out"
 check "--stdio: a hundred in order" python3 -c 'import json, sys; assert [json.loads(l)["id"] for l in open(sys.argv[1])] == list(range(100))' "$T/many.out"
-exits "--stdio: nothing" 0 kserve --stdio "$T/nano.kmf" < /dev/null
+exits "--stdio: nothing" 0 kserve --stdio --access-log "$T/none.log" "$T/nano.kmf" < /dev/null
+grep -q "warning: --access-log says nothing with --stdio" "$T/.err" && ok "an option of servers" || fail "an option of servers" "$(cat "$T/.err")"
 # Who waits for an answer that cannot be written waits no longer than that takes: the next line comes never.
 mkfifo "$T/asks"; exec 9<> "$T/asks"; echo '{"prompt":[5],"max_tokens":2}' >&9
 timeout 60 kserve --stdio "$T/nano.kmf" < "$T/asks" > /dev/full 2> "$T/.err"; status=$?; exec 9>&-
@@ -106,6 +149,10 @@ if [ $status -eq 5 ]; then ok "--stdio: an output that is full"; else fail "--st
 # What cannot be served.
 exits "another machine's reach without keys" 2 kserve --listen 0.0.0.0:0 "$T/nano.kmf"
 exits "--port, which is another server's" 2 kserve --port 8080 "$T/nano.kmf"
+exits "nobody may wait" 2 kserve --max-queue 0 "$T/nano.kmf"
+for o in http://a.example/ a.example 'http://*.example' http://a.example:80 http:// https://a/b; do
+	exits "--cors-origins $o" 2 kserve --cors-origins "localhost,$o" --listen 127.0.0.1:0 "$T/nano.kmf"
+done
 exits "no such layout" 2 kserve --chat-layout nope "$T/nano.kmf"
 exits "no address" 2 kserve --listen nowhere "$T/nano.kmf"
 exits "no such model" 5 kserve "$T/none.kmf"

@@ -205,6 +205,14 @@ def wrong_states_are_refused():
             assert ('another way' in s.log()) == old, s.log()[-400:]
 
 
+def a_pipe_among_the_states_is_set_aside():
+    folder = f'{T}/piped'
+    os.mkdir(folder)
+    os.mkfifo(f'{folder}/db0d6a13a62da923.kseq')
+    with Server('--state-dir', folder) as s:
+        assert 'is no file' in s.log() and not states(folder), s.log()
+
+
 def changed_tokens_are_refused():
     """A token that is another one, where the digest over the rest is right (the one over the tokens tells), where the one over the tokens is made right
     (that over the rest tells, for it begins with it), and where both are, in a file that is exchanged while the server runs (the list tells)."""
@@ -499,7 +507,7 @@ def too_many_wait():
         assert any(a != 200 for a, _ in seen), seen
 
 
-TESTS = (cached_tokens_are_true, cache_does_not_change_an_answer, tool_loop_with_a_restart_and_a_crash, wrong_states_are_refused, changed_tokens_are_refused, reading_a_state_holds_nobody_up,
+TESTS = (cached_tokens_are_true, cache_does_not_change_an_answer, tool_loop_with_a_restart_and_a_crash, wrong_states_are_refused, a_pipe_among_the_states_is_set_aside, changed_tokens_are_refused, reading_a_state_holds_nobody_up,
              slots_are_saved_restored_and_erased, orders_that_are_wrong_are_refused, a_disk_that_does_not_answer, clients_that_go_leave_nothing, too_many_wait)
 for test in TESTS:
     if len(sys.argv) > 2 and test.__name__ not in sys.argv[2:]:
