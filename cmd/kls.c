@@ -179,7 +179,8 @@ const struct k_tool k_tool = {
 	.name = "kls", .about = "list, verify and compare models", .usage = "[options] MODEL\nkls --diff A B",
 	.text = "Without an action, lists the entries of a model: name, role, type, shape, bytes. MODEL is anything that kconvert reads; --tokens and --render "
 		"need only its tokenizer files.\n\n"
-		"A signature covers every byte of MODEL, a file or a folder, and other verifiers of OpenSSF Model Signing read it too. --sign reads a container "
+		"A signature covers every byte of MODEL, a file, a folder, or all parts of a split GGUF, of which the first is named; other verifiers of "
+		"OpenSSF Model Signing read it too. --sign reads a container "
 		"twice: before its bytes are signed they are compared with its own digests, and one that is damaged is refused. --check-sign looks at "
 		"the signature first, with the key that is given and none that lies beside it, then at every byte. From a pipe use --copy: nothing "
 		"reaches FILE, or standard output, that was not checked before.",

@@ -4,13 +4,11 @@
  *
  * The head is read through a map of the file, the weights by positioned reads: so a GGUF in a pipe cannot be read. */
 #include "libcore/base.h"
-#include <stdio.h>
 #include "formats/format.h"
 #include "formats/gguf_head.h"
+#include "formats/gguf_parts.h"
 #include "formats/gguf_write.h"
 #include "libcore/import.h"
-
-enum { PARTS_MOST = 10000 };
 
 static int taste(const struct k_format_in *in, const void *head, size_t n)
 {
@@ -46,47 +44,16 @@ static int add_tensors(struct k_rawset *set, const struct k_gguf *g, struct k_so
 
 /* --- parts --------------------------------------------------------------------------------------------------------------- */
 
-struct parts { int64_t no, count, tensors; };           /* tensors: of all parts, -1 unknown */
-
-static int read_parts(const struct k_gguf *g, struct parts *out, struct k_err *err)
-{
-	int r = k_gguf_int_or(g, "split.count", 0, PARTS_MOST, 1, &out->count, err);
-
-	out->count = K_MAX(out->count, 1);
-	if (r == 0)
-		r = k_gguf_int_or(g, "split.no", 0, PARTS_MOST, 0, &out->no, err);
-	if (r == 0)
-		r = k_gguf_int_or(g, "split.tensors.count", 0, INT32_MAX, -1, &out->tensors, err);
-	return r;
-}
-
-/* The path of part `no` (from 1), from that of part 1. */
-static int part_path(const char *first, int64_t no, int64_t count, struct k_arena *arena, const char **out, struct k_err *err)
-{
-	char end[64];
-	size_t n, len = strlen(first);
-
-	*out = NULL;
-	n = (size_t)snprintf(end, sizeof(end), "-%05d-of-%05lld.gguf", 1, (long long)count);
-	if (len < n || strcmp(first + len - n, end) != 0)
-		return k_err_set(err, K_EUNSUP, "'%s' is the first of %lld parts, and the others cannot be found: its name does not end in %s",
-			first, (long long)count, end);
-	*out = k_arena_printf(arena, "%.*s-%05lld-of-%05lld.gguf", (int)(len - n), first, (long long)no, (long long)count);
-	if (!*out)
-		return k_err_nomem(err, len, "the path of a part");
-	if (k_path_exists(*out))
-		return 0;
-	return k_err_set(err, K_ENOENT, "'%s' is missing: part %lld of %lld", *out, (long long)no, (long long)count);
-}
-
-static int add_part(struct k_rawset *set, const struct parts *first, int64_t no, struct k_log *log, struct k_err *err)
+static int add_part(struct k_rawset *set, const struct k_gguf_parts *first, int64_t no, struct k_log *log, struct k_err *err)
 {
 	struct k_source *src;
-	struct parts parts;
+	struct k_gguf_parts parts;
 	struct k_gguf g;
 	const char *path;
-	int r = part_path(set->path, no, first->count, &set->arena, &path, err);
+	int r = k_gguf_part_path(set->path, no, first->count, &set->arena, &path, err);
 
+	if (r == 0 && !k_path_exists(path))
+		r = k_err_set(err, K_ENOENT, "'%s' is missing: part %lld of %lld", path, (long long)no, (long long)first->count);
 	if (r == 0)
 		r = k_source_open(&src, path, err);
 	if (r == 0)
@@ -96,7 +63,7 @@ static int add_part(struct k_rawset *set, const struct parts *first, int64_t no,
 	memset(&g, 0, sizeof(g));
 	r = read_head(&g, src, path, log, err);
 	if (r == 0)
-		r = read_parts(&g, &parts, err);
+		r = k_gguf_parts_read(&g, &parts, err);
 	if (r == 0 && (parts.no != no - 1 || parts.count != first->count))
 		r = k_err_set(err, K_EFORMAT, "'%s' says that it is part %lld of %lld, wanted %lld of %lld", path, (long long)parts.no + 1,
 			(long long)parts.count, (long long)no, (long long)first->count);
@@ -106,13 +73,10 @@ static int add_part(struct k_rawset *set, const struct parts *first, int64_t no,
 	return r;
 }
 
-static int add_parts(struct k_rawset *set, const struct parts *first, struct k_log *log, struct k_err *err)
+static int add_parts(struct k_rawset *set, const struct k_gguf_parts *first, struct k_log *log, struct k_err *err)
 {
-	int r = 0;
+	int r = k_gguf_parts_first(first, set->path, err);
 
-	if (first->no != 0)
-		return k_err_set(err, K_EUNSUP, "'%s' is part %lld of %lld, wanted part 1", set->path, (long long)first->no + 1,
-			(long long)first->count);
 	for (int64_t no = 2; r == 0 && no <= first->count; no++)
 		r = add_part(set, first, no, log, err);
 	if (r == 0 && first->tensors >= 0 && first->tensors != set->n)
@@ -125,14 +89,14 @@ static int add_parts(struct k_rawset *set, const struct parts *first, struct k_l
 
 static int fill(struct k_rawset *set, struct k_source *src, struct k_log *log, struct k_err *err)
 {
-	struct parts parts;
+	struct k_gguf_parts parts;
 	struct k_gguf g;
 	int r;
 
 	memset(&g, 0, sizeof(g));
 	r = read_head(&g, src, set->path, log, err);
 	if (r == 0)
-		r = read_parts(&g, &parts, err);
+		r = k_gguf_parts_read(&g, &parts, err);
 	if (r == 0)
 		r = add_tensors(set, &g, src, err);
 	if (r == 0)

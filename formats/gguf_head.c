@@ -452,21 +452,35 @@ static int check_counts(struct reader *r)
 	return 0;
 }
 
+static int read_keys_of(struct reader *r, const char *where)
+{
+	int e;
+
+	memset(r->g, 0, sizeof(*r->g));
+	r->g->where = where;
+	k_map_init(&r->g->by_key);
+	k_arena_init(&r->g->arena);
+	e = read_start(r);
+	if (e == 0)
+		e = check_counts(r);
+	return e < 0 ? e : read_keys(r);
+}
+
+int k_gguf_read_keys(struct k_gguf *g, const void *p, size_t n, const char *where, struct k_err *err)
+{
+	struct reader r = { .g = g, .p = p, .n = n, .err = err };
+	int e = read_keys_of(&r, where);
+
+	g->n_tensors = 0;
+	return e;
+}
+
 int k_gguf_read(struct k_gguf *g, const void *p, size_t n, const char *where, struct k_log *log, struct k_err *err)
 {
 	struct reader r = { .g = g, .p = p, .n = n, .err = err };
 	uint64_t alignment, end = 0;
-	int e;
+	int e = read_keys_of(&r, where);
 
-	memset(g, 0, sizeof(*g));
-	g->where = where;
-	k_map_init(&g->by_key);
-	k_arena_init(&g->arena);
-	e = read_start(&r);
-	if (e == 0)
-		e = check_counts(&r);
-	if (e == 0)
-		e = read_keys(&r);
 	if (e == 0)
 		e = read_alignment(&r, &alignment);
 	if (e == 0)

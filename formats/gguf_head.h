@@ -3,6 +3,7 @@
  *   gguf_head.c     bytes -> keys and tensors, every length checked against the bytes that are left
  *   gguf_keys.c     keys -> config.json, generation_config.json
  *   gguf_tokens.c   keys -> tokenizer.json, tokenizer_config.json
+ *   gguf_parts.c    keys -> the files of a model
  *   gguf.c          tensors and files -> a set of raw tensors
  *
  * Values point into the file, which must stay mapped; nothing of the large arrays is copied. */
@@ -50,6 +51,8 @@ struct k_gguf {
 
 /* p, n: the whole file. Fills *g, which is to be finished also on failure. */
 int k_gguf_read(struct k_gguf *g, const void *p, size_t n, const char *where, struct k_log *log, struct k_err *err) K_MUST_USE;
+/* The same up to the tensors, of which there are none then. */
+int k_gguf_read_keys(struct k_gguf *g, const void *p, size_t n, const char *where, struct k_err *err) K_MUST_USE;
 void k_gguf_fini(struct k_gguf *g);
 
 const struct k_gguf_value *k_gguf_find(const struct k_gguf *g, const char *key);

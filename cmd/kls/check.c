@@ -40,18 +40,30 @@ static int pair_up(struct check *c, const struct k_tree *t, struct k_err *err)
 	return 0;
 }
 
-static int match_files(struct check *c, struct k_tree *t, const char *sig, struct k_err *err)
+/* A split model whose parts cannot be told, or are not all there, is no error of the command: it is not what was signed. */
+static int read_tree(struct check *c, struct k_tree *t, const char *sig, struct k_err *err)
 {
 	const char *own[] = { sig, NULL };
+	int r = k_tree_read(t, c->path, c->o->ignore, c->o->n_ignore, own, err);
+	struct k_err why = *err;
+
+	if (t->split && (r == K_EFORMAT || r == K_ETRUNC || r == K_EUNSUP || r == K_ENOENT))
+		return k_err_set(err, K_ENO, "'%s' is not what was signed: %s", c->path, why.msg);
+	return r;
+}
+
+static int match_files(struct check *c, struct k_tree *t, const char *sig, struct k_err *err)
+{
 	bool one = c->o->n_files == 1 && strcmp(c->o->files[0].name, ".") == 0;
-	int r = c->stream ? 0 : k_tree_read(t, c->path, c->o->ignore, c->o->n_ignore, own, err);
+	int r = c->stream ? 0 : read_tree(c, t, sig, err);
 
 	if (r < 0)
 		return r;
 	if (c->stream && !one)
-		return k_err_set(err, K_EUSAGE, "'%s': a folder was signed; only a model that is one file can be checked from a pipe", sig);
-	if (!c->stream && t->folder == one)
-		return k_err_set(err, K_ENO, "'%s' is a %s, what was signed is a %s", c->path, one ? "folder" : "file", one ? "file" : "folder");
+		return k_err_set(err, K_EUSAGE, "'%s': several files were signed; only a model that is one file can be checked from a pipe", sig);
+	if (!c->stream && (t->folder || t->split) == one)
+		return k_err_set(err, K_ENO, "'%s' is %s, what was signed is %s", c->path,
+			t->folder ? "a folder" : t->split ? "a GGUF of several files" : "one file", one ? "one file" : "several files");
 	c->in = k_arena_array(&t->arena, (size_t)c->o->n_files, sizeof(*c->in));
 	c->signed_as = k_arena_array(&t->arena, (size_t)c->o->n_files, sizeof(*c->signed_as));
 	if (!c->in || !c->signed_as)

@@ -296,7 +296,7 @@ static int sign(struct signing *s, const struct k_kls_sign *how, const struct k_
 
 	if (r == 0)
 		r = lay_out(s, t, how->shards || s->old, err);
-	if (r == 0 && !t->folder)
+	if (r == 0 && !t->folder && !t->split)
 		r = open_container(&s->c, path, ctx, err);
 	if (r == 0 && s->c) {
 		plain = !k_kmf_is_packed(s->c);

@@ -14,12 +14,13 @@ struct k_tree {
 	struct k_arena arena;
 	const char *subject;            /* base name */
 	bool folder, links;             /* links: something was reached through a symbolic link */
+	bool split;                     /* a GGUF of several files, which the first one leads to */
 	struct k_tree_file *v; int n, cap;      /* sorted by name; a model that is one file has the name "." */
 	const char **ignore; int n_ignore;      /* left out, with all below them */
 };
-/* Every regular file of the folder, or the one file. Left out: what git keeps at its top, the n paths of `ignore`, the files `own`
- * (NULL-terminated; the signature, wherever it lies), and standard output where that is one of them. Links to files are followed; a link
- * to a folder, and what is no file: K_EUNSUP. */
+/* Every regular file of the folder, all parts of a split GGUF, or the one file. Left out of a folder: what git keeps at its top, the n
+ * paths of `ignore`, the files `own` (NULL-terminated; the signature, wherever it lies), and standard output where that is one of them.
+ * Links to files are followed; a link to a folder, and what is no file: K_EUNSUP. A part that is missing, or none: an error, with split set. */
 int k_tree_read(struct k_tree *t, const char *path, const char *const *ignore, int n, const char *const *own, struct k_err *err) K_MUST_USE;
 void k_tree_fini(struct k_tree *t);
 

@@ -1,6 +1,7 @@
 /* tree.c: the files of a model, as a signature and a manifest list them. */
 #include "libcore/base.h"
 #include "cmd/kls/sign.h"
+#include "formats/gguf_parts.h"
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -152,6 +153,22 @@ static int name_subject(struct k_tree *t, const char *path, struct k_err *err)
 	return t->subject ? 0 : k_err_nomem(err, strlen(real), "a name");
 }
 
+/* The one file, or all parts of a split GGUF: a model is what the operand leads to. */
+static int add_file(struct walk *w, const char *path, const struct stat *st)
+{
+	const char **parts;
+	int n, r = k_gguf_part_list(path, &w->t->arena, &parts, &n, &w->t->split, w->err);
+
+	if (r == 0 && n == 0)
+		return add(w, ".", path, st);
+	for (int i = 0; r == 0 && i < n; i++) {
+		const char *slash = strrchr(parts[i], '/');
+
+		r = visit(w, slash ? slash + 1 : parts[i], parts[i], 0);
+	}
+	return r;
+}
+
 int k_tree_read(struct k_tree *t, const char *path, const char *const *ignore, int n, const char *const *own, struct k_err *err)
 {
 	struct walk w = { .t = t, .err = err };
@@ -177,7 +194,7 @@ int k_tree_read(struct k_tree *t, const char *path, const char *const *ignore, i
 	if (!t->folder) {
 		if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
 			return k_err_set(err, K_EUNSUP, "'%s' is no regular file", path);
-		return add(&w, ".", path, &st);
+		return add_file(&w, path, &st);
 	}
 	r = list_ignored(t, path, ignore, n, own, err);
 	if (r == 0)

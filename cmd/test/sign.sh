@@ -197,6 +197,40 @@ g=testdata/tiny/llama-tiny-gguf/llama-tiny-Q4_0.gguf
 kls --sign "$key" -o "$T/g.sig" $g && cp $g "$T/g.gguf" && chmod u+w "$T/g.gguf" && flip "$T/g.gguf" $(($(stat -c %s $g) - 2000))
 exits "a bit in GGUF" 1 kls --check-sign "$pub" --sig "$T/g.sig" "$T/g.gguf"
 grep -Eq "differs from what was signed in (blk|output|token_embd)[a-z0-9_.]*, from byte" "$T/.err" || fail "a bit in GGUF" "$(cat "$T/.err")"
+# A split GGUF is all of its files, of which the first one is named.
+mkdir "$T/split" && kconvert -q testdata/tiny/llama-tiny --to gguf --shard-size 200K -o "$T/split/m.gguf"
+one=$T/split/m-00001-of-00004.gguf three=$T/split/m-00003-of-00004.gguf
+for how in "" --shards; do
+	check "--sign $how of a split GGUF" kls --sign "$key" $how -o "$T/parts.sig" "$one"
+	check "--check-sign $how of it" kls --check-sign "$pub" --sig "$T/parts.sig" "$one"
+	check "$how as a folder" kls --check-sign "$pub" --sig "$T/parts.sig" "$T/split"
+	package "the package takes it $how" "$pub" "$T/parts.sig" "$T/split"
+	for p in 10 300 100000; do for f in "$one" "$three"; do
+		flip "$f" $p
+		exits "$how: a bit at $p of ${f##*/}" 1 kls --check-sign "$pub" --sig "$T/parts.sig" "$one"
+		flip "$f" $p
+	done; done
+	flip "$three" 100000; kls --check-sign "$pub" --sig "$T/parts.sig" "$one" 2>&1 | grep -Eq "m-00003-of-00004.gguf': differs from what was signed in blk\.[a-z0-9_.]*, from byte" && ok "names part and tensor" || fail "names part and tensor" no
+	flip "$three" 100000
+	mv "$three" "$T/away"
+	exits "a missing part" 1 kls --check-sign "$pub" --sig "$T/parts.sig" "$one"; grep -q "m-00003-of-00004.gguf' is missing: part 3 of 4" "$T/.err" || fail "a missing part" "$(cat "$T/.err")"
+	exits "a missing part is not signed $how" 3 kls --sign "$key" $how "$one"
+	mv "$T/away" "$three"
+	exits "part 3 is not signed $how" 4 kls --sign "$key" $how "$three"
+	exits "part 3 is not what was signed" 1 kls --check-sign "$pub" --sig "$T/parts.sig" "$three"
+	exits "from a pipe" 2 kls --check-sign "$pub" --sig "$T/parts.sig" - < "$one"
+	exits "a signature of one file" 1 kls --check-sign "$pub" --sig "$T/g.sig" "$one"
+	exits "a split GGUF's for one file" 1 kls --check-sign "$pub" --sig "$T/parts.sig" $g
+done
+exits "--resign of a split GGUF" 4 kls --sign "$key" --resign "$T/m.sig" "$one"
+mkdir "$T/hub" && (cd "$T/split" && for f in *; do cp "$f" "$T/hub/blob.$f"; ln -s "blob.$f" "$T/hub/$f"; done)
+check "its parts may be links" kls --check-sign "$pub" --sig "$T/parts.sig" "$T/hub/${one##*/}"
+(cd "$T/split" && kls --manifest "${one##*/}") > "$T/sums" && (cd "$T/split" && sha256sum *) > "$T/want"; same "the manifest of a split GGUF" "$T/want" "$T/sums"
+# A signature that was made over the first file alone, as other signers do, says nothing of the rest.
+cp "$one" "$T/alone.gguf" && printf '\001' | dd of="$T/alone.gguf" bs=1 seek=$(($(grep -abo split.count "$one" | head -n 1 | cut -d: -f1) + 15)) conv=notrunc status=none
+kls --sign "$key" -o "$T/alone.sig" "$T/alone.gguf"
+exits "a signature of the first file" 1 kls --check-sign "$pub" --sig "$T/alone.sig" "$one"; grep -q "several files" "$T/.err" || fail "a signature of the first file" "$(cat "$T/.err")"
+
 # The package's own.
 for s in file file-shards; do check "by the package: $s" kls --check-sign testdata/sign/pub.pem --sig testdata/sign/$s.sig testdata/sign/file.bin; done
 for s in model model-shards; do check "by the package: $s" kls --check-sign testdata/sign/pub.pem --sig testdata/sign/$s.sig testdata/sign/model; done

@@ -3,6 +3,7 @@
 #include "libcore/base.h"
 #include <stdio.h>
 #include "formats/format.h"
+#include "formats/gguf_parts.h"
 #include "libcore/hash.h"
 #include "libcore/import.h"
 #include "libcore/test.h"
@@ -609,4 +610,18 @@ K_TEST(gguf_cut_and_flipped)
 		b.data[bit / 8] ^= (char)(1 << bit % 8);
 	}
 	k_buf_fini(&b);
+}
+
+K_TEST(gguf_part_named)
+{
+	static const struct { const char *name; bool is; } rows[] = {
+		{ "m-00001-of-00004.gguf", true }, { "d.d/-00001-of-10000.gguf", true }, { "-00001-of-00002.gguf", true },
+		{ "m-00002-of-00004.gguf", false }, { "m-00001-of-00001.gguf", false }, { "m-00001-of-00000.gguf", false },
+		{ "m-00001-of-0000x.gguf", false }, { "m-00001-of-00004.GGUF", false }, { "00001-of-00004.gguf", false }, { "m.gguf", false }, { "", false },
+	};
+	size_t stem = 0;
+
+	for (size_t i = 0; i < K_LEN(rows); i++)
+		K_CHECK(k_gguf_part_named(rows[i].name, &stem) == rows[i].is);
+	K_CHECK(k_gguf_part_named("a/m-00001-of-00004.gguf", &stem) && stem == 3);
 }
