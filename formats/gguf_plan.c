@@ -317,7 +317,7 @@ static int read_config(struct planner *j)
 	if (r == 0)
 		r = k_arch_find(p->config, where, &p->arch, &p->text, &p->prefix, j->err);
 	if (r == 0)
-		r = p->arch->parse(p->text, where, &p->hp, j->err);
+		r = k_arch_parse(p->arch, p->config, p->text, where, &p->hp, j->err);
 	if (r == 0 && !p->arch->gguf_arch)
 		r = k_err_set(j->err, K_EUNSUP, "'%s': GGUF has no form of the architecture %s that is known here", p->c->path, p->arch->name);
 	return r;

@@ -245,7 +245,7 @@ static int put_keys(struct k_gguf_keys *k, const struct k_gguf_plan *p, struct k
 	if (r == 0)
 		r = put_arch(k, p, err);
 	if (r == 0)
-		r = k_gguf_put_vocab(k, files, p->text, p->hp.n_vocab, err);
+		r = k_gguf_put_vocab(k, files, p->config, p->text, p->hp.n_vocab, err);
 	if (r == 0 && is_quantised(p))
 		k_gguf_put_u32(k, "general.quantization_version", 2);
 	return r;

@@ -4,7 +4,7 @@
  *   token_type    1 ordinary, 3 special (of tokenizer.json 4 where the flag is not set), 5 none
  *   merges        of tokenizer.json those of the file; of ranks each token's last: by the ranks below its own its bytes merge into
  *                 two parts
- *   ids           of generation_config.json, else config.json, else the tokenizer
+ *   ids           of generation_config.json, else config.json (its text part first), else the tokenizer
  *   templates     chat_template.jinja, else tokenizer_config.json */
 #include "libcore/base.h"
 #include <stdio.h>
@@ -19,7 +19,7 @@ enum { NORMAL = 1, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, TOKEN_MOST = 256 }
 struct vocab {
 	struct k_gguf_keys *keys;
 	const struct k_files *files;
-	const struct k_json *config;    /* of the model */
+	const struct k_json *config, *text;     /* of the model, and of its text part */
 	struct k_json *names, *generation;      /* tokenizer_config.json, generation_config.json; NULL: not there */
 	struct k_tokenizer *t;
 	int64_t n;
@@ -222,7 +222,12 @@ static int64_t id_in(const struct vocab *v, const struct k_json *obj, const char
 /* The object that says which ids end a turn. */
 static const struct k_json *teller(const struct vocab *v, const char *member)
 {
-	return id_in(v, v->generation, member, 0) >= 0 ? v->generation : v->config;
+	const struct k_json *const objects[] = { v->generation, v->text, v->config };
+
+	for (size_t i = 0; i < K_LEN(objects); i++)
+		if (id_in(v, objects[i], member, 0) >= 0)
+			return objects[i];
+	return NULL;
 }
 
 static int64_t named(const struct vocab *v, const char *name)
@@ -351,9 +356,11 @@ static int read_side(struct vocab *v, const char *name, struct k_json **out)
 	return f ? k_json_parse(out, f->data, f->len, K_JSON_STRICT, name, v->err) : 0;
 }
 
-int k_gguf_put_vocab(struct k_gguf_keys *k, const struct k_files *files, const struct k_json *config, int64_t vocab, struct k_err *err)
+int k_gguf_put_vocab(struct k_gguf_keys *k, const struct k_files *files, const struct k_json *config, const struct k_json *text, int64_t vocab,
+	struct k_err *err)
 {
-	struct vocab v = { .keys = k, .files = files, .config = config, .n = vocab, .ranks = k_files_find(files, "tiktoken.model"), .err = err };
+	struct vocab v = { .keys = k, .files = files, .config = config, .text = text, .n = vocab, .ranks = k_files_find(files, "tiktoken.model"),
+		.err = err };
 	bool has = v.ranks || k_files_find(files, "tokenizer.json");
 	int r = read_side(&v, "generation_config.json", &v.generation);
 

@@ -73,8 +73,9 @@ void k_gguf_add_i32(struct k_gguf_keys *k, int32_t v);
 /* A value by its JSON kind: integer u32, real f32, bool, string; arrays of strings, else of i32. */
 void k_gguf_put_json(struct k_gguf_keys *k, const char *key, const struct k_json *v);
 
-/* The tokenizer's keys, from the side files. vocab: rows of the embedding; config: config.json's text part. */
-int k_gguf_put_vocab(struct k_gguf_keys *k, const struct k_files *files, const struct k_json *config, int64_t vocab, struct k_err *err) K_MUST_USE;
+/* The tokenizer's keys, from the side files. vocab: rows of the embedding; text: config's text part, or config. */
+int k_gguf_put_vocab(struct k_gguf_keys *k, const struct k_files *files, const struct k_json *config, const struct k_json *text, int64_t vocab,
+	struct k_err *err) K_MUST_USE;
 
 /* --- ways --------------------------------------------------------------------------------------------------------------- */
 

@@ -61,6 +61,15 @@ static int unwrap(const struct k_json *config, const char *where, const char *ty
 	return 0;
 }
 
+const char *const k_arch_outer_ids[] = { "bos_token_id", "eos_token_id", "pad_token_id", NULL };
+
+const struct k_json *k_arch_id(const struct k_json *config, const struct k_json *text, const char *key)
+{
+	const struct k_json *v = k_json_find(text, key);
+
+	return k_json_kind(v) == K_JSON_NULL ? k_json_find(config, key) : v;
+}
+
 int k_arch_find(const struct k_json *config, const char *where, const struct k_arch **out, const struct k_json **text, const char **prefix, struct k_err *err)
 {
 	const struct k_arch *best = NULL;

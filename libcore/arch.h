@@ -107,6 +107,12 @@ struct k_arch {
 /* The architecture of a config (top level, or its text_config for wrappers kimi_k25, kimi_vl: *text is the object to use and
  * *prefix K_ARCH_WRAPPED then, else ""). None: K_EUNSUP that names model_type. */
 int k_arch_find(const struct k_json *config, const char *where, const struct k_arch **out, const struct k_json **text, const char **prefix, struct k_err *err) K_MUST_USE;
+/* A token id (or a list): what text says, or where it says nothing, the config around it. NULL or null: neither does. */
+const struct k_json *k_arch_id(const struct k_json *config, const struct k_json *text, const char *key);
+/* Members that a text model may have in the config around it; NULL ends. */
+extern const char *const k_arch_outer_ids[];
+/* a->parse of text, with the ids that k_arch_id finds. */
+int k_arch_parse(const struct k_arch *a, const struct k_json *config, const struct k_json *text, const char *where, struct k_hp *out, struct k_err *err) K_MUST_USE;
 const struct k_arch *k_arch_named(const char *name);
 const struct k_arch *k_arch_at(int i);
 const struct k_arch *k_arch_gguf(const char *gguf_arch);

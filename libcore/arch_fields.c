@@ -190,9 +190,8 @@ static int read_id(const struct k_json *v, const char *key, const char *where, i
 }
 
 /* One id or a list of them. */
-static int read_stops(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
+static int read_stops(const struct k_json *v, const char *where, struct k_hp *out, struct k_err *err)
 {
-	const struct k_json *v = k_json_find(config, "eos_token_id");
 	int r = 0;
 
 	if (k_json_kind(v) == K_JSON_NULL)
@@ -208,12 +207,23 @@ static int read_stops(const struct k_json *config, const char *where, struct k_h
 	return r;
 }
 
-static int read_bos(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
+static int read_ids(const struct k_json *config, const struct k_json *text, const char *where, struct k_hp *out, struct k_err *err)
 {
-	const struct k_json *v = k_json_find(config, "bos_token_id");
+	const struct k_json *bos = k_arch_id(config, text, "bos_token_id");
+	int r = 0;
 
 	out->bos = -1;
-	return k_json_kind(v) == K_JSON_NULL ? 0 : read_id(v, "bos_token_id", where, out->n_vocab, &out->bos, err);
+	out->n_stop = 0;
+	if (k_json_kind(bos) != K_JSON_NULL)
+		r = read_id(bos, "bos_token_id", where, out->n_vocab, &out->bos, err);
+	return r < 0 ? r : read_stops(k_arch_id(config, text, "eos_token_id"), where, out, err);
+}
+
+int k_arch_parse(const struct k_arch *a, const struct k_json *config, const struct k_json *text, const char *where, struct k_hp *out, struct k_err *err)
+{
+	int r = a->parse(text, where, out, err);
+
+	return r < 0 || text == config ? r : read_ids(config, text, where, out, err);
 }
 
 static int read_context(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
@@ -247,9 +257,7 @@ int k_arch_common(const struct k_json *config, const char *where, struct k_hp *o
 	if (r == 0)
 		r = read_context(config, where, out, err);
 	if (r == 0)
-		r = read_bos(config, where, out, err);
-	if (r == 0)
-		r = read_stops(config, where, out, err);
+		r = read_ids(config, config, where, out, err);
 	out->eps_inner = out->eps;
 	return r;
 }

@@ -570,7 +570,7 @@ static int read_fields(struct job *j, const char *where)
 	if (r == 0)
 		r = k_arch_find(j->config, where, &j->arch, &text, &j->prefix, j->err);
 	if (r == 0)
-		r = j->arch->parse(text, where, &j->hp, j->err);
+		r = k_arch_parse(j->arch, j->config, text, where, &j->hp, j->err);
 	j->c->arch = j->arch->name;
 	return r;
 }

@@ -88,7 +88,7 @@ static int read_config(struct k_model *m, struct k_err *err)
 		r = k_arch_find(config, where, &m->arch, &text, &prefix, err);
 	if (r == 0) {
 		snprintf(m->prefix, sizeof(m->prefix), "%s", prefix);
-		r = m->arch->parse(text, where, &m->hp, err);
+		r = k_arch_parse(m->arch, config, text, where, &m->hp, err);
 	}
 	k_json_free(config);
 	if (r == 0)

@@ -146,6 +146,20 @@ static int text_quantization(struct k_json *text, const struct k_json *config)
 	return r;
 }
 
+/* Ids of tokens stand in the text's own config, or in the one around it, which goes. */
+static int text_ids(struct k_json *text, const struct k_json *config)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && k_arch_outer_ids[i]; i++) {
+		const struct k_json *id = k_arch_id(config, text, k_arch_outer_ids[i]);
+
+		if (k_json_kind(id) != K_JSON_NULL && id != k_json_find(text, k_arch_outer_ids[i]))
+			r = k_json_set(text, k_arch_outer_ids[i], k_json_copy(id));
+	}
+	return r;
+}
+
 /* Is there one? Then it takes the place of the whole. */
 static int text_config(struct k_rawset *set, bool *there, struct k_err *err)
 {
@@ -166,7 +180,7 @@ static int text_config(struct k_rawset *set, bool *there, struct k_err *err)
 		return 0;
 	}
 	k_buf_init(&b, 0);
-	if (text_quantization(text, config) == 0) {
+	if (text_quantization(text, config) == 0 && text_ids(text, config) == 0) {
 		k_json_dump(&b, text, K_JSON_INDENT);
 		k_buf_putc(&b, '\n');
 	}

@@ -12,8 +12,8 @@ struct k_renames;
 int k_renames_read(struct k_renames **out, const char *path, struct k_err *err) K_MUST_USE;
 void k_renames_free(struct k_renames *r);               /* takes NULL */
 
-/* Before k_import. renames may be NULL. text_only: where the config has a text_config, that becomes the config (with quantization_config,
- * if it stood outside), tensors of "language_model." lose this prefix, and all others go; without one only vision towers and
+/* Before k_import. renames may be NULL. text_only: where the config has a text_config, that becomes the config (with quantization_config
+ * and the ids of bos, eos, pad, if they stood outside), tensors of "language_model." lose this prefix, and all others go; without one only vision towers and
  * projectors go. This is the checkpoint that engines load as the text model. */
 int k_rename(struct k_rawset *set, const struct k_renames *renames, bool text_only, struct k_err *err) K_MUST_USE;
 

@@ -6,6 +6,7 @@
  * grows past 25,000; each slice is encoded as if it stood alone, special tokens included. Specials are matched leftmost-longest
  * by narrowing a range of the sorted list, so that no text makes many comparisons. */
 #include "libcore/base.h"
+#include "libcore/arch.h"
 #include "libcore/tokenizer_int.h"
 #include "libcore/unicode.h"
 #include <stdlib.h>
@@ -123,7 +124,7 @@ static int ends_of_model(struct k_tokenizer *t, const struct k_files *files, str
 	if (r < 0 || !file)
 		return r;
 	for (size_t i = 0; i < K_LEN(ends); i++) {
-		const struct k_json *v = k_json_find(config, ends[i].key);
+		const struct k_json *v = k_arch_id(config, k_json_find(config, "text_config"), ends[i].key);
 		int64_t id = k_json_int(v);
 
 		if (*ends[i].id < 0 && k_json_kind(v) == K_JSON_INT && id >= 0 && id < t->n && t->tokens[id].text)

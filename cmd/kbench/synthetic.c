@@ -162,7 +162,7 @@ static int outline(struct k_outline *o, const struct shape *s, int64_t layers, s
 	if (r == 0)
 		r = k_arch_find(config, s->name, &o->arch, &text, &prefix, err);
 	if (r == 0)
-		r = o->arch->parse(text, s->name, &o->hp, err);
+		r = k_arch_parse(o->arch, config, text, s->name, &o->hp, err);
 	k_json_free(config);
 	return r == 0 ? add_entries(o, s, err) : r;
 }

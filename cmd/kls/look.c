@@ -155,7 +155,7 @@ int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, stru
 	hp = k_calloc(1, sizeof(*hp));
 	r = hp ? k_arch_find(config, c->path, &arch, &text, &prefix, err) : k_err_nomem(err, sizeof(*hp), "the hyper-parameters");
 	if (r == 0)
-		r = arch->parse(text, c->path, hp, err);
+		r = k_arch_parse(arch, config, text, c->path, hp, err);
 	if (r < 0)
 		goto out;
 	for (int i = 0; i < c->n_entries; i++) {

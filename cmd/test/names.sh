@@ -16,8 +16,9 @@ if how == "nested":
     t["vision_tower.patch_embed.proj.weight"] = ("F32", [2, 3], bytes(24))
     t["mm_projector.proj.0.weight"] = ("BF16", [4], bytes(8))
     q = config.pop("quantization_config")
+    ids = {k: config.pop(k) for k in ("bos_token_id", "eos_token_id", "pad_token_id")}
     q["ignore"] = ["language_model.lm_head"] + q["ignore"][1:] + ["re:vision_tower.*", "re:mm_projector.*"]
-    config = dict(architectures=["KimiK25ForConditionalGeneration"], model_type="kimi_k25", text_config=config, vision_config={"depth": 1}, quantization_config=q)
+    config = dict(architectures=["KimiK25ForConditionalGeneration"], model_type="kimi_k25", text_config=config, vision_config={"depth": 1}, quantization_config=q, **ids)
 else:
     t = {k.replace("model.layers.", "transformer.h."): v for k, v in t.items()}
 if how == "nested":
@@ -46,6 +47,14 @@ a, b = (json.load(open(f)) for f in sys.argv[1:])
 qa, qb = a.pop("quantization_config"), b.pop("quantization_config")
 qa["ignore"] = qa["ignore"][:len(qb["ignore"])]
 assert a == b and qa == qb, (qa, qb)
+PY
+# Ids that stand around the text's config are its own: in GGUF, which has no other place for them, too.
+for m in nested text; do cp -r "$T/$m" "$T/bare" && rm -f "$T/bare/generation_config.json"; kconvert "$T/bare" --to gguf -o "$T/$m.gguf" 2> "$T/.err" || fail "$m to GGUF" "$(tail -n 1 "$T/.err")"; rm -r "$T/bare"; done
+same "GGUF of the whole and of the text" "$T/text.gguf" "$T/nested.gguf"
+kconvert "$T/nested.gguf" --to hf -o "$T/ids" && python3 - "$T/ids/generation_config.json" $model/config.json <<'PY' && ok "its ids" || fail "its ids" "other ones"
+import json, sys
+a, b = ([json.load(open(f))[k + "_token_id"] for k in ("bos", "eos", "pad")] for f in sys.argv[1:])
+assert a == b, (a, b)
 PY
 # Statistics are of the text model, by names that a GGUF can have.
 for m in nested want.kmf; do keval imatrix -m "$T/$m" -f testdata/texts/sqlite-whentouse.txt --limit 1 -o "$T/$m.imatrix" 2> "$T/.err" || fail "imatrix of $m" "$(tail -n 1 "$T/.err")"; done

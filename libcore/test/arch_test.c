@@ -379,6 +379,28 @@ K_TEST(arch_bad_configs)
 
 /* --- wrappers, names, shapes ---------------------------------------------------------------------------------------------------- */
 
+/* What the text's own object lacks, or has as null, is said around it. */
+K_TEST(arch_ids_around_a_text_model)
+{
+	struct k_json *config = json("{\"model_type\": \"kimi_k25\", \"bos_token_id\": 7, \"eos_token_id\": [8, 9], \"text_config\": " KIMI_K2 "}");
+	struct k_json *inner = k_json_find(config, "text_config");
+	const struct k_json *text;
+	const struct k_arch *a;
+	const char *prefix;
+	struct k_hp h;
+	struct k_err err = { 0 };
+
+	K_CHECK_OK(k_arch_find(config, "c", &a, &text, &prefix, &err));
+	K_CHECK_OK(k_arch_parse(a, config, text, "c", &h, &err));
+	K_CHECK(h.bos == 163584 && h.n_stop == 1 && h.stop[0] == 163585);
+	K_CHECK(!k_json_set(inner, "bos_token_id", k_json_new_null()) && !k_json_set(inner, "eos_token_id", k_json_new_null()));
+	K_CHECK_OK(k_arch_parse(a, config, text, "c", &h, &err));
+	K_CHECK(h.bos == 7 && h.n_stop == 2 && h.stop[0] == 8 && h.stop[1] == 9);
+	K_CHECK(!k_json_set(config, "eos_token_id", k_json_new_int(1 << 30)));
+	K_CHECK(k_arch_parse(a, config, text, "c", &h, &err) == K_EFORMAT && strstr(err.msg, "eos_token_id"));
+	k_json_free(config);
+}
+
 K_TEST(arch_wrappers_hold_a_text_model)
 {
 	struct k_json *config = json("{\"model_type\": \"kimi_k25\", \"hidden_act\": \"gelu\", \"text_config\": " KIMI_K2 "}");
@@ -392,6 +414,8 @@ K_TEST(arch_wrappers_hold_a_text_model)
 	K_CHECK_OK(k_arch_find(config, "c", &a, &text, &prefix, &err));
 	K_CHECK(!strcmp(a->name, "kimi_k2") && !strcmp(prefix, "language_model.") && text == k_json_find(config, "text_config"));
 	K_CHECK_OK(a->parse(text, "c", &h, &err));
+	K_CHECK_OK(k_arch_parse(a, config, text, "c", &h, &err));
+	K_CHECK(h.bos == 163584 && h.n_stop == 1 && h.stop[0] == 163585);
 	K_CHECK(k_arch_find(none, "c", &a, &text, &prefix, &err) == K_ENOENT && strstr(err.msg, "text_config"));
 	K_CHECK(k_arch_find(odd, "c", &a, &text, &prefix, &err) == K_EFORMAT);
 	K_CHECK_OK(k_arch_find(bare, "c", &a, &text, &prefix, &err));
