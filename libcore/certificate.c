@@ -143,7 +143,7 @@ static int put_sources(struct k_certificate *c, struct k_buf *b, const struct k_
 			continue;
 		if (!along && read_again(part, c->src[i], err) < 0)
 			return err->code;
-		put_tensor(b, part ? part->name : name, c->src[i], i == 0);
+		put_tensor(b, part ? k_raw_in_file(part) : name, c->src[i], i == 0);
 	}
 	k_buf_putc(b, ']');
 	return 0;

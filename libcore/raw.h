@@ -28,6 +28,7 @@ struct k_raw_parts {
 
 struct k_raw {
 	const char *name;
+	const char *was;                /* in the file, where k_rename gave it another name; NULL: as name */
 	const char *file;               /* which shard, for messages */
 	const struct k_qtype *type;     /* plain types by safetensors dtype; GGUF block types; composite types (i4g32, fp8b128, ...) after joining */
 	int ndim;
@@ -38,6 +39,8 @@ struct k_raw {
 	const char *form;               /* see struct k_entry */
 	const int32_t *row_order;       /* NULL, or: row r of the tensor is row row_order[r] of the source (GGUF's permuted q and k) */
 };
+
+static inline const char *k_raw_in_file(const struct k_raw *t) { return t->was ? t->was : t->name; }
 
 struct k_rawset {
 	const char *path;

@@ -86,6 +86,7 @@ static int apply(struct k_rawset *set, const struct rule *rule, struct k_raw *t,
 		return r;
 	if (len - (b - a) + strlen(rule->to) > NAME_BYTES || len - (b - a) + strlen(rule->to) == 0)
 		return k_err_set(err, K_EUNSUP, "'%s': a rule makes the name of %s empty or longer than %d bytes", t->file, t->name, NAME_BYTES);
+	t->was = k_raw_in_file(t);
 	t->name = k_arena_printf(&set->arena, "%.*s%s%s", (int)a, t->name, rule->to, t->name + b);
 	return t->name ? 0 : k_err_nomem(err, len, "a name");
 }
@@ -214,8 +215,10 @@ static int keep_text(struct k_rawset *set, struct k_err *err)
 			other = other || begins(t->name, others[k]);
 		if (other)
 			continue;
-		if (nested && inner)
+		if (nested && inner) {
+			t->was = k_raw_in_file(t);
 			t->name += strlen(K_ARCH_WRAPPED);
+		}
 		set->v[kept++] = *t;
 	}
 	if (r == 0)

@@ -66,6 +66,22 @@ done
 exits "other names without rules" 3 kconvert "$T/other" -o "$T/x.kmf"
 printf '# where layers lie\n^transformer\\.h\\.\tmodel.layers.\n' > "$T/map"
 kconvert --name-map "$T/map" "$T/other" -o "$T/renamed.kmf" 2> "$T/.err" && same "--name-map" "$T/want.kmf" "$T/renamed.kmf"
+# A certificate names what lies in the source, by the names that it has there.
+cat > "$T/certified.py" <<'PY'
+import hashlib, json, os, sys
+from hf_read import tensors
+have, rows = tensors(sys.argv[1]), [json.loads(x) for x in open(sys.argv[2])][:-1]
+sources = [s for r in rows if not os.path.exists(f"{sys.argv[1]}/{r['name']}") for s in r["source"]]
+assert len(sources) > 50
+for s in sources:
+    assert hashlib.sha256(have[s["name"]][2]).hexdigest() == s["sha256"], s["name"]
+missing = {k for k in set(have) - {s["name"] for s in sources} if not k.endswith(".weight_shape") and not k.startswith(("vision_tower.", "mm_projector."))}
+assert not missing, missing
+PY
+kconvert --text-only "$T/nested" --certificate "$T/text.jsonl" -o "$T/x.kmf" && check "--text-only: certified names" python3 "$T/certified.py" "$T/nested" "$T/text.jsonl"
+kconvert --name-map "$T/map" "$T/other" --certificate "$T/other.jsonl" -o "$T/x.kmf" && check "--name-map: certified names" python3 "$T/certified.py" "$T/other" "$T/other.jsonl"
+kconvert --text-only --name-map <(printf '^language_model\\.model\\.layers\\. language_model.model.layers.\n') "$T/nested" --certificate "$T/both.jsonl" -o "$T/x.kmf"
+same "both" "$T/text.jsonl" "$T/both.jsonl"
 printf '(x y\n' > "$T/bad"; exits "a pattern that is none" 3 kconvert --name-map "$T/bad" "$T/other" -o "$T/x.kmf"
 printf 'a b c\n' > "$T/bad"; exits "three words" 3 kconvert --name-map "$T/bad" "$T/other" -o "$T/x.kmf"
 printf '.* same\n' > "$T/bad"; exits "one name for all" 3 kconvert --name-map "$T/bad" "$T/other" -o "$T/x.kmf"
