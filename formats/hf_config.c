@@ -98,12 +98,80 @@ static bool group_fits(const struct k_json *q, const struct k_json *group, const
 	return want->group ? !is_null(k_json_find(w, "block_structure")) : same_text(k_json_find(w, "strategy"), "channel") || k_json_int(size) == -1;
 }
 
+/* A matrix that is stored as it is. */
+static bool is_plain(const struct k_st_plan *p, int64_t part)
+{
+	const char *name = p->parts[part].name;
+	size_t len = strlen(name);
+
+	return p->parts[part].ndim == 2 && len > 7 && strcmp(name + len - 7, ".weight") == 0;
+}
+
+static bool has_role(const struct k_entry *e, const char *const *roles)
+{
+	while (*roles && strcmp(*roles, e->role) != 0)
+		roles++;
+	return *roles != NULL;
+}
+
+/* Is s a run of whole parts of the name, as modules are named that are not converted ("lm_head", "layers.0.self_attn")? */
+static bool is_within(const char *s, const char *module, size_t len)
+{
+	size_t n = strlen(s);
+
+	for (size_t at = 0; n && at + n <= len; at++)
+		if ((at == 0 || module[at - 1] == '.') && memcmp(module + at, s, n) == 0 && (at + n == len || module[at + n] == '.'))
+			return true;
+	return false;
+}
+
+static bool not_converted(const struct k_json *q, const char *module, size_t len)
+{
+	static const char *const keys[] = { "modules_to_not_convert", "ignored_layers" };
+
+	for (size_t k = 0; k < K_LEN(keys); k++) {
+		const struct k_json *list = k_json_find(q, keys[k]);
+
+		for (size_t i = 0; i < k_json_len(list); i++)
+			if (k_json_string(k_json_at(list, i)) && is_within(k_json_string(k_json_at(list, i)), module, len))
+				return true;
+		if (listed(list, module, len, false))
+			return true;
+	}
+	return false;
+}
+
+/* Of the layers that are computed all matrices are block FP8 but for those that are named. Nobody names routers, embedding and head, and
+ * the vendor's own config is silent on layers behind the last, which are not. */
+static bool is_right_fp8(const struct k_st_plan *p, const struct k_json *q)
+{
+	static const char *const in_layers[] = { "experts", "shared", "attn", "kda", "dense", NULL };
+
+	if (!same_text(k_json_find(q, "quant_method"), "fp8") || is_null(k_json_find(q, "weight_block_size")))
+		return false;
+	for (int i = 0; i < p->c->n_entries; i++) {
+		const struct k_st_from *f = &p->from[i];
+		const char *module;
+		size_t len;
+
+		if (!f->units || (!is_split(f) && !(has_role(&p->c->entries[i], in_layers) && is_plain(p, f->part))))
+			continue;
+		if (is_split(f))
+			len = module_of(p, f, &module);
+		else
+			len = strlen(module = p->parts[f->part].name) - strlen(".weight");
+		if (not_converted(q, module, len) == is_split(f))
+			return false;
+	}
+	return true;
+}
+
 static bool is_right(const struct k_st_plan *p, const struct k_json *q, int n_kinds)
 {
 	if (is_null(q) || n_kinds == 0)
 		return is_null(q) && n_kinds == 0;
 	if (!p->mixed && p->has_split[K_ST_FP8B128])
-		return same_text(k_json_find(q, "quant_method"), "fp8") && !is_null(k_json_find(q, "weight_block_size"));
+		return is_right_fp8(p, q);
 	if (!same_text(k_json_find(q, "quant_method"), "compressed-tensors"))
 		return false;
 	for (int i = 0; i < p->c->n_entries; i++) {
@@ -123,23 +191,30 @@ static bool is_right(const struct k_st_plan *p, const struct k_json *q, int n_ki
 /* --- another one -------------------------------------------------------------------------------------------------------------- */
 
 /* Matrices that are stored as they are: what an engine must not take for packed ones. */
-static int list_plain(const struct k_st_plan *p, struct k_json *q)
+static int list_plain(const struct k_st_plan *p, struct k_json *q, const char *key)
 {
 	struct k_json *list = k_json_array();
 	int r = list ? 0 : -1;
 
 	for (int i = 0; i < p->c->n_entries; i++)
-		for (int64_t k = p->from[i].part; r == 0 && !is_split(&p->from[i]) && k < p->from[i].part + p->from[i].units; k++) {
-			const char *name = p->parts[k].name;
-			size_t len = strlen(name);
-
-			if (p->parts[k].ndim == 2 && len > 7 && strcmp(name + len - 7, ".weight") == 0)
-				r = k_json_push(list, k_json_new_string(name, len - 7));
-		}
+		for (int64_t k = p->from[i].part; r == 0 && !is_split(&p->from[i]) && k < p->from[i].part + p->from[i].units; k++)
+			if (is_plain(p, k))
+				r = k_json_push(list, k_json_new_string(p->parts[k].name, strlen(p->parts[k].name) - strlen(".weight")));
 	if (r == 0)
-		return k_json_set(q, "ignore", list);
+		return k_json_set(q, key, list);
 	k_json_free(list);
 	return r;
+}
+
+/* Is there a matrix stored as it is that a config of block FP8 must name? */
+static bool has_unusual(const struct k_st_plan *p)
+{
+	static const char *const usual[] = { "embed", "head", "router", NULL };
+
+	for (int i = 0; i < p->c->n_entries; i++)
+		if (p->from[i].units && !is_split(&p->from[i]) && is_plain(p, p->from[i].part) && !has_role(&p->c->entries[i], usual))
+			return true;
+	return false;
 }
 
 /* The modules of an entry, as a target: a name, or a pattern for the experts of a stack. */
@@ -212,7 +287,9 @@ static int announce(const struct k_st_plan *p, int n_kinds, struct k_json **out,
 		format = n_kinds == 1 ? announced[i].format : format;
 	}
 	if (r == 0 && text == empty && (k_json_set(*out, "config_groups", k_json_keep(groups)) < 0 ||
-	    k_json_set(*out, "format", k_json_new_string(format, strlen(format))) < 0 || list_plain(p, *out) < 0))
+	    k_json_set(*out, "format", k_json_new_string(format, strlen(format))) < 0 || list_plain(p, *out, "ignore") < 0))
+		r = k_err_nomem(err, 4096, "the config");
+	if (r == 0 && text == deepseek && has_unusual(p) && list_plain(p, *out, "modules_to_not_convert") < 0)
 		r = k_err_nomem(err, 4096, "the config");
 	k_json_free(groups);
 	if (r < 0) {

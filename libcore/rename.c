@@ -138,6 +138,8 @@ static int text_quantization(struct k_json *text, const struct k_json *config)
 		return 0;
 	copy = k_json_copy(q);
 	r = copy ? strip_names(copy, "ignore") : -1;
+	if (r == 0)
+		r = strip_names(copy, "modules_to_not_convert");
 	groups = k_json_find(copy, "config_groups");
 	while (r == 0 && k_json_next(groups, &it, &key, &g))
 		r = k_json_kind(g) == K_JSON_OBJECT ? strip_names(g, "targets") : 0;

@@ -25,5 +25,25 @@ kquant -t i4g32 --rule head=i8row --rule '*.shared_experts.*=fp8b128' --rule den
 	kconvert "$T/mixed" -o "$T/m2.kmf" || fail mixed "exit $?"
 kls --diff "$T/m.kmf" "$T/m2.kmf" 2>&1 | grep -q 'differ in config.json only' && ok "mixed: the same entries" || fail "mixed" "other entries"
 grep -q '"format": *"mixed-precision"' "$T/mixed/config.json" && ok "mixed: announced" || fail "mixed: announced" "no mixed-precision"
+# Block FP8 of some modules: the config names the others, and says so no more once they are FP8 too. A list of another spelling stays.
+kquant -t fp8b128 $nano -o "$T/some.kmf" && kconvert "$T/some.kmf" --to hf -o "$T/some" && python3 - "$T/some" <<'PY' && ok "some FP8: the others are named" || fail "some FP8" "$(jq -c .quantization_config "$T/some/config.json")"
+import json, sys
+from hf_read import tensors
+have, q = tensors(sys.argv[1]), json.load(open(sys.argv[1] + "/config.json"))["quantization_config"]
+plain = {k[:-7] for k, (dtype, shape, _) in have.items() if k.endswith(".weight") and len(shape) == 2 and dtype != "F8_E4M3"}
+assert q["quant_method"] == "fp8" and len(q["modules_to_not_convert"]) == len(plain) and set(q["modules_to_not_convert"]) == plain
+assert any("self_attn" in k for k in plain) and not any(".experts." in k for k in plain)
+PY
+kconvert "$T/some" -o "$T/some2.kmf" && kls --diff "$T/some.kmf" "$T/some2.kmf" 2>&1 | grep -q 'differ in config.json only' && ok "some FP8: the same entries" || fail "some FP8" "other entries"
+kconvert "$T/some2.kmf" --to hf -o "$T/again" && same "some FP8: the config stays" "$T/some/config.json" "$T/again/config.json"
+cp -r "$T/some" "$T/short" && jq '.quantization_config.modules_to_not_convert = ["self_attn", "shared_experts", "re:model\\.layers\\.0\\.mlp\\..*"]' "$T/some/config.json" > "$T/short/config.json"
+kconvert "$T/short" --to hf -o "$T/short2" && same "some FP8: a short list stays" "$T/short/config.json" "$T/short2/config.json"
+kquant -t fp8b128 --rule attn=fp8b128 --rule kda=fp8b128 --rule shared=fp8b128 --rule dense=fp8b128 "$T/some.kmf" -o "$T/all.kmf" && kconvert "$T/some2.kmf" -o "$T/x.kmf" &&
+	kquant -t fp8b128 --rule attn=fp8b128 --rule kda=fp8b128 --rule shared=fp8b128 --rule dense=fp8b128 "$T/x.kmf" -o "$T/all2.kmf"
+for m in all all2; do
+	kconvert "$T/$m.kmf" --to hf -o "$T/$m.hf" && jq -e '.quantization_config | .quant_method == "fp8" and has("modules_to_not_convert") == false' "$T/$m.hf/config.json" > "$T/.out" && ok "$m FP8" || fail "$m FP8" "$(jq -c .quantization_config "$T/$m.hf/config.json")"
+done
+fp8=testdata/tiny/kimi-k2-tiny-fp8
+kconvert $fp8 --to hf -o "$T/k2" && same "all FP8: the config stays" $fp8/config.json "$T/k2/config.json"
 python3 $make same "$T/in" "$T/has" > "$T/wrong" && ok values || fail values "$(head -n 3 "$T/wrong")"
 finish

@@ -223,7 +223,7 @@ def cases():
     yield "fp8-tensor", "fp8row", lambda n, r, c: fp8(n, r, c, "tensor", "F32"), ct("float-quantized", strategy="tensor", **F8)
     yield "fp8-block", "fp8b128", lambda n, r, c: fp8(n, r, c, "block"), ct("float-quantized", strategy="block", block_structure=[128, 128], **F8)
     yield "fp8-plain", "fp8row", lambda n, r, c: fp8(n, r, c, "tensor", "F32"), flat("fp8", activation_scheme="static")
-    yield "fp8-inv", "fp8b128", lambda n, r, c: fp8(n, r, c, "block", "F32", ".weight_scale_inv"), flat("fp8", weight_block_size=[128, 128])
+    yield "fp8-inv", "fp8b128", lambda n, r, c: fp8(n, r, c, "block", "F32", ".weight_scale_inv"), flat("fp8", weight_block_size=[128, 128], modules_to_not_convert=["self_attn", "gate_proj", "up_proj", "lm_head"])
     yield "mxfp8", "mxfp8", mxfp8, ct("mxfp8-quantized", num_bits=8, type="float", group_size=32)
     yield "mxfp4", "mxfp4", lambda n, r, c: fp4(n, r, c, False), ct("mxfp4-pack-quantized", type="float", group_size=32)
     yield "nvfp4", "nvfp4", lambda n, r, c: fp4(n, r, c, True), ct("nvfp4-pack-quantized", type="float", group_size=16, strategy="tensor_group")

@@ -17,7 +17,10 @@ if how == "nested":
     t["mm_projector.proj.0.weight"] = ("BF16", [4], bytes(8))
     q = config.pop("quantization_config")
     ids = {k: config.pop(k) for k in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    q["ignore"] = ["language_model.lm_head"] + q["ignore"][1:] + ["re:vision_tower.*", "re:mm_projector.*"]
+    if "ignore" in q:
+        q["ignore"] = ["language_model.lm_head"] + q["ignore"][1:] + ["re:vision_tower.*", "re:mm_projector.*"]
+    else:
+        q["modules_to_not_convert"] = ["language_model." + m for m in q["modules_to_not_convert"]]
     config = dict(architectures=["KimiK25ForConditionalGeneration"], model_type="kimi_k25", text_config=config, vision_config={"depth": 1}, quantization_config=q, **ids)
 else:
     t = {k.replace("model.layers.", "transformer.h."): v for k, v in t.items()}
@@ -48,6 +51,9 @@ qa, qb = a.pop("quantization_config"), b.pop("quantization_config")
 qa["ignore"] = qa["ignore"][:len(qb["ignore"])]
 assert a == b and qa == qb, (qa, qb)
 PY
+# Modules that stay as they are are named without the prefix, too.
+kquant -q -t fp8b128 testdata/tiny/kimi-k2-tiny -o "$T/fp8.kmf" && kconvert "$T/fp8.kmf" --to hf -o "$T/fp8" && python3 "$T/make.py" "$T/fp8" "$T/nested8" nested && kconvert --text-only "$T/nested8" --to hf -o "$T/text8"
+jq -S . "$T/fp8/config.json" > "$T/want.json"; jq -S . "$T/text8/config.json" > "$T/has.json"; same "--text-only of some FP8" "$T/want.json" "$T/has.json"
 # Ids that stand around the text's config are its own: in GGUF, which has no other place for them, too.
 for m in nested text; do cp -r "$T/$m" "$T/bare" && rm -f "$T/bare/generation_config.json"; kconvert "$T/bare" --to gguf -o "$T/$m.gguf" 2> "$T/.err" || fail "$m to GGUF" "$(tail -n 1 "$T/.err")"; rm -r "$T/bare"; done
 same "GGUF of the whole and of the text" "$T/text.gguf" "$T/nested.gguf"
