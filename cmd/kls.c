@@ -31,7 +31,7 @@ static const struct k_opt opts[] = {
 	K_OPT_STR(0, "render", struct args, render, "FILE", NULL, "a chat request (JSON) to its prompt and ids; - is standard input"),
 	K_OPT_STR(0, "chat-layout", struct args, layout, "NAME", NULL, "with --render: layout, where the model does not name one"),
 	K_OPT_STR(0, "rederive", struct args, rederive, "NAME", NULL, "make one tensor, or one expert, again as --history says and compare; exit 1 when different"),
-	K_OPT_STR(0, "from", struct args, from, "SOURCE", NULL, "with --rederive: the model that MODEL was made of"),
+	K_OPT_STR(0, "from", struct args, from, "SOURCE", NULL, "with --rederive: the model that MODEL was made of; a multimodal one, too, whose text model it is"),
 	K_OPT_FLAG(0, "manifest", struct args, manifest, "the files and their digests, for sha256sum -c"),
 	K_OPT_STR(0, "sign", struct args, sign, "KEY", NULL, "sign with a private key in PEM (P-256, P-384, P-521): an OpenSSF Model Signing bundle"),
 	K_OPT_FLAG(0, "shards", struct args, shards, "with --sign: by shards, on all cores; verifiers that know whole files alone cannot read it"),

@@ -9,6 +9,7 @@
 #include "formats/format.h"
 #include "libcore/hash.h"
 #include "libcore/history.h"
+#include "libcore/import.h"
 #include "libcore/kmf_target.h"
 #include "libcore/recipe.h"
 #include <stdio.h>
@@ -17,6 +18,7 @@ enum { MOST_STEPS = 16, BLOCK = 2 << 20 };
 
 struct recipe {
 	struct k_ckpt *model, *source;
+	bool text_only;                 /* the source is opened as --text-only does */
 	int i, j;                       /* the entry in the model, in the source */
 	int64_t slice, n_slices;        /* which of them; one expert, or all */
 	struct k_json *history;         /* the model's */
@@ -177,6 +179,52 @@ static int again(struct recipe *p, struct work *w, const struct k_ctx *ctx, stru
 	return r;
 }
 
+/* --- the source ----------------------------------------------------------------------------------------------------------- */
+
+static int is_wrapped(const struct k_ckpt *c, bool *is, struct k_err *err)
+{
+	struct k_json *config = NULL;
+	int r = c->config ? k_json_parse(&config, c->config, c->config_len, K_JSON_STRICT, c->path, err) : 0;
+
+	*is = k_json_kind(k_json_find(config, "text_config")) == K_JSON_OBJECT;
+	k_json_free(config);
+	return r;
+}
+
+/* A text model may have been taken out of a larger one, which no history tells, since it is the same as one that was published alone. Then it
+ * is taken out again, also where the wrapper is not known here. */
+static int open_source(struct recipe *p, const char *from, const struct k_ctx *ctx, struct k_err *err)
+{
+	bool model = false, source = true;
+	struct k_ctx text = *ctx;
+	struct k_err why;
+	int r = is_wrapped(p->model, &model, err);
+
+	if (r == 0)
+		r = k_format_open(&p->source, from, false, ctx, err);
+	if (r == 0)
+		r = is_wrapped(p->source, &source, err);
+	if ((r < 0 && r != K_EUNSUP) || model || !source || strcmp(from, "-") == 0)
+		return r;
+	why = *err;
+	k_ckpt_close(p->source);
+	text.text_only = p->text_only = true;
+	if (k_format_open(&p->source, from, false, &text, err) == 0)
+		return 0;
+	if (r < 0)
+		*err = why;
+	return err->code;
+}
+
+/* What the tensor has before its name in the source. */
+static const char *wrap_of(const struct recipe *p)
+{
+	const struct k_raw *raw = p->text_only ? k_import_raw(p->source, p->j, 0) : NULL;
+
+	raw = raw && raw->parts ? raw->parts->of[K_PART_VALUES] : raw;
+	return raw && raw->was && strncmp(raw->was, K_ARCH_WRAPPED, strlen(K_ARCH_WRAPPED)) == 0 ? K_ARCH_WRAPPED : "";
+}
+
 /* --- the whole ------------------------------------------------------------------------------------------------------------ */
 
 /* {"name", "type", "source", "source_type", "source_sha256", "sha256", "recipe"}, of equal tensors. */
@@ -196,7 +244,8 @@ static int print(const struct recipe *p, struct work *w, struct k_err *err)
 	k_buf_puts(&b, "{\"name\": ");
 	k_json_quote(&b, name, strlen(name));
 	k_buf_printf(&b, ", \"type\": \"%s\", \"source\": ", to->type->name);
-	k_json_quote(&b, called, strlen(called));
+	snprintf(name, sizeof(name), "%s%s", wrap_of(p), called);
+	k_json_quote(&b, name, strlen(name));
 	k_sha256_end(w->in, digest);
 	k_hex(hex, digest);
 	k_buf_printf(&b, ", \"source_type\": \"%s\", \"source_sha256\": \"%s\"", from->type->name, hex);
@@ -225,7 +274,7 @@ int k_kls_rederive(struct k_ckpt *c, const char *name, const char *from, const s
 	p.slice = K_MAX(p.slice, 0);
 	if (c->sequential)
 		return k_err_set(err, K_EUSAGE, "--rederive wants a file or a folder, not a pipe");
-	r = k_format_open(&p.source, from, false, ctx, err);
+	r = open_source(&p, from, ctx, err);
 	if (r == 0 && p.source->sequential)
 		r = k_err_set(err, K_EUSAGE, "--from wants a file or a folder, not a pipe");
 	if (r == 0)

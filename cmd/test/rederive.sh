@@ -43,7 +43,35 @@ for m in m q; do
 	check "its other experts" kls --rederive $e.4.w1.weight --from "$T/hf" "$T/$m.kmf"
 done
 
+# A text model, out of the wrapped one that it was taken from, of a wrapper that is known here or not.
+python3 - testdata/tiny/kimi-k2-tiny-int4 "$T/wrapped" <<'PY'
+import json, os, struct, sys
+from hf_read import tensors
+src, dst = sys.argv[1:]
+os.mkdir(dst)
+config, head, data = json.load(open(src + "/config.json")), {}, b""
+q = config.pop("quantization_config")
+json.dump(dict(model_type="kimi_k25", text_config=config, quantization_config=q), open(dst + "/config.json", "w"))
+for k, (dt, sh, raw) in [("language_model." + k, v) for k, v in tensors(src).items()] + [("vision_tower.w", ("F32", [2], bytes(8)))]:
+    head[k] = {"dtype": dt, "shape": sh, "data_offsets": [len(data), len(data) + len(raw)]}
+    data += raw
+text = json.dumps(head).encode()
+open(dst + "/model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + data)
+PY
+cp -r "$T/wrapped" "$T/unknown" && sed -i 's/"kimi_k25"/"kimi_k99"/' "$T/unknown/config.json"
+e=model.layers.1.mlp.experts
+for w in wrapped unknown; do
+	kconvert --text-only "$T/$w" -o "$T/t.kmf" && kquant -t i8row "$T/t.kmf" -o "$T/t8.kmf"
+	for m in t t8; do for t in $e.3.up_proj.weight "$e.*.down_proj.weight" model.embed_tokens.weight; do
+		check "$t of $m, $w" kls --rederive "$t" --from "$T/$w" "$T/$m.kmf"
+	done; done
+	kls -q --rederive "$e.*.down_proj.weight" --from "$T/$w" "$T/t8.kmf" | jq -e ".source == \"language_model.$e.*.down_proj.weight\"" > "$T/.out" && ok "its name, $w" || fail "its name, $w" "$(cat "$T/.out")"
+done
+kconvert -q "$T/wrapped" -o "$T/w.kmf" && check "the wrapped one itself" kls --rederive "language_model.$e.3.up_proj.weight" --from "$T/wrapped" "$T/w.kmf"
+exits "of a wrapped container" 3 kls --rederive "$e.3.up_proj.weight" --from "$T/w.kmf" "$T/t.kmf"
+exits "what it lacks" 3 kls --rederive vision_tower.w --from "$T/wrapped" "$T/t.kmf"
 exits "no such tensor" 3 kls --rederive nope --from $hf "$T/q.kmf"
+e=model.layers.1.block_sparse_moe.experts
 exits "no such expert" 3 kls --rederive $e.99.w1.weight --from $hf "$T/q.kmf"
 exits "no --from" 2 kls --rederive model.norm.weight "$T/q.kmf"
 exits "a pipe" 2 sh -c "cat \"$T/q.kmf\" | kls --rederive model.norm.weight --from $hf -"
