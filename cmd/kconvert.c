@@ -204,7 +204,7 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 
 const struct k_tool k_tool = {
 	.name = "kconvert", .about = "convert a model checkpoint", .usage = "[options] [MODEL | BASE DELTA] [-o OUT]",
-	.text = "Reads a checkpoint - a Hugging Face folder, a safetensors or GGUF file, a tar archive of these, or a KMF container - and writes it as a KMF "
+	.text = "Reads a checkpoint - a Hugging Face folder, a safetensors or GGUF file (the first of a split one), a tar archive of these, or a KMF container - and writes it as a KMF "
 		"container, a Hugging Face folder, a GGUF or a safetensors file. What the input is, is found by looking at its first bytes. MODEL may be '-': a KMF or tar "
 		"stream on standard input.\n\n"
 		"Every tensor's name and shape is checked against the architecture that config.json names, and every value for being a number. INT4 "

@@ -6,6 +6,7 @@
  * Names of files decide nothing. */
 #include "libcore/base.h"
 #include "formats/format_int.h"
+#include "formats/gguf_parts.h"
 
 #define X(name) extern const struct k_format k_format_##name;
 #include "formats.list"
@@ -123,6 +124,16 @@ static bool is_note(const char *name)
 	return name[0] == '.' || strcmp(name, "README.md") == 0 || strcmp(name, "LICENSE") == 0;
 }
 
+/* Are both parts of one GGUF, of which the first is given? */
+static bool is_part_of(const char *first, const char *name)
+{
+	size_t stem;
+
+	return k_gguf_part_named(first, &stem) && strlen(name) == strlen(first) && memcmp(first, name, stem) == 0 &&
+		strcmp(first + stem + strlen("-00001"), name + stem + strlen("-00001")) == 0;
+}
+
+/* The one model file, or the first of a split one. */
 static const char *only_file(const struct k_dir *d)
 {
 	const char *one = NULL;
@@ -130,9 +141,9 @@ static const char *only_file(const struct k_dir *d)
 	for (int i = 0; i < d->n; i++) {
 		if (is_note(d->names[i]))
 			continue;
-		if (one)
+		if (one && !is_part_of(one, d->names[i]))
 			return NULL;
-		one = d->names[i];
+		one = one ? one : d->names[i];
 	}
 	return one;
 }
@@ -150,13 +161,16 @@ int k_format_open_dir(struct k_ckpt **out, const struct k_format_in *in, struct 
 	name = only_file(in->dir);
 	if (name) {
 		one.dir = NULL;
+		one.beside = in->dir;
 		r = in->dir->open(in->dir, name, &one.src, err);
 		one.path = r == 0 ? k_source_name(one.src) : NULL;
 	} else {
 		r = k_err_set(err, K_EFORMAT, "'%s' holds no model: wanted config.json and safetensors files, or one model file", in->dir->path);
 	}
+	if (r == 0)
+		r = k_format_open_source(out, &one, true, err);
 	k_dir_close(in->dir);
-	return r < 0 ? r : k_format_open_source(out, &one, true, err);
+	return r;
 }
 
 int k_format_open_source(struct k_ckpt **out, const struct k_format_in *in, bool inside, struct k_err *err)

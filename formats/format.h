@@ -24,6 +24,7 @@ struct k_format_in {                    /* what is tasted and opened: one of the
 	const char *path;
 	struct k_source *src;           /* taken by open (also on failure) */
 	struct k_dir *dir;              /* taken by open (also on failure) */
+	struct k_dir *beside;           /* where the other parts of src lie; borrowed by open. NULL: beside path */
 	const struct k_ctx *ctx;        /* log, max_memory, spool, stop */
 	bool map;                       /* the caller wants k_ckpt_map to work (a container file) */
 };

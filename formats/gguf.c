@@ -2,6 +2,8 @@
  *
  *   part 1: keys -> side files; tensors    parts 2..: tensors    -> k_import, which maps the names through the architecture
  *
+ * In an archive the parts are its members, in any order.
+ *
  * The head is read through a map of the file, the weights by positioned reads: so a GGUF in a pipe cannot be read. */
 #include "libcore/base.h"
 #include "formats/format.h"
@@ -44,7 +46,18 @@ static int add_tensors(struct k_rawset *set, const struct k_gguf *g, struct k_so
 
 /* --- parts --------------------------------------------------------------------------------------------------------------- */
 
-static int add_part(struct k_rawset *set, const struct k_gguf_parts *first, int64_t no, struct k_log *log, struct k_err *err)
+static int open_part(struct k_source **src, const char *path, const struct k_gguf_parts *first, int64_t no, struct k_dir *in, struct k_err *err)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (in)
+		return in->open(in, slash ? slash + 1 : path, src, err);
+	if (!k_path_exists(path))
+		return k_err_set(err, K_ENOENT, "'%s' is missing: part %lld of %lld", path, (long long)no, (long long)first->count);
+	return k_source_open(src, path, err);
+}
+
+static int add_part(struct k_rawset *set, const struct k_gguf_parts *first, int64_t no, struct k_dir *in, struct k_log *log, struct k_err *err)
 {
 	struct k_source *src;
 	struct k_gguf_parts parts;
@@ -52,10 +65,8 @@ static int add_part(struct k_rawset *set, const struct k_gguf_parts *first, int6
 	const char *path;
 	int r = k_gguf_part_path(set->path, no, first->count, &set->arena, &path, err);
 
-	if (r == 0 && !k_path_exists(path))
-		r = k_err_set(err, K_ENOENT, "'%s' is missing: part %lld of %lld", path, (long long)no, (long long)first->count);
 	if (r == 0)
-		r = k_source_open(&src, path, err);
+		r = open_part(&src, path, first, no, in, err);
 	if (r == 0)
 		r = k_rawset_own(set, src, err);
 	if (r < 0)
@@ -73,12 +84,12 @@ static int add_part(struct k_rawset *set, const struct k_gguf_parts *first, int6
 	return r;
 }
 
-static int add_parts(struct k_rawset *set, const struct k_gguf_parts *first, struct k_log *log, struct k_err *err)
+static int add_parts(struct k_rawset *set, const struct k_gguf_parts *first, struct k_dir *in, struct k_log *log, struct k_err *err)
 {
 	int r = k_gguf_parts_first(first, set->path, err);
 
 	for (int64_t no = 2; r == 0 && no <= first->count; no++)
-		r = add_part(set, first, no, log, err);
+		r = add_part(set, first, no, in, log, err);
 	if (r == 0 && first->tensors >= 0 && first->tensors != set->n)
 		r = k_err_set(err, K_EFORMAT, "'%s': key split.tensors.count is %lld, but the parts have %lld tensors", set->path,
 			(long long)first->tensors, (long long)set->n);
@@ -87,7 +98,7 @@ static int add_parts(struct k_rawset *set, const struct k_gguf_parts *first, str
 
 /* --- opening ------------------------------------------------------------------------------------------------------------- */
 
-static int fill(struct k_rawset *set, struct k_source *src, struct k_log *log, struct k_err *err)
+static int fill(struct k_rawset *set, struct k_source *src, struct k_dir *beside, struct k_log *log, struct k_err *err)
 {
 	struct k_gguf_parts parts;
 	struct k_gguf g;
@@ -100,7 +111,7 @@ static int fill(struct k_rawset *set, struct k_source *src, struct k_log *log, s
 	if (r == 0)
 		r = add_tensors(set, &g, src, err);
 	if (r == 0)
-		r = add_parts(set, &parts, log, err);
+		r = add_parts(set, &parts, beside, log, err);
 	if (r == 0)
 		r = k_gguf_files(&g, &set->files, err);
 	k_gguf_fini(&g);
@@ -147,7 +158,7 @@ static int open_gguf(struct k_ckpt **out, const struct k_format_in *in, struct k
 	r = new_set(&set, in->src, path, err);
 	if (r < 0)
 		return r;
-	r = fill(set, in->src, log, err);
+	r = fill(set, in->src, in->beside, log, err);
 	if (r < 0) {
 		k_rawset_fini(set);
 		k_free(set);

@@ -62,6 +62,16 @@ check 'nano in files of 3 MB' kconvert "$data/nano" --to gguf --shard-size 3MB -
 set -- "$T"/parts-0*-of-*.gguf
 check 'nano in files: read' kls --verify "$1"
 exits 'nano in files: the same values' 0 kls --diff "$1" "$T/ours.gguf"
+# In a folder or an archive, in which they lie in any order; from a pipe in memory, or spooled.
+mkdir "$T/parts" && cp "$@" "$T/parts" && echo a model > "$T/parts/README.md" && kconvert -q "$1" -o "$T/parts.kmf"
+(cd "$T/parts" && tar cf ../turned.tar $(ls -r) && tar czf ../parts.tgz .)
+for in in parts turned.tar parts.tgz; do check "nano in files: $in" kconvert "$T/$in" -o "$T/packed.kmf"; same "nano in files: $in" "$T/parts.kmf" "$T/packed.kmf"; done
+check 'nano in files: from a pipe' sh -c "cat '$T/turned.tar' | kconvert - -o '$T/packed.kmf'"; same 'nano in files: from a pipe' "$T/parts.kmf" "$T/packed.kmf"
+check 'nano in files: spooled' sh -c "cat '$T/turned.tar' | kls --max-memory 4M --spool '$T' -"
+rm "$T/parts/$(basename "$2")" && tar cf "$T/gap.tar" -C "$T/parts" .
+for in in parts gap.tar; do exits "nano in files: $in has a gap" 3 kconvert "$T/$in" -o "$T/x.kmf"; grep -q "$(basename "$2") is missing" "$T/.err" || fail "$in has a gap" "$(cat "$T/.err")"; done
+cp "$1" "$T/parts/other${1##*/parts}"; exits 'nano in files: two models' 3 kconvert "$T/parts" -o "$T/x.kmf"
+rm -rf "$T/parts" "$T"/*.tar "$T/parts.tgz" "$T/packed.kmf"
 kquant "$data/nano" 2> /dev/null > "$T/int4.kmf"
 check 'nano in INT4 is written' kconvert "$T/int4.kmf" --to gguf -o "$T/int4.gguf"
 check 'nano in INT4 has the values of the container' values "$T/int4.kmf" "$T/int4.gguf"
