@@ -105,10 +105,12 @@ static int convert(const struct args *a, struct k_ckpt *in, struct k_target *tar
 static int to_format(const struct args *a, const struct k_format *f, struct k_ckpt *in, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct k_write_opts o = { .shard_size = a->shard_size, .dequant = a->dequant, .dtype = dtype_names[a->dtype] };
+	bool named = a->out && strcmp(a->out, "-") != 0;
 	struct k_target *target;
 	int r;
 
-	r = f->target(&target, in, a->out && strcmp(a->out, "-") != 0 ? a->out : NULL, &o, ctx, err);
+	/* Of a plan nobody sees what its files are called. */
+	r = f->target(&target, in, named ? a->out : a->plan ? "model.gguf" : NULL, &o, ctx, err);
 	if (r < 0)
 		return r;
 	r = convert(a, in, target, f->folder, true, ctx, err);

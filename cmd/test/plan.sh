@@ -9,6 +9,11 @@ check "nothing is written" test ! -e "$T/out.kmf"
 kconvert $nano -o "$T/nano.kmf"
 check "bytes are those of the file" member "$T/plan" "p['bytes'] == os.path.getsize('$T/nano.kmf') and p['fits'] and p['entries'] > 10"
 check "memory, disk, time" member "$T/plan" "0 < p['peak_memory'] <= p['max_memory'] == 512 << 20 and p['disk_free'] > 0 and p['seconds'] >= 0 and p['bytes_in'] > 0"
+# Of several files, too, which have no names then.
+kconvert -q $nano --to gguf --shard-size 3MB -o "$T/m.gguf"
+check "kconvert --plan of a split GGUF" sh -c "kconvert --plan --to gguf --shard-size 3MB $nano > '$T/plan'"
+check "bytes are those of its files" member "$T/plan" "p['bytes'] == sum(os.path.getsize('$T/' + f) for f in os.listdir('$T') if f.startswith('m-0')) and len(os.listdir('$T')) > 4"
+exits "without --plan it wants names" 2 kconvert --to gguf --shard-size 3MB $nano
 kquant --plan --ledger "$T/ledger" "$T/nano.kmf" > "$T/plan"
 check "kquant --plan, to a stream" member "$T/plan" "p['bytes'] < p['bytes_in'] and p['disk_free'] is None"
 check "a plan writes no ledger" test ! -e "$T/ledger"
