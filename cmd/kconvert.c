@@ -27,7 +27,7 @@ struct args {
 static const struct k_opt opts[] = {
 	K_OPT_STR('o', "output", struct args, out, "FILE", NULL, "write to FILE (a folder for hf) instead of standard output"),
 	K_OPT_STR(0, "to", struct args, to, "FORMAT", "kmf", "output format: kmf, hf, gguf, safetensors"),
-	K_OPT_SIZE(0, "shard-size", struct args, shard_size, "SIZE", NULL, "for hf and gguf: largest size of a file (hf: 5GB; gguf: one file)"),
+	K_OPT_SIZE(0, "shard-size", struct args, shard_size, "SIZE", NULL, "for hf and gguf: most bytes of tensors in a file; its head comes on top, and a larger tensor has a file for itself (hf: 5GB; gguf: one file)"),
 	K_OPT_WORD(0, "dtype", struct args, dtype, "keep|bf16|f16|f32", "keep", "type of the plain floating tensors; what a narrowing loses is counted and said"),
 	K_OPT_FLAG(0, "keep-fp8", struct args, keep_fp8, "block FP8 stays block FP8 (the default)"),
 	K_OPT_FLAG(0, "dequant", struct args, dequant, "expand INT4, FP8, MXFP4 and GGUF's block types to bf16"),

@@ -61,6 +61,7 @@ same 'nano: the same GGUF' "$T/ours.gguf" "$T/again.gguf"
 check 'nano in files of 3 MB' kconvert "$data/nano" --to gguf --shard-size 3MB -o "$T/parts.gguf"
 set -- "$T"/parts-0*-of-*.gguf
 check 'nano in files: read' kls --verify "$1"
+check 'nano in files: 3 MB of tensors in each' "$python" -c 'import gguf, sys; n = [sum(t.n_bytes for t in gguf.GGUFReader(f).tensors) for f in sys.argv[1:]]; assert all(0 < k <= 3000000 for k in n), n' "$@"
 exits 'nano in files: the same values' 0 kls --diff "$1" "$T/ours.gguf"
 # In a folder or an archive, in which they lie in any order; from a pipe in memory, or spooled.
 mkdir "$T/parts" && cp "$@" "$T/parts" && echo a model > "$T/parts/README.md" && kconvert -q "$1" -o "$T/parts.kmf"
