@@ -134,9 +134,18 @@ static int part_of(const char *role)
 	return -1;
 }
 
+/* What tokens keep. Half of all numbers is left for weights and states. */
+static int bytes_of_tokens(uint64_t per_token, int64_t n_ctx, uint64_t *out, const char *path, struct k_err *err)
+{
+	if (!__builtin_mul_overflow(per_token, (uint64_t)n_ctx, out) && *out <= INT64_MAX)
+		return 0;
+	return k_err_set(err, K_EUSAGE, "--ctx %lld: '%s' keeps %llu bytes a token, which is more than 2^63 bytes in all", (long long)n_ctx, path,
+		(unsigned long long)per_token);
+}
+
 int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, struct k_err *err)
 {
-	uint64_t parts[N_PARTS] = { 0 }, resident = 0, read = 0, fixed, per_token;
+	uint64_t parts[N_PARTS] = { 0 }, resident = 0, read = 0, fixed, kept_kv;
 	const struct k_json *text;
 	const struct k_arch *arch;
 	struct k_json *config;
@@ -158,6 +167,10 @@ int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, stru
 		r = k_arch_parse(arch, config, text, c->path, hp, err);
 	if (r < 0)
 		goto out;
+	kept = k_blocks_keep(arch, hp, true, 0, hp->n_layer);
+	r = bytes_of_tokens(k_kv_bytes(kv, kept.page, kept.groups), n_ctx, &kept_kv, c->path, err);
+	if (r < 0)
+		goto out;
 	for (int i = 0; i < c->n_entries; i++) {
 		const struct k_entry *e = &c->entries[i];
 		int part = part_of(e->role);
@@ -172,10 +185,8 @@ int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, stru
 	for (int i = 0; tied && i < c->n_entries; i++)
 		if (strcmp(c->entries[i].role, "embed") == 0)
 			parts[PART_HEAD] += c->entries[i].bytes;
-	kept = k_blocks_keep(arch, hp, true, 0, hp->n_layer);
 	fixed = sizeof(float) * (uint64_t)(kept.state + kept.conv);
-	per_token = k_kv_bytes(kv, kept.page, kept.groups);
-	parts[PART_STATE] = sizeof(float) * (uint64_t)kept.moved + per_token * (uint64_t)n_ctx;
+	parts[PART_STATE] = sizeof(float) * (uint64_t)kept.moved + kept_kv;
 	k_buf_init(&b, 0);
 	k_buf_puts(&b, table ? "" : "{");
 	for (int i = 0; i < N_PARTS; i++) {
@@ -184,7 +195,7 @@ int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, stru
 	}
 	k_buf_printf(&b, table ? "%-16s %14llu bytes a token\n" : "\"%s\": %llu, ", table ? "in all" : "bytes_per_token", (unsigned long long)read);
 	k_buf_printf(&b, table ? "%-16s %14lld tokens\n" : "\"%s\": %lld, ", "context", (long long)n_ctx);
-	k_buf_printf(&b, table ? "%-16s %14llu bytes\n" : "\"%s\": %llu}\n", "resident", (unsigned long long)(resident + fixed + per_token * (uint64_t)n_ctx));
+	k_buf_printf(&b, table ? "%-16s %14llu bytes\n" : "\"%s\": %llu}\n", "resident", (unsigned long long)(resident + fixed + kept_kv));
 	r = flush(&b, err);
 out:
 	k_free(hp);

@@ -77,4 +77,7 @@ PY
 	[ ${PIPESTATUS[1]} -eq 3 ] && ok "the same in a pipe" || fail "a wrong byte at $at in a pipe" "$(cat "$T/.err")"
 done
 for o in --stats '--dump lm_head.weight'; do exits "$o of a pipe" 2 sh -c "kconvert testdata/nano | kls $o -"; done
+# Figures that no number holds are refused, and the largest ones hold together.
+for n in 9000000000000000000 9223372036854775807; do exits "--budget --ctx $n" 2 kls --budget --ctx $n testdata/tiny/moonlight-tiny; done
+kls --budget --json --ctx 1000000000000000 testdata/tiny/moonlight-tiny | jq -e '.state >= 1e15 and .bytes_per_token >= .state and .resident >= .state' > "$T/.out" && ok "--budget of a long context" || fail "--budget of a long context" "$(cat "$T/.out")"
 finish
