@@ -1,8 +1,8 @@
 /* join_float.c: the parts of FP8 and FP4 weights: which there are, their shapes, and their types:
  *
- *     weight F8_E4M3, weight_scale_inv F32                by block of 128 x 128    fp8b128
- *     weight F8_E4M3, weight_scale F32 BF16 F16           by block                 fp8b128
- *                                                         by row or tensor         fp8row
+ *     weight F8_E4M3, weight_scale_inv or weight_scale    by block of 128 x 128    fp8b128
+ *     F32 BF16 F16 F8_E8M0
+ *     weight F8_E4M3, weight_scale F32 BF16 F16           by row or tensor         fp8row
  *     weight F8_E4M3, weight_scale U8                     by group of 32           mxfp8
  *     weight_packed U8, weight_scale U8                   by group of 32           mxfp4
  *     weight_packed U8, weight_scale F8_E4M3, weight_global_scale F32    of 16     nvfp4 */
@@ -42,11 +42,17 @@ static int join_mxfp8(struct k_join *j, struct k_raw *t, size_t module, const st
 	return r < 0 ? r : put(j, t, module, "mxfp8", t->shape[0], t->shape[1], scales, NULL, err);
 }
 
-static int join_block(struct k_join *j, struct k_raw *t, size_t module, const struct k_raw *scales, const char *dtype, struct k_err *err)
+/* Whatever the scales are, f32 holds them. */
+static int join_block(struct k_join *j, struct k_raw *t, size_t module, const struct k_raw *scales, struct k_err *err)
 {
+	static const char *const dtypes[] = { "F32", "BF16", "F16", "F8_E8M0" };
 	int64_t rows = k_div_up(t->shape[0], BLOCK), cols = k_div_up(t->shape[1], BLOCK);
-	int r = dtype ? want_scales(scales, dtype, rows, cols, err) : k_join_check_scales(scales, rows, cols, err);
+	size_t i = 0;
+	int r;
 
+	while (i < K_LEN(dtypes) && !k_join_is(scales, dtypes[i]))
+		i++;
+	r = i < K_LEN(dtypes) ? want_scales(scales, dtypes[i], rows, cols, err) : k_join_wrong_dtype(scales, "F32, BF16, F16 or F8_E8M0", err);
 	return r < 0 ? r : put(j, t, module, "fp8b128", t->shape[0], t->shape[1], scales, NULL, err);
 }
 
@@ -67,11 +73,11 @@ int k_join_fp8(struct k_join *j, struct k_raw *t, size_t module, const struct k_
 	if (t->ndim != 2)
 		return k_err_set(err, K_ESHAPE, "'%s': %s has %d dimensions, wanted 2", t->file, t->name, t->ndim);
 	if (inverse && s->method != K_FP8 && s->method != K_MXFP8)
-		return join_block(j, t, module, inverse, "F32", err);
+		return join_block(j, t, module, inverse, err);
 	if (s->method == K_MXFP8 || k_join_is(scales, "U8"))
 		return join_mxfp8(j, t, module, scales, err);
 	if (s->block)
-		return join_block(j, t, module, scales, NULL, err);
+		return join_block(j, t, module, scales, err);
 	if (s->group > 0)
 		return k_err_set(err, K_EUNSUP, "'%s': %s has scales for groups of %lld columns, wanted one a row or a tensor", t->file, t->name, (long long)s->group);
 	r = k_join_check_scales(scales, t->shape[0], 1, err);

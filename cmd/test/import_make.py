@@ -19,6 +19,8 @@ def bf16(x):
 
 
 def number(dtype, bits):
+    if dtype == "F8_E8M0":
+        return 2.0 ** (bits - 127)
     if dtype == "BF16":
         return struct.unpack("<f", struct.pack("<I", bits << 16))[0]
     return struct.unpack("<e" if dtype == "F16" else "<f", struct.pack("<H" if dtype == "F16" else "<I", bits))[0]
@@ -34,13 +36,16 @@ E2M1 = [0, .5, 1, 1.5, 2, 3, 4, 6, -0.0, -.5, -1, -1.5, -2, -3, -4, -6]
 
 
 def scale(dtype):
+    if dtype == "F8_E8M0":
+        bits = R.randrange(110, 130)
+        return bits, number(dtype, bits)
     x = R.uniform(0.001, 0.02)
     bits = bf16(x) if dtype == "BF16" else struct.unpack("<H", struct.pack("<e", x))[0] if dtype == "F16" else struct.unpack("<I", struct.pack("<f", x))[0]
     return bits, number(dtype, bits)
 
 
 def numbers(dtype, bits):
-    return b"".join(struct.pack("<I" if dtype == "F32" else "<H", b) for b in bits)
+    return b"".join(struct.pack({"F32": "<I", "F8_E8M0": "<B"}.get(dtype, "<H"), b) for b in bits)
 
 
 def write(path, tensors):
@@ -226,6 +231,9 @@ def cases():
     yield "fp8-inv", "fp8b128", lambda n, r, c: fp8(n, r, c, "block", "F32", ".weight_scale_inv"), flat("fp8", weight_block_size=[128, 128], modules_to_not_convert=["self_attn", "gate_proj", "up_proj", "lm_head"])
     yield "mxfp8", "mxfp8", mxfp8, ct("mxfp8-quantized", num_bits=8, type="float", group_size=32)
     yield "mxfp4", "mxfp4", lambda n, r, c: fp4(n, r, c, False), ct("mxfp4-pack-quantized", type="float", group_size=32)
+    for dtype in "BF16", "F16", "F8_E8M0":
+        yield f"fp8-inv-{dtype}", "fp8b128", lambda n, r, c: fp8(n, r, c, "block", dtype, ".weight_scale_inv"), flat("fp8", weight_block_size=[128, 128])
+    yield "fp8-block-F8_E8M0", "fp8b128", lambda n, r, c: fp8(n, r, c, "block", "F8_E8M0"), ct("float-quantized", strategy="block", block_structure=[128, 128], **F8)
     yield "nvfp4", "nvfp4", lambda n, r, c: fp4(n, r, c, True), ct("nvfp4-pack-quantized", type="float", group_size=16, strategy="tensor_group")
 
 
@@ -302,6 +310,10 @@ def refusals():
         {n + ".weight": ("I8", (r, c // 2), bytes(r * c // 2)), n + ".scale": ("F8_E8M0", (r, c // 32), bytes([127]) * (r * c // 32))}, [0] * (r * c)), flat(
         "fp8", weight_block_size=[128, 128]), lambda t: None
     yield "groups_of_16", "pack-quantized in groups of 16", "unsupported", lambda n, r, c: packed(n, r, c, 4, 16), ct("pack-quantized", group_size=16, strategy="group"), lambda t: None
+    yield "fp8_inv_nan", "a block scale of type F8_E8M0 that is NaN", "format", lambda n, r, c: fp8(n, r, c, "block", "F8_E8M0", ".weight_scale_inv"), flat("fp8", weight_block_size=[128, 128]), put(
+        ".weight_scale_inv", "F8_E8M0", (1, 1), bytes([255]))
+    yield "fp8_inv_u8", "weight_scale_inv of type U8", "unsupported", lambda n, r, c: fp8(n, r, c, "block", "F8_E8M0", ".weight_scale_inv"), flat("fp8", weight_block_size=[128, 128]), put(
+        ".weight_scale_inv", "U8", (1, 1), bytes([127]))
 
 
 def save(folder, t, config):
