@@ -21,13 +21,15 @@ uint64_t k_random_below(uint64_t *state, uint64_t n);
 struct k_pair { double a, b, weight; };
 struct k_paired {
 	double mean_a, mean_b, delta;   /* sums over the sum of weights; delta = b - a */
-	double lo, hi;                  /* 95 % interval of delta, percentiles of the bootstrap */
+	double lo, hi;                  /* 95 % interval of delta; infinite where so few pairs bound nothing */
 	double p_value;                 /* two-sided */
 	int64_t differ;                 /* pairs with a != b */
 };
-/* n > 0 pairs. yes_no: values are 0 and 1, and the p-value is McNemar's exact one; else the bootstrap's. The same seed and pairs give the
- * same numbers everywhere. */
-int k_stats_paired(struct k_paired *out, const struct k_pair *v, int64_t n, bool yes_no, uint64_t seed, int draws, struct k_err *err)
+/* n > 0 pairs. yes_no: values are 0 and 1 and weights 1: McNemar's exact test. Else the test of signs turned round: all 2^n where their number
+ * without one is at most draws (>= 40), so many of them drawn at random where there are more. Chance gives a p-value of at most p in no more
+ * than p of all cases, however few the pairs: 8 are the fewest for less than 0.01, 6 for an interval. The same seed and pairs give the same
+ * numbers everywhere. */
+int k_stats_paired(struct k_paired *out, const struct k_pair *v, int64_t n, bool yes_no, uint64_t seed, int64_t draws, struct k_err *err)
 	K_MUST_USE;
 
 /* n differences, each of which chance alone makes positive as often as negative (whatever their sizes, and however these hang together):
