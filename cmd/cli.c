@@ -139,6 +139,52 @@ int k_cli_spares(const char *path, int n_operands, char **operands, struct k_err
 	return 0;
 }
 
+/* Where a file will be that is not there yet: its folder, which is, and its own name in it. */
+static bool same_place(const char *a, const char *b)
+{
+	const char *names[] = { a, b }, *base[2];
+	struct stat st[2];
+
+	for (int i = 0; i < 2; i++) {
+		const char *slash = strrchr(names[i], '/');
+		char *folder = slash ? k_strndup(names[i], (size_t)(slash - names[i]) + 1) : k_strdup(".");
+		bool there = folder && stat(folder, &st[i]) == 0;
+
+		base[i] = slash ? slash + 1 : names[i];
+		k_free(folder);
+		if (!there)
+			return false;
+	}
+	return st[0].st_dev == st[1].st_dev && st[0].st_ino == st[1].st_ino && !strcmp(base[0], base[1]);
+}
+
+/* Devices and pipes may be named twice, and be read and written. */
+static bool same_file(const char *a, const char *b)
+{
+	struct stat x, y;
+	bool in_a = stat(a, &x) == 0, in_b = stat(b, &y) == 0;
+
+	if (in_a && in_b)
+		return S_ISREG(x.st_mode) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+	return !in_a && !in_b && same_place(a, b);
+}
+
+static bool is_file(const struct k_cli_file *f) { return f->path && strcmp(f->path, "-") != 0; }
+
+int k_cli_apart(const struct k_cli_file *outs, int n_outs, const struct k_cli_file *ins, int n_ins, struct k_err *err)
+{
+	for (int i = 0; i < n_outs; i++) {
+		for (int k = 0; k < i && is_file(&outs[i]); k++)
+			if (is_file(&outs[k]) && same_file(outs[k].path, outs[i].path))
+				return k_err_set(err, K_EUSAGE, "%s and %s are both '%s', wanted two files", outs[k].option, outs[i].option, outs[i].path);
+		for (int k = 0; k < n_ins && is_file(&outs[i]); k++)
+			if (is_file(&ins[k]) && same_file(ins[k].path, outs[i].path))
+				return k_err_set(err, K_EUSAGE, "%s is '%s', which is read (%s) and would be overwritten; wanted another file", outs[i].option,
+					outs[i].path, ins[k].option);
+	}
+	return 0;
+}
+
 int k_cli_model(int n_operands, char **operands, const char **out, struct k_err *err)
 {
 	*out = n_operands > 0 ? operands[0] : "-";

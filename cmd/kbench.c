@@ -181,16 +181,14 @@ static int fill(struct k_bench *b, const struct args *a, const struct what *w, i
 /* Before anything is measured. */
 static int check_outputs(const struct args *a, const struct what *w, const struct k_bench *b, int n_operands, char **operands, struct k_err *err)
 {
-	const char *others[] = { a->report, a->junit, a->common.output, a->plot };
-	int r = 0;
-	for (size_t i = 0; i < K_LEN(others); i++)
-		for (size_t k = 0; k < K_LEN(others) && others[i]; k++)
-			if ((a->history && !strcmp(a->history, others[i])) || (others[k] && k != i && !strcmp(others[i], others[k])))
-				return k_err_set(err, K_EUSAGE, "two outputs are '%s', wanted two files", others[i]);
-	if (a->plot)
+	const struct k_cli_file outs[] = { { "-o", a->common.output }, { "--report", a->report }, { "--junit", a->junit }, { "--plot", a->plot },
+		{ "--history", a->history } };
+	const struct k_cli_file ins[] = { { "-m", a->model }, { "-f", a->file } };
+	int r = k_cli_apart(outs, K_LEN(outs), ins, K_LEN(ins), err);
+	for (int i = 1; r == 0 && i < n_operands; i++)
+		r = k_cli_apart(outs, K_LEN(outs), &(struct k_cli_file){ "the input", operands[i] }, 1, err);
+	if (r == 0 && a->plot)
 		r = k_bench_plot_check(w->name, a->plot, err);
-	if (r == 0)
-		r = k_cli_spares(a->plot, n_operands - 1, operands + 1, err);
 	return r == 0 && a->history && w->run != k_bench_trends ? k_history_append(a->history, b, w->name, err) : r;
 }
 

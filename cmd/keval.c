@@ -276,24 +276,33 @@ static int do_task(struct run *r, const struct k_eval_opts *eo, struct k_report 
 	return r->asker ? r->task->ask(r->asker, eo, rep, ctx, err) : r->task->run(r->m, eo, rep, ctx, err);
 }
 
+/* What one run writes is as many files, and none of those that it reads; -o was held against the operands. */
+static int check_files(const struct run *r, struct k_err *err)
+{
+	const struct args *a = r->a;
+	const struct k_cli_file outs[] = { { "-o", a->common.output }, { "--report", a->report }, { "--resume", a->resume }, { "--junit", a->junit },
+		{ "--plot", a->plot }, { "--save-ref", a->save_ref }, { "--bundle", a->bundle } };
+	const struct k_cli_file ins[] = { { "-m", a->model }, { "-f", a->file }, { "--ref", a->ref } };
+	int e = k_cli_apart(outs, K_LEN(outs), ins, K_LEN(ins), err);
+	for (int i = 1; e == 0 && i < r->n_operands; i++)
+		e = k_cli_apart(outs, K_LEN(outs), &(struct k_cli_file){ "the input", r->operands[i] }, 1, err);
+	return e;
+}
+
 /* --- the picture --------------------------------------------------------------------------------------------------------- */
 
 /* Before hours of work. */
 static int check_plot(const struct run *r, struct k_err *err)
 {
 	const struct args *a = r->a;
-	const char *others[] = { a->report, a->resume, a->junit, a->common.output };
 	struct k_buf names;
+	int e = 0;
 	if (!a->plot)
 		return 0;
-	for (size_t i = 0; i < K_LEN(others); i++)
-		if (others[i] && !strcmp(others[i], a->plot))
-			return k_err_set(err, K_EUSAGE, "--plot and another output are both '%s', wanted two files", a->plot);
 	if (r->task->draw && (a->save_ref || r->from == TO_LINES))
 		return k_err_set(err, K_EUSAGE, "--plot: there is nothing to draw of %s", a->save_ref ? "a reference alone" : "questions");
-	int e = k_cli_spares(a->plot, r->n_operands - 1, r->operands + 1, err);
-	if (e < 0 || r->task->draw)
-		return e < 0 ? e : k_plot_check(a->plot, err);
+	if (r->task->draw)
+		return k_plot_check(a->plot, err);
 	k_buf_init(&names, 0);
 	for (int i = 0; k_eval_at(i); i++)
 		if (k_eval_at(i)->draw)
@@ -337,6 +346,8 @@ static int run_task(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 	if (r->from == TO_LINES && (a->report || a->resume || a->junit || a->bars.n))
 		return k_err_set(err, K_EUSAGE, "prompts only prints questions: there is nothing to report");
 	int e = a->part ? k_job_part(a->part, &eo.part, &eo.parts, err) : 0;
+	if (e == 0)
+		e = check_files(r, err);
 	if (e == 0)
 		e = check_plot(r, err);
 	if (e == 0)

@@ -83,4 +83,23 @@ for name in 'a<b>&"c'\' 'x]]>' $'new\nline' $'\xff\xfe bytes \x1b' '# TODO' "$(p
 	if [ "$(wc -l < "$T/o")" = 2 ] && grep -a -q '^Bail out! ' "$T/o"; then ok "name $n: one line bails out"; else fail "name $n: one line bails out" "$(cat "$T/o")"; fi
 	cp "$T/a" "$T/$name"; reads "diff, name $n" 0 keval diff "$T/a" "$T/$name"
 done
+# Nothing that a run writes takes the place of what it reads, or of another output, by whatever name.
+task save -q > "$T/.out" 2>&1; cp "$T/saved" "$T/kept"; ln -sf saved "$T/link"; cp "$T/a" "$T/kept.a"
+apart() {       # apart NAME TEXT COMMAND...
+	local what=$1 text=$2; shift 2
+	exits "$what" 2 "$@"; if grep -q -e "$text" "$T/.err"; then ok "$what is said"; else fail "$what is said" "$(tail -n 1 "$T/.err")"; fi
+	same "$what: the reference stays" "$T/saved" "$T/kept"; same "$what: the report stays" "$T/a" "$T/kept.a"
+}
+for o in --report -o --junit --plot --resume; do apart "$o and --save-ref" "--save-ref.* are both\|both '.*saved'" task save $o "$T/saved"; done
+apart "--report and --save-ref by a link" 'are both' task save --report "$T/link"
+rm "$T/saved"; exits "--report and a new --save-ref" 2 task save --report "$T/./saved"; [ ! -e "$T/saved" ] && ok "neither is written" || fail "neither is written" "$(ls "$T")"; cp "$T/kept" "$T/saved"
+for o in --report -o --junit --plot --resume; do
+	apart "$o and --ref" "$o is '.*saved', which is read (--ref)" keval kld -m "$T/i4.kmf" -f "$T/text" --window 40 --ref "$T/saved" $o "$T/saved"
+	apart "$o and -f" "$o is '.*a', which is read (-f)" keval ppl -m "$T/i4.kmf" -f "$T/a" $o "$T/a"
+	apart "$o and -m" "$o is '.*a', which is read (-m)" keval ppl -m "$T/a" -f "$T/text" $o "$T/a"
+	apart "$o and a report" "'.*a'.* read\|'.*a' is the input" keval diff "$T/a" "$T/b" $o "$T/a"
+done
+apart "--report and --junit by a link" 'are both' keval diff "$T/a" "$T/b" --report "$T/x" --junit "$T/../$(basename "$T")/x"
+apart "kbench: --report and -f" 'which is read (-f)' kbench serve -u http://127.0.0.1:1/v1 -f "$T/a" --report "$T/a"
+apart "kbench: --history and a model" 'which is read (the input)' kbench load "$T/a" --history "$T/a"
 finish
