@@ -48,6 +48,8 @@ static const struct k_opt opts[] = {
 	K_OPT_END
 };
 
+static const char *const rivals[] = { "model synthetic", NULL };
+
 static const char *const examples[] = {
 	"kbench decode -m model.kmf --depth 0,256 -b 1,2 --tokens 4 --reps 2",
 	"kbench prefill -m model.kmf --tokens 64 --reps 2",
@@ -208,7 +210,7 @@ static int write_outputs(const struct args *a, const struct what *w, const struc
 
 static int kbench_run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
 {
-	const struct args *a = args;
+	struct args *a = args;
 	const struct what *w = NULL;
 	struct k_report *rep = NULL;
 	char suite[64];
@@ -219,6 +221,12 @@ static int kbench_run(struct k_ctx *ctx, void *args, int n_operands, char **oper
 	if (r < 0 || !b)
 		return r < 0 ? r : k_err_nomem(err, sizeof(*b), "a measurement");
 	b->ctx = ctx;
+	if (w->wants_model && n_operands > 1)
+		k_opt_yield(&k_tool, a, "model synthetic");
+	if (!w->synthetic)
+		k_opt_yield(&k_tool, a, "synthetic");
+	if (!k_bench_draws(w->name))
+		k_opt_yield(&k_tool, a, "plot");
 	r = fill(b, a, w, n_operands, operands, err);
 	if (r < 0)
 		goto out;
@@ -274,6 +282,7 @@ const struct k_tool k_tool = {
 		"99 of 100 cases, and beyond the spread of the repetitions, it is faster or slower; slower is exit status 1. Fewer than 3 earlier "
 		"runs cannot tell.",
 	.opts = opts,
+	.rivals = rivals,
 	.examples = examples,
 	.args_size = sizeof(struct args),
 	.max_operands = -1,

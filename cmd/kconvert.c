@@ -49,6 +49,9 @@ static const struct k_opt opts[] = {
 	K_OPT_END
 };
 
+static const char *const rivals[] = { "keep-fp8 dequant", "require-lossless lossy", "seal output", "seal part", "part certificate", "since resume", "since part",
+	"pack resume", "pack part", NULL };
+
 static const char *const examples[] = {
 	"kconvert hf/ -o out.kmf",
 	"tar c -C hf . | kconvert - | kls --verify -",
@@ -173,6 +176,10 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 		return k_err_set(err, K_EUSAGE, "--keep-fp8 and --dequant exclude each other");
 	if (a->require && a->lossy)
 		return k_err_set(err, K_EUSAGE, "--require-lossless and --lossy exclude each other");
+	if (strcmp(a->to, "hf") != 0 && strcmp(a->to, "gguf") != 0)
+		k_opt_yield(&k_tool, a, "shard-size");
+	if (strcmp(a->to, "kmf") != 0)
+		k_opt_yield(&k_tool, a, "pack since");
 	if (a->shard_size && strcmp(a->to, "hf") != 0 && strcmp(a->to, "gguf") != 0)
 		return k_err_set(err, K_EUSAGE, "--shard-size is for hf and gguf: %s is one file", a->to);
 	if (a->seal && (a->out || a->part))
@@ -217,5 +224,5 @@ const struct k_tool k_tool = {
 		"were; vectors, norms, routers and convolutions are f32. With --shard-size, -o m.gguf names the files m-00001-of-00004.gguf and so on.\n\n"
 		"For transport --pack makes a container smaller, and --since writes of a model only what another one has not. Both are containers: every tool reads a "
 		"packed one as it is, and a delta is read by kconvert together with its base.",
-	.opts = opts, .examples = examples, .args_size = sizeof(struct args), .max_operands = 2, .run = run,
+	.opts = opts, .rivals = rivals, .examples = examples, .args_size = sizeof(struct args), .max_operands = 2, .run = run,
 };

@@ -64,6 +64,8 @@ static const struct k_opt opts[] = {
 	K_OPT_END
 };
 
+static const char *const rivals[] = { "model url", "save-ref ref", "save-ref part", "save-ref plot", NULL };
+
 static const char *const examples[] = {
 	"keval ppl -m model.kmf -f text.txt --bar 'ppl<100'",
 	"keval kld -m bf16.kmf -f text.txt --save-ref text.ref",
@@ -173,7 +175,7 @@ static int open_model(struct k_model **out, struct k_device **dev, const struct 
 enum answers { FROM_MODEL, FROM_URL, FROM_LINES, TO_LINES, FROM_FILES, FROM_PARTS };
 
 struct run {
-	const struct args *a;
+	struct args *a;
 	const struct k_eval *task;
 	enum answers from;
 	int n_operands;                 /* from the task on */
@@ -188,6 +190,7 @@ struct run {
 static int choose_merge(struct run *r, int n, char **operands, struct k_err *err)
 {
 	const struct args *a = r->a;
+	k_opt_yield(&k_tool, r->a, "model url file part resume");
 	if (a->model || a->url || a->file || a->part || a->resume)
 		return k_err_set(err, K_EUSAGE, "merge wants the reports of parts, and none of -m, -u, -f, --part and --resume");
 	int e = k_merge_open(&r->merge, (const char *const *)operands, n, err);
@@ -195,7 +198,24 @@ static int choose_merge(struct run *r, int n, char **operands, struct k_err *err
 	r->n_operands = n + 1;
 	r->operands = operands - 1;
 	r->task = e < 0 ? NULL : k_merge_task(r->merge);
+	if (r->task && !r->task->draw)
+		k_opt_yield(&k_tool, r->a, "plot");
 	return e;
+}
+
+/* What the environment says of who answers, and of what this task has not, is out where the operands say other. */
+static void yield(struct run *r, bool prompts, bool lines)
+{
+	if (r->task->files || prompts || (r->n_operands > 1 && !lines))
+		k_opt_yield(&k_tool, r->a, "model url");
+	if (lines || !r->task->ask)
+		k_opt_yield(&k_tool, r->a, "url");
+	if (prompts)
+		k_opt_yield(&k_tool, r->a, "report resume junit bar");
+	if (!r->task->summarise)
+		k_opt_yield(&k_tool, r->a, "part");
+	if (!r->task->draw || prompts)
+		k_opt_yield(&k_tool, r->a, "plot");
 }
 
 /* "prompts TASK", "score TASK", "TASK -": lines; the rest: a model or a server. */
@@ -209,13 +229,14 @@ static int choose(struct run *r, int n, char **operands, struct k_err *err)
 	int e = find_task(r->n_operands, r->operands, &r->task, err);
 	if (e < 0)
 		return e;
+	bool dash = r->task->ask && r->n_operands == 2 && !strcmp(r->operands[1], "-");
+	yield(r, prompts, score || dash);
 	if (r->a->part && !r->task->summarise)
 		return k_err_set(err, K_EUSAGE, "--part: '%s' has no parts", r->task->name);
 	if (r->task->files) {
 		r->from = FROM_FILES;
 		return prompts || score || r->a->model || r->a->url ? k_err_set(err, K_EUSAGE, "'%s' wants reports, and nobody who answers", r->task->name) : 0;
 	}
-	bool dash = r->task->ask && r->n_operands == 2 && !strcmp(r->operands[1], "-");
 	r->from = prompts ? TO_LINES : score || dash ? FROM_LINES : r->a->url ? FROM_URL : FROM_MODEL;
 	if (r->from == FROM_MODEL)
 		return r->n_operands > 2 ? k_err_set(err, K_EUSAGE, "'%s' is one operand too many", r->operands[2]) : 0;
@@ -401,6 +422,7 @@ const struct k_tool k_tool = {
 		"asked the same, by tests that are wrong in at most 1 of 100 comparisons of a model with itself: fewer than 8 items that differ decide nothing. With --part K/N a run is cut into parts for several "
 		"machines; keval merge joins their reports to the bytes that one run would have written, with bars, JUnit and TAP as the task has them.",
 	.opts = opts,
+	.rivals = rivals,
 	.examples = examples,
 	.args_size = sizeof(struct args),
 	.unset = &unset,

@@ -45,6 +45,8 @@ static const struct k_opt opts[] = {
 	K_OPT_END
 };
 
+static const char *const rivals[] = { "head history verify stats budget diff dump tokens render rederive manifest sign check-sign", NULL };
+
 static const char *const examples[] = {
 	"kls model.kmf",
 	"kls --verify model.kmf",
@@ -125,8 +127,13 @@ static int act_on_files(const struct args *a, const char *path, struct k_ctx *ct
 }
 
 /* An option that belongs to an action is nothing without it. */
-static int check_company(const struct args *a, struct k_err *err)
+static int check_company(struct args *a, struct k_err *err)
 {
+	const struct { bool action; const char *options; } company[] = { { a->dump, "raw" }, { a->tokens, "whole specials ids" }, { a->render, "chat-layout" },
+		{ a->rederive, "from" }, { a->sign, "shards resign" }, { a->check_sign, "sig copy" } };
+	for (size_t i = 0; i < K_LEN(company); i++)
+		if (!company[i].action)
+			k_opt_yield(&k_tool, a, company[i].options);
 	const struct { bool given, action; const char *name, *wants; } rows[] = {
 		{ a->raw, a->dump, "--raw", "--dump NAME" },
 		{ a->whole || a->specials || a->ids, a->tokens, a->whole ? "--whole" : a->specials ? "--specials" : "--ids", "--tokens FILE" },
@@ -184,5 +191,5 @@ const struct k_tool k_tool = {
 		"twice: before its bytes are signed they are compared with its own digests, and one that is damaged is refused. --check-sign looks at "
 		"the signature first, with the key that is given and none that lies beside it, then at every byte. From a pipe use --copy: nothing "
 		"reaches FILE, or standard output, that was not checked before.",
-	.opts = opts, .examples = examples, .args_size = sizeof(struct args), .max_operands = 2, .run = run,
+	.opts = opts, .rivals = rivals, .examples = examples, .args_size = sizeof(struct args), .max_operands = 2, .run = run,
 };

@@ -44,6 +44,8 @@ static const struct k_opt opts[] = {
 	K_OPT_END
 };
 
+static const char *const rivals[] = { "from-qat scale", NULL };
+
 static const char *const examples[] = {
 	"kconvert hf/ | kquant -t i4g32 > out.kmf",
 	"kquant --preset k2-thinking --ledger out.jsonl model.kmf -o out.kmf",
@@ -271,6 +273,8 @@ static int check_args(struct args *a, const char *path, struct k_err *err)
 {
 	if (!a->type && !a->preset && !a->budget)
 		a->type = "i4g32";
+	if (a->scale != SCALE_IMATRIX)
+		k_opt_yield(&k_tool, a, "imatrix");
 	if ((a->scale == SCALE_IMATRIX) != (a->imatrix.n > 0))
 		return k_err_set(err, K_EUSAGE, a->imatrix.n ? "--imatrix is for --scale imatrix" : "--scale imatrix wants --imatrix FILE");
 	if (a->from_qat && a->scale)
@@ -330,5 +334,5 @@ const struct k_tool k_tool = {
 		"--scale mse tries every bf16 between amax/9 and amax/6 for a group of INT4, and three exponents for one of MXFP4; of equals it takes the larger. "
 		"--scale imatrix weights each column's error with the mean square of its activations. --budget measures each matrix through each type that it "
 		"may have, on samples, and takes the sum of squared relative errors for the predicted error.",
-	.opts = opts, .examples = examples, .args_size = sizeof(struct args), .max_operands = 1, .run = run,
+	.opts = opts, .rivals = rivals, .examples = examples, .args_size = sizeof(struct args), .max_operands = 1, .run = run,
 };

@@ -225,6 +225,8 @@ static int run(struct k_ctx *given, void *p, int n_operands, char **operands, st
 	return rc;
 }
 
+static const char *const rivals[] = { "stdio chat", "enforce no-enforce", "web no-web", NULL };
+
 static const char *const examples[] = {
 	"kserve model.kmf",
 	"kserve --listen 127.0.0.1:0 --port-file port model.kmf",
@@ -260,6 +262,7 @@ const struct k_tool k_tool = {
 		"new requests get 503, what runs is finished within the time of --drain, and the exit status is 0, also where the disk of the states does not "
 		"answer any more; a second signal ends at once.",
 	.opts = opts,
+	.rivals = rivals,
 	.examples = examples,
 	.args_size = sizeof(struct args),
 	.max_operands = 1,

@@ -208,8 +208,89 @@ static int set_environment(const struct k_tool *tool, void *args, struct k_err *
 		rc = set(o, args, value, name, err);
 		if (rc)
 			return k_err_add(err, "in the environment");
+		((struct k_common *)args)->environment[o - tool->opts] = true;
 	}
 	return 0;
+}
+
+/* Of a value that is no list. */
+static size_t bytes_of(enum k_opt_kind kind)
+{
+	switch (kind) {
+	case K_OPT_KIND_FLAG:
+		return sizeof(bool);
+	case K_OPT_KIND_WORD:
+		return sizeof(int);
+	case K_OPT_KIND_STR:
+		return sizeof(char *);
+	default:
+		return 8;
+	}
+}
+
+static void take_back(const struct k_tool *tool, void *args, const struct k_opt *o)
+{
+	char *at = (char *)args + o->offset;
+	bool *from = &((struct k_common *)args)->environment[o - tool->opts];
+	struct k_err err;
+
+	if (!*from)
+		return;
+	*from = false;
+	if (o->kind == K_OPT_KIND_LIST)
+		((struct k_strs *)(void *)at)->n = 0;
+	else if (tool->unset)
+		memcpy(at, (const char *)tool->unset + o->offset, bytes_of(o->kind));
+	else
+		memset(at, 0, bytes_of(o->kind));
+	/* It was set before. */
+	if (o->def && set(o, args, o->def, o->name, &err))
+		k_bug("a default that is none");
+}
+
+/* The row of the name that *names begins with, which goes on to the next one; NULL at the end. */
+static const struct k_opt *next_name(const struct k_tool *tool, const char **names)
+{
+	const char *name = *names + strspn(*names, " ");
+	size_t n = strcspn(name, " ");
+	const struct k_opt *o = tool->opts;
+
+	*names = name + n;
+	if (!n)
+		return NULL;
+	while (o->name && (strncmp(o->name, name, n) || o->name[n]))
+		o++;
+	K_ASSERT(o->name);
+	return o;
+}
+
+void k_opt_yield(const struct k_tool *tool, void *args, const char *names)
+{
+	const struct k_opt *o;
+
+	while ((o = next_name(tool, &names)))
+		take_back(tool, args, o);
+}
+
+/* given: a row, by the command line. */
+static void yield_to(const struct k_tool *tool, void *args, const bool *given, const char *names)
+{
+	const char *rest = names;
+	const struct k_opt *o;
+	bool any = false;
+
+	while ((o = next_name(tool, &rest)))
+		any |= given[o - tool->opts];
+	if (any)
+		k_opt_yield(tool, args, names);
+}
+
+static void yield_rivals(const struct k_tool *tool, void *args, const bool *given)
+{
+	yield_to(tool, args, given, "json table");
+	yield_to(tool, args, given, "verbose quiet");
+	for (size_t i = 0; tool->rivals && tool->rivals[i]; i++)
+		yield_to(tool, args, given, tool->rivals[i]);
 }
 
 struct parse {
@@ -231,6 +312,7 @@ static int set_given(
 	if (o->kind == K_OPT_KIND_LIST && !p->given[row])
 		((struct k_strs *)(void *)((char *)p->args + o->offset))->n = 0;
 	p->given[row] = true;
+	((struct k_common *)p->args)->environment[row] = false;
 	return set(o, p->args, value, how, err);
 }
 
@@ -318,6 +400,7 @@ int k_opt_parse(const struct k_tool *tool, int argc, char **argv, void *args, in
 	*operands = NULL;
 	while (tool->opts[rows].name)
 		rows++;
+	K_ASSERT(rows <= K_OPT_MOST);
 	p.given = k_calloc(rows + 1, sizeof *p.given);
 	p.operands = k_calloc((size_t)argc + 1, sizeof *p.operands);
 	if (!p.given || !p.operands) {
@@ -329,6 +412,8 @@ int k_opt_parse(const struct k_tool *tool, int argc, char **argv, void *args, in
 		rc = set_environment(tool, args, err);
 	if (!rc)
 		rc = parse_words(&p, err);
+	if (!rc)
+		yield_rivals(tool, args, p.given);
 	/* Who asks for help gets it, whatever else is there. */
 	if (!rc && tool->max_operands >= 0 && p.n_operands > tool->max_operands &&
 		!((struct k_common *)args)->help)

@@ -11,7 +11,8 @@
  * The target is an offset; _Generic in the macros makes a wrong field type a compile error. Long names may be abbreviated
  * where unique; `--name=value` and `--name value`; `-jN` and `-j N`; `--` ends options; operands may stand between options
  * (unless stop_at_operand). An unknown option: K_EUSAGE with the nearest name. Every option's default may come from the
- * environment: K_<TOOL>_<OPTION> (upper case, '-' -> '_'); the command line wins. */
+ * environment: K_<TOOL>_<OPTION> (upper case, '-' -> '_'); the command line wins: over the variable of the same option, and over those of
+ * options that say something else where only one of them can hold (rivals, k_opt_yield). */
 #ifndef K_OPT_H
 #define K_OPT_H
 
@@ -45,6 +46,8 @@ struct k_opt {
 #define K_OPT_WORD(c, name, type, field, words, def, about) { c, name, K_OPT_KIND_WORD, K_OPT_AT_(type, field, 0, int), words, def, about, false }
 #define K_OPT_END { 0, NULL, K_OPT_KIND_FLAG, 0, NULL, NULL, NULL, false }
 
+enum { K_OPT_MOST = 96 };               /* rows of a table */
+
 /* What every tool has (cli.md 1.2). The member is called `common` and the struct of options begins with it. */
 struct k_common {
 	const char *help;               /* NULL: not asked; "": text; man bash zsh fish json */
@@ -57,6 +60,7 @@ struct k_common {
 	int kv;                         /* 0 auto (by act), 1 f32, 2 bf16, 3 int8 */
 	const char *output;             /* K_OPT_OUTPUT: cmd/cli.c puts standard output there */
 	uint64_t max_memory, gpu_memory;
+	bool environment[K_OPT_MOST];   /* of k_opt_parse: a row: its value is the environment's alone */
 };
 #define K_OPT_COMMON(type, c) \
 	{ 'h', "help", K_OPT_KIND_STR, K_OPT_AT_(type, c.help, 0, const char *), "man|bash|zsh|fish|json", NULL, "show this help, the manual page, a shell completion or the option table", true }, \
@@ -88,6 +92,9 @@ struct k_tool {
 	const char *const *examples;    /* command lines, NULL-terminated; run by the tests */
 	size_t args_size;               /* of the struct of options; it begins with struct k_common */
 	const void *unset;              /* such a struct: what is there where no default is and nobody says a value; NULL: zeros */
+	/* Names of options with blanks between, a row: one of them at a time. One on the command line takes back what the environment says of the
+	 * others. Two on the command line, or two in the environment, are for the tool to judge. NULL-terminated; NULL: none. */
+	const char *const *rivals;
 	int max_operands;               /* -1: any */
 	bool stop_at_operand;           /* the first operand ends the options (kbench compare) */
 	int (*run)(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err);   /* 0 or a code; cmd/cli.c */
@@ -96,6 +103,9 @@ struct k_tool {
 
 /* Fills args (unset, then defaults, then environment, then argv[1..]). operands: new array (k_free), pointing into argv. */
 int k_opt_parse(const struct k_tool *tool, int argc, char **argv, void *args, int *n_operands, char ***operands, struct k_err *err) K_MUST_USE;
+/* For what an operand or a value rules out: those of the options in names (blanks between) whose value is the environment's alone get back what they
+ * have where nobody says one. */
+void k_opt_yield(const struct k_tool *tool, void *args, const char *names);
 /* "K_KQUANT_MAX_MEMORY" */
 void k_opt_env_name(const struct k_tool *tool, const struct k_opt *o, char buf[96]);
 void k_opt_fini(const struct k_tool *tool, void *args);

@@ -82,6 +82,7 @@ int k_bench_compare(struct k_bench *b, struct k_err *err) K_MUST_USE;
 int k_bench_trends(struct k_bench *b, struct k_err *err) K_MUST_USE;
 
 /* Can it be drawn (draw.c)? Then: what was reported as a picture into path. */
+bool k_bench_draws(const char *what);
 int k_bench_plot_check(const char *what, const char *path, struct k_err *err) K_MUST_USE;
 int k_bench_plot(const char *what, const struct k_report *rep, const char *path, struct k_err *err) K_MUST_USE;
 

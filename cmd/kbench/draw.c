@@ -207,14 +207,21 @@ static const struct { const char *what; void (*draw)(struct k_plot *p, const str
 	{ "trends", draw_trends },
 };
 
+bool k_bench_draws(const char *what)
+{
+	for (size_t i = 0; i < K_LEN(pictures); i++)
+		if (!strcmp(pictures[i].what, what))
+			return true;
+	return false;
+}
+
 int k_bench_plot_check(const char *what, const char *path, struct k_err *err)
 {
 	char names[128] = "";
-	for (size_t i = 0; i < K_LEN(pictures); i++) {
-		if (!strcmp(pictures[i].what, what))
-			return k_plot_check(path, err);
+	if (k_bench_draws(what))
+		return k_plot_check(path, err);
+	for (size_t i = 0; i < K_LEN(pictures); i++)
 		snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", i ? " " : "", pictures[i].what);
-	}
 	return k_err_set(err, K_EUSAGE, "--plot: there is no picture of '%s', there are of: %s", what, names);
 }
 

@@ -82,4 +82,22 @@ exits 'kls -o onto its input' 2 kls "$T/kept.kmf" -o "$T/kept.kmf"
 exits 'a certificate onto the input' 2 kconvert --certificate "$T/kept.kmf" "$T/kept.kmf" -o "$T/x.kmf"
 exits 'a ledger onto the input' 2 kquant --rule dense=i8row --ledger "$T/kept.kmf" "$T/kept.kmf" -o "$T/x.kmf"
 same 'the input is as it was' "$T/kept.kmf" "$T/copy.kmf"
+# The command line wins over the environment also where it says something else that excludes what the environment says.
+head -n 9 testdata/eval/choice.jsonl > "$T/q.jsonl"; head -c 900 testdata/nano/eval/prose.txt > "$T/p.txt"; tiny=testdata/tiny/llama-tiny
+wins() { local what=$1; shift; exits "$what" 0 env K_KEVAL_MODEL=/nowhere K_KEVAL_URL=http://127.0.0.1:1/v1 K_KEVAL_PART=9/2 K_KEVAL_RESUME=/nowhere/r K_KEVAL_PLOT="$T/e.svg" "$@"; }
+for k in 1 2; do check "part $k" keval ppl -m $tiny -f "$T/p.txt" --bos no --window 64 --part $k/2 --report "$T/r$k"; done
+wins "keval merge" keval merge "$T/r1" "$T/r2" --report "$T/r"
+wins "keval diff" K_KEVAL_RESUME= keval diff "$T/r" "$T/r"
+wins "keval prompts" K_KEVAL_PART= keval prompts choice -f "$T/q.jsonl"
+wins "keval -u over -m" K_KEVAL_RESUME= K_KEVAL_PART= K_KEVAL_PLOT= keval ppl $tiny -f "$T/p.txt" --bos no --limit 1
+wins "keval -m over -u" K_KEVAL_RESUME= K_KEVAL_PART= keval ppl -m $tiny -f "$T/p.txt" --bos no --limit 1
+env K_KEVAL_MODEL=$tiny keval gen -u http://127.0.0.1:1/v1 -f "$T/q.jsonl" > "$T/.out" 2> "$T/.err"; [ $? -eq 5 ] && ok "keval -u over a model" || fail "keval -u over a model" "$(tail -n 1 "$T/.err")"
+exits "keval, both on the command line" 2 keval gen -u http://127.0.0.1:1/v1 -m $tiny -f "$T/q.jsonl"
+exits "kbench --synthetic over a model" 0 env K_KBENCH_MODEL=/nowhere kbench prefill --synthetic kimi-linear:nano --tokens 4 --reps 1
+exits "kbench, a model over --synthetic" 0 env K_KBENCH_SYNTHETIC=kimi-linear:nano K_KBENCH_PLOT="$T/e.svg" kbench load $tiny --reps 1
+exits "kconvert --lossy over --require-lossless" 0 env K_KCONVERT_REQUIRE_LOSSLESS=1 K_KCONVERT_SHARD_SIZE=1G kconvert --lossy $tiny -o "$T/x.kmf"
+exits "kquant --from-qat over --scale" 0 env K_KQUANT_SCALE=mse K_KQUANT_IMATRIX=/nowhere kquant -q --plan --from-qat testdata/tiny/kimi-linear-tiny
+exits "kls --verify over --head" 0 env K_KLS_HEAD=1 K_KLS_CHAT_LAYOUT=chatml kls --verify $tiny
+K_KLS_TABLE=1 kls --json $tiny > "$T/a"; K_KLS_JSON=1 kls --table $tiny > "$T/b"
+head -c 1 "$T/a" | grep -q '{' && ! head -c 1 "$T/b" | grep -q '{' && ok "--json and --table over each other" || fail "--json and --table over each other" "$(head -n 1 "$T/b")"
 finish

@@ -27,6 +27,8 @@ static const struct k_opt opts[] = {
 	K_OPT_END
 };
 static const char *const examples[] = { "ktry -t i4g32 model", NULL };
+static const char *const rivals[] = { "type tol", "verify rule limit", NULL };
+static const struct args unset = { .x = -1 };
 static const struct k_tool tool = {
 	.name = "ktry",
 	.about = "try options",
@@ -35,6 +37,8 @@ static const struct k_tool tool = {
 	.opts = opts,
 	.examples = examples,
 	.args_size = sizeof(struct args),
+	.unset = &unset,
+	.rivals = rivals,
 	.max_operands = 2,
 };
 
@@ -71,7 +75,7 @@ K_TEST(opt_values_of_all_kinds)
 	K_CHECK(n_ops == 2 && !strcmp(ops[0], "m1") && !strcmp(ops[1], "m2"));
 	k_opt_fini(&tool, &a);
 	K_CHECK_OK(parse(&a, &err, "- -- -x"));
-	K_CHECK(!strcmp(a.type, "i4g32") && a.limit == 7 && a.how == 1 && n_ops == 2 &&
+	K_CHECK(!strcmp(a.type, "i4g32") && a.limit == 7 && a.x == -1 && a.how == 1 && n_ops == 2 &&
 		!strcmp(ops[1], "-x"));
 	K_CHECK(!strcmp(a.common.device, "cpu"));
 	k_opt_fini(&tool, &a);
@@ -132,6 +136,36 @@ K_TEST(opt_environment_gives_defaults)
 	k_opt_fini(&tool, &a);
 	setenv("K_KTRY_LIMIT", "many", 1);
 	K_CHECK(parse(&a, &err, "") == K_EUSAGE && strstr(err.msg, "K_KTRY_LIMIT"));
+}
+
+/* What the environment says goes where the command line rules it out, back to what it is where nobody says a value. */
+K_TEST(opt_environment_yields)
+{
+	struct k_err err = { 0 };
+	struct args a;
+
+	unsetenv("K_KTRY_VERIFY");
+	setenv("K_KTRY_TYPE", "fp8", 1);
+	setenv("K_KTRY_TOL", "3", 1);
+	setenv("K_KTRY_RULE", "env=x", 1);
+	setenv("K_KTRY_LIMIT", "5", 1);
+	setenv("K_KTRY_TABLE", "1", 1);
+	K_CHECK_OK(parse(&a, &err, ""));
+	K_CHECK(!strcmp(a.type, "fp8") && a.x == 3 && a.rules.n == 1 && a.limit == 5 && a.common.table);
+	k_opt_yield(&tool, &a, "rule tol how");
+	K_CHECK(a.rules.n == 0 && a.x == -1 && a.how == 1 && a.limit == 5);
+	k_opt_fini(&tool, &a);
+	K_CHECK_OK(parse(&a, &err, "--tol 2 --verify --json"));
+	K_CHECK(!strcmp(a.type, "i4g32") && a.x == 2 && a.rules.n == 0 && a.limit == 7 && !a.common.table && a.common.json);
+	k_opt_yield(&tool, &a, "tol verify");
+	K_CHECK(a.x == 2 && a.verify);
+	k_opt_fini(&tool, &a);
+	/* Two on the command line are for the tool to judge. */
+	K_CHECK_OK(parse(&a, &err, "--type fp8 --tol 2 --rule a=b"));
+	K_CHECK(!strcmp(a.type, "fp8") && a.x == 2 && a.rules.n == 1 && a.limit == 7);
+	k_opt_fini(&tool, &a);
+	unsetenv("K_KTRY_TOL");
+	unsetenv("K_KTRY_TABLE");
 }
 
 K_TEST(opt_help_holds_every_option)
