@@ -57,7 +57,7 @@ static const struct k_opt opts[] = {
 	K_OPT_STR(0, "junit", struct args, junit, "FILE", NULL, "items and bars as JUnit XML into FILE"),
 	K_OPT_FLAG(0, "tap", struct args, tap, "items and bars as TAP version 14 on standard output"),
 	K_OPT_STR(0, "plot", struct args, plot, "FILE", NULL, "needle, kld, diff: the result as a picture into FILE.svg or, by gnuplot, FILE.png"),
-	K_OPT_STR(0, "resume", struct args, resume, "FILE", NULL, "write FILE item by item; continue it when it is there"),
+	K_OPT_STR(0, "resume", struct args, resume, "FILE", NULL, "write FILE item by item; continue it when it is there; imatrix: its sums are in FILE.state until it is done"),
 	K_OPT_STR(0, "spool", struct args, spool, "DIR", NULL, "where an archive from a pipe that does not fit in memory may be held"),
 	K_OPT_COMMON(struct args, common),
 	K_OPT_COMPUTE(struct args, common),
@@ -212,6 +212,8 @@ static void yield(struct run *r, bool prompts, bool lines)
 		k_opt_yield(&k_tool, r->a, "url");
 	if (prompts)
 		k_opt_yield(&k_tool, r->a, "report resume junit bar");
+	if (!*r->task->fields)
+		k_opt_yield(&k_tool, r->a, "resume");
 	if (!r->task->summarise)
 		k_opt_yield(&k_tool, r->a, "part");
 	if (!r->task->draw || prompts)
@@ -233,6 +235,8 @@ static int choose(struct run *r, int n, char **operands, struct k_err *err)
 	yield(r, prompts, score || dash);
 	if (r->a->part && !r->task->summarise)
 		return k_err_set(err, K_EUSAGE, "--part: '%s' has no parts", r->task->name);
+	if (r->a->resume && !*r->task->fields)
+		return k_err_set(err, K_EUSAGE, "--resume: '%s' writes no report that could be continued; it begins anew", r->task->name);
 	if (r->task->files) {
 		r->from = FROM_FILES;
 		return prompts || score || r->a->model || r->a->url ? k_err_set(err, K_EUSAGE, "'%s' wants reports, and nobody who answers", r->task->name) : 0;

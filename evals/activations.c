@@ -4,54 +4,33 @@
  *   text -> ids -> windows -> steps; functions laid over the device's products see the rows that enter them
  *
  * What enters a routed expert's down projection exists inside one operation only: it is computed again, gate and up once more. Tokens are
- * added in their order, each column by itself, in double: neither threads nor the batch change a digit. */
+ * added in their order, each column by itself, in double: neither threads nor the batch change a digit.
+ *
+ * With --resume FILE the sums lie in FILE.state after a window, as often as that costs a twentieth of the time, and when a signal asks to stop
+ * between two. A run that was killed goes on behind the last one that is in them, to the same bytes. */
 #include "libcore/base.h"
 #include <math.h>
 #include <stdio.h>
 #include "evals/report.h"
 #include "evals/corpus.h"
+#include "evals/seen.h"
 #include "formats/imatrix.h"
+#include "libcore/ctx.h"
 #include "libcore/io.h"
+#include "libcore/io_place.h"
 #include "libcore/log.h"
-#include "libcore/map.h"
 #include "libcore/pool.h"
 #include "libcore/seq.h"
-
-struct stat { const char *name; int64_t mats, cols; double *sums; int64_t *counts; struct stat *next; };
 
 struct tap {
 	struct k_device *dev;
 	struct k_ops ops;               /* the device's own */
-	struct k_arena arena;
-	struct k_map by_name;
-	struct stat *first, **last;     /* in the order of their first use */
-	int n;
+	struct k_seen_all seen;
 	float *room; size_t n_room;     /* rows of the experts' inputs, gates and ups */
 	struct k_err err;               /* the first failure; then nothing is added any more */
 };
 
 /* --- sums ----------------------------------------------------------------------------------------------------------------- */
-
-static struct stat *stat_of(struct tap *t, const struct k_tensor *w)
-{
-	struct stat *s = k_map_find(&t->by_name, w->name, strlen(w->name));
-	if (s || t->err.code)
-		return s;
-	s = k_arena_alloc(&t->arena, sizeof(*s));
-	if (s) {
-		*s = (struct stat){ w->name, k_shape_slices(w->ndim, w->shape), k_shape_cols(w->ndim, w->shape), NULL, NULL, NULL };
-		s->sums = k_arena_array(&t->arena, (size_t)(s->mats * s->cols), sizeof(*s->sums));
-		s->counts = k_arena_array(&t->arena, (size_t)s->mats, sizeof(*s->counts));
-	}
-	if (!s || !s->sums || !s->counts || k_map_put(&t->by_name, w->name, strlen(w->name), s) < 0) {
-		k_err_nomem(&t->err, (size_t)(s ? s->mats * s->cols : 1) * sizeof(double), "activation statistics");
-		return NULL;
-	}
-	*t->last = s;
-	t->last = &s->next;
-	t->n++;
-	return s;
-}
 
 enum { STRIP = 256 };
 struct add { const float *x; double *sums; int64_t n, cols, step; };
@@ -68,7 +47,7 @@ static void add_strip(void *arg, int64_t i, int worker K_UNUSED)
 /* n rows that enter matrix `mat` of w. */
 static void add_rows(struct tap *t, const struct k_tensor *w, int64_t mat, const float *x, int64_t n, int64_t step)
 {
-	struct stat *s = stat_of(t, w);
+	struct k_seen *s = t->err.code ? NULL : k_seen_of(&t->seen, w->name, k_shape_slices(w->ndim, w->shape), k_shape_cols(w->ndim, w->shape), &t->err);
 	if (!s)
 		return;
 	struct add a = { x, s->sums + mat * s->cols, n, s->cols, step };
@@ -142,9 +121,7 @@ static void tap_moe(struct k_device *dev, const struct k_op_moe *op)
 static void tap_open(struct tap *t, struct k_device *dev)
 {
 	memset(t, 0, sizeof(*t));
-	k_arena_init(&t->arena);
-	k_map_init(&t->by_name);
-	t->last = &t->first;
+	k_seen_init(&t->seen);
 	t->dev = dev;
 	t->ops = dev->ops;
 	dev->tap = t;
@@ -156,14 +133,85 @@ static void tap_close(struct tap *t)
 {
 	t->dev->ops = t->ops;
 	t->dev->tap = NULL;
-	k_map_fini(&t->by_name);
-	k_arena_fini(&t->arena);
+	k_seen_fini(&t->seen);
 	k_free(t->room);
 }
 
 /* --- the text ------------------------------------------------------------------------------------------------------------- */
 
-struct job { struct k_model *m; const struct k_eval_opts *o; const struct k_ctx *ctx; struct k_ids ids; char text[65]; int32_t bos; int64_t window, windows, tokens; };
+struct job {
+	struct k_model *m; const struct k_eval_opts *o; const struct k_ctx *ctx;
+	struct k_ids ids; char text[65]; int32_t bos;
+	int64_t window, windows, tokens;
+	int64_t done;                   /* windows that are in the sums */
+	char *state;                    /* --resume: the file of the sums; NULL: none */
+	char *run;                      /* what must be the same for them to go on */
+	uint64_t next_ns;               /* when they are due again */
+};
+
+/* --- going on ------------------------------------------------------------------------------------------------------------- */
+
+static int put_run(const struct job *j, struct k_json *o)
+{
+	return k_put_str(o, "task", "imatrix") | k_put_run(o, j->m, j->o, j->ctx) | k_put_int(o, "window", j->window) |
+		(j->bos < 0 ? k_put_null(o, "bos_id") : k_put_int(o, "bos_id", j->bos)) | k_put_str(o, "text_sha256", j->text) |
+		k_put_int(o, "windows", j->windows);
+}
+
+/* The report begins with what this run is; a report of another run is refused there. The sums of an earlier run are taken. */
+static int begin(struct job *j, struct tap *t, struct k_report *rep, struct k_err *err)
+{
+	struct k_json *head = k_json_object();
+	struct k_buf b;
+	if (!head || put_run(j, head)) {
+		k_json_free(head);
+		return k_err_nomem(err, 1024, "the report");
+	}
+	k_buf_init(&b, 0);
+	k_json_dump(&b, head, 0);
+	int r = k_buf_ok(&b, "the report", err);
+	j->run = k_buf_take(&b, NULL);
+	k_buf_fini(&b);
+	if (r < 0)
+		k_json_free(head);
+	else
+		r = k_report_item(rep, "run", head, true, NULL, err);
+	if (r < 0 || !j->o->resume)
+		return r;
+	k_buf_init(&b, 0);
+	k_buf_printf(&b, "%s.state", j->o->resume);
+	r = k_buf_ok(&b, "a file name", err);
+	j->state = k_buf_take(&b, NULL);
+	k_buf_fini(&b);
+	struct k_seen_at at = { .run = j->run };
+	if (r == 0)
+		r = k_seen_load(&t->seen, j->state, &at, err);
+	j->done = at.windows;
+	j->tokens = at.tokens;
+	if (r == 0 && j->done)
+		k_logf(j->ctx->log, K_LOG_INFO, "'%s' goes on behind window %lld of %lld", j->o->resume, (long long)j->done, (long long)j->windows);
+	return r;
+}
+
+static int save(struct job *j, const struct tap *t, struct k_err *err)
+{
+	uint64_t now = k_now_ns();
+	int r = k_seen_save(&t->seen, j->state, &(struct k_seen_at){ j->run, j->done, j->tokens }, err);
+	j->next_ns = k_now_ns() + 20 * (k_now_ns() - now);
+	return r;
+}
+
+/* Before a window: is there to be one? What is in the sums is kept when a signal says no. */
+static int go_on(struct job *j, const struct tap *t, struct k_err *err)
+{
+	struct k_err other;
+	int r = k_ctx_check(j->ctx, err);
+	if (r < 0 && j->state && j->done && save(j, t, &other) < 0)
+		k_logf(j->ctx->log, K_LOG_WARN, "%s", other.msg);
+	return r < 0 || !j->state || k_now_ns() < j->next_ns || !j->done ? r : save(j, t, err);
+}
+
+/* --- windows -------------------------------------------------------------------------------------------------------------- */
 
 static int run_windows(struct job *j, struct tap *t, struct k_err *err)
 {
@@ -174,8 +222,9 @@ static int run_windows(struct job *j, struct tap *t, struct k_err *err)
 	int64_t len;
 	int r = in ? k_seq_new(&seq, j->m, err) : k_err_nomem(err, ((size_t)j->window + 1) * sizeof(*in), "a window");
 	k_progress_begin(&meter, j->ctx->log, "imatrix", (uint64_t)j->windows, "windows");
-	for (int64_t i = 0; r == 0 && i < j->windows; i++) {
-		int64_t from = i * j->window, n = K_MIN((int64_t)j->ids.n - from, j->window), k = 0;
+	k_progress_step(&meter, (uint64_t)j->done);
+	while (r == 0 && j->done < j->windows && (r = go_on(j, t, err)) == 0) {
+		int64_t from = j->done * j->window, n = K_MIN((int64_t)j->ids.n - from, j->window), k = 0;
 		if (j->bos >= 0)
 			in[k++] = j->bos;
 		memcpy(in + k, j->ids.v + from, (size_t)n * sizeof(*in));
@@ -187,6 +236,7 @@ static int run_windows(struct job *j, struct tap *t, struct k_err *err)
 			r = err->code;
 		}
 		j->tokens += k + n;
+		j->done++;
 		k_progress_step(&meter, 1);
 	}
 	k_progress_end(&meter);
@@ -199,7 +249,7 @@ static int run_windows(struct job *j, struct tap *t, struct k_err *err)
 static int64_t tell_unseen(const struct tap *t, struct k_log *log)
 {
 	int64_t unseen = 0;
-	for (const struct stat *s = t->first; s; s = s->next)
+	for (const struct k_seen *s = t->seen.first; s; s = s->next)
 		for (int64_t e = 0; e < s->mats; e++)
 			if (s->mats > 1 && !s->counts[e]) {
 				k_logf(log, K_LOG_WARN, "%s: no token reached expert %lld", s->name, (long long)e);
@@ -211,7 +261,7 @@ static int64_t tell_unseen(const struct tap *t, struct k_log *log)
 /* As floats, which is what a file of them holds. K_ENO: kquant would take no such file. */
 static int check_sums(const struct tap *t, struct k_err *err)
 {
-	for (const struct stat *s = t->first; s; s = s->next)
+	for (const struct k_seen *s = t->seen.first; s; s = s->next)
 		for (int64_t i = 0; i < s->mats * s->cols; i++)
 			if (!isfinite((float)s->sums[i]))
 				return k_err_set(err, K_ENO, "%s: the sum of squares of what enters column %lld of matrix %lld is %g, wanted a finite float: no file is written",
@@ -221,10 +271,10 @@ static int check_sums(const struct tap *t, struct k_err *err)
 
 static int write_file(const struct job *j, const struct tap *t, struct k_err *err)
 {
-	struct k_imatrix_row *rows = k_calloc((size_t)t->n + 1, sizeof(*rows));
+	struct k_imatrix_row *rows = k_calloc((size_t)t->seen.n + 1, sizeof(*rows));
 	struct k_sink *sink = NULL;
-	int n = 0, r = rows ? k_sink_open(&sink, NULL, err) : k_err_nomem(err, (size_t)t->n * sizeof(*rows), "activation statistics");
-	for (const struct stat *s = t->first; r == 0 && s; s = s->next)
+	int n = 0, r = rows ? k_sink_open(&sink, NULL, err) : k_err_nomem(err, (size_t)t->seen.n * sizeof(*rows), "activation statistics");
+	for (const struct k_seen *s = t->seen.first; r == 0 && s; s = s->next)
 		rows[n++] = (struct k_imatrix_row){ s->name, s->mats, s->cols, s->sums, s->counts };
 	if (r == 0 && k_sink_is_terminal(sink))
 		r = k_err_set(err, K_EUSAGE, "statistics are not written to a terminal; use -o FILE");
@@ -240,8 +290,7 @@ static int write_file(const struct job *j, const struct tap *t, struct k_err *er
 static int summarise(const struct job *j, int64_t unseen, struct k_report *rep, struct k_err *err)
 {
 	struct k_json *s = k_json_object();
-	int bad = !s || k_put_str(s, "task", "imatrix") | k_put_run(s, j->m, j->o, j->ctx) | k_put_int(s, "window", j->window) |
-		k_put_str(s, "text_sha256", j->text) | k_put_int(s, "tokens", j->tokens) | k_put_int(s, "experts_unseen", unseen);
+	int bad = !s || put_run(j, s) | k_put_int(s, "tokens", j->tokens) | k_put_int(s, "experts_unseen", unseen);
 	if (bad) {
 		k_json_free(s);
 		s = NULL;
@@ -262,13 +311,17 @@ static int see_text(struct job *j, struct k_report *rep, struct k_err *err)
 	if (j->windows == 0)
 		return k_err_set(err, K_EFORMAT, "'%s' has no tokens", j->o->file);
 	tap_open(&t, k_model_device(j->m));
-	r = run_windows(j, &t, err);
+	r = begin(j, &t, rep, err);
+	if (r == 0)
+		r = run_windows(j, &t, err);
 	if (r == 0)
 		finite = check_sums(&t, err);
 	if (r == 0 && finite == 0)
 		r = write_file(j, &t, err);
 	if (r == 0)
 		r = summarise(j, tell_unseen(&t, j->ctx->log), rep, finite == 0 ? err : &other);
+	if (r == 0 && j->state)
+		r = k_path_remove(j->state, finite == 0 ? err : &other);
 	tap_close(&t);
 	return r < 0 ? r : finite;
 }
@@ -288,6 +341,8 @@ static int imatrix_run(struct k_model *m, const struct k_eval_opts *o, struct k_
 		r = k_corpus_bos(m, o->bos, &j.bos, err);
 	if (r == 0)
 		r = see_text(&j, rep, err);
+	k_free(j.state);
+	k_free(j.run);
 	k_ids_fini(&j.ids);
 	return r;
 }

@@ -153,4 +153,32 @@ for n in 1 2; do
 done
 same "the same text twice" "$T/times1/model.safetensors" "$T/times2/model.safetensors"
 grep -q 'no activation statistics' "$T/.err" && fail "all have statistics" "$(head -n 1 "$T/.err")" || ok "all have statistics"
+# Killed at any place, it goes on to the same bytes.
+head -c 30000 $nano/eval/prose.txt > "$T/long"
+seen() { keval imatrix -m "$T/n.kmf" -f "$T/long" --bos no --window 16 -j 2 "$@"; }
+check "in one go" seen -q -o "$T/whole" --report "$T/whole.jsonl"
+rm -f "$T/j"* "$T/cut"
+inode() { stat -c %i "$T/j.state" 2> /dev/null; }
+for sig in KILL TERM KILL; do
+	keval imatrix -m "$T/n.kmf" -f "$T/long" --bos no --window 16 -j 2 -q -o "$T/cut" --resume "$T/j" 2> "$T/.err" &
+	pid=$! old=$(inode)
+	while kill -0 $pid 2> /dev/null && [ "$(inode)" = "$old" ]; do sleep 0.02; done
+	kill -$sig $pid; wait $pid; status=$?
+	[ $status = 137 ] || [ $status = 143 ] || fail "killed by $sig" "exit $status: $(cat "$T/.err")"
+done 2> /dev/null
+[ ! -e "$T/cut" ] && [ "$(wc -l < "$T/j")" = 1 ] && [ -s "$T/j.state" ] && ok "what a killed run leaves" || fail "what a killed run leaves" "$(ls -l "$T")"
+cp "$T/j" "$T/j0"; cp "$T/j.state" "$T/s0"
+for at in 20 60 1000 -9; do     # run, weights, sums, digest
+	python3 -c 'import sys; d = bytearray(open(sys.argv[1], "rb").read()); d[int(sys.argv[3])] ^= 1; open(sys.argv[2], "wb").write(d)' "$T/s0" "$T/j.state" $at
+	exits "a damaged state, byte $at" 3 seen --resume "$T/j" -o "$T/cut"; grep -q "j.state' is .*remove it to begin anew" "$T/.err" && ok "it is named" || fail "it is named" "$(cat "$T/.err")"
+done
+head -c 3000 "$T/s0" > "$T/j.state"; exits "a state that was cut off" 3 seen --resume "$T/j" -o "$T/cut"
+cp "$T/s0" "$T/j.state"
+exits "another window" 3 seen --window 32 --resume "$T/j" -o "$T/cut"; grep -q 'its window is 16, that of this run is 32' "$T/.err" && ok "the window is named" || fail "the window is named" "$(cat "$T/.err")"
+rm "$T/j"; exits "the state of another run" 3 seen --limit 50 --resume "$T/j" -o "$T/cut"; cp "$T/j0" "$T/j"
+check "it goes on" seen --resume "$T/j" -o "$T/cut"
+grep -q "goes on behind window [1-9][0-9]* of " "$T/.err" && ok "behind a window" || fail "behind a window" "$(cat "$T/.err")"
+same "to the same bytes" "$T/whole" "$T/cut"; same "and the same report" "$T/whole.jsonl" "$T/j"
+[ ! -e "$T/j.state" ] && ok "nothing is left" || fail "nothing is left" "$(ls "$T")"
+exits "dump has nothing to continue" 2 keval dump -m "$T/n.kmf" -f none --resume "$T/d" -o "$T/x"; [ ! -e "$T/d" ] && ok "nothing is made" || fail "nothing is made" "$(ls "$T")"
 finish
