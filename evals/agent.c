@@ -117,7 +117,7 @@ static void tally(struct agent *g, const struct k_json *item)
 	g->steps++;
 	g->invalid += k_json_bool(k_json_find(item, "invalid"));
 	g->wrong += k_json_bool(k_json_find(item, "wrong"));
-	g->tokens += k_json_int(k_json_find(item, "completion_tokens"));
+	g->tokens += k_get_count(item, "completion_tokens");
 	if (!cached)
 		return;
 	g->refills += g->steps > 1 && k_json_int(cached) <= g->cached;
@@ -132,8 +132,8 @@ static struct k_json *make_item(struct agent *g, const struct k_json *answer, co
 	if (!cached)
 		cached = k_json_find(usage, "cached_tokens");
 	int bad = !o || k_put_bool(o, "invalid", invalid) | k_put_bool(o, "wrong", wrong) | (message ? k_json_set(o, "message", k_json_copy(message)) : 0) |
-		k_put_int(o, "prompt_tokens", k_json_int(k_json_find(usage, "prompt_tokens"))) |
-		k_put_int(o, "completion_tokens", k_json_int(k_json_find(usage, "completion_tokens")));
+		k_put_int(o, "prompt_tokens", k_get_count(usage, "prompt_tokens")) |
+		k_put_int(o, "completion_tokens", k_get_count(usage, "completion_tokens"));
 	/* What a model in the process keeps depends on whether the run was resumed. */
 	if (!bad && g->a->served && cached)
 		bad = k_put_int(o, "cached_tokens", k_json_int(cached));

@@ -1,5 +1,6 @@
 /* asker.c: what askers have in common: questions, scores out of a completion that echoes its prompt, answers out of chunks. */
 #include "libcore/base.h"
+#include <math.h>
 #include "evals/asker.h"
 #include "evals/report.h"
 
@@ -82,6 +83,8 @@ int k_ask_score_answer(struct k_ask *q, const struct k_json *answer, int64_t fir
 		if (k_json_kind(v) != K_JSON_REAL && k_json_kind(v) != K_JSON_INT)
 			return k_err_set(err, K_EFORMAT, "token_logprobs[%lld] is %s, wanted a number", (long long)i, k_json_kind_name(v));
 		q->logprob += k_json_number(v);
+		if (!isfinite(q->logprob))
+			return k_err_set(err, K_EFORMAT, "token_logprobs[%lld] is %g: the log-probability of the text is not finite", (long long)i, k_json_number(v));
 		q->greedy &= likeliest(k_json_at(tops, (size_t)i), k_json_number(v));
 	}
 	return 0;

@@ -179,7 +179,7 @@ static struct k_json *judge(void *arg, const struct k_quiz_item *q)
 	int right = matches(q->json, got, &err);
 	struct k_json *o = k_json_object();
 	if (o && (k_put_bool(o, "right", right > 0) | k_put_str(o, "answer", got) | k_put_str(o, "finish_reason", finish ? finish : "") |
-		k_put_int(o, "tokens", k_json_int(k_json_find(k_json_find(q->ask[0].answer, "usage"), "completion_tokens"))) |
+		k_put_int(o, "tokens", k_get_count(k_json_find(q->ask[0].answer, "usage"), "completion_tokens")) |
 		(right < 0 ? k_put_str(o, "error", err.msg) : 0)) == 0)
 		return o;
 	k_json_free(o);
@@ -193,7 +193,7 @@ static int summarise(const struct k_json *head K_UNUSED, const struct k_json *it
 		const struct k_json *item = k_json_at(items, i);
 		n += k_quiz_judged(item);
 		right += k_json_bool(k_json_find(item, "right"));
-		tokens += k_json_int(k_json_find(item, "tokens"));
+		tokens += k_get_count(item, "tokens");
 	}
 	int bad = k_quiz_put_share(s, "acc", "acc_stderr", right, n) | k_put_int(s, "n", n) | k_put_int(s, "tokens", tokens) |
 		k_put_int(s, "failed", (int64_t)k_json_len(items) - n);

@@ -349,7 +349,7 @@ struct sums {
 static void tally(struct sums *t, const struct k_json *item)
 {
 	const struct k_json *values = k_json_find(item, "values");
-	t->tokens += k_json_int(k_json_find(item, "tokens"));
+	t->tokens += k_get_count(item, "tokens");
 	t->kld += k_get_num(item, "kld");
 	t->lower += k_get_num(item, "lower");
 	t->upper += k_get_num(item, "upper");

@@ -157,7 +157,7 @@ static struct k_json *judge(void *arg, const struct k_quiz_item *q)
 	snprintf(want, sizeof(want), "%d", number);
 	if (o && (k_put_int(o, "length", length) | k_put_int(o, "depth", depth) | k_put_bool(o, "right", got && strstr(got, want)) |
 		k_put_str(o, "answer", got ? got : "") |
-		k_put_int(o, "prompt_tokens", k_json_int(k_json_find(k_json_find(q->ask[0].answer, "usage"), "prompt_tokens")))) == 0)
+		k_put_int(o, "prompt_tokens", k_get_count(k_json_find(q->ask[0].answer, "usage"), "prompt_tokens"))) == 0)
 		return o;
 	k_json_free(o);
 	return NULL;

@@ -69,7 +69,7 @@ static int summarise(const struct k_json *head K_UNUSED, const struct k_json *it
 		const struct k_json *item = k_json_at(items, i);
 		nll += k_get_num(item, "nll");
 		squares += k_get_num(item, "squares");
-		tokens += k_json_int(k_json_find(item, "tokens"));
+		tokens += k_get_count(item, "tokens");
 	}
 	double n = (double)tokens, mean = nll / n, ppl = exp(mean);
 	double var = n > 1 ? fmax((squares - n * mean * mean) / (n - 1), 0) : 0;

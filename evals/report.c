@@ -61,6 +61,12 @@ double k_get_num(const struct k_json *obj, const char *key)
 	return k_json_kind(v) == K_JSON_NULL ? NAN : k_json_number(v);
 }
 
+int64_t k_get_count(const struct k_json *obj, const char *key)
+{
+	int64_t n = k_json_int(k_json_find(obj, key));
+	return n >= 0 && n <= (int64_t)1 << 32 ? n : 0;
+}
+
 int k_put_part(struct k_json *obj, const struct k_eval_opts *o)
 {
 	char text[32];

@@ -50,6 +50,9 @@ int k_put_bool(struct k_json *obj, const char *key, bool v) K_MUST_USE;
 int k_put_null(struct k_json *obj, const char *key) K_MUST_USE;
 /* What k_put_num put: NaN for the null that a value became which is not finite. */
 double k_get_num(const struct k_json *obj, const char *key);
+/* A count of tokens or of the like, which others wrote: 0 where it says nothing, or nothing that one can be (below 0, above 2^32), so that sums of
+ * them are sums. */
+int64_t k_get_count(const struct k_json *obj, const char *key);
 /* "part": "2/3", where this run is one. */
 int k_put_part(struct k_json *obj, const struct k_eval_opts *o) K_MUST_USE;
 /* The facts that change digits: model, act, level, profile. */

@@ -120,7 +120,7 @@ static void tally(struct counts *t, const struct k_json *item)
 	t->errors += here && !k_json_bool(k_json_find(item, "valid"));
 	t->stopped += finish && !strcmp(finish, "stop");
 	t->others += !here && finish && *finish && strcmp(finish, "stop");
-	t->bad_ids += k_json_int(k_json_find(item, "bad_ids"));
+	t->bad_ids += k_get_count(item, "bad_ids");
 	t->replayed += k_json_find(item, "replay") != NULL;
 	t->differ += k_json_find(item, "replay_error") != NULL;
 	if (!there)

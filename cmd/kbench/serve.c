@@ -18,7 +18,7 @@
 #include "libcore/hash.h"
 #include "libcore/log.h"
 
-enum { MAX_STREAMS = 4096, SLOW_BYTES = 512, GRACE_SECONDS = 30, SECONDS = 10, LOOK_MS = 50 };
+enum { MAX_STREAMS = 4096, MOST_TOKENS = 1 << 22, SLOW_BYTES = 512, GRACE_SECONDS = 30, SECONDS = 10, LOOK_MS = 50 };
 #define LATE_NS 100000000u          /* of our own making: a request that was begun so long after it was due */
 
 struct samples { double *v; size_t n, cap; };
@@ -113,6 +113,13 @@ static bool speaks(struct stream *s, const struct k_json *delta)
 	return any;
 }
 
+/* What usage says of an answer; where that is no count of its tokens, what was known before. */
+static int64_t counted(const struct k_json *usage, const char *key, int64_t before)
+{
+	int64_t n = k_json_int(k_json_find(usage, key));
+	return n >= 0 && n <= MOST_TOKENS ? n : before;
+}
+
 static int on_chunk(struct k_call *c, const char *data, size_t n)
 {
 	struct stream *s = c->user;
@@ -128,12 +135,12 @@ static int on_chunk(struct k_call *c, const char *data, size_t n)
 	if (k_json_kind(usage) != K_JSON_OBJECT)
 		usage = k_json_find(choice, "usage");
 	bool spoke = speaks(s, k_json_find(choice, "delta")), error = k_json_kind(k_json_find(v, "error")) == K_JSON_OBJECT;
-	int64_t tokens = k_json_kind(usage) == K_JSON_OBJECT ? k_json_int(k_json_find(usage, "completion_tokens")) : s->tokens + spoke;
+	int64_t tokens = k_json_kind(usage) == K_JSON_OBJECT ? counted(usage, "completion_tokens", s->tokens + spoke) : s->tokens + spoke;
 	int64_t fresh = K_MAX(tokens - s->tokens, 0);
 	int bad = 0;
 	if (k_json_kind(usage) == K_JSON_OBJECT) {
 		s->usage = true;
-		s->prompt_tokens = k_json_int(k_json_find(usage, "prompt_tokens"));
+		s->prompt_tokens = counted(usage, "prompt_tokens", s->prompt_tokens);
 		/* There were more chunks than tokens. */
 		if (tokens < s->tokens) {
 			l->tokens -= now < l->end_ns ? s->tokens - tokens : 0;

@@ -56,6 +56,9 @@ for b in 1 3; do
 	then ok "and each is named, $b at once"; else fail "and each is named, $b at once" "$(tail -n 2 "$T/n.jsonl")"; fi
 done
 grep -q '^keval: 4 of 4 items failed; the first: item 1: ' "$T/.err" && ok "and counted" || fail "and counted" "$(tail -n 1 "$T/.err")"
+keval prompts choice -f $q --limit 1 | jq -c '{id, choices: [{logprobs: {token_logprobs: [null, -1, -1e308, -1e308], text_offset: [0, 1, (.prompt | length) - 2, (.prompt | length) - 1]}}]}' > "$T/huge"
+exits "a sum that is no number" 1 keval score choice -f $q --limit 1 --json < "$T/huge"
+grep -q '"ok": false, "why": ".*not finite"' "$T/.out" && ok "and said" || fail "and said" "$(head -n 2 "$T/.out")"
 exits "no JSON" 3 keval choice -m "$T/nano.kmf" -f <(echo 'a')
 exits "no items" 3 keval choice -m "$T/nano.kmf" -f /dev/null
 exits "no file" 2 keval choice -m "$T/nano.kmf"

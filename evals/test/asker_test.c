@@ -1,5 +1,6 @@
 #include "libcore/base.h"
 #include "evals/asker.h"
+#include "evals/report.h"
 #include "evals/stats.h"
 #include "libcore/test.h"
 
@@ -54,6 +55,19 @@ K_TEST(score_by_offset)
 	K_CHECK(k_ask_score_answer(&q, v, 3, 4, &err) == 0 && q.logprob == -0.5 && q.tokens == 1);
 	K_CHECK(k_ask_score_answer(&q, v, 1, 9, &err) == K_EFORMAT);
 	K_CHECK(k_ask_score_answer(&q, v, 0, 2, &err) == K_EFORMAT);
+	k_json_free(v);
+	/* Finite numbers whose sum is not. */
+	v = parse("{\"choices\":[{\"logprobs\":{\"token_logprobs\":[null,-1.0,-1e308,-1e308,-9.0]}}]}");
+	K_CHECK(k_ask_score_answer(&q, v, 1, 3, &err) == 0 && q.logprob == -1e308);
+	K_CHECK(k_ask_score_answer(&q, v, 1, 4, &err) == K_EFORMAT && strstr(err.msg, "token_logprobs[3] is -1e+308"));
+	k_json_free(v);
+}
+
+K_TEST(counts_that_are_none)
+{
+	struct k_json *v = parse("{\"a\":7,\"b\":9223372036854775807,\"c\":-1,\"d\":\"x\",\"e\":4294967296}");
+	K_CHECK(k_get_count(v, "a") == 7 && k_get_count(v, "b") == 0 && k_get_count(v, "c") == 0 && k_get_count(v, "d") == 0 && k_get_count(v, "none") == 0);
+	K_CHECK(k_get_count(v, "e") == (int64_t)1 << 32);
 	k_json_free(v);
 }
 
