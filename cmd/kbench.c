@@ -1,5 +1,6 @@
 /* kbench.c: speed with a verdict: options, and which part of cmd/kbench/ measures. */
 #include "libcore/base.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,6 +17,10 @@ struct args {
 	bool tap, ignore_output;
 	struct k_strs bars;
 };
+
+/* Of these 0 is a mistake, and not the default. */
+#define UNSET INT64_MIN
+static const struct args unset = { .reps = UNSET, .tokens = UNSET, .rate = NAN, .seconds = NAN };
 
 static const struct k_opt opts[] = {
 	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "decode, prefill, load, convert: the model"),
@@ -144,25 +149,30 @@ static int fill(struct k_bench *b, const struct args *a, const struct what *w, i
 {
 	b->model = a->model;
 	b->device = a->common.device;
-	b->tokens = a->tokens;
-	b->reps = a->reps ? a->reps : w->reps;
+	b->tokens = a->tokens == UNSET ? 0 : a->tokens;
+	b->reps = a->reps == UNSET ? w->reps : a->reps;
 	b->commands = operands + 1;
 	b->n_commands = n_operands - 1;
 	b->url = a->url;
 	b->name = a->name;
 	b->file = a->file;
-	b->rate = a->rate;
-	b->seconds = a->seconds;
+	b->rate = fmax(a->rate, 0);
+	b->seconds = fmax(a->seconds, 0);
 	b->slow = a->slow;
 	b->abandon = a->abandon;
 	b->seed = a->seed;
 	b->ignore_output = a->ignore_output;
-	if (b->rate < 0 || b->rate > 1e6 || b->seconds < 0 || b->seconds > 1e6 || b->slow < 0 || b->abandon < 0 || b->abandon > 1)
-		return k_err_set(err, K_EUSAGE, "--rate, --seconds, --slow, --abandon: wanted no negative numbers, and a share of at most 1");
+	if (a->rate <= 0 || a->rate > 1e6 || a->seconds <= 0 || a->seconds > 1e6)
+		return k_err_set(err, K_EUSAGE, "--%s is %g, wanted a number above 0, at most 1000000", a->rate <= 0 || a->rate > 1e6 ? "rate" : "seconds",
+			a->rate <= 0 || a->rate > 1e6 ? a->rate : a->seconds);
+	if (b->slow < 0)
+		return k_err_set(err, K_EUSAGE, "--slow is %lld, wanted a count", (long long)b->slow);
+	if (b->abandon < 0 || b->abandon > 1)
+		return k_err_set(err, K_EUSAGE, "--abandon is %g, wanted a share from 0 to 1", b->abandon);
 	if (b->reps < 1 || b->reps > 1000)
 		return k_err_set(err, K_EUSAGE, "--reps is %lld, wanted 1 to 1000", (long long)b->reps);
-	if (b->tokens < 0 || b->tokens > 1 << 20)
-		return k_err_set(err, K_EUSAGE, "--tokens is %lld, wanted 1 to %d", (long long)b->tokens, 1 << 20);
+	if (a->tokens != UNSET && (a->tokens < 1 || a->tokens > 1 << 20))
+		return k_err_set(err, K_EUSAGE, "--tokens is %lld, wanted 1 to %d", (long long)a->tokens, 1 << 20);
 	if (a->fill && strcmp(a->fill, "prompt") && strcmp(a->fill, "random"))
 		return k_err_set(err, K_EUSAGE, "--fill is '%s', wanted prompt or random", a->fill);
 	b->stretch = a->fill ? !strcmp(a->fill, "random") : a->synthetic != NULL;
@@ -285,6 +295,7 @@ const struct k_tool k_tool = {
 	.rivals = rivals,
 	.examples = examples,
 	.args_size = sizeof(struct args),
+	.unset = &unset,
 	.max_operands = -1,
 	.run = kbench_run,
 };

@@ -25,7 +25,7 @@ struct args {
 
 /* Of these 0 can be meant. */
 #define UNSET INT64_MIN
-static const struct args unset = { .window = UNSET, .stride = UNSET, .steps = UNSET, .tools = UNSET, .tol = NAN };
+static const struct args unset = { .window = UNSET, .stride = UNSET, .steps = UNSET, .tools = UNSET, .tol = NAN, .rate = NAN, .timeout = NAN };
 
 static const struct k_opt opts[] = {
 	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "the model; - or none: standard input; with score: whose chat layout reads recorded texts"),
@@ -118,10 +118,12 @@ static int check_args(const struct args *a, struct k_err *err)
 		return k_err_set(err, K_EUSAGE, "--limit is %lld, wanted a count", (long long)a->limit);
 	if (a->concurrency < 1 || a->concurrency > 4096)
 		return k_err_set(err, K_EUSAGE, "--concurrency is %lld, wanted 1 to 4096", (long long)a->concurrency);
-	if (a->rate < 0 || a->timeout < 0)
-		return k_err_set(err, K_EUSAGE, "--rate and --timeout are %g and %g, wanted numbers above 0", a->rate, a->timeout);
-	if (a->steps != UNSET && (a->steps < 0 || a->steps > 1000000))
-		return k_err_set(err, K_EUSAGE, "--steps is %lld, wanted up to 1000000", (long long)a->steps);
+	if (a->rate <= 0)
+		return k_err_set(err, K_EUSAGE, "--rate is %g, wanted a number above 0", a->rate);
+	if (a->timeout <= 0)
+		return k_err_set(err, K_EUSAGE, "--timeout is %g, wanted a number of seconds above 0", a->timeout);
+	if (a->steps != UNSET && (a->steps < 1 || a->steps > 1000000))
+		return k_err_set(err, K_EUSAGE, "--steps is %lld, wanted 1 to 1000000", (long long)a->steps);
 	if (a->tools != UNSET && (a->tools < 1 || a->tools > 1000))
 		return k_err_set(err, K_EUSAGE, "--tools is %lld, wanted 1 to 1000", (long long)a->tools);
 	if (a->tol < 0)
@@ -275,8 +277,8 @@ static int open_lines(struct run *r, const struct k_ctx *ctx, struct k_err *err)
 
 static int open_asker(struct run *r, const struct k_eval_opts *eo, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct k_asker_server server = { .url = r->a->url, .name = r->a->name, .concurrency = r->a->concurrency, .rate = r->a->rate,
-		.timeout = r->a->timeout };
+	struct k_asker_server server = { .url = r->a->url, .name = r->a->name, .concurrency = r->a->concurrency, .rate = fmax(r->a->rate, 0),
+		.timeout = fmax(r->a->timeout, 0) };
 	if (r->from == FROM_URL)
 		return k_asker_http(&r->asker, &server, ctx, err);
 	if (r->from == FROM_LINES)

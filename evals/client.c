@@ -4,6 +4,7 @@
  * Waiting between tries: half a second, doubled each time up to 8 seconds, or what Retry-After says (up to two minutes). */
 #include "libcore/base.h"
 #include <curl/curl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "evals/client.h"
@@ -119,6 +120,9 @@ static int make_url(const struct k_client *c, const struct k_call *call, struct 
 	return k_buf_ok(b, "a URL", err);
 }
 
+/* At least 1: 0 is none at all. */
+static long timeout_ms(double seconds) { return (long)fmin(fmax(ceil(seconds * 1000), 1), INT32_MAX); }
+
 static int set_up(struct k_client *c, struct k_call_state *s, struct k_err *err)
 {
 	const struct k_call *call = s->call;
@@ -135,7 +139,7 @@ static int set_up(struct k_client *c, struct k_call_state *s, struct k_err *err)
 	bad |= curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
 	bad |= curl_easy_setopt(e, CURLOPT_HEADERDATA, s);
 	bad |= curl_easy_setopt(e, CURLOPT_PRIVATE, s);
-	bad |= curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)(c->o.timeout * 1000));
+	bad |= curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, timeout_ms(c->o.timeout));
 	bad |= curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
 	bad |= curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 16384L);
 	if (call->read_rate) {
@@ -276,7 +280,7 @@ static int start_some(struct k_client *c, uint64_t *wait, struct k_err *err)
 		take(&c->waiting, s);
 		put_last(&c->flying, s);
 		if (c->o.rate > 0)
-			c->next_ns = K_MAX(c->next_ns, now - K_MIN(now, LATE_NS)) + (uint64_t)(1e9 / c->o.rate);
+			c->next_ns = K_MAX(c->next_ns, now - K_MIN(now, LATE_NS)) + (uint64_t)fmin(1e9 / c->o.rate, 1e18);
 	}
 	return 0;
 }

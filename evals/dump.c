@@ -190,6 +190,8 @@ static int dump_run(struct k_model *m, const struct k_eval_opts *o, struct k_rep
 	k_buf_init(&d.head, 0);
 	int r = k_golden_open(&g, o->file, d.hp->n_vocab, false, err);
 	d.g = g;
+	if (r == 0 && !g->n_seq && !g->n_greedy)
+		r = k_err_set(err, K_ENOENT, "'%s' has nothing to run: it has no sequences, and no greedy tokens", o->file);
 	d.logits = k_calloc(LOGIT_ROWS, (size_t)d.hp->n_vocab * sizeof(float));
 	if (r == 0 && !d.logits)
 		r = k_err_nomem(err, LOGIT_ROWS * (size_t)d.hp->n_vocab * sizeof(float), "logits");

@@ -29,6 +29,7 @@ struct k_bench {
 	char **commands;                /* compare: A... -- B... */
 	int n_commands;
 	bool ignore_output;
+	char served[256];               /* serve: the model that was asked for; "": none yet */
 	const char *history;
 	char model_digest[65];          /* of the model that was opened last; "": none */
 };

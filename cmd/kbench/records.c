@@ -1,6 +1,7 @@
 /* records.c: --history FILE: each run appends a line for each thing it measured.
  *
- *   {"date": "2026-01-31T12:00:00Z", "what", "model": digest, "machine", "level", "threads", "placement", "commit", "act", "kv", "tokens", "item", ...}
+ *   {"date": "2026-01-31T12:00:00Z", "what", "model": digest, "machine", "level", "threads", "placement", "commit", "act", "kv", "tokens", "item", ...};
+ *   of a server its "url" and the model's "name" there
  *
  * Lines are appended whole, in one write, so that runs may share a file. A run that was killed within may leave a part of a line: it is
  * passed over by whoever reads, and the next run begins a line of its own. */
@@ -46,11 +47,25 @@ static int put_if(struct k_json *o, const char *key, const char *s) { return s &
 static int put_count(struct k_json *o, const char *key, int64_t v) { return v ? k_put_int(o, key, v) : 0; }
 
 /* Date and what was run; the machine's facts stand in the summary. */
+/* Which server, by its address without what lets one in, and which of its models. */
+static int put_server(struct k_json *o, const struct k_bench *b)
+{
+	const char *url = b->url ? b->url : "", *host = strstr(url, "://"), *at;
+	char *bare = k_strdup(url);
+	size_t n = host ? (size_t)(host + 3 - url) : 0;
+	if (bare && host && (at = memchr(host + 3, '@', strcspn(host + 3, "/"))))
+		memmove(bare + n, at + 1, strlen(at + 1) + 1);
+	int bad = !bare || put_if(o, "url", bare) | put_if(o, "name", b->served);
+	k_free(bare);
+	return bad;
+}
+
 static int put_head(struct k_json *o, const struct k_bench *b, const char *what, const char *date)
 {
 	static const char *const facts[] = { "machine", "level", "threads", "placement", "commit", "act", "kv" };
 	const struct k_json *s = k_report_summary_of(b->rep);
-	int bad = k_put_str(o, "date", date) | k_put_str(o, "what", what) | put_if(o, "model", b->model_digest) | put_if(o, "name", b->name) |
+	int bad = k_put_str(o, "date", date) | k_put_str(o, "what", what) | put_if(o, "model", b->model_digest) |
+		(strcmp(what, "serve") ? 0 : put_server(o, b)) |
 		put_if(o, "file", b->file) | put_count(o, "tokens", b->tokens) | put_count(o, "slow", b->slow) |
 		(b->abandon > 0 ? k_put_num(o, "abandon", b->abandon) : 0);
 	for (size_t i = 0; i < K_LEN(facts) && !bad; i++)

@@ -84,6 +84,8 @@ static int prepare(struct load *l, struct k_err *err)
 	if (r == 0 && !name)
 		r = k_err_set(err, K_EFORMAT, "%s/models lists no model; --name NAME says which", l->b->url);
 	if (r == 0)
+		snprintf(l->b->served, sizeof(l->b->served), "%s", name);
+	if (r == 0)
 		r = k_requests_open(&l->ask, l->b->file, name, l->b->tokens ? l->b->tokens : 32, l->client, err);
 	k_json_free(c.json);
 	if (r < 0)

@@ -1,6 +1,6 @@
 /* trends.c: kbench trends --history FILE: what the last run of each series measured, against those before it.
  *
- *   records --(same what, model, shape, machine, level, threads, placement, precision)--> series of values, in the order of the file
+ *   records --(same what, model, server, shape, machine, level, threads, placement, precision)--> series of values, in the order of the file
  *
  * A series is one figure of one thing (k_metric_at). The last run is held against the up to 10 runs before it, by logarithms: change is its
  * ratio to their median, and the interval is as wide as one more run of theirs would stray in 99 of 100 cases (Student's t on how they differ),
@@ -39,7 +39,7 @@ struct trends {
 /* --- series ---------------------------------------------------------------------------------------------------------------------- */
 
 /* Runs that differ in one of these measured different things. */
-static const char *const same[] = { "what", "model", "name", "file", "item", "shape", "tokens", "rate", "slow", "abandon", "act", "kv", "machine", "level",
+static const char *const same[] = { "what", "model", "url", "name", "file", "item", "shape", "tokens", "rate", "slow", "abandon", "act", "kv", "machine", "level",
 	"threads", "placement" };
 
 static char *key_of(const struct k_json *record, const char *field)

@@ -52,4 +52,9 @@ sleep 0.5; before=$(now); kill -TERM $k; wait $k; status=$?
 if [ $status -eq 143 ] && [ $((($(now) - before) / 1000000)) -lt 2000 ]; then ok "a signal ends it at once"; else fail "a signal" "exit $status"; fi
 wait $nobody; [ $? -eq 5 ] && ok "nobody listens" || fail "nobody listens" "$(tail -n 1 "$T/nobody.err")"
 wait $late; [ $? -eq 5 ] && grep -qi 'timeout' "$T/late.err" && ok "--timeout" || fail "--timeout" "$(tail -n 1 "$T/late.err")"
+for o in "--timeout 0" "--rate 0" "--timeout -1"; do
+	exits "$o" 2 keval gen -u "$host/good/v1" -f "$T/one.jsonl" $o; grep -q -e "^keval: ${o% *} is ${o#* }, wanted a number" "$T/.err" && ok "$o is named" || fail "$o is named" "$(cat "$T/.err")"
+done
+exits "a timeout below a millisecond is one" 5 timeout 60 keval gen -u "$host/hangs/v1" --name m -f "$T/one.jsonl" --timeout 0.0001
+exits "a rate of nearly none" 0 keval gen -u "$host/good/v1" --name m -f "$T/one.jsonl" --rate 1e-300
 finish

@@ -53,4 +53,8 @@ tail -n 1 "$T/.out" | jq -e '.max_abs == null and .max_rel == null and .tensors 
 # A wrong weight is not within the tolerance.
 kquant -t i4g32 testdata/tiny/kimi-k2-tiny -o "$T/q.kmf" 2> "$T/.err"
 exits "INT4 where BF16 is wanted" 1 keval parity -m "$T/q.kmf" -f testdata/golden/kimi-k2-tiny
+for none in '{}' '[]' '{"sequences": {}}'; do
+	echo "$none" > "$T/none.json"; exits "dump of $none" 3 keval dump -m testdata/tiny/llama-tiny -f "$T/none.json" -o "$T/none.st"
+	grep -q "none.json' has nothing to run" "$T/.err" && [ ! -e "$T/none.st" ] && ok "and said" || fail "and said" "$(cat "$T/.err")"
+done
 finish
