@@ -127,10 +127,10 @@ static bool is_note(const char *name)
 /* Are both parts of one GGUF, of which the first is given? */
 static bool is_part_of(const char *first, const char *name)
 {
-	size_t stem;
+	size_t stem, no = strlen("-00001");
 
-	return k_gguf_part_named(first, &stem) && strlen(name) == strlen(first) && memcmp(first, name, stem) == 0 &&
-		strcmp(first + stem + strlen("-00001"), name + stem + strlen("-00001")) == 0;
+	return k_gguf_part_named(first, &stem) && strlen(name) == strlen(first) && memcmp(first, name, stem + 1) == 0 &&
+		strspn(name + stem + 1, "0123456789") == no - 1 && strcmp(first + stem + no, name + stem + no) == 0;
 }
 
 /* The one model file, or the first of a split one. */

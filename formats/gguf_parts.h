@@ -3,6 +3,7 @@
 #define K_GGUF_PARTS_H
 
 #include "libcore/arena.h"
+#include "libcore/err.h"
 
 struct k_gguf;
 
