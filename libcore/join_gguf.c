@@ -73,16 +73,38 @@ static int make_kv_b(const struct k_raw *t, int64_t slice K_UNUSED, int64_t row,
 
 /* --- A_log ---------------------------------------------------------------------------------------------------------------- */
 
+/* n values from the first-th on, in whatever rows they lie: the shape of a made tensor is the model's, that of its part the file's. */
+static int read_values(const struct k_raw *t, int64_t first, int64_t n, float *dst, struct k_err *err)
+{
+	int64_t cols = k_shape_cols(t->ndim, t->shape), row = first / cols, rows = (first + n - 1) / cols + 1 - row;
+	size_t bytes = (size_t)rows * (size_t)cols * sizeof(float);
+	struct k_raw all = *t;
+	float *buf = k_alloc(bytes);
+	int r;
+
+	if (!buf)
+		return k_err_nomem(err, bytes, t->name);
+	/* GGUF's rows stand alone: those of all slices are one run. */
+	all.ndim = 2;
+	all.shape[0] = k_shape_slices(t->ndim, t->shape) * k_shape_rows(t->ndim, t->shape);
+	all.shape[1] = cols;
+	r = read_rows(&all, k_qtype_find("f32", NULL), 0, row, rows, buf, err);
+	if (r == 0)
+		memcpy(dst, buf + first - row * cols, (size_t)n * sizeof(float));
+	k_free(buf);
+	return r;
+}
+
 static int make_a_log(const struct k_raw *t, int64_t slice, int64_t row, int64_t n, void *dst, struct k_err *err)
 {
-	int64_t cols = k_shape_cols(t->ndim, t->shape);
+	int64_t cols = k_shape_cols(t->ndim, t->shape), first = (slice * k_shape_rows(t->ndim, t->shape) + row) * cols;
 	float *to = dst;
-	int r = read_rows(t->parts->of[0], t->type, slice, row, n, dst, err);
+	int r = read_values(t->parts->of[0], first, n * cols, to, err);
 
 	for (int64_t i = 0; r == 0 && i < n * cols; i++) {
 		if (!(to[i] < 0) || !isfinite(to[i]))
 			return k_err_set(err, K_EFORMAT, "'%s': %s has %g for head %lld, wanted a number below 0", t->file, t->name, (double)to[i],
-				(long long)(row * cols + i));
+				(long long)(first + i));
 		to[i] = k_decay_to_log(to[i]);
 	}
 	return r;

@@ -240,4 +240,30 @@ mv "$T/mxfp4.gguf" "$T/nano-mxfp4.gguf"
 for tiny in kimi-linear-groups-tiny kimi-k2-tiny-int4 nano-mxfp4; do
 	check "$tiny: each tensor under its own name" "$python" "$T/dump.py" "$T/$tiny.gguf" "$T/one.npy"
 done
+# --- rates of decay of any rank ---------------------------------------------------------------------------------------------------
+
+# ssm_a has as many elements as there are heads, in whatever dimensions: writers differ, and some drop those of 1 (fastest first here).
+cat > "$T/rank.py" <<'PY'
+import struct, sys, gguf
+source, target, *ne = sys.argv[1:]
+r = gguf.GGUFReader(source)
+data, last = open(source, 'rb').read(), r.tensors[-1].field
+end = last.offset + sum(int(p.nbytes) for p in last.parts)
+out, at = b'', 0
+for f in sorted((t.field for t in r.tensors if t.name.endswith('.ssm_a')), key=lambda f: f.offset):
+    name = 8 + struct.unpack_from('<Q', data, f.offset)[0]
+    n, = struct.unpack_from('<I', data, f.offset + name)
+    out += data[at:f.offset + name] + struct.pack(f'<I{len(ne)}Q', len(ne), *map(int, ne))
+    at = f.offset + name + 4 + 8 * n
+assert at, 'no ssm_a'
+out += data[at:end]
+open(target, 'wb').write(out + bytes(-len(out) % 32) + data[r.data_offset:])
+PY
+for ne in 3 '3 1' '1 3' '3 1 1' '1 1 3' '3 1 1 1' '1 1 3 1' '1 1 1 3'; do
+	check "ssm_a {$ne} is made" "$python" "$T/rank.py" "$T/kimi-linear-groups-tiny.gguf" "$T/rank.gguf" $ne
+	check "ssm_a {$ne} is read" kls --verify "$T/rank.gguf"
+	check "ssm_a {$ne} has the values" values "$data/tiny/kimi-linear-groups-tiny" "$T/rank.gguf"
+	check "ssm_a {$ne} has its own name" "$python" "$T/dump.py" "$T/rank.gguf" "$T/one.npy"
+done
+exits 'ssm_a of 4 elements' 3 sh -c "'$python' '$T/rank.py' '$T/kimi-linear-groups-tiny.gguf' '$T/rank.gguf' 4 && kls --verify '$T/rank.gguf'"
 finish
