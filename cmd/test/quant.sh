@@ -98,6 +98,24 @@ column=$(sed -n 's/.*experts\.0\.w1\.weight: the value .* at row [0-9]*, column 
 exits "a bar that is missed" 1 kquant --fail-if 'experts.rel_rms>0.01' $nano -o "$T/x.kmf"
 [ ! -e "$T/x.kmf" ] && ok "and leaves nothing" || fail "a missed bar" "left its output"
 exits "a bar that holds" 0 kquant --fail-if 'experts.rel_rms>0.5' $nano -o "$T/x.kmf"
+# Tensors without values: nothing is left out of the file that its head counts, in every type; where that would be scales, they stay what they are.
+mkdir "$T/empty"
+python3 - "$T/empty/model.safetensors" <<'PY'
+import json, struct, sys
+head, at = {}, 0
+for name, shape in {'a': [2, 256], 'x': [3, 0], 'y': [0], 'z': [0, 32], 'w': [2, 3, 0], 'v': [0, 3, 32]}.items():
+    n = 4 * (512 if name == 'a' else 0)
+    head[name] = {'dtype': 'F32', 'shape': shape, 'data_offsets': [at, at + n]}
+    at += n
+j = json.dumps(head).encode()
+j += b' ' * (-len(j) % 8)
+open(sys.argv[1], 'wb').write(struct.pack('<Q', len(j)) + j + bytes(at))
+PY
+for t in $(kquant -t ? --json | sed 's/.*"type": "\([^"]*\)".*/\1/'); do
+	exits "empty tensors: $t" 0 kquant -q --verify --rule "*=$t" "$T/empty/model.safetensors" -o "$T/e.kmf"
+	check "empty tensors: $t is whole" kls --verify "$T/e.kmf"
+	check "empty tensors: $t goes on" kconvert -q --dequant --to safetensors "$T/e.kmf" -o "$T/e.safetensors"
+done
 exits "an unknown type" 2 kquant -t i3g32 $nano -o "$T/y.kmf"
 exits "an unknown role" 2 kquant --rule expert=i4g32 $nano -o "$T/y.kmf"
 exits "nothing to quantise" 2 kquant -t i4g32 testdata/tiny/llama-tiny -o "$T/y.kmf"
