@@ -13,6 +13,7 @@ enum { STEP_BYTES = 2 << 20 };
 
 struct verify {
 	struct k_ckpt *in, *out;
+	const struct k_quant_opts *how; /* values were quantised; NULL: none were */
 	const struct k_ctx *ctx;
 	/* Where in in each entry of out begins, and is it that slice alone; in is -1 for a side file. */
 	struct pair { int in; int64_t slice; bool one; } *of;
@@ -143,13 +144,6 @@ static float largest(const float *x, int64_t n)
 	return top;
 }
 
-/* May y stand for x in a type that quantises? top: the largest of the values that share a scale, which may be chosen for the sum of
- * errors and not for the largest. */
-static bool fits(const struct k_qtype *t, float x, float y, float top)
-{
-	return t->quant && !t->plain && fabsf(x - y) <= 4 * (float)t->bound * top;
-}
-
 static int compare(const struct verify *v, const struct slot *s, struct k_err *err)
 {
 	const struct k_entry *e = &v->out->entries[s->entry];
@@ -170,7 +164,7 @@ static int compare(const struct verify *v, const struct slot *s, struct k_err *e
 		if (!wide && first != last)
 			top = largest(s->x + first, K_MIN(group, cols - c / group * group));
 		last = first;
-		if (exact || !fits(e->type, s->x[i], s->y[i], top))
+		if (exact || !k_verify_fits(e->type, v->how, s->x[i], s->y[i], top))
 			return k_err_set(err, K_ECHECK, "'%s': %s: row %lld, column %lld is %.9g, the source has %.9g", v->out->path,
 				k_entry_slice_name(e, s->slice, name, sizeof(name)), (long long)(s->row + i / cols), (long long)c, s->y[i], s->x[i]);
 	}
@@ -293,7 +287,7 @@ static void drop(void *arg K_UNUSED, void *item)
 
 int k_verify(struct k_ckpt *in, const struct k_target *target, const char *path, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct verify v = { .in = in, .ctx = ctx };
+	struct verify v = { .in = in, .how = target->quant, .ctx = ctx };
 	struct k_pipe pipe = { .item_bytes = sizeof(struct slot), .read = read_rows, .work = work, .write = count, .drop = drop, .arg = &v };
 	uint64_t total = 0;
 	int64_t *seen;

@@ -163,3 +163,43 @@ bool k_verify_round(const struct k_qtype *t, float x, float *out)
 		return false;
 	return true;
 }
+
+/* --- types that quantise ---------------------------------------------------------------------------------------------------- */
+
+#define I4_FLOOR 0x1.5p-17       /* 1e-5 as bf16: no scale of amax/7 is below it */
+#define F16_TOP 65504.0f
+
+/* The type's bound is in parts of the largest value, which is what scales follow; where these end they do not. Of every type: the
+ * largest code times the most that rounding moves its smallest scales (half of the step of their subnormals, 2^-134 of bf16, 2^-25 of
+ * f16, 2^-150 of f32), and a third more, so that four times the bound or this is more than the sum of both; of MXFP4: half of the
+ * smallest step, twice. codes: the largest, where the source's may be kept and a scale beyond f16 becomes its largest. */
+static const struct { const char *name; double least; int codes; } ends[] = {
+	{ "i4g32", 0x1p-128, 0 }, { "mxfp4", 0x1p-128, 0 }, { "fp8b128", 600 * 0x1p-150, 0 }, { "i8row", 170 * 0x1p-150, 0 },
+	{ "q4_0", 11 * 0x1p-25, 8 }, { "q4_1", 22 * 0x1p-25, 0 }, { "q5_0", 22 * 0x1p-25, 0 }, { "q5_1", 43 * 0x1p-25, 0 },
+	{ "q8_0", 170 * 0x1p-25, 128 },
+};
+
+static bool is_saturated(float x, float y, int codes)
+{
+	float code = y / F16_TOP;
+
+	return code != 0 && fabsf(code) <= (float)codes && code == rintf(code) && fabsf(x) > fabsf(y) && (x < 0) == (y < 0);
+}
+
+bool k_verify_fits(const struct k_qtype *t, const struct k_quant_opts *how, float x, float y, float top)
+{
+	double off = fabs((double)x - (double)y), least = 0;
+	int codes = 0;
+
+	if (!t->quant || t->plain)
+		return false;
+	for (size_t i = 0; i < K_LEN(ends); i++)
+		if (strcmp(t->name, ends[i].name) == 0) {
+			least = ends[i].least;
+			codes = ends[i].codes;
+		}
+	/* Half a step; x / scale is rounded itself. */
+	if (strcmp(t->name, "i4g32") == 0 && how && (how->scale == K_SCALE_AMAX7 || how->scale == K_SCALE_QAT))
+		least = 0.5 * I4_FLOOR * (1 + 0x1p-20);
+	return off <= fmax(4 * t->bound * (double)top, least) || (!how && is_saturated(x, y, codes));
+}

@@ -8,5 +8,8 @@
 bool k_verify_value(const struct k_qtype *t, const uint8_t *granule, int64_t cols, int rows, int row, int64_t col, float *out);
 /* x in the plain type t ("f32", "bf16", "f16"), rounded to the nearest, ties to even; false: another type. */
 bool k_verify_round(const struct k_qtype *t, float x, float *out);
+/* May y stand for x in a type that quantises? top: the largest of the values that share a scale, which may be chosen for the sum of
+ * errors and not for the largest; how: what the scales were chosen by, NULL: they were those of the source. */
+bool k_verify_fits(const struct k_qtype *t, const struct k_quant_opts *how, float x, float y, float top);
 
 #endif

@@ -211,7 +211,7 @@ int k_kmf_target_new(struct k_target **out, const struct k_kmf_spec *spec, const
 	k->head = (struct k_out_const){ 0, k->plan->head.data, k->plan->head.len };
 	k->file = (struct k_out_file){ .bytes = k->plan->total, .consts = &k->head, .n_consts = 1 };
 	k->t = (struct k_target){ .n_files = 1, .files = &k->file, .cut = cut, .place = place, .make = make, .decode = decode, .note = note, .end = end,
-		.free = free_target, .arg = k };
+		.quant = &k->spec.quant, .free = free_target, .arg = k };
 	*out = &k->t;
 	return 0;
 }

@@ -74,6 +74,7 @@ struct k_target {
 	void (*name)(const struct k_target *t, int entry, int64_t slice, int plane, char *buf, size_t n);
 	bool (*must_hold)(const struct k_target *t, int entry);
 	const char *(*derived)(const struct k_target *t, int entry);
+	const struct k_quant_opts *quant;       /* how it quantises; NULL: it does not. For who checks the output */
 	void (*free)(struct k_target *t);
 	void *arg;
 };
