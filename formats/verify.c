@@ -86,6 +86,33 @@ static struct pair find_source(const struct verify *v, const char *name)
 	return p;
 }
 
+/* Dimensions without those of 1. */
+static int squeeze(const struct k_entry *e, int64_t *dims)
+{
+	int n = 0;
+
+	for (int i = 0; i < e->ndim; i++)
+		if (e->shape[i] != 1)
+			dims[n++] = e->shape[i];
+	return n;
+}
+
+/* Vectors and convolutions have their dimensions by the spelling of the file: dimensions of 1 come and go, and heads times their size
+ * is one or two. Of plain types that are the same elements. one: a slice of a alone. */
+static bool same_shape(const struct k_entry *a, bool one, const struct k_entry *b)
+{
+	int64_t x[K_MAX_DIMS], y[K_MAX_DIMS], n, m;
+	int nx, ny;
+
+	if ((one ? 1 : k_entry_slices(a)) == k_entry_slices(b) && k_entry_rows(a) == k_entry_rows(b) && k_entry_cols(a) == k_entry_cols(b))
+		return true;
+	if (one || !a->type->plain || !b->type->plain || !k_shape_count(a->ndim, a->shape, &n) || !k_shape_count(b->ndim, b->shape, &m) || n != m)
+		return false;
+	nx = squeeze(a, x);
+	ny = squeeze(b, y);
+	return nx < 2 || ny < 2 || (nx == ny && memcmp(x, y, (size_t)nx * sizeof(*x)) == 0);
+}
+
 /* Every tensor that was to be written is there once, with the shape that it had; seen counts the slices of each of the source. */
 static int match(struct verify *v, const struct k_target *t, int64_t *seen, struct k_err *err)
 {
@@ -99,10 +126,9 @@ static int match(struct verify *v, const struct k_target *t, int64_t *seen, stru
 		if (v->of[i].in < 0)
 			return k_err_set(err, K_ECHECK, "'%s': %s is no tensor of the source", v->out->path, o->name);
 		e = &v->in->entries[v->of[i].in];
-		if ((v->of[i].one ? 1 : k_entry_slices(e)) != k_entry_slices(o) || k_entry_rows(e) != k_entry_rows(o) ||
-		    k_entry_cols(e) != k_entry_cols(o))
+		if (!same_shape(e, v->of[i].one, o))
 			return k_err_set(err, K_ECHECK, "'%s': %s has another shape than in the source", v->out->path, o->name);
-		seen[v->of[i].in] += k_entry_slices(o);
+		seen[v->of[i].in] += v->of[i].one ? 1 : k_entry_slices(e);
 		if (is_left_out(t, v->of[i].in))
 			v->of[i].in = -1;
 	}
@@ -195,6 +221,14 @@ static int room(void *pp, size_t *cap, size_t n, struct k_err *err)
 	return 0;
 }
 
+/* Where a row of e begins; cols: those of the output, for elements of plain types lie one behind the other, whatever the rows. */
+static uint64_t place_of(const struct k_entry *e, int64_t slice, int64_t rows, int64_t row, int64_t cols)
+{
+	if (e->type->plain)
+		return k_qtype_rows_bytes(e->type, cols, slice * rows + row);
+	return (uint64_t)slice * k_entry_slice_bytes(e) + k_qtype_rows_bytes(e->type, cols, row);
+}
+
 static bool next(struct verify *v)
 {
 	for (; v->entry < v->out->n_entries; v->entry++, v->slice = v->row = 0) {
@@ -233,9 +267,9 @@ static int read_rows(void *arg, void *item, struct k_err *err)
 	s->n_b = k_qtype_rows_bytes(b->type, cols, s->n);
 	if (room(&s->a, &s->cap_a, n_a, err) < 0 || room(&s->b, &s->cap_b, s->n_b, err) < 0)
 		return err->code;
-	r = k_ckpt_read(v->in, at.in, (uint64_t)(at.slice + s->slice) * k_entry_slice_bytes(a) + k_qtype_rows_bytes(a->type, cols, s->row), s->a, n_a, err);
+	r = k_ckpt_read(v->in, at.in, place_of(a, at.slice + s->slice, k_entry_rows(b), s->row, cols), s->a, n_a, err);
 	if (r == 0)
-		r = k_ckpt_take(v->out, v->entry, (uint64_t)s->slice * k_entry_slice_bytes(b) + k_qtype_rows_bytes(b->type, cols, s->row), s->b, s->n_b, err);
+		r = k_ckpt_take(v->out, v->entry, place_of(b, s->slice, k_entry_rows(b), s->row, cols), s->b, s->n_b, err);
 	v->row += s->n;
 	return r < 0 ? r : 1;
 }

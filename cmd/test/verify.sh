@@ -41,6 +41,37 @@ for o in i4g32 'i4g32 --scale amax7.5'; do
 	kquant -q -t $o "$T/planted" -o "$T/large.kmf"
 	check "large groups: $o as GGUF" kconvert -q --to gguf --lossy --verify "$T/large.kmf" -o "$T/x.gguf"
 done
+# Other spellings of shapes that are the same elements, as checkpoints have them.
+cat > "$T/shapes.py" <<'PY'
+import json, struct, sys
+path, end, *dims = sys.argv[1:]
+b = open(path, 'rb').read()
+n, = struct.unpack('<Q', b[:8])
+head, found = json.loads(b[8:8 + n]), 0
+for k, v in head.items():
+    if k.endswith(end):
+        v['shape'], found = [int(d) for d in dims], found + 1
+assert found, end
+j = json.dumps(head).encode()
+j += b' ' * (-len(j) % 8)
+open(path, 'wb').write(struct.pack('<Q', len(j)) + j + b[8 + n:])
+PY
+# spelt NAME DIM...
+spelt() {
+	rm -rf "$T/spelt"
+	cp -rL "$data/tiny/kimi-linear-groups-tiny" "$T/spelt"
+	chmod -R u+w "$T/spelt"
+	check "$*: spelt" python3 "$T/shapes.py" "$T/spelt/model.safetensors" "$@"
+	check "$*: read" kls --verify "$T/spelt"
+	for f in kmf gguf safetensors; do
+		check "$*: $f" kconvert -q --verify --to $f "$T/spelt" -o "$T/x.$f"
+	done
+	check "$*: from a GGUF" kconvert -q --verify "$T/x.gguf" -o "$T/x.kmf"
+	check "$*: quantised" kquant -q --verify "$T/spelt" -o "$T/x.kmf"
+}
+spelt A_log 3
+spelt _conv1d.weight 48 4
+spelt dt_bias 3 16
 exits 'a pipe cannot be read again' 2 sh -c "kconvert '$data/nano' | kconvert --verify - -o '$T/y.kmf'"
 exits 'nor can standard output' 2 sh -c "kconvert --verify '$data/nano' > '$T/y'"
 finish
