@@ -185,9 +185,14 @@ static int total(void *arg, struct k_entry *entries, uint64_t *bytes, struct k_e
 	return r;
 }
 
+static struct k_quant_opts quant_of(const struct args *a)
+{
+	return (struct k_quant_opts){ .scale = a->from_qat ? K_SCALE_QAT : scales[a->scale].rule, .mx = (enum k_mx_rule)a->mx_rule };
+}
+
 static int write_container(const struct task *t, struct k_job *job, struct k_err *err)
 {
-	struct k_ledger_spec spec = { t->a->ledger, &t->a->fail_if, t->in, t->out, t->a->from_qat };
+	struct k_ledger_spec spec = { t->a->ledger, &t->a->fail_if, t->in, t->out, quant_of(t->a) };
 	struct k_ledger *ledger = NULL;
 	struct k_err late;
 	int r = 0;
@@ -205,11 +210,6 @@ static int write_container(const struct task *t, struct k_job *job, struct k_err
 	}
 	k_ledger_free(ledger);
 	return r;
-}
-
-static struct k_quant_opts quant_of(const struct args *a)
-{
-	return (struct k_quant_opts){ .scale = a->from_qat ? K_SCALE_QAT : scales[a->scale].rule, .mx = (enum k_mx_rule)a->mx_rule };
 }
 
 static int quantise_as(const struct task *t, const struct k_json *history, struct k_err *err)

@@ -11,13 +11,16 @@ const char *const k_figure_names[K_F_NUMBERS] = {
 	"code_rms", "short_groups", "negative_scales", "repeated_scales", "scale_fit", "outlier",
 };
 
-int k_figures_begin(struct k_figures *f, const struct k_entry *e, bool qat, struct k_err *err)
+int k_figures_begin(struct k_figures *f, const struct k_entry *e, const struct k_qtype *to, const struct k_quant_opts *how, struct k_err *err)
 {
 	struct k_profile *p = &f->profile;
 	int64_t rows = k_entry_rows(e), cols = k_entry_cols(e);
 
 	memset(f, 0, sizeof(*f));
-	f->qat = qat;
+	f->qat = how->scale == K_SCALE_QAT && e->type != to;
+	f->powers = strcmp(to->name, "mxfp4") == 0;
+	if (strcmp(to->name, "i4g32") == 0 && (how->scale == K_SCALE_AMAX7 || how->scale == K_SCALE_QAT))
+		f->least = k_bf16_to_f32(k_bf16_from_f32(1e-5f));
 	if (!strchr(e->name, '*'))
 		return 0;
 	p->every_row = K_MAX(k_div_up(rows, K_PROFILE), 1);
@@ -80,13 +83,24 @@ static struct sums sum_up(const float *restrict x, const float *restrict y, int6
 	return (struct sums){ tree(s.e2), tree(s.x2), tree(s.y2), tree(s.xy), largest(s.off), largest(s.x_top), largest(s.y_top) };
 }
 
-/* Only clamping moves a value by more than half a step below the largest that its group can hold. */
-static int64_t count_clipped(const float *x, double top, int64_t n)
+/* What is above has been clamped: the group's largest value after, and half a step. A step is a seventh of the largest, for that has the
+ * code 7, or less; where no scale is smaller, that scale. Of E2M1 only 6 is clamped to, and a power of two beside it shows which code the
+ * largest has (3 and 1.5 are never more than a sixth too small). A group of zeros has none: what it lost was too small. */
+static double held(const struct k_figures *f, double top)
+{
+	int e;
+
+	if (top == 0 || (f->powers && frexp(top, &e) != 0.75))
+		return INFINITY;
+	return f->powers ? top * 7 / 6 : top + 0.5 * larger(top / 7, f->least * (1 + 0x1p-20));
+}
+
+static int64_t count_above(const float *x, double most, int64_t n)
 {
 	int64_t count = 0;
 
 	for (int64_t i = 0; i < n; i++)
-		count += fabs((double)x[i]) > top * (1 + 0.5 / 7);
+		count += fabs((double)x[i]) > most;
 	return count;
 }
 
@@ -98,7 +112,7 @@ static double add_group(struct k_figures *f, const float *x, const float *y, int
 	double rel = s.x2 > 0 ? sqrt(s.e2 / s.x2) : 0;
 
 	if (n > 1 && s.x_top > s.y_top * (1 + 0.5 / 7))
-		f->clipped += count_clipped(x, s.y_top, n);
+		f->clipped += count_above(x, held(f, s.y_top), n);
 	for (int64_t i = 0; f->qat && s.e2 > 0 && i < n; i++)
 		f->off_grid += off_grid(x[i], y[i]);
 	if (rel > f->worst) {
@@ -196,7 +210,8 @@ static void own_numbers(const struct k_figures *f, double v[K_F_NUMBERS])
 	v[K_F_ELEMENTS] = (double)f->elements;
 	v[K_F_REL_RMS] = f->x2 > 0 ? sqrt(f->err2 / f->x2) : 0;
 	v[K_F_MAX_ABS] = f->max_abs;
-	v[K_F_COS] = norm > 0 ? f->xy / norm : 1;
+	/* Nothing that stays nothing is as it was; what became nothing is like nothing. */
+	v[K_F_COS] = norm != 0 ? f->xy / norm : f->x2 == 0 && f->y2 == 0;
 	v[K_F_SQNR] = decibels(ratio(f->x2, f->err2));
 	v[K_F_WORST_GROUP] = f->worst;
 	v[K_F_CLIPPED] = (double)f->clipped;
@@ -282,7 +297,7 @@ static void stand_out(const struct alike *a, int n, double *sorted, double (*v)[
 	for (int i = 0; i < n; i++)
 		if (!isnan(look(a, v[i][a->figure])))
 			sorted[have++] = look(a, v[i][a->figure]);
-	if (have < 4)
+	if (have < K_SIBLINGS)
 		return;
 	middle = median(sorted, have);
 	for (int i = 0; i < have; i++)
@@ -307,7 +322,7 @@ int k_figures_numbers(const struct k_figures *f, int n, double (*v)[K_F_NUMBERS]
 		own_numbers(&f[i], v[i]);
 		out_in[i] = K_F_NUMBERS;
 	}
-	if (n < 4 || !f[0].profile.row || !f[0].groups)
+	if (n < K_SIBLINGS || !f[0].profile.row || !f[0].groups)
 		return 0;
 	work = k_calloc(room, sizeof(*work));
 	if (!work)

@@ -11,12 +11,17 @@
 
 #include "libcore/ckpt.h"
 
-enum { K_PROFILE = 512 };               /* most rows and most columns of a profile */
+enum {
+	K_PROFILE = 512,                /* most rows and most columns of a profile */
+	K_SIBLINGS = 4,                 /* slices that are compared, at least */
+};
 
 struct k_profile { int64_t every_row, every_col; int n_rows, n_cols; double *row, *col; };      /* sums of squares of every k-th row and column */
 
 struct k_figures {
 	bool qat;                               /* off_grid is wanted */
+	bool powers;                            /* scales are powers of two, codes those of E2M1 */
+	double least;                           /* no scale is below it; 0: there is no such rule */
 	int64_t rows, elements, groups, zero_groups, clipped, off_grid, worst_index;
 	double err2, x2, y2, xy, max_abs, top, worst;
 	/* INT4: groups; nonzero ones without a code of magnitude 7; scales below zero; scales that equal the one on their left */
@@ -33,8 +38,8 @@ enum k_figure {
 };
 extern const char *const k_figure_names[K_F_NUMBERS];
 
-/* Zero, with room for the profile of a slice of e. */
-int k_figures_begin(struct k_figures *f, const struct k_entry *e, bool qat, struct k_err *err) K_MUST_USE;
+/* Zero, with room for the profile of a slice of e, which becomes one of type `to`, as `how` says. */
+int k_figures_begin(struct k_figures *f, const struct k_entry *e, const struct k_qtype *to, const struct k_quant_opts *how, struct k_err *err) K_MUST_USE;
 void k_figures_fini(struct k_figures *f);
 /* The next n rows: values before and after (the same where nothing changes); group: columns that share a scale. */
 void k_figures_values(struct k_figures *f, const float *before, const float *after, int64_t n, int64_t cols, int64_t group);

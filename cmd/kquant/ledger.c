@@ -25,7 +25,7 @@ struct room {
 struct k_ledger {
 	const struct k_ckpt *in;
 	const struct k_entry *out;
-	bool qat;
+	struct k_quant_opts quant;
 	struct k_sink *sink;
 	struct k_bar *bars;
 	int n_bars;
@@ -77,6 +77,42 @@ static int parse_bar(struct k_bar *bar, const char *text, struct k_err *err)
 	return r;
 }
 
+static bool is_int4(const struct k_entry *e) { return strcmp(e->type->name, "i4g32") == 0; }
+
+static bool may_have(const struct k_entry *from, const struct k_entry *to, enum k_figure k)
+{
+	switch (k) {
+	case K_F_ROW_CORR:
+	case K_F_COL_CORR:
+	case K_F_OUTLIER:
+		return is_stack(from) && from->type->dequant && k_entry_slices(from) >= K_SIBLINGS;
+	case K_F_CODE_RMS:
+	case K_F_SHORT_GROUPS:
+	case K_F_NEGATIVE:
+	case K_F_REPEATED:
+	case K_F_SCALE_FIT:
+		return is_int4(from) || is_int4(to);
+	case K_F_RMS:
+	case K_F_PEAK:
+		return from->type->dequant != NULL;
+	default:
+		return true;
+	}
+}
+
+/* A bar that nothing could miss is no bar: whoever wrote it believes that it is looked at. */
+static int check_bar(const struct k_ledger *l, const struct k_bar *bar, struct k_err *err)
+{
+	enum k_figure k = bar_figure(bar);
+
+	if (k == K_F_OFF_GRID && l->quant.scale != K_SCALE_QAT)
+		return k_err_set(err, K_EUSAGE, "--fail-if '%s': values off the grid are counted with --from-qat only", bar->text);
+	for (int i = 0; i < l->in->n_entries; i++)
+		if (strcmp(l->in->entries[i].role, "file") != 0 && bar_is_for(bar, l->in->entries[i].role) && may_have(&l->in->entries[i], &l->out[i], k))
+			return 0;
+	return k_err_set(err, K_EUSAGE, "--fail-if '%s': no tensor of '%s' has that figure, so nothing could miss the bar", bar->text, l->in->path);
+}
+
 static void judge(struct k_ledger *l, const char *name, const char *role, const double v[K_F_NUMBERS], enum k_figure out_in)
 {
 	for (int i = 0; i < l->n_bars && !l->no.code; i++) {
@@ -103,7 +139,7 @@ int k_ledger_open(struct k_ledger **out, const struct k_ledger_spec *spec, struc
 		return k_err_nomem(err, sizeof(*l), "the ledger");
 	l->in = spec->in;
 	l->out = spec->out;
-	l->qat = spec->qat;
+	l->quant = spec->quant;
 	l->entry = -1;
 	l->slice = -1;
 	l->bars = k_calloc((size_t)spec->bars->n + 1, sizeof(*l->bars));
@@ -111,6 +147,8 @@ int k_ledger_open(struct k_ledger **out, const struct k_ledger_spec *spec, struc
 		r = k_err_nomem(err, sizeof(*l->bars), "the bars");
 	for (int i = 0; r == 0 && i < spec->bars->n; i++)
 		r = parse_bar(&l->bars[l->n_bars++], spec->bars->v[i], err);
+	for (int i = 0; r == 0 && i < l->n_bars; i++)
+		r = check_bar(l, &l->bars[i], err);
 	if (r == 0)
 		r = k_sha256_new(&l->src, err);
 	if (r == 0)
@@ -276,7 +314,7 @@ static int open_slice(struct k_ledger *l, int entry, int64_t slice, struct k_err
 		l->entry = entry;
 	}
 	if (r == 0)
-		r = k_figures_begin(&l->room.f[l->room.n], from, l->qat && from->type != l->out[entry].type, err);
+		r = k_figures_begin(&l->room.f[l->room.n], from, l->out[entry].type, &l->quant, err);
 	l->slice = slice;
 	k_sha256_reset(l->src);
 	k_sha256_reset(l->dst);
@@ -311,8 +349,6 @@ static int close_entry(struct k_ledger *l, struct k_err *err)
 }
 
 /* --- what passes ---------------------------------------------------------------------------------------------------------- */
-
-static bool is_int4(const struct k_entry *e) { return strcmp(e->type->name, "i4g32") == 0; }
 
 /* Whole granules of INT4, n rows. */
 static void see_codes(struct k_ledger *l, const struct k_qtype *t, const uint8_t *p, int64_t cols, int64_t n)

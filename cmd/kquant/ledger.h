@@ -16,9 +16,9 @@ struct k_ledger_spec {
 	const struct k_strs *bars;      /* "rel_rms>0.12", "experts.rel_rms>0.1" (a role before the field): the line where one HOLDS fails */
 	const struct k_ckpt *in;
 	const struct k_entry *out;      /* the entries that are written, parallel to in's; borrowed */
-	bool qat;                       /* count values off the grid */
+	struct k_quant_opts quant;      /* how values are quantised */
 };
-/* Unknown field or role: K_EUSAGE. */
+/* Unknown field or role, or a figure that no tensor of this run has: K_EUSAGE. */
 int k_ledger_open(struct k_ledger **l, const struct k_ledger_spec *spec, struct k_err *err) K_MUST_USE;
 /* Sees the blocks; its verdict is K_ENO with tensor, field, value and bar. */
 struct k_watch k_ledger_watch(struct k_ledger *l);
