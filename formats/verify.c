@@ -3,6 +3,7 @@
 #include "formats/verify.h"
 #include "formats/verify_value.h"
 #include "libcore/arch.h"
+#include "libcore/kmf.h"
 #include "libcore/log.h"
 #include "libcore/pool.h"
 #include <math.h>
@@ -331,7 +332,9 @@ int k_verify(struct k_ckpt *in, const struct k_target *target, const char *path,
 		return r;
 	v.of = k_calloc((size_t)v.out->n_entries + 1, sizeof(*v.of));
 	seen = k_calloc((size_t)in->n_entries + 1, sizeof(*seen));
-	r = v.of && seen ? read_prefix(&v, err) : k_err_nomem(err, (size_t)v.out->n_entries * sizeof(*v.of), "the tensors");
+	r = target->base ? k_kmf_set_base(v.out, target->base, err) : 0;
+	if (r == 0)
+		r = v.of && seen ? read_prefix(&v, err) : k_err_nomem(err, (size_t)v.out->n_entries * sizeof(*v.of), "the tensors");
 	if (r == 0)
 		r = match(&v, target, seen, err);
 	k_free(seen);

@@ -339,7 +339,7 @@ int k_kmf_pack_target_new(struct k_target **out, const struct k_kmf_spec *spec, 
 	k_map_init(&p->in_file);
 	pthread_mutex_init(&p->lock, NULL);
 	p->t = (struct k_target){ .beside = 2, .cut = cut, .place = place, .make = make, .decode = decode, .note = note, .settle = settle, .end = end,
-		.free = free_target, .arg = p };
+		.base = base, .free = free_target, .arg = p };
 	r = k_kmf_target_new(&p->inner, spec, ctx, err);
 	if (r == 0) {
 		p->plan = k_kmf_target_plan(p->inner);

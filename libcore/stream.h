@@ -75,6 +75,7 @@ struct k_target {
 	bool (*must_hold)(const struct k_target *t, int entry);
 	const char *(*derived)(const struct k_target *t, int entry);
 	const struct k_quant_opts *quant;       /* how it quantises; NULL: it does not. For who checks the output */
+	struct k_ckpt *base;            /* without which the output, a delta, cannot be read; NULL: it stands alone */
 	void (*free)(struct k_target *t);
 	void *arg;
 };

@@ -62,6 +62,9 @@ edit(sys.argv[2], flip)
 edit(sys.argv[3], copy)
 PY
 	kconvert "$T/new" -o "$T/new.kmf" && kconvert "$T/new" --since "$T/nano.kmf" -o "$T/d.kmf"
+	check "a delta is verified with its base" kconvert "$T/new.kmf" --since "$T/nano.kmf" --verify -o "$T/v.kmf" && same "and is the same" "$T/v.kmf" "$T/d.kmf"
+	check "so is what it gives" kconvert --verify "$T/nano.kmf" "$T/d.kmf" -o "$T/v.kmf"
+	check "and a packed container" kconvert --verify --pack "$T/new" -o "$T/v.kmf"
 	kconvert "$T/nano.kmf" "$T/d.kmf" -o "$T/full.kmf" && same "base and delta" "$T/full.kmf" "$T/new.kmf"
 	kconvert "$T/p.kmf" - < "$T/d.kmf" | cmp -s - "$T/new.kmf" && ok "a packed base, a delta from a pipe" || fail "a packed base" "other bytes"
 	kconvert "$T/new.kmf" --since "$T/p.kmf" | cmp -s - "$T/d.kmf" && ok "a delta from a packed base" || fail "a delta from a packed base" "other bytes"
