@@ -90,6 +90,9 @@ static int set(const struct k_opt *o, void *args, const char *value, const char 
 		if (k_size_parse(value, at, err))
 			return k_err_set(
 				err, K_EUSAGE, "%s is '%s', wanted a size such as 512M or 2GB", how, value);
+		/* Nothing fits in nothing; and 0 is what an option has that was not given. */
+		if (*(uint64_t *)at == 0)
+			return k_err_set(err, K_EUSAGE, "%s is '%s', wanted a size above 0; leave the option out to set none", how, value);
 		return 0;
 	case K_OPT_KIND_WORD:
 		index = word_index(o->arg, value);

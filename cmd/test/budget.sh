@@ -26,6 +26,10 @@ least=$(sed -n 's/.* has \([0-9]*\) bytes, --budget is 1048576$/\1/p' "$T/.err")
 exits "the least that it names" 0 kquant -q --budget "$least" $nano -o "$T/b.kmf"
 [ "$(size "$T/b.kmf")" -eq "$least" ] && ok "is its size" || fail "the least" "$(size "$T/b.kmf"), wanted $least"
 exits "a byte less" 6 kquant -q --budget $((least - 1)) $nano -o "$T/x.kmf"
+for none in 0 0K 0.1; do exits "a budget of $none" 2 kquant -q --budget "$none" $nano -o "$T/x.kmf"; done
+exits "a budget of 0 from the environment" 2 env K_KQUANT_BUDGET=0 kquant -q $nano -o "$T/x.kmf"
+exits "files of 0" 2 kconvert -q --to gguf --shard-size 0 $nano -o "$T/x.gguf"
+[ ! -e "$T/x.kmf" ] && [ ! -e "$T/x.gguf" ] && ok "and leaves nothing" || fail "a size of 0" "left its output"
 exits "room for all" 0 kquant -q --budget 1G "$T/n.kmf" -o "$T/b.kmf"
 same "nothing changes" "$T/n.kmf" "$T/b.kmf"
 exits "a rule is no choice" 0 kquant -q --budget 10M --rule experts=mxfp4 --rule shared=keep $nano -o "$T/b.kmf"

@@ -39,6 +39,8 @@ for tool in "$BIN"/k*; do
 	last_line "$t nearest name" "$t" "'--outptu'.*'--output'"
 	exits "$t bad number" 2 "$t" --threads=many
 	last_line "$t bad number said" "$t" "many"
+	exits "$t nothing as a size" 2 "$t" --max-memory=0 .
+	last_line "$t nothing as a size said" "$t" "--max-memory is '0'.*above 0"
 	exits "$t unknown level" 2 "$t" --cpu=nonsense .
 	exits "$t environment" 2 env "K_$(echo "$t" | tr a-z A-Z)_THREADS=many" "$t" .
 	last_line "$t variable named" "$t" "K_$(echo "$t" | tr a-z A-Z)_THREADS"
