@@ -65,7 +65,9 @@ static void place(const struct k_target *t, struct k_block *b)
 		return;
 	}
 	n = f->how == K_ST_COPY ? b->n_src : (size_t)(b->n_rows * cols) * (size_t)f->to->elem_bytes;
-	if (f->how == K_ST_COPY)
+	if (n == 0)             /* rows without columns, whose type has scales of them all the same */
+		b->dst[0] = plane(s, p, 0, 0);
+	else if (f->how == K_ST_COPY)
 		b->dst[0] = plane(s, &p[b->off / p->bytes], b->off % p->bytes, n);
 	else
 		b->dst[0] = plane(s, &p[(uint64_t)(row * cols) * (uint64_t)f->to->elem_bytes / p->bytes], (uint64_t)(row * cols) * (uint64_t)f->to->elem_bytes % p->bytes, n);

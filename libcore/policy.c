@@ -99,6 +99,11 @@ static int retype(struct k_entry *e, const char *name, struct k_log *log, struct
 	}
 	if (!t || !t->quant)
 		return k_err_set(err, K_EUSAGE, "%s: type '%s' can be read but not made", e->name, name);
+	/* Rows without columns have scales in i8row (kmf.5), but who converts walks what is stored, and would never come to them. */
+	if (e->bytes == 0) {
+		k_logf(log, K_LOG_WARN, "%s: it has no values, kept as %s", e->name, e->type->name);
+		return 0;
+	}
 	why = k_qtype_refuses(t, k_entry_rows(e), k_entry_cols(e));
 	if (why) {
 		k_logf(log, K_LOG_WARN, "%s: no %s for it (%s), kept as %s", e->name, name, why, e->type->name);

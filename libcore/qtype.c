@@ -77,9 +77,6 @@ const char *k_qtype_refuses(const struct k_qtype *t, int64_t rows, int64_t cols)
 		return no_multiple(t->granule, true);
 	if (cols % t->col_granule)
 		return no_multiple(t->col_granule, false);
-	/* Who walks values would never come to the scales. */
-	if (cols == 0 && rows > 0 && t->granule_bytes(0, 1) > 0)
-		return "it has scales of rows, but no columns";
 	return NULL;
 }
 

@@ -132,7 +132,7 @@ column=$(sed -n 's/.*experts\.0\.w1\.weight: the value .* at row [0-9]*, column 
 exits "a bar that is missed" 1 kquant --fail-if 'experts.rel_rms>0.01' $nano -o "$T/x.kmf"
 [ ! -e "$T/x.kmf" ] && ok "and leaves nothing" || fail "a missed bar" "left its output"
 exits "a bar that holds" 0 kquant --fail-if 'experts.rel_rms>0.5' $nano -o "$T/x.kmf"
-# Tensors without values: nothing is left out of the file that its head counts, in every type; where that would be scales, they stay what they are.
+# Tensors without values: nothing is left out of the file that its head counts, they stay what they are, whatever the type.
 mkdir "$T/empty"
 python3 - "$T/empty/model.safetensors" <<'PY'
 import json, struct, sys
@@ -148,7 +148,18 @@ PY
 for t in $(kquant -t ? --json | sed 's/.*"type": "\([^"]*\)".*/\1/'); do
 	exits "empty tensors: $t" 0 kquant -q --verify --rule "*=$t" "$T/empty/model.safetensors" -o "$T/e.kmf"
 	check "empty tensors: $t is whole" kls --verify "$T/e.kmf"
+	[ "$(kls --json "$T/e.kmf" | grep -c '"type": "f32"')" -ge 5 ] && ok "empty tensors: $t, kept" || fail "empty tensors: $t, kept" "$(kls --json "$T/e.kmf")"
 	check "empty tensors: $t goes on" kconvert -q --dequant --to safetensors "$T/e.kmf" -o "$T/e.safetensors"
+done
+# Nor do scales of rows without columns, which FP8 by row has: the other way there are rows, but no values.
+for o in '' '--dequant' '--to safetensors' '--to safetensors --dequant'; do
+	check "rows without columns: kconvert $o" kconvert -q --verify $o testdata/bad/safetensors/fp8_no_columns.safetensors -o "$T/e.out"
+	check "rows without columns: kconvert $o is whole" kls --verify "$T/e.out"
+done
+for t in i8row bf16; do
+	check "rows without columns: $t" kquant -q --verify --rule "*=$t" testdata/bad/safetensors/fp8_no_columns.safetensors -o "$T/e.kmf"
+	check "rows without columns: $t is whole" kls --verify "$T/e.kmf"
+	check "rows without columns: $t goes on" kconvert -q --verify --dequant --to safetensors "$T/e.kmf" -o "$T/e.out"
 done
 exits "an unknown type" 2 kquant -t i3g32 $nano -o "$T/y.kmf"
 exits "an unknown role" 2 kquant --rule expert=i4g32 $nano -o "$T/y.kmf"
