@@ -190,8 +190,6 @@ static int turn(struct agent *g, int64_t step, struct k_err *err)
 		goto out;
 	if (q.err.code)
 		r = k_err_set(&why, K_ENO, "%s", q.err.msg);
-	else if (!message)
-		r = k_err_set(&why, K_ENO, "the answer has no message");
 	else if (!last)
 		r = check_call(g, step, message, &wrong, &why);
 	else if (!content || strcmp(content, g->w.final) || k_json_len(k_json_find(message, "tool_calls")))

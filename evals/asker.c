@@ -1,8 +1,10 @@
 /* asker.c: what askers have in common: questions, scores out of a completion that echoes its prompt, answers out of chunks. */
 #include "libcore/base.h"
 #include <math.h>
+#include <stdio.h>
 #include "evals/asker.h"
 #include "evals/report.h"
+#include "evals/said.h"
 
 void k_ask_fini(struct k_ask *q)
 {
@@ -65,8 +67,17 @@ static bool likeliest(const struct k_json *top, double logprob)
 int k_ask_score_answer(struct k_ask *q, const struct k_json *answer, int64_t first, int64_t n, struct k_err *err)
 {
 	const struct k_json *l = k_json_find(k_json_at(k_json_find(answer, "choices"), 0), "logprobs");
+	const char *says = k_said_error(answer);
 	const struct k_json *probs = k_json_find(l, "token_logprobs"), *tops = k_json_find(l, "top_logprobs"), *offsets = k_json_find(l, "text_offset");
 	size_t at = k_ask_context_len(q), len = strlen(q->context) + strlen(q->continuation);
+	if (says)
+		return k_err_set(err, K_EIO, "the answer is an error: %.200s", says);
+	if (!at)
+		return k_err_set(err, K_EFORMAT, "the context is empty, wanted one token or more before what is scored");
+	if (k_json_kind(probs) != K_JSON_ARRAY)
+		return k_err_set(err, K_EFORMAT, "the answer has no log-probabilities of the prompt's tokens (token_logprobs)");
+	if (first < 0 && k_json_kind(offsets) != K_JSON_ARRAY)
+		return k_err_set(err, K_EFORMAT, "the answer does not say where its tokens begin (text_offset)");
 	if (first < 0) {
 		int64_t chars = characters(q->context, at);
 		first = tokens_before(offsets, chars);
@@ -90,19 +101,48 @@ int k_ask_score_answer(struct k_ask *q, const struct k_json *answer, int64_t fir
 	return 0;
 }
 
+/* --- answers -------------------------------------------------------------------------------------------------------------------- */
+
+int k_ask_take(struct k_ask *q, struct k_json *answer, struct k_err *err)
+{
+	struct k_json *message = k_json_find(k_json_at(k_json_find(answer, "choices"), 0), "message"), *copy;
+	struct k_buf text;
+	int r = k_said_check(answer, q->kind == K_ASK_CHAT, err);
+	if (r < 0)
+		return r;
+	if (k_json_kind(k_json_find(message, "content")) != K_JSON_ARRAY) {
+		q->answer = k_json_keep(answer);
+		return 0;
+	}
+	k_buf_init(&text, 0);
+	r = k_said_text(&text, k_json_find(message, "content"), "the answer's content", err);
+	copy = k_json_copy(answer);
+	message = k_json_find(k_json_at(k_json_find(copy, "choices"), 0), "message");
+	if (r == 0 && k_json_set(message, "content", k_json_new_string(text.len ? text.data : "", text.len)) < 0)
+		r = k_err_nomem(err, text.len, "an answer");
+	k_buf_fini(&text);
+	if (r == 0)
+		q->answer = copy;
+	else
+		k_json_free(copy);
+	return r;
+}
+
 /* --- chunks --------------------------------------------------------------------------------------------------------------------- */
 
-static int append_text(struct k_json *o, const char *key, const struct k_json *more)
+/* 0; -1: memory gave out, or more is no text, which err then says. */
+static int append_text(struct k_json *o, const char *key, const struct k_json *more, struct k_err *err)
 {
 	const struct k_json *old = k_json_find(o, key);
+	char what[64];
 	struct k_buf b;
-	if (!k_json_string(more))
+	if (!more || k_json_kind(more) == K_JSON_NULL)
 		return 0;
+	snprintf(what, sizeof(what), "the stream's %s", key);
 	k_buf_init(&b, 0);
 	if (k_json_string(old))
 		k_buf_put(&b, k_json_string(old), k_json_len(old));
-	k_buf_put(&b, k_json_string(more), k_json_len(more));
-	int r = b.failed ? -1 : k_json_set(o, key, k_json_new_string(b.len ? b.data : "", b.len));
+	int r = k_said_text(&b, more, what, err) < 0 ? -1 : k_json_set(o, key, k_json_new_string(b.len ? b.data : "", b.len));
 	k_buf_fini(&b);
 	return r;
 }
@@ -138,21 +178,21 @@ static int copy_text(struct k_json *o, const char *key, const struct k_json *v)
 	return k_json_string(v) ? k_json_set(o, key, k_json_new_string(k_json_string(v), k_json_len(v))) : 0;
 }
 
-static int add_call(struct k_json *message, const struct k_json *delta)
+static int add_call(struct k_json *message, const struct k_json *delta, struct k_err *err)
 {
 	struct k_json *call = element(message, "tool_calls", k_json_int(k_json_find(delta, "index"))), *f = child(call, "function");
 	const struct k_json *df = k_json_find(delta, "function");
 	if (!call || !f)
 		return -1;
 	return copy_text(call, "id", k_json_find(delta, "id")) | copy_text(call, "type", k_json_find(delta, "type")) |
-		copy_text(f, "name", k_json_find(df, "name")) | append_text(f, "arguments", k_json_find(df, "arguments"));
+		copy_text(f, "name", k_json_find(df, "name")) | append_text(f, "arguments", k_json_find(df, "arguments"), err);
 }
 
-static int add_choice(struct k_json *all, const struct k_json *part)
+static int add_choice(struct k_json *all, const struct k_json *part, struct k_err *err)
 {
 	struct k_json *choice = element(all, "choices", k_json_int(k_json_find(part, "index")));
 	const struct k_json *delta = k_json_find(part, "delta"), *usage = k_json_find(part, "usage");
-	if (!choice || append_text(choice, "text", k_json_find(part, "text")) < 0)
+	if (!choice || append_text(choice, "text", k_json_find(part, "text"), err) < 0)
 		return -1;
 	int bad = copy_text(choice, "finish_reason", k_json_find(part, "finish_reason"));
 	if (k_json_kind(usage) == K_JSON_OBJECT)
@@ -162,27 +202,30 @@ static int add_choice(struct k_json *all, const struct k_json *part)
 	struct k_json *m = child(choice, "message");
 	if (!m)
 		return -1;
-	bad |= copy_text(m, "role", k_json_find(delta, "role")) | append_text(m, "content", k_json_find(delta, "content")) |
-		append_text(m, "reasoning_content", k_json_find(delta, "reasoning_content"));
+	bad |= copy_text(m, "role", k_json_find(delta, "role")) | append_text(m, "content", k_json_find(delta, "content"), err) |
+		append_text(m, "reasoning_content", k_json_find(delta, "reasoning_content"), err);
 	const struct k_json *calls = k_json_find(delta, "tool_calls");
 	for (size_t i = 0; i < k_json_len(calls) && !bad; i++)
-		bad |= add_call(m, k_json_at(calls, i));
+		bad |= add_call(m, k_json_at(calls, i), err);
 	return bad;
 }
 
 int k_chunk_add(struct k_json **all, const struct k_json *chunk, struct k_err *err)
 {
-	const struct k_json *e = k_json_find(chunk, "error"), *choices = k_json_find(chunk, "choices"), *usage = k_json_find(chunk, "usage");
-	const char *says = k_json_string(k_json_find(e, "message"));
-	if (e && k_json_kind(e) != K_JSON_NULL)
-		return k_err_set(err, K_EIO, "the stream ends with an error: %.200s", says ? says : "(nothing)");
+	const struct k_json *choices = k_json_find(chunk, "choices"), *usage = k_json_find(chunk, "usage");
+	const char *says = k_said_error(chunk) ? k_said_error(chunk) : k_said_error(k_json_at(choices, 0));
 	int bad = 0;
+	if (says)
+		return k_err_set(err, K_EIO, "the stream ends with an error: %.200s", says);
+	if (k_json_kind(chunk) != K_JSON_OBJECT)
+		return k_err_set(err, K_EFORMAT, "a chunk of the stream is %s, wanted an object", k_json_kind_name(chunk));
+	*err = (struct k_err){ 0 };
 	if (!*all)
 		*all = k_json_object();
 	bad = !*all;
 	if (!bad && k_json_kind(usage) == K_JSON_OBJECT)
 		bad |= k_json_set(*all, "usage", k_json_copy(usage));
 	for (size_t i = 0; i < k_json_len(choices) && !bad; i++)
-		bad |= add_choice(*all, k_json_at(choices, i));
-	return bad ? k_err_nomem(err, 256, "an answer") : 0;
+		bad |= add_choice(*all, k_json_at(choices, i), err);
+	return err->code ? err->code : bad ? k_err_nomem(err, 256, "an answer") : 0;
 }

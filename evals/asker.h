@@ -71,7 +71,11 @@ int k_ask_score_answer(struct k_ask *q, const struct k_json *answer, int64_t fir
 /* Spaces at the end of the context belong to the continuation: the bytes of the context that stay. */
 size_t k_ask_context_len(const struct k_ask *q);
 
-/* An answer from the chunks of a stream. *all is NULL at first; chunk is borrowed. A chunk that is an error: K_EIO with its message. */
+/* The answer to a CHAT or TEXT becomes the question's; an array of parts in its content becomes their text. What is an error or no answer (said.h) is
+ * refused. */
+int k_ask_take(struct k_ask *q, struct k_json *answer, struct k_err *err) K_MUST_USE;
+/* An answer from the chunks of a stream. *all is NULL at first; chunk is borrowed. A chunk that is an error: K_EIO with its message; that is none:
+ * K_EFORMAT. */
 int k_chunk_add(struct k_json **all, const struct k_json *chunk, struct k_err *err) K_MUST_USE;
 
 #endif

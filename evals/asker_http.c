@@ -11,6 +11,7 @@
 #include "evals/asker.h"
 #include "evals/client.h"
 #include "evals/report.h"
+#include "evals/said.h"
 #include "libcore/ctx.h"
 
 enum phase { WHOLE, CONTEXT, ASK };
@@ -150,6 +151,9 @@ static int landed(struct remote *h, struct flight *f, struct k_err *err)
 		return 0;
 	}
 	struct k_json *tokens = k_json_find(c->json, "tokens");
+	const char *says = k_said_error(c->json);
+	if (f->phase != ASK && says)
+		return k_err_set(&q->err, K_EIO, "%s/tokenize: the answer is an error: %.200s", k_client_url(h->client), says), 0;
 	if (f->phase != ASK && (k_json_kind(tokens) != K_JSON_ARRAY || !k_json_len(tokens)))
 		return k_err_set(&q->err, K_EFORMAT, "%s/tokenize: the answer has no tokens", k_client_url(h->client)), 0;
 	if (f->phase == WHOLE) {
@@ -167,9 +171,10 @@ static int landed(struct remote *h, struct flight *f, struct k_err *err)
 			q->logprob = 0;
 		return 0;
 	}
-	q->answer = k_json_keep(c->event ? f->stream : c->json);
-	if (!q->answer)
-		k_err_set(&q->err, K_EFORMAT, "%s: the answer is empty", k_client_url(h->client));
+	if (c->event && !f->stream)
+		k_err_set(&q->err, K_EFORMAT, "%s: the stream has no chunks of an answer", k_client_url(h->client));
+	else if (k_ask_take(q, c->event ? f->stream : c->json, &q->err) < 0)
+		k_err_add(&q->err, "from '%s'", k_client_url(h->client));
 	q->seconds = (double)(c->done_ns - c->sent_ns) * 1e-9;
 	return 0;
 }

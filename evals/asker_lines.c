@@ -10,6 +10,7 @@
 #include "evals/asker.h"
 #include "evals/answer.h"
 #include "evals/report.h"
+#include "evals/said.h"
 #include "libcore/io.h"
 
 #define INPUT_MAX (1u << 30)
@@ -120,7 +121,7 @@ static int set_choice(struct k_ask *q, struct k_json *choice, struct k_err *err)
 }
 
 /* record: the line; answer: what the API said, which may be a text and no message. */
-static int replay(struct lines *l, struct k_ask *q, const struct k_json *record, const struct k_json *answer, struct k_err *err)
+static int replay(struct lines *l, struct k_ask *q, const struct k_json *record, struct k_json *answer, struct k_err *err)
 {
 	const struct k_json *choice = k_json_at(k_json_find(answer, "choices"), 0), *message = k_json_find(choice, "message");
 	const struct k_json *text = has_text(record, "completion") ? k_json_find(record, "completion") : message ? NULL : k_json_find(choice, "text");
@@ -140,30 +141,27 @@ static int replay(struct lines *l, struct k_ask *q, const struct k_json *record,
 	if (r == 0 && !message && made)
 		return set_choice(q, made, err);
 	k_json_free(made);
-	if (r == 0)
-		q->answer = k_json_keep((struct k_json *)answer);
-	return r;
+	return r == 0 ? k_ask_take(q, answer, err) : r;
 }
 
 static void answer_one(struct lines *l, struct k_ask *q)
 {
-	const struct k_json *record = k_json_find(l->answers, q->id), *response = k_json_find(record, "response");
-	const struct k_json *answer = response ? response : record;
-	const struct k_json *e = k_json_find(answer, "error");
-	const char *says = k_json_string(k_json_string(e) ? e : k_json_find(e, "message"));
+	struct k_json *record = k_json_find(l->answers, q->id), *response = k_json_find(record, "response");
+	struct k_json *answer = response ? response : record;
+	const char *says = k_said_error(answer);
 	struct k_err err;
 	if (!record)
 		k_err_set(&q->err, K_ENOENT, "there is no answer with the id '%s'", q->id);
-	else if (e && k_json_kind(e) != K_JSON_NULL)
-		k_err_set(&q->err, K_EIO, "the answer is an error: %.200s", says ? says : "(nothing)");
+	else if (says)
+		k_err_set(&q->err, K_EIO, "the answer is an error: %.200s", says);
 	else if (k_json_kind(answer) != K_JSON_OBJECT)
 		k_err_set(&q->err, K_EIO, "the record's response is %s, wanted an answer", k_json_kind_name(answer));
 	else if (q->kind == K_ASK_SCORE && k_ask_score_answer(q, answer, -1, -1, &q->err) < 0)
 		q->logprob = 0;
 	else if (q->kind == K_ASK_CHAT && replay(l, q, record, answer, &err) < 0)
 		q->err = err;
-	else if (q->kind == K_ASK_TEXT)
-		q->answer = k_json_keep((struct k_json *)answer);
+	else if (q->kind == K_ASK_TEXT && k_ask_take(q, answer, &err) < 0)
+		q->err = err;
 }
 
 static int look_up(struct k_asker *a, struct k_ask *v, int64_t n, struct k_err *err)
@@ -185,6 +183,16 @@ static const char *id_of(const struct k_json *v, int64_t number, char made[64])
 	return made;
 }
 
+/* A stream that broke off: the answer is what its chunk says. */
+static int set_error(struct lines *l, const char *id, struct k_err *err)
+{
+	struct k_json *o = k_json_object();
+	if (o && k_put_str(o, "error", err->msg) == 0)
+		return k_json_set(l->answers, id, o) < 0 ? k_err_nomem(err, 64, "answers") : 0;
+	k_json_free(o);
+	return k_err_nomem(err, 64, "answers");
+}
+
 static int take_line(struct lines *l, struct k_json *v, int64_t number, struct k_err *err)
 {
 	char made[64];
@@ -202,7 +210,7 @@ static int take_line(struct lines *l, struct k_json *v, int64_t number, struct k
 		return k_json_set(l->answers, id, all) < 0 ? k_err_nomem(err, 64, "answers") : 0;
 	if (fresh)
 		k_json_free(all);
-	return r;
+	return r == 0 || r == K_ENOMEM ? r : set_error(l, id, err);
 }
 
 static int read_answers(struct lines *l, struct k_err *err)
@@ -215,12 +223,13 @@ static int read_answers(struct lines *l, struct k_err *err)
 	if (r == 0)
 		r = k_source_slurp(src, &b, INPUT_MAX, err);
 	for (size_t at = 0; r == 0 && at < b.len; ) {
-		char *nl = memchr(b.data + at, '\n', b.len - at);
-		size_t n = nl ? (size_t)(nl - (b.data + at)) : b.len - at;
+		char *nl = memchr(b.data + at, '\n', b.len - at), *end = nl ? nl : b.data + b.len;
+		size_t n = (size_t)(end - (b.data + at));
+		bool done = n >= 6 && !memcmp(b.data + at, "[DONE]", 6) && k_is_blank(b.data + at + 6, n - 6);
 		char what[64];
 		struct k_json *v;
 		snprintf(what, sizeof(what), "standard input: line %lld", (long long)++number);
-		if (n && !(n == 6 && !memcmp(b.data + at, "[DONE]", 6))) {
+		if (!done && !k_is_blank(b.data + at, n)) {
 			r = k_json_parse(&v, b.data + at, n, K_JSON_LAST_WINS | K_JSON_NUL, what, err);
 			if (r == 0) {
 				r = take_line(l, v, number, err);

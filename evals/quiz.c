@@ -38,9 +38,8 @@ static const char *next_line(struct quiz *q, size_t *n)
 		*n = nl ? (size_t)(nl - p) : q->text.len - q->at;
 		q->at += *n + 1;
 		q->line++;
-		for (size_t i = 0; i < *n; i++)
-			if (!strchr(" \t\r", p[i]))
-				return p;
+		if (!k_is_blank(p, *n))
+			return p;
 	}
 	return NULL;
 }

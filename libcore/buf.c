@@ -102,3 +102,11 @@ char *k_buf_take(struct k_buf *b, size_t *len)
 	k_buf_fini(b);
 	return p;
 }
+
+bool k_is_blank(const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (s[i] != ' ' && s[i] != '\t' && s[i] != '\r')
+			return false;
+	return true;
+}

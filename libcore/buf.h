@@ -24,5 +24,7 @@ void *k_buf_room(struct k_buf *b, size_t n);
 int k_buf_ok(const struct k_buf *b, const char *what, struct k_err *err) K_MUST_USE;
 /* Hands the memory over (NUL-terminated, k_free) and leaves b empty; NULL when failed or without memory. */
 char *k_buf_take(struct k_buf *b, size_t *len);
+/* Is there nothing in a line but spaces, tabs and the CR of a line that ends with CR LF? */
+bool k_is_blank(const char *s, size_t n);
 
 #endif

@@ -207,9 +207,10 @@ static int read_file(struct k_requests *q, const char *file, struct k_client *cl
 		if (!nl)
 			nl = end;
 		snprintf(what, sizeof(what), "%.200s: line %lld", file, (long long)++line);
-		if (nl > p)
-			r = read_line(q, p, (size_t)(nl - p), what, err);
-		words |= r == 0 && nl > p && !q->v[q->n - 1].body;
+		if (k_is_blank(p, (size_t)(nl - p)))
+			continue;
+		r = read_line(q, p, (size_t)(nl - p), what, err);
+		words |= r == 0 && !q->v[q->n - 1].body;
 	}
 	k_buf_fini(&text);
 	if (r == 0 && !q->n)

@@ -1,5 +1,6 @@
 """client_server.py PORTFILE: a server that misbehaves by the first part of the path: /cut/v1 closes connections, /busy/v1 says 429 ... Each kind fails the
-first tries of each request body and then answers; what never gets better is under /dead, /refuses, /garbage."""
+first tries of each request body and then answers; what never gets better is under /dead, /refuses, /garbage. /echo answers with what the request says,
+as it is."""
 import http.server, json, sys, threading, time
 
 seen, lock, log = {}, threading.Lock(), open(sys.argv[1] + '.log', 'w')
@@ -63,6 +64,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, b'{"choices": [')
         if kind == 'bad_stream':
             return self.answer(200, b'data: {"error": {"message": "the engine is gone"}}\n\ndata: [DONE]\n\n')
+        if kind == 'echo':
+            return self.answer(200, (body['messages'][-1]['content'] if 'messages' in body else body['prompt']).encode())
         if kind == 'hangs':
             time.sleep(20)
         if kind in ('slow', 'bytes'):
