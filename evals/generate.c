@@ -1,7 +1,7 @@
 /* generate.c: keval gen: generate an answer and match it.
  *
  *   {"prompt" | "messages", "answer", "match"?}       match: exact (white space at the ends aside; the default of a text), numeric (the last number
- *                                                     that is said; the default of a number), regex (answer is searched for)
+ *                                                     that is said; the default of a number), regex (answer is a pattern that is searched for)
  *   {"question", "answer": "... #### 18"}             GSM8K: numeric
  *
  * Members that a request has (max_tokens, temperature, stop, tools ...) go along. Without them the answer is greedy, of at most 256 tokens. */
@@ -9,12 +9,144 @@
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include "evals/decimal.h"
 #include "evals/quiz.h"
 #include "evals/report.h"
 #include "libcore/rx.h"
 
 struct gen { const struct k_eval_opts *o; };
+
+/* --- matching ---------------------------------------------------------------------------------------------------------------------------- */
+
+enum how { EXACT, NUMERIC, REGEX };
+static const char *const ways[] = { "exact", "numeric", "regex" };
+
+/* A member that is there and not null. */
+static struct k_json *given(const struct k_json *o, const char *key)
+{
+	struct k_json *v = k_json_find(o, key);
+	return k_json_kind(v) == K_JSON_NULL ? NULL : v;
+}
+
+/* Answers are rounded as they please: a number that has a fraction is right by its first six digits, whatever its size. */
+static const double tolerance = 1e-6;
+
+/* The number that a text is wanted for: behind the mark of GSM8K, where there is one. NULL: it has none. */
+static const char *wanted_number(const char *s, size_t *n)
+{
+	const char *mark = strstr(s, "####");
+	return k_decimal_last(mark ? mark : s, n);
+}
+
+/* Whole numbers are the same when their digits are. exact: others too, and nothing else is said. */
+static bool same_decimal(const char *want, size_t n_want, const char *got, bool exact)
+{
+	size_t n = 0;
+	const char *last = k_decimal_last(got, &n);
+	while (exact && isspace((unsigned char)*got))
+		got++;
+	if (!last || (exact && (last != got || last[n + strspn(last + n, " \t\r\n\v\f")])))
+		return false;
+	if (exact || k_decimal_whole(want, n_want))
+		return k_decimal_equal(want, n_want, last, n);
+	double a = k_decimal_value(want, n_want), b = k_decimal_value(last, n);
+	return fabs(a - b) <= tolerance * fabs(a);
+}
+
+static bool same_number(const struct k_json *want, const char *got, bool exact)
+{
+	const char *s = k_json_string(want), *last;
+	double x = k_json_number(want);
+	size_t n;
+	if (s)
+		return (s = wanted_number(s, &n)) && same_decimal(s, n, got, exact);
+	/* Of a whole number beyond 64 bits JSON keeps the nearest double: what has the same nearest double is it. */
+	if (k_json_kind(want) == K_JSON_REAL && fabs(x) >= 0x1p63)
+		return (last = k_decimal_last(got, &n)) && k_decimal_value(last, n) == x;
+	struct k_buf b;
+	k_buf_init(&b, 0);
+	k_json_dump(&b, want, 0);
+	bool same = !b.failed && (s = k_decimal_last(b.data, &n)) && same_decimal(s, n, got, exact);
+	k_buf_fini(&b);
+	return same;
+}
+
+static bool same_text(const char *want, const char *got)
+{
+	size_t n = strlen(want), m = strlen(got);
+	while (n && isspace((unsigned char)want[n - 1]))
+		n--;
+	while (m && isspace((unsigned char)got[m - 1]))
+		m--;
+	for (; n && isspace((unsigned char)*want); n--)
+		want++;
+	for (; m && isspace((unsigned char)*got); m--)
+		got++;
+	return n == m && !memcmp(want, got, n);
+}
+
+/* The way of matching that a line names, or what its answer and its question make the usual one. */
+static enum how how_of(const struct k_json *line)
+{
+	const char *word = k_json_string(k_json_find(line, "match"));
+	for (int i = 0; word && i < (int)K_LEN(ways); i++)
+		if (!strcmp(word, ways[i]))
+			return (enum how)i;
+	return k_json_string(k_json_find(line, "answer")) && (given(line, "prompt") || given(line, "messages")) ? EXACT : NUMERIC;
+}
+
+/* A word that is none would be another way of matching than the one that was meant. */
+static int check_match(const struct k_json *line, struct k_err *err)
+{
+	const struct k_json *match = given(line, "match");
+	const char *word = k_json_string(match);
+	for (size_t i = 0; word && i < K_LEN(ways); i++)
+		if (!strcmp(word, ways[i]))
+			return 0;
+	if (!match)
+		return 0;
+	return k_err_set(err, K_EFORMAT, "match is %s%.100s%s, wanted exact, numeric or regex", word ? "'" : "", word ? word : k_json_kind_name(match), word ? "'" : "");
+}
+
+/* An answer that can match nothing, or would by mistake, is a fault of the line. */
+static int check_answer(const struct k_json *line, struct k_err *err)
+{
+	const struct k_json *answer = k_json_find(line, "answer");
+	const char *s = k_json_string(answer);
+	enum how how = how_of(line);
+	bool number = k_json_kind(answer) == K_JSON_INT || k_json_kind(answer) == K_JSON_REAL;
+	struct k_rx *rx;
+	size_t n;
+	if (!answer)
+		return k_err_set(err, K_EFORMAT, "a line without an answer");
+	if (!s && (!number || how == REGEX))
+		return k_err_set(err, K_EFORMAT, "answer is %s, wanted %s", k_json_kind_name(answer), how == REGEX ? "a pattern" : "a text or a number");
+	if (s && how == NUMERIC && !wanted_number(s, &n))
+		return k_err_set(err, K_EFORMAT, "answer '%.100s' has no number in it, which match numeric wants", s);
+	int r = how == REGEX ? k_rx_new(&rx, s, 0, err) : 0;
+	if (r == 0 && how == REGEX)
+		k_rx_free(rx);
+	return r;
+}
+
+/* 1, 0, or an error: the pattern takes too long. */
+static int matches(const struct k_json *line, const char *got, struct k_err *err)
+{
+	const struct k_json *want = k_json_find(line, "answer");
+	enum how how = how_of(line);
+	struct k_rx *rx;
+	size_t a, b;
+	if (how == NUMERIC || !k_json_string(want))
+		return same_number(want, got, how == EXACT);
+	if (how == EXACT)
+		return same_text(k_json_string(want), got);
+	int r = k_rx_new(&rx, k_json_string(want), 0, err);
+	if (r < 0)
+		return r;
+	r = k_rx_find(rx, got, strlen(got), 0, &a, &b, err);
+	k_rx_free(rx);
+	return r;
+}
 
 /* --- questions ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -55,34 +187,16 @@ static int put_gsm8k(struct k_json *rq, const char *question)
 	return -1;
 }
 
-/* A word that is none would be another way of matching than the one that was meant. */
-static int check_match(const struct k_json *line, struct k_err *err)
-{
-	static const char *const words[] = { "exact", "numeric", "regex" };
-	const struct k_json *match = k_json_find(line, "match");
-	const char *how = k_json_string(match);
-	for (size_t i = 0; how && i < K_LEN(words); i++)
-		if (!strcmp(how, words[i]))
-			return 0;
-	if (k_json_kind(match) == K_JSON_NULL)
-		return 0;
-	return k_err_set(err, K_EFORMAT, "match is %s%.100s%s, wanted exact, numeric or regex", how ? "'" : "", how ? how : k_json_kind_name(match), how ? "'" : "");
-}
-
 static int plan(void *arg, struct k_quiz_item *q, struct k_err *err)
 {
 	const struct gen *g = arg;
-	struct k_json *messages = k_json_find(q->json, "messages"), *prompt = k_json_find(q->json, "prompt"), *rq = k_json_object();
+	struct k_json *messages = given(q->json, "messages"), *prompt = given(q->json, "prompt"), *rq = k_json_object();
 	const char *question = k_json_string(k_json_find(q->json, "question"));
 	if (!messages && !k_json_string(prompt) && !question) {
 		k_json_free(rq);
 		return k_err_set(err, K_EFORMAT, "a line without messages, a prompt or a question");
 	}
-	if (!k_json_find(q->json, "answer")) {
-		k_json_free(rq);
-		return k_err_set(err, K_EFORMAT, "a line without an answer");
-	}
-	if (check_match(q->json, err) < 0) {
+	if (check_match(q->json, err) < 0 || check_answer(q->json, err) < 0) {
 		k_json_free(rq);
 		return err->code;
 	}
@@ -95,77 +209,7 @@ static int plan(void *arg, struct k_quiz_item *q, struct k_err *err)
 	return k_quiz_request(q, messages ? K_ASK_CHAT : K_ASK_TEXT, rq, err);
 }
 
-/* --- matching ---------------------------------------------------------------------------------------------------------------------------- */
-
-/* The last number of a text: 1,234.5 counts as one. */
-static bool last_number(const char *s, double *out)
-{
-	bool any = false;
-	while (*s) {
-		char text[64];
-		size_t n = 0;
-		const char *p = s;
-		if (!isdigit((unsigned char)*p) && !((*p == '-' || *p == '.') && isdigit((unsigned char)p[1]))) {
-			s++;
-			continue;
-		}
-		for (; *p && n + 1 < sizeof(text); p++) {
-			bool digit = isdigit((unsigned char)*p), next = isdigit((unsigned char)p[1]);
-			if (digit || (p == s && *p == '-') || (*p == '.' && next && !memchr(text, '.', n)))
-				text[n++] = *p;
-			else if (!(*p == ',' && next))
-				break;
-		}
-		text[n] = 0;
-		*out = strtod(text, NULL);
-		any = true;
-		s = p > s ? p : s + 1;
-	}
-	return any;
-}
-
-static bool same_number(const struct k_json *want, const char *got)
-{
-	double a, b;
-	const char *s = k_json_string(want), *mark = s ? strstr(s, "####") : NULL;
-	if (s ? !last_number(mark ? mark : s, &a) : (a = k_json_number(want), false))
-		return false;
-	return last_number(got, &b) && fabs(a - b) <= 1e-6 * fmax(1, fabs(a));
-}
-
-static bool same_text(const char *want, const char *got)
-{
-	size_t n = strlen(want), m = strlen(got);
-	while (n && isspace((unsigned char)want[n - 1]))
-		n--;
-	while (m && isspace((unsigned char)got[m - 1]))
-		m--;
-	for (; n && isspace((unsigned char)*want); n--)
-		want++;
-	for (; m && isspace((unsigned char)*got); m--)
-		got++;
-	return n == m && !memcmp(want, got, n);
-}
-
-/* 1, 0, or an error: the pattern is none. */
-static int matches(const struct k_json *line, const char *got, struct k_err *err)
-{
-	const struct k_json *want = k_json_find(line, "answer");
-	const char *how = k_json_string(k_json_find(line, "match")), *s = k_json_string(want);
-	struct k_rx *rx;
-	size_t a, b;
-	if (how && !strcmp(how, "regex") && s) {
-		int r = k_rx_new(&rx, s, 0, err);
-		if (r < 0)
-			return r;
-		r = k_rx_find(rx, got, strlen(got), 0, &a, &b, err);
-		k_rx_free(rx);
-		return r;
-	}
-	if (!s || (how && !strcmp(how, "numeric")) || (!how && !k_json_find(line, "prompt") && !k_json_find(line, "messages")))
-		return same_number(want, got);
-	return same_text(s, got);
-}
+/* --- judging ---------------------------------------------------------------------------------------------------------------------------- */
 
 static struct k_json *judge(void *arg, const struct k_quiz_item *q)
 {
