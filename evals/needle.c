@@ -1,6 +1,6 @@
 /* needle.c: does the model find a sentence in a long text? One question for each length and depth:
  *
- *   text of -f, again and again, cut to the length --(needle at the depth, where a sentence ends)--> "what is ...?" --> the number?
+ *   text of -f, again and again, cut to the length --(needle at the depth, where a sentence ends, or a line or a word)--> "what is ...?" --> the number?
  *
  * Lengths are tokens of the text as this model counts them on average; prompt_tokens of an item is what it was. */
 #include "libcore/base.h"
@@ -30,6 +30,9 @@ static int parse_list(const char *text, const char *option, int64_t lo, int64_t 
 	for (const char *p = text; ; p++) {
 		char *end;
 		long long x = strtoll(p, &end, 10);
+		for (int i = 0; i < *n; i++)
+			if (end > p && v[i] == x)
+				return k_err_set(err, K_EUSAGE, "%s is '%s', which has %lld twice", option, text, x);
 		if (end == p || x < lo || x > hi || (*end && *end != ',') || *n == MAX_POINTS)
 			return k_err_set(err, K_EUSAGE, "%s is '%s', wanted up to %d numbers from %" PRId64 " to %" PRId64 " with commas", option, text,
 				MAX_POINTS, lo, hi);
@@ -90,18 +93,90 @@ static void put_text(const struct needle *d, struct k_buf *b, size_t n)
 	}
 }
 
-static bool ends_sentence(const struct k_buf *b, size_t at) { return at >= 2 && strchr(" \n", b->data[at - 1]) && strchr(".!?", b->data[at - 2]); }
+/* How far from its place a needle may be for the sake of a sentence: longer than those of any prose. */
+enum { REACH = 2048 };
 
-/* Where a sentence ends, before a place or else behind it; 0: nowhere, or the place is 0. */
-static size_t sentence_end(const struct k_buf *b, size_t place)
+/* Is the character of n bytes at p one of set? */
+static bool is_in(const char *set, const char *p, size_t n) { return n && memmem(set, strlen(set), p, n); }
+
+/* Bytes of the character that ends before at; 0: none does. */
+static size_t char_before(const struct k_buf *b, size_t at)
 {
-	for (size_t at = place; at; at--)
+	size_t n = at > 0;
+	while (n && n < 4 && n < at && (b->data[at - n] & 0xc0) == 0x80)
+		n++;
+	return n;
+}
+
+static bool is_boundary(const struct k_buf *b, size_t at) { return at >= b->len || (b->data[at] & 0xc0) != 0x80; }
+
+static size_t char_at(const struct k_buf *b, size_t at)
+{
+	size_t n = at < b->len;
+	while (n && !is_boundary(b, at + n))
+		n++;
+	return n;
+}
+
+/* Marks behind which no space is needed, and the quotes and brackets that may close behind them. Of dots (U+2026) only those behind a wide character
+ * end a sentence: in other scripts they stand within. */
+#define MARKS "\u3002\uff01\uff1f\uff0e\uff61\u0964\u061f\u06d4\u1362"
+#define CLOSING "\u300d\u300f\uff09\u201d\u2019\u3011\u300b\u3009)\"'"
+#define DOTS "\u2026"
+
+static bool ends_wide(const struct k_buf *b, size_t at)
+{
+	const char *p = b->data;
+	size_t n, end = at;
+	if (!at || !is_boundary(b, at) || is_in(MARKS CLOSING DOTS, p + at, char_at(b, at)))
+		return false;
+	while ((n = char_before(b, end)) && is_in(CLOSING, p + end - n, n))
+		end -= n;
+	if (is_in(MARKS, p + end - char_before(b, end), char_before(b, end)))
+		return true;
+	size_t dots = end;
+	while ((n = char_before(b, end)) && is_in(DOTS, p + end - n, n))
+		end -= n;
+	return end < dots && char_before(b, end) == 3 && (unsigned char)p[end - 3] >= 0xe3;
+}
+
+static bool ends_sentence(const struct k_buf *b, size_t at)
+{
+	return (at >= 2 && strchr(" \n", b->data[at - 1]) && strchr(".!?", b->data[at - 2])) || ends_wide(b, at);
+}
+
+static bool ends_line(const struct k_buf *b, size_t at) { return at && b->data[at - 1] == '\n'; }
+static bool ends_word(const struct k_buf *b, size_t at) { return at && strchr(" \t\r\n", b->data[at - 1]); }
+
+/* The nearest place where fits is true, none farther than REACH; SIZE_MAX: none. */
+static size_t nearest(const struct k_buf *b, size_t place, bool (*fits)(const struct k_buf *b, size_t at))
+{
+	for (size_t d = 0; d <= REACH; d++) {
+		if (d <= place && fits(b, place - d))
+			return place - d;
+		if (d && place + d < b->len && fits(b, place + d))
+			return place + d;
+	}
+	return SIZE_MAX;
+}
+
+/* Where the needle goes: where a sentence ends, before the place or else behind it; in a text without sentences where a line ends, or a word, or a
+ * character. */
+static size_t find_gap(const struct k_buf *b, size_t place)
+{
+	size_t low = place > REACH ? place - REACH : 0, high = K_MIN(b->len, place + REACH), at;
+	if (!place)
+		return 0;
+	for (at = place; at > low; at--)
 		if (ends_sentence(b, at))
 			return at;
-	for (size_t at = place; at && at < b->len; at++)
+	for (at = place; at < high; at++)
 		if (ends_sentence(b, at))
 			return at;
-	return 0;
+	at = nearest(b, place, ends_line);
+	if (at == SIZE_MAX)
+		at = nearest(b, place, ends_word);
+	return at == SIZE_MAX ? nearest(b, place, is_boundary) : at;
 }
 
 static int put_prompt(const struct needle *d, int64_t length, int64_t depth, struct k_buf *out, struct k_err *err)
@@ -112,7 +187,7 @@ static int put_prompt(const struct needle *d, int64_t length, int64_t depth, str
 	k_buf_init(&text, 0);
 	put_text(d, &text, (size_t)((double)length * d->bytes_per_token));
 	if (text.len) {
-		size_t at = depth == 100 ? text.len : sentence_end(&text, (size_t)((double)text.len * (double)depth / 100));
+		size_t at = depth == 100 ? text.len : find_gap(&text, (size_t)((double)text.len * (double)depth / 100));
 		k_buf_put(out, text.data, at);
 		k_buf_printf(out, "%sThe secret number of %s is %d. ", at && !strchr(" \n", text.data[at - 1]) ? " " : "", city, number);
 		k_buf_put(out, text.data + at, text.len - at);

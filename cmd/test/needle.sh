@@ -24,5 +24,35 @@ if awk 'NR > 4 { d = $2 - (NR == 6 ? 0.2 : NR == 7 ? 0.6 : NR == 8); if ($1 < 76
 keval needle -m "$T/nano.kmf" -f $text --lengths 64,128 --depths 0,50 --json > "$T/a"; keval needle -m "$T/nano.kmf" -f $text --lengths 64,128 --depths 0,50 -b 3 -j 1 --json > "$T/b"
 same "digits do not depend on threads and batch" "$T/a" "$T/b"
 if jq -se '[.[] | select(.length == 128) | .prompt_tokens >= 150 and .prompt_tokens <= 230] | length == 2 and all' "$T/a" > /dev/null; then ok "tokens as the model counts them"; else fail "tokens" "$(grep '"length": 128' "$T/a" | cut -c 1-200)"; fi
+# Texts without ". ": Japanese sentences, source code, characters without an end. How far the needle may be from its depth, and what stands before it.
+python3 - "$T" <<'PY'
+import sys
+from pathlib import Path
+t = Path(sys.argv[1])
+(t / 'ja.txt').write_text('\u6625\u306f\u3042\u3051\u307c\u306e\u3002\u3084\u3046\u3084\u3046\u300c\u767d\u304f\uff01\u300d\u3068\u5c71\u969b\u2026\u2026\u5c11\u3057\u660e\u308a\u3066\uff1f' * 300)
+(t / 'code.txt').write_text('static int f(int x)\n{\n\treturn x + 1;\n}\n' * 500)
+(t / 'words.txt').write_text('river garden letter stone ' * 1000)
+(t / 'bare.txt').write_text('\u6625\u306f\u3042\u3051\u307c\u306e' * 1000)
+PY
+for row in 'ja 0.01 [\u3002\u300d\u2026\uff1f]' 'code 0.01 \n' 'words 0.01 (river|garden|letter|stone)' 'bare 0.002 .'; do
+	# shellcheck disable=SC2086
+	set -- $row
+	keval prompts needle -f "$T/$1.txt" --lengths 5000 --depths 0,10,25,50,75,99,100 > "$T/.out" 2> "$T/.err"
+	if python3 - "$T/.out" "$2" "$3" 2> "$T/.err" <<'PY'
+import json, re, sys
+for line, depth in zip(open(sys.argv[1]), (0, 10, 25, 50, 75, 99, 100)):
+    text = json.loads(line)['messages'][0]['content'].rsplit('\n\n', 1)[0]
+    m = re.search(r' ?The secret number of \w+ is \d+\. ', text)
+    place = m.start() / (len(text) - len(m.group(0)))
+    assert abs(place - depth / 100) <= float(sys.argv[2]), (depth, place)
+    assert depth in (0, 100) or re.search(sys.argv[3] + r'\Z', text[:m.start()]), (depth, text[m.start() - 9:m.start() + 5])
+PY
+	then ok "a text without full stops: $1"; else fail "a text without full stops: $1" "$(tail -n 1 "$T/.err")"; fi
+done
+for o in '--lengths 64,32,64' '--depths 50,050'; do
+	# shellcheck disable=SC2086
+	exits "doubles: $o" 2 keval prompts needle -f $text $o
+	grep -q 'has .* twice' "$T/.err" && ok "they are named: $o" || fail "they are named: $o" "$(tail -n 1 "$T/.err")"
+done
 exits "a depth beyond the text" 2 keval needle -m "$T/nano.kmf" -f $text --depths 101
 finish
