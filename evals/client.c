@@ -123,6 +123,17 @@ static int make_url(const struct k_client *c, const struct k_call *call, struct 
 /* At least 1: 0 is none at all. */
 static long timeout_ms(double seconds) { return (long)fmin(fmax(ceil(seconds * 1000), 1), INT32_MAX); }
 
+/* Why libcurl does not begin a call. */
+static int no_call(const struct k_client *c, size_t n, CURLcode code, struct k_err *err)
+{
+	if (code == CURLE_OUT_OF_MEMORY)
+		return k_err_nomem(err, n, "a request");
+	return k_err_set(err, K_EIO, "'%s': libcurl: %s", c->url, curl_easy_strerror(code));
+}
+
+/* Unless something went wrong before. */
+#define SET(option, value) (bad = bad ? bad : curl_easy_setopt(e, option, value))
+
 static int set_up(struct k_client *c, struct k_call_state *s, struct k_err *err)
 {
 	const struct k_call *call = s->call;
@@ -130,28 +141,28 @@ static int set_up(struct k_client *c, struct k_call_state *s, struct k_err *err)
 	CURL *e = s->easy;
 	k_buf_init(&url, 0);
 	int r = make_url(c, call, &url, err);
-	int bad = r < 0 ? 1 : curl_easy_setopt(e, CURLOPT_URL, url.data);
+	CURLcode bad = r < 0 ? CURLE_OUT_OF_MEMORY : CURLE_OK;
+	SET(CURLOPT_URL, url.data);
 	k_buf_fini(&url);
-	bad |= curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-	bad |= curl_easy_setopt(e, CURLOPT_HTTPHEADER, c->headers);
-	bad |= curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_data);
-	bad |= curl_easy_setopt(e, CURLOPT_WRITEDATA, s);
-	bad |= curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
-	bad |= curl_easy_setopt(e, CURLOPT_HEADERDATA, s);
-	bad |= curl_easy_setopt(e, CURLOPT_PRIVATE, s);
-	bad |= curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, timeout_ms(c->o.timeout));
-	bad |= curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
-	bad |= curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 16384L);
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(CURLOPT_HTTPHEADER, c->headers);
+	SET(CURLOPT_WRITEFUNCTION, on_data);
+	SET(CURLOPT_WRITEDATA, s);
+	SET(CURLOPT_HEADERFUNCTION, on_header);
+	SET(CURLOPT_HEADERDATA, s);
+	SET(CURLOPT_PRIVATE, s);
+	SET(CURLOPT_TIMEOUT_MS, timeout_ms(c->o.timeout));
+	SET(CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
 	if (call->read_rate) {
-		bad |= curl_easy_setopt(e, CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t)call->read_rate);
-		bad |= curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, small_window);
-		bad |= curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
+		SET(CURLOPT_MAX_RECV_SPEED_LARGE, (curl_off_t)call->read_rate);
+		SET(CURLOPT_SOCKOPTFUNCTION, small_window);
+		SET(CURLOPT_FRESH_CONNECT, 1L);
 	}
 	if (call->body) {
-		bad |= curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->n_body);
-		bad |= curl_easy_setopt(e, CURLOPT_POSTFIELDS, call->body);
+		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->n_body);
+		SET(CURLOPT_POSTFIELDS, call->body);
 	}
-	return r < 0 ? r : bad ? k_err_nomem(err, call->n_body, "a request") : 0;
+	return r < 0 ? r : bad ? no_call(c, call->n_body, bad, err) : 0;
 }
 
 static int start(struct k_client *c, struct k_call_state *s, struct k_err *err)
@@ -170,8 +181,9 @@ static int start(struct k_client *c, struct k_call_state *s, struct k_err *err)
 	s->call->err = (struct k_err){ 0 };
 	s->call->sent_ns = k_now_ns();
 	int r = set_up(c, s, err);
-	if (r == 0 && curl_multi_add_handle(c->multi, s->easy) != CURLM_OK)
-		r = k_err_nomem(err, 4096, "a connection");
+	CURLMcode m = r == 0 ? curl_multi_add_handle(c->multi, s->easy) : CURLM_OK;
+	if (m != CURLM_OK)
+		r = m == CURLM_OUT_OF_MEMORY ? k_err_nomem(err, 4096, "a connection") : k_err_set(err, K_EIO, "'%s': libcurl: %s", c->url, curl_multi_strerror(m));
 	c->n_flying += r == 0;
 	return r;
 }
@@ -402,11 +414,24 @@ static int put_headers(struct k_client *c, struct k_err *err)
 	return 0;
 }
 
+/* What libcurl would refuse with each call: a port that is none, a space, ... */
+static int check_url(const char *url, struct k_err *err)
+{
+	CURLU *u = curl_url();
+	CURLUcode code = u ? curl_url_set(u, CURLUPART_URL, url, 0) : CURLUE_OUT_OF_MEMORY;
+	curl_url_cleanup(u);
+	if (code == CURLUE_OUT_OF_MEMORY)
+		return k_err_nomem(err, strlen(url), "a URL");
+	return code == CURLUE_OK ? 0 : k_err_set(err, K_EUSAGE, "-u '%s' is no URL, wanted one such as http://127.0.0.1:8080/v1: %s", url, curl_url_strerror(code));
+}
+
 static int split_url(struct k_client *c, const char *url, struct k_err *err)
 {
 	const char *host = strstr(url, "://");
 	if (!host || (strncmp(url, "http://", 7) && strncmp(url, "https://", 8)) || !host[3] || host[3] == '/')
 		return k_err_set(err, K_EUSAGE, "-u '%s' is no URL, wanted one such as http://127.0.0.1:8080/v1", url);
+	if (check_url(url, err) < 0)
+		return err->code;
 	size_t n = strlen(url), h = strcspn(host + 3, "/") + (size_t)(host + 3 - url);
 	while (n && url[n - 1] == '/')
 		n--;

@@ -12,9 +12,10 @@ for i in 1 2 3 4; do
 	echo "{\"messages\": [{\"role\": \"user\", \"content\": \"$i\"}], \"answer\": \"It rains — in Tromsø.\"}"
 done > "$T/plain.jsonl"
 jq -c '. + {stream: true}' "$T/plain.jsonl" > "$T/stream.jsonl"
-# These two take their time: they are waited for at the end.
+# These take their time: they are waited for at the end.
 head -n 1 "$T/plain.jsonl" > "$T/one.jsonl"
 timeout 60 keval gen -u http://127.0.0.1:9/v1 --name m -f "$T/one.jsonl" > /dev/null 2> "$T/nobody.err" & nobody=$!
+timeout 60 keval gen -u http://nosuch.invalid/v1 --name m -f "$T/one.jsonl" > /dev/null 2> "$T/nohost.err" & nohost=$!
 timeout 60 keval gen -u "$host/hangs/v1" -f "$T/one.jsonl" --timeout 0.2 > /dev/null 2> "$T/late.err" & late=$!
 now() { date +%s%N; }
 # right NAME KIND FILE: all four answers are right in the end
@@ -51,6 +52,14 @@ keval gen -u "$host/hangs/v1" -f "$T/plain.jsonl" > /dev/null 2> "$T/.err" & k=$
 sleep 0.5; before=$(now); kill -TERM $k; wait $k; status=$?
 if [ $status -eq 143 ] && [ $((($(now) - before) / 1000000)) -lt 2000 ]; then ok "a signal ends it at once"; else fail "a signal" "exit $status"; fi
 wait $nobody; [ $? -eq 5 ] && ok "nobody listens" || fail "nobody listens" "$(tail -n 1 "$T/nobody.err")"
+wait $nohost; [ $? -eq 5 ] && grep -q 'nosuch.invalid/v1/.*resolve' "$T/nohost.err" && ok "no such host" || fail "no such host" "$(tail -n 1 "$T/nohost.err")"
+for u in http://127.0.0.1:99999/v1 'http://127.0.0.1:80 /v1' 'http://127.0.0.1/v 1' 'http://a b/v1' 'http://[::1/v1' 127.0.0.1:80 ftp://127.0.0.1/v1 http:///v1; do
+	for c in "keval gen -f $T/one.jsonl --name m" "kbench serve --seconds 0.1"; do
+		# shellcheck disable=SC2086
+		exits "a URL that is none: ${c%% *} $u" 2 $c -u "$u"
+		grep -q -F -e "-u '$u' is no URL" "$T/.err" && ok "it is named: ${c%% *} $u" || fail "it is named: ${c%% *} $u" "$(tail -n 1 "$T/.err")"
+	done
+done
 wait $late; [ $? -eq 5 ] && grep -qi 'timeout' "$T/late.err" && ok "--timeout" || fail "--timeout" "$(tail -n 1 "$T/late.err")"
 for o in "--timeout 0" "--rate 0" "--timeout -1"; do
 	exits "$o" 2 keval gen -u "$host/good/v1" -f "$T/one.jsonl" $o; grep -q -e "^keval: ${o% *} is ${o#* }, wanted a number" "$T/.err" && ok "$o is named" || fail "$o is named" "$(cat "$T/.err")"
