@@ -1,5 +1,8 @@
 /* validate.c: see validate.h. One row a keyword; a keyword that does not concern a value's type holds. The path of the value grows as the check
- * goes down, for the sentence. */
+ * goes down, for the sentence.
+ *
+ * Which members of a value a schema has looked at is noted only where somebody asks (unevaluatedProperties, unevaluatedItems): in a byte a member, of
+ * each schema for itself, which its parent takes over when it fits. */
 #include "libcore/base.h"
 #include <math.h>
 #include <stdio.h>
@@ -14,6 +17,7 @@ struct check {
 	struct k_err *err;
 	int depth;
 	char path[160];
+	uint8_t *seen;                  /* the members of the value that were looked at; NULL: nobody asks */
 };
 
 static int fits(struct check *c, const struct k_json *schema, const struct k_json *v);
@@ -54,13 +58,33 @@ static bool same(const struct k_json *a, const struct k_json *b)
 static int below(struct check *c, const struct k_json *schema, const struct k_json *v, const char *key, size_t i)
 {
 	size_t n = strlen(c->path);
+	uint8_t *seen = c->seen;
+	c->seen = NULL;
 	if (key)
 		snprintf(c->path + n, sizeof(c->path) - n, "%s%.40s", n ? "." : "", key);
 	else
 		snprintf(c->path + n, sizeof(c->path) - n, "[%zu]", i);
 	int r = fits(c, schema, v);
 	c->path[n] = 0;
+	c->seen = seen;
 	return r;
+}
+
+static void note(struct check *c, size_t i)
+{
+	if (c->seen)
+		c->seen[i] = 1;
+}
+
+/* The member of that name. */
+static void note_name(struct check *c, const struct k_json *v, const char *name)
+{
+	const char *key;
+	struct k_json *x;
+	size_t i = 0;
+	for (void *it = NULL; c->seen && k_json_next(v, &it, &key, &x); i++)
+		if (!strcmp(key, name))
+			note(c, i);
 }
 
 /* --- any type ----------------------------------------------------------------------------------------------------------------------- */
@@ -190,8 +214,10 @@ static int on_items(struct check *c, const struct k_json *s, const struct k_json
 {
 	size_t first = k_json_len(k_json_find(s, "prefixItems"));
 	int r = 1;
-	for (size_t i = first; k_json_kind(v) == K_JSON_ARRAY && i < k_json_len(v) && r == 1; i++)
+	for (size_t i = first; k_json_kind(v) == K_JSON_ARRAY && i < k_json_len(v) && r == 1; i++) {
 		r = below(c, k, k_json_at(v, i), NULL, i);
+		note(c, i);
+	}
 	return r;
 }
 
@@ -199,8 +225,10 @@ static int on_prefix(struct check *c, const struct k_json *s, const struct k_jso
 {
 	int r = 1;
 	(void)s;
-	for (size_t i = 0; k_json_kind(v) == K_JSON_ARRAY && i < K_MIN(k_json_len(v), k_json_len(k)) && r == 1; i++)
+	for (size_t i = 0; k_json_kind(v) == K_JSON_ARRAY && i < K_MIN(k_json_len(v), k_json_len(k)) && r == 1; i++) {
 		r = below(c, k_json_at(k, i), k_json_at(v, i), NULL, i);
+		note(c, i);
+	}
 	return r;
 }
 
@@ -224,9 +252,11 @@ static int on_contains(struct check *c, const struct k_json *s, const struct k_j
 		int r = below(c, k, k_json_at(v, i), NULL, i);
 		if (r < 0)
 			return r;
+		if (r)
+			note(c, i);
 		n += r;
 	}
-	if (n < (least ? k_json_int(least) : 1) || (most && n > k_json_int(most)))
+	if ((double)n < (least ? k_json_number(least) : 1) || (most && (double)n > k_json_number(most)))
 		return no(c, "too few or too many members of the kind that it must contain");
 	return 1;
 }
@@ -238,8 +268,10 @@ static int on_properties(struct check *c, const struct k_json *s, const struct k
 	int r = 1;
 	(void)s;
 	for (void *it = NULL; k_json_kind(v) == K_JSON_OBJECT && r == 1 && k_json_next(k, &it, &key, &schema); )
-		if (k_json_find(v, key))
+		if (k_json_find(v, key)) {
 			r = below(c, schema, k_json_find(v, key), key, 0);
+			note_name(c, v, key);
+		}
 	return r;
 }
 
@@ -253,6 +285,8 @@ static int on_pattern_properties(struct check *c, const struct k_json *s, const 
 		for (void *jt = NULL; r == 1 && k_json_next(v, &jt, &key, &x); ) {
 			int m = matches(c, pattern, key, strlen(key));
 			r = m < 0 ? m : m ? below(c, schema, x, key, 0) : 1;
+			if (m > 0)
+				note_name(c, v, key);
 		}
 	return r;
 }
@@ -269,7 +303,37 @@ static int on_additional(struct check *c, const struct k_json *s, const struct k
 			m = matches(c, pattern, key, strlen(key));
 		if (m <= 0)
 			r = m < 0 ? m : below(c, k, x, key, 0);
+		if (m == 0)
+			note_name(c, v, key);
 	}
+	return r;
+}
+
+/* What no keyword beside it and none of the schemas that they lead to has looked at. */
+static int on_unevaluated_properties(struct check *c, const struct k_json *s, const struct k_json *k, const struct k_json *v)
+{
+	const char *key;
+	struct k_json *x;
+	size_t i = 0;
+	int r = 1;
+	(void)s;
+	for (void *it = NULL; k_json_kind(v) == K_JSON_OBJECT && r == 1 && k_json_next(v, &it, &key, &x); i++)
+		if (!c->seen[i]) {
+			r = below(c, k, x, key, 0);
+			note(c, i);
+		}
+	return r;
+}
+
+static int on_unevaluated_items(struct check *c, const struct k_json *s, const struct k_json *k, const struct k_json *v)
+{
+	int r = 1;
+	(void)s;
+	for (size_t i = 0; k_json_kind(v) == K_JSON_ARRAY && i < k_json_len(v) && r == 1; i++)
+		if (!c->seen[i]) {
+			r = below(c, k, k_json_at(v, i), NULL, i);
+			note(c, i);
+		}
 	return r;
 }
 
@@ -315,6 +379,18 @@ static int on_dependent(struct check *c, const struct k_json *s, const struct k_
 
 /* --- schemas of schemas --------------------------------------------------------------------------------------------------------------------- */
 
+static int on_dependent_schemas(struct check *c, const struct k_json *s, const struct k_json *k, const struct k_json *v)
+{
+	const char *key;
+	struct k_json *schema;
+	int r = 1;
+	(void)s;
+	for (void *it = NULL; k_json_kind(v) == K_JSON_OBJECT && r == 1 && k_json_next(k, &it, &key, &schema); )
+		if (k_json_find(v, key))
+			r = fits(c, schema, v);
+	return r;
+}
+
 static int on_all(struct check *c, const struct k_json *s, const struct k_json *k, const struct k_json *v)
 {
 	int r = 1;
@@ -353,8 +429,11 @@ static int on_one(struct check *c, const struct k_json *s, const struct k_json *
 
 static int on_not(struct check *c, const struct k_json *s, const struct k_json *k, const struct k_json *v)
 {
-	int r = fits(c, k, v);
+	uint8_t *seen = c->seen;
 	(void)s;
+	c->seen = NULL;
+	int r = fits(c, k, v);
+	c->seen = seen;
 	return r < 0 ? r : r ? no(c, "fits what it must not") : 1;
 }
 
@@ -395,23 +474,46 @@ static const struct keyword {
 	{ "maxProperties", on_max_properties }, { "minProperties", on_min_properties }, { "required", on_required },
 	{ "dependentRequired", on_dependent }, { "properties", on_properties }, { "patternProperties", on_pattern_properties },
 	{ "additionalProperties", on_additional }, { "propertyNames", on_names }, { "allOf", on_all }, { "anyOf", on_any }, { "oneOf", on_one },
-	{ "not", on_not }, { "if", on_if },
+	{ "not", on_not }, { "if", on_if }, { "dependentSchemas", on_dependent_schemas },
+	/* Behind all others, whose notes they read. */
+	{ "unevaluatedItems", on_unevaluated_items }, { "unevaluatedProperties", on_unevaluated_properties },
 };
+
+static int fits_all(struct check *c, const struct k_json *schema, const struct k_json *v)
+{
+	int r = 1;
+	for (size_t i = 0; i < K_LEN(keywords) && r == 1; i++) {
+		const struct k_json *k = k_json_find(schema, keywords[i].name);
+		if (k)
+			r = keywords[i].check(c, schema, k, v);
+	}
+	return r;
+}
+
+/* With notes of its own, which count for who asked for them only where it fits. */
+static int fits_noted(struct check *c, const struct k_json *schema, const struct k_json *v)
+{
+	uint8_t *outer = c->seen;
+	c->seen = k_calloc(k_json_len(v), 1);
+	int r = c->seen ? fits_all(c, schema, v) : k_err_nomem(c->err, k_json_len(v), "a value's members");
+	for (size_t i = 0; r == 1 && outer && i < k_json_len(v); i++)
+		outer[i] |= c->seen[i];
+	k_free(c->seen);
+	c->seen = outer;
+	return r;
+}
 
 static int fits(struct check *c, const struct k_json *schema, const struct k_json *v)
 {
-	int r = 1;
+	bool asks = c->seen || k_json_find(schema, "unevaluatedProperties") || k_json_find(schema, "unevaluatedItems");
 	if (k_json_kind(schema) == K_JSON_BOOL)
 		return k_json_bool(schema) ? 1 : no(c, "nothing is allowed here");
 	if (k_json_kind(schema) != K_JSON_OBJECT)
 		return k_err_set(c->err, K_EFORMAT, "a schema is %s, wanted an object", k_json_kind_name(schema));
 	if (++c->depth > MAX_DEPTH)
 		return k_err_set(c->err, K_EFORMAT, "the schema or the value is more than %d deep", MAX_DEPTH);
-	for (size_t i = 0; i < K_LEN(keywords) && r == 1; i++) {
-		const struct k_json *k = k_json_find(schema, keywords[i].name);
-		if (k)
-			r = keywords[i].check(c, schema, k, v);
-	}
+	bool has_members = (k_json_kind(v) == K_JSON_ARRAY || k_json_kind(v) == K_JSON_OBJECT) && k_json_len(v);
+	int r = asks && has_members ? fits_noted(c, schema, v) : fits_all(c, schema, v);
 	c->depth--;
 	return r;
 }
