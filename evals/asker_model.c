@@ -12,23 +12,22 @@
 #include "evals/asker.h"
 #include "evals/answer.h"
 #include "evals/report.h"
+#include "evals/settings.h"
 #include "libcore/ctx.h"
 #include "libcore/log.h"
-#include "libcore/sample.h"
 #include "libcore/seq.h"
 
-enum { LOGIT_ROWS = 32, MAX_STOPS = 16, DEFAULT_TOKENS = 1024 };
+enum { LOGIT_ROWS = 32, DEFAULT_TOKENS = 1024 };
 
 struct slot {
 	struct k_ask *q;
 	struct k_seq *seq;              /* kept from question to question */
 	struct k_ids in, out;           /* tokens to compute next; tokens made */
-	int64_t n_prompt, n_in, cached, limit;
-	struct k_sampler sampler;
+	int64_t n_prompt, n_in, cached;
+	struct k_settings set;
 	struct k_answer reply;           /* its parser: CHAT; its text: TEXT too */
 	struct k_decoder dec;           /* TEXT */
-	const char *stops[MAX_STOPS], *why;
-	int n_stops;
+	const char *why;
 	bool active;
 };
 
@@ -142,15 +141,13 @@ static int score(struct local *l, struct k_ask *v, int64_t n, struct k_err *err)
 
 /* --- a request is read ------------------------------------------------------------------------------------------------------------ */
 
-static int check_choice(const struct k_json *request, struct k_err *err)
+/* As thinking says it, which chat layouts read. */
+static int drop_thoughts(struct k_json *request, struct k_err *err)
 {
-	const struct k_json *tc = k_json_find(request, "tool_choice"), *rf = k_json_find(request, "response_format");
-	const char *word = k_json_string(tc);
-	if (tc && k_json_kind(tc) != K_JSON_NULL && !(word && !strcmp(word, "auto")))
-		return k_err_set(err, K_EUNSUP, "tool_choice '%s': only a server (-u) can be made to choose", word ? word : "of one function");
-	if (rf && k_json_kind(rf) != K_JSON_NULL)
-		return k_err_set(err, K_EUNSUP, "response_format: only a server (-u) can be held to one");
-	return 0;
+	if (!k_settings_thoughtless(request))
+		return 0;
+	struct k_json *off = k_json_object();
+	return (k_put_str(off, "type", "disabled") | k_json_set(request, "thinking", off)) < 0 ? k_err_nomem(err, 64, "a request") : 0;
 }
 
 static int begin_chat(struct local *l, struct slot *s, struct k_err *err)
@@ -159,7 +156,7 @@ static int begin_chat(struct local *l, struct slot *s, struct k_err *err)
 	struct k_prompt p;
 	if (!l->layout)
 		return k_err_set(err, K_EUNSUP, "the model's chat layout is not known");
-	int r = check_choice(rq, err);
+	int r = drop_thoughts(rq, err);
 	k_prompt_init(&p);
 	if (r == 0)
 		r = k_chat_render(l->layout, l->tok, rq, false, &p, err);
@@ -180,38 +177,6 @@ static int begin_text(struct local *l, struct slot *s, struct k_err *err)
 	return k_tokenizer_encode(l->tok, k_json_string(p), k_json_len(p), K_ENC_SPECIALS | K_ENC_ADD, &s->in, err);
 }
 
-static int read_settings(struct local *l, struct slot *s, struct k_err *err)
-{
-	const struct k_json *rq = s->q->request, *stop = k_json_find(rq, "stop");
-	int64_t seed, top_k;
-	double temperature, top_p;
-	int r = k_json_int_or(rq, "max_tokens", 1, INT32_MAX, DEFAULT_TOKENS, &s->limit, "request", err);
-	if (r == 0)
-		r = k_json_int_or(rq, "max_completion_tokens", 1, INT32_MAX, s->limit, &s->limit, "request", err);
-	if (r == 0)
-		r = k_json_num_or(rq, "temperature", 0, 2, 0, &temperature, "request", err);
-	if (r == 0)
-		r = k_json_num_or(rq, "top_p", 0, 1, 1, &top_p, "request", err);
-	if (r == 0)
-		r = k_json_int_or(rq, "top_k", -1, INT32_MAX, 0, &top_k, "request", err);
-	if (r == 0)
-		r = k_json_int_or(rq, "seed", INT64_MIN, INT64_MAX, l->o->seed, &seed, "request", err);
-	if (r < 0)
-		return r;
-	k_sampler_init(&s->sampler);
-	s->sampler.temperature = (float)temperature;
-	s->sampler.top_p = (float)top_p;
-	s->sampler.top_k = (int)top_k;
-	s->sampler.seed = (uint64_t)seed;
-	s->n_stops = 0;
-	if (k_json_string(stop))
-		s->stops[s->n_stops++] = k_json_string(stop);
-	for (size_t i = 0; k_json_kind(stop) == K_JSON_ARRAY && i < k_json_len(stop) && s->n_stops < MAX_STOPS; i++)
-		if (k_json_string(k_json_at(stop, i)) && *k_json_string(k_json_at(stop, i)))
-			s->stops[s->n_stops++] = k_json_string(k_json_at(stop, i));
-	return 0;
-}
-
 static int begin(struct local *l, struct slot *s, struct k_ask *q, struct k_err *err)
 {
 	int64_t kept = 0;
@@ -220,7 +185,7 @@ static int begin(struct local *l, struct slot *s, struct k_ask *q, struct k_err 
 	s->why = NULL;
 	int r = k_answer_reset(&s->reply, err);
 	if (r == 0)
-		r = read_settings(l, s, err);
+		r = k_settings_read(&s->set, q->request, q->kind == K_ASK_CHAT, l->o->seed, err);
 	if (r == 0)
 		r = q->kind == K_ASK_CHAT ? begin_chat(l, s, err) : begin_text(l, s, err);
 	if (r == 0 && !s->in.n)
@@ -228,6 +193,9 @@ static int begin(struct local *l, struct slot *s, struct k_ask *q, struct k_err 
 	if (r == 0)
 		r = q->session ? k_seq_sync(s->seq, s->in.v, (int64_t)s->in.n, &kept, err) : k_seq_rewind(s->seq, 0, &kept, err);
 	s->n_prompt = (int64_t)s->in.n;
+	s->set.limit = s->set.limit ? s->set.limit : DEFAULT_TOKENS;
+	s->set.sampler.prompt = s->in.v;
+	s->set.sampler.n_prompt = s->in.n;
 	s->cached = kept;
 	s->active = r == 0;
 	return r;
@@ -248,8 +216,8 @@ static bool cut_at_stop(struct slot *s)
 {
 	struct k_buf *text = &s->reply.text;
 	size_t at = text->len;
-	for (int i = 0; i < s->n_stops; i++) {
-		const char *p = text->len ? memmem(text->data, text->len, s->stops[i], strlen(s->stops[i])) : NULL;
+	for (int i = 0; i < s->set.n_stops; i++) {
+		const char *stop = s->set.stops[i], *p = text->len ? memmem(text->data, text->len, stop, strlen(stop)) : NULL;
 		if (p)
 			at = K_MIN(at, (size_t)(p - text->data));
 	}
@@ -275,7 +243,7 @@ static int finish(struct slot *s, const char *why, struct k_err *err)
 /* A model's logits need not be numbers: what is a bug to the sampler is wrong with this answer alone. */
 static int32_t sample(struct local *l, struct slot *s, const float *logits, struct k_err *err)
 {
-	int32_t id = k_sample(&s->sampler, logits, (int32_t)vocab_of(l), l->scratch, err);
+	int32_t id = k_sample(&s->set.sampler, logits, (int32_t)vocab_of(l), l->scratch, err);
 	return id == K_EBUG ? err->code = K_EFORMAT : id;
 }
 
@@ -298,7 +266,7 @@ static int one_token(struct local *l, struct slot *s, int32_t id, const float *l
 	if (cut_at_stop(s)) {
 		s->active = false;
 		s->why = "stop";
-	} else if ((int64_t)s->out.n >= s->limit) {
+	} else if ((int64_t)s->out.n >= s->set.limit) {
 		return finish(s, "length", err);
 	}
 	return 0;
@@ -347,9 +315,9 @@ static int step(struct local *l, int64_t n, struct k_err *err)
 		k = K_MIN(n_runs - i, LOGIT_ROWS);
 		for (int j = 0; j < k; j++) {
 			struct slot *s = active[i + j];
-			s->sampler.out = s->out.v;
-			s->sampler.n_out = s->out.n;
-			use[j] = k_sample_draw(&s->sampler, &draw[j]) ? &draw[j] : NULL;
+			s->set.sampler.out = s->out.v;
+			s->set.sampler.n_out = s->out.n;
+			use[j] = k_sample_draw(&s->set.sampler, &draw[j]) ? &draw[j] : NULL;
 		}
 		r = k_model_choose(l->m, hidden + i * hp->n_embd, k, use, ids, l->logits, err);
 		if (r == 0)

@@ -151,16 +151,17 @@ static int matches(const struct k_json *line, const char *got, struct k_err *err
 /* --- questions ------------------------------------------------------------------------------------------------------------------------- */
 
 static const char *const along[] = {
-	"max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "stream", "tools", "tool_choice",
-	"response_format", "thinking", "chat_template_kwargs", "reasoning_effort",
+	"max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "seed",
+	"stop", "stream", "tools", "tool_choice", "response_format", "thinking", "chat_template_kwargs", "reasoning_effort",
 };
 
+/* What is null is not said, as everywhere in a request. */
 static int put_along(struct k_json *rq, const struct k_json *line, int64_t seed)
 {
 	int bad = 0;
 	for (size_t i = 0; i < K_LEN(along) && !bad; i++)
-		if (k_json_find(line, along[i]))
-			bad = k_json_set(rq, along[i], k_json_keep(k_json_find(line, along[i])));
+		if (given(line, along[i]))
+			bad = k_json_set(rq, along[i], k_json_keep(given(line, along[i])));
 	if (!k_json_find(rq, "max_tokens") && !k_json_find(rq, "max_completion_tokens"))
 		bad |= k_put_int(rq, "max_tokens", 256);
 	if (!k_json_find(rq, "temperature"))

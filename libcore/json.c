@@ -336,6 +336,19 @@ int64_t k_json_int(const struct k_json *v) { return json_integer_value(in(v)); }
 double k_json_number(const struct k_json *v) { return json_number_value(in(v)); }
 bool k_json_bool(const struct k_json *v) { return json_is_true(in(v)); }
 
+bool k_json_whole(const struct k_json *v, int64_t *out)
+{
+	double d = k_json_number(v);
+
+	if (k_json_kind(v) == K_JSON_INT)
+		*out = k_json_int(v);
+	else if (k_json_kind(v) != K_JSON_REAL || !(d > -0x1p63 && d < 0x1p63) || d != (double)(int64_t)d)
+		return false;
+	else
+		*out = (int64_t)d;
+	return true;
+}
+
 /* --- typed members ------------------------------------------------------------------------------- */
 
 /* "config.json" and "factor" -> 'config.json': factor

@@ -38,6 +38,8 @@ const char *k_json_string(const struct k_json *v);      /* NULL when not a strin
 int64_t k_json_int(const struct k_json *v);             /* 0 when not an integer */
 double k_json_number(const struct k_json *v);           /* integers too; 0 when not a number */
 bool k_json_bool(const struct k_json *v);
+/* An integer, or a real that is one and fits (16.0), as requests may have it. */
+bool k_json_whole(const struct k_json *v, int64_t *out);
 
 /* Typed members. where names the file. Absent or null: K_ENOENT for get; for the _or forms *out = def. Wrong kind or out of
  * [lo, hi]: K_EFORMAT. where may go on behind the file: "config.json: rope_scaling". */

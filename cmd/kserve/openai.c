@@ -137,21 +137,6 @@ int k_field_bool(const struct k_json *obj, const char *where, const char *key, b
 	return 0;
 }
 
-bool k_whole(const struct k_json *v, int64_t *out)
-{
-	if (k_json_kind(v) == K_JSON_INT) {
-		*out = k_json_int(v);
-		return true;
-	}
-	if (k_json_kind(v) != K_JSON_REAL)
-		return false;
-	double d = k_json_number(v);
-	if (!(d > -0x1p63 && d < 0x1p63) || d != (double)(int64_t)d)
-		return false;
-	*out = (int64_t)d;
-	return true;
-}
-
 int k_field_int(const struct k_json *obj, const char *where, const char *key, int64_t lo, int64_t hi, int64_t *out,
 	struct k_fault *f)
 {
@@ -159,7 +144,7 @@ int k_field_int(const struct k_json *obj, const char *where, const char *key, in
 	int64_t x;
 	if (!v)
 		return 0;
-	if (!k_whole(v, &x))
+	if (!k_json_whole(v, &x))
 		return wrong(f, where, key, v, k_json_kind(v) == K_JSON_REAL ? "a whole number of 64 bits" : "an integer");
 	if (x < lo || x > hi) {
 		char param[128];
@@ -272,7 +257,7 @@ static int refuse(const struct k_request *rq, struct k_fault *f)
 	}
 	const struct k_json *v = k_field(rq->body, "best_of");
 	int64_t best;
-	if (v && (!k_whole(v, &best) || best != rq->n))
+	if (v && (!k_json_whole(v, &best) || best != rq->n))
 		return k_fault_set(f, 400, "unsupported_parameter", "best_of", "best_of must equal n");
 	v = k_field(rq->body, "modalities");
 	const char *only = k_json_len(v) == 1 ? k_word(k_json_at(v, 0)) : NULL;
@@ -333,7 +318,7 @@ int k_openai_ids(const struct k_server *s, const struct k_json *arr, const char 
 		int64_t id;
 		struct k_err err = { 0 };
 		const struct k_json *v = k_json_at(arr, i);
-		if (!k_whole(v, &id))
+		if (!k_json_whole(v, &id))
 			return k_fault_set(f, 400, NULL, where, "%s[%zu] is %s, wanted a token id", where, i, k_json_kind_name(v));
 		if (id < 0 || id >= s->hp->n_vocab)
 			return k_fault_set(f, 400, "invalid_token_id", where, "%s[%zu] is %" PRId64 ", wanted an id below %" PRId64,
@@ -404,7 +389,7 @@ static int add_bias(const struct k_server *s, struct k_request *rq, const struct
 			id = id * 10 + (key[i] - '0');
 		if (!n || key[n])
 			id = -1;
-	} else if (!k_whole(who, &id)) {
+	} else if (!k_json_whole(who, &id)) {
 		id = -1;
 	}
 	if (id < 0 || id >= s->hp->n_vocab)

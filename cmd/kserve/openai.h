@@ -87,8 +87,6 @@ const char *k_word(const struct k_json *v);
 int k_field_bool(const struct k_json *obj, const char *where, const char *key, bool *out, struct k_fault *f) K_MUST_USE;
 int k_field_int(const struct k_json *obj, const char *where, const char *key, int64_t lo, int64_t hi, int64_t *out,
 	struct k_fault *f) K_MUST_USE;
-/* A whole number, written as an integer or as 16.0. */
-bool k_whole(const struct k_json *v, int64_t *out);
 /* openai_chat.c: messages, tools, thinking -> one prompt. */
 int k_openai_chat(const struct k_server *s, struct k_request *rq, struct k_fault *f) K_MUST_USE;
 /* openai_text.c: prompt, echo, ids. */

@@ -1,5 +1,6 @@
 #!/bin/bash
-# gen.sh: keval gen: which answers are right (exact, numeric, regex), and lines that no answer could match.
+# gen.sh: keval gen: which answers are right (exact, numeric, regex), lines that no answer could match, and members of requests: a model in the process makes
+# of them what a kserve does.
 . "$(dirname "$0")/lib.sh"
 # match NAME LINE ANSWER ACC
 match() {
@@ -48,4 +49,82 @@ for v in null false 5 '["7"]'; do refused "a pattern $v" "{\"prompt\": \"q\", \"
 for v in '(' '[a' 'a{2,1}'; do refused "a pattern $v" "{\"prompt\": \"q\", \"answer\": \"$v\", \"match\": \"regex\"}" 'does not compile'; done
 refused "no number" '{"question": "q", "answer": "some"}' "answer 'some' has no number in it"
 refused "no answer" '{"prompt": "q"}' 'a line without an answer'
+
+kconvert testdata/nano -o "$T/nano.kmf" || { fail setup "nano does not convert"; finish; }
+start server --listen 127.0.0.1:0 --act f32 -q "$T/nano.kmf" || finish
+many=$(jq -cn '[range(16) | "no such stop \(.)"]')
+cat > "$T/members" <<END
+{}
+{"temperature": 1, "seed": 7}
+{"temperature": 1, "seed": 7, "min_p": 0.2}
+{"temperature": 1, "seed": 7, "min_p": 0.9}
+{"temperature": 1.5, "seed": 3, "top_p": 0.5, "top_k": 5.0}
+{"temperature": 1, "seed": 7, "presence_penalty": 1.5}
+{"temperature": 0, "frequency_penalty": 2}
+{"repetition_penalty": 1.7}
+{"min_p": 2}
+{"min_p": "zz"}
+{"min_p": null}
+{"top_p": 0}
+{"top_p": 1.1}
+{"top_p": null}
+{"top_k": 2.5}
+{"top_k": -2}
+{"temperature": null}
+{"temperature": "1"}
+{"temperature": 3}
+{"presence_penalty": 3}
+{"repetition_penalty": 0}
+{"seed": 5.0}
+{"seed": "5"}
+{"seed": null}
+{"max_tokens": 6.0}
+{"max_tokens": 6.5}
+{"max_tokens": null}
+{"max_tokens": 0}
+{"max_tokens": true}
+{"max_tokens": 3, "max_completion_tokens": 5}
+{"max_completion_tokens": 0}
+{"stop": ""}
+{"stop": ["", null, "a"]}
+{"stop": null}
+{"stop": []}
+{"stop": 5}
+{"stop": [5]}
+{"stop": {}}
+{"stop": $(jq -c '. + [" "]' <<< "$many")}
+{"stop": $(jq -c '. + . + . + . + ["x"]' <<< "$many")}
+{"stop": "$(printf '%1025s' x)"}
+{"stream": 1}
+{"stream": null}
+{"stream": true}
+{"reasoning_effort": "low"}
+{"reasoning_effort": "none"}
+{"reasoning_effort": "zzz"}
+{"reasoning_effort": 5}
+{"thinking": {"type": "zzz"}}
+{"response_format": {"type": "text"}}
+{"response_format": {"type": "zzz"}}
+{"response_format": {}}
+{"response_format": null}
+{"tool_choice": null}
+END
+said() { jq -c 'select(.item != "run" and .item) | [.ok, .answer, .finish_reason, .tokens]' "$1"; }
+for kind in '{messages: [{role: "user", content: "Hello"}]}' '{prompt: "Now the word of the LORD came unto"}'; do
+	jq -c "$kind + {answer: \"q\", max_tokens: 8} + ." "$T/members" > "$T/lines.jsonl"
+	keval gen -m "$T/nano.kmf" -f "$T/lines.jsonl" -b 7 --json > "$T/here" 2> "$T/.err"
+	keval gen -u "http://127.0.0.1:$port/v1" -f "$T/lines.jsonl" --json > "$T/there" 2> "$T/.err"
+	n=0
+	while IFS=$'\t' read -r here there members; do
+		n=$((n + 1))
+		if [ "$here" = "$there" ]; then ok "${kind:1:6} $members"; else fail "${kind:1:6} ${members:0:100}" "here $here, there $there"; fi
+	done < <(paste <(said "$T/here") <(said "$T/there") "$T/members")
+	[ $n = "$(wc -l < "$T/members")" ] && ok "all members" || fail "all members" "$n"
+done
+echo '{"prompt": "q", "answer": "a", "response_format": {"type": "json_object"}}' > "$T/format.jsonl"
+exits "a format, in the process" 1 keval gen -m "$T/nano.kmf" -f "$T/format.jsonl" --json
+grep -q 'response_format: only a server' "$T/.out" && ok "it is named" || fail "it is named" "$(cat "$T/.out")"
+keval prompts gen -f <(echo '{"prompt": "q", "answer": "a", "max_tokens": null, "temperature": null, "stop": null}') > "$T/out"
+if [ "$(jq -c '[.max_tokens, .temperature, has("stop")]' "$T/out")" = '[256,0,false]' ]; then ok "null is absent"; else fail "null is absent" "$(cat "$T/out")"; fi
+stop server
 finish
