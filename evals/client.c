@@ -8,11 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "evals/client.h"
+#include "evals/said.h"
 #include "evals/sse.h"
 #include "libcore/log.h"
 
 #define ANSWER_MAX (256u << 20)
 #define EVENT_MAX (16u << 20)
+#define NO_STREAM_MAX 65536         /* of an answer in which no event was found so far */
 #define RETRY_MOST 120.0
 #define LATE_NS 20000000u         /* by so much a call may be late without the next ones being so too */
 enum { TRIES = 6, TIMEOUT = 600, CONNECT_SECONDS = 30 };
@@ -24,7 +26,7 @@ struct k_call_state {
 	struct k_buf answer;
 	struct k_sse sse;
 	uint64_t not_before;            /* ns */
-	bool stopped, full, done;       /* the caller has enough; too large; [DONE] was there */
+	bool stopped, full, done, any;  /* the caller has enough; too large; [DONE] was there; an event was */
 };
 
 struct k_client {
@@ -63,6 +65,7 @@ static bool take(struct k_call_state **list, struct k_call_state *s)
 static int on_event(void *arg, const char *data, size_t n)
 {
 	struct k_call_state *s = arg;
+	s->any = true;
 	s->done |= n == 6 && !memcmp(data, "[DONE]", 6);
 	s->stopped = s->call->event(s->call, data, n) != 0;
 	return s->stopped;
@@ -77,6 +80,8 @@ static size_t on_data(char *p, size_t size, size_t n, void *arg)
 	if (s->call->event && status == 200) {
 		int r = k_sse_put(&s->sse, p, n);
 		s->full = r < 0;
+		if (!s->any && s->answer.len < NO_STREAM_MAX)
+			k_buf_put(&s->answer, p, n);
 		return r ? CURL_WRITEFUNC_ERROR : n;
 	}
 	k_buf_put(&s->answer, p, n);
@@ -172,7 +177,7 @@ static int start(struct k_client *c, struct k_call_state *s, struct k_err *err)
 		return k_err_nomem(err, 4096, "a connection");
 	k_buf_reset(&s->answer);
 	k_sse_reset(&s->sse);
-	s->stopped = s->full = s->done = false;
+	s->stopped = s->full = s->done = s->any = false;
 	s->call->retry_after = -1;
 	if (s->call->tries && s->call->again)
 		s->call->again(s->call);
@@ -202,16 +207,30 @@ static void land(struct k_client *c, struct k_call_state *s)
 
 /* --- how it ended ------------------------------------------------------------------------------------------------------------ */
 
-/* What the server says about it: error.message, an error that is a string, or the text. */
+/* What the server says about it: its error, or the text. */
 static void server_says(const struct k_call_state *s, char *out, size_t n)
 {
-	const struct k_json *e = k_json_find(s->call->json, "error");
-	const char *text = k_json_string(k_json_find(e, "message"));
+	const char *text = k_said_error(s->call->json);
 	if (!text)
-		text = k_json_string(e) ? k_json_string(e) : k_json_string(k_json_find(s->call->json, "detail"));
-	if (!text && s->answer.len)
+		text = k_json_string(k_json_find(s->call->json, "detail"));
+	if ((!text || text == k_said_nothing) && s->answer.len)
 		text = s->answer.data;
-	snprintf(out, n, "%.200s", text && *text ? text : "(nothing)");
+	snprintf(out, n, "%.200s", text && *text ? text : k_said_nothing);
+}
+
+/* A stream that did not end as one. A whole JSON value in its place is what the server has to say, and another try would be told the same. */
+static void judge_stream(struct k_call_state *s, const char *url)
+{
+	struct k_call *call = s->call;
+	struct k_err ignored;
+	char says[256];
+	if (s->any || k_json_parse(&call->json, s->answer.len ? s->answer.data : "", s->answer.len, K_JSON_LAST_WINS | K_JSON_NUL, url, &ignored) < 0) {
+		call->json = NULL;
+		k_err_set(&call->err, K_EIO, "%s: the stream ends without [DONE]", url);
+		return;
+	}
+	server_says(s, says, sizeof(says));
+	k_err_set(&call->err, K_EFORMAT, "%s: %s: %s", url, k_said_error(call->json) ? "the answer is an error" : "the answer is no stream", says);
 }
 
 static void judge(struct k_client *c, struct k_call_state *s, CURLcode code)
@@ -236,7 +255,7 @@ static void judge(struct k_client *c, struct k_call_state *s, CURLcode code)
 		k_err_set(err, K_EIO, "%s: %s", u, curl_easy_strerror(code));
 	else if (status == 200 && call->event) {
 		if (!s->done)
-			k_err_set(err, K_EIO, "%s: the stream ends without [DONE]", u);
+			judge_stream(s, u);
 	} else {
 		int r = k_json_parse(&call->json, s->answer.len ? s->answer.data : "", s->answer.len, K_JSON_LAST_WINS | K_JSON_NUL, u, &ignored);
 		if (r < 0)

@@ -2,6 +2,8 @@
 #include "libcore/base.h"
 #include "evals/said.h"
 
+const char k_said_nothing[] = "(nothing)";
+
 static bool is_there(const struct k_json *v) { return v && k_json_kind(v) != K_JSON_NULL; }
 
 const char *k_said_error(const struct k_json *answer)
@@ -10,7 +12,7 @@ const char *k_said_error(const struct k_json *answer)
 	const char *says = k_json_string(k_json_string(e) ? e : k_json_find(e, "message"));
 	if (!is_there(e))
 		return NULL;
-	return says && *says ? says : "(nothing)";
+	return says && *says ? says : k_said_nothing;
 }
 
 /* The answer's own words, where they are no answer. */

@@ -4,8 +4,9 @@
 
 #include "libcore/json.h"
 
-/* What went wrong, where the answer is an error: its message, or the error itself where that is a string; "(nothing)" where it does not say. NULL: it
- * is no error. */
+/* What went wrong, where the answer is an error: its message, or the error itself where that is a string; k_said_nothing where it does not say. NULL:
+ * it is no error. */
+extern const char k_said_nothing[];
 const char *k_said_error(const struct k_json *answer);
 /* Is it the answer to a request, with a message (chat) or a text in its first choice? 0; K_EIO: it is an error, with what it says; K_EFORMAT: it is
  * none, with what is wrong. */

@@ -14,6 +14,7 @@
 #include "cmd/kbench/bench.h"
 #include "cmd/kbench/requests.h"
 #include "evals/client.h"
+#include "evals/said.h"
 #include "evals/stats.h"
 #include "libcore/hash.h"
 #include "libcore/log.h"
@@ -32,7 +33,8 @@ struct stream {
 	struct k_call call;
 	struct load *l;
 	struct k_buf body;
-	bool busy, slow, begun, usage;
+	bool busy, slow, begun, usage, answered;                /* answered: a chunk was one of an answer */
+	struct k_err said;                                      /* what the stream said instead of an answer */
 	int64_t prompt, prompt_tokens, tokens, drop_at;         /* drop_at: tokens after which it is dropped; 0: never */
 	uint64_t due_ns, first_ns, last_ns, hash;               /* due_ns 0: when it was sent */
 };
@@ -122,6 +124,19 @@ static int64_t counted(const struct k_json *usage, const char *key, int64_t befo
 	return n >= 0 && n <= MOST_TOKENS ? n : before;
 }
 
+/* 0, or what is wrong with a chunk. */
+static int check_chunk(struct stream *s, const struct k_json *v)
+{
+	const struct k_json *choice = k_json_at(k_json_find(v, "choices"), 0);
+	const char *says = k_said_error(v) ? k_said_error(v) : k_said_error(choice);
+	if (says)
+		return k_err_set(&s->said, K_EIO, "the stream ends with an error: %.200s", says);
+	if (k_json_kind(v) != K_JSON_OBJECT)
+		return k_err_set(&s->said, K_EFORMAT, "a chunk of the stream is %s, wanted an object", k_json_kind_name(v));
+	s->answered |= k_json_kind(choice) == K_JSON_OBJECT;
+	return 0;
+}
+
 static int on_chunk(struct k_call *c, const char *data, size_t n)
 {
 	struct stream *s = c->user;
@@ -132,11 +147,15 @@ static int on_chunk(struct k_call *c, const char *data, size_t n)
 	if (n == 6 && !memcmp(data, "[DONE]", 6))
 		return 0;
 	if (k_json_parse(&v, data, n, K_JSON_LAST_WINS | K_JSON_NUL, "a chunk", &err) < 0)
-		return 1;
+		return k_err_set(&s->said, K_EFORMAT, "a chunk of the stream is no JSON: %.200s", data);
+	if (check_chunk(s, v) < 0) {
+		k_json_free(v);
+		return s->said.code;
+	}
 	const struct k_json *choice = k_json_at(k_json_find(v, "choices"), 0), *usage = k_json_find(v, "usage");
 	if (k_json_kind(usage) != K_JSON_OBJECT)
 		usage = k_json_find(choice, "usage");
-	bool spoke = speaks(s, k_json_find(choice, "delta")), error = k_json_kind(k_json_find(v, "error")) == K_JSON_OBJECT;
+	bool spoke = speaks(s, k_json_find(choice, "delta"));
 	int64_t tokens = k_json_kind(usage) == K_JSON_OBJECT ? counted(usage, "completion_tokens", s->tokens + spoke) : s->tokens + spoke;
 	int64_t fresh = K_MAX(tokens - s->tokens, 0);
 	int bad = 0;
@@ -161,7 +180,7 @@ static int on_chunk(struct k_call *c, const char *data, size_t n)
 		l->tokens += now < l->end_ns ? fresh : 0;
 	}
 	k_json_free(v);
-	return bad || error || (s->drop_at && s->tokens >= s->drop_at);
+	return bad || (s->drop_at && s->tokens >= s->drop_at);
 }
 
 /* after: seconds to wait; due_ns 0: its time counts from when it is sent. */
@@ -174,7 +193,8 @@ static int begin(struct load *l, struct stream *s, double after, uint64_t due_ns
 		return r;
 	s->l = l;
 	s->busy = true;
-	s->begun = s->usage = false;
+	s->begun = s->usage = s->answered = false;
+	s->said = (struct k_err){ 0 };
 	s->slow = s - l->stream < l->b->slow;
 	s->tokens = s->prompt_tokens = 0;
 	s->due_ns = due_ns;
@@ -188,6 +208,8 @@ static int begin(struct load *l, struct stream *s, double after, uint64_t due_ns
 static enum ending ending_of(const struct stream *s)
 {
 	const struct k_call *c = &s->call;
+	if (s->said.code)
+		return CUT;
 	if (!c->err.code)
 		return ANSWERED;
 	if (c->status == 429 || c->status == 503)
@@ -201,12 +223,14 @@ static enum ending ending_of(const struct stream *s)
 
 static int finished(struct load *l, struct stream *s, struct k_err *err)
 {
+	if (!s->call.err.code && !s->answered)
+		k_err_set(&s->said, K_EFORMAT, "the stream has no chunks of an answer");
 	enum ending how = ending_of(s);
 	int r = 0;
 	l->count[how]++;
 	s->busy = false;
 	if (how > ABANDONED && !*l->error)
-		snprintf(l->error, sizeof(l->error), "%.310s", s->call.err.msg);
+		snprintf(l->error, sizeof(l->error), "%.310s", s->said.code ? s->said.msg : s->call.err.msg);
 	if (how != ANSWERED)
 		return 0;
 	l->done += s->call.done_ns < l->end_ns;

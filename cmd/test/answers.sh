@@ -59,6 +59,8 @@ stream "a chunk that is none" 'data: 5\n\ndata: [DONE]' "$none" 'a chunk of the 
 stream "no message" 'data: {"choices":[]}\n\ndata: [DONE]' "$none" 'the answer has no choices'
 stream "content that is none" 'data: {"choices":[{"delta":{"content":87}}]}\n\ndata: [DONE]' "$none" "the stream's content is an integer"
 stream "parts" 'data: {"choices":[{"delta":{"content":[{"type":"text","text":"8"}]}}]}\n\ndata: {"choices":[{"delta":{"content":"7"},"finish_reason":"stop"}]}\n\ndata: [DONE]' '.acc == 1' '"answer": "87"'
+stream "an error and no stream" '{"error":{"message":"no streams here"}}' "$none" 'the answer is an error: no streams here'
+stream "an answer and no stream" '{"choices":[]}' "$none" 'the answer is no stream: {'
 # A stream of lines that ends with an error fails its item, not the run.
 for i in 1 2; do echo '{"messages": [{"role": "user", "content": "q"}], "answer": "87"}'; done > "$T/two.jsonl"
 {

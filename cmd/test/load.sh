@@ -44,6 +44,23 @@ is "chunks are no tokens" '.tokens_by == "usage" and (.tokens - 4 * .requests | 
 kbench serve -u "$host/busy/v1" --seconds 2 --concurrency 4 --json > "$T/out"; is "refusals are no errors" '.refused >= 4 and .errors == 0 and .requests + .refused <= 12'
 kbench serve -u "$host/cut/v1" --seconds 1 --concurrency 1 -f "$T/trace.jsonl" --json > "$T/out"; is "connections that break" '.errors_by.cut > 0 and .requests > 0'
 kbench serve -u "$host/refuses/v1" --seconds 0.3 --concurrency 1 --json > "$T/out"; is "requests that are refused" '.requests == 0 and .errors == .errors_by.rejected and .errors > 0 and (.error | test("is odd"))'
+# What a stream says instead of an answer: the request is the body of the answer (/echo).
+# instead NAME STREAM WORDS
+instead() {
+	jq -cn --arg b "$(printf '%b' "$2")"$'\n\n' '{messages: [{role: "user", content: $b}]}' > "$T/instead.jsonl"
+	kbench serve -u "$host/echo/v1" --seconds 0.3 --concurrency 1 --name m -f "$T/instead.jsonl" --json > "$T/out" 2> "$T/.err"
+	is "$1" ".requests == 0 and .errors > 0 and .errors == .errors_by.cut and (.error | test(\"$3\"))"
+}
+instead "an error in words" 'data: {"error":"boom"}\n\ndata: [DONE]' 'ends with an error: boom'
+instead "an error" 'data: {"error":{"message":"gone"}}\n\ndata: [DONE]' 'ends with an error: gone'
+instead "an error behind an answer" 'data: {"choices":[{"delta":{"content":"a"}}]}\n\ndata: {"error":{"message":"gone"}}\n\ndata: [DONE]' 'ends with an error: gone'
+instead "no chunk" 'data: [DONE]' 'no chunks of an answer'
+instead "no choice" 'data: {"choices":[]}\n\ndata: [DONE]' 'no chunks of an answer'
+instead "a chunk that is no JSON" 'data: {oops\n\ndata: [DONE]' 'no JSON: .oops'
+instead "a chunk that is none" 'data: 5\n\ndata: [DONE]' 'a chunk of the stream is an integer'
+instead "no stream" '{"error":{"message":"no streams here"}}' 'the answer is an error: no streams here'
+printf '\r\n%s\r\n  \r\n' "$(head -n 1 "$T/trace.jsonl")" > "$T/crlf.jsonl"
+kbench serve -u "$host/good/v1" --seconds 0.3 --concurrency 1 -f "$T/crlf.jsonl" --json > "$T/out" 2> "$T/.err"; is "empty lines that end with CR LF" '.requests > 0 and .errors == 0'
 kbench serve -u "$host/dead/v1" --seconds 0.3 --concurrency 1 --json > "$T/out"; is "503" '.requests == 0 and .refused > 0 and .errors == 0'
 # A history knows which server it was, and which of its models; not what lets one in.
 for at in "$host" "http://me:secret@${host#http://}" "$url"; do kbench serve -u "${at%/v1}$([ "$at" = "$url" ] || echo /good)/v1" --seconds 0.3 --concurrency 1 --history "$T/runs" > "$T/out" 2> "$T/.err"; done
