@@ -246,10 +246,11 @@ static int remote_count(struct k_asker *a, const char *text, size_t n, int64_t *
 	c.n_body = b.len;
 	if (r == 0)
 		r = k_client_ask(h->client, &c, err);
+	bool refuses = r == K_EIO && (c.status == 200 ? k_said_error(c.json) != NULL : c.status >= 400 && c.status < 500);
 	*tokens = (int64_t)k_json_len(k_json_find(c.json, "tokens"));
 	k_json_free(c.json);
 	k_buf_fini(&b);
-	return r == K_EIO && c.status >= 400 && c.status < 500 ? 0 : r;
+	return refuses ? 0 : r;
 }
 
 static int put_run(struct k_asker *a, struct k_json *o)

@@ -405,6 +405,9 @@ int k_client_ask(struct k_client *c, struct k_call *call, struct k_err *err)
 	}
 	if (call->err.code)
 		*err = call->err;
+	else if (k_said_error(call->json))
+		return k_err_set(err, K_EIO, "%s%s: the answer is an error: %.200s", call->path[1] == '/' ? c->host : c->url, call->path + (call->path[1] == '/'),
+			k_said_error(call->json));
 	return call->err.code;
 }
 

@@ -56,7 +56,7 @@ int k_client_send(struct k_client *c, struct k_call *call, struct k_err *err) K_
  * An error is one of ours or K_ECANCEL; those of a call are in the call. */
 int k_client_next(struct k_client *c, int timeout_ms, struct k_call **done, struct k_err *err) K_MUST_USE;
 void k_client_drop(struct k_client *c, struct k_call *call);
-/* Sends and waits; for when nothing else is in flight. 0, or what the call ended with. */
+/* Sends and waits; for when nothing else is in flight. 0, or what the call ended with; an answer that is an error: K_EIO. */
 int k_client_ask(struct k_client *c, struct k_call *call, struct k_err *err) K_MUST_USE;
 /* Would another try have been in order? Else the server has judged this request. */
 bool k_client_may_retry(const struct k_call *call);

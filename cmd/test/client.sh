@@ -41,6 +41,9 @@ says() {
 says "503 for ever" 5 dead plain 'dead/v1/chat/completions: status 503: still loading'
 says "a request that is refused" 1 refuses plain 'refuses/v1/chat/completions: status 400: messages\[0\] is odd'
 says "a wrong key" 5 key plain 'status 401: wrong key'
+says "no models, with status 200" 5 sick plain 'sick/v1/models: the answer is an error: no models yet'
+exits "no models, kbench" 5 kbench serve -u "$host/sick/v1" --seconds 0.1
+grep -q 'no models yet' "$T/.err" && ok "no models, kbench: says so" || fail "no models, kbench: says so" "$(tail -n 1 "$T/.err")"
 says "an answer that is no JSON" 1 garbage plain 'the answer is no JSON'
 says "an error within a stream" 1 bad_stream stream 'the engine is gone'
 if [ "$(grep -c ' refuses ' "$T/port.log")" = 4 ] && [ "$(grep -c ' dead 6 ' "$T/port.log")" -ge 1 ]; then ok "what is tried again"; else fail "what is tried again" "$(grep -c ' refuses ' "$T/port.log")"; fi

@@ -36,6 +36,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
         self.close_connection = True
     def do_GET(self):
+        if self.path.startswith('/sick/'):
+            return self.answer(200, b'{"error": {"message": "no models yet"}}')
         self.answer(200, b'{"object": "list", "data": [{"id": "m1"}, {"id": "m2"}]}')
     def do_POST(self):
         kind = self.path.split('/')[1]
