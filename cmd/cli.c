@@ -171,16 +171,27 @@ static bool same_file(const char *a, const char *b)
 
 static bool is_file(const struct k_cli_file *f) { return f->path && strcmp(f->path, "-") != 0; }
 
-int k_cli_apart(const struct k_cli_file *outs, int n_outs, const struct k_cli_file *ins, int n_ins, struct k_err *err)
+static int spares(const struct k_cli_file *out, const struct k_cli_file *in, struct k_err *err)
 {
+	if (!is_file(out) || !is_file(in) || !same_file(in->path, out->path))
+		return 0;
+	return k_err_set(err, K_EUSAGE, "%s is '%s', which is read (%s) and would be overwritten; wanted another file", out->option, out->path, in->option);
+}
+
+int k_cli_apart(const struct k_cli_file *outs, int n_outs, const struct k_cli_file *ins, int n_ins, int n_operands, char **operands, struct k_err *err)
+{
+	int r = 0;
+
 	for (int i = 0; i < n_outs; i++) {
-		for (int k = 0; k < i && is_file(&outs[i]); k++)
-			if (is_file(&outs[k]) && same_file(outs[k].path, outs[i].path))
+		for (int k = 0; k < i; k++)
+			if (is_file(&outs[i]) && is_file(&outs[k]) && same_file(outs[k].path, outs[i].path))
 				return k_err_set(err, K_EUSAGE, "%s and %s are both '%s', wanted two files", outs[k].option, outs[i].option, outs[i].path);
-		for (int k = 0; k < n_ins && is_file(&outs[i]); k++)
-			if (is_file(&ins[k]) && same_file(ins[k].path, outs[i].path))
-				return k_err_set(err, K_EUSAGE, "%s is '%s', which is read (%s) and would be overwritten; wanted another file", outs[i].option,
-					outs[i].path, ins[k].option);
+		for (int k = 0; r == 0 && k < n_ins; k++)
+			r = spares(&outs[i], &ins[k], err);
+		for (int k = 0; r == 0 && k < n_operands; k++)
+			r = spares(&outs[i], &(struct k_cli_file){ "the input", operands[k] }, err);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

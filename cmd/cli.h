@@ -27,7 +27,9 @@ int k_cli_spares(const char *path, int n_operands, char **operands, struct k_err
 
 /* A file that an option names; path NULL or "-": none. */
 struct k_cli_file { const char *option, *path; };
-/* K_EUSAGE when two of the outputs are one file, or one of them is also an input: whichever is written last would take the other's place. */
-int k_cli_apart(const struct k_cli_file *outs, int n_outs, const struct k_cli_file *ins, int n_ins, struct k_err *err) K_MUST_USE;
+/* K_EUSAGE when two of the outputs are one file, or one of them is also an input, by an option or as an operand: whichever is written last would
+ * take the other's place. */
+int k_cli_apart(const struct k_cli_file *outs, int n_outs, const struct k_cli_file *ins, int n_ins, int n_operands, char **operands, struct k_err *err)
+	K_MUST_USE;
 
 #endif

@@ -196,9 +196,7 @@ static int check_outputs(const struct args *a, const struct what *w, const struc
 	const struct k_cli_file outs[] = { { "-o", a->common.output }, { "--report", a->report }, { "--junit", a->junit }, { "--plot", a->plot },
 		{ "--history", a->history } };
 	const struct k_cli_file ins[] = { { "-m", a->model }, { "-f", a->file } };
-	int r = k_cli_apart(outs, K_LEN(outs), ins, K_LEN(ins), err);
-	for (int i = 1; r == 0 && i < n_operands; i++)
-		r = k_cli_apart(outs, K_LEN(outs), &(struct k_cli_file){ "the input", operands[i] }, 1, err);
+	int r = k_cli_apart(outs, K_LEN(outs), ins, K_LEN(ins), n_operands - 1, operands + 1, err);
 	if (r == 0 && a->plot)
 		r = k_bench_plot_check(w->name, a->plot, err);
 	return r == 0 && a->history && w->run != k_bench_trends ? k_history_append(a->history, b, w->name, err) : r;

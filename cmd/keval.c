@@ -131,15 +131,6 @@ static int check_args(const struct args *a, struct k_err *err)
 	return 0;
 }
 
-static bool is_one_of(const char *name, const char *names)
-{
-	size_t n = strlen(name);
-	for (const char *p = names; (p = strstr(p, name)); p += n)
-		if ((p == names || p[-1] == ' ') && (p[n] == ' ' || !p[n]))
-			return true;
-	return false;
-}
-
 /* What only some tasks look at is no mistake with the others where it comes from the environment; but nobody should believe that it did something. */
 static void tell_unused(const struct args *a, const struct k_eval *task, const struct k_ctx *ctx)
 {
@@ -150,7 +141,7 @@ static void tell_unused(const struct args *a, const struct k_eval *task, const s
 		{ "depths", a->depths, "needle" },
 	};
 	for (size_t i = 0; i < K_LEN(special); i++)
-		if (special[i].given && !is_one_of(task->name, special[i].tasks))
+		if (special[i].given && !k_is_word_of(task->name, special[i].tasks))
 			k_logf(ctx->log, K_LOG_WARN, "--%s says nothing to '%s', it is for: %s", special[i].option, task->name, special[i].tasks);
 }
 
@@ -310,10 +301,7 @@ static int check_files(const struct run *r, struct k_err *err)
 	const struct k_cli_file outs[] = { { "-o", a->common.output }, { "--report", a->report }, { "--resume", a->resume }, { "--junit", a->junit },
 		{ "--plot", a->plot }, { "--save-ref", a->save_ref }, { "--bundle", a->bundle } };
 	const struct k_cli_file ins[] = { { "-m", a->model }, { "-f", a->file }, { "--ref", a->ref } };
-	int e = k_cli_apart(outs, K_LEN(outs), ins, K_LEN(ins), err);
-	for (int i = 1; e == 0 && i < r->n_operands; i++)
-		e = k_cli_apart(outs, K_LEN(outs), &(struct k_cli_file){ "the input", r->operands[i] }, 1, err);
-	return e;
+	return k_cli_apart(outs, K_LEN(outs), ins, K_LEN(ins), r->n_operands - 1, r->operands + 1, err);
 }
 
 /* --- the picture --------------------------------------------------------------------------------------------------------- */

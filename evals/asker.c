@@ -213,12 +213,9 @@ static int add_choice(struct k_json *all, const struct k_json *part, struct k_er
 int k_chunk_add(struct k_json **all, const struct k_json *chunk, struct k_err *err)
 {
 	const struct k_json *choices = k_json_find(chunk, "choices"), *usage = k_json_find(chunk, "usage");
-	const char *says = k_said_error(chunk) ? k_said_error(chunk) : k_said_error(k_json_at(choices, 0));
 	int bad = 0;
-	if (says)
-		return k_err_set(err, K_EIO, "the stream ends with an error: %.200s", says);
-	if (k_json_kind(chunk) != K_JSON_OBJECT)
-		return k_err_set(err, K_EFORMAT, "a chunk of the stream is %s, wanted an object", k_json_kind_name(chunk));
+	if (k_said_chunk(chunk, err) < 0)
+		return err->code;
 	*err = (struct k_err){ 0 };
 	if (!*all)
 		*all = k_json_object();

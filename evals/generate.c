@@ -21,13 +21,6 @@ struct gen { const struct k_eval_opts *o; };
 enum how { EXACT, NUMERIC, REGEX };
 static const char *const ways[] = { "exact", "numeric", "regex" };
 
-/* A member that is there and not null. */
-static struct k_json *given(const struct k_json *o, const char *key)
-{
-	struct k_json *v = k_json_find(o, key);
-	return k_json_kind(v) == K_JSON_NULL ? NULL : v;
-}
-
 /* Answers are rounded as they please: a number that has a fraction is right by its first six digits, whatever its size. */
 static const double tolerance = 1e-6;
 
@@ -85,25 +78,31 @@ static bool same_text(const char *want, const char *got)
 	return n == m && !memcmp(want, got, n);
 }
 
-/* The way of matching that a line names, or what its answer and its question make the usual one. */
-static enum how how_of(const struct k_json *line)
+/* The way of matching that a line names; -1: none. */
+static int way_of(const struct k_json *line)
 {
 	const char *word = k_json_string(k_json_find(line, "match"));
 	for (int i = 0; word && i < (int)K_LEN(ways); i++)
 		if (!strcmp(word, ways[i]))
-			return (enum how)i;
-	return k_json_string(k_json_find(line, "answer")) && (given(line, "prompt") || given(line, "messages")) ? EXACT : NUMERIC;
+			return i;
+	return -1;
+}
+
+/* That one, or what its answer and its question make the usual one. */
+static enum how how_of(const struct k_json *line)
+{
+	int way = way_of(line);
+	if (way >= 0)
+		return (enum how)way;
+	return k_json_string(k_json_find(line, "answer")) && (k_json_given(line, "prompt") || k_json_given(line, "messages")) ? EXACT : NUMERIC;
 }
 
 /* A word that is none would be another way of matching than the one that was meant. */
 static int check_match(const struct k_json *line, struct k_err *err)
 {
-	const struct k_json *match = given(line, "match");
+	const struct k_json *match = k_json_given(line, "match");
 	const char *word = k_json_string(match);
-	for (size_t i = 0; word && i < K_LEN(ways); i++)
-		if (!strcmp(word, ways[i]))
-			return 0;
-	if (!match)
+	if (!match || way_of(line) >= 0)
 		return 0;
 	return k_err_set(err, K_EFORMAT, "match is %s%.100s%s, wanted exact, numeric or regex", word ? "'" : "", word ? word : k_json_kind_name(match), word ? "'" : "");
 }
@@ -160,8 +159,8 @@ static int put_along(struct k_json *rq, const struct k_json *line, int64_t seed)
 {
 	int bad = 0;
 	for (size_t i = 0; i < K_LEN(along) && !bad; i++)
-		if (given(line, along[i]))
-			bad = k_json_set(rq, along[i], k_json_keep(given(line, along[i])));
+		if (k_json_given(line, along[i]))
+			bad = k_json_set(rq, along[i], k_json_keep(k_json_given(line, along[i])));
 	if (!k_json_find(rq, "max_tokens") && !k_json_find(rq, "max_completion_tokens"))
 		bad |= k_put_int(rq, "max_tokens", 256);
 	if (!k_json_find(rq, "temperature"))
@@ -191,7 +190,7 @@ static int put_gsm8k(struct k_json *rq, const char *question)
 static int plan(void *arg, struct k_quiz_item *q, struct k_err *err)
 {
 	const struct gen *g = arg;
-	struct k_json *messages = given(q->json, "messages"), *prompt = given(q->json, "prompt"), *rq = k_json_object();
+	struct k_json *messages = k_json_given(q->json, "messages"), *prompt = k_json_given(q->json, "prompt"), *rq = k_json_object();
 	const char *question = k_json_string(k_json_find(q->json, "question"));
 	if (!messages && !k_json_string(prompt) && !question) {
 		k_json_free(rq);

@@ -210,15 +210,6 @@ static int journal_open(struct k_report *r, struct k_err *err)
 
 /* --- open, item, summary, end ------------------------------------------------------------------------------------------- */
 
-static bool has_field(const char *fields, const char *name)
-{
-	size_t n = strlen(name);
-	for (const char *p = fields; (p = strstr(p, name)); p += n)
-		if ((p == fields || p[-1] == ' ') && (p[n] == ' ' || !p[n]))
-			return true;
-	return false;
-}
-
 static int parse_bars(struct k_report *r, struct k_err *err)
 {
 	r->bars = k_calloc((size_t)r->o.n_bars + 1, sizeof(*r->bars));
@@ -228,7 +219,7 @@ static int parse_bars(struct k_report *r, struct k_err *err)
 		int e = k_bar_parse(&r->bars[i], r->o.bars[i], err);
 		if (e < 0)
 			return e;
-		if (!has_field(r->o.fields, r->bars[i].field))
+		if (!k_is_word_of(r->bars[i].field, r->o.fields))
 			return k_err_set(err, K_EUSAGE, "--bar %s: there is no field '%s'%s%s", r->o.bars[i], r->bars[i].field,
 				*r->o.fields ? "; there are " : "", r->o.fields);
 	}

@@ -15,6 +15,13 @@ const char *k_said_error(const struct k_json *answer)
 	return says && *says ? says : k_said_nothing;
 }
 
+/* Its own, or that of its first choice. */
+static const char *error_within(const struct k_json *answer)
+{
+	const char *says = k_said_error(answer);
+	return says ? says : k_said_error(k_json_at(k_json_find(answer, "choices"), 0));
+}
+
 /* The answer's own words, where they are no answer. */
 static int none(const struct k_json *answer, const char *why, struct k_err *err)
 {
@@ -44,7 +51,7 @@ int k_said_check(const struct k_json *answer, bool chat, struct k_err *err)
 {
 	const struct k_json *choice = k_json_at(k_json_find(answer, "choices"), 0), *text = k_json_find(choice, "text");
 	const struct k_json *message = k_json_find(choice, "message");
-	const char *says = k_said_error(answer) ? k_said_error(answer) : k_said_error(choice);
+	const char *says = error_within(answer);
 	if (says)
 		return k_err_set(err, K_EIO, "the answer is an error: %.200s", says);
 	if (k_json_kind(answer) != K_JSON_OBJECT)
@@ -54,6 +61,14 @@ int k_said_check(const struct k_json *answer, bool chat, struct k_err *err)
 	if (chat || (!text && message))
 		return check_message(answer, message, err);
 	return k_json_string(text) ? 0 : none(answer, text ? "has a text that is no string" : "has no text", err);
+}
+
+int k_said_chunk(const struct k_json *chunk, struct k_err *err)
+{
+	const char *says = error_within(chunk);
+	if (says)
+		return k_err_set(err, K_EIO, "the stream ends with an error: %.200s", says);
+	return k_json_kind(chunk) == K_JSON_OBJECT ? 0 : k_err_set(err, K_EFORMAT, "a chunk of the stream is %s, wanted an object", k_json_kind_name(chunk));
 }
 
 /* What kind of part holds a text in which member; thoughts and what else is no part of the answer's text are passed over. */

@@ -7,13 +7,6 @@
 
 enum { STOP_BYTES = 1024 };
 
-/* A member that is there and not null. */
-static const struct k_json *field(const struct k_json *o, const char *key)
-{
-	const struct k_json *v = k_json_find(o, key);
-	return k_json_kind(v) == K_JSON_NULL ? NULL : v;
-}
-
 static bool is_number(const struct k_json *v) { return k_json_kind(v) == K_JSON_INT || k_json_kind(v) == K_JSON_REAL; }
 
 static int wrong(const struct k_json *v, const char *key, const char *wanted, struct k_err *err)
@@ -25,7 +18,7 @@ static int wrong(const struct k_json *v, const char *key, const char *wanted, st
 
 static int read_whole(const struct k_json *request, const char *key, int64_t lo, int64_t hi, int64_t *out, struct k_err *err)
 {
-	const struct k_json *v = field(request, key);
+	const struct k_json *v = k_json_given(request, key);
 	int64_t x;
 	if (!v)
 		return 0;
@@ -50,7 +43,7 @@ static const struct number { const char *name; double lo, hi; bool above; size_t
 static int read_numbers(struct k_sampler *s, const struct k_json *request, struct k_err *err)
 {
 	for (const struct number *n = numbers; n < numbers + K_LEN(numbers); n++) {
-		const struct k_json *v = field(request, n->name);
+		const struct k_json *v = k_json_given(request, n->name);
 		double x = k_json_number(v);
 		if (!v)
 			continue;
@@ -99,7 +92,7 @@ static int add_stop(struct k_settings *s, const struct k_json *v, const char *wh
 
 static int read_stops(struct k_settings *s, const struct k_json *request, struct k_err *err)
 {
-	const struct k_json *v = field(request, "stop");
+	const struct k_json *v = k_json_given(request, "stop");
 	char where[32];
 	int r = 0;
 	s->n_stops = 0;
@@ -120,7 +113,7 @@ static int refuse(const char *key, const char *why, struct k_err *err) { return 
 
 static int check_format(const struct k_json *request, struct k_err *err)
 {
-	const struct k_json *v = field(request, "response_format"), *type = field(v, "type");
+	const struct k_json *v = k_json_given(request, "response_format"), *type = k_json_given(v, "type");
 	if (!v)
 		return 0;
 	if (!k_json_string(type))
@@ -134,7 +127,7 @@ static int check_format(const struct k_json *request, struct k_err *err)
 
 static int check_tools(const struct k_json *request, struct k_err *err)
 {
-	const struct k_json *v = field(request, "tool_choice");
+	const struct k_json *v = k_json_given(request, "tool_choice");
 	const char *word = k_json_string(v);
 	if (!v || (word && !strcmp(word, "auto")))
 		return 0;
@@ -149,7 +142,7 @@ static int check_others(const struct k_json *request, struct k_err *err)
 		{ "guided_choice", NAN }, { "json_schema", NAN }, { "structured_outputs", NAN }, { "thinking_budget_tokens", -1 }, { "thinking_token_budget", -1 },
 	};
 	for (size_t i = 0; i < K_LEN(rows); i++) {
-		const struct k_json *v = field(request, rows[i].name);
+		const struct k_json *v = k_json_given(request, rows[i].name);
 		bool empty = !v || (k_json_kind(v) == K_JSON_BOOL ? !k_json_bool(v) : is_number(v) ? k_json_number(v) == rows[i].neutral : !k_json_len(v));
 		if (!empty)
 			return refuse(rows[i].name, "asked for it", err);
@@ -171,9 +164,9 @@ static int check_effort(const struct k_json *v, const char *where, struct k_err 
 
 bool k_settings_thoughtless(const struct k_json *request)
 {
-	const struct k_json *thinking = field(request, "thinking"), *kw = field(request, "chat_template_kwargs"), *own = field(thinking, "effort");
-	const char *word = k_json_string(own ? own : field(request, "reasoning_effort"));
-	bool settled = own ? field(thinking, "type") != NULL : thinking || field(kw, "thinking") || field(kw, "enable_thinking");
+	const struct k_json *thinking = k_json_given(request, "thinking"), *kw = k_json_given(request, "chat_template_kwargs"), *own = k_json_given(thinking, "effort");
+	const char *word = k_json_string(own ? own : k_json_given(request, "reasoning_effort"));
+	bool settled = own ? k_json_given(thinking, "type") != NULL : thinking || k_json_given(kw, "thinking") || k_json_given(kw, "enable_thinking");
 	return word && !strcmp(word, "none") && !settled;
 }
 
@@ -181,18 +174,18 @@ bool k_settings_thoughtless(const struct k_json *request)
 
 static int check_chat(const struct k_json *request, struct k_err *err)
 {
-	const struct k_json *thinking = field(request, "thinking");
-	int r = check_effort(field(request, "reasoning_effort"), "reasoning_effort", err);
+	const struct k_json *thinking = k_json_given(request, "thinking");
+	int r = check_effort(k_json_given(request, "reasoning_effort"), "reasoning_effort", err);
 	if (r == 0)
-		r = check_effort(field(thinking, "effort"), "thinking.effort", err);
-	if (r == 0 && field(thinking, "budget_tokens"))
+		r = check_effort(k_json_given(thinking, "effort"), "thinking.effort", err);
+	if (r == 0 && k_json_given(thinking, "budget_tokens"))
 		r = refuse("thinking.budget_tokens", "asked for it", err);
 	return r == 0 ? check_tools(request, err) : r;
 }
 
 int k_settings_read(struct k_settings *s, const struct k_json *request, bool chat, int64_t seed, struct k_err *err)
 {
-	const struct k_json *stream = field(request, "stream");
+	const struct k_json *stream = k_json_given(request, "stream");
 	s->limit = 0;
 	int r = read_whole(request, "max_tokens", 1, INT64_MAX, &s->limit, err);
 	if (r == 0)

@@ -365,30 +365,26 @@ static int has_all(struct check *c, const struct k_json *names, const struct k_j
 
 static int on_required(struct check *c, const struct k_json *s, const struct k_json *k, const struct k_json *v) { (void)s; return has_all(c, k, v); }
 
-static int on_dependent(struct check *c, const struct k_json *s, const struct k_json *k, const struct k_json *v)
+/* What hangs on each member that v has. */
+static int each_dependent(struct check *c, const struct k_json *k, const struct k_json *v, int (*holds)(struct check *c, const struct k_json *what, const struct k_json *v))
 {
 	const char *key;
-	struct k_json *names;
+	struct k_json *what;
 	int r = 1;
-	(void)s;
-	for (void *it = NULL; k_json_kind(v) == K_JSON_OBJECT && r == 1 && k_json_next(k, &it, &key, &names); )
+	for (void *it = NULL; k_json_kind(v) == K_JSON_OBJECT && r == 1 && k_json_next(k, &it, &key, &what); )
 		if (k_json_find(v, key))
-			r = has_all(c, names, v);
+			r = holds(c, what, v);
 	return r;
 }
+
+static int on_dependent(struct check *c, const struct k_json *s, const struct k_json *k, const struct k_json *v) { (void)s; return each_dependent(c, k, v, has_all); }
 
 /* --- schemas of schemas --------------------------------------------------------------------------------------------------------------------- */
 
 static int on_dependent_schemas(struct check *c, const struct k_json *s, const struct k_json *k, const struct k_json *v)
 {
-	const char *key;
-	struct k_json *schema;
-	int r = 1;
 	(void)s;
-	for (void *it = NULL; k_json_kind(v) == K_JSON_OBJECT && r == 1 && k_json_next(k, &it, &key, &schema); )
-		if (k_json_find(v, key))
-			r = fits(c, schema, v);
-	return r;
+	return each_dependent(c, k, v, fits);
 }
 
 static int on_all(struct check *c, const struct k_json *s, const struct k_json *k, const struct k_json *v)

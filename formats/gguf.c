@@ -53,7 +53,7 @@ static int open_part(struct k_source **src, const char *path, const struct k_ggu
 	if (in)
 		return in->open(in, slash ? slash + 1 : path, src, err);
 	if (!k_path_exists(path))
-		return k_err_set(err, K_ENOENT, "'%s' is missing: part %lld of %lld", path, (long long)no, (long long)first->count);
+		return k_gguf_part_missing(path, no, first->count, err);
 	return k_source_open(src, path, err);
 }
 

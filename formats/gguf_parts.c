@@ -40,6 +40,11 @@ int k_gguf_part_path(const char *first, int64_t no, int64_t count, struct k_aren
 	return *out ? 0 : k_err_nomem(err, len, "the path of a part");
 }
 
+int k_gguf_part_missing(const char *path, int64_t no, int64_t count, struct k_err *err)
+{
+	return k_err_set(err, K_ENOENT, "'%s' is missing: part %lld of %lld", path, (long long)no, (long long)count);
+}
+
 bool k_gguf_part_named(const char *name, size_t *stem)
 {
 	static const char end[] = "-00001-of-00000.gguf";
@@ -90,7 +95,7 @@ static int list(const char *path, const struct k_gguf_parts *parts, struct k_are
 
 		r = k_gguf_part_path(path, i + 1, parts->count, arena, part, err);
 		if (r == 0 && !k_path_exists(*part))
-			r = k_err_set(err, K_ENOENT, "'%s' is missing: part %lld of %lld", *part, (long long)i + 1, (long long)parts->count);
+			r = k_gguf_part_missing(*part, i + 1, parts->count, err);
 	}
 	return r;
 }

@@ -13,6 +13,8 @@ int k_gguf_parts_read(const struct k_gguf *g, struct k_gguf_parts *out, struct k
 int k_gguf_parts_first(const struct k_gguf_parts *parts, const char *path, struct k_err *err) K_MUST_USE;
 /* The path of part `no` (from 1), from that of part 1. */
 int k_gguf_part_path(const char *first, int64_t no, int64_t count, struct k_arena *arena, const char **out, struct k_err *err) K_MUST_USE;
+/* K_ENOENT: there is no such part. */
+int k_gguf_part_missing(const char *path, int64_t no, int64_t count, struct k_err *err);
 /* Is it a name that part 1 of several has? *stem: bytes before "-00001-of-". */
 bool k_gguf_part_named(const char *name, size_t *stem);
 

@@ -309,6 +309,13 @@ struct k_json *k_json_find(const struct k_json *obj, const char *key)
 {
 	return out_of(json_object_get(in(obj), key));
 }
+
+struct k_json *k_json_given(const struct k_json *obj, const char *key)
+{
+	struct k_json *v = k_json_find(obj, key);
+
+	return k_json_kind(v) == K_JSON_NULL ? NULL : v;
+}
 struct k_json *k_json_at(const struct k_json *arr, size_t i) { return out_of(json_array_get(in(arr), i)); }
 
 size_t k_json_len(const struct k_json *v)

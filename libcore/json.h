@@ -30,6 +30,7 @@ enum k_json_kind k_json_kind(const struct k_json *v);   /* K_JSON_NULL for NULL 
 const char *k_json_kind_name(const struct k_json *v);   /* "a string", "null", ... for messages */
 /* Member or element; NULL when absent (or when v is not an object/array). A member that is null is returned as such. */
 struct k_json *k_json_find(const struct k_json *obj, const char *key);
+struct k_json *k_json_given(const struct k_json *obj, const char *key);         /* a member that is there and not null; else NULL */
 struct k_json *k_json_at(const struct k_json *arr, size_t i);
 size_t k_json_len(const struct k_json *v);              /* members or elements; bytes of a string */
 /* Iterates an object in file order: for (it = NULL; k_json_next(obj, &it, &key, &value); ) */

@@ -113,6 +113,8 @@ void k_opt_fini(const struct k_tool *tool, void *args);
 int k_opt_help(const struct k_tool *tool, const char *how, const char *version, struct k_buf *out, struct k_err *err) K_MUST_USE;
 /* "512M" "2G" (1024) "2GB" (1000) "123" */
 int k_size_parse(const char *s, uint64_t *out, struct k_err *err) K_MUST_USE;
+/* Is word one of those in words, which have blanks between? */
+bool k_is_word_of(const char *word, const char *words);
 /* "12.3 MB" for people (powers of 1000). */
 const char *k_size_format(char buf[32], uint64_t n);
 

@@ -50,6 +50,16 @@ int k_size_parse(const char *s, uint64_t *out, struct k_err *err)
 	return 0;
 }
 
+bool k_is_word_of(const char *word, const char *words)
+{
+	size_t n = strlen(word);
+
+	for (const char *p = words; (p = strstr(p, word)); p += n)
+		if ((p == words || p[-1] == ' ') && (p[n] == ' ' || !p[n]))
+			return true;
+	return false;
+}
+
 const char *k_size_format(char buf[32], uint64_t n)
 {
 	static const char *const units[] = { "B", "kB", "MB", "GB", "TB", "PB", "EB" };

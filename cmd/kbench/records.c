@@ -46,7 +46,6 @@ static bool measured(const char *what, const struct k_json *item)
 static int put_if(struct k_json *o, const char *key, const char *s) { return s && *s ? k_put_str(o, key, s) : 0; }
 static int put_count(struct k_json *o, const char *key, int64_t v) { return v ? k_put_int(o, key, v) : 0; }
 
-/* Date and what was run; the machine's facts stand in the summary. */
 /* Which server, by its address without what lets one in, and which of its models. */
 static int put_server(struct k_json *o, const struct k_bench *b)
 {
@@ -60,6 +59,7 @@ static int put_server(struct k_json *o, const struct k_bench *b)
 	return bad;
 }
 
+/* Date and what was run; the machine's facts stand in the summary. */
 static int put_head(struct k_json *o, const struct k_bench *b, const char *what, const char *date)
 {
 	static const char *const facts[] = { "machine", "level", "threads", "placement", "commit", "act", "kv" };

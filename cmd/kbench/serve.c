@@ -124,19 +124,6 @@ static int64_t counted(const struct k_json *usage, const char *key, int64_t befo
 	return n >= 0 && n <= MOST_TOKENS ? n : before;
 }
 
-/* 0, or what is wrong with a chunk. */
-static int check_chunk(struct stream *s, const struct k_json *v)
-{
-	const struct k_json *choice = k_json_at(k_json_find(v, "choices"), 0);
-	const char *says = k_said_error(v) ? k_said_error(v) : k_said_error(choice);
-	if (says)
-		return k_err_set(&s->said, K_EIO, "the stream ends with an error: %.200s", says);
-	if (k_json_kind(v) != K_JSON_OBJECT)
-		return k_err_set(&s->said, K_EFORMAT, "a chunk of the stream is %s, wanted an object", k_json_kind_name(v));
-	s->answered |= k_json_kind(choice) == K_JSON_OBJECT;
-	return 0;
-}
-
 static int on_chunk(struct k_call *c, const char *data, size_t n)
 {
 	struct stream *s = c->user;
@@ -148,11 +135,12 @@ static int on_chunk(struct k_call *c, const char *data, size_t n)
 		return 0;
 	if (k_json_parse(&v, data, n, K_JSON_LAST_WINS | K_JSON_NUL, "a chunk", &err) < 0)
 		return k_err_set(&s->said, K_EFORMAT, "a chunk of the stream is no JSON: %.200s", data);
-	if (check_chunk(s, v) < 0) {
+	if (k_said_chunk(v, &s->said) < 0) {
 		k_json_free(v);
 		return s->said.code;
 	}
 	const struct k_json *choice = k_json_at(k_json_find(v, "choices"), 0), *usage = k_json_find(v, "usage");
+	s->answered |= k_json_kind(choice) == K_JSON_OBJECT;
 	if (k_json_kind(usage) != K_JSON_OBJECT)
 		usage = k_json_find(choice, "usage");
 	bool spoke = speaks(s, k_json_find(choice, "delta"));

@@ -37,9 +37,9 @@ static int put_texts(struct k_buf *out, const struct k_json *v, const char *wher
 	if (k_json_kind(v) != K_JSON_ARRAY)
 		return k_wrong(f, where, v, "a string or an array of blocks");
 	for (size_t i = 0; i < k_json_len(v); i++) {
-		const struct k_json *block = k_json_at(v, i), *text = k_field(block, "text");
+		const struct k_json *block = k_json_at(v, i), *text = k_json_given(block, "text");
 		snprintf(path, sizeof(path), "%s[%zu]", where, i);
-		if (!k_is(k_field(block, "type"), "text"))
+		if (!k_is(k_json_given(block, "type"), "text"))
 			return k_fault_set(f, 400, "unsupported_content", path, "%s: wanted a block of text, this model reads nothing else", path);
 		if (k_json_kind(text) != K_JSON_STRING)
 			return wrong_in(f, path, "text", text, "a string");
@@ -61,7 +61,7 @@ static int add_texts(struct k_json *messages, const char *role, const struct k_j
 
 static int add_result(struct k_json *messages, const struct k_json *block, const char *where, struct k_fault *f)
 {
-	struct k_json *id = k_field(block, "tool_use_id"), *m = NULL;
+	struct k_json *id = k_json_given(block, "tool_use_id"), *m = NULL;
 	bool failed = false;
 	char path[128];
 	struct k_buf b;
@@ -74,7 +74,7 @@ static int add_result(struct k_json *messages, const struct k_json *block, const
 	if (!rc && failed)
 		k_buf_puts(&b, "Error: ");
 	if (!rc)
-		rc = put_texts(&b, k_field(block, "content"), path, f);
+		rc = put_texts(&b, k_json_given(block, "content"), path, f);
 	if (!rc)
 		rc = (m = k_add_message(messages, "tool", &b, f)) ? k_put(m, "tool_call_id", k_json_keep(id), f) : -1;
 	k_buf_fini(&b);
@@ -84,7 +84,7 @@ static int add_result(struct k_json *messages, const struct k_json *block, const
 static int user_block(struct k_json *messages, const struct k_json *block, const char *where, struct k_buf *text, bool *said,
 	struct k_fault *f)
 {
-	const struct k_json *type = k_field(block, "type"), *v = k_field(block, "text");
+	const struct k_json *type = k_json_given(block, "type"), *v = k_json_given(block, "text");
 	if (k_is(type, "tool_result"))
 		return add_result(messages, block, where, f);
 	if (k_json_kind(block) != K_JSON_OBJECT)
@@ -132,7 +132,7 @@ static void put_arguments(struct k_buf *b, const struct k_json *input)
 
 static int add_call(struct k_turn *t, const struct k_json *block, const char *where, struct k_fault *f)
 {
-	struct k_json *id = k_field(block, "id"), *name = k_field(block, "name"), *input = k_field(block, "input");
+	struct k_json *id = k_json_given(block, "id"), *name = k_json_given(block, "name"), *input = k_json_given(block, "input");
 	struct k_buf args;
 	if (k_json_kind(id) != K_JSON_STRING || k_json_kind(name) != K_JSON_STRING || k_json_kind(input) != K_JSON_OBJECT)
 		return k_fault_set(f, 400, NULL, where, "%s: a tool_use block has id and name, which are strings, and input, an object", where);
@@ -145,7 +145,7 @@ static int add_call(struct k_turn *t, const struct k_json *block, const char *wh
 
 static int assistant_block(struct k_turn *t, const struct k_json *block, const char *where, struct k_fault *f)
 {
-	const struct k_json *type = k_field(block, "type");
+	const struct k_json *type = k_json_given(block, "type");
 	bool thinks = k_is(type, "thinking");
 	if (k_is(type, "redacted_thinking"))
 		return 0;
@@ -153,7 +153,7 @@ static int assistant_block(struct k_turn *t, const struct k_json *block, const c
 		return add_call(t, block, where, f);
 	if (!thinks && !k_is(type, "text"))
 		return k_fault_set(f, 400, "unsupported_content", where, "%s: wanted a block of type text, thinking or tool_use", where);
-	const struct k_json *v = k_field(block, thinks ? "thinking" : "text");
+	const struct k_json *v = k_json_given(block, thinks ? "thinking" : "text");
 	if (k_json_kind(v) != K_JSON_STRING)
 		return wrong_in(f, where, thinks ? "thinking" : "text", v, "a string");
 	t->thinks |= thinks;
@@ -183,7 +183,7 @@ static int assistant(struct k_json *messages, const struct k_json *content, cons
 
 static int put_messages(struct k_json *out, const struct k_json *body, struct k_fault *f)
 {
-	const struct k_json *list = k_field(body, "messages"), *system = k_field(body, "system");
+	const struct k_json *list = k_json_given(body, "messages"), *system = k_json_given(body, "system");
 	size_t n = k_json_len(list);
 	char where[64];
 	if (k_json_kind(list) != K_JSON_ARRAY)
@@ -193,7 +193,7 @@ static int put_messages(struct k_json *out, const struct k_json *body, struct k_
 	if (system && add_texts(out, "system", system, "system", f))
 		return -1;
 	for (size_t i = 0; i < n; i++) {
-		const struct k_json *m = k_json_at(list, i), *role = k_field(m, "role"), *content = k_field(m, "content");
+		const struct k_json *m = k_json_at(list, i), *role = k_json_given(m, "role"), *content = k_json_given(m, "content");
 		enum k_json_kind kind = k_json_kind(content);
 		bool user = k_is(role, "user");
 		snprintf(where, sizeof(where), "messages[%zu].role", i);
@@ -215,7 +215,7 @@ static size_t made_of_user(const struct k_json *content, size_t n, long *block)
 {
 	size_t results = 0, texts = 0;
 	for (size_t i = 0; k_json_kind(content) == K_JSON_ARRAY && i < k_json_len(content); i++) {
-		bool result = k_is(k_field(k_json_at(content, i), "type"), "tool_result");
+		bool result = k_is(k_json_given(k_json_at(content, i), "type"), "tool_result");
 		if (result && results == n)
 			*block = (long)i;
 		results += result;
@@ -226,13 +226,13 @@ static size_t made_of_user(const struct k_json *content, size_t n, long *block)
 
 void k_anthropic_place(const struct k_json *body, size_t n, char *out, size_t size)
 {
-	const struct k_json *list = k_field(body, "messages");
-	size_t before = k_field(body, "system") ? 1 : 0;
+	const struct k_json *list = k_json_given(body, "messages");
+	size_t before = k_json_given(body, "system") ? 1 : 0;
 	snprintf(out, size, "%s", "system");
 	for (size_t i = 0; i < k_json_len(list) && n >= before; i++) {
 		const struct k_json *m = k_json_at(list, i);
 		long block = -1;
-		before += k_is(k_field(m, "role"), "user") ? made_of_user(k_field(m, "content"), n - before, &block) : 1;
+		before += k_is(k_json_given(m, "role"), "user") ? made_of_user(k_json_given(m, "content"), n - before, &block) : 1;
 		snprintf(out, size, block < 0 ? "messages[%zu]" : "messages[%zu].content[%ld]", i, block);
 	}
 }
@@ -241,7 +241,7 @@ void k_anthropic_place(const struct k_json *body, size_t n, char *out, size_t si
 
 static int put_tool(struct k_json *list, const struct k_json *tool, size_t i, struct k_fault *f)
 {
-	const struct k_json *type = k_field(tool, "type");
+	const struct k_json *type = k_json_given(tool, "type");
 	char where[64];
 	snprintf(where, sizeof(where), "tools[%zu]", i);
 	if (k_json_kind(tool) != K_JSON_OBJECT)
@@ -253,7 +253,7 @@ static int put_tool(struct k_json *list, const struct k_json *tool, size_t i, st
 
 static int put_tools(struct k_json *out, const struct k_json *body, struct k_fault *f)
 {
-	const struct k_json *v = k_field(body, "tools");
+	const struct k_json *v = k_json_given(body, "tools");
 	if (v && k_json_kind(v) != K_JSON_ARRAY)
 		return k_wrong(f, "tools", v, "an array");
 	struct k_json *list = v ? k_json_array() : NULL;
@@ -269,7 +269,7 @@ static int put_tools(struct k_json *out, const struct k_json *body, struct k_fau
 static int put_choice(struct k_json *out, const struct k_json *body, struct k_fault *f)
 {
 	static const struct { const char *type, *word; } words[] = { { "auto", "auto" }, { "any", "required" }, { "none", "none" } };
-	const struct k_json *v = k_field(body, "tool_choice"), *type = k_field(v, "type");
+	const struct k_json *v = k_json_given(body, "tool_choice"), *type = k_json_given(v, "type");
 	bool alone = false;
 	if (!v)
 		return 0;
@@ -290,7 +290,7 @@ static int put_choice(struct k_json *out, const struct k_json *body, struct k_fa
 /* adaptive: the model decides, which is what it does when thinking is on. */
 static int put_thinking(struct k_json *out, const struct k_json *body, struct k_fault *f)
 {
-	const struct k_json *v = k_field(body, "thinking"), *type = k_field(v, "type");
+	const struct k_json *v = k_json_given(body, "thinking"), *type = k_json_given(v, "type");
 	int64_t budget = -1;
 	if (!v)
 		return 0;
@@ -312,22 +312,22 @@ static int put_thinking(struct k_json *out, const struct k_json *body, struct k_
 /* output_config: effort, and a format that is a JSON schema. */
 static int put_output(struct k_json *out, const struct k_json *body, struct k_fault *f)
 {
-	const struct k_json *config = k_field(body, "output_config"), *format = k_field(config, "format");
+	const struct k_json *config = k_json_given(body, "output_config"), *format = k_json_given(config, "format");
 	if (config && k_json_kind(config) != K_JSON_OBJECT)
 		return k_wrong(f, "output_config", config, "an object");
 	if (k_share(out, "reasoning_effort", config, "effort", f))
 		return -1;
 	if (!format)
 		return 0;
-	if (!k_is(k_field(format, "type"), "json_schema"))
+	if (!k_is(k_json_given(format, "type"), "json_schema"))
 		return k_fault_set(f, 400, NULL, "output_config.format.type", "output_config.format.type must be json_schema");
 	return k_put_schema(out, format, "output", true, f);
 }
 
 static int put_rest(struct k_json *out, const struct k_json *body, bool counted, struct k_fault *f)
 {
-	const struct k_json *stops = k_field(body, "stop_sequences"), *t = k_field(body, "temperature");
-	if (!counted && !k_field(body, "max_tokens"))
+	const struct k_json *stops = k_json_given(body, "stop_sequences"), *t = k_json_given(body, "temperature");
+	if (!counted && !k_json_given(body, "max_tokens"))
 		return k_fault_set(f, 400, NULL, "max_tokens", "max_tokens is missing: this API wants it");
 	if (stops && k_json_kind(stops) != K_JSON_ARRAY)
 		return k_wrong(f, "stop_sequences", stops, "an array of strings");
@@ -340,7 +340,7 @@ static int put_rest(struct k_json *out, const struct k_json *body, bool counted,
 struct k_json *k_anthropic_to_chat(const struct k_json *body, bool counted, struct k_fault *f)
 {
 	/* What follows a thread comes without what went before it, so it is not ignored as other unknown fields are. */
-	if (k_field(body, "thread")) {
+	if (k_json_given(body, "thread")) {
 		k_fault_set(f, 400, "thread_unsupported_request", "thread", "thread is not supported: nothing is stored by this server");
 		return NULL;
 	}

@@ -33,7 +33,7 @@ static int arguments_grammar(const struct k_server *s, const struct k_json *fn, 
 	struct k_fault *f)
 {
 	static const char none[] = "{\"properties\":{},\"additionalProperties\":false}";
-	const struct k_json *par = k_field(fn, "parameters");
+	const struct k_json *par = k_json_given(fn, "parameters");
 	struct k_json *empty = NULL;
 	struct k_err err = { 0 };
 	int flags = K_SCHEMA_OBJECT | (strict ? 0 : K_SCHEMA_LAX);
@@ -47,7 +47,7 @@ static int arguments_grammar(const struct k_server *s, const struct k_json *fn, 
 static int add_tool(const struct k_server *s, struct k_request *rq, size_t i, struct k_fault *f)
 {
 	struct k_constraint *c = rq->constraint;
-	const struct k_json *fn = k_field(k_json_at(rq->tools, i), "function");
+	const struct k_json *fn = k_json_given(k_json_at(rq->tools, i), "function");
 	char where[64];
 	bool strict = false;
 	snprintf(where, sizeof(where), "tools[%zu].function.", i);
@@ -57,7 +57,7 @@ static int add_tool(const struct k_server *s, struct k_request *rq, size_t i, st
 	struct k_ruled_tool *t = &c->tools[c->n_tools];
 	if (arguments_grammar(s, fn, strict, where, &t->grammar, f))
 		return -1;
-	t->name = k_json_string(k_field(fn, "name"));
+	t->name = k_json_string(k_json_given(fn, "name"));
 	t->allowed = true;
 	c->n_tools++;
 	return 0;
@@ -85,7 +85,7 @@ struct choice { bool none, required, one, some; const struct k_json *list; };   
 /* {"type":"function","function":{"name":N}} -> N; NULL with a fault. */
 static const char *named(const struct k_json *v, const char *where, struct k_fault *f)
 {
-	const char *type = k_word(k_field(v, "type")), *name = k_word(k_field(k_field(v, "function"), "name"));
+	const char *type = k_word(k_json_given(v, "type")), *name = k_word(k_json_given(k_json_given(v, "function"), "name"));
 	if (!type || strcmp(type, "function"))
 		k_fault_set(f, 400, NULL, where, "%s.type is not 'function'", where);
 	else if (!name)
@@ -95,11 +95,11 @@ static const char *named(const struct k_json *v, const char *where, struct k_fau
 
 static int read_allowed(const struct k_json *v, struct choice *c, struct k_fault *f)
 {
-	const struct k_json *list = k_field(v, "allowed_tools");
-	const char *mode = k_word(k_field(list, "mode"));
+	const struct k_json *list = k_json_given(v, "allowed_tools");
+	const char *mode = k_word(k_json_given(list, "mode"));
 	if (!mode || (strcmp(mode, "auto") && strcmp(mode, "required")))
 		return k_fault_set(f, 400, NULL, "tool_choice.allowed_tools.mode", "tool_choice.allowed_tools.mode is neither auto nor required");
-	c->list = k_field(list, "tools");
+	c->list = k_json_given(list, "tools");
 	c->required = !strcmp(mode, "required");
 	c->some = true;
 	if (k_json_kind(c->list) != K_JSON_ARRAY || !k_json_len(c->list))
@@ -109,8 +109,8 @@ static int read_allowed(const struct k_json *v, struct choice *c, struct k_fault
 
 static int read_choice(const struct k_request *rq, struct choice *c, struct k_fault *f)
 {
-	const struct k_json *v = k_field(rq->body, "tool_choice");
-	const char *word = k_word(v), *type = k_word(k_field(v, "type"));
+	const struct k_json *v = k_json_given(rq->body, "tool_choice");
+	const char *word = k_word(v), *type = k_word(k_json_given(v, "type"));
 	*c = (struct choice){ .none = !v && !rq->tools };
 	if (!v)
 		return 0;
@@ -157,7 +157,7 @@ static int apply_choice(struct k_request *rq, const struct choice *c, struct k_f
 	for (int i = 0; (c->one || c->some) && i < to->n_tools; i++)
 		to->tools[i].allowed = false;
 	if (c->one)
-		return allow(to, k_field(rq->body, "tool_choice"), "tool_choice", f);
+		return allow(to, k_json_given(rq->body, "tool_choice"), "tool_choice", f);
 	for (size_t i = 0; c->some && i < k_json_len(c->list); i++) {
 		snprintf(where, sizeof(where), "tool_choice.allowed_tools.tools[%zu]", i);
 		if (allow(to, k_json_at(c->list, i), where, f))
@@ -209,7 +209,7 @@ static int set_format(const struct k_server *s, struct k_request *rq, const stru
 
 static int read_json_schema(const struct k_server *s, struct k_request *rq, const struct k_json *v, struct k_fault *f)
 {
-	const struct k_json *o = k_field(v, "json_schema"), *name = k_field(o, "name"), *schema = k_field(o, "schema");
+	const struct k_json *o = k_json_given(v, "json_schema"), *name = k_json_given(o, "name"), *schema = k_json_given(o, "schema");
 	bool strict = false;
 	if (k_json_kind(o) != K_JSON_OBJECT)
 		return k_fault_set(f, 400, NULL, "response_format.json_schema", "response_format.json_schema is %s, wanted an object",
@@ -226,8 +226,8 @@ static int read_json_schema(const struct k_server *s, struct k_request *rq, cons
 
 static int read_response_format(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
-	const struct k_json *v = k_field(rq->body, "response_format");
-	const char *type = k_word(k_field(v, "type"));
+	const struct k_json *v = k_json_given(rq->body, "response_format");
+	const char *type = k_word(k_json_given(v, "type"));
 	if (!v)
 		return 0;
 	if (!type)
@@ -267,7 +267,7 @@ static int read_texts(const struct k_server *s, struct k_request *rq, const stru
 
 static int read_structured(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
-	const struct k_json *v = k_field(rq->body, "structured_outputs");
+	const struct k_json *v = k_json_given(rq->body, "structured_outputs");
 	const char *key;
 	struct k_json *x;
 	char where[96];
@@ -279,15 +279,15 @@ static int read_structured(const struct k_server *s, struct k_request *rq, struc
 		snprintf(where, sizeof(where), "structured_outputs.%.60s", key);
 		return k_fault_set(f, 400, "unsupported_parameter", where, "%s is not supported by this server", where);
 	}
-	return read_guided(s, rq, k_field(v, "json"), "structured_outputs.json", f) ||
-		read_texts(s, rq, k_field(v, "choice"), "structured_outputs.choice", f) ? -1 : 0;
+	return read_guided(s, rq, k_json_given(v, "json"), "structured_outputs.json", f) ||
+		read_texts(s, rq, k_json_given(v, "choice"), "structured_outputs.choice", f) ? -1 : 0;
 }
 
 int k_constraint_read(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
 	if (rq->kind == K_KIND_CHAT && read_tools(s, rq, f))
 		return -1;
-	return read_response_format(s, rq, f) || read_guided(s, rq, k_field(rq->body, "guided_json"), "guided_json", f) ||
-		read_guided(s, rq, k_field(rq->body, "json_schema"), "json_schema", f) ||
-		read_texts(s, rq, k_field(rq->body, "guided_choice"), "guided_choice", f) || read_structured(s, rq, f) ? -1 : 0;
+	return read_response_format(s, rq, f) || read_guided(s, rq, k_json_given(rq->body, "guided_json"), "guided_json", f) ||
+		read_guided(s, rq, k_json_given(rq->body, "json_schema"), "json_schema", f) ||
+		read_texts(s, rq, k_json_given(rq->body, "guided_choice"), "guided_choice", f) || read_structured(s, rq, f) ? -1 : 0;
 }

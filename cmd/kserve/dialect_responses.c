@@ -46,7 +46,7 @@ static int parse(struct k_request **out, const struct k_server *s, struct k_json
 /* ,"name":what was asked for, else otherwise */
 static void put_asked(struct k_buf *b, const struct k_json *asked, const char *name, const char *otherwise)
 {
-	const struct k_json *v = k_field(asked, name);
+	const struct k_json *v = k_json_given(asked, name);
 	k_buf_printf(b, ",\"%s\":", name);
 	if (v)
 		k_json_dump(b, v, K_JSON_COMPACT);

@@ -326,7 +326,7 @@ int k_gen_new(struct k_gen **out, const struct k_server *s, const struct k_reque
 	if (rq->kind == K_KIND_CHAT) {
 		int rc = k_parser_new(&g->parser, s->layout, s->tok, rq->tools, rq->n_used, &rq->chat, on_event, g, err);
 		if (!rc && rq->n_used)
-			rc = k_parser_history(g->parser, k_field(rq->body, "messages"), err);
+			rc = k_parser_history(g->parser, k_json_given(rq->body, "messages"), err);
 		if (rc) {
 			k_gen_free(g);
 			return rc;

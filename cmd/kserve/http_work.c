@@ -48,7 +48,7 @@ static void prepare(struct work *w)
 	if (w->rc)
 		return;
 	if (r->what == K_ROUTE_GENERATE) {
-		const char *name = k_word(k_field(json, "request_id"));
+		const char *name = k_word(k_json_given(json, "request_id"));
 		w->name = name ? k_strdup(name) : NULL;
 		w->rc = r->dialect->parse(&w->rq, s, json, &w->f);
 	} else {

@@ -107,12 +107,6 @@ int k_openai_body(struct k_json **out, const struct k_server *s, const char *tex
 
 /* --- members ------------------------------------------------------------------------------------------------------------ */
 
-struct k_json *k_field(const struct k_json *obj, const char *key)
-{
-	struct k_json *v = k_json_find(obj, key);
-	return v && k_json_kind(v) != K_JSON_NULL ? v : NULL;
-}
-
 const char *k_word(const struct k_json *v)
 {
 	const char *s = k_json_string(v);
@@ -128,7 +122,7 @@ static int wrong(struct k_fault *f, const char *where, const char *key, const st
 
 int k_field_bool(const struct k_json *obj, const char *where, const char *key, bool *out, struct k_fault *f)
 {
-	const struct k_json *v = k_field(obj, key);
+	const struct k_json *v = k_json_given(obj, key);
 	if (!v)
 		return 0;
 	if (k_json_kind(v) != K_JSON_BOOL)
@@ -140,7 +134,7 @@ int k_field_bool(const struct k_json *obj, const char *where, const char *key, b
 int k_field_int(const struct k_json *obj, const char *where, const char *key, int64_t lo, int64_t hi, int64_t *out,
 	struct k_fault *f)
 {
-	const struct k_json *v = k_field(obj, key);
+	const struct k_json *v = k_json_given(obj, key);
 	int64_t x;
 	if (!v)
 		return 0;
@@ -171,7 +165,7 @@ static const struct number numbers[] = {
 static int read_numbers(struct k_request *rq, struct k_fault *f)
 {
 	for (const struct number *n = numbers; n < numbers + K_LEN(numbers); n++) {
-		const struct k_json *v = k_field(rq->body, n->name);
+		const struct k_json *v = k_json_given(rq->body, n->name);
 		if (!v)
 			continue;
 		if (k_json_kind(v) != K_JSON_INT && k_json_kind(v) != K_JSON_REAL)
@@ -250,16 +244,16 @@ static bool asks_for_nothing(const struct k_json *v, double neutral)
 static int refuse(const struct k_request *rq, struct k_fault *f)
 {
 	for (size_t i = 0; i < K_LEN(refused); i++) {
-		const struct k_json *v = k_field(rq->body, refused[i].name);
+		const struct k_json *v = k_json_given(rq->body, refused[i].name);
 		if (v && !asks_for_nothing(v, refused[i].neutral))
 			return k_fault_set(f, 400, "unsupported_parameter", refused[i].name, "%s is not supported by this server",
 				refused[i].name);
 	}
-	const struct k_json *v = k_field(rq->body, "best_of");
+	const struct k_json *v = k_json_given(rq->body, "best_of");
 	int64_t best;
 	if (v && (!k_json_whole(v, &best) || best != rq->n))
 		return k_fault_set(f, 400, "unsupported_parameter", "best_of", "best_of must equal n");
-	v = k_field(rq->body, "modalities");
+	v = k_json_given(rq->body, "modalities");
 	const char *only = k_json_len(v) == 1 ? k_word(k_json_at(v, 0)) : NULL;
 	if (v && (!only || strcmp(only, "text")))
 		return k_fault_set(f, 400, "unsupported_parameter", "modalities", "modalities other than [\"text\"] are not supported");
@@ -290,7 +284,7 @@ static int add_stop(struct k_request *rq, const struct k_json *v, const char *wh
 
 static int read_stops(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
-	const struct k_json *v = k_field(rq->body, "stop");
+	const struct k_json *v = k_json_given(rq->body, "stop");
 	if (!v)
 		return 0;
 	bool many = k_json_kind(v) == K_JSON_ARRAY;
@@ -335,7 +329,7 @@ static int read_stop_ids(const struct k_server *s, struct k_request *rq, struct 
 	if (!rq->ignore_eos && k_ids_add(&rq->stop_ids, s->stops.v, s->stops.n, &err))
 		return k_fault_err(f, &err);
 	rq->n_eos = rq->stop_ids.n;
-	const struct k_json *v = k_field(rq->body, "stop_token_ids");
+	const struct k_json *v = k_json_given(rq->body, "stop_token_ids");
 	return v ? k_openai_ids(s, v, "stop_token_ids", &rq->stop_ids, f) : 0;
 }
 
@@ -399,7 +393,7 @@ static int add_bias(const struct k_server *s, struct k_request *rq, const struct
 
 static int read_bias(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
-	const struct k_json *v = k_field(rq->body, "logit_bias");
+	const struct k_json *v = k_json_given(rq->body, "logit_bias");
 	enum k_json_kind kind = k_json_kind(v);
 	if (v && kind != K_JSON_OBJECT && kind != K_JSON_ARRAY)
 		return wrong(f, "", "logit_bias", v, "an object");
@@ -444,7 +438,7 @@ static int mask_stops(struct k_request *rq, struct k_fault *f)
 
 static int read_stream(struct k_request *rq, struct k_fault *f)
 {
-	const struct k_json *v = k_field(rq->body, "stream_options");
+	const struct k_json *v = k_json_given(rq->body, "stream_options");
 	if (!v)
 		return 0;
 	if (k_json_kind(v) != K_JSON_OBJECT)
@@ -458,7 +452,7 @@ static int read_stream(struct k_request *rq, struct k_fault *f)
 
 static int read_salt(struct k_request *rq, struct k_fault *f)
 {
-	const struct k_json *v = k_field(rq->body, "cache_salt");
+	const struct k_json *v = k_json_given(rq->body, "cache_salt");
 	struct k_err err = { 0 };
 	uint8_t sha[32];
 	if (!v)
@@ -478,7 +472,7 @@ static int read_slot(const struct k_server *s, struct k_request *rq, struct k_fa
 
 int k_openai_model(const struct k_server *s, const struct k_json *body, struct k_fault *f)
 {
-	const struct k_json *v = k_field(body, "model");
+	const struct k_json *v = k_json_given(body, "model");
 	const char *name = k_json_string(v);
 	if (!v || (name && s->policy.any_model) || (k_word(v) && (!*name || !strcmp(name, s->name))))
 		return 0;

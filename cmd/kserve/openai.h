@@ -79,8 +79,6 @@ void k_request_free(struct k_request *rq);              /* takes NULL */
 
 /* --- for the other parts of the parser ------------------------------------------------------------------------------------ */
 
-/* A member that is there and not null; else NULL. */
-struct k_json *k_field(const struct k_json *obj, const char *key);
 /* A string to be compared as C compares: NULL when v is none, or holds U+0000. */
 const char *k_word(const struct k_json *v);
 /* Absent or null: *out stays. where: path of obj with its dot, "" for the request itself. -1 with a fault for another kind. */

@@ -26,9 +26,9 @@ static int edit(struct k_json *messages, size_t i, const char *key, struct k_jso
 static int one_reasoning(struct k_json *messages, size_t at, struct k_fault *f)
 {
 	const struct k_json *msg = k_json_at(messages, at);
-	if (k_field(msg, "reasoning_content"))
+	if (k_json_given(msg, "reasoning_content"))
 		return 0;
-	const struct k_json *v = k_field(msg, "reasoning"), *parts = k_field(msg, "reasoning_details");
+	const struct k_json *v = k_json_given(msg, "reasoning"), *parts = k_json_given(msg, "reasoning_details");
 	if (k_json_kind(v) == K_JSON_STRING)
 		return edit(messages, at, "reasoning_content", k_json_copy(v), f);
 	if (k_json_kind(parts) != K_JSON_ARRAY || !k_json_len(parts))
@@ -36,7 +36,7 @@ static int one_reasoning(struct k_json *messages, size_t at, struct k_fault *f)
 	struct k_buf b;
 	k_buf_init(&b, K_MAX_BODY);
 	for (size_t i = 0; i < k_json_len(parts); i++) {
-		const struct k_json *text = k_field(k_json_at(parts, i), "text");
+		const struct k_json *text = k_json_given(k_json_at(parts, i), "text");
 		if (k_json_string(text))
 			k_buf_put(&b, k_json_string(text), k_json_len(text));
 	}
@@ -48,10 +48,10 @@ static int one_reasoning(struct k_json *messages, size_t at, struct k_fault *f)
 /* Layouts can spell images, the models here cannot see them. */
 static int no_media(const struct k_json *msg, size_t i, struct k_fault *f)
 {
-	const struct k_json *parts = k_field(msg, "content");
+	const struct k_json *parts = k_json_given(msg, "content");
 	char where[96];
 	for (size_t n = 0; k_json_kind(parts) == K_JSON_ARRAY && n < k_json_len(parts); n++) {
-		const char *type = k_word(k_field(k_json_at(parts, n), "type"));
+		const char *type = k_word(k_json_given(k_json_at(parts, n), "type"));
 		if (!type || !strcmp(type, "text") || !strcmp(type, "refusal"))
 			continue;
 		snprintf(where, sizeof(where), "messages[%zu].content[%zu].type", i, n);
@@ -68,7 +68,7 @@ static int one_message(struct k_request *rq, struct k_json *messages, size_t i, 
 		snprintf(where, sizeof(where), "messages[%zu]", i);
 		return k_fault_set(f, 400, NULL, where, "%s is %s, wanted an object", where, k_json_kind_name(msg));
 	}
-	const char *role = k_word(k_field(msg, "role"));
+	const char *role = k_word(k_json_given(msg, "role"));
 	bool assistant = role && !strcmp(role, "assistant");
 	/* _input: in the requests of the vendor's verifier. */
 	if (role && (!strcmp(role, "developer") || !strcmp(role, "_input"))) {
@@ -76,7 +76,7 @@ static int one_message(struct k_request *rq, struct k_json *messages, size_t i, 
 			return -1;
 		msg = k_json_at(messages, i);
 	}
-	if (k_field(msg, "tools")) {
+	if (k_json_given(msg, "tools")) {
 		snprintf(where, sizeof(where), "messages[%zu].tools", i);
 		return k_fault_set(f, 400, "unsupported_parameter", where, "%s: tools inside messages are not supported by this model", where);
 	}
@@ -84,13 +84,13 @@ static int one_message(struct k_request *rq, struct k_json *messages, size_t i, 
 		return -1;
 	if (!assistant)
 		return 0;
-	rq->n_used += (int)K_MIN(k_json_len(k_field(msg, "tool_calls")), 1000000);
+	rq->n_used += (int)K_MIN(k_json_len(k_json_given(msg, "tool_calls")), 1000000);
 	return one_reasoning(messages, i, f);
 }
 
 static int read_messages(struct k_request *rq, struct k_fault *f)
 {
-	struct k_json *v = k_field(rq->body, "messages");
+	struct k_json *v = k_json_given(rq->body, "messages");
 	if (k_json_kind(v) != K_JSON_ARRAY)
 		return k_fault_set(f, 400, NULL, "messages", "messages is %s, wanted an array",
 			v ? k_json_kind_name(v) : "missing");
@@ -116,7 +116,7 @@ static bool good_name(const char *s, size_t n)
 static bool named_before(const struct k_json *list, const char *name)
 {
 	for (size_t i = 0; i < k_json_len(list); i++) {
-		if (!strcmp(k_json_string(k_field(k_field(k_json_at(list, i), "function"), "name")), name))
+		if (!strcmp(k_json_string(k_json_given(k_json_given(k_json_at(list, i), "function"), "name")), name))
 			return true;
 	}
 	return false;
@@ -130,14 +130,14 @@ static int one_tool(struct k_json *list, struct k_json *tool, size_t i, struct k
 	if (k_json_kind(tool) != K_JSON_OBJECT)
 		return k_fault_set(f, 400, NULL, where, "%s is %s, wanted an object", where, k_json_kind_name(tool));
 	snprintf(where, sizeof(where), "tools[%zu].type", i);
-	const char *type = k_word(k_field(tool, "type"));
+	const char *type = k_word(k_json_given(tool, "type"));
 	if (!type)
 		return k_fault_set(f, 400, NULL, where, "%s must be a string", where);
 	if (!strcmp(type, "builtin_function"))
 		return 0;
 	if (strcmp(type, "function"))
 		return k_fault_set(f, 400, "unsupported_parameter", where, "%s is '%.64s', wanted function", where, type);
-	const struct k_json *fn = k_field(tool, "function"), *name = k_field(fn, "name"), *par = k_field(fn, "parameters"), *about = k_field(fn, "description");
+	const struct k_json *fn = k_json_given(tool, "function"), *name = k_json_given(fn, "name"), *par = k_json_given(fn, "parameters"), *about = k_json_given(fn, "description");
 	snprintf(where, sizeof(where), "tools[%zu].function.name", i);
 	if (!k_json_string(name) || !good_name(k_json_string(name), k_json_len(name)))
 		return k_fault_set(f, 400, NULL, where, "%s must be letters, digits, '_', '.', '-', begin with a letter or '_' and "
@@ -155,7 +155,7 @@ static int one_tool(struct k_json *list, struct k_json *tool, size_t i, struct k
 
 static int read_tools(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
-	const struct k_json *v = k_field(rq->body, "tools");
+	const struct k_json *v = k_json_given(rq->body, "tools");
 	if (v && k_json_kind(v) != K_JSON_ARRAY)
 		return k_fault_set(f, 400, NULL, "tools", "tools is %s, wanted an array", k_json_kind_name(v));
 	if (k_json_len(v) > MAX_TOOLS)
@@ -181,7 +181,7 @@ static int read_tools(const struct k_server *s, struct k_request *rq, struct k_f
 	if (!s->layout->tools)
 		return k_fault_set(f, 400, "unsupported_parameter", "tools", "the chat layout '%s' of this model knows no tools",
 			s->layout->name);
-	rq->tools = k_field(rq->body, "tools");
+	rq->tools = k_json_given(rq->body, "tools");
 	return 0;
 }
 
@@ -200,13 +200,13 @@ static int check_effort(const struct k_json *v, const char *where, struct k_faul
 /* reasoning_effort speaks only where neither thinking nor chat_template_kwargs does; in thinking, type before effort. */
 static int read_effort(struct k_request *rq, struct k_fault *f)
 {
-	const struct k_json *v = k_field(rq->body, "reasoning_effort"), *kw = k_field(rq->body, "chat_template_kwargs");
-	const struct k_json *thinking = k_field(rq->body, "thinking"), *own = k_field(thinking, "effort");
+	const struct k_json *v = k_json_given(rq->body, "reasoning_effort"), *kw = k_json_given(rq->body, "chat_template_kwargs");
+	const struct k_json *thinking = k_json_given(rq->body, "thinking"), *own = k_json_given(thinking, "effort");
 	if (check_effort(v, "reasoning_effort", f) || check_effort(own, "thinking.effort", f) ||
 		k_field_int(thinking, "thinking.", "budget_tokens", 0, INT32_MAX, &rq->think_budget, f))
 		return -1;
 	const char *word = k_word(own ? own : v);
-	bool settled = own ? k_field(thinking, "type") != NULL : thinking || k_field(kw, "thinking") || k_field(kw, "enable_thinking");
+	bool settled = own ? k_json_given(thinking, "type") != NULL : thinking || k_json_given(kw, "thinking") || k_json_given(kw, "enable_thinking");
 	if (!word || strcmp(word, "none") || settled)
 		return 0;
 	struct k_json *off = k_json_object();
@@ -247,7 +247,7 @@ static int render_ids(const struct k_server *s, struct k_request *rq, struct k_p
 	k_recall_init(&recall, s->replay);
 	k_chat_past_init(&past);
 	if (!alone)
-		k_pasts_find(s->pasts, k_field(rq->body, "messages"), k_field(rq->body, "tools"), &rq->chat, rq->salt, &past, &whole);
+		k_pasts_find(s->pasts, k_json_given(rq->body, "messages"), k_json_given(rq->body, "tools"), &rq->chat, rq->salt, &past, &whole);
 	int rc = k_chat_render_ids(s->layout, s->tok, rq->body, s->replay ? &recall.memory : NULL, alone ? NULL : &past, p, err);
 	if (!rc && !alone)
 		k_pasts_put(s->pasts, &past, rq->salt, whole);
@@ -263,7 +263,7 @@ static int render(const struct k_server *s, struct k_request *rq, struct k_fault
 		return k_fault_err(f, &err);
 	if (k_chat_options(s->layout, rq->body, &rq->chat, &err))
 		return k_fault_err(f, &err);
-	if (s->layout->thinking && !rq->chat.thinking && !k_field(rq->body, "temperature"))
+	if (s->layout->thinking && !rq->chat.thinking && !k_json_given(rq->body, "temperature"))
 		rq->temperature = s->instant;
 	rq->prompts = k_calloc(1, sizeof(*rq->prompts));
 	if (!rq->prompts)

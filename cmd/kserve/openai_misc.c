@@ -116,15 +116,15 @@ static int tokenize_messages(const struct k_server *s, struct k_json *body, bool
 
 int k_answer_tokenize(const struct k_server *s, struct k_json *body, const char *rest K_UNUSED, struct k_buf *out, struct k_fault *f)
 {
-	bool strings = false, pieces = false, llama = k_field(body, "content") != NULL, add = !llama, specials = true;
+	bool strings = false, pieces = false, llama = k_json_given(body, "content") != NULL, add = !llama, specials = true;
 	if (k_openai_need_text(s, NULL, f) || k_openai_model(s, body, f) || k_field_bool(body, "", "return_token_strs", &strings, f) ||
 		k_field_bool(body, "", "with_pieces", &pieces, f) || k_field_bool(body, "", "parse_special", &specials, f) ||
 		k_field_bool(body, "", llama ? "add_special" : "add_special_tokens", &add, f))
 		return -1;
-	if (k_field(body, "messages"))
+	if (k_json_given(body, "messages"))
 		return tokenize_messages(s, body, strings, out, f);
 	const char *key = llama ? "content" : "prompt";
-	const struct k_json *v = k_field(body, key);
+	const struct k_json *v = k_json_given(body, key);
 	if (!k_json_string(v))
 		return k_fault_set(f, 400, NULL, key, "%s is %s, wanted a string", key, v ? k_json_kind_name(v) : "missing");
 	struct k_ids ids;
@@ -146,7 +146,7 @@ int k_answer_detokenize(const struct k_server *s, struct k_json *body, const cha
 	struct k_ids ids;
 	struct k_buf text;
 	struct k_decoder dec;
-	const struct k_json *v = k_field(body, "tokens");
+	const struct k_json *v = k_json_given(body, "tokens");
 	if (k_openai_need_text(s, NULL, f) || k_openai_model(s, body, f))
 		return -1;
 	if (!v)

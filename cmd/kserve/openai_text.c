@@ -30,7 +30,7 @@ static int put_prompt(const struct k_server *s, struct k_request *rq, const stru
 
 static int read_prompts(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
-	const struct k_json *v = k_field(rq->body, "prompt");
+	const struct k_json *v = k_json_given(rq->body, "prompt");
 	bool add = true;
 	if (k_field_bool(rq->body, "", "add_special_tokens", &add, f))
 		return -1;

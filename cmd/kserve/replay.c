@@ -93,9 +93,9 @@ static bool same_content(const struct k_json *ours, const struct k_json *theirs)
 		return same_string(ours, theirs);
 	k_buf_init(&b, 0);
 	for (size_t i = 0; k_json_kind(theirs) == K_JSON_ARRAY && i < k_json_len(theirs); i++) {
-		const struct k_json *part = k_json_at(theirs, i), *text = k_field(part, "text");
+		const struct k_json *part = k_json_at(theirs, i), *text = k_json_given(part, "text");
 		if (!text)
-			text = k_field(part, "refusal");
+			text = k_json_given(part, "refusal");
 		if (k_json_string(text))
 			k_buf_put(&b, k_json_string(text), k_json_len(text));
 	}
@@ -106,10 +106,10 @@ static bool same_content(const struct k_json *ours, const struct k_json *theirs)
 
 static bool says(const struct turn *t, const struct k_json *msg, bool thoughts)
 {
-	const struct k_json *thought = thoughts ? k_field(msg, "reasoning_content") : NULL, *ours = k_json_find(t->said, "reasoning");
+	const struct k_json *thought = thoughts ? k_json_given(msg, "reasoning_content") : NULL, *ours = k_json_find(t->said, "reasoning");
 	return (thought ? same_string(ours, thought) : k_json_len(ours) == 0) &&
-		same_content(k_json_find(t->said, "content"), k_field(msg, "content")) &&
-		same_calls(k_json_find(t->said, "calls"), k_field(msg, "tool_calls"));
+		same_content(k_json_find(t->said, "content"), k_json_given(msg, "content")) &&
+		same_calls(k_json_find(t->said, "calls"), k_json_given(msg, "tool_calls"));
 }
 
 /* --- the table -------------------------------------------------------------------------------------------------------------------- */

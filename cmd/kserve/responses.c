@@ -36,8 +36,8 @@ static int put_parts(struct k_buf *out, const struct k_json *v, const char *wher
 	if (v && k_json_kind(v) != K_JSON_ARRAY)
 		return k_wrong(f, where, v, "a string or an array of parts");
 	for (size_t i = 0; i < k_json_len(v); i++) {
-		const struct k_json *part = k_json_at(v, i), *type = k_field(part, "type");
-		const struct k_json *text = k_field(part, k_is(type, "refusal") ? "refusal" : "text");
+		const struct k_json *part = k_json_at(v, i), *type = k_json_given(part, "type");
+		const struct k_json *text = k_json_given(part, k_is(type, "refusal") ? "refusal" : "text");
 		bool known = false;
 		snprintf(path, sizeof(path), "%s[%zu]", where, i);
 		for (size_t t = 0; t < K_LEN(types); t++)
@@ -64,7 +64,7 @@ static int close_turn(struct reader *r, struct k_fault *f)
 static int item_message(struct reader *r, const struct k_json *item, const char *where, struct k_fault *f)
 {
 	static const char *const roles[] = { "user", "system", "developer" };
-	const struct k_json *role = k_field(item, "role"), *content = k_field(item, "content");
+	const struct k_json *role = k_json_given(item, "role"), *content = k_json_given(item, "content");
 	struct k_buf b;
 	char path[96];
 	snprintf(path, sizeof(path), "%s.content", where);
@@ -88,7 +88,7 @@ static int item_message(struct reader *r, const struct k_json *item, const char 
 
 static int item_call(struct reader *r, const struct k_json *item, const char *where, struct k_fault *f)
 {
-	struct k_json *id = k_field(item, "call_id"), *name = k_field(item, "name"), *text = k_field(item, "arguments");
+	struct k_json *id = k_json_given(item, "call_id"), *name = k_json_given(item, "name"), *text = k_json_given(item, "arguments");
 	struct k_buf args;
 	if (k_json_kind(id) != K_JSON_STRING || k_json_kind(name) != K_JSON_STRING || k_json_kind(text) != K_JSON_STRING)
 		return k_fault_set(f, 400, NULL, where, "%s: a function_call has call_id, name and arguments, which are strings", where);
@@ -104,8 +104,8 @@ static int item_call(struct reader *r, const struct k_json *item, const char *wh
 
 static int item_output(struct reader *r, const struct k_json *item, const char *where, struct k_fault *f)
 {
-	struct k_json *id = k_field(item, "call_id"), *m = NULL;
-	const struct k_json *output = k_field(item, "output");
+	struct k_json *id = k_json_given(item, "call_id"), *m = NULL;
+	const struct k_json *output = k_json_given(item, "output");
 	struct k_buf b;
 	char path[96];
 	snprintf(path, sizeof(path), "%s.call_id", where);
@@ -126,12 +126,12 @@ static int item_output(struct reader *r, const struct k_json *item, const char *
 /* The thoughts themselves, else what was told of them. */
 static int item_reasoning(struct reader *r, const struct k_json *item, const char *where, struct k_fault *f)
 {
-	const struct k_json *content = k_field(item, "content");
+	const struct k_json *content = k_json_given(item, "content");
 	char path[96];
 	bool own = k_json_len(content) > 0;
 	snprintf(path, sizeof(path), "%s.%s", where, own ? "content" : "summary");
 	size_t before = r->turn.thought.len;
-	int rc = put_parts(&r->turn.thought, own ? content : k_field(item, "summary"), path, f);
+	int rc = put_parts(&r->turn.thought, own ? content : k_json_given(item, "summary"), path, f);
 	r->open = true;
 	r->turn.thinks |= r->turn.thought.len > before;
 	return rc;
@@ -142,7 +142,7 @@ static int put_item(struct reader *r, const struct k_json *item, size_t i, struc
 	static const struct { const char *type; int (*put)(struct reader *, const struct k_json *, const char *, struct k_fault *); } types[] = {
 		{ "message", item_message }, { "function_call", item_call }, { "function_call_output", item_output }, { "reasoning", item_reasoning },
 	};
-	const struct k_json *type = k_field(item, "type");
+	const struct k_json *type = k_json_given(item, "type");
 	char where[64];
 	snprintf(where, sizeof(where), "input[%zu]", i);
 	if (k_json_kind(item) != K_JSON_OBJECT)
@@ -159,7 +159,7 @@ static int put_item(struct reader *r, const struct k_json *item, size_t i, struc
 
 static int read_input(struct reader *r, const struct k_json *body, struct k_fault *f)
 {
-	const struct k_json *input = k_field(body, "input"), *first = k_field(body, "instructions");
+	const struct k_json *input = k_json_given(body, "input"), *first = k_json_given(body, "instructions");
 	enum k_json_kind kind = k_json_kind(input);
 	struct k_buf b;
 	if (kind != K_JSON_STRING && kind != K_JSON_ARRAY)
@@ -195,7 +195,7 @@ static int put_messages(struct k_json *out, const struct k_json *body, struct k_
 
 static int put_tools(struct k_json *out, const struct k_json *body, struct k_fault *f)
 {
-	const struct k_json *v = k_field(body, "tools");
+	const struct k_json *v = k_json_given(body, "tools");
 	char where[64];
 	if (!v)
 		return 0;
@@ -206,7 +206,7 @@ static int put_tools(struct k_json *out, const struct k_json *body, struct k_fau
 	for (size_t i = 0; i < k_json_len(v) && !rc; i++) {
 		const struct k_json *tool = k_json_at(v, i);
 		snprintf(where, sizeof(where), "tools[%zu].type", i);
-		rc = k_is(k_field(tool, "type"), "function") ? k_add_tool(list, tool, "parameters", f)
+		rc = k_is(k_json_given(tool, "type"), "function") ? k_add_tool(list, tool, "parameters", f)
 			: k_fault_set(f, 400, "unsupported_parameter", where, "%s must be function: tools that the server runs are not supported", where);
 	}
 	if (!rc)
@@ -218,7 +218,7 @@ static int put_tools(struct k_json *out, const struct k_json *body, struct k_fau
 /* {"type":"allowed_tools","mode":..,"tools":[..]}, whose members stand one level deeper in a chat request. */
 static int put_allowed(struct k_json *out, const struct k_json *v, struct k_fault *f)
 {
-	const struct k_json *names = k_field(v, "tools");
+	const struct k_json *names = k_json_given(v, "tools");
 	struct k_json *choice = k_json_object(), *allowed = k_json_object(), *list = k_json_array();
 	int rc = 0;
 	for (size_t i = 0; i < k_json_len(names) && !rc; i++)
@@ -243,7 +243,7 @@ static int put_allowed(struct k_json *out, const struct k_json *v, struct k_faul
 
 static int put_choice(struct k_json *out, const struct k_json *body, struct k_fault *f)
 {
-	const struct k_json *v = k_field(body, "tool_choice"), *type = k_field(v, "type");
+	const struct k_json *v = k_json_given(body, "tool_choice"), *type = k_json_given(v, "type");
 	if (!v || k_json_kind(v) == K_JSON_STRING)
 		return k_share(out, "tool_choice", body, "tool_choice", f);
 	if (k_is(type, "function"))
@@ -257,10 +257,10 @@ static int put_choice(struct k_json *out, const struct k_json *body, struct k_fa
 
 static int put_format(struct k_json *out, const struct k_json *body, struct k_fault *f)
 {
-	const struct k_json *text = k_field(body, "text"), *format = k_field(text, "format");
+	const struct k_json *text = k_json_given(body, "text"), *format = k_json_given(text, "format");
 	if (text && k_json_kind(text) != K_JSON_OBJECT)
 		return k_wrong(f, "text", text, "an object");
-	if (k_is(k_field(format, "type"), "json_schema"))
+	if (k_is(k_json_given(format, "type"), "json_schema"))
 		return k_put_schema(out, format, NULL, false, f);
 	return k_share(out, "response_format", text, "format", f);
 }
@@ -269,10 +269,10 @@ static int put_format(struct k_json *out, const struct k_json *body, struct k_fa
 static int refuse(const struct k_json *body, struct k_fault *f)
 {
 	static const char *const names[] = { "previous_response_id", "conversation", "prompt", "context_management" };
-	const struct k_json *cut = k_field(body, "truncation");
+	const struct k_json *cut = k_json_given(body, "truncation");
 	bool background = false;
 	for (size_t i = 0; i < K_LEN(names); i++) {
-		if (k_field(body, names[i]))
+		if (k_json_given(body, names[i]))
 			return k_fault_set(f, 400, "unsupported_parameter", names[i], "%s is not supported: nothing is stored by this server", names[i]);
 	}
 	if (k_field_bool(body, "", "background", &background, f))
@@ -287,7 +287,7 @@ static int refuse(const struct k_json *body, struct k_fault *f)
 /* What else is told: of what include can name, log-probabilities are known here. */
 static int put_logprobs(struct k_json *out, const struct k_json *body, struct k_fault *f)
 {
-	const struct k_json *include = k_field(body, "include");
+	const struct k_json *include = k_json_given(body, "include");
 	bool wanted = false;
 	int64_t top = 0;
 	if (include && k_json_kind(include) != K_JSON_ARRAY)
@@ -306,7 +306,7 @@ static int put_logprobs(struct k_json *out, const struct k_json *body, struct k_
 struct k_json *k_responses_to_chat(const struct k_json *body, struct k_fault *f)
 {
 	struct k_json *out = k_json_object();
-	const struct k_json *reasoning = k_field(body, "reasoning");
+	const struct k_json *reasoning = k_json_given(body, "reasoning");
 	if (out && reasoning && k_json_kind(reasoning) != K_JSON_OBJECT)
 		k_fault_set(f, 400, NULL, "reasoning", "reasoning is %s, wanted an object", k_json_kind_name(reasoning));
 	else if (!refuse(body, f) && !put_messages(out, body, f) && !put_tools(out, body, f) && !put_choice(out, body, f) &&

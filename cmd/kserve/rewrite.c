@@ -30,7 +30,7 @@ int k_put_text(struct k_json *o, const char *key, const struct k_buf *b, struct 
 
 int k_share(struct k_json *o, const char *to, const struct k_json *from, const char *key, struct k_fault *f)
 {
-	struct k_json *v = k_field(from, key);
+	struct k_json *v = k_json_given(from, key);
 	return v ? k_put(o, to, k_json_keep(v), f) : 0;
 }
 

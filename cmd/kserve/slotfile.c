@@ -60,7 +60,7 @@ int k_order_parse(struct k_order *o, const struct k_server *s, const char *slot,
 		return -1;
 	if (o->action == K_SLOT_ERASE)
 		return 0;
-	const struct k_json *v = body ? k_field(body, "filename") : NULL;
+	const struct k_json *v = body ? k_json_given(body, "filename") : NULL;
 	if (!v)
 		return k_fault_set(f, 400, NULL, "filename", "filename is missing");
 	const char *name = k_word(v);

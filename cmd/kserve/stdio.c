@@ -158,11 +158,11 @@ static int submit(struct io *io, struct line *l, struct k_json *body, struct k_f
 {
 	struct k_request *rq;
 	uint64_t ticket;
-	const struct k_json *id = k_field(body, "id");
+	const struct k_json *id = k_json_given(body, "id");
 	if (id && (k_json_kind(id) == K_JSON_STRING || k_json_kind(id) == K_JSON_INT))
 		l->id = k_json_keep((struct k_json *)id);
-	bool chat = k_field(body, "messages") != NULL;
-	if (!chat && !k_field(body, "prompt")) {
+	bool chat = k_json_given(body, "messages") != NULL;
+	if (!chat && !k_json_given(body, "prompt")) {
 		k_json_free(body);
 		return k_fault_set(f, 400, NULL, "messages", "the request has neither messages nor a prompt");
 	}
