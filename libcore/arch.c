@@ -39,10 +39,13 @@ const struct k_arch *k_arch_gguf(const char *gguf_arch)
 	return NULL;
 }
 
-/* Models for pictures and text whose text part is one of ours. */
-static const char *const wrappers[] = { "kimi_k25", "kimi_vl" };
+/* Models for pictures and text whose text part is one of ours. K3's calls itself kimi_linear: its name is the outer one, and a text model that was taken
+ * out of it has that. */
+static const struct { const char *type, *arch; } wrappers[] = { { "kimi_k25", NULL }, { "kimi_vl", NULL }, { "kimi_k3", "kimi_k3" } };
 
-static int unwrap(const struct k_json *config, const char *where, const char *type, const struct k_json **text, const char **prefix, struct k_err *err)
+/* *arch: where the wrapper says which; else as it was. */
+static int unwrap(const struct k_json *config, const char *where, const char *type, const struct k_json **text, const char **prefix,
+	const struct k_arch **arch, struct k_err *err)
 {
 	struct k_json *inner;
 	int r;
@@ -50,8 +53,12 @@ static int unwrap(const struct k_json *config, const char *where, const char *ty
 	*text = config;
 	*prefix = "";
 	for (size_t i = 0; i < K_LEN(wrappers); i++) {
-		if (!type || strcmp(type, wrappers[i]) != 0)
+		if (!type || strcmp(type, wrappers[i].type) != 0)
 			continue;
+		if (wrappers[i].arch)
+			*arch = k_arch_named(wrappers[i].arch);
+		if (wrappers[i].arch && !k_json_find(config, "text_config"))
+			return 0;
 		r = k_json_get_object(config, "text_config", &inner, where, err);
 		if (r < 0)
 			return r;
@@ -70,30 +77,39 @@ const struct k_json *k_arch_id(const struct k_json *config, const struct k_json 
 	return k_json_kind(v) == K_JSON_NULL ? k_json_find(config, key) : v;
 }
 
-int k_arch_find(const struct k_json *config, const char *where, const struct k_arch **out, const struct k_json **text, const char **prefix, struct k_err *err)
+static const struct k_arch *best_match(const struct k_json *text)
 {
 	const struct k_arch *best = NULL;
-	const struct k_json *names;
-	const char *type;
-	int top = 0, r;
+	int top = 0;
 
-	if (k_json_kind(config) != K_JSON_OBJECT)
-		return k_err_set(err, K_EFORMAT, "'%s' is %s, wanted an object", where, k_json_kind_name(config));
-	r = k_json_str_or(config, "model_type", NULL, &type, where, err);
-	if (r == 0)
-		r = unwrap(config, where, type, text, prefix, err);
-	if (r < 0)
-		return r;
 	for (int i = 0; archs[i]; i++) {
-		int score = archs[i]->match(*text);
+		int score = archs[i]->match(text);
 
 		if (score > top) {
 			top = score;
 			best = archs[i];
 		}
 	}
-	*out = best;
-	if (best)
+	return best;
+}
+
+int k_arch_find(const struct k_json *config, const char *where, const struct k_arch **out, const struct k_json **text, const char **prefix, struct k_err *err)
+{
+	const struct k_json *names;
+	const char *type;
+	int r;
+
+	*out = NULL;
+	if (k_json_kind(config) != K_JSON_OBJECT)
+		return k_err_set(err, K_EFORMAT, "'%s' is %s, wanted an object", where, k_json_kind_name(config));
+	r = k_json_str_or(config, "model_type", NULL, &type, where, err);
+	if (r == 0)
+		r = unwrap(config, where, type, text, prefix, out, err);
+	if (r < 0)
+		return r;
+	if (!*out)
+		*out = best_match(*text);
+	if (*out)
 		return 0;
 	names = k_json_find(config, "architectures");
 	if (!type)

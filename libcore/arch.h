@@ -27,11 +27,18 @@ struct k_hp {
 	int64_t n_head, n_head_kv, head_dim;
 	int64_t q_lora, kv_lora, d_nope, d_rope, d_v;           /* MLA */
 	int64_t kda_head, kda_dim, kda_conv;                    /* KDA: heads, channels a head (key = value), taps */
+	double gate_bound;              /* KDA: what the log of the decay is above, below 0; 0: there is no bound */
+	bool kda_gate_whole;            /* KDA: the output gate is one matrix, not two of rank kda_dim */
+	bool mla_gate;                  /* MLA's output has a gate */
 	int64_t n_expert, n_expert_used, n_shared, n_ff_expert, n_group, n_group_used;
 	bool expert_norm;               /* weights are divided by their sum */
 	bool router_softmax;            /* else sigmoid */
 	double expert_scale;
+	int64_t n_latent;               /* width that routed experts see; 0: n_embd */
+	bool latent_norm;               /* their sum is normed before it goes back to n_embd */
 	bool router_biased;             /* profile hf_remote of kimi_linear: weights are the biased scores */
+	double situ, situ_up;           /* caps of SiTU: of the gate, 0: the unit is SwiGLU; of the other branch, 0: none */
+	int64_t res_block;              /* layers of a block of attention residuals; 0: ordinary residuals */
 	bool tied, attn_bias, mlp_bias;
 	double eps, eps_inner;          /* norms; MLA's inner norms */
 	struct k_rope_hp rope;
@@ -41,6 +48,9 @@ struct k_hp {
 	int64_t n_dense_first, moe_freq;                        /* layer i is MoE iff i >= n_dense_first && i % moe_freq == 0 */
 };
 static inline bool k_hp_is_kda(const struct k_hp *h, int64_t layer) { return h->kda_layer[layer / 8] >> (layer % 8) & 1; }
+static inline int64_t k_hp_expert_width(const struct k_hp *h) { return h->n_latent ? h->n_latent : h->n_embd; }
+/* Blocks of attention residuals that the rows of a step have when all layers are through. */
+static inline int64_t k_hp_res_blocks(const struct k_hp *h) { return h->res_block ? k_div_up(h->n_layer, h->res_block) : 0; }
 static inline bool k_hp_is_moe(const struct k_hp *h, int64_t layer)
 {
 	return h->n_expert && layer >= h->n_dense_first && layer % h->moe_freq == 0;
@@ -104,7 +114,7 @@ struct k_arch {
 	const char *(*gguf_lacks)(const struct k_hp *);
 };
 
-/* The architecture of a config (top level, or its text_config for wrappers kimi_k25, kimi_vl: *text is the object to use and
+/* The architecture of a config (top level, or its text_config for wrappers kimi_k25, kimi_vl, kimi_k3: *text is the object to use and
  * *prefix K_ARCH_WRAPPED then, else ""). None: K_EUNSUP that names model_type. */
 int k_arch_find(const struct k_json *config, const char *where, const struct k_arch **out, const struct k_json **text, const char **prefix, struct k_err *err) K_MUST_USE;
 /* A token id (or a list): what text says, or where it says nothing, the config around it. NULL or null: neither does. */
@@ -123,6 +133,13 @@ void k_arch_name(char *buf, size_t n, const char *pattern, const char *prefix, i
 /* Shared checks of config fields (positive sizes below 2^31, dividing, eps, rope_scaling, stop ids): libcore/arch_fields.c. */
 int k_arch_rope(const struct k_json *config, const char *where, struct k_rope_hp *out, struct k_err *err) K_MUST_USE;
 int k_arch_common(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err) K_MUST_USE;
+/* The same without hidden_act, of which k_arch_common takes silu alone. */
+int k_arch_sizes(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err) K_MUST_USE;
+/* linear_attn_config of Kimi-Linear and Kimi-K3: heads, taps, which layers are KDA's; refused: members that it must not have. Then MLA without rotation,
+ * apart from q_lora_rank; then experts. libcore/arch_kimi.c. */
+int k_arch_kda(const struct k_json *config, const char *where, const char *const *refused, struct k_hp *out, struct k_err *err) K_MUST_USE;
+int k_arch_nope_mla(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err) K_MUST_USE;
+int k_arch_kimi_moe(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err) K_MUST_USE;
 /* Members of later or other models: one that is there and neither null, false nor empty is K_EUNSUP. NULL-terminated. */
 int k_arch_refuse(const struct k_json *config, const char *where, const char *const *members, struct k_err *err) K_MUST_USE;
 /* A member that is a word: *out its place in words (absent: 0); another word is K_EUNSUP. NULL-terminated. */

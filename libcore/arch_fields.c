@@ -240,8 +240,13 @@ int k_arch_common(const struct k_json *config, const char *where, struct k_hp *o
 	static const char *const acts[] = { "silu", NULL };
 	int act, r = k_arch_word(config, "hidden_act", where, acts, &act, err);
 
-	if (r == 0)
-		r = k_arch_size(config, "vocab_size", where, &out->n_vocab, err);
+	return r == 0 ? k_arch_sizes(config, where, out, err) : r;
+}
+
+int k_arch_sizes(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
+{
+	int r = k_arch_size(config, "vocab_size", where, &out->n_vocab, err);
+
 	if (r == 0)
 		r = k_arch_size(config, "hidden_size", where, &out->n_embd, err);
 	if (r == 0)
@@ -287,7 +292,7 @@ int64_t k_arch_dim(const struct k_hp *h, const char *letter)
 {
 	const struct { const char *letter; int64_t value; } all[] = {
 		{ "V", h->n_vocab }, { "D", h->n_embd }, { "F", h->n_ff },
-		{ "E", h->n_expert }, { "Fe", h->n_ff_expert }, { "Fs", h->n_shared * h->n_ff_expert },
+		{ "E", h->n_expert }, { "De", k_hp_expert_width(h) }, { "Fe", h->n_ff_expert }, { "Fs", h->n_shared * h->n_ff_expert },
 		{ "H", h->n_head }, { "n", h->d_nope }, { "v", h->d_v },
 		{ "Hq", h->n_head * h->head_dim }, { "Hkv", h->n_head_kv * h->head_dim },
 		{ "Hk", h->kda_head }, { "d", h->kda_dim }, { "P", h->kda_head * h->kda_dim }, { "K", h->kda_conv },

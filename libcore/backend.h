@@ -19,13 +19,20 @@ struct k_op_rmsnorm { float *y; const float *x; const float *w; int64_t n, dim, 
 struct k_op_gemm { float *y; const float *x; const struct k_tensor *w; const float *bias; int64_t n, y_step, x_step; bool exact; };
 /* y[i] += x[i], n floats. */
 struct k_op_add { float *y; const float *x; int64_t n; };
-/* y[i] = silu(gate[i]) * up[i], n floats; y may be gate. */
-struct k_op_swiglu { float *y; const float *gate, *up; int64_t n; };
+/* Attention residuals (arXiv:2607.24653, eq. 8-10), of each row by itself: of the vectors v_s, those of blocks [0, n_block) and at last x, all [n][dim]:
+ * score_s = sum_j v_s[j] / sqrt(mean_j v_s[j]^2 + eps) w[j] query[j]; y = sum_s softmax(score)_s v_s. w, query: dim f32; y is none of the others. */
+struct k_op_blend { float *y; const float *const *block; int64_t n_block; const float *x, *w, *query; int64_t n, dim; double eps; };
+/* y[i] = silu(gate[i]) * up[i], n floats; y may be gate. situ (not 0), SiTU: situ tanh(gate / situ) sigmoid(gate) * up, where up is situ_up tanh(up / situ_up)
+ * unless situ_up is 0. */
+struct k_op_swiglu { float *y; const float *gate, *up; int64_t n; double situ, situ_up; };
+/* y[i] *= sigmoid(z[i]), n floats. */
+struct k_op_gate { float *y; const float *z; int64_t n; };
 /* logits [n][n_expert] -> ids, weights [n][n_used], experts ascending by id. Scores: sigmoid (or softmax); selection by score + bias
  * within the best n_group_used of n_group groups (group value: sum of its two largest; dropped groups -inf), ties to the lower index;
  * weights: the unbiased scores (biased: with bias), divided by their sum + 1e-20 if norm, times scale. bias may be NULL. */
 struct k_op_route { int32_t *ids; float *weights; const float *logits; const float *bias; int64_t n; const struct k_hp *hp; };
-/* y[i] = sum over used experts in ascending order of weight * down_e(silu(gate_e x) * up_e x). Stacks [E, F, D], [E, F, D], [E, D, F]. */
+/* y[i] = sum over used experts in ascending order of weight * down_e(silu(gate_e x) * up_e x), or SiTU of them (hp). Stacks [E, F, D], [E, F, D], [E, D, F];
+ * D is k_hp_expert_width. */
 struct k_op_moe { float *y; const float *x; const int32_t *ids; const float *weights; const struct k_tensor *gate, *up, *down; int64_t n; const struct k_hp *hp; };
 
 /* A run of rows of the batch that belongs to one sequence: rows [row, row + n), at positions pos, pos + 1, ... */
@@ -68,7 +75,8 @@ struct k_seq_layer {
 };
 
 /* One KDA layer after its projections. q k v a z: [n][P] raw (a: forget gate logits before dt_bias, z: output gate logits), beta: [n][H] logits.
- * Per token and head: conv + silu, q = L2(q) d^-1/2, k = L2(k), g = -exp(A_log) softplus(a + dt_bias), S = diag(e^g) S,
+ * Per token and head: conv + silu, q = L2(q) d^-1/2, k = L2(k), g = -exp(A_log) softplus(a + dt_bias), or, where hp has a gate_bound, gate_bound
+ * sigmoid(exp(A_log) (a + dt_bias)), S = diag(e^g) S,
  * e = v - S^T k, S += k (sigmoid(beta) e)^T, o = S^T q, y = rmsnorm(o; o_norm, eps) * sigmoid(z). L2: x / sqrt(sum x^2 + 1e-6).
  * conv_w: 3 x [taps][P] f32, last tap is the current token. Token by token in order, so cuts of a prompt do not change a bit. */
 struct k_op_kda { float *y; const float *q, *k, *v, *a, *z, *beta; const float *conv_w[3], *a_log, *dt_bias, *o_norm; const struct k_seg *seg; int64_t n_seg, n; const struct k_hp *hp; };

@@ -272,6 +272,22 @@ static void turn(float *to, const float *from, int64_t rows, int64_t cols)
 			to[c * rows + r] = from[r * cols + c];
 }
 
+/* What stands behind a vector that may be longer. */
+static int check_tail(const struct k_layer_weights *w, const struct k_weight *row, const struct k_entry *e, const float *v, int64_t count)
+{
+	int64_t dims[K_MAX_DIMS], want;
+	int ndim;
+	if (!row->pad_zero || e->ndim != 1)
+		return 0;
+	int r = k_arch_shape(w->m->arch, &w->m->hp, row->shape, &ndim, dims, w->err);
+	if (r < 0 || !k_shape_count(ndim, dims, &want))
+		return r;
+	for (int64_t i = want; i < count; i++)
+		if (v[i] != 0)
+			return k_err_set(w->err, K_EFORMAT, "'%s': %s[%ld] is %g, wanted 0 behind %ld values", w->m->ck->path, e->name, (long)i, (double)v[i], (long)want);
+	return 0;
+}
+
 static const float *layer_f32(const struct k_layer_weights *w, const char *slot, bool turned)
 {
 	struct k_model *m = w->m;
@@ -297,6 +313,8 @@ static const float *layer_f32(const struct k_layer_weights *w, const char *slot,
 		src = copy;
 	}
 	expand(e, src, host);
+	if (check_tail(w, row, e, host, count) < 0)
+		goto out;
 	if (turned)
 		turn(other, host, count / e->shape[e->ndim - 1], e->shape[e->ndim - 1]);
 	dev = k_model_alloc(m, d, (size_t)count, e->name, w->err);

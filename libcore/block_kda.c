@@ -3,7 +3,7 @@
  *   x -> q k v [P]  -> conv + silu, L2, delta rule (one operation)  -> y [P] -> o -> [D]
  *     -> fa -> fb   -> forget gate logits [P]
  *     -> b          -> beta logits [H]
- *     -> ga -> gb   -> output gate logits [P]
+ *     -> ga -> gb   -> output gate logits [P]   (or x -> g)
  *
  * P = heads x channels. Keeps one matrix a head and the last taps - 1 raw projections. */
 #include "libcore/base.h"
@@ -11,7 +11,7 @@
 #include "libcore/model_int.h"
 
 struct kda {
-	const struct k_tensor *q, *k, *v, *fa, *fb, *b, *ga, *gb, *o;
+	const struct k_tensor *q, *k, *v, *fa, *fb, *b, *ga, *gb, *g, *o;
 	const float *conv[3], *a_log, *dt_bias, *o_norm;
 };
 
@@ -19,7 +19,7 @@ static int kda_open(void **self, const struct k_hp *hp, int64_t layer, const str
 	struct k_device *dev, struct k_err *err)
 {
 	struct kda *b = *self = k_arena_alloc(arena, sizeof(*b));
-	(void)hp, (void)dev;
+	(void)dev;
 	if (!b)
 		return k_err_nomem(err, sizeof(*b), "a layer");
 	K_WANT(b->q = k_layer_weight(w, "kda.q"));
@@ -28,8 +28,12 @@ static int kda_open(void **self, const struct k_hp *hp, int64_t layer, const str
 	K_WANT(b->fa = k_layer_weight(w, "kda.fa"));
 	K_WANT(b->fb = k_layer_weight(w, "kda.fb"));
 	K_WANT(b->b = k_layer_weight(w, "kda.b"));
-	K_WANT(b->ga = k_layer_weight(w, "kda.ga"));
-	K_WANT(b->gb = k_layer_weight(w, "kda.gb"));
+	if (hp->kda_gate_whole) {
+		K_WANT(b->g = k_layer_weight(w, "kda.g"));
+	} else {
+		K_WANT(b->ga = k_layer_weight(w, "kda.ga"));
+		K_WANT(b->gb = k_layer_weight(w, "kda.gb"));
+	}
 	K_WANT(b->o = k_layer_weight(w, "kda.o"));
 	K_WANT(b->conv[0] = k_layer_columns(w, "kda.conv_q"));
 	K_WANT(b->conv[1] = k_layer_columns(w, "kda.conv_k"));
@@ -67,11 +71,15 @@ static void kda_step(void *self, struct k_device *dev, const struct k_hp *hp, fl
 	k_gemm(dev, q, x, b->q, NULL, n);
 	k_gemm(dev, k, x, b->k, NULL, n);
 	k_gemm(dev, v, x, b->v, NULL, n);
-	k_gemm(dev, ga, x, b->ga, NULL, n);
+	if (b->g)
+		k_gemm(dev, z, x, b->g, NULL, n);
+	else
+		k_gemm(dev, ga, x, b->ga, NULL, n);
 	k_gemm_exact(dev, fa, x, b->fa, n);
 	k_gemm_exact(dev, beta, x, b->b, n);
 	k_gemm_exact(dev, a, fa, b->fb, n);
-	k_gemm(dev, z, ga, b->gb, NULL, n);
+	if (b->gb)
+		k_gemm(dev, z, ga, b->gb, NULL, n);
 	dev->ops.kda(dev, &(struct k_op_kda){ .y = o, .q = q, .k = k, .v = v, .a = a, .z = z, .beta = beta,
 		.conv_w = { b->conv[0], b->conv[1], b->conv[2] }, .a_log = b->a_log, .dt_bias = b->dt_bias, .o_norm = b->o_norm,
 		.seg = seg, .n_seg = n_seg, .n = n, .hp = hp });

@@ -2,6 +2,7 @@
  *
  *   x -> q [H (dn + dr)]  (or x -> q_a -> norm -> q_b)
  *     -> kv_a [r + dr]    -> latent normed, key part rotated, both appended to the pages -> attention -> [H dv] -> o -> [D]
+ *     -> g [H dv]         -> what attention gives times its sigmoid (K3)
  *
  * kv_b is used by head and by row: in BF16 as it lies in the file where the device takes that, else expanded to f32 once. */
 #include "libcore/base.h"
@@ -10,7 +11,7 @@
 #include "libcore/rope.h"
 
 struct mla {
-	const struct k_tensor *q, *q_a, *q_b, *kv_a, *o;
+	const struct k_tensor *q, *q_a, *q_b, *kv_a, *g, *o;
 	const float *q_norm, *kv_norm;
 	struct k_tensor kv_b;
 	double scale;
@@ -44,6 +45,8 @@ static int mla_open(void **self, const struct k_hp *hp, int64_t layer, const str
 	}
 	K_WANT(b->kv_a = k_layer_weight(w, "mla.kv_a"));
 	K_WANT(b->kv_norm = k_layer_vector(w, "mla.kv_a_norm"));
+	if (hp->mla_gate)
+		K_WANT(b->g = k_layer_weight(w, "mla.g"));
 	K_WANT(b->o = k_layer_weight(w, "mla.o"));
 	if (open_kv_b(b, hp, w, dev))
 		return err->code;
@@ -53,7 +56,7 @@ static int mla_open(void **self, const struct k_hp *hp, int64_t layer, const str
 
 static int64_t mla_scratch(const struct k_hp *hp)
 {
-	return hp->n_head * (hp->d_nope + hp->d_rope + hp->d_v) + hp->q_lora + hp->kv_lora + hp->d_rope;
+	return hp->n_head * (hp->d_nope + hp->d_rope + (hp->mla_gate ? 2 : 1) * hp->d_v) + hp->q_lora + hp->kv_lora + hp->d_rope;
 }
 
 static struct k_kept mla_keeps(const struct k_hp *hp, bool deferred K_UNUSED)
@@ -80,6 +83,11 @@ static void mla_step(void *self, struct k_device *dev, const struct k_hp *hp, fl
 	k_gemm(dev, kv, x, b->kv_a, NULL, n);
 	dev->ops.mla(dev, &(struct k_op_mla){ .y = o, .q = q, .kv = kv, .kv_norm = b->kv_norm, .kv_b = &b->kv_b, .rope = rope,
 		.scale = b->scale, .seg = seg, .n_seg = n_seg, .n = n, .hp = hp });
+	if (b->g) {
+		float *z = k_scratch_rows(scratch, hp->n_head * hp->d_v);
+		k_gemm(dev, z, x, b->g, NULL, n);
+		dev->ops.gate(dev, &(struct k_op_gate){ .y = o, .z = z, .n = n * hp->n_head * hp->d_v });
+	}
 	k_gemm(dev, y, o, b->o, NULL, n);
 }
 

@@ -1,4 +1,4 @@
-/* block_mlp.c: dense SwiGLU: down(silu(gate x) * up x), with optional biases. */
+/* block_mlp.c: dense SwiGLU: down(silu(gate x) * up x), with optional biases; or SiTU. */
 #include "libcore/base.h"
 #include "libcore/model_int.h"
 
@@ -36,7 +36,7 @@ static void mlp_step(void *self, struct k_device *dev, const struct k_hp *hp, fl
 	(void)seg, (void)n_seg, (void)rope, (void)probe, (void)layer;
 	k_gemm(dev, gate, x, b->gate, b->gate_bias, n);
 	k_gemm(dev, up, x, b->up, b->up_bias, n);
-	dev->ops.swiglu(dev, &(struct k_op_swiglu){ .y = gate, .gate = gate, .up = up, .n = n * hp->n_ff });
+	dev->ops.swiglu(dev, &(struct k_op_swiglu){ .y = gate, .gate = gate, .up = up, .n = n * hp->n_ff, .situ = hp->situ, .situ_up = hp->situ_up });
 	k_gemm(dev, y, gate, b->down, b->down_bias, n);
 }
 

@@ -1,13 +1,15 @@
 /* block_moe.c: mixture of experts (DeepSeek-V3's router: sigmoid scores, a bias that only selects).
  *
  *   x -> router logits -> ids, weights -> sum of the chosen experts
- *     -> shared expert (one SwiGLU, unscaled)                       added */
+ *     -> shared expert (one SwiGLU, unscaled)                       added
+ *
+ * Experts on a latent (K3): what they see is `in` of x, and their sum goes through a norm and `out`; the router and the shared expert see x. */
 #include "libcore/base.h"
 #include "libcore/model_int.h"
 
 struct moe {
-	const struct k_tensor *router, *gate, *up, *down, *sh_gate, *sh_up, *sh_down;
-	const float *bias;
+	const struct k_tensor *router, *gate, *up, *down, *sh_gate, *sh_up, *sh_down, *in, *out;
+	const float *bias, *norm;
 };
 
 static int moe_open(void **self, const struct k_hp *hp, int64_t layer, const struct k_layer_weights *w, struct k_arena *arena,
@@ -22,6 +24,12 @@ static int moe_open(void **self, const struct k_hp *hp, int64_t layer, const str
 	K_WANT(b->gate = k_layer_weight(w, "moe.gate"));
 	K_WANT(b->up = k_layer_weight(w, "moe.up"));
 	K_WANT(b->down = k_layer_weight(w, "moe.down"));
+	if (hp->n_latent) {
+		K_WANT(b->in = k_layer_weight(w, "moe.in"));
+		K_WANT(b->out = k_layer_weight(w, "moe.out"));
+	}
+	if (hp->n_latent && hp->latent_norm)
+		K_WANT(b->norm = k_layer_vector(w, "moe.norm"));
 	if (hp->n_shared) {
 		K_WANT(b->sh_gate = k_layer_weight(w, "moe.sh_gate"));
 		K_WANT(b->sh_up = k_layer_weight(w, "moe.sh_up"));
@@ -32,10 +40,10 @@ static int moe_open(void **self, const struct k_hp *hp, int64_t layer, const str
 
 static int64_t moe_scratch(const struct k_hp *hp)
 {
-	return hp->n_expert + 2 * hp->n_expert_used + 2 * hp->n_shared * hp->n_ff_expert + hp->n_embd;
+	return hp->n_expert + 2 * hp->n_expert_used + 2 * hp->n_shared * hp->n_ff_expert + hp->n_embd + 2 * hp->n_latent;
 }
 
-/* The shared expert's activations, silu(gate) * up; NULL: there is none. */
+/* The shared expert's activations; NULL: there is none. */
 static float *shared_up(const struct moe *b, struct k_device *dev, const struct k_hp *hp, const float *x, int64_t n, struct k_scratch *scratch)
 {
 	int64_t F = hp->n_shared * hp->n_ff_expert;
@@ -44,7 +52,7 @@ static float *shared_up(const struct moe *b, struct k_device *dev, const struct 
 	float *gate = k_scratch_rows(scratch, F), *up = k_scratch_rows(scratch, F);
 	k_gemm(dev, gate, x, b->sh_gate, NULL, n);
 	k_gemm(dev, up, x, b->sh_up, NULL, n);
-	dev->ops.swiglu(dev, &(struct k_op_swiglu){ .y = gate, .gate = gate, .up = up, .n = n * F });
+	dev->ops.swiglu(dev, &(struct k_op_swiglu){ .y = gate, .gate = gate, .up = up, .n = n * F, .situ = hp->situ, .situ_up = hp->situ_up });
 	return gate;
 }
 
@@ -54,6 +62,17 @@ static void shared_down(const struct moe *b, struct k_device *dev, const struct 
 	float *sum = k_scratch_rows(scratch, hp->n_embd);
 	k_gemm(dev, sum, h, b->sh_down, NULL, n);
 	dev->ops.add(dev, &(struct k_op_add){ .y = y, .x = sum, .n = n * hp->n_embd });
+}
+
+/* Experts on a latent: their sum in y. */
+static void latent_moe(const struct moe *b, struct k_device *dev, const struct k_hp *hp, float *y, const float *z, const struct k_op_route *r, struct k_scratch *scratch)
+{
+	int64_t n = r->n, width = hp->n_latent;
+	float *u = k_scratch_rows(scratch, width);
+	dev->ops.moe(dev, &(struct k_op_moe){ .y = u, .x = z, .ids = r->ids, .weights = r->weights, .gate = b->gate, .up = b->up, .down = b->down, .n = n, .hp = hp });
+	if (b->norm)
+		dev->ops.rmsnorm(dev, &(struct k_op_rmsnorm){ .y = u, .x = u, .w = b->norm, .n = n, .dim = width, .y_step = width, .x_step = width, .eps = hp->eps });
+	k_gemm(dev, y, u, b->out, NULL, n);
 }
 
 /* Shows the probe host copies; without memory it is shown nothing, and misses them. */
@@ -88,12 +107,18 @@ static void moe_step(void *self, struct k_device *dev, const struct k_hp *hp, fl
 	(void)seg, (void)n_seg, (void)rope;
 	/* Products of the same rows come one behind the other: a device may do them at once. */
 	k_gemm_exact(dev, logits, x, b->router, n);
+	float *z = b->in ? k_scratch_rows(scratch, hp->n_latent) : NULL;
+	if (z)
+		k_gemm(dev, z, x, b->in, NULL, n);
 	const float *h = shared_up(b, dev, hp, x, n, scratch);
 	struct k_op_route route = { .ids = ids, .weights = weights, .logits = logits, .bias = b->bias, .n = n, .hp = hp };
 	dev->ops.route(dev, &route);
 	tell(b, dev, hp, probe, layer, &route);
-	dev->ops.moe(dev, &(struct k_op_moe){ .y = y, .x = x, .ids = ids, .weights = weights, .gate = b->gate, .up = b->up,
-		.down = b->down, .n = n, .hp = hp });
+	if (z)
+		latent_moe(b, dev, hp, y, z, &route, scratch);
+	else
+		dev->ops.moe(dev, &(struct k_op_moe){ .y = y, .x = x, .ids = ids, .weights = weights, .gate = b->gate, .up = b->up,
+			.down = b->down, .n = n, .hp = hp });
 	if (h)
 		shared_down(b, dev, hp, y, h, n, scratch);
 }

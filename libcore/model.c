@@ -2,6 +2,9 @@
  *
  *   ids -> embed -> x;  each layer: x += mixer(norm(x)); x += ffn(norm(x));  wanted rows: norm(x) -> out -> head -> logits
  *
+ * With attention residuals (K3, arXiv:2607.24653) what is normed is a blend of x and of the blocks before it. Every res_block layers, from the first one on, x
+ * becomes a block once it is blended, and begins anew with what the mixer gives.
+ *
  * Of the last layer the others get what its mixer keeps of them, and no more. A probe sees all rows in all layers.
  *
  * With several devices x is handed from one to the next behind its last layer; norm and head are the last one's.
@@ -111,6 +114,16 @@ static int open_tokenizer(struct k_model *m, struct k_err *err)
 	return 0;
 }
 
+/* The vectors of a blend; none where the model has ordinary residuals. */
+static int open_res(struct k_model *m, const struct k_layer_weights *w, const char *norm, const char *query, struct k_res *out)
+{
+	if (!m->hp.res_block)
+		return 0;
+	out->norm = k_layer_vector(w, norm);
+	out->query = out->norm ? k_layer_vector(w, query) : NULL;
+	return out->query ? 0 : w->err->code;
+}
+
 static int open_half(struct k_model *m, int64_t i, const char *name, const char *norm_slot, const struct k_block **block,
 	void **self, const float **norm, struct k_err *err)
 {
@@ -136,6 +149,11 @@ static int open_layers(struct k_model *m, struct k_err *err)
 		int r = open_half(m, i, plan.mixer, "attn_norm", &l->mixer, &l->mixer_self, &l->mixer_norm, err);
 		if (r == 0)
 			r = open_half(m, i, plan.ffn, "ffn_norm", &l->ffn, &l->ffn_self, &l->ffn_norm, err);
+		struct k_layer_weights w = { m, i, err };
+		if (r == 0)
+			r = open_res(m, &w, "res.attn_norm", "res.attn_query", &l->mixer_res);
+		if (r == 0)
+			r = open_res(m, &w, "res.ffn_norm", "res.ffn_query", &l->ffn_res);
 		if (r < 0)
 			return r;
 		l->part = k_part_of_layer(m, i);
@@ -170,6 +188,9 @@ static int open_ends(struct k_model *m, struct k_err *err)
 		return err->code ? err->code : k_err_set(err, K_ENOENT, "'%s' has no embedding, output norm or head", m->ck->path);
 	m->embed = *embed;
 	m->head = *head;
+	int r = open_res(m, &w, "res.norm", "res.query", &m->res);
+	if (r < 0)
+		return r;
 	struct k_token_part part[16];
 	for (int i = k_bind_token_parts(m, part, (int)K_LEN(part)); i > 0; i--)
 		m->token_bytes += part[i - 1].bytes;
@@ -230,7 +251,16 @@ static int open_part(struct k_model *m, struct k_part *p, int64_t widest, struct
 	p->x = p->scratch.base ? k_model_alloc(m, p->dev, n, "activations", err) : NULL;
 	p->h = p->x ? k_model_alloc(m, p->dev, n, "activations", err) : NULL;
 	p->y = p->h ? k_model_alloc(m, p->dev, n, "activations", err) : NULL;
-	return p->y ? 0 : err->code;
+	if (!p->y)
+		return err->code;
+	int64_t blocks = k_hp_res_blocks(&m->hp);
+	p->block = k_arena_array(&m->arena, (size_t)blocks, sizeof(*p->block));
+	if (!p->block)
+		return k_err_nomem(err, (size_t)blocks * sizeof(*p->block), "activations");
+	for (int64_t i = 0; i < blocks; i++)
+		if (!(p->block[i] = k_model_alloc(m, p->dev, n, "activations", err)))
+			return err->code;
+	return 0;
 }
 
 static int open_scratch(struct k_model *m, struct k_err *err)
@@ -251,10 +281,11 @@ static int open_scratch(struct k_model *m, struct k_err *err)
 	m->seg = k_arena_array(&m->arena, K_ROWS, sizeof(*m->seg));
 	m->seg_run = k_arena_array(&m->arena, K_ROWS, sizeof(*m->seg_run));
 	m->picked = k_arena_array(&m->arena, K_ROWS, sizeof(*m->picked));
+	m->block = k_arena_array(&m->arena, (size_t)k_hp_res_blocks(&m->hp), sizeof(*m->block));
 	m->probe_rows = k_model_alloc(m, NULL, (size_t)(K_ROWS * D), "activations", err);
 	if (!m->probe_rows)
 		return err->code;
-	if (!m->seg || !m->seg_run || !m->picked)
+	if (!m->seg || !m->seg_run || !m->picked || !m->block)
 		return k_err_nomem(err, K_ROWS * sizeof(*m->seg), "activations");
 	if (m->hp.rope.kind != K_ROPE_NONE) {
 		m->inv = k_arena_array(&m->arena, (size_t)(m->hp.rope.dim / 2 + 1), sizeof(double));
@@ -460,17 +491,24 @@ static int check_runs(struct k_model *m, const struct k_run *runs, int n_runs, s
 	return e < 0 ? e : room_positions(m, longest, err);
 }
 
-static void probe_hidden(struct k_model *m, const struct k_part *p, const struct k_probe *probe, int layer, int64_t n)
+/* A step's rows on a device at work: their residuals, and room for what is normed and for what a block gives. Of attention residuals the blocks that are
+ * there, behind which memory follows for those to come. */
+struct rows { float *x, *h, *y, **block; int64_t n_block; const struct k_seg *seg; int64_t n_seg, n; };
+
+static struct rows rows_of(const struct k_model *m, const struct k_part *p, int64_t n_seg, int64_t n)
+{
+	memcpy(m->block, p->block, (size_t)k_hp_res_blocks(&m->hp) * sizeof(*m->block));
+	return (struct rows){ .x = p->x, .h = p->h, .y = p->y, .block = m->block, .seg = m->seg, .n_seg = n_seg, .n = n };
+}
+
+static void probe_hidden(struct k_model *m, const struct k_part *p, const struct k_probe *probe, int layer, const struct rows *r)
 {
 	struct k_err err;
 	if (!probe || !probe->hidden)
 		return;
-	if (p->dev->get(p->dev, m->probe_rows, p->x, (size_t)(n * m->hp.n_embd) * sizeof(float), &err) == 0)
-		probe->hidden(probe->arg, layer, m->probe_rows, n);
+	if (p->dev->get(p->dev, m->probe_rows, r->x, (size_t)(r->n * m->hp.n_embd) * sizeof(float), &err) == 0)
+		probe->hidden(probe->arg, layer, m->probe_rows, r->n);
 }
-
-/* A step's rows on a device at work: their residuals, and room for what is normed and for what a block gives. */
-struct rows { float *x, *h, *y; const struct k_seg *seg; int64_t n_seg, n; };
 
 static void norm(const struct k_model *m, struct k_device *d, float *y, const float *x, const float *w, int64_t n)
 {
@@ -478,30 +516,79 @@ static void norm(const struct k_model *m, struct k_device *d, float *y, const fl
 	d->ops.rmsnorm(d, &(struct k_op_rmsnorm){ .y = y, .x = x, .w = w, .n = n, .dim = D, .y_step = D, .x_step = D, .eps = m->hp.eps });
 }
 
-/* In front of a block: its rows normed, its scratch empty. */
-static void ready(struct k_model *m, struct k_part *p, const struct rows *r, const float *w)
+/* y = norm of rows, or of what they and their blocks are blended to in h. */
+static void norm_rows(const struct k_model *m, struct k_device *d, float *y, const struct rows *r, const struct k_res *res, const float *w)
 {
-	norm(m, p->dev, r->h, r->x, w, r->n);
+	const float *x = r->x;
+	if (r->n_block) {
+		d->ops.blend(d, &(struct k_op_blend){ .y = r->h, .block = (const float *const *)r->block, .n_block = r->n_block, .x = x, .w = res->norm, .query = res->query,
+			.n = r->n, .dim = m->hp.n_embd, .eps = m->hp.eps });
+		x = r->h;
+	}
+	norm(m, d, y, x, w, r->n);
+}
+
+/* A half of a layer: its block, with what stands in front of it. */
+struct half { const struct k_block *b; void *self; const float *norm; const struct k_res *res; int64_t layer; bool mixer; };
+
+static struct half mixer_of(const struct k_model *m, int64_t i)
+{
+	const struct k_layer *l = &m->layers[i];
+	return (struct half){ l->mixer, l->mixer_self, l->mixer_norm, &l->mixer_res, i, true };
+}
+
+static struct half ffn_of(const struct k_model *m, int64_t i)
+{
+	const struct k_layer *l = &m->layers[i];
+	return (struct half){ l->ffn, l->ffn_self, l->ffn_norm, &l->ffn_res, i, false };
+}
+
+/* In front of a block: its rows normed, its scratch empty. */
+static void ready(struct k_model *m, struct k_part *p, const struct rows *r, const struct half *f)
+{
+	norm_rows(m, p->dev, r->h, r, f->res, f->norm);
 	p->scratch.used = 0;
 	p->scratch.rows = r->n;
 }
 
-static void half(struct k_model *m, struct k_part *p, const struct rows *r, const struct k_block *b, void *self, const float *w, int64_t layer,
-	const struct k_probe *probe)
+/* x becomes a block, what the mixer gave becomes x. */
+static void push(struct rows *r)
 {
-	struct k_device *d = p->dev;
-	ready(m, p, r, w);
-	b->step(self, d, &m->hp, r->y, r->h, r->seg, r->n_seg, r->n, p->rope, &p->scratch, probe, (int)layer);
-	d->ops.add(d, &(struct k_op_add){ .y = r->x, .x = r->y, .n = r->n * m->hp.n_embd });
+	float *room = r->block[r->n_block];
+	r->block[r->n_block++] = r->x;
+	r->x = r->y;
+	r->y = room;
 }
 
-/* The rows of x that are wanted, in the place of y. */
-static struct rows pick(struct k_model *m, struct k_part *p, int64_t n_seg)
+static void run_half(struct k_model *m, struct k_part *p, struct rows *r, struct half f, const struct k_probe *probe)
 {
-	struct rows r = { .x = p->y, .h = p->h, .y = p->x, .seg = m->picked };
-	struct k_tensor x = { .name = "rows", .type = k_qtype_find("f32", NULL), .ndim = 2, .shape = { K_ROWS, m->hp.n_embd }, .data = p->x };
+	struct k_device *d = p->dev;
+	ready(m, p, r, &f);
+	f.b->step(f.self, d, &m->hp, r->y, r->h, r->seg, r->n_seg, r->n, p->rope, &p->scratch, probe, (int)f.layer);
+	if (f.mixer && m->hp.res_block && f.layer % m->hp.res_block == 0)
+		push(r);
+	else
+		d->ops.add(d, &(struct k_op_add){ .y = r->x, .x = r->y, .n = r->n * m->hp.n_embd });
+}
+
+/* Rows ids of *v go to *room, and both change places. */
+static void gather(const struct k_model *m, const struct k_part *p, float **v, float **room, const int32_t *ids, int64_t n)
+{
+	struct k_tensor t = { .name = "rows", .type = k_qtype_find("f32", NULL), .ndim = 2, .shape = { K_ROWS, m->hp.n_embd }, .data = *v };
+	float *from = *v;
+	p->dev->ops.embed(p->dev, &(struct k_op_embed){ .y = *room, .w = &t, .ids = ids, .n = n });
+	*v = *room;
+	*room = from;
+}
+
+/* The rows that are wanted of all. */
+static struct rows pick(struct k_model *m, struct k_part *p, const struct rows *all)
+{
+	struct rows r = *all;
 	int32_t ids[K_ROWS];
-	for (int64_t i = 0; i < n_seg; i++) {
+	r.seg = m->picked;
+	r.n = r.n_seg = 0;
+	for (int64_t i = 0; i < all->n_seg; i++) {
 		const struct k_seg *s = &m->seg[i];
 		int64_t n = m->seg_run[i].n_out, first = s->n - n;
 		if (n)
@@ -510,26 +597,28 @@ static struct rows pick(struct k_model *m, struct k_part *p, int64_t n_seg)
 			ids[r.n++] = (int32_t)(s->row + first + k);
 	}
 	if (r.n)
-		p->dev->ops.embed(p->dev, &(struct k_op_embed){ .y = r.x, .w = &x, .ids = ids, .n = r.n });
+		gather(m, p, &r.x, &r.y, ids, r.n);
+	for (int64_t b = 0; r.n && b < r.n_block; b++)
+		gather(m, p, &r.block[b], &r.y, ids, r.n);
 	return r;
 }
 
 /* The last layer, of whose rows not all are wanted; returns those that are. They are appended twice, to the same bits. */
-static struct rows last_layer(struct k_model *m, struct k_part *p, const struct rows *all)
+static struct rows last_layer(struct k_model *m, struct k_part *p, struct rows *all)
 {
 	int64_t i = m->hp.n_layer - 1;
-	const struct k_layer *l = &m->layers[i];
-	if (l->mixer->append) {
-		ready(m, p, all, l->mixer_norm);
-		l->mixer->append(l->mixer_self, p->dev, &m->hp, all->h, all->seg, all->n_seg, all->n, p->rope, &p->scratch);
+	struct half mixer = mixer_of(m, i);
+	if (mixer.b->append) {
+		ready(m, p, all, &mixer);
+		mixer.b->append(mixer.self, p->dev, &m->hp, all->h, all->seg, all->n_seg, all->n, p->rope, &p->scratch);
 	} else {
-		half(m, p, all, l->mixer, l->mixer_self, l->mixer_norm, i, NULL);
+		run_half(m, p, all, mixer, NULL);
 	}
-	struct rows r = pick(m, p, all->n_seg);
-	if (r.n && l->mixer->append)
-		half(m, p, &r, l->mixer, l->mixer_self, l->mixer_norm, i, NULL);
+	struct rows r = pick(m, p, all);
+	if (r.n && mixer.b->append)
+		run_half(m, p, &r, mixer, NULL);
 	if (r.n)
-		half(m, p, &r, l->ffn, l->ffn_self, l->ffn_norm, i, NULL);
+		run_half(m, p, &r, ffn_of(m, i), NULL);
 	return r;
 }
 
@@ -545,12 +634,18 @@ static void end(const struct k_part *p)
 		p->dev->end(p->dev);
 }
 
-/* The work of `from` is under way, and to goes on with its n rows. */
-static void hand_over(const struct k_model *m, const struct k_part *from, const struct k_part *to, int64_t n, bool decode)
+/* The work of `from` is under way, and `to` goes on with its rows. */
+static struct rows hand_over(const struct k_model *m, const struct k_part *from, const struct k_part *to, const struct rows *r, bool decode)
 {
+	size_t bytes = (size_t)(r->n * m->hp.n_embd) * sizeof(float);
 	end(from);
-	to->dev->hand(to->dev, to->x, from->dev, from->x, (size_t)(n * m->hp.n_embd) * sizeof(float));
+	to->dev->hand(to->dev, to->x, from->dev, r->x, bytes);
+	for (int64_t b = 0; b < r->n_block; b++)
+		to->dev->hand(to->dev, to->block[b], from->dev, r->block[b], bytes);
 	begin(to, decode);
+	struct rows next = rows_of(m, to, r->n_seg, r->n);
+	next.n_block = r->n_block;
+	return next;
 }
 
 /* Runs n rows (the segments are filled in) through all layers, on device after device, and norms those n_out that are wanted to out; the last device's work is
@@ -560,30 +655,29 @@ static void run_chunk(struct k_model *m, const int32_t *ids, int64_t n, int64_t 
 	/* An embedding that is the head too lies where the head does. */
 	struct k_part *p = m->hp.tied ? k_last_part(m) : &m->part[0];
 	bool decode = n == n_seg;
-	struct rows r = { 0 };
+	struct rows r = rows_of(m, p, n_seg, n);
 	begin(p, decode);
-	p->dev->ops.embed(p->dev, &(struct k_op_embed){ .y = p->x, .w = &m->embed, .ids = ids, .n = n });
-	probe_hidden(m, p, probe, -1, n);
+	p->dev->ops.embed(p->dev, &(struct k_op_embed){ .y = r.x, .w = &m->embed, .ids = ids, .n = n });
+	probe_hidden(m, p, probe, -1, &r);
 	for (int64_t i = 0; i < m->hp.n_layer; i++) {
 		struct k_layer *l = &m->layers[i];
 		if (p != &m->part[l->part])
-			hand_over(m, p, &m->part[l->part], n, decode);
+			r = hand_over(m, p, &m->part[l->part], &r, decode);
 		p = &m->part[l->part];
 		for (int64_t s = 0; s < n_seg; s++)
 			m->seg[s].state = &m->seg_run[s].run->seq->layer[i];
-		r = (struct rows){ p->x, p->h, p->y, m->seg, n_seg, n };
 		if (i == m->hp.n_layer - 1 && n_out < n && !probe) {
 			r = last_layer(m, p, &r);
 			break;
 		}
-		half(m, p, &r, l->mixer, l->mixer_self, l->mixer_norm, i, probe);
-		half(m, p, &r, l->ffn, l->ffn_self, l->ffn_norm, i, probe);
-		probe_hidden(m, p, probe, (int)i, n);
+		run_half(m, p, &r, mixer_of(m, i), probe);
+		run_half(m, p, &r, ffn_of(m, i), probe);
+		probe_hidden(m, p, probe, (int)i, &r);
 	}
 	if (n_out < r.n)
-		r = pick(m, p, n_seg);
+		r = pick(m, p, &r);
 	if (n_out)
-		norm(m, p->dev, out, r.x, m->norm, n_out);
+		norm_rows(m, p->dev, out, &r, &m->res, m->norm);
 }
 
 int k_model_step(struct k_model *m, const struct k_run *runs, int n_runs, const float **hidden, const struct k_probe *probe,

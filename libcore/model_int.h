@@ -1,7 +1,8 @@
 /* model_int.h: what model.c, bind.c, seq*.c and block_*.c share. Nobody else includes it.
  *
  *   struct k_model -- layers[n_layer] -- mixer, ffn: block + its own resolved weights
- *                  -- part[n_part]: a device and its run of layers; x[rows][D] (residual), h (normed), y (block output; in the last layer x and y may change places), then what a block asks for
+ *                  -- part[n_part]: a device and its run of layers; x[rows][D] (residual), h (normed), y (block output), with attention residuals their
+ *                     blocks; all but h may change places in a step (struct rows of model.c); then what a block asks for
  *   struct k_seq   -- layer[n_layer] (struct k_seq_layer: pages, or a slice of the one KDA block)
  *                  -- page[]: 64 tokens of all attention layers each, shared with other sequences and the prefix cache
  *                     (page and KDA block: a piece of memory a device, one block on the host)
@@ -24,6 +25,7 @@ struct k_layer {
 	const struct k_block *mixer, *ffn;
 	void *mixer_self, *ffn_self;
 	const float *mixer_norm, *ffn_norm;
+	struct k_res { const float *norm, *query; } mixer_res, ffn_res; /* attention residuals in front of each; NULL: none */
 	int part;
 	int64_t page_width;             /* values a token in pages; 0: none */
 	size_t page_bytes, page_at;     /* its part of a page, and where that begins */
@@ -44,6 +46,7 @@ struct k_part {
 	size_t page_at, page_bytes;
 	int64_t kda_at, n_kda;
 	float *x, *h, *y, *rope;        /* rope NULL: none */
+	float **block;                  /* memory for blocks of attention residuals, as many as x each (k_hp_res_blocks) */
 	size_t rope_bytes;
 	struct k_scratch scratch;
 };
@@ -73,6 +76,7 @@ struct k_model {
 
 	struct k_tensor embed, head;
 	const float *norm;
+	struct k_res res;               /* in front of it */
 	struct k_layer *layers;
 	int64_t n_kda, n_moved;         /* floats of a sequence's KDA block; that a token reads and writes of it */
 	size_t page_bytes;              /* of a page: K_PAGE tokens of all attention layers */
@@ -82,6 +86,7 @@ struct k_model {
 	double *inv;                    /* rope; NULL: none */
 	int64_t n_rope, n_reserved;     /* positions in the table; positions that the device has scratch for */
 
+	float **block;                  /* those of the part at work, in the places that they have now */
 	struct k_seg *seg, *picked;     /* K_ROWS of them each: of all rows of a chunk, and of some */
 	struct k_seg_run { const struct k_run *run; int64_t n_out; } *seg_run;  /* of seg: whose it is, and how many of its last rows are wanted */
 	float *out;                     /* normed rows of a step's outputs; as the head, on the last device */

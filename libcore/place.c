@@ -37,7 +37,7 @@ static uint64_t step_bytes(const struct k_model *m)
 			widest = K_MAX(widest, K_MAX(mixer->scratch(hp), ffn->scratch(hp)));
 	}
 	int64_t own = 96 * 1024 * 1024 + floats(kept_tokens(m) * hp->rope.dim);
-	return (uint64_t)(floats((widest + 4 * hp->n_embd) * K_ROWS + hp->n_vocab * K_HEAD_ROWS) + own);
+	return (uint64_t)(floats((widest + (4 + k_hp_res_blocks(hp)) * hp->n_embd) * K_ROWS + hp->n_vocab * K_HEAD_ROWS) + own);
 }
 
 /* What sequences want at least of layers [layer, layer + n), in bytes. */

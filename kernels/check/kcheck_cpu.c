@@ -291,7 +291,19 @@ static void op_add(struct world *w, struct k_device *dev, int64_t from, int64_t 
 
 static void op_swiglu(struct world *w, struct k_device *dev, int64_t from, int64_t n)
 {
-	dev->ops.swiglu(dev, &(struct k_op_swiglu){ w->out[0] + from * 4096, w->in[0] + from * 4096, w->in[1] + from * 4096, n * 4096 });
+	dev->ops.swiglu(dev, &(struct k_op_swiglu){ w->out[0] + from * 4096, w->in[0] + from * 4096, w->in[1] + from * 4096, n * 4096, 0, 0 });
+}
+
+static void op_situ(struct world *w, struct k_device *dev, int64_t from, int64_t n)
+{
+	dev->ops.swiglu(dev, &(struct k_op_swiglu){ w->out[0] + from * 4096, w->in[0] + from * 4096, w->in[1] + from * 4096, n * 4096, 4, 25 });
+}
+
+static void op_gate(struct world *w, struct k_device *dev, int64_t from, int64_t n)
+{
+	float *y = w->out[0] + from * 4096;
+	memcpy(y, w->in[1] + from * 4096, (size_t)n * 4096 * sizeof(*y));
+	dev->ops.gate(dev, &(struct k_op_gate){ y, w->in[0] + from * 4096, n * 4096 });
 }
 
 static void check_pair(struct run *r, op_fn *op)
@@ -306,7 +318,35 @@ static void check_pair(struct run *r, op_fn *op)
 }
 
 static void check_add(struct run *r) { check_pair(r, op_add); }
-static void check_swiglu(struct run *r) { check_pair(r, op_swiglu); }
+static void check_swiglu(struct run *r)
+{
+	check_pair(r, op_swiglu);
+	check_pair(r, op_situ);
+}
+static void check_gate(struct run *r) { check_pair(r, op_gate); }
+
+enum { BLOCKS = 3 };
+
+static void op_blend(struct world *w, struct k_device *dev, int64_t from, int64_t n)
+{
+	const float *block[BLOCKS];
+	for (int i = 0; i < BLOCKS; i++)
+		block[i] = w->in[0] + (i * ROWS + from) * D;
+	dev->ops.blend(dev, &(struct k_op_blend){ w->out[0] + from * D, block, BLOCKS, w->in[1] + from * D, w->in[2], w->in[3], n, D, 1e-5 });
+}
+
+static void check_blend(struct run *r)
+{
+	struct world w;
+	begin(&w, r);
+	w.in[0] = data(&w, BLOCKS * ROWS * D, DATA_PLAIN);
+	w.in[1] = data(&w, ROWS * D, DATA_PLAIN);
+	w.in[2] = data(&w, D, DATA_PLAIN);
+	w.in[3] = data(&w, D, DATA_PLAIN);
+	output(&w, 0, ROWS * D);
+	all_ways(&w, op_blend, K_ACT_F32);
+	end(&w);
+}
 
 /* --- products ----------------------------------------------------------------------------------------------------------- */
 

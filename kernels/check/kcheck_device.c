@@ -70,7 +70,21 @@ static void op_swiglu(struct world *w, void *how, int side, int64_t from, int64_
 {
 	const struct rows *a = how;
 	w->dev[side]->ops.swiglu(w->dev[side], &(struct k_op_swiglu){ world_row_at(w, side, a->y, from, a->dim), world_row_at(w, side, a->x, from, a->dim),
-		world_row_at(w, side, a->z, from, a->dim), n * a->dim });
+		world_row_at(w, side, a->z, from, a->dim), n * a->dim, 0, 0 });
+}
+
+static void op_situ(struct world *w, void *how, int side, int64_t from, int64_t n)
+{
+	const struct rows *a = how;
+	w->dev[side]->ops.swiglu(w->dev[side], &(struct k_op_swiglu){ world_row_at(w, side, a->y, from, a->dim), world_row_at(w, side, a->x, from, a->dim),
+		world_row_at(w, side, a->z, from, a->dim), n * a->dim, 4, a->dim == 23 ? 0 : 25 });
+}
+
+static void op_gate(struct world *w, void *how, int side, int64_t from, int64_t n)
+{
+	const struct rows *a = how;
+	w->dev[side]->ops.gate(w->dev[side],
+		&(struct k_op_gate){ world_row_at(w, side, a->y, from, a->dim), world_row_at(w, side, a->x, from, a->dim), n * a->dim });
 }
 
 static void check_elements(struct world *w, op_fn *op, bool adds)
@@ -86,7 +100,39 @@ static void check_elements(struct world *w, op_fn *op, bool adds)
 }
 
 static void check_add(struct world *w) { check_elements(w, op_add, true); }
-static void check_swiglu(struct world *w) { check_elements(w, op_swiglu, false); }
+static void check_swiglu(struct world *w)
+{
+	check_elements(w, op_swiglu, false);
+	check_elements(w, op_situ, false);
+}
+static void check_gate(struct world *w) { check_elements(w, op_gate, true); }
+
+enum { BLOCKS = 8 };
+struct blend { int y, x, w, query, block[BLOCKS]; int64_t n_block, dim; };
+
+static void op_blend(struct world *w, void *how, int side, int64_t from, int64_t n)
+{
+	const struct blend *a = how;
+	const float *block[BLOCKS];
+	for (int64_t i = 0; i < a->n_block; i++)
+		block[i] = world_row_at(w, side, a->block[i], from, a->dim);
+	w->dev[side]->ops.blend(w->dev[side], &(struct k_op_blend){ world_row_at(w, side, a->y, from, a->dim), block, a->n_block,
+		world_row_at(w, side, a->x, from, a->dim), world_at(w, side, a->w), world_at(w, side, a->query), n, a->dim, 1e-5 });
+}
+
+static void check_blend(struct world *w)
+{
+	static const struct { int64_t n_block, dim; } cases[] = { { 1, 1 }, { 2, 64 }, { 3, 257 }, { 8, 1000 } };
+	for (size_t i = 0; i < K_LEN(cases); i++) {
+		size_t n = (size_t)(ROWS * cases[i].dim), dim = (size_t)cases[i].dim;
+		struct blend a = { .y = world_output(w, n), .x = world_data(w, n, DATA_PLAIN), .w = world_data(w, dim, DATA_PLAIN),
+			.query = world_data(w, dim, DATA_PLAIN), .n_block = cases[i].n_block, .dim = cases[i].dim };
+		for (int64_t b = 0; b < a.n_block; b++)
+			a.block[b] = world_data(w, n, DATA_PLAIN);
+		world_all_ways(w, op_blend, &a, "a blend");
+		world_end(w);
+	}
+}
 
 /* --- products ------------------------------------------------------------------------------------------------------------- */
 
@@ -532,7 +578,9 @@ static const struct { const char *name; struct tol tol; void (*check)(struct wor
 	{ "rmsnorm", { TOL_ULP, 6, 0 }, check_rmsnorm },
 	{ "gemm", { TOL_NMSE, 1e-11, 0 }, check_gemm },
 	{ "add", { TOL_EXACT, 0, 0 }, check_add },
+	{ "blend", { TOL_NMSE, 1e-11, 0 }, check_blend },
 	{ "swiglu", { TOL_ULP, 8, 0 }, check_swiglu },
+	{ "gate", { TOL_ULP, 8, 0 }, check_gate },
 	{ "route", { TOL_NMSE, 1e-12, 0 }, check_route },
 	{ "moe", { TOL_NMSE, 1e-11, 0 }, check_moe },
 	{ "kda", { TOL_NMSE, 1e-7, 0 }, check_kda },

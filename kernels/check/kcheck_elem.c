@@ -29,10 +29,13 @@ static void call_max(const struct kk *k, struct args *a) { a->ret = k->max(a->in
 static void call_exp_sum(const struct kk *k, struct args *a) { a->ret = k->exp_sum(a->y, a->a, a->b, a->n); }
 static void call_sigmoid(const struct kk *k, struct args *a) { k->sigmoid(a->y, a->in[0], a->n); }
 static void call_swiglu(const struct kk *k, struct args *a) { k->swiglu(a->y, a->in[0], a->in[1], a->n); }
+static void call_situ(const struct kk *k, struct args *a) { k->situ(a->y, a->in[0], a->in[1], 4, a->d < 1e-20 ? 0 : 25, a->n); }
+static void call_gate(const struct kk *k, struct args *a) { k->gate(a->y, a->in[0], a->n); }
 static void call_rmsnorm(const struct kk *k, struct args *a) { k->rmsnorm(a->y, a->in[0], a->in[1], a->n, a->d); }
 static void call_l2norm(const struct kk *k, struct args *a) { k->l2norm(a->y, a->in[0], (double)a->a, a->n); }
 static void call_gated(const struct kk *k, struct args *a) { k->gated_norm(a->y, a->in[0], a->in[1], a->in[2], a->n, a->d); }
 static void call_kda_gate(const struct kk *k, struct args *a) { k->kda_gate(a->y, a->in[0], a->in[1], (double)a->a, a->n); }
+static void call_kda_gate_bound(const struct kk *k, struct args *a) { k->kda_gate_bound(a->y, a->in[0], a->in[1], (double)a->a, -5, a->n); }
 static void call_act_bf16(const struct kk *k, struct args *a) { k->act_bf16(a->y, a->in[0], a->n); }
 static void call_act_int8(const struct kk *k, struct args *a) { k->act_int8(a->y, a->in[0], a->n); }
 
@@ -50,10 +53,13 @@ static const struct elem
 	exp_sum = { call_exp_sum, 0, true, true, true, 0, { { P, { P } }, { P, { P } }, { P, { P } } }, 0.1f, 20 },
 	sigmoid = { call_sigmoid, 1, false, true, false, 1, { { P, { P } }, { P, { G } }, { P, { W } } }, 0, 0 },
 	swiglu = { call_swiglu, 2, false, true, false, 3, { { P, { P, W } }, { P, { G, P } }, { P, { W, P } } }, 0, 0 },
+	situ = { call_situ, 2, false, true, false, 3, { { P, { P, P } }, { P, { G, P } }, { P, { P, W } } }, 0, 0 },
+	gate = { call_gate, 1, true, true, false, 0, { { P, { P } }, { P, { G } }, { W, { P } } }, 0, 0 },
 	rmsnorm = { call_rmsnorm, 2, false, false, false, 1, { { P, { P, P } }, { P, { F, P } }, { P, { W, W } } }, 0, 0 },
 	l2norm = { call_l2norm, 1, false, false, false, 1, { { P, { P } }, { P, { W } }, { P, { F } } }, 0.05f, 1 },
 	gated = { call_gated, 3, false, false, false, 1, { { P, { P, P, P } }, { P, { W, P, G } }, { P, { P, W, P } } }, 0, 0 },
 	kda_gate = { call_kda_gate, 2, false, true, false, 0, { { P, { P, P } }, { P, { G, P } }, { P, { G, G } } }, 0.01f, 20 },
+	kda_gate_bound = { call_kda_gate_bound, 2, false, true, false, 0, { { P, { P, P } }, { P, { G, P } }, { P, { G, G } } }, 0.01f, 20 },
 	act_bf16 = { call_act_bf16, 1, false, true, false, 1, { { P, { P } }, { P, { F } }, { P, { A } } }, 0, 0 },
 	act_int8 = { call_act_int8, 1, false, false, false, 1, { { P, { P } }, { P, { F } }, { P, { A } } }, 0, 0 };
 #undef P
@@ -159,6 +165,6 @@ static void bench_elem(const void *how, void (*time)(void *ctx, const struct ben
 
 #define ROW(id, what) { #id, check_elem, &what, bench_elem }
 const struct row kcheck_elem[] = {
-	ROW(axpy, axpy), ROW(add, add), ROW(scale, scale), ROW(max, max), ROW(exp_sum, exp_sum), ROW(sigmoid, sigmoid), ROW(swiglu, swiglu),
-	ROW(rmsnorm, rmsnorm), ROW(l2norm, l2norm), ROW(gated_norm, gated), ROW(kda_gate, kda_gate), ROW(act_bf16, act_bf16), ROW(act_int8, act_int8), { .name = NULL },
+	ROW(axpy, axpy), ROW(add, add), ROW(scale, scale), ROW(max, max), ROW(exp_sum, exp_sum), ROW(sigmoid, sigmoid), ROW(swiglu, swiglu), ROW(situ, situ), ROW(gate, gate),
+	ROW(rmsnorm, rmsnorm), ROW(l2norm, l2norm), ROW(gated_norm, gated), ROW(kda_gate, kda_gate), ROW(kda_gate_bound, kda_gate_bound), ROW(act_bf16, act_bf16), ROW(act_int8, act_int8), { .name = NULL },
 };

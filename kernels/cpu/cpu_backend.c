@@ -67,6 +67,7 @@ static int cpu_reserve(struct k_device *d, const struct k_hp *hp, int64_t n_rows
 	int64_t row = K_MAX(cpu_gemm_row(hp), K_MAX(cpu_moe_row(hp), K_MAX(cpu_attn_row(hp), cpu_kda_row(hp))));
 	int64_t want = K_MAX(row, (int64_t)SHARED_MOST), all;
 	int64_t room = K_MAX(K_MAX(cpu_gemm_room(hp), cpu_moe_room(hp)), K_MAX(cpu_attn_room(hp), cpu_kda_room(hp)));
+	room = K_MAX(room, cpu_blend_room(hp));
 	if (k_mul_i64(row, n_rows, &all))
 		want = K_MIN(want, all);
 	int rc = grow_shared(c, want + K_MAX(cpu_moe_fixed(hp), cpu_kda_fixed(hp)) + PADDING, err);

@@ -69,6 +69,9 @@ int64_t cpu_gemm_room(const struct k_hp *hp);
 int64_t cpu_attn_room(const struct k_hp *hp);
 int64_t cpu_kda_room(const struct k_hp *hp);
 int64_t cpu_moe_room(const struct k_hp *hp);
+int64_t cpu_blend_room(const struct k_hp *hp);
+/* y[i] = SwiGLU of gate and up, or SiTU (struct k_op_swiglu), i < n, in this thread. */
+void cpu_unit(const struct cpu *c, float *y, const float *gate, const float *up, double situ, double situ_up, int64_t n);
 
 #define K_OP(name, what) void cpu_##name(struct k_device *dev, const struct k_op_##name *op);
 #include "libcore/ops.def"

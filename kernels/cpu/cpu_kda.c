@@ -120,7 +120,10 @@ static void prepare(const struct kda *a, const struct k_seg *s, int64_t head, in
 	for (int64_t t = 0; t < n; t++) {
 		int64_t row = s->row + from + t, at = t * a->d;
 		ask_for(op->a + (row + 1) * a->P + channel, a->d);
-		kk->kda_gate(alpha + at, op->a + row * a->P + channel, op->dt_bias + channel, rate, d);
+		if (op->hp->gate_bound != 0)
+			kk->kda_gate_bound(alpha + at, op->a + row * a->P + channel, op->dt_bias + channel, rate, op->hp->gate_bound, d);
+		else
+			kk->kda_gate(alpha + at, op->a + row * a->P + channel, op->dt_bias + channel, rate, d);
 		ask_near(near);
 		beta[t] = op->beta[row * a->H + head];
 	}

@@ -3,7 +3,7 @@
  *   pairs (token, slot) sorted by expert, tokens ascending:   expert 3: | t0 t5 t9 | expert 7: | t0 t2 | ...
  *
  *   1  gate, up     a task: one expert, a block of its rows, all its tokens     -> hidden [pair][F] twice
- *   2  silu * up    a task: a pair
+ *   2  silu * up    a task: a pair; or SiTU
  *   3  down         as 1                                                        -> out [pair][D]
  *   4  weighted sum a task: a token, its slots in ascending order of expert     -> y
  *
@@ -193,7 +193,7 @@ static void act_task(void *arg, int64_t i, int worker K_UNUSED)
 {
 	const struct moe *m = arg;
 	float *gate = m->gate + i * KK_READY(m->F);
-	m->c->kk.swiglu(gate, gate, m->up + i * KK_READY(m->F), (size_t)m->F);
+	cpu_unit(m->c, gate, gate, m->up + i * KK_READY(m->F), m->op->hp->situ, m->op->hp->situ_up, m->F);
 	if (m->rounds_down)
 		cpu_round(m->c, m->op->down, cpu_act(m->c, false), gate, gate, m->F);
 }
@@ -244,7 +244,7 @@ static void run_round(struct moe *m)
 
 /* Floats a token: two hidden rows and one of output a slot, two indices a slot, two rounded rows. */
 static int64_t token_floats(int64_t used, int64_t F, int64_t D) { return used * (2 * KK_READY(F) + D + 2) + 2 * KK_READY(D); }
-int64_t cpu_moe_row(const struct k_hp *hp) { return token_floats(hp->n_expert_used, hp->n_ff_expert, hp->n_embd); }
+int64_t cpu_moe_row(const struct k_hp *hp) { return token_floats(hp->n_expert_used, hp->n_ff_expert, k_hp_expert_width(hp)); }
 int64_t cpu_moe_fixed(const struct k_hp *hp) { return 2 * hp->n_expert + 256; }
 
 void cpu_moe(struct k_device *dev, const struct k_op_moe *op)

@@ -46,8 +46,25 @@ void cuda_op_add(struct k_device *dev, const struct k_op_add *op)
 		.wide = ((uintptr_t)op->y | (uintptr_t)op->x) % 16 == 0);
 }
 
+void cuda_op_blend(struct k_device *dev, const struct k_op_blend *op)
+{
+	struct k_device *cpu = cuda_on_cpu(cuda_of(dev), CUDA_OP_blend, "it has no kernel");
+	cpu->ops.blend(cpu, op);
+}
+
+void cuda_op_gate(struct k_device *dev, const struct k_op_gate *op)
+{
+	struct k_device *cpu = cuda_on_cpu(cuda_of(dev), CUDA_OP_gate, "it has no kernel");
+	cpu->ops.gate(cpu, op);
+}
+
 void cuda_op_swiglu(struct k_device *dev, const struct k_op_swiglu *op)
 {
+	if (op->situ != 0) {
+		struct k_device *cpu = cuda_on_cpu(cuda_of(dev), CUDA_OP_swiglu, "SiTU has no kernel");
+		cpu->ops.swiglu(cpu, op);
+		return;
+	}
 	cuda_launch(cuda_of(dev), swiglu, k_div_up(op->n, CUDA_THREADS), 1, 1, .y = op->y, .gate = op->gate, .up = op->up, .n = op->n);
 }
 
@@ -299,6 +316,11 @@ void cuda_op_moe(struct k_device *dev, const struct k_op_moe *op)
 	struct cuda *c = cuda_of(dev);
 	struct moe m = { .used = op->hp->n_expert_used, .E = op->hp->n_expert };
 	bool mma;
+	if (op->hp->situ != 0) {
+		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_moe, "SiTU has no kernel");
+		cpu->ops.moe(cpu, op);
+		return;
+	}
 	if (op->gate->host) {
 		cuda_host_moe(c, op);
 		return;
@@ -434,6 +456,11 @@ void cuda_op_kda(struct k_device *dev, const struct k_op_kda *op)
 	const struct k_hp *hp = op->hp;
 	const struct cuda_seg *seg;
 	cuda_begin(c);
+	if (hp->gate_bound != 0) {
+		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_kda, "a decay with a bound has no kernel");
+		cpu->ops.kda(cpu, op);
+		return;
+	}
 	if (hp->kda_dim > CUDA_KDA_DIM || !cuda_segs(c, op->seg, op->n_seg, 0, &seg)) {
 		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_kda, "its heads are too wide");
 		cpu->ops.kda(cpu, op);

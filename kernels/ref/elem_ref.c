@@ -32,6 +32,20 @@ void kk_ref_swiglu(float *y, const float *gate, const float *up, size_t n)
 		y[i] = (float)(ref_silu(gate[i]) * up[i]);
 }
 
+void kk_ref_situ(float *y, const float *gate, const float *up, double cap, double cap_up, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		double u = cap_up != 0 ? cap_up * tanh(up[i] / cap_up) : up[i];
+		y[i] = (float)(cap * tanh(gate[i] / cap) * ref_sigmoid(gate[i]) * u);
+	}
+}
+
+void kk_ref_gate(float *y, const float *z, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] = (float)(y[i] * ref_sigmoid(z[i]));
+}
+
 static double sum_squares(const float *x, size_t n)
 {
 	double s = 0;

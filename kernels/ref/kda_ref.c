@@ -20,6 +20,12 @@ void kk_ref_kda_gate(float *alpha, const float *a, const float *bias, double rat
 		alpha[i] = (float)exp(-rate * ref_softplus((double)a[i] + bias[i]));
 }
 
+void kk_ref_kda_gate_bound(float *alpha, const float *a, const float *bias, double rate, double bound, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		alpha[i] = (float)exp(bound * ref_sigmoid(rate * ((double)a[i] + bias[i])));
+}
+
 static void one_token(float *state, float *o, const float *q, const float *k, const float *v, const float *alpha, float beta, size_t dk, size_t dv)
 {
 	for (size_t j = 0; j < dv; j++) {

@@ -85,6 +85,24 @@ static inline __attribute__((always_inline)) void softpluses(vf *x, const int q)
 	EACH(j, q) x[j] = vf_fma(u[j], p[j], vf_max(vf_set(0), x[j]));
 }
 
+/* x = tanh(x): x + x^3 q(x^2), a polynomial of degree 4 fitted to 1e-8 of the whole for x^2 <= 0.4, else 1 - 2 / (1 + exp(2 |x|)) with its sign. */
+static inline __attribute__((always_inline)) void tanhs(vf *x, const int q)
+{
+	static const float by[] = { 0.020602f, -0.05372923f, 0.13331328f, -0.33333278f };
+	vf e[MANY], z[MANY], p[MANY];
+	EACH(j, q) e[j] = vf_max(x[j], -x[j]) * -2.0f;
+	exp_minus(e, q);
+	EACH(j, q) e[j] = 1.0f - 2.0f / (1.0f + e[j]);
+	EACH(j, q) z[j] = x[j] * x[j];
+	EACH(j, q) p[j] = vf_set(-0.0056607807f);
+	EACH(k, 4) EACH(j, q) p[j] = vf_fma(z[j], p[j], vf_set(by[k]));
+	EACH(j, q) {
+		const vi sign = (vi)x[j] & INT32_MIN, small = (vi)(z[j] < vf_set(0.4f));
+		p[j] = vf_fma(x[j] * z[j], p[j], x[j]);
+		x[j] = (vf)((small & (vi)p[j]) | (~small & ((vi)e[j] | sign)));
+	}
+}
+
 static void KK_FN(axpy)(float *restrict y, const float *restrict x, float a, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -110,6 +128,39 @@ static void KK_FN(swiglu)(float *y, const float *gate, const float *up, size_t n
 		EACH(j, Q) x[j] = take(gate + AT(j), m);
 		silus(x, Q);
 		EACH(j, Q) give(y + AT(j), x[j] * take(up + AT(j), m), m);
+	});
+}
+
+/* cap tanh(x / cap); cap 0: x */
+static inline __attribute__((always_inline)) void caps(vf *x, double cap, const int q)
+{
+	if (cap == 0)
+		return;
+	EACH(j, q) x[j] = x[j] * (float)(1 / cap);
+	tanhs(x, q);
+	EACH(j, q) x[j] = x[j] * (float)cap;
+}
+
+static void KK_FN(situ)(float *y, const float *gate, const float *up, double cap, double cap_up, size_t n)
+{
+	EACH_VEC(n, {
+		vf g[Q]; vf s[Q]; vf u[Q];
+		EACH(j, Q) s[j] = g[j] = take(gate + AT(j), m);
+		EACH(j, Q) u[j] = take(up + AT(j), m);
+		sigmoids(s, Q);
+		caps(g, cap, Q);
+		caps(u, cap_up, Q);
+		EACH(j, Q) give(y + AT(j), g[j] * s[j] * u[j], m);
+	});
+}
+
+static void KK_FN(gate)(float *y, const float *z, size_t n)
+{
+	EACH_VEC(n, {
+		vf v[Q];
+		EACH(j, Q) v[j] = take(z + AT(j), m);
+		sigmoids(v, Q);
+		EACH(j, Q) give(y + AT(j), take(y + AT(j), m) * v[j], m);
 	});
 }
 
@@ -217,12 +268,7 @@ static void KK_FN(l2norm)(float *y, const float *x, double scale, size_t n)
 static void KK_FN(gated_norm)(float *y, const float *x, const float *w, const float *z, size_t n, double eps)
 {
 	KK_FN(rmsnorm)(y, x, w, n, eps);
-	EACH_VEC(n, {
-		vf v[Q];
-		EACH(j, Q) v[j] = take(z + AT(j), m);
-		sigmoids(v, Q);
-		EACH(j, Q) give(y + AT(j), take(y + AT(j), m) * v[j], m);
-	});
+	KK_FN(gate)(y, z, n);
 }
 
 static void KK_FN(rope)(float *x, const float *table, size_t pairs, bool interleaved)
@@ -294,6 +340,18 @@ static void KK_FN(kda_gate)(float *restrict alpha, const float *restrict a, cons
 		EACH(j, Q) x[j] = take(a + AT(j), m) + take(bias + AT(j), m);
 		softpluses(x, Q);
 		EACH(j, Q) x[j] = x[j] * vf_set((float)rate);
+		exp_minus(x, Q);
+		EACH(j, Q) give(alpha + AT(j), x[j], m);
+	});
+}
+
+static void KK_FN(kda_gate_bound)(float *restrict alpha, const float *restrict a, const float *restrict bias, double rate, double bound, size_t n)
+{
+	EACH_VEC(n, {
+		vf x[Q];
+		EACH(j, Q) x[j] = (take(a + AT(j), m) + take(bias + AT(j), m)) * (float)rate;
+		sigmoids(x, Q);
+		EACH(j, Q) x[j] = x[j] * (float)-bound;
 		exp_minus(x, Q);
 		EACH(j, Q) give(alpha + AT(j), x[j], m);
 	});

@@ -31,12 +31,15 @@
 	.exp_sum = KK_FN(exp_sum), \
 	.sigmoid = KK_FN(sigmoid), \
 	.swiglu = KK_FN(swiglu), \
+	.situ = KK_FN(situ), \
+	.gate = KK_FN(gate), \
 	.rmsnorm = KK_FN(rmsnorm), \
 	.l2norm = KK_FN(l2norm), \
 	.gated_norm = KK_FN(gated_norm), \
 	.rope = KK_FN(rope), \
 	.conv_silu = KK_FN(conv_silu), \
 	.kda_gate = KK_FN(kda_gate), \
+	.kda_gate_bound = KK_FN(kda_gate_bound), \
 	.kda_keys = KK_FN(kda_keys), \
 	.kda_strip = KK_FN(kda_strip), \
 	.act_bf16 = KK_FN(act_bf16), \
