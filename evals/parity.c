@@ -8,8 +8,8 @@
  *
  * A bundle (bands.h) is compared by its bands instead, and the first place that leaves them is named (locate.h). --bundle writes one.
  *
- * A set with logits.engine/ holds its other values for another profile: only those are compared then. With the profile hf_remote
- * only logits.hf_remote/ are (logits.transformers/ for architectures where that means the same). */
+ * A set with logits.engine/ holds its other values for another profile: only those are compared then. With the profile hf_remote only logits.hf_remote/ are;
+ * for architectures other than Kimi-Linear logits.transformers/, or those other values. */
 #include "libcore/base.h"
 #include <math.h>
 #include <stdio.h>
@@ -213,11 +213,15 @@ static bool has_part(const struct parity *p, const char *part)
 
 static void choose_part(struct parity *p, const struct k_eval_opts *o)
 {
+	/* Only Kimi-Linear's remote code has its own router; elsewhere transformers computes the same as the remote code, and so do the values of a set that has
+	 * those of engines apart. */
+	bool own = !strcmp(k_model_arch(p->m)->name, "kimi_linear");
 	p->part = "logits";
-	if (o->hf_remote) {
-		/* Only Kimi-Linear's remote code has its own router; elsewhere transformers computes the same as the remote code. */
-		p->part = strcmp(k_model_arch(p->m)->name, "kimi_linear") ? "logits.transformers" : "logits.hf_remote";
+	if (o->hf_remote && (own || !has_part(p, "logits.engine"))) {
+		p->part = own ? "logits.hf_remote" : "logits.transformers";
 		p->only_logits = true;
+	} else if (o->hf_remote) {
+		return;
 	} else if (has_part(p, "logits.engine")) {
 		p->part = "logits.engine";
 		p->only_logits = true;
