@@ -68,6 +68,16 @@ static int unwrap(const struct k_json *config, const char *where, const char *ty
 	return 0;
 }
 
+const char *k_arch_text_type(const struct k_json *config)
+{
+	const char *type = k_json_string(k_json_find(config, "model_type"));
+
+	for (size_t i = 0; type && i < K_LEN(wrappers); i++)
+		if (wrappers[i].arch && strcmp(type, wrappers[i].type) == 0)
+			return wrappers[i].type;
+	return NULL;
+}
+
 const char *const k_arch_outer_ids[] = { "bos_token_id", "eos_token_id", "pad_token_id", NULL };
 
 const struct k_json *k_arch_id(const struct k_json *config, const struct k_json *text, const char *key)

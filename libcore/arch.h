@@ -117,6 +117,8 @@ struct k_arch {
 /* The architecture of a config (top level, or its text_config for wrappers kimi_k25, kimi_vl, kimi_k3: *text is the object to use and
  * *prefix K_ARCH_WRAPPED then, else ""). None: K_EUNSUP that names model_type. */
 int k_arch_find(const struct k_json *config, const char *where, const struct k_arch **out, const struct k_json **text, const char **prefix, struct k_err *err) K_MUST_USE;
+/* The model_type that the text model of a wrapped config has when it stands alone; NULL: its own. */
+const char *k_arch_text_type(const struct k_json *config);
 /* A token id (or a list): what text says, or where it says nothing, the config around it. NULL or null: neither does. */
 const struct k_json *k_arch_id(const struct k_json *config, const struct k_json *text, const char *key);
 /* Members that a text model may have in the config around it; NULL ends. */

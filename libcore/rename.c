@@ -163,6 +163,13 @@ static int text_ids(struct k_json *text, const struct k_json *config)
 	return r;
 }
 
+static int text_type(struct k_json *text, const struct k_json *config)
+{
+	const char *type = k_arch_text_type(config);
+
+	return type ? k_json_set(text, "model_type", k_json_new_string(type, strlen(type))) : 0;
+}
+
 /* Is there one? Then it takes the place of the whole. */
 static int text_config(struct k_rawset *set, bool *there, struct k_err *err)
 {
@@ -183,7 +190,7 @@ static int text_config(struct k_rawset *set, bool *there, struct k_err *err)
 		return 0;
 	}
 	k_buf_init(&b, 0);
-	if (text_quantization(text, config) == 0 && text_ids(text, config) == 0) {
+	if (text_quantization(text, config) == 0 && text_ids(text, config) == 0 && text_type(text, config) == 0) {
 		k_json_dump(&b, text, K_JSON_INDENT);
 		k_buf_putc(&b, '\n');
 	}
