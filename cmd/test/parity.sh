@@ -14,6 +14,26 @@ for golden in testdata/golden/*/; do
 	keval dump -m "$model" -f "$golden/golden.json" -o "$T/2.st" && same "$name: from the folder" "$T/1.st" "$T/2.st"
 	kconvert "$model" | keval dump -m - -f "$golden/golden.json" -o "$T/2.st" && same "$name: from a pipe" "$T/1.st" "$T/2.st"
 done
+# K3: as its released code computes it, where all is compared; zeros behind A_log's heads must be there; the text model alone is the same model.
+k3=testdata/tiny/k3-tiny golden=testdata/golden/k3-tiny
+check "k3-tiny: as the released code" keval parity -m $k3 -f $golden --profile hf_remote
+check "k3-tiny: and by the reference's kernels" keval parity -m $k3 -f $golden --profile hf_remote --cpu ref
+kconvert --text-only $k3 --to hf -o "$T/text" && jq -e '.model_type == "kimi_k3" and .eos_token_id == 2' "$T/text/config.json" > /dev/null &&
+	check "k3-tiny: the text model alone" keval parity -m "$T/text" -f $golden || fail "k3-tiny: the text model alone" "$(cat "$T/text/config.json")"
+cat > "$T/tail.py" <<'PY'
+# tail.py FILE: one float behind A_log's heads, of layer 0, becomes 1
+import json, struct, sys
+d = bytearray(open(sys.argv[1], 'rb').read())
+n, = struct.unpack_from('<Q', d)
+at = json.loads(d[8:8 + n])['language_model.model.layers.0.self_attn.A_log']['data_offsets'][1]
+d[8 + n + at - 4:8 + n + at] = struct.pack('<f', 1)
+open(sys.argv[1], 'wb').write(d)
+PY
+cp -rL $k3 "$T/tail" && chmod -R u+w "$T/tail"
+for f in "$T"/tail/*.safetensors; do grep -q 'layers\.0\.self_attn\.A_log' "$f" && python3 "$T/tail.py" "$f"; done
+exits "k3-tiny: what is behind A_log's heads" 3 keval parity -m "$T/tail" -f $golden
+grep -q 'A_log\[15\] is 1, wanted 0 behind 3 values' "$T/.err" && ok "and it is said" || fail "and it is said" "$(cat "$T/.err")"
+exits "k3-tiny: no GGUF" 4 kconvert $k3 --to gguf -o "$T/x.gguf"
 # A tolerance of 0 is one, and the set's own wins; a set with nothing to compare is refused, and what was not compared is null.
 cat > "$T/set.py" <<'PY'
 # set.py OUT MEMBER JSON|- KEEP: llama-tiny's golden set with a member of golden.json changed (-: removed), and the tensors that begin with KEEP

@@ -32,7 +32,7 @@ static int parse(const struct k_json *config, const struct k_arch **arch, struct
 	const struct k_json *text;
 	const char *prefix;
 	int r = k_arch_find(config, "config.json", arch, &text, &prefix, err);
-	return r < 0 ? r : (*arch)->parse(text, "config.json", hp, err);
+	return r < 0 ? r : k_arch_parse(*arch, config, text, "config.json", hp, err);
 }
 
 /* --- released models: section 1 of the specification -------------------------------------------------------------------------- */
@@ -65,10 +65,28 @@ static int parse(const struct k_json *config, const struct k_arch **arch, struct
 	"\"rms_norm_eps\": 1e-5, \"rope_theta\": 100000, \"rope_scaling\": null, \"rope_interleaved\": false, \"max_position_embeddings\": 8192," \
 	"\"attention_bias\": false, \"tie_word_embeddings\": true, \"hidden_act\": \"silu\", \"bos_token_id\": 1, \"eos_token_id\": 2}"
 
+/* The released K3, its experts as they are multiplied. */
+#define KIMI_K3 "{\"model_type\": \"kimi_k3\", \"bos_token_id\": 163584, \"eos_token_id\": 163586, \"text_config\": {\"model_type\": \"kimi_linear\"," \
+	"\"vocab_size\": 163840, \"hidden_size\": 7168, \"num_hidden_layers\": 93, \"num_attention_heads\": 96, \"num_key_value_heads\": 96," \
+	"\"intermediate_size\": 33792, \"first_k_dense_replace\": 1, \"moe_layer_freq\": 1, \"hidden_act\": \"situ\", \"activation_situ_beta\": 4.0," \
+	"\"activation_situ_linear_beta\": 25.0, \"rms_norm_eps\": 1e-5, \"q_lora_rank\": 1536, \"kv_lora_rank\": 512, \"qk_nope_head_dim\": 128," \
+	"\"qk_rope_head_dim\": 64, \"v_head_dim\": 128, \"mla_use_nope\": true, \"mla_use_output_gate\": true, \"linear_attn_config\": {" \
+	"\"num_heads\": 96, \"head_dim\": 128, \"short_conv_kernel_size\": 4, \"gate_lower_bound\": -5.0, \"use_full_rank_gate\": true," \
+	"\"full_attn_layers\": [" \
+	"4,8,12,16,20,24,28,32,36,40,44,48,52,56,60,64,68,72,76,80,84,88,92,93" \
+	"], \"kda_layers\": [" \
+	"1,2,3,5,6,7,9,10,11,13,14,15,17,18,19,21,22,23,25,26,27,29,30,31,33,34,35,37,38,39,41,42,43,45,46,47,49,50,51," \
+	"53,54,55,57,58,59,61,62,63,65,66,67,69,70,71,73,74,75,77,78,79,81,82,83,85,86,87,89,90,91" \
+	"]}, \"num_experts\": 896, \"num_experts_per_token\": 16, \"num_shared_experts\": 2, \"moe_intermediate_size\": 3072," \
+	"\"routed_expert_hidden_size\": 3584, \"latent_moe_use_norm\": true, \"moe_router_activation_func\": \"sigmoid\", \"moe_renormalize\": true," \
+	"\"routed_scaling_factor\": 1.0, \"use_grouped_topk\": true, \"num_expert_group\": 1, \"topk_group\": 1, \"topk_method\": \"noaux_tc\"," \
+	"\"attn_res_block_size\": 12, \"tie_word_embeddings\": false, \"max_position_embeddings\": 1048576, \"num_nextn_predict_layers\": 0}}"
+
 /* Tensors and parameters, as the published models have them (sections 2.6 and 6). */
 static const struct { const char *config, *arch; int64_t tensors, params; } released[] = {
 	{ KIMI_LINEAR, "kimi_linear", 20493, 49122681728 }, { KIMI_K2, "kimi_k2", 69975, 1026408232448 },
 	{ MOONLIGHT, "kimi_k2", 5317, 15960110208 }, { SMOLLM2, "llama", 272, 134515008 },
+	{ KIMI_K3, "kimi_k3", 249756, 2779484476000 },
 };
 
 K_TEST(arch_counts_of_released_models)
@@ -122,6 +140,25 @@ K_TEST(arch_kimi_linear_fields)
 		a->plan(&h, i, &p);
 		K_CHECK_MSG(k_hp_is_kda(&h, i) == !is_full && !strcmp(p.mixer, is_full ? "mla" : "kda"), "layer %d", i);
 		K_CHECK_MSG(!strcmp(p.ffn, i ? "moe" : "mlp"), "layer %d", i);
+	}
+	k_json_free(config);
+}
+
+K_TEST(arch_kimi_k3_fields)
+{
+	struct k_json *config = json(KIMI_K3);
+	const struct k_arch *a;
+	struct k_hp h;
+	struct k_plan p;
+	struct k_err err = { 0 };
+	K_CHECK_OK(parse(config, &a, &h, &err));
+	K_CHECK(h.situ == 4 && h.situ_up == 25 && h.gate_bound == -5 && h.kda_gate_whole && h.mla_gate && h.q_lora == 1536 && h.kda_head == 96);
+	K_CHECK(h.n_latent == 3584 && h.latent_norm && h.n_shared == 2 && h.n_expert == 896 && h.n_expert_used == 16 && h.expert_scale == 1);
+	K_CHECK(h.res_block == 12 && k_hp_res_blocks(&h) == 8 && k_hp_expert_width(&h) == 3584 && h.n_ctx == 1048576);
+	K_CHECK(h.bos == 163584 && h.n_stop == 1 && h.stop[0] == 163586 && h.rope.kind == K_ROPE_NONE && h.eps == 1e-5 && h.eps_inner == 1e-5);
+	for (int i = 0; i < 93; i++) {
+		a->plan(&h, i, &p);
+		K_CHECK_MSG(!strcmp(p.mixer, i % 4 == 3 || i == 92 ? "mla" : "kda") && !strcmp(p.ffn, i ? "moe" : "mlp"), "layer %d", i);
 	}
 	k_json_free(config);
 }
@@ -184,7 +221,22 @@ static const struct change { char base; const char *path, *value; int code; cons
 	{ 'k', "index_topk", "2048", K_EUNSUP, "index_topk" }, { 'k', "attention_bias", "true", K_EUNSUP, "attention_bias" },
 	{ 'l', "use_full_rank_output_gate", "false", 0, NULL }, { 'l', "gate_lower_bound", "null", 0, NULL },
 	{ 'k', "index_topk", "\"\"", 0, NULL }, { 'k', "mlp_bias", "[]", 0, NULL }, { 'k', "mlp_bias", "[1]", K_EUNSUP, "mlp_bias" },
-	{ 'l', "model_type", "\"kimi_k3\"", K_EUNSUP, "kimi_k3" }, { 'k', "model_type", "\"deepseek_v32\"", K_EUNSUP, "deepseek_v32" },
+	/* Kimi-Linear is a K3 that lacks everything new. */
+	{ 'l', "model_type", "\"kimi_k3\"", 0, NULL }, { '3', "model_type", "\"kimi_linear\"", K_ENOENT, "vocab_size" },
+	{ '3', "text_config.hidden_act", "\"gelu\"", K_EUNSUP, "gelu" }, { '3', "text_config.hidden_act", "\"silu\"", 0, NULL },
+	{ '3', "text_config.activation_situ_beta", "null", 0, NULL }, { '3', "text_config.activation_situ_beta", "-1", K_EFORMAT, "activation_situ_beta" },
+	{ '3', "text_config.activation_situ_linear_beta", "\"25\"", K_EFORMAT, "activation_situ_linear_beta" },
+	{ '3', "text_config.linear_attn_config.gate_lower_bound", "1", K_EFORMAT, "gate_lower_bound" },
+	{ '3', "text_config.linear_attn_config.gate_lower_bound", "null", 0, NULL }, { '3', "text_config.gate_lower_bound", "-5", K_EUNSUP, "gate_lower_bound" },
+	{ '3', "text_config.linear_attn_config.use_full_rank_gate", "1", K_EFORMAT, "use_full_rank_gate" },
+	{ '3', "text_config.linear_attn_config.allow_neg_eigval", "true", K_EUNSUP, "allow_neg_eigval" },
+	{ '3', "text_config.mla_use_nope", "false", K_EUNSUP, "mla_use_nope" }, { '3', "text_config.mla_use_output_gate", "[]", K_EFORMAT, "mla_use_output_gate" },
+	{ '3', "text_config.q_lora_rank", "null", 0, NULL }, { '3', "text_config.q_lora_rank", "0", K_EFORMAT, "q_lora_rank" },
+	{ '3', "text_config.num_key_value_heads", "8", K_EUNSUP, "num_key_value_heads" },
+	{ '3', "text_config.routed_expert_hidden_size", "0", K_EFORMAT, "routed_expert_hidden_size" }, { '3', "text_config.routed_expert_hidden_size", "null", 0, NULL },
+	{ '3', "text_config.attn_res_block_size", "0", K_EFORMAT, "attn_res_block_size" }, { '3', "text_config.attn_res_block_size", "null", 0, NULL },
+	{ '3', "text_config.num_experts_per_token", "897", K_EFORMAT, "897 experts a token" },
+	{ 'k', "model_type", "\"deepseek_v32\"", K_EUNSUP, "deepseek_v32" },
 	{ 'k', "model_type", "7", K_EFORMAT, "model_type" }, { 's', "model_type", NULL, 0, NULL },
 	{ 's', "num_local_experts", "8", K_EUNSUP, "num_local_experts" }, { 's', "rope_interleaved", "true", K_EUNSUP, "rope_interleaved" },
 	{ 's', "sliding_window", "4096", K_EUNSUP, "sliding_window" }, { 's', "sliding_window", "null", 0, NULL },
@@ -277,10 +329,10 @@ static struct k_json *changed(const struct k_json *obj, const char *path, const 
 
 K_TEST(arch_one_field_changed)
 {
-	struct k_json *linear = json(KIMI_LINEAR), *k2 = json(KIMI_K2), *smol = json(SMOLLM2);
+	struct k_json *linear = json(KIMI_LINEAR), *k2 = json(KIMI_K2), *k3 = json(KIMI_K3), *smol = json(SMOLLM2);
 	for (size_t i = 0; i < K_LEN(changes); i++) {
 		const struct change *c = &changes[i];
-		struct k_json *config = changed(c->base == 'l' ? linear : c->base == 'k' ? k2 : smol, c->path, c->value);
+		struct k_json *config = changed(c->base == 'l' ? linear : c->base == 'k' ? k2 : c->base == '3' ? k3 : smol, c->path, c->value);
 		const struct k_arch *a;
 		struct k_hp h;
 		struct k_err err = { 0 };
@@ -293,6 +345,7 @@ K_TEST(arch_one_field_changed)
 	}
 	k_json_free(linear);
 	k_json_free(k2);
+	k_json_free(k3);
 	k_json_free(smol);
 }
 
@@ -303,7 +356,7 @@ K_TEST(arch_tiny_models_are_known)
 	static const struct { const char *folder, *arch; int64_t layers, experts; } all[] = {
 		{ "kimi-linear-tiny", "kimi_linear", 5, 8 }, { "kimi-linear-groups-tiny", "kimi_linear", 6, 12 }, { "kimi-linear-tiny-d128", "kimi_linear", 2, 0 },
 		{ "kimi-linear-tiny-int4", "kimi_linear", 5, 8 }, { "kimi-k2-tiny", "kimi_k2", 3, 8 }, { "kimi-k2-tiny-int4", "kimi_k2", 3, 8 },
-		{ "kimi-k2-tiny-fp8", "kimi_k2", 3, 8 }, { "moonlight-tiny", "kimi_k2", 4, 8 }, { "llama-tiny", "llama", 4, 0 },
+		{ "kimi-k2-tiny-fp8", "kimi_k2", 3, 8 }, { "moonlight-tiny", "kimi_k2", 4, 8 }, { "k3-tiny", "kimi_k3", 13, 12 }, { "llama-tiny", "llama", 4, 0 },
 	};
 	for (size_t i = 0; i < K_LEN(all); i++) {
 		char rel[128];
