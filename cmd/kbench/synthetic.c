@@ -33,20 +33,20 @@ static void list_layers(struct k_buf *b, const struct shape *s, int64_t n, bool 
 	}
 }
 
-static void common(struct k_buf *b, const struct shape *s, int64_t layers, int64_t dense, int64_t vocab)
+static void common(struct k_buf *b, const struct shape *s, const char *act, int64_t layers, int64_t dense, int64_t vocab)
 {
 	k_buf_printf(b, "\"num_hidden_layers\":%lld,\"first_k_dense_replace\":%lld,\"vocab_size\":%lld,\"hidden_size\":%lld,"
 		"\"intermediate_size\":%lld,\"num_attention_heads\":%lld,\"num_key_value_heads\":%lld,\"kv_lora_rank\":%lld,\"qk_nope_head_dim\":%lld,"
-		"\"qk_rope_head_dim\":%lld,\"v_head_dim\":%lld,\"moe_intermediate_size\":%lld,\"moe_layer_freq\":1,\"hidden_act\":\"silu\","
+		"\"qk_rope_head_dim\":%lld,\"v_head_dim\":%lld,\"moe_intermediate_size\":%lld,\"moe_layer_freq\":1,\"hidden_act\":\"%s\","
 		"\"rms_norm_eps\":1e-5,\"tie_word_embeddings\":false,\"bos_token_id\":1,\"eos_token_id\":2,", (long long)layers, (long long)dense,
 		(long long)vocab, (long long)s->hidden, (long long)s->dense_width, (long long)s->heads, (long long)s->heads, (long long)s->kv_lora,
-		(long long)s->nope, (long long)s->rope, (long long)s->v, (long long)s->expert_width);
+		(long long)s->nope, (long long)s->rope, (long long)s->v, (long long)s->expert_width, act);
 }
 
 static void linear_config(struct k_buf *b, const struct shape *s, int64_t layers, int64_t dense, int64_t vocab)
 {
 	k_buf_puts(b, "{\"architectures\":[\"KimiLinearForCausalLM\"],\"model_type\":\"kimi_linear\",");
-	common(b, s, layers, dense, vocab);
+	common(b, s, "silu", layers, dense, vocab);
 	k_buf_printf(b, "\"num_experts\":%lld,\"num_experts_per_token\":%lld,\"num_shared_experts\":1,\"num_expert_group\":1,\"topk_group\":1,"
 		"\"use_grouped_topk\":true,\"moe_renormalize\":true,\"moe_router_activation_func\":\"sigmoid\",\"routed_scaling_factor\":2.446,"
 		"\"mla_use_nope\":true,\"q_lora_rank\":null,\"rope_scaling\":null,\"rope_theta\":10000.0,\"model_max_length\":1048576,"
@@ -61,12 +61,28 @@ static void linear_config(struct k_buf *b, const struct shape *s, int64_t layers
 static void k2_config(struct k_buf *b, const struct shape *s, int64_t layers, int64_t dense, int64_t vocab)
 {
 	k_buf_puts(b, "{\"architectures\":[\"DeepseekV3ForCausalLM\"],\"model_type\":\"kimi_k2\",");
-	common(b, s, layers, dense, vocab);
+	common(b, s, "silu", layers, dense, vocab);
 	k_buf_printf(b, "\"q_lora_rank\":%lld,\"n_routed_experts\":%lld,\"num_experts_per_tok\":%lld,\"n_shared_experts\":1,\"n_group\":1,"
 		"\"topk_group\":1,\"norm_topk_prob\":true,\"scoring_func\":\"sigmoid\",\"topk_method\":\"noaux_tc\",\"routed_scaling_factor\":2.827,"
 		"\"max_position_embeddings\":131072,\"rope_theta\":50000.0,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":32.0,\"beta_fast\":1.0,"
 		"\"beta_slow\":1.0,\"mscale\":1.0,\"mscale_all_dim\":1.0,\"original_max_position_embeddings\":4096}}", (long long)s->q_lora,
 		(long long)s->experts, (long long)s->used);
+}
+
+/* Experts on half a row, blocks of three times the pattern. */
+static void k3_config(struct k_buf *b, const struct shape *s, int64_t layers, int64_t dense, int64_t vocab)
+{
+	k_buf_puts(b, "{\"model_type\":\"kimi_k3\",");
+	common(b, s, "situ", layers, dense, vocab);
+	k_buf_printf(b, "\"activation_situ_beta\":4.0,\"activation_situ_linear_beta\":25.0,\"num_experts\":%lld,\"num_experts_per_token\":%lld,"
+		"\"num_shared_experts\":2,\"routed_expert_hidden_size\":%lld,\"latent_moe_use_norm\":true,\"attn_res_block_size\":%lld,\"q_lora_rank\":%lld,"
+		"\"mla_use_nope\":true,\"mla_use_output_gate\":true,\"max_position_embeddings\":1048576,\"linear_attn_config\":{\"short_conv_kernel_size\":4,"
+		"\"head_dim\":128,\"num_heads\":%lld,\"gate_lower_bound\":-5.0,\"use_full_rank_gate\":true,\"kda_layers\":[", (long long)s->experts,
+		(long long)s->used, (long long)s->hidden / 2, (long long)s->full_every * 3, (long long)s->q_lora, (long long)s->heads);
+	list_layers(b, s, layers, false);
+	k_buf_puts(b, "],\"full_attn_layers\":[");
+	list_layers(b, s, layers, true);
+	k_buf_puts(b, "]}}");
 }
 
 /* kimi-linear-mla: what kimi-linear would be if all its layers were attention; -bf16: if its experts were not INT4. */
@@ -81,11 +97,13 @@ static const struct shape shapes[] = {
 	{ "kimi-linear-bf16:nano", "bf16", LINEAR_NANO, 4 },
 	{ "kimi-k2:tiny", "i4g32", k2_config, 8, 4096, 512, 1024, 8, 256, 128, 64, 32, 64, 32, 4, 256, 0 },
 	{ "kimi-k2:1t", "i4g32", k2_config, 61, 163840, 7168, 18432, 64, 1536, 512, 128, 64, 128, 384, 8, 2048, 0 },
+	{ "kimi-k3:tiny", "mxfp4", k3_config, 8, 4096, 512, 1024, 4, 256, 128, 64, 32, 64, 32, 4, 256, 4 },
+	{ "kimi-k3:2.8t", "mxfp4", k3_config, 93, 163840, 7168, 33792, 96, 1536, 512, 128, 64, 128, 896, 16, 3072, 4 },
 };
 
 static int find_shape(const struct shape **out, const char *name, size_t len, struct k_err *err)
 {
-	char list[256];
+	char list[512];
 	size_t at = 0;
 	for (size_t i = 0; i < K_LEN(shapes); i++) {
 		*out = &shapes[i];

@@ -56,6 +56,18 @@ static void fill_int4(void *p, size_t n, const struct k_entry *e, const struct k
 	}
 }
 
+/* Records of 16 rows' scales of four groups and 16 x 128 codes (libcore/qtype/mxfp4_x16.c). Codes are all of E2M1, 2.9 on average. */
+static void fill_mxfp4(void *p, size_t n, const struct k_entry *e, const struct k_filler *f K_UNUSED, uint64_t seed)
+{
+	enum { SCALES = 64, RECORD = 1088, ONE = 127 };
+	int scale = ONE + (int)lrint(log2(1 / (2.9 * sqrt((double)k_entry_cols(e)))));
+	K_ASSERT(e->type->granule == 16 && n % RECORD == 0);
+	for (char *at = p; at < (char *)p + n; at += RECORD) {
+		memset(at, scale, SCALES);
+		fill_words(at + SCALES, RECORD - SCALES, UINT64_MAX, 0, &seed);
+	}
+}
+
 static void fill_ones(void *p, size_t n, const struct k_entry *e K_UNUSED, const struct k_filler *f K_UNUSED, uint64_t seed)
 {
 	fill_words(p, n, 0, 0x3f803f803f803f80u, &seed);
@@ -74,9 +86,13 @@ static const struct k_filler fillers[] = {
 	{ "kda.a_log", NULL, "f32", fill_range, 0, 2.77f },
 	{ "kda.dt_bias", NULL, "f32", fill_range, -6.9f, -2.25f },
 	{ "moe.router_bias", NULL, "f32", fill_range, -0.01f, 0.01f },
+	{ "res.attn_query", NULL, "bf16", fill_bf16, 0, 0 },
+	{ "res.ffn_query", NULL, "bf16", fill_bf16, 0, 0 },
+	{ "res.query", NULL, "bf16", fill_bf16, 0, 0 },
 	{ NULL, "norm", "bf16", fill_ones, 0, 0 },
 	{ NULL, "experts", "i4g32", fill_int4, 0, 0 },
 	{ NULL, "experts", "bf16", fill_bf16, 0, 0 },
+	{ NULL, "experts", "mxfp4", fill_mxfp4, 0, 0 },
 	{ NULL, NULL, "bf16", fill_bf16, 0, 0 },
 };
 

@@ -25,7 +25,7 @@ struct k_filler {
 	void (*fill)(void *p, size_t n, const struct k_entry *e, const struct k_filler *f, uint64_t seed);
 	float lo, hi;
 };
-/* experts_as: the type of routed experts, i4g32 or bf16. */
+/* experts_as: the type of routed experts, i4g32, bf16 or mxfp4. */
 const struct k_filler *k_filler_of(const struct k_weight *w, const char *experts_as);
 
 /* The container into memory that fd and path of s are of. */

@@ -7,7 +7,7 @@ is() { if jq -s -e "$2" "$T/out" > /dev/null; then ok "$1"; else fail "$1" "$2: 
 rec() { rec_name=$1 want=$2; shift 2; exits "$rec_name" "$want" kbench "$@" --json; cp "$T/.out" "$T/out"; }
 digest() { jq -r 'select(.summary) | .digest' "$T/out"; }
 
-for name in kimi-linear:nano kimi-linear-mla:nano kimi-linear-bf16:nano kimi-k2:tiny; do
+for name in kimi-linear:nano kimi-linear-mla:nano kimi-linear-bf16:nano kimi-k2:tiny kimi-k3:tiny; do
 	rec "$name" 0 decode --synthetic $name --depth 0,1k -b 1,2 --tokens 3 --reps 1
 	# Weights of a fresh model give logits that are numbers, and that the reference has too.
 	is "$name: record" ".[-1] | .synthetic == \"$name\" and .layers == 8 and .layers_of == 8 and .vocab == 4096 and .ref_error <= .tolerance"
