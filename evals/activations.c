@@ -105,7 +105,7 @@ static void see_expert(struct tap *t, const struct k_op_moe *op, int64_t e)
 	add_rows(t, op->up, e, x, n, D);
 	t->ops.gemm(t->dev, &(struct k_op_gemm){ .y = gate, .x = x, .w = &g, .n = n, .y_step = F, .x_step = D });
 	t->ops.gemm(t->dev, &(struct k_op_gemm){ .y = up, .x = x, .w = &u, .n = n, .y_step = F, .x_step = D });
-	t->ops.swiglu(t->dev, &(struct k_op_swiglu){ .y = gate, .gate = gate, .up = up, .n = n * F });
+	t->ops.swiglu(t->dev, &(struct k_op_swiglu){ .y = gate, .gate = gate, .up = up, .n = n * F, .situ = op->hp->situ, .situ_up = op->hp->situ_up });
 	add_rows(t, op->down, e, gate, n, F);
 }
 
