@@ -145,17 +145,16 @@ static int match(struct verify *v, const struct k_target *t, int64_t *seen, stru
 static void decode(const struct k_qtype *t, const uint8_t *p, int64_t cols, int64_t n, float *dst)
 {
 	size_t step = t->granule_bytes(cols, t->granule);
+	k_verify_formula *value = k_verify_formula_of(t);
 
 	for (int64_t r = 0; r < n; r++, dst += cols) {
 		const uint8_t *granule = p + (size_t)(r / t->granule) * step;
 		int rows = (int)K_MIN((int64_t)t->granule, n - r / t->granule * t->granule), row = (int)(r % t->granule);
 
-		if (!k_verify_value(t, granule, cols, rows, row, 0, dst)) {
+		if (!value)
 			t->dequant(dst, granule, cols, rows, row);
-			continue;
-		}
-		for (int64_t c = 1; c < cols; c++)
-			k_verify_value(t, granule, cols, rows, row, c, &dst[c]);
+		for (int64_t c = 0; value && c < cols; c++)
+			dst[c] = (float)value(granule, cols, rows, row, c);
 	}
 }
 

@@ -121,7 +121,7 @@ static double v_q8_0(const uint8_t *p, int64_t cols, int rows K_UNUSED, int r, i
 	return (int8_t)b[2 + c % 32] * f16_at(b);
 }
 
-static const struct { const char *name, *layout; double (*value)(const uint8_t *, int64_t, int, int, int64_t); } formulas[] = {
+static const struct { const char *name, *layout; k_verify_formula *value; } formulas[] = {
 	{ "f32", "rows", v_f32 }, { "bf16", "rows", v_bf16 }, { "f16", "rows", v_f16 }, { "f8_e4m3", "rows", v_e4m3 },
 	{ "i4g32", "rows", v_i4_rows }, { "i4g32", "x16", v_i4_x16 }, { "fp8b128", "rows", v_fp8 },
 	{ "mxfp4", "rows", v_mx_rows }, { "mxfp4", "x16", v_mx_x16 },
@@ -129,14 +129,12 @@ static const struct { const char *name, *layout; double (*value)(const uint8_t *
 	{ "q4_0", "rows", v_q4_0 }, { "q5_0", "rows", v_q5_0 }, { "q8_0", "rows", v_q8_0 },
 };
 
-bool k_verify_value(const struct k_qtype *t, const uint8_t *granule, int64_t cols, int rows, int row, int64_t col, float *out)
+k_verify_formula *k_verify_formula_of(const struct k_qtype *t)
 {
 	for (size_t i = 0; i < K_LEN(formulas); i++)
-		if (strcmp(t->name, formulas[i].name) == 0 && strcmp(t->layout, formulas[i].layout) == 0) {
-			*out = (float)formulas[i].value(granule, cols, rows, row, col);
-			return true;
-		}
-	return false;
+		if (strcmp(t->name, formulas[i].name) == 0 && strcmp(t->layout, formulas[i].layout) == 0)
+			return formulas[i].value;
+	return NULL;
 }
 
 /* x to `bits` bits of precision, exponents from least on: by scaling to an integer, which rint rounds. */
