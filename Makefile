@@ -123,7 +123,7 @@ names = $(if $(strip $(1)),printf 'X(%s)\n' $(1),:)
 lists = $(call $(1),$(filter-out %sim,$(2))); echo '$(hash)ifdef K_MODELS'; $(call $(1),$(filter %sim,$(2))); echo '$(hash)endif'
 gen_names = version.h flags qtypes.list archs.list formats.list evals.list blocks.list backends.list levels.list \
 	layouts.list objects.list ioways.list lineways.list
-gen := $(addprefix $(B)/gen/,$(gen_names)) $(foreach w,$(web),$(B)/gen/web/$(notdir $(w)).inc)
+gen := $(addprefix $(B)/gen/,$(gen_names)) $(foreach w,$(web),$(B)/gen/web/$(notdir $(w)).gz.inc)
 
 describe = $$( { test -e .git && git describe --tags --always --dirty 2>/dev/null; } || cat .version 2>/dev/null || echo $(release))
 $(B)/gen/version.h: FORCE
@@ -155,10 +155,10 @@ $(B)/gen/lineways.list: FORCE
 names_needs = $(if $(strip $(1)),printf '%s\n' $(foreach l,$(1),'XL($(l)$(comma) "$(strip $(need_$(l)))"$(comma) "$(strip $(best_$(l)))")'),:)
 $(B)/gen/levels.list: FORCE
 	$(call update,echo '#ifdef X'; $(call lists,names,$(levels)); echo '#endif'; echo '#ifdef XL'; $(call lists,names_needs,$(levels)); echo '#endif')
-# Files that a tool carries inside: const unsigned char x[] = { #include "web/NAME.inc" };
+# Files that a tool carries inside, packed: const unsigned char x[] = { #include "web/NAME.gz.inc" };
 define web_rule
-$(B)/gen/web/$(notdir $(1)).inc: $(1)
-	@mkdir -p $$(@D); od -An -v -tu1 $$< | sed 's/[0-9][0-9]*/&,/g' > $$@
+$(B)/gen/web/$(notdir $(1)).gz.inc: $(1)
+	@mkdir -p $$(@D); gzip -9n < $$< | od -An -v -tu1 | sed 's/[0-9][0-9]*/&,/g' > $$@
 endef
 $(foreach w,$(web),$(eval $(call web_rule,$(w))))
 

@@ -131,18 +131,30 @@ static int health(struct conn *c, struct k_json *body, struct k_fault *f)
 	return k_fault_set(f, 503, "internal_error", NULL, broken ? "the engine has failed" : "the model is damaged");
 }
 
-static int page(struct conn *c, struct k_json *body, struct k_fault *f K_UNUSED)
+static int page(struct conn *c, struct k_json *body, struct k_fault *f)
 {
 	const struct k_page *p = c->route->page;
+	bool packed = k_page_packed(k_head_get(&c->head, "Accept-Encoding"));
+	struct k_err err;
+	struct k_buf b;
 	char etag[24];
 	k_json_free(body);
-	k_page_etag(p, etag);
+	k_page_etag(p, packed, etag);
 	k_buf_printf(&c->extra, "%sETag: %s\r\n", p->headers, etag);
-	if (k_page_unchanged(k_head_get(&c->head, "If-None-Match"), etag))
+	if (k_page_unchanged(k_head_get(&c->head, "If-None-Match"), etag)) {
 		k_send_whole(c, 304, NULL, "", 0);
-	else
+		return 0;
+	}
+	if (packed) {
+		k_buf_puts(&c->extra, "Content-Encoding: gzip\r\n");
 		k_send_whole(c, 200, p->type, p->data, p->n);
-	return 0;
+		return 0;
+	}
+	k_buf_init(&b, 0);
+	if (!k_page_unpack(p, &b, &err))
+		return k_send_text(c, p->type, &b, f);
+	k_buf_fini(&b);
+	return k_fault_set(f, 503, "internal_error", NULL, err.msg);
 }
 
 static int metrics(struct conn *c, struct k_json *body, struct k_fault *f)

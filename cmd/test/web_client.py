@@ -4,6 +4,7 @@
     web_client.py page OPEN KEYS CHROMIUM [DIR] the page in a browser; pictures into DIR
     web_client.py markdown FILE                 the renderer in node, on a document of its own
 """
+import gzip
 import http.client
 import json
 import os
@@ -101,6 +102,17 @@ def files(url, keys, folder):
         assert r.status == 200 and again == body
         assert get(url, '/style.css')[0].getheader('ETag') != tag
 
+    def codings():
+        plain, body = get(url, '/app.js')
+        assert plain.getheader('Content-Encoding') is None and plain.getheader('Vary') == 'Accept-Encoding', plain.getheaders()
+        for accept in 'gzip', 'br, GZIP;q=0.5', 'gzip; q=1.0, identity;q=0':
+            r, packed = get(url, '/app.js', headers={'Accept-Encoding': accept})
+            assert r.getheader('Content-Encoding') == 'gzip' and gzip.decompress(packed) == body and len(packed) < len(body) / 2, (accept, r.getheaders())
+            assert r.getheader('ETag') != plain.getheader('ETag')
+        for accept in 'gzip;q=0', 'gzip; q=0.000, br', 'xgzip, gzipx', '', 'identity':
+            r, same = get(url, '/app.js', headers={'Accept-Encoding': accept})
+            assert r.getheader('Content-Encoding') is None and same == body, (accept, r.getheaders())
+
     def methods():
         r, body = get(url, '/', 'HEAD')
         assert r.status == 200 and not body and int(r.getheader('Content-Length')) > 1000, r.getheaders()
@@ -112,7 +124,7 @@ def files(url, keys, folder):
         total = sum(os.path.getsize(os.path.join(folder, n)) for n in names)
         assert total < 120000, total
 
-    run([served, tags, methods, size])
+    run([served, tags, codings, methods, size])
 
 
 # --- markdown in node ------------------------------------------------------------------------------------------------------

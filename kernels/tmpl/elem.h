@@ -30,6 +30,14 @@ enum { MANY = 8 };
 	{ enum { Q = MANY }; const size_t m = VL; for (; i + Q * VL <= (n); i += Q * VL) body } \
 	{ enum { Q = 1 }; size_t m = VL; for (; i + VL <= (n); i += VL) body; m = (n) - i; if (m) body } \
 } while (0)
+/* The same, one vector at a time: for what is little beside the products around it, and long as code. */
+#define EACH_ONE(n, body) do { \
+	enum { Q = 1 }; \
+	for (size_t i = 0, m; i < (n); i += VL) { \
+		m = K_MIN((n) - i, (size_t)VL); \
+		body \
+	} \
+} while (0)
 #define AT(j) (i + (size_t)(j) * VL)
 
 /* x = exp(-x) within 3 units: -x = (n + j / VF_STEPS) ln 2 - s, 2^n (1 + j / VF_STEPS) are bits, and what makes 2^(j / VF_STEPS) of it is looked up.
@@ -143,7 +151,7 @@ static inline __attribute__((always_inline)) void caps(vf *x, double cap, const 
 
 static void KK_FN(situ)(float *y, const float *gate, const float *up, double cap, double cap_up, size_t n)
 {
-	EACH_VEC(n, {
+	EACH_ONE(n, {
 		vf g[Q]; vf s[Q]; vf u[Q];
 		EACH(j, Q) s[j] = g[j] = take(gate + AT(j), m);
 		EACH(j, Q) u[j] = take(up + AT(j), m);
@@ -347,7 +355,7 @@ static void KK_FN(kda_gate)(float *restrict alpha, const float *restrict a, cons
 
 static void KK_FN(kda_gate_bound)(float *restrict alpha, const float *restrict a, const float *restrict bias, double rate, double bound, size_t n)
 {
-	EACH_VEC(n, {
+	EACH_ONE(n, {
 		vf x[Q];
 		EACH(j, Q) x[j] = (take(a + AT(j), m) + take(bias + AT(j), m)) * (float)rate;
 		sigmoids(x, Q);
