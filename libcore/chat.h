@@ -20,7 +20,15 @@ int k_render_special(struct k_render *r, const char *token, struct k_err *err) K
 void k_render_text(struct k_render *r, const char *s, size_t n);
 void k_render_puts(struct k_render *r, const char *s);
 
-struct k_chat_options { bool generation_prompt, continue_final, thinking, preserve_thinking; };
+enum k_effort { K_EFFORT_NONE, K_EFFORT_LOW, K_EFFORT_HIGH, K_EFFORT_MAX };           /* NONE: the prompt does not speak of it */
+enum k_tool_choice { K_TOOLS_AUTO, K_TOOLS_REQUIRED, K_TOOLS_NONE };
+struct k_chat_options {
+	bool generation_prompt, continue_final, thinking, preserve_thinking;
+	/* For layouts that write XTML; others have no words for these. */
+	enum k_effort effort;
+	enum k_tool_choice tool_choice;
+	const struct k_json *format;    /* response_format, where it asks for JSON: the request's. NULL: text */
+};
 
 struct k_layout {
 	const char *name, *about;       /* "k2_thinking" */
@@ -29,16 +37,19 @@ struct k_layout {
 	bool thinking;                  /* default of the option */
 	int start;                      /* k_parse state that generation begins in: K_PARSE_... for thinking on */
 	bool tools;                     /* renders tools */
+	bool xtml;                      /* K3: answers are elements; prompts tell the effort, the choice of tools, the format, and tools that came later */
+	const char *const *tokens;      /* by whose names a vocabulary without a template is known, up to NULL; NULL: by none */
 };
 
-/* By name ("k2_instruct k2_thinking k25 kimi_linear smollm2 chatml"), NULL when unknown. i-th: NULL past the end. */
+/* By name ("k2_instruct k2_thinking k25 k3 kimi_linear smollm2 chatml"), NULL when unknown. i-th: NULL past the end. */
 const struct k_layout *k_layout_find(const char *name);
 const struct k_layout *k_layout_at(int i);
-/* From chat_template.jinja or tokenizer_config.json's chat_template (by hash, then by markers). NULL, no error: none known. */
+/* From chat_template.jinja or tokenizer_config.json's chat_template (by hash, then by markers); without either from the names of its added
+ * tokens. NULL, no error: none known. */
 const struct k_layout *k_layout_match(const struct k_files *files, struct k_err *err);
 
 /* request: an object with messages, tools?, add_generation_prompt?, continue_final_message?, chat_template_kwargs?{thinking,
- * enable_thinking, preserve_thinking}, thinking?{type}, and the OpenAI shape of messages. Validates (K_EUSAGE with the path:
+ * enable_thinking, preserve_thinking, thinking_effort}, thinking?{type, effort}, reasoning_effort?, tool_choice?, response_format?, and the OpenAI shape of messages. Validates (K_EUSAGE with the path:
  * "messages[3].role is 'x', wanted system, user, assistant or tool"), normalises nothing (ids verbatim), renders. parse_specials:
  * text runs are encoded with specials on (strict parity with the reference). t may be NULL: text only, ids stay empty. */
 int k_chat_render(const struct k_layout *l, const struct k_tokenizer *t, const struct k_json *request, bool parse_specials, struct k_prompt *out, struct k_err *err) K_MUST_USE;

@@ -55,6 +55,39 @@ static int want(const struct k_json *obj, const char *path, const char *key, enu
 	return k_err_set(err, K_EUSAGE, "%s.%s is %s, wanted %s", path, key, kind_of(v), wanted);
 }
 
+/* --- tools -------------------------------------------------------------------------------------------------------------- */
+
+static int check_tool(const struct k_json *tool, const char *path, struct k_err *err)
+{
+	char inner[128];
+	int rc;
+
+	if (k_json_kind(tool) != K_JSON_OBJECT)
+		return k_err_set(err, K_EUSAGE, "%s is %s, wanted an object", path, k_json_kind_name(tool));
+	rc = want(tool, path, "type", K_JSON_STRING, "a string", err);
+	if (rc || !k_chat_is(k_json_find(tool, "type"), "function"))
+		return rc;
+	rc = want(tool, path, "function", K_JSON_OBJECT, "an object", err);
+	snprintf(inner, sizeof inner, "%s.function", path);
+	return rc ? rc : want(k_json_find(tool, "function"), inner, "name", K_JSON_STRING, "a string", err);
+}
+
+/* within: what has the member tools, with a dot behind it. */
+static int check_tools(const struct k_json *tools, const char *within, struct k_err *err)
+{
+	int rc = 0;
+
+	if (tools && k_json_kind(tools) != K_JSON_ARRAY)
+		return k_err_set(err, K_EUSAGE, "%stools is %s, wanted an array", within, k_json_kind_name(tools));
+	for (size_t i = 0; i < k_json_len(tools) && !rc; i++) {
+		char path[96];
+
+		snprintf(path, sizeof path, "%stools[%zu]", within, i);
+		rc = check_tool(k_json_at(tools, i), path, err);
+	}
+	return rc;
+}
+
 /* --- one message -------------------------------------------------------------------------------------------------------- */
 
 static int check_name(const struct k_json *msg, const char *path, struct k_err *err)
@@ -85,10 +118,11 @@ static int check_part(const struct k_json *part, const char *path, struct k_err 
 	return 0;
 }
 
-static int check_content(const struct k_json *msg, const char *role, const char *path, struct k_err *err)
+static int check_content(const struct k_layout *l, const struct k_json *msg, const char *role, const char *path, struct k_err *err)
 {
 	const struct k_json *v = k_chat_field(msg, "content");
-	bool optional = !strcmp(role, "assistant") && (k_chat_has_calls(msg) || k_chat_field(msg, "reasoning_content"));
+	bool optional = (!strcmp(role, "assistant") && (k_chat_has_calls(msg) || k_chat_field(msg, "reasoning_content"))) ||
+		(l->xtml && k_json_len(k_chat_field(msg, "tools")));
 	int rc = 0;
 
 	if (k_json_kind(v) == K_JSON_STRING || (!v && optional))
@@ -123,6 +157,23 @@ static int check_call(const struct k_json *call, const char *path, struct k_err 
 	if (k_json_kind(args) != K_JSON_STRING && k_json_kind(args) != K_JSON_OBJECT)
 		return k_err_set(err, K_EUSAGE, "%s.arguments is %s, wanted a string or an object", inner, kind_of(args));
 	return 0;
+}
+
+/* Tools that a message declares, where the layout can say so: nothing else is in that message. */
+static int check_later_tools(const struct k_json *msg, const char *role, const char *path, struct k_err *err)
+{
+	const struct k_json *tools = k_chat_field(msg, "tools"), *said = k_chat_field(msg, "content");
+	char within[64];
+
+	if (!tools)
+		return 0;
+	if (strcmp(role, "system"))
+		return k_err_set(err, K_EUSAGE, "%s.tools: only a message of the system declares tools, and this one is of '%s'", path, role);
+	snprintf(within, sizeof within, "%s.", path);
+	int rc = check_tools(tools, within, err);
+	if (!rc && k_json_len(tools) && said && !(k_json_string(said) && !k_json_len(said)))
+		return k_err_set(err, K_EUSAGE, "%s has both tools and content, wanted one of the two", path);
+	return rc;
 }
 
 static int check_assistant(const struct k_layout *l, const struct k_json *msg, const char *path, struct k_err *err)
@@ -164,8 +215,10 @@ static int check_message(const struct k_layout *l, const struct k_json *msg, siz
 	if (partial && !(k_json_kind(partial) == K_JSON_BOOL && !k_json_bool(partial)) && (!last || strcmp(is, "assistant")))
 		return k_err_set(err, K_EUSAGE, "%s.partial is only for the last message, one of the assistant", path);
 	rc = check_name(msg, path, err);
+	if (!rc && l->xtml)
+		rc = check_later_tools(msg, is, path, err);
 	if (!rc)
-		rc = check_content(msg, is, path, err);
+		rc = check_content(l, msg, is, path, err);
 	if (!rc && !strcmp(is, "tool"))
 		rc = want(msg, path, "tool_call_id", K_JSON_STRING, "a string", err);
 	if (!rc && !strcmp(is, "assistant"))
@@ -173,23 +226,7 @@ static int check_message(const struct k_layout *l, const struct k_json *msg, siz
 	return rc;
 }
 
-/* --- tools -------------------------------------------------------------------------------------------------------------- */
-
-static int check_tool(const struct k_json *tool, size_t i, struct k_err *err)
-{
-	char path[64];
-	int rc;
-
-	snprintf(path, sizeof path, "tools[%zu]", i);
-	if (k_json_kind(tool) != K_JSON_OBJECT)
-		return k_err_set(err, K_EUSAGE, "%s is %s, wanted an object", path, k_json_kind_name(tool));
-	rc = want(tool, path, "type", K_JSON_STRING, "a string", err);
-	if (rc || !k_chat_is(k_json_find(tool, "type"), "function"))
-		return rc;
-	rc = want(tool, path, "function", K_JSON_OBJECT, "an object", err);
-	snprintf(path, sizeof path, "tools[%zu].function", i);
-	return rc ? rc : want(k_json_find(tool, "function"), path, "name", K_JSON_STRING, "a string", err);
-}
+/* --- a request ----------------------------------------------------------------------------------------------------------- */
 
 int k_chat_check(const struct k_layout *l, const struct k_json *request, size_t from, struct k_err *err)
 {
@@ -203,13 +240,9 @@ int k_chat_check(const struct k_layout *l, const struct k_json *request, size_t 
 		return k_err_set(err, K_EUSAGE, "messages is %s, wanted an array", kind_of(messages));
 	if (!n)
 		return k_err_set(err, K_EUSAGE, "messages is empty, wanted at least one message");
-	if (tools && k_json_kind(tools) != K_JSON_ARRAY)
-		return k_err_set(err, K_EUSAGE, "tools is %s, wanted an array", k_json_kind_name(tools));
-	if (k_json_len(tools) && !l->tools)
+	if (k_json_kind(tools) == K_JSON_ARRAY && k_json_len(tools) && !l->tools)
 		return k_err_set(err, K_EUNSUP, "tools: the chat layout '%s' knows none", l->name);
 	for (size_t i = from; i < n && !rc; i++)
 		rc = check_message(l, k_json_at(messages, i), i, i + 1 == n, err);
-	for (size_t i = 0; i < k_json_len(tools) && !rc; i++)
-		rc = check_tool(k_json_at(tools, i), i, err);
-	return rc;
+	return rc ? rc : check_tools(tools, "", err);
 }

@@ -6,6 +6,7 @@
  *   chat_past.c     prompts that go on with an earlier one
  *   chat_kimi.c     the envelope of all Kimi layouts; chat_ts.c their tools as TypeScript
  *   chat_chatml.c   the envelope of ChatML
+ *   chat_xtml.c     elements, and calls as elements, of Kimi-K3; chat_k3.c its messages
  *   chat_NAME.c     a layout */
 #ifndef K_CHAT_INT_H
 #define K_CHAT_INT_H
@@ -17,6 +18,7 @@ struct k_render {
 	struct k_prompt *out;
 	size_t run;                     /* what of out->text is encoded already */
 	int flags;                      /* of k_tokenizer_encode, for runs */
+	bool parts_apart;               /* each part of a content is a run of its own */
 	struct k_chat_memory *memory;   /* NULL: nothing is remembered */
 	struct k_chat_past *past;       /* NULL: the prompt begins anew, and nobody wants to go on with it */
 };
@@ -27,7 +29,7 @@ void k_render_json(struct k_render *r, const struct k_json *v, int flags);
 typedef int k_render_media(struct k_render *r, const char *type, struct k_err *err);
 int k_render_content(struct k_render *r, const struct k_json *msg, size_t i, k_render_media *media, struct k_err *err) K_MUST_USE;
 
-/* Behind the header of a turn of the assistant. opens: what else a prompt would have before its answer, specials up to NULL. 1: the
+/* Behind the header of a turn of the assistant. opens: what else a prompt would have before its answer, specials and runs up to NULL. 1: the
  * turn is there, as it was sampled; 0: it must be rendered. */
 int k_render_recall(struct k_render *r, const struct k_json *msg, const char *const *opens, bool thoughts, struct k_err *err) K_MUST_USE;
 
@@ -66,6 +68,14 @@ int k_kimi_render(const struct k_kimi *k, struct k_render *r, const struct k_jso
 int k_kimi_image(struct k_render *r, const char *type, struct k_err *err) K_MUST_USE;
 /* 1: appended; 0: the tools cannot be expressed, or are none: out is as it was. */
 int k_chat_typescript(struct k_buf *out, const struct k_json *tools, struct k_err *err) K_MUST_USE;
+
+/* An element: <|open|>name key="value" ...<|sep|> ... <|close|>name<|sep|>. Each piece of it is a run of its own. */
+struct k_attr { const char *key, *value; size_t n; };
+int k_xtml_open(struct k_render *r, const char *name, const struct k_attr *attrs, size_t n, struct k_err *err) K_MUST_USE;
+int k_xtml_close(struct k_render *r, const char *name, struct k_err *err) K_MUST_USE;
+int k_xtml_text(struct k_render *r, const char *s, size_t n, struct k_err *err) K_MUST_USE;
+/* The calls of a turn. */
+int k_xtml_calls(struct k_render *r, const struct k_json *list, struct k_err *err) K_MUST_USE;
 
 int k_chatml_render(const char *system, struct k_render *r, const struct k_json *messages, const struct k_chat_options *o,
 	struct k_err *err) K_MUST_USE;

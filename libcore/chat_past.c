@@ -25,7 +25,8 @@ void k_chat_past_fini(struct k_chat_past *p)
 
 static bool same_options(const struct k_chat_options *a, const struct k_chat_options *b)
 {
-	return a->thinking == b->thinking && a->preserve_thinking == b->preserve_thinking;
+	/* tool_choice and format are told behind the messages. */
+	return a->thinking == b->thinking && a->preserve_thinking == b->preserve_thinking && a->effort == b->effort;
 }
 
 size_t k_chat_past_same(const struct k_chat_past *p, const struct k_json *messages, const struct k_json *tools, const struct k_chat_options *o, size_t most)
@@ -106,6 +107,7 @@ int k_past_begin(struct k_chat_past *p, struct k_json *messages, struct k_json *
 	p->messages = k_json_keep(messages);
 	p->tools = k_json_keep(tools);
 	p->options = *o;
+	p->options.format = NULL;       /* the request may go first */
 	k_json_free(was);
 	k_json_free(had);
 	return room_for(p, k_json_kind(messages) == K_JSON_ARRAY ? k_json_len(messages) : 0, err);

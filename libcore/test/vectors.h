@@ -60,6 +60,45 @@ static inline struct k_tokenizer *test_tokenizer(const char *folder)
 	return t;
 }
 
+/* The vocabulary of Kimi-K3: the ranks that all Kimi models have, and its own names of added tokens. */
+static inline void test_k3_files(struct k_files *files)
+{
+	static const struct { int id; const char *text; } added[] = {
+		{ 163584, "[BOS]" }, { 163585, "[EOS]" }, { 163586, "<|end_of_msg|>" }, { 163587, "<|open|>" }, { 163588, "<|close|>" }, { 163589, "<|sep|>" },
+		{ 163593, "[EOT]" }, { 163602, "<|media_begin|>" }, { 163603, "<|media_content|>" }, { 163604, "<|media_end|>" }, { 163605, "<|media_pad|>" },
+		{ 163838, "[UNK]" }, { 163839, "[PAD]" },
+	};
+	const char *path = k_test_data("tokenizer/kimi-k2.5/tiktoken.model");
+	struct k_buf config;
+	size_t len;
+
+	if (access(path, R_OK))
+		k_test_skip("%s is not there", path);
+	char *ranks = test_read(path, &len);
+	test_add_file(files, "tiktoken.model", ranks, len);
+	k_free(ranks);
+	k_buf_init(&config, 0);
+	for (size_t i = 0; i < sizeof added / sizeof *added; i++)
+		k_buf_printf(&config, "%s\"%d\": {\"content\": \"%s\", \"special\": %s}", i ? ", " : "{\"added_tokens_decoder\": {", added[i].id, added[i].text,
+			added[i].id >= 163587 && added[i].id <= 163589 ? "false" : "true");
+	k_buf_puts(&config, "}}");
+	test_add_file(files, "tokenizer_config.json", config.data, config.len);
+	k_buf_fini(&config);
+}
+
+static inline struct k_tokenizer *test_k3_tokenizer(void)
+{
+	struct k_tokenizer *t;
+	struct k_files files;
+	struct k_err err = { 0 };
+
+	k_files_init(&files, "k3");
+	test_k3_files(&files);
+	K_CHECK_OK(k_tokenizer_open(&t, &files, 0, &err));
+	k_files_fini(&files);
+	return t;
+}
+
 /* Calls one for each line of a file under testdata/; returns how many there are. */
 static inline int test_lines(const char *rel, void (*one)(void *arg, const struct k_json *row), void *arg)
 {
