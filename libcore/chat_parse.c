@@ -1,4 +1,4 @@
-/* chat_parse.c: generated token ids -> reasoning, content and tool calls, as they come.
+/* chat_parse.c: generated token ids -> reasoning, content and tool calls, as they come. Those of Kimi-K3 go to chat_parse_k3.c.
  *
  *   id --marker?--> next state (the table `follows`); what is left is finished (`leave`)
  *      \--text----> whole characters --> what the state does with text (`take`)
@@ -10,9 +10,7 @@
  * reasoning and write headers of their own, so every marker has a meaning in every state, a header is read in several ways
  * (`resolve`), and what cannot be a call comes out as content: nothing that was generated is lost but an id that was cut off. */
 #include "libcore/base.h"
-#include "libcore/arena.h"
-#include "libcore/chat.h"
-#include "libcore/map.h"
+#include "libcore/chat_parse_int.h"
 
 const char *const k_marker_texts[K_N_MARKERS] = {
 	[K_MARKER_SECTION_BEGIN] = "<|tool_calls_section_begin|>", [K_MARKER_SECTION_END] = "<|tool_calls_section_end|>",
@@ -22,32 +20,6 @@ const char *const k_marker_texts[K_N_MARKERS] = {
 
 enum { N_STATES = K_PARSE_ARGS + 1, HEADER_MAX = 512 };
 
-struct tool { const char *name; const struct k_json *schema; };
-
-struct k_parser {
-	const struct k_tokenizer *t;
-	struct k_json *tools;
-	struct tool *declared;
-	size_t n_declared;
-	int32_t marks[K_N_MARKERS];         /* -1: the layout or the tokenizer has no such marker */
-	int (*emit)(void *arg, const struct k_event *ev);
-	void *arg;
-
-	int state, n_used, calls;
-	bool stopped;                   /* by emit */
-	bool nomem;
-	uint64_t repairs[K_REPAIRS];
-	struct k_decoder dec;
-	struct k_buf text;              /* characters that the decoder has just finished */
-	struct k_buf held;              /* white space: before content, at the end of arguments */
-	bool said;                      /* the content since the last marker, the arguments of this call: more than white space */
-	struct k_buf header;
-	bool unnamed;                   /* the header alone does not say which tool it is: the arguments are collected */
-	struct k_buf args;
-	struct k_arena ids;             /* of the conversation, */
-	struct k_map used;              /* so that none is given twice */
-};
-
 /* --- events ------------------------------------------------------------------------------------------------------- */
 
 static void send(struct k_parser *p, const struct k_event *ev)
@@ -56,19 +28,19 @@ static void send(struct k_parser *p, const struct k_event *ev)
 		p->stopped = true;
 }
 
-static void send_text(struct k_parser *p, enum k_event_kind kind, const char *s, size_t n)
+void k_parse_send(struct k_parser *p, enum k_event_kind kind, const char *s, size_t n)
 {
 	if (n)
 		send(p, &(struct k_event){ .kind = kind, .text = s, .len = n, .call = p->calls - 1 });
 }
 
-static void hold(struct k_parser *p, struct k_buf *b, const char *s, size_t n)
+void k_parse_hold(struct k_parser *p, struct k_buf *b, const char *s, size_t n)
 {
 	k_buf_put(b, s, n);
 	p->nomem |= b->failed;
 }
 
-static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+bool k_parse_is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 static bool is_letter(char c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; }
 static bool is_in(char c, const char *set) { return c && strchr(set, c); }
@@ -76,14 +48,12 @@ static bool is_in(char c, const char *set) { return c && strchr(set, c); }
 /* Bytes up to the last one that is not white space. */
 static size_t trimmed(const char *s, size_t n)
 {
-	while (n && is_space(s[n - 1]))
+	while (n && k_parse_is_space(s[n - 1]))
 		n--;
 	return n;
 }
 
 /* --- the name of a call ------------------------------------------------------------------------------------------- */
-
-struct span { const char *s; size_t n; };
 
 /* A name that a tool may have. */
 static bool is_name(struct span x)
@@ -279,34 +249,35 @@ void k_parser_next_id(const struct k_parser *p, const char *name, size_t n, stru
 	} while (!id->failed && k_map_find(&p->used, id->data, id->len));
 }
 
+static const char *new_id(struct k_parser *p, struct span name)
+{
+	const char *id;
+	struct k_buf b;
+
+	k_buf_init(&b, 0);
+	k_parser_next_id(p, name.s, name.n, &b);
+	id = b.failed ? NULL : k_arena_strndup(&p->ids, b.data, b.len);
+	k_buf_fini(&b);
+	return id;
+}
+
 /* The model's own id where it can be told apart from the others, because the next prompt then repeats what was sampled. */
 static const char *make_id(struct k_parser *p, struct span name)
 {
 	const struct span h = { p->header.len ? p->header.data : "", p->header.len };
 	const struct span own = cut(h).canonical;
-	const char *id = NULL;
 
 	if (own.n == name.n && !memcmp(own.s, name.s, name.n) && is_declared(p, name) && !k_map_find(&p->used, h.s, h.n))
-		id = k_arena_strndup(&p->ids, h.s, h.n);
-	else {
-		struct k_buf b;
-
-		p->repairs[K_REPAIR_ID]++;
-		k_buf_init(&b, 0);
-		k_parser_next_id(p, name.s, name.n, &b);
-		id = b.failed ? NULL : k_arena_strndup(&p->ids, b.data, b.len);
-		k_buf_fini(&b);
-	}
-	if (!id || k_map_put(&p->used, id, strlen(id), p) < 0)
-		p->nomem = true;
-	return p->nomem ? NULL : id;
+		return k_arena_strndup(&p->ids, h.s, h.n);
+	p->repairs[K_REPAIR_ID]++;
+	return new_id(p, name);
 }
 
-static void begin_call(struct k_parser *p, struct span name)
+static void tell_call(struct k_parser *p, const char *id, struct span name)
 {
-	const char *id = make_id(p, name), *text = id ? k_arena_strndup(&p->ids, name.s, name.n) : NULL;
+	const char *text = id ? k_arena_strndup(&p->ids, name.s, name.n) : NULL;
 
-	if (!text) {
+	if (!text || k_map_put(&p->used, id, strlen(id), p) < 0) {
 		p->nomem = true;
 		return;
 	}
@@ -314,12 +285,16 @@ static void begin_call(struct k_parser *p, struct span name)
 	send(p, &(struct k_event){ .kind = K_EVENT_CALL, .call = p->calls - 1, .id = id, .name = text });
 }
 
+static void begin_call(struct k_parser *p, struct span name) { tell_call(p, make_id(p, name), name); }
+void k_parse_call(struct k_parser *p, struct span name) { tell_call(p, new_id(p, name), name); }
+bool k_parse_names_tool(const struct k_parser *p, struct span name) { return is_name(name) || find_tool(p, name, is_tool, false); }
+
 /* What was taken for a header and is none. */
 static void spill_header(struct k_parser *p)
 {
 	if (trimmed(p->header.data, p->header.len)) {
 		p->repairs[K_REPAIR_TEXT]++;
-		send_text(p, K_EVENT_CONTENT, p->header.data, p->header.len);
+		k_parse_send(p, K_EVENT_CONTENT, p->header.data, p->header.len);
 	}
 	k_buf_reset(&p->header);
 }
@@ -331,7 +306,7 @@ static void open_call(struct k_parser *p)
 
 	/* No name and no id has white space in it; a line break between the two has been seen. */
 	for (size_t i = 0; i < p->header.len; i++)
-		if (!is_space(p->header.data[i]))
+		if (!k_parse_is_space(p->header.data[i]))
 			p->header.data[n++] = p->header.data[i];
 	p->header.len = n;
 	const struct span name = resolve(p, (struct span){ n ? p->header.data : "", n });
@@ -355,7 +330,7 @@ static void name_call(struct k_parser *p)
 	else
 		begin_call(p, name);
 	if (!p->nomem)
-		send_text(p, name.n ? K_EVENT_ARGS : K_EVENT_CONTENT, p->args.data, p->args.len);
+		k_parse_send(p, name.n ? K_EVENT_ARGS : K_EVENT_CONTENT, p->args.data, p->args.len);
 	/* Arguments that are missing are made up below; content is not. */
 	p->said |= !name.n;
 	k_buf_reset(&p->args);
@@ -381,7 +356,7 @@ static void leave_args(struct k_parser *p, int next)
 		name_call(p);
 	if (!p->said) {
 		p->repairs[K_REPAIR_ARGS]++;
-		send_text(p, K_EVENT_ARGS, "{}", 2);
+		k_parse_send(p, K_EVENT_ARGS, "{}", 2);
 	}
 	k_buf_reset(&p->held);
 	k_buf_reset(&p->header);
@@ -401,21 +376,20 @@ static void go(struct k_parser *p, int next)
 
 /* --- text in a state ---------------------------------------------------------------------------------------------- */
 
-static void take_reason(struct k_parser *p, const char *s, size_t n) { send_text(p, K_EVENT_REASONING, s, n); }
+static void take_reason(struct k_parser *p, const char *s, size_t n) { k_parse_send(p, K_EVENT_REASONING, s, n); }
 
-/* Content begins with the first character that is not white space: a line break between two markers is none. */
-static void take_content(struct k_parser *p, const char *s, size_t n)
+void k_parse_content(struct k_parser *p, const char *s, size_t n)
 {
 	if (p->said) {
-		send_text(p, K_EVENT_CONTENT, s, n);
+		k_parse_send(p, K_EVENT_CONTENT, s, n);
 		return;
 	}
-	hold(p, &p->held, s, n);
+	k_parse_hold(p, &p->held, s, n);
 	if (!trimmed(s, n))
 		return;
 	p->said = true;
 	p->state = K_PARSE_CONTENT;
-	send_text(p, K_EVENT_CONTENT, p->held.data, p->held.len);
+	k_parse_send(p, K_EVENT_CONTENT, p->held.data, p->held.len);
 	k_buf_reset(&p->held);
 }
 
@@ -424,19 +398,19 @@ static void take_args(struct k_parser *p, const char *s, size_t n)
 {
 	size_t solid = trimmed(s, n), skip = 0;
 
-	while (!p->said && skip < solid && is_space(s[skip]))
+	while (!p->said && skip < solid && k_parse_is_space(s[skip]))
 		skip++;
 	if (solid) {
-		hold(p, &p->held, s + skip, solid - skip);
+		k_parse_hold(p, &p->held, s + skip, solid - skip);
 		if (p->unnamed)
-			hold(p, &p->args, p->held.data, p->held.len);
+			k_parse_hold(p, &p->args, p->held.data, p->held.len);
 		else
-			send_text(p, K_EVENT_ARGS, p->held.data, p->held.len);
+			k_parse_send(p, K_EVENT_ARGS, p->held.data, p->held.len);
 		k_buf_reset(&p->held);
 		p->said = true;
 	}
 	if (p->said)
-		hold(p, &p->held, s + solid, n - solid);
+		k_parse_hold(p, &p->held, s + solid, n - solid);
 }
 
 /* In a section too: what stands before "argument begin" is a header even if "call begin" was left out. */
@@ -448,10 +422,10 @@ static void take_header(struct k_parser *p, const char *s, size_t n)
 	if (p->header.len + len > HEADER_MAX) {
 		go(p, K_PARSE_CONTENT);
 		p->said = true;
-		take_content(p, s, n);
+		k_parse_content(p, s, n);
 		return;
 	}
-	hold(p, &p->header, s, len);
+	k_parse_hold(p, &p->header, s, len);
 	if (!brace)
 		return;
 	go(p, K_PARSE_ARGS);
@@ -461,7 +435,7 @@ static void take_header(struct k_parser *p, const char *s, size_t n)
 static void take(struct k_parser *p)
 {
 	static void (*const taker[N_STATES])(struct k_parser *p, const char *s, size_t n) = {
-		[K_PARSE_START] = take_content, [K_PARSE_REASON] = take_reason, [K_PARSE_CONTENT] = take_content,
+		[K_PARSE_START] = k_parse_content, [K_PARSE_REASON] = take_reason, [K_PARSE_CONTENT] = k_parse_content,
 		[K_PARSE_SECTION] = take_header, [K_PARSE_HEADER] = take_header, [K_PARSE_ARGS] = take_args,
 	};
 
@@ -504,6 +478,10 @@ static int follow(const struct k_parser *p, int32_t id)
 
 int k_parser_put(struct k_parser *p, int32_t id, struct k_err *err)
 {
+	if (p->xtml) {
+		k_xtml_put(p, id);
+		return status(p, err);
+	}
 	const int next = id < 0 ? STAY : follow(p, id);
 
 	k_buf_reset(&p->text);
@@ -526,6 +504,10 @@ static bool is_cut_id(const struct k_parser *p)
 
 int k_parser_end(struct k_parser *p, struct k_err *err)
 {
+	if (p->xtml) {
+		k_xtml_end(p);
+		return status(p, err);
+	}
 	k_buf_reset(&p->text);
 	k_decoder_end(&p->dec, &p->text);
 	take(p);
@@ -535,7 +517,7 @@ int k_parser_end(struct k_parser *p, struct k_err *err)
 	if (p->state == K_PARSE_ARGS && p->unnamed)
 		name_call(p);
 	else if (p->state != K_PARSE_ARGS && !p->calls)
-		send_text(p, K_EVENT_CONTENT, p->held.data, p->held.len);
+		k_parse_send(p, K_EVENT_CONTENT, p->held.data, p->held.len);
 	k_buf_reset(&p->held);
 	return status(p, err);
 }
@@ -593,6 +575,9 @@ int k_parser_new(struct k_parser **out, const struct k_layout *l, const struct k
 	k_arena_init(&p->ids);
 	k_map_init(&p->used);
 	find_marks(p, l);
+	p->xtml = l->xtml;
+	if (l->xtml)
+		k_xtml_begin(p, p->state == K_PARSE_REASON);
 	rc = read_tools(p, tools, err);
 	if (rc < 0) {
 		k_parser_free(p);
