@@ -82,24 +82,40 @@ int k_render_content(struct k_render *r, const struct k_json *msg, size_t i, k_r
 	return rc;
 }
 
+/* Specials, and runs, up to NULL. */
+static int put_pieces(const struct k_tokenizer *t, const char *const *pieces, struct k_ids *ids, struct k_err *err)
+{
+	int rc = 0;
+
+	for (; *pieces && !rc; pieces++) {
+		int32_t id = k_tokenizer_special(t, *pieces);
+
+		rc = id >= 0 ? k_ids_put(ids, id, err) : k_tokenizer_encode(t, *pieces, strlen(*pieces), 0, ids, err);
+	}
+	return rc;
+}
+
 int k_render_recall(struct k_render *r, const struct k_json *msg, const char *const *opens, bool thoughts, struct k_err *err)
 {
 	struct k_ids *ids = &r->out->ids;
 	size_t before = ids->n;
-	int rc = 0;
 
 	if (!r->memory || !r->t)
 		return 0;
-	for (; *opens && !rc; opens++) {
-		int32_t id = k_tokenizer_special(r->t, *opens);
-
-		rc = id >= 0 ? k_ids_put(ids, id, err) : k_tokenizer_encode(r->t, *opens, strlen(*opens), 0, ids, err);
-	}
+	int rc = put_pieces(r->t, opens, ids, err);
 	if (!rc)
 		rc = r->memory->recall(r->memory, msg, thoughts, ids, err);
 	if (!rc)
 		ids->n = before;
 	return rc;
+}
+
+int k_chat_unthink(const struct k_layout *l, const struct k_tokenizer *t, struct k_ids *out, struct k_err *err)
+{
+	static const char *const element[] = { "<|close|>", "think", "<|sep|>", "<|open|>", "response", "<|sep|>", NULL }, *const marker[] = { "</think>", NULL };
+	const char *const *pieces = l->xtml ? element : marker;
+
+	return k_tokenizer_special(t, *pieces) < 0 ? 0 : put_pieces(t, pieces, out, err);
 }
 
 /* --- layouts ---------------------------------------------------------------------------------------------------------- */

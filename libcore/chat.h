@@ -121,6 +121,9 @@ enum k_repair { K_REPAIR_ID, K_REPAIR_NAME, K_REPAIR_ARGS, K_REPAIR_TEXT, K_REPA
 const uint64_t *k_parser_repairs(const struct k_parser *p);            /* of each kind */
 void k_parser_free(struct k_parser *p);
 
+/* Appends what ends the thoughts of an answer and begins what it says; nothing where the tokenizer has no such tokens. */
+int k_chat_unthink(const struct k_layout *l, const struct k_tokenizer *t, struct k_ids *out, struct k_err *err) K_MUST_USE;
+
 /* Ids that end a turn: eos of generation_config.json and config.json, the layout's own end tokens. Appended, without doubles. */
 int k_chat_stops(const struct k_tokenizer *t, const struct k_files *files, struct k_ids *out, struct k_err *err) K_MUST_USE;
 

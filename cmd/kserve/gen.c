@@ -37,6 +37,8 @@ struct k_gen {
 	struct entry *entries;
 	size_t n_entries, cap_entries;
 	int64_t thought;                /* tokens of reasoning */
+	struct k_ids unthink;           /* what ends them; empty: they have no budget */
+	size_t unthought;               /* of that, what was said */
 	const char *hit;                /* the stop string that ended it */
 	bool complete;                  /* the model ended the turn itself */
 	bool failed;                    /* memory gave out within a callback */
@@ -318,6 +320,7 @@ int k_gen_new(struct k_gen **out, const struct k_server *s, const struct k_reque
 	int64_t room = s->n_ctx - (int64_t)rq->prompts[prompt].n;
 	g->limit = rq->max_tokens < 0 ? room : K_MIN(rq->max_tokens, room);
 	k_ids_init(&g->out);
+	k_ids_init(&g->unthink);
 	k_buf_init(&g->hold, 0);
 	k_buf_init(&g->text, 0);
 	init_sampler(g, rq->kind == K_KIND_CHAT ? choice : choice % rq->n);
@@ -327,6 +330,8 @@ int k_gen_new(struct k_gen **out, const struct k_server *s, const struct k_reque
 		int rc = k_parser_new(&g->parser, s->layout, s->tok, rq->tools, rq->n_used, &rq->chat, on_event, g, err);
 		if (!rc && rq->n_used)
 			rc = k_parser_history(g->parser, k_json_given(rq->body, "messages"), err);
+		if (!rc && rq->think_budget >= 0)
+			rc = k_chat_unthink(s->layout, s->tok, &g->unthink, err);
 		if (rc) {
 			k_gen_free(g);
 			return rc;
@@ -353,6 +358,7 @@ void k_gen_free(struct k_gen *g)
 	k_parser_free(g->parser);
 	k_course_free(g->course);
 	k_ids_fini(&g->out);
+	k_ids_fini(&g->unthink);
 	k_buf_fini(&g->hold);
 	k_buf_fini(&g->text);
 	k_free(g);
@@ -490,16 +496,17 @@ bool k_gen_draw(const struct k_gen *g, struct k_draw *out)
 	return !g->course && !g->rq->logprobs && k_sample_draw(&s, out);
 }
 
-/* Thoughts have used up their budget. */
-static bool thought_enough(const struct k_gen *g)
+/* Thoughts have used up their budget, or their end is being said: its next token. -1: neither. */
+static int32_t end_of_thoughts(const struct k_gen *g)
 {
-	return g->parser && g->rq->think_budget >= 0 && g->thought >= g->rq->think_budget && k_parser_state(g->parser) == K_PARSE_REASON;
+	bool enough = g->unthink.n && g->thought >= g->rq->think_budget && k_parser_state(g->parser) == K_PARSE_REASON;
+	return enough || g->unthought ? g->unthink.v[g->unthought] : -1;
 }
 
 /* The next token, where it does not depend on the logits; else -1. */
 static int known(struct k_gen *g, int32_t *id, struct k_err *err)
 {
-	*id = thought_enough(g) ? k_tokenizer_special(g->s->tok, "</think>") : -1;
+	*id = end_of_thoughts(g);
 	if (*id >= 0 || !g->course)
 		return 0;
 	int rc = mask(g, err);
@@ -556,6 +563,8 @@ static int take(struct k_gen *g, int32_t id, const float *logits, struct k_ids *
 	if (rc)
 		return rc;
 	int state = g->parser ? k_parser_state(g->parser) : K_PARSE_CONTENT;
+	if (end_of_thoughts(g) >= 0)
+		g->unthought = (g->unthought + 1) % g->unthink.n;
 	g->thought += state == K_PARSE_REASON;
 	k_reply_token(g->reply, g->choice, id, state == K_PARSE_REASON);
 	int64_t stop = stop_index(g, id);

@@ -57,7 +57,7 @@ int k_fault_err(struct k_fault *f, const struct k_err *err)
 	/* Sentences about requests begin with the path of the field. */
 	char param[128] = "";
 	static const char *const roots[] = { "messages", "tools", "thinking", "chat_template_kwargs", "prompt", "tool_choice",
-		"add_generation_prompt", "continue_final_message" };
+		"add_generation_prompt", "continue_final_message", "reasoning_effort", "response_format" };
 	size_t n = strspn(err->msg, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.[]");
 	for (size_t i = 0; i < K_LEN(roots); i++) {
 		if (!strncmp(err->msg, roots[i], strlen(roots[i])))
@@ -585,6 +585,7 @@ void k_request_free(struct k_request *rq)
 	k_ids_fini(&rq->stop_ids);
 	k_constraint_free(rq->constraint);
 	k_buf_fini(&rq->text);
+	k_json_free(rq->all_tools);
 	k_json_free(rq->body);
 	k_json_free(rq->asked);
 	k_free(rq);

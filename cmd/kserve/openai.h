@@ -20,6 +20,7 @@ struct k_request {
 	struct k_json *body;            /* as received, with roles, tools and ids in one spelling; keeps tools alive */
 	struct k_json *asked;           /* what the body was made from, where the dialect needs it; NULL else */
 	const struct k_json *tools;     /* NULL: none */
+	struct k_json *all_tools;       /* tools, where messages declare some: those as well. NULL: they do not */
 	const struct k_json *id;        /* what the reply is called; set by stdio.c, NULL: a random id */
 	char trace[129];                /* the id of the exchange, for errors; set by http.c */
 	uint64_t client;                /* who asks, as a hash of key or address: requests of clients take turns; set by http.c */

@@ -60,7 +60,7 @@ static int no_media(const struct k_json *msg, size_t i, struct k_fault *f)
 	return 0;
 }
 
-static int one_message(struct k_request *rq, struct k_json *messages, size_t i, struct k_fault *f)
+static int one_message(const struct k_server *s, struct k_request *rq, struct k_json *messages, size_t i, struct k_fault *f)
 {
 	const struct k_json *msg = k_json_at(messages, i);
 	char where[64];
@@ -76,7 +76,7 @@ static int one_message(struct k_request *rq, struct k_json *messages, size_t i, 
 			return -1;
 		msg = k_json_at(messages, i);
 	}
-	if (k_json_given(msg, "tools")) {
+	if (k_json_given(msg, "tools") && !s->layout->xtml) {
 		snprintf(where, sizeof(where), "messages[%zu].tools", i);
 		return k_fault_set(f, 400, "unsupported_parameter", where, "%s: tools inside messages are not supported by this model", where);
 	}
@@ -88,7 +88,7 @@ static int one_message(struct k_request *rq, struct k_json *messages, size_t i, 
 	return one_reasoning(messages, i, f);
 }
 
-static int read_messages(struct k_request *rq, struct k_fault *f)
+static int read_messages(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
 	struct k_json *v = k_json_given(rq->body, "messages");
 	if (k_json_kind(v) != K_JSON_ARRAY)
@@ -98,7 +98,7 @@ static int read_messages(struct k_request *rq, struct k_fault *f)
 	if (!n || n > MAX_MESSAGES)
 		return k_fault_set(f, 400, NULL, "messages", "messages has %zu entries, wanted 1 to %d", n, MAX_MESSAGES);
 	for (size_t i = 0; i < n; i++) {
-		if (one_message(rq, v, i, f))
+		if (one_message(s, rq, v, i, f))
 			return -1;
 	}
 	return 0;
@@ -122,34 +122,42 @@ static bool named_before(const struct k_json *list, const char *name)
 	return false;
 }
 
-/* Appends a function to list; tools that the server itself would run are left out. */
-static int one_tool(struct k_json *list, struct k_json *tool, size_t i, struct k_fault *f)
+/* A function that is not in list; where: its path. */
+static int check_function(const struct k_json *list, const struct k_json *tool, const char *where, struct k_fault *f)
 {
-	char where[64];
-	snprintf(where, sizeof(where), "tools[%zu]", i);
+	const struct k_json *fn = k_json_given(tool, "function"), *name = k_json_given(fn, "name"), *par = k_json_given(fn, "parameters"), *about = k_json_given(fn, "description");
+	char path[96];
+	snprintf(path, sizeof(path), "%s.function.name", where);
+	if (!k_json_string(name) || !good_name(k_json_string(name), k_json_len(name)))
+		return k_fault_set(f, 400, NULL, path, "%s must be letters, digits, '_', '.', '-', begin with a letter or '_' and "
+			"have at most %d characters", path, MAX_TOOL_NAME);
+	if (named_before(list, k_json_string(name)))
+		return k_fault_set(f, 400, NULL, path, "%s: '%s' is declared twice", path, k_json_string(name));
+	snprintf(path, sizeof(path), "%s.function.description", where);
+	if (about && !k_json_string(about))
+		return k_fault_set(f, 400, NULL, path, "%s is %s, wanted a string", path, k_json_kind_name(about));
+	snprintf(path, sizeof(path), "%s.function.parameters", where);
+	if (par && k_json_kind(par) != K_JSON_OBJECT)
+		return k_fault_set(f, 400, "invalid_schema", path, "%s is %s, wanted an object", path, k_json_kind_name(par));
+	return 0;
+}
+
+/* Appends a function to list; tools that the server itself would run are left out, or refused where they stand in a message. */
+static int one_tool(struct k_json *list, struct k_json *tool, const char *where, bool later, struct k_fault *f)
+{
+	char path[96];
 	if (k_json_kind(tool) != K_JSON_OBJECT)
 		return k_fault_set(f, 400, NULL, where, "%s is %s, wanted an object", where, k_json_kind_name(tool));
-	snprintf(where, sizeof(where), "tools[%zu].type", i);
+	snprintf(path, sizeof(path), "%s.type", where);
 	const char *type = k_word(k_json_given(tool, "type"));
 	if (!type)
-		return k_fault_set(f, 400, NULL, where, "%s must be a string", where);
-	if (!strcmp(type, "builtin_function"))
+		return k_fault_set(f, 400, NULL, path, "%s must be a string", path);
+	if (!strcmp(type, "builtin_function") && !later)
 		return 0;
 	if (strcmp(type, "function"))
-		return k_fault_set(f, 400, "unsupported_parameter", where, "%s is '%.64s', wanted function", where, type);
-	const struct k_json *fn = k_json_given(tool, "function"), *name = k_json_given(fn, "name"), *par = k_json_given(fn, "parameters"), *about = k_json_given(fn, "description");
-	snprintf(where, sizeof(where), "tools[%zu].function.name", i);
-	if (!k_json_string(name) || !good_name(k_json_string(name), k_json_len(name)))
-		return k_fault_set(f, 400, NULL, where, "%s must be letters, digits, '_', '.', '-', begin with a letter or '_' and "
-			"have at most %d characters", where, MAX_TOOL_NAME);
-	if (named_before(list, k_json_string(name)))
-		return k_fault_set(f, 400, NULL, where, "%s: '%s' is declared twice", where, k_json_string(name));
-	snprintf(where, sizeof(where), "tools[%zu].function.description", i);
-	if (about && !k_json_string(about))
-		return k_fault_set(f, 400, NULL, where, "%s is %s, wanted a string", where, k_json_kind_name(about));
-	snprintf(where, sizeof(where), "tools[%zu].function.parameters", i);
-	if (par && k_json_kind(par) != K_JSON_OBJECT)
-		return k_fault_set(f, 400, "invalid_schema", where, "%s is %s, wanted an object", where, k_json_kind_name(par));
+		return k_fault_set(f, 400, "unsupported_parameter", path, "%s is '%.64s', wanted function", path, type);
+	if (check_function(list, tool, where, f))
+		return -1;
 	return k_json_push(list, k_json_keep(tool)) ? k_no_memory(f) : 0;
 }
 
@@ -164,7 +172,9 @@ static int read_tools(const struct k_server *s, struct k_request *rq, struct k_f
 		return 0;
 	struct k_json *list = k_json_array();
 	for (size_t i = 0; i < k_json_len(v); i++) {
-		if (!list || one_tool(list, k_json_at(v, i), i, f)) {
+		char where[64];
+		snprintf(where, sizeof(where), "tools[%zu]", i);
+		if (!list || one_tool(list, k_json_at(v, i), where, false, f)) {
 			k_json_free(list);
 			return list ? -1 : k_no_memory(f);
 		}
@@ -182,6 +192,35 @@ static int read_tools(const struct k_server *s, struct k_request *rq, struct k_f
 		return k_fault_set(f, 400, "unsupported_parameter", "tools", "the chat layout '%s' of this model knows no tools",
 			s->layout->name);
 	rq->tools = k_json_given(rq->body, "tools");
+	return 0;
+}
+
+/* Those of message i, where it is one that declares tools. */
+static int tools_of_message(struct k_request *rq, const struct k_json *msg, size_t i, struct k_fault *f)
+{
+	const struct k_json *v = k_json_given(msg, "tools");
+	char where[64];
+	for (size_t n = 0; k_json_kind(v) == K_JSON_ARRAY && n < k_json_len(v); n++) {
+		if (!rq->all_tools && !(rq->all_tools = rq->tools ? k_json_copy(rq->tools) : k_json_array()))
+			return k_no_memory(f);
+		rq->tools = rq->all_tools;
+		snprintf(where, sizeof(where), "messages[%zu].tools[%zu]", i, n);
+		if (k_json_len(rq->all_tools) == MAX_TOOLS)
+			return k_fault_set(f, 400, NULL, where, "%s is one more than the %d tools that are allowed", where, MAX_TOOLS);
+		if (one_tool(rq->all_tools, k_json_at(v, n), where, true, f))
+			return -1;
+	}
+	return 0;
+}
+
+/* Calls may be of the tools that messages declare, too. Which messages may do so is the layout's to say. */
+static int read_later_tools(struct k_request *rq, struct k_fault *f)
+{
+	const struct k_json *messages = k_json_given(rq->body, "messages");
+	for (size_t i = 0; i < k_json_len(messages); i++) {
+		if (tools_of_message(rq, k_json_at(messages, i), i, f))
+			return -1;
+	}
 	return 0;
 }
 
@@ -292,7 +331,7 @@ int k_openai_chat(const struct k_server *s, struct k_request *rq, struct k_fault
 	if (!s->layout)
 		return k_fault_set(f, 400, NULL, "messages", "this model has no chat template that is known here: start the server with "
 			"--chat-layout NAME to say how its turns are written");
-	if (read_limits(rq, f) || read_messages(rq, f) || read_tools(s, rq, f) || read_effort(rq, f))
+	if (read_limits(rq, f) || read_messages(s, rq, f) || read_tools(s, rq, f) || read_later_tools(rq, f) || read_effort(rq, f))
 		return -1;
 	return render(s, rq, f);
 }

@@ -10,7 +10,7 @@
 #include "cmd/kserve/replay.h"
 
 #define BUCKETS 4096
-#define MAX_OPENS 2                     /* tokens between the header of an answer and the answer */
+#define MAX_OPENS 10                    /* tokens between the header of an answer and the answer: two and a word */
 #define TURN_BYTES 512                  /* what a turn takes besides its texts and tokens, about */
 
 struct call { const struct k_json *id, *name, *args; };
@@ -25,6 +25,7 @@ struct turn {
 struct k_replay {
 	pthread_mutex_t lock;
 	const struct k_tokenizer *tok;
+	bool writes_ids;                /* calls have them in the model's own words */
 	int32_t call_begin, args_begin;
 	size_t bytes, max_bytes;
 	struct turn *newest, *oldest;
@@ -146,13 +147,14 @@ static void drop(struct k_replay *t, struct turn *x)
 	free_turn(x);
 }
 
-int k_replay_new(struct k_replay **out, const struct k_tokenizer *tok, size_t max_bytes, struct k_err *err)
+int k_replay_new(struct k_replay **out, const struct k_tokenizer *tok, bool writes_ids, size_t max_bytes, struct k_err *err)
 {
 	struct k_replay *t = *out = k_calloc(1, sizeof(*t));
 	if (!t)
 		return k_err_nomem(err, sizeof(*t), "the table of earlier answers");
 	pthread_mutex_init(&t->lock, NULL);
 	t->tok = tok;
+	t->writes_ids = writes_ids;
 	t->call_begin = k_tokenizer_special(tok, k_marker_texts[K_MARKER_CALL_BEGIN]);
 	t->args_begin = k_tokenizer_special(tok, k_marker_texts[K_MARKER_ARGS_BEGIN]);
 	t->max_bytes = max_bytes;
@@ -192,6 +194,8 @@ static bool header_is(const struct k_replay *t, const int32_t *ids, size_t n, si
 static bool own_ids(const struct k_replay *t, const int32_t *ids, size_t n, const struct k_choice *c)
 {
 	size_t at = 0;
+	if (!t->writes_ids)
+		return true;
 	for (int i = 0; i < c->n_parts; i++) {
 		if (c->parts[i].kind == K_EVENT_CALL && !header_is(t, ids, n, &at, c->parts[i].id))
 			return false;

@@ -11,8 +11,8 @@
 
 struct k_replay;
 
-/* Holds the latest turns in about max_bytes. tok is borrowed. All functions may be called by any thread. */
-int k_replay_new(struct k_replay **out, const struct k_tokenizer *tok, size_t max_bytes, struct k_err *err) K_MUST_USE;
+/* Holds the latest turns in about max_bytes. tok is borrowed. writes_ids: the layout's calls say their ids. All functions may be called by any thread. */
+int k_replay_new(struct k_replay **out, const struct k_tokenizer *tok, bool writes_ids, size_t max_bytes, struct k_err *err) K_MUST_USE;
 void k_replay_free(struct k_replay *t);                 /* takes NULL */
 /* The answer c behind prompt, which is the n ids. Without memory it is not remembered; nor where the ids of its calls are not those
  * that the model wrote. */

@@ -96,7 +96,7 @@ static void recommended(struct k_server *s)
 {
 	static const struct { const char *layout; double temperature, instant, top_p; } table[] = {
 		{ "k2_instruct", 0.6, 0.6, 1 }, { "k2_thinking", 1, 1, 1 }, { "k25", 1, 0.6, 0.95 }, { "kimi_linear", 0.6, 0.6, 1 },
-		{ "moonlight", 0.6, 0.6, 1 }, { "smollm2", 0.2, 0.2, 0.9 },
+		{ "moonlight", 0.6, 0.6, 1 }, { "smollm2", 0.2, 0.2, 0.9 }, { "k3", 1, 1, 0.95 },
 	};
 	s->temperature = s->instant = s->top_p = 1;
 	for (size_t i = 0; s->layout && i < K_LEN(table); i++) {
@@ -149,7 +149,7 @@ static int chat(struct k_server *s, const char *layout, struct k_err *err)
 	}
 	if (s->layout) {
 		const char *n = s->layout->name;
-		s->kimi = !strncmp(n, "kimi", 4) || !strncmp(n, "k2", 2);
+		s->kimi = !strncmp(n, "kimi", 4) || !strncmp(n, "k2", 2) || s->layout->xtml;
 	}
 	if (s->tok)
 		return k_chat_stops(s->tok, files, &s->stops, err);
@@ -182,7 +182,7 @@ int k_server_init(struct k_server *s, struct k_model *m, const char *path, const
 	if (!rc)
 		rc = chat(s, o->layout, err);
 	if (!rc && s->kimi && s->tok)
-		rc = k_replay_new(&s->replay, s->tok, REPLAY_BYTES, err);
+		rc = k_replay_new(&s->replay, s->tok, !s->layout->xtml, REPLAY_BYTES, err);
 	if (!rc && s->layout && s->tok)
 		rc = k_pasts_new(&s->pasts, (size_t)K_MIN(KEPT_BYTES, s->room / 32), err);
 	if (!rc)
