@@ -30,7 +30,7 @@ static const struct k_opt opts[] = {
 	K_OPT_FLAG(0, "stdio", struct args, stdio, "requests as JSON lines on standard input, answers on standard output, in order"),
 	K_OPT_FLAG(0, "chat", struct args, talk, "a conversation in the terminal, or a message a line from a pipe; /help lists its commands"),
 	K_OPT_STR(0, "chat-layout", struct args, layout, "NAME", NULL,
-		"how turns are written, instead of what the model's template says: k2_instruct, k2_thinking, k25, kimi_linear, smollm2, chatml"),
+		"how turns are written, instead of what the model's template says: k2_instruct, k2_thinking, k25, k3, kimi_linear, smollm2, chatml"),
 	K_OPT_STR(0, "name", struct args, name, "NAME", NULL, "served model name; default: the model's own"),
 	K_OPT_WORD(0, "reasoning-field", struct args, reasoning, "reasoning_content|reasoning|both", "reasoning_content",
 		"what the thoughts of a model are called in answers of the OpenAI shape"),
