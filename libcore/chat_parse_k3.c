@@ -30,12 +30,13 @@ static void send_string(struct k_parser *p, struct span text, bool quotes)
 	k_buf_fini(&b);
 }
 
-static bool is_json(struct span text)
+static bool is_json(struct k_parser *p, struct span text)
 {
 	struct k_json *v = NULL;
-	struct k_err ignored;
-	bool yes = !k_json_parse(&v, text.s, text.n, K_JSON_LAST_WINS | K_JSON_NUL, "a value", &ignored);
+	struct k_err why = { 0 };
+	bool yes = !k_json_parse(&v, text.s, text.n, K_JSON_LAST_WINS | K_JSON_NUL, "a value", &why);
 
+	p->nomem |= why.code == K_ENOMEM;
 	k_json_free(v);
 	return yes;
 }
@@ -47,7 +48,7 @@ static void end_value(struct k_parser *p)
 
 	if (p->x.at == VALUE && p->x.string)
 		send_args(p, "\"");
-	else if (p->x.at == VALUE && !is_json(text))
+	else if (p->x.at == VALUE && !is_json(p, text))
 		send_string(p, text, true);
 	else if (p->x.at == VALUE || p->x.at == RAW)
 		k_parse_send(p, K_EVENT_ARGS, text.s, text.n);

@@ -133,14 +133,18 @@ static int argument(struct k_render *r, struct span key, struct span value, stru
 	return rc ? rc : k_xtml_close(r, "argument", err);
 }
 
-static bool is_object(struct span text)
+/* 1, 0; K_ENOMEM. */
+static int is_object(struct span text, struct k_err *err)
 {
 	struct k_json *v = NULL;
-	struct k_err ignored;
-	bool yes = !k_json_parse(&v, text.s, text.n, K_JSON_LAST_WINS | K_JSON_NUL, "arguments", &ignored) && k_json_kind(v) == K_JSON_OBJECT;
+	struct k_err why = { 0 };
+	bool yes = !k_json_parse(&v, text.s, text.n, K_JSON_LAST_WINS | K_JSON_NUL, "arguments", &why) && k_json_kind(v) == K_JSON_OBJECT;
 
 	k_json_free(v);
-	return yes;
+	if (why.code != K_ENOMEM)
+		return yes;
+	*err = why;
+	return K_ENOMEM;
 }
 
 /* No text at all is how some clients say that there are none. */
@@ -153,7 +157,10 @@ static int arguments(struct k_render *r, struct span text, struct k_err *err)
 
 	if (!text.n)
 		return 0;
-	if (!is_object(text)) {
+	int object = is_object(text, err);
+	if (object < 0)
+		return object;
+	if (!object) {
 		rc = k_xtml_open(r, "json", &raw, 1, err);
 		if (!rc)
 			rc = k_xtml_text(r, text.s, text.n, err);

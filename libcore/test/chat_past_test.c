@@ -132,3 +132,38 @@ K_TEST(chat_past_when_thoughts_become_history)
 	k_json_free(rq);
 	k_tokenizer_free(t);
 }
+
+/* Answers of tools stand in the order of their calls: one more may come to stand before those that were there. */
+K_TEST(chat_past_when_answers_are_sorted)
+{
+	static const char *const turns[] = {
+		"{\"role\":\"user\",\"content\":\"one\"}",
+		"{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},"
+			"{\"id\":\"b\",\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}},{\"id\":\"c\",\"function\":{\"name\":\"h\",\"arguments\":\"{}\"}}]}",
+		"{\"role\":\"tool\",\"tool_call_id\":\"c\",\"content\":\"3\"}",
+		"{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":\"1\"}",
+		"{\"role\":\"tool\",\"tool_call_id\":\"b\",\"content\":\"2\"}",
+		"{\"role\":\"tool\",\"tool_call_id\":\"x\",\"name\":\"n\",\"content\":\"4\"}",
+		"{\"role\":\"user\",\"content\":\"two\"}",
+		"{\"role\":\"tool\",\"tool_call_id\":\"b\",\"content\":\"5\"}",
+		"{\"role\":\"user\",\"content\":\"three\"}",
+	};
+	struct k_tokenizer *t = test_k3_tokenizer();
+	struct run r = { .t = t, .l = k_layout_find("k3") };
+
+	k_chat_past_init(&r.past);
+	/* Longer and longer, then from the longest to each shorter one. */
+	for (size_t i = 1; i <= 3 * K_LEN(turns); i++) {
+		size_t n = i <= K_LEN(turns) ? i : i % 2 ? K_LEN(turns) : (3 * K_LEN(turns) - i) / 2 + 1;
+		struct k_json *rq = k_json_object();
+
+		K_CHECK(!k_json_set(rq, "messages", k_json_array()));
+		for (size_t k = 0; k < n; k++)
+			say(k_json_find(rq, "messages"), turns[k]);
+		go_on(&r, rq, "answers");
+		K_CHECK(r.past.n == n);
+		k_json_free(rq);
+	}
+	k_chat_past_fini(&r.past);
+	k_tokenizer_free(t);
+}
