@@ -41,26 +41,31 @@ static bool is_json(struct k_parser *p, struct span text)
 	return yes;
 }
 
-/* What was collected is whole now. */
+/* What was collected is whole now. All arguments as one text wait for the end of the call: they are JSON without it. */
 static void end_value(struct k_parser *p)
 {
 	const struct span text = span_of(&p->args);
 
-	if (p->x.at == VALUE && p->x.string)
-		send_args(p, "\"");
-	else if (p->x.at == VALUE && !is_json(p, text))
-		send_string(p, text, true);
-	else if (p->x.at == VALUE || p->x.at == RAW)
-		k_parse_send(p, K_EVENT_ARGS, text.s, text.n);
-	k_buf_reset(&p->args);
+	if (p->x.at == VALUE) {
+		if (p->x.string)
+			send_args(p, "\"");
+		else if (is_json(p, text))
+			k_parse_send(p, K_EVENT_ARGS, text.s, text.n);
+		else
+			send_string(p, text, true);
+		k_buf_reset(&p->args);
+	}
 	p->x.at = CALL;
 }
 
 static void end_call(struct k_parser *p)
 {
+	static const char *const ends[] = { [NOTHING] = "{}", [MEMBERS] = "}", [WHOLE] = "" };
+
 	end_value(p);
-	if (p->x.told != WHOLE)
-		send_args(p, p->x.told == MEMBERS ? "}" : "{}");
+	k_parse_send(p, K_EVENT_ARGS, p->args.data, p->args.len);
+	k_buf_reset(&p->args);
+	send_args(p, ends[p->x.told]);
 }
 
 /* To a place that is no part of a call. */

@@ -173,7 +173,7 @@ K_TEST(chat_k3_parse_arguments)
 	/* All of them as one text. */
 	expect(&s, F("<json type=\"object\">{\"a\": 1}</json>"), A("{\"a\": 1}"));
 	expect(&s, F("\n{\"a\": 1}\n"), A("{\"a\": 1}\n"));
-	expect(&s, F("<json type=\"object\">{\"a\":</json><argument key=\"b\">1</argument>"), A("{\"a\":") "C[1]");
+	expect(&s, F("<json type=\"object\">{\"a\":</json><argument key=\"b\">1</argument>"), "T[0 functions.f:0 f]C[1]A[0 {\"a\":]");
 	expect(&s, F(ARG("a", "number", "1") "<json>{}</json>"), A("{\"a\":1") "C[{}]A[0 }]");
 #undef A
 	done(&s);
@@ -255,6 +255,7 @@ K_TEST(chat_k3_parse_cut_at_every_token)
 	expect(&s, T "<call tool=\"g\">" ARG("a", "number", "1") OVER, "T[0 functions.g:0 g]A[0 {\"a\":1]");
 	expect(&s, T "<call tool=\"g\"><argument key=\"a\" type=\"object\">1}$", "T[0 functions.g:0 g]A[0 {\"a\":]");
 	expect(&s, T "<call tool=\"g\"><json>{}$", "T[0 functions.g:0 g]");
+	expect(&s, T "<call tool=\"g\"><json>{}</json>" OVER, "T[0 functions.g:0 g]");
 	expect(&s, T "<call tool=\"g\">{}</message>", "T[0 functions.g:0 g]");
 	expect(&s, T "<call tool=\"g\">" ARG("a", "number", "1") "</call", "T[0 functions.g:0 g]A[0 {\"a\":1]");
 	done(&s);
