@@ -129,7 +129,7 @@ describe = $$( { test -e .git && git describe --tags --always --dirty 2>/dev/nul
 $(B)/gen/version.h: FORCE
 	$(call update,printf '#define K_VERSION "%s"\n#define K_DESCRIBE "%s"\n' "$(release)" "$(describe)")
 $(B)/gen/flags: FORCE
-	$(call update,printf '%s\n' '$(CC) $(K_CFLAGS) $(CFLAGS) $(CPPFLAGS) $(K_LEVEL_VARIANT)' '$(sim_flags)' '$(foreach l,$(levels) cuda formats,$(l): $(flags_$(l));)')
+	$(call update,printf '%s\n' '$(CC) $(K_CFLAGS) $(CFLAGS) $(CPPFLAGS) $(K_LEVEL_VARIANT)' '$(sim_flags)' '$(foreach l,$(levels) cuda formats kserve,$(l): $(flags_$(l));)')
 $(B)/gen/objects.list: FORCE
 	$(call update,printf '%s\n' $(lib_src))
 $(B)/gen/qtypes.list: FORCE
@@ -172,13 +172,15 @@ say = $(if $(V),,@printf '  %-4s %s\n' $(1) $(2);)
 flags_cuda := -Os
 # Readers and writers of formats are in every tool, too: heads and names, while the values pass through libcore.
 flags_formats := -Os
+# What is kserve's alone hands requests on and text back: a token passes through few of its lines.
+flags_kserve := -Os
 level_of = $(flags_$(word 2,$(subst /, ,$(1)))) $(if $(filter $(levels),$(word 2,$(subst /, ,$(1)))),$(K_LEVEL_VARIANT))
 $(B)/obj/kernels/%.o: kernels/%.c $(B)/gen/flags | $(gen)
 	@mkdir -p $(@D)
 	$(call say,CC,$<) $(CC) $(K_CFLAGS) $(call level_of,$<) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(B)/obj/%.o: %.c $(B)/gen/flags | $(gen)
 	@mkdir -p $(@D)
-	$(call say,CC,$<) $(CC) $(K_CFLAGS) $(flags_$(firstword $(subst /, ,$<))) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<) $(CC) $(K_CFLAGS) $(flags_$(firstword $(subst /, ,$<))) $(flags_$(word 2,$(subst /, ,$<))) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/obj/models/%.o: %.c $(B)/gen/flags | $(gen)
 	@mkdir -p $(@D)
