@@ -294,6 +294,22 @@ static void check_experts(struct world *w, const char *type, int64_t E, int64_t 
 	w->rounds = rounds;
 }
 
+/* By each kernel that has gate and up: rows one by one, in tiles, in wide ones. */
+static void check_moe_situ(struct world *w)
+{
+	w->hp.situ = 4;
+	w->hp.situ_up = 25;
+	check_experts(w, "bf16", 4, 2, 17, 33);
+	check_experts(w, "mxfp4", 3, 2, 128, 128);
+	w->hp.situ_up = 0;
+	check_experts(w, "fp8b128", 2, 2, 32, 64);
+	w->rows = MANY_ROWS;
+	w->hp.situ_up = 25;
+	check_experts(w, "i4g32", 2, 2, 64, 64);
+	w->rows = ROWS;
+	w->hp.situ = w->hp.situ_up = 0;
+}
+
 static void check_moe(struct world *w)
 {
 	check_experts(w, "i4g32", 8, 3, 32, 128);
@@ -312,6 +328,7 @@ static void check_moe(struct world *w)
 	w->rows = TILE_ROWS;
 	check_experts(w, "i4g32", 1, 1, 64, 576);
 	w->rows = ROWS;
+	check_moe_situ(w);
 }
 
 /* Few tokens whose sums may be in any order: in whole numbers. */
@@ -324,6 +341,9 @@ static void check_moe_dot(struct world *w)
 	check_experts(w, "i4g32", 11, 10, 192, 448);
 	check_experts(w, "i4g32", 3, 3, 1280, 64);
 	check_experts(w, "i4g32", 2, 1, 64, 3584);
+	w->hp.situ = 4;
+	w->hp.situ_up = 25;
+	check_experts(w, "i4g32", 4, 2, 128, 64);
 }
 
 /* --- sequences ------------------------------------------------------------------------------------------------------------ */

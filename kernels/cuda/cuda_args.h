@@ -31,8 +31,15 @@ struct cuda_rope { const float *table; int dim, interleaved; };
 struct cuda_embed { float *y; struct cuda_matrix w; const int32_t *ids; };
 /* A block a row; wide: all rows are at multiples of 16 bytes */
 struct cuda_rmsnorm { float *y; const float *x, *w; int64_t dim, y_step, x_step; float eps; int wide; };
+/* What gate and up become: silu(gate) up, or (cap not 0) SiTU, which struct k_op_swiglu shows: cap is its situ, cap_up situ_up. over, over_up: 1 / cap, 1 / cap_up. */
+struct cuda_unit { float cap, over, cap_up, over_up; };
 /* A thread an element */
-struct cuda_swiglu { float *y; const float *gate, *up; int64_t n; };
+struct cuda_swiglu { float *y; const float *gate, *up; int64_t n; struct cuda_unit unit; };
+/* y *= sigmoid(z); a thread an element */
+struct cuda_gate { float *y; const float *z; int64_t n; };
+/* struct k_op_blend: a block a row; source: its blocks, and x behind them. wide: all rows are at multiples of 16 bytes */
+enum { CUDA_SOURCES = 16 };
+struct cuda_blend { float *y; const float *source[CUDA_SOURCES], *w, *query; int64_t dim; float eps; int n_source, wide, gap; };
 /* y += x; also (NULL: nothing) += y. A thread four elements; wide: all are at multiples of 16 bytes */
 struct cuda_add { float *y; const float *x; float *also; int64_t n; int wide, gap; };
 /* The same for rows of norm.dim, and then rmsnorm of what was added to last, norm.x; a block a row */
@@ -78,8 +85,8 @@ struct cuda_route {
 	double scale;
 	struct cuda_swiglu also;
 };
-/* h[pair][row] = silu(gate . x) * (up . x); blocks (rows / 16, pairs), a pair is (token, slot) */
-struct cuda_moe_up { float *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; int n_used; int gap; };
+/* h[pair][row] = unit of gate . x and up . x; blocks (rows / 16, pairs), a pair is (token, slot) */
+struct cuda_moe_up { float *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; struct cuda_unit unit; int n_used; int gap; };
 /* y[t][row] = sum over slots of weight * (down . h[pair]); blocks (rows / 16, tokens) */
 struct cuda_moe_down { float *y; const float *h; const int32_t *ids; const float *weights; struct cuda_matrix down; int n_used; int gap; };
 
@@ -89,7 +96,7 @@ struct cuda_moe_down { float *y; const float *h; const int32_t *ids; const float
 enum { CUDA_MMA_VECTORS = 32 };
 struct cuda_gemm_mma { float *y; const float *x; struct cuda_matrix w; const float *bias; int64_t n, y_step, x_step; };
 /* moe_up and moe_down, blocks as theirs; h is bf16, at multiples of 16 bytes, as are its rows */
-struct cuda_moe_up_mma { uint16_t *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; int n_used; int gap; };
+struct cuda_moe_up_mma { uint16_t *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; struct cuda_unit unit; int n_used; int gap; };
 struct cuda_moe_down_mma { float *y; const uint16_t *h; const int32_t *ids; const float *weights; struct cuda_matrix down; int n_used; int gap; };
 
 /* The same of i4g32 in layout x16 in whole numbers, with activations of 16 bits, where sums may be in any order; rings of weights (pairs of records of 16 x 64) and activations (of
@@ -98,7 +105,7 @@ struct cuda_moe_down_mma { float *y; const uint16_t *h; const int32_t *ids; cons
 enum { CUDA_FIXED_STEP = 160, CUDA_UP_RING = 5, CUDA_UP_ROUND = 6, CUDA_DOWN_RING = 8, CUDA_DOWN_SMALL = 2, CUDA_DOWN_COLS = 2048 };
 enum { CUDA_UP_SHARED = CUDA_WARPS * (CUDA_UP_RING * 2 * 576 + CUDA_UP_ROUND * CUDA_FIXED_STEP) };
 #define CUDA_DOWN_SHARED(depth, cols) (CUDA_WARPS * ((depth) * 2 * 576 + (cols) / 64 * CUDA_FIXED_STEP + 64))
-struct cuda_moe_up_dot { uint8_t *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; int n_used; int early; };
+struct cuda_moe_up_dot { uint8_t *h; const float *x; const int32_t *ids; struct cuda_matrix gate, up; struct cuda_unit unit; int n_used; int early; };
 /* At most CUDA_DOWN_COLS columns; depth: of the ring, CUDA_DOWN_RING or CUDA_DOWN_SMALL; shares: there may be `also`. Blocks (rows / 16 x tokens); those behind them have 16 rows each of
  * `also`, a product in BF16 with n rows of x, at most CUDA_FEW, as gemm_many has it, with CUDA_FEW_PLAIN bytes of shared memory. */
 struct cuda_moe_down_dot { float *y; const uint8_t *h; const int32_t *ids; const float *weights; struct cuda_matrix down; int n_used, n, depth, shares; struct cuda_product_of also; };
@@ -136,6 +143,7 @@ struct cuda_moe_up_tile {
 	const int32_t *order;
 	const struct cuda_tile *tile;
 	struct cuda_matrix gate, up;
+	struct cuda_unit unit;
 	int n_used;
 	int gap;
 };

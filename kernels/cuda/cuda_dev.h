@@ -282,12 +282,18 @@ K_DEV float k_over(float x, float y) { return x / y; }
 #endif
 K_DEV float k_silu(float x) { return k_over(x, 1 + expf(-x)); }
 K_DEV float k_sigmoid(float x) { return 1 / (1 + expf(-x)); }
+K_DEV float k_situ(float gate, float up, const struct cuda_unit *u)
+{
+	float capped = u->cap * tanhf(gate * u->over);
+	return k_over(capped, 1 + expf(-gate)) * (u->cap_up != 0 ? u->cap_up * tanhf(up * u->over_up) : up);
+}
+K_DEV float k_unit(float gate, float up, const struct cuda_unit *u) { return u->cap != 0 ? k_situ(gate, up, u) : k_silu(gate) * up; }
 /* Of block `block`. */
 K_DEV void k_swiglu(const struct cuda_swiglu *a, int64_t block)
 {
 	int64_t i = block * CUDA_THREADS + threadIdx.x;
 	if (i < a->n)
-		a->y[i] = k_silu(a->gate[i]) * a->up[i];
+		a->y[i] = k_unit(a->gate[i], a->up[i], &a->unit);
 }
 
 /* --- stored values -------------------------------------------------------------------------------------------------------- */

@@ -48,24 +48,36 @@ void cuda_op_add(struct k_device *dev, const struct k_op_add *op)
 
 void cuda_op_blend(struct k_device *dev, const struct k_op_blend *op)
 {
-	struct k_device *cpu = cuda_on_cpu(cuda_of(dev), CUDA_OP_blend, "it has no kernel");
-	cpu->ops.blend(cpu, op);
+	struct cuda *c = cuda_of(dev);
+	struct cuda_blend a = { .y = op->y, .w = op->w, .query = op->query, .dim = op->dim, .eps = (float)op->eps, .n_source = (int)op->n_block + 1 };
+	uintptr_t all = (uintptr_t)op->y | (uintptr_t)op->w | (uintptr_t)op->query | (uintptr_t)op->dim * sizeof(float);
+	if (op->n_block >= CUDA_SOURCES) {
+		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_blend, "too many blocks");
+		cpu->ops.blend(cpu, op);
+		return;
+	}
+	for (int i = 0; i < a.n_source; i++) {
+		a.source[i] = i < op->n_block ? op->block[i] : op->x;
+		all |= (uintptr_t)a.source[i];
+	}
+	a.wide = all % 16 == 0;
+	cuda_launch_bytes(c, CUDA_KERNEL_blend, op->n, 1, 1, &a, sizeof(a));
 }
 
 void cuda_op_gate(struct k_device *dev, const struct k_op_gate *op)
 {
-	struct k_device *cpu = cuda_on_cpu(cuda_of(dev), CUDA_OP_gate, "it has no kernel");
-	cpu->ops.gate(cpu, op);
+	cuda_launch(cuda_of(dev), gate, k_div_up(op->n, CUDA_THREADS), 1, 1, .y = op->y, .z = op->z, .n = op->n);
+}
+
+static struct cuda_unit unit_of(double situ, double situ_up)
+{
+	return (struct cuda_unit){ (float)situ, situ != 0 ? (float)(1 / situ) : 0, (float)situ_up, situ_up != 0 ? (float)(1 / situ_up) : 0 };
 }
 
 void cuda_op_swiglu(struct k_device *dev, const struct k_op_swiglu *op)
 {
-	if (op->situ != 0) {
-		struct k_device *cpu = cuda_on_cpu(cuda_of(dev), CUDA_OP_swiglu, "SiTU has no kernel");
-		cpu->ops.swiglu(cpu, op);
-		return;
-	}
-	cuda_launch(cuda_of(dev), swiglu, k_div_up(op->n, CUDA_THREADS), 1, 1, .y = op->y, .gate = op->gate, .up = op->up, .n = op->n);
+	cuda_launch(cuda_of(dev), swiglu, k_div_up(op->n, CUDA_THREADS), 1, 1, .y = op->y, .gate = op->gate, .up = op->up, .n = op->n,
+		.unit = unit_of(op->situ, op->situ_up));
 }
 
 /* --- products ------------------------------------------------------------------------------------------------------------- */
@@ -220,7 +232,7 @@ void cuda_op_route(struct k_device *dev, const struct k_op_route *op)
 }
 
 /* tile: room for the tiles of BLOCKS_Y pairs. */
-struct moe { struct cuda_matrix gate, up, down; int64_t F, D, used, E; struct cuda_tile *tile; };
+struct moe { struct cuda_matrix gate, up, down; struct cuda_unit unit; int64_t F, D, used, E; struct cuda_tile *tile; };
 
 /* Places for tiles (cuda_args.h). */
 static int64_t tile_places(int64_t pairs, int64_t experts, int size) { return K_MIN(pairs, pairs / size + experts); }
@@ -245,7 +257,8 @@ static void moe_by_expert(struct cuda *c, const struct moe *m, float *y, const f
 	int32_t *order = cuda_take(c, pairs * (int64_t)sizeof(*order));
 	uint16_t *narrow = cuda_take(c, n * m->D * (int64_t)sizeof(*narrow)), *h = cuda_take(c, pairs * m->F * (int64_t)sizeof(*h));
 	float *out = cuda_take(c, floats(pairs * m->D));
-	struct cuda_moe_up_tile up = { .h = h, .x = narrow, .order = order, .tile = m->tile, .gate = m->gate, .up = m->up, .n_used = (int)m->used };
+	struct cuda_moe_up_tile up = { .h = h, .x = narrow, .order = order, .tile = m->tile, .gate = m->gate, .up = m->up, .unit = m->unit,
+		.n_used = (int)m->used };
 	struct cuda_moe_down_tile down = { .out = out, .h = h, .order = order, .tile = m->tile, .down = m->down };
 	cuda_launch(c, moe_sort, m->E + n, 1, 1, .order = order, .tile = m->tile, .ids = ids, .y = narrow, .x = x, .cols = m->D, .n_pair = (int)pairs,
 		.n_expert = (int)m->E, .sparse = tiles == pairs, .size = size);
@@ -266,7 +279,7 @@ static void moe_few(struct cuda *c, const struct moe *m, float *y, const float *
 {
 	int64_t pairs = n * m->used;
 	uint16_t *h = cuda_take(c, pairs * m->F * (int64_t)sizeof(*h));
-	cuda_launch(c, moe_up_mma, k_div_up(m->F, 16), pairs, 1, .h = h, .x = x, .ids = ids, .gate = m->gate, .up = m->up, .n_used = (int)m->used);
+	cuda_launch(c, moe_up_mma, k_div_up(m->F, 16), pairs, 1, .h = h, .x = x, .ids = ids, .gate = m->gate, .up = m->up, .unit = m->unit, .n_used = (int)m->used);
 	cuda_launch(c, moe_down_mma, k_div_up(m->D, 16), n, 1, .y = y, .h = h, .ids = ids, .weights = weights, .down = m->down,
 		.n_used = (int)m->used);
 }
@@ -289,7 +302,8 @@ static void moe_dot(struct cuda *c, const struct moe *m, float *y, const float *
 	int depth = CUDA_DOWN_SHARED(CUDA_DOWN_RING, m->F) <= room ? CUDA_DOWN_RING : CUDA_DOWN_SMALL;
 	uint8_t *h = cuda_take(c, pairs * (m->F / 64) * CUDA_FIXED_STEP);
 	bool early = leaves(c, x, n * m->D);
-	cuda_launch_shared(c, moe_up_dot, k_div_up(m->F, 16), pairs, 1, CUDA_UP_SHARED, .h = h, .x = x, .ids = ids, .gate = m->gate, .up = m->up, .n_used = (int)m->used, .early = early);
+	cuda_launch_shared(c, moe_up_dot, k_div_up(m->F, 16), pairs, 1, CUDA_UP_SHARED, .h = h, .x = x, .ids = ids, .gate = m->gate, .up = m->up, .unit = m->unit, .n_used = (int)m->used,
+		.early = early);
 	cuda_launch_shared(c, moe_down_dot, k_div_up(m->D, 16) * n, 1, 1, CUDA_DOWN_SHARED(depth, m->F), .y = y, .h = h, .ids = ids, .weights = weights, .down = m->down,
 		.n_used = (int)m->used, .n = (int)n, .depth = depth, .shares = CUDA_FEW_PLAIN <= room);
 }
@@ -306,7 +320,7 @@ static void moe_by_pair(struct cuda *c, const struct moe *m, float *y, const flo
 	int64_t pairs = n * m->used;
 	float *rounded = cuda_take(c, floats(n * m->D)), *h = cuda_take(c, floats(pairs * m->F)), *h_room = cuda_take(c, floats(pairs * m->F));
 	cuda_launch(c, moe_up, k_div_up(m->F, 16), pairs, 1, .h = h, .x = cuda_round(c, rounded, x, n, m->D, m->D), .ids = ids, .gate = m->gate,
-		.up = m->up, .n_used = (int)m->used);
+		.up = m->up, .unit = m->unit, .n_used = (int)m->used);
 	cuda_launch(c, moe_down, k_div_up(m->D, 16), n, 1, .y = y, .h = cuda_round(c, h_room, h, pairs, m->F, m->F), .ids = ids, .weights = weights,
 		.down = m->down, .n_used = (int)m->used);
 }
@@ -314,13 +328,8 @@ static void moe_by_pair(struct cuda *c, const struct moe *m, float *y, const flo
 void cuda_op_moe(struct k_device *dev, const struct k_op_moe *op)
 {
 	struct cuda *c = cuda_of(dev);
-	struct moe m = { .used = op->hp->n_expert_used, .E = op->hp->n_expert };
+	struct moe m = { .unit = unit_of(op->hp->situ, op->hp->situ_up), .used = op->hp->n_expert_used, .E = op->hp->n_expert };
 	bool mma;
-	if (op->hp->situ != 0) {
-		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_moe, "SiTU has no kernel");
-		cpu->ops.moe(cpu, op);
-		return;
-	}
 	if (op->gate->host) {
 		cuda_host_moe(c, op);
 		return;
@@ -483,7 +492,7 @@ int64_t cuda_row_bytes(const struct k_hp *hp, int64_t n_ctx)
 	enum { FINE = 132 };
 	int64_t widest = K_MAX(K_MAX(hp->n_ff, hp->n_embd), hp->n_ff_expert * K_MAX(hp->n_shared, (int64_t)1));
 	int64_t heads = K_MAX(hp->n_head * K_MAX(hp->d_v, hp->head_dim), hp->kda_head * hp->kda_dim);
-	int64_t moe = hp->n_expert_used * (2 * hp->n_ff_expert + hp->n_embd + 4) + hp->n_embd;
+	int64_t D = k_hp_expert_width(hp), moe = hp->n_expert_used * (2 * hp->n_ff_expert + D + 4) + D;
 	int64_t spans = k_div_up(K_MAX(n_ctx, (int64_t)1), CUDA_SPAN), value = K_MAX(hp->kv_lora, hp->head_dim);
 	/* Attention to few rows cuts their contexts finer: into about as many blocks as run at once. */
 	int64_t attn = hp->n_head * (hp->kv_lora + hp->d_rope + K_MAX(spans, K_MIN(4 * spans, (int64_t)FINE)) * (value + CUDA_PART));

@@ -1,4 +1,4 @@
-/* elem.cu: kernels on rows and elements: embedding, norm, addition, SwiGLU, precision of activations. */
+/* elem.cu: kernels on rows and elements: embedding, norm, addition, blend, SwiGLU and SiTU, gate, precision of activations. */
 #include "kernels/cuda/cuda_dev.h"
 
 K_KERNEL(embed)
@@ -27,11 +27,8 @@ K_DEV float squares(float sum, struct k_u4 x)
 	return sum;
 }
 
-K_DEV void norm_store4(float *y, int64_t k, int64_t n, bool wide, struct k_u4 x, struct k_u4 w, float scale)
+K_DEV void row_store4(float *y, int64_t k, int64_t n, bool wide, struct k_u4 u)
 {
-	struct k_u4 u;
-	K_UNROLL for (int i = 0; i < 4; i++)
-		u.w[i] = k_f_bits(k_bits_f(w.w[i]) * (k_bits_f(x.w[i]) * scale));
 	if (wide && k + 4 <= n) {
 		k_store16(y + k, u);
 		return;
@@ -39,6 +36,14 @@ K_DEV void norm_store4(float *y, int64_t k, int64_t n, bool wide, struct k_u4 x,
 	K_UNROLL for (int i = 0; i < 4; i++)
 		if (k + i < n)
 			y[k + i] = k_bits_f(u.w[i]);
+}
+
+K_DEV void norm_store4(float *y, int64_t k, int64_t n, bool wide, struct k_u4 x, struct k_u4 w, float scale)
+{
+	struct k_u4 u;
+	K_UNROLL for (int i = 0; i < 4; i++)
+		u.w[i] = k_f_bits(k_bits_f(w.w[i]) * (k_bits_f(x.w[i]) * scale));
+	row_store4(y, k, n, wide, u);
 }
 
 /* Four values at a time; the first NORM_KEPT a thread stay in registers, all asked for at once. */
@@ -131,7 +136,96 @@ K_KERNEL_EARLY(add_norm, 1)
 	norm_row(&a.norm, blockIdx.x, kept, w, part);
 }
 
+/* --- blend ---------------------------------------------------------------------------------------------------------------- */
+
+/* Of each source's row what a thread has of its squares, and of its product with w query. */
+struct blend_sums { float squares[CUDA_SOURCES], product[CUDA_SOURCES]; };
+
+/* Four values of all sources are asked for at once. */
+K_DEV void blend_add(struct blend_sums *sum, const struct cuda_blend *a, int64_t row, int64_t k)
+{
+	struct k_u4 w = row_load4(a->w, k, a->dim, a->wide), q = row_load4(a->query, k, a->dim, a->wide), v[CUDA_SOURCES];
+	K_UNROLL for (int s = 0; s < CUDA_SOURCES; s++)
+		if (s < a->n_source)
+			v[s] = row_load4(a->source[s] + row, k, a->dim, a->wide);
+	K_UNROLL for (int i = 0; i < 4; i++)
+		w.w[i] = k_f_bits(k_bits_f(w.w[i]) * k_bits_f(q.w[i]));
+	K_UNROLL for (int s = 0; s < CUDA_SOURCES; s++)
+		if (s < a->n_source) {
+			sum->squares[s] = squares(sum->squares[s], v[s]);
+			K_UNROLL for (int i = 0; i < 4; i++)
+				sum->product[s] = fmaf(k_bits_f(v[s].w[i]), k_bits_f(w.w[i]), sum->product[s]);
+		}
+}
+
+/* What each source's row is worth: part, of its warps' sums, gives weights that are 1 together. By all threads; behind the next barrier. */
+K_DEV void blend_weigh(float *weight, float (*part)[2], const struct cuda_blend *a)
+{
+	float score = -INFINITY, top, e;
+	if (k_warp() > 0)
+		return;
+	if (k_lane() < a->n_source) {
+		float sum[2] = { 0, 0 };
+		K_UNROLL for (int i = 0; i < CUDA_WARPS; i++)
+			K_UNROLL for (int k = 0; k < 2; k++)
+				sum[k] += part[k_lane() * CUDA_WARPS + i][k];
+		score = sum[1] / sqrtf(sum[0] / (float)a->dim + a->eps);
+	}
+	top = k_warp_max(score);
+	e = k_lane() < a->n_source ? expf(score - top) : 0;
+	e /= k_warp_sum(e);
+	if (k_lane() < a->n_source)
+		weight[k_lane()] = e;
+}
+
+/* Four values of the row that sources give together. */
+K_DEV struct k_u4 blend_four(const struct cuda_blend *a, const float *weight, int64_t row, int64_t k)
+{
+	struct k_u4 sum = { { 0, 0, 0, 0 } };
+	K_UNROLL for (int s = 0; s < CUDA_SOURCES; s++)
+		if (s < a->n_source) {
+			struct k_u4 v = row_load4(a->source[s] + row, k, a->dim, a->wide);
+			K_UNROLL for (int i = 0; i < 4; i++)
+				sum.w[i] = k_f_bits(fmaf(weight[s], k_bits_f(v.w[i]), k_bits_f(sum.w[i])));
+		}
+	return sum;
+}
+
+/* A source is read twice: for what it is worth, and when that is known of all. */
+K_KERNEL(blend)
+{
+	K_SHARED(float, parts, CUDA_SOURCES * CUDA_WARPS * 2);
+	K_SHARED(float, weight, CUDA_SOURCES);
+	float (*part)[2] = (float (*)[2])parts;
+	int64_t row = blockIdx.x * a.dim;
+	struct blend_sums sum = { { 0 }, { 0 } };
+	for (int64_t k = 4 * (int64_t)threadIdx.x; k < a.dim; k += NORM_STEP)
+		blend_add(&sum, &a, row, k);
+	K_UNROLL for (int s = 0; s < CUDA_SOURCES; s++)
+		if (s < a.n_source) {
+			float all = k_warp_sum(sum.squares[s]), product = k_warp_sum(sum.product[s]);
+			if (k_lane() == 0) {
+				part[s * CUDA_WARPS + k_warp()][0] = all;
+				part[s * CUDA_WARPS + k_warp()][1] = product;
+			}
+		}
+	__syncthreads();
+	blend_weigh(weight, part, &a);
+	__syncthreads();
+	for (int64_t k = 4 * (int64_t)threadIdx.x; k < a.dim; k += NORM_STEP)
+		row_store4(a.y + row, k, a.dim, a.wide, blend_four(&a, weight, row, k));
+}
+
+/* --- elements ------------------------------------------------------------------------------------------------------------- */
+
 K_KERNEL(swiglu) { k_swiglu(&a, blockIdx.x); }
+
+K_KERNEL(gate)
+{
+	int64_t i = (int64_t)blockIdx.x * CUDA_THREADS + threadIdx.x;
+	if (i < a.n)
+		a.y[i] *= k_sigmoid(a.z[i]);
+}
 
 /* A warp a group. */
 K_DEV void round_int8(float *y, const float *x, int64_t cols)

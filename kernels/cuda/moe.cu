@@ -1,6 +1,6 @@
 /* moe.cu: the router's choice, and the routed experts.
  *
- *   (token, slot) -- moe_up: gate, up, silu * up --> h -- moe_down: all slots of a token in ascending order of expert, weighted --> y
+ *   (token, slot) -- moe_up: gate, up, the unit of both --> h -- moe_down: all slots of a token in ascending order of expert, weighted --> y
  *
  * Ids never come to the host. */
 #include "kernels/cuda/dot.h"
@@ -163,7 +163,7 @@ K_KERNEL(moe_up)
 	dot16(gate, part, a.gate.type, k_slice(&a.gate, expert), a.gate.rows, a.gate.cols, blockIdx.x, x);
 	dot16(up, part, a.up.type, k_slice(&a.up, expert), a.up.rows, a.up.cols, blockIdx.x, x);
 	if (threadIdx.x < 16 && row < a.gate.rows)
-		a.h[pair * a.gate.rows + row] = k_silu(gate[threadIdx.x]) * up[threadIdx.x];
+		a.h[pair * a.gate.rows + row] = k_unit(gate[threadIdx.x], up[threadIdx.x], &a.unit);
 }
 
 K_KERNEL(moe_down)

@@ -1,6 +1,6 @@
 /* moe_dot.cu: the experts of a few tokens in INT4 (i4g32 in layout x16), pair by pair, in whole numbers: where the order of sums may depend on the batch. (Where not: moe_few.cu.)
  *
- *   moe_up_dot     16 rows of a (token, slot): gate and up together, a warp a part of the columns               silu * up --> h
+ *   moe_up_dot     16 rows of a (token, slot): gate and up together, a warp a part of the columns               the unit --> h
  *   moe_down_dot   16 rows of a token: a warp a slot, all columns                                               slots, weighted --> y
  *
  * Tensor cores multiply eight vectors whether they are there or not, and want each code as bf16: four operations for two codes. Here a lane has a row and a group of 32 columns,
@@ -141,7 +141,7 @@ K_DEV void stage_x(uint8_t *stage, const struct k_u4 *u, int n)
 
 /* The first warp adds up what the block has of 16 rows, which are a group of h. part[matrix][warp][row] */
 enum { ROOM = 48 };
-K_DEV void up_store(const struct cuda_moe_up_dot *a, int64_t pair, const float *part, float *silu, uint8_t *room)
+K_DEV void up_store(const struct cuda_moe_up_dot *a, int64_t pair, const float *part, float *unit, uint8_t *room)
 {
 	float gate = 0, up = 0, four[4];
 	uint8_t *to = a->h + (pair * (a->gate.rows / STEP) + blockIdx.x / 4) * STEP_BYTES, *mine = room + k_lane() / 4 * ROOM;
@@ -150,10 +150,10 @@ K_DEV void up_store(const struct cuda_moe_up_dot *a, int64_t pair, const float *
 		gate += part[i * 16 + lane % 16];
 		up += part[(CUDA_WARPS + i) * 16 + lane % 16];
 	}
-	silu[lane] = k_bf16_round(k_silu(gate) * up);
+	unit[lane] = k_bf16_round(k_unit(gate, up, &a->unit));
 	K_WARP_IN_STEP();
 	K_UNROLL for (int i = 0; i < 4; i++)
-		four[i] = silu[4 * (lane % 4) + i];
+		four[i] = unit[4 * (lane % 4) + i];
 	fixed_of(mine, mine + 32, four, lane % 4);
 	K_WARP_IN_STEP();
 	if (lane < 10)
@@ -165,7 +165,7 @@ K_KERNEL_EARLY(moe_up_dot, 4)
 	enum { STAGE = CUDA_UP_ROUND * STEP_BYTES };
 	K_SHARED_MORE(rings);
 	K_SHARED(float, part, 2 * CUDA_WARPS * 16);
-	K_SHARED(float, silu, K_WARP);
+	K_SHARED(float, unit, K_WARP);
 	K_SHARED(uint8_t, room, K_WARP / 4 * ROOM);
 	int cols = (int)a.gate.cols, steps = cols / STEP, each = (steps + CUDA_WARPS - 1) / CUDA_WARPS, from = k_warp() * each, to = from + each < steps ? from + each : steps;
 	int staged = from, place = 0;
@@ -227,7 +227,7 @@ K_KERNEL_EARLY(moe_up_dot, 4)
 	part[k_lane() / 16 * (CUDA_WARPS * 16) + k_warp() * 16 + k_lane() % 16] = k_lane() < 16 ? gate : up;
 	__syncthreads();
 	if (threadIdx.x < K_WARP)
-		up_store(&a, pair, part, silu, room);
+		up_store(&a, pair, part, unit, room);
 }
 
 /* --- down ------------------------------------------------------------------------------------------------------------------- */

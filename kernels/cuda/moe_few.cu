@@ -1,6 +1,6 @@
 /* moe_few.cu: the experts of a few tokens on tensor cores, pair by pair; the bits are those of tile.cu.
  *
- *   moe_up_mma     16 rows of a (token, slot): gate and up together, a warp a part of the columns               silu * up --> h, in bf16
+ *   moe_up_mma     16 rows of a (token, slot): gate and up together, a warp a part of the columns               the unit --> h, in bf16
  *   moe_down_mma   16 rows of a token: a warp a slot, all columns                                               slots in order, weighted --> y
  *
  * Ids come from the router, two launches before moe_down: it asks for its weights before h is there. */
@@ -75,7 +75,7 @@ K_KERNEL_EARLY(moe_up_mma, 4)
 			gate += part[i * 16 + threadIdx.x];
 			up += part[(CUDA_WARPS + i) * 16 + threadIdx.x];
 		}
-		a.h[pair * a.gate.rows + row] = (uint16_t)pack_round(k_silu(gate) * up, 0);
+		a.h[pair * a.gate.rows + row] = (uint16_t)pack_round(k_unit(gate, up, &a.unit), 0);
 	}
 }
 
