@@ -236,6 +236,7 @@ static void check_route(struct world *w)
 	static const struct { int experts, used, groups, groups_used; bool softmax, biased, norm, bias; } cases[] = {
 		{ 24, 5, 4, 2, false, false, true, true }, { 7, 7, 1, 1, false, true, true, true }, { 1, 1, 1, 1, false, false, true, false },
 		{ 64, 8, 1, 1, true, false, true, false }, { 300, 6, 3, 1, false, false, false, true }, { 384, 8, 1, 1, false, false, true, true },
+		{ 896, 16, 1, 1, false, false, true, true },
 	};
 	for (size_t i = 0; i < K_LEN(cases); i++) {
 		int E = cases[i].experts, used = cases[i].used;
@@ -381,11 +382,26 @@ static struct kda kda_data(struct world *w, int heads, int dim, int taps)
 
 static void check_kda(struct world *w)
 {
-	static const struct { int heads, dim, taps; } cases[] = { { 3, 40, 4 }, { 1, 1, 2 }, { 2, 33, 3 }, { 1, 128, 4 }, { 1, 150, 9 } };
+	static const struct { int heads, dim, taps, bound; } cases[] = {
+		{ 3, 40, 4, 0 }, { 1, 1, 2, 0 }, { 2, 33, 3, -5 }, { 1, 128, 4, 0 }, { 2, 128, 4, -5 }, { 1, 150, 9, 0 }, { 1, 140, 4, -5 },
+	};
 	for (size_t i = 0; i < K_LEN(cases); i++) {
 		struct kda a = kda_data(w, cases[i].heads, cases[i].dim, cases[i].taps);
+		w->hp.gate_bound = cases[i].bound;
 		world_all_ways(w, op_kda, &a, "delta attention");
 		world_end(w);
+	}
+	w->hp.gate_bound = 0;
+}
+
+/* Tokens that write to the same place again and again, while channels forget all, nothing, or something in between. */
+static void same_keys(struct world *w, const struct kda *a)
+{
+	float *gate = w->buf[a->in[3]].begin, *key = w->buf[a->in[1]].begin;
+	int64_t P = w->hp.kda_head * w->hp.kda_dim;
+	for (int64_t i = 0; gate && key && i < w->rows * P; i++) {
+		gate[i] = (float)(i % 97 - 48) / 6;
+		key[i] = key[i % P];
 	}
 }
 
@@ -393,8 +409,9 @@ static void check_kda(struct world *w)
  * first sequence begins at position 0, the second so that row 32 is on the grid for it as well. */
 static void check_kda_chunks(struct world *w)
 {
-	static const struct { int heads, dim, taps, split, pos, gate; } cases[] = {
-		{ 2, 32, 4, 23, 7, 0 }, { 1, 128, 4, 48, 0, 2 }, { 3, 64, 3, 3, 19, 9 }, { 1, 96, 2, 65, 5, 0 },
+	static const struct { int heads, dim, taps, split, pos, gate, bound; bool same; } cases[] = {
+		{ 2, 32, 4, 23, 7, 0, 0, false }, { 1, 128, 4, 48, 0, 2, 0, false }, { 3, 64, 3, 3, 19, 9, 0, false }, { 1, 96, 2, 65, 5, 0, 0, false },
+		{ 2, 32, 4, 23, 7, 0, -5, true }, { 1, 128, 4, 48, 0, 2, -5, false }, { 1, 64, 4, 23, 7, 0, 0, true },
 	};
 	for (size_t i = 0; i < K_LEN(cases); i++) {
 		w->rows = 71;
@@ -405,6 +422,9 @@ static void check_kda_chunks(struct world *w)
 		/* Some channels forget everything at once. */
 		for (size_t k = 0; gate && cases[i].gate && k < w->buf[a.in[3]].bytes / sizeof(float); k += (size_t)cases[i].gate)
 			gate[k] = 300;
+		if (cases[i].same)
+			same_keys(w, &a);
+		w->hp.gate_bound = cases[i].bound;
 		world_ways(w, op_kda, &a, "delta attention, chunks", (int64_t[]){ w->rows, 32 }, 2);
 		world_ways(w, op_kda, &a, "delta attention, one by one", (int64_t[]){ 1 }, 1);
 		world_end(w);
@@ -412,6 +432,7 @@ static void check_kda_chunks(struct world *w)
 	w->rows = ROWS;
 	w->split = SPLIT;
 	w->pos[1] = 0;
+	w->hp.gate_bound = 0;
 }
 
 /* So many heads that a prompt goes in several rounds, each made while the one before is walked: for a device that is not simulated. */

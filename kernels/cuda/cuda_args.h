@@ -161,8 +161,8 @@ struct cuda_kda {
 	const float *raw[3], *a, *z, *beta, *conv_w[3], *a_log, *dt_bias, *o_norm;
 	const struct cuda_seg *seg;
 	int dim, n_head, taps;
-	float eps;
-	int early, gap;                 /* early: the launch before is none that writes states */
+	float eps, bound;               /* bound: gate_bound of struct k_hp */
+	int early;                      /* the launch before is none that writes states */
 };
 
 /* The same for rows [first, last) of segments of any length, a round. With `chunks` whole chunks of CUDA_CHUNK tokens, at positions that are multiples of it, go by

@@ -465,11 +465,6 @@ void cuda_op_kda(struct k_device *dev, const struct k_op_kda *op)
 	const struct k_hp *hp = op->hp;
 	const struct cuda_seg *seg;
 	cuda_begin(c);
-	if (hp->gate_bound != 0) {
-		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_kda, "a decay with a bound has no kernel");
-		cpu->ops.kda(cpu, op);
-		return;
-	}
 	if (hp->kda_dim > CUDA_KDA_DIM || !cuda_segs(c, op->seg, op->n_seg, 0, &seg)) {
 		struct k_device *cpu = cuda_on_cpu(c, CUDA_OP_kda, "its heads are too wide");
 		cpu->ops.kda(cpu, op);
@@ -477,7 +472,8 @@ void cuda_op_kda(struct k_device *dev, const struct k_op_kda *op)
 	}
 	struct cuda_kda a = { .y = op->y, .raw = { op->q, op->k, op->v }, .a = op->a, .z = op->z, .beta = op->beta,
 		.conv_w = { op->conv_w[0], op->conv_w[1], op->conv_w[2] }, .a_log = op->a_log, .dt_bias = op->dt_bias, .o_norm = op->o_norm,
-		.seg = seg, .dim = (int)hp->kda_dim, .n_head = (int)hp->kda_head, .taps = (int)hp->kda_conv, .eps = (float)hp->eps };
+		.seg = seg, .dim = (int)hp->kda_dim, .n_head = (int)hp->kda_head, .taps = (int)hp->kda_conv, .eps = (float)hp->eps,
+		.bound = (float)hp->gate_bound };
 	a.early = cuda_last(c) && cuda_last(c)->kernel != CUDA_KERNEL_kda;
 	if (op->n == op->n_seg)
 		cuda_launch_bytes(c, CUDA_KERNEL_kda, hp->kda_head, op->n_seg, 1, &a, sizeof(a));

@@ -15,7 +15,8 @@ K_DEV float softplus(float x) { return x > 0 ? x + log1pf(expf(-x)) : log1pf(exp
 
 K_DEV float gate(const struct cuda_kda *a, int64_t head, int64_t channel, int64_t row)
 {
-	return expf(-expf(a->a_log[head]) * softplus(a->a[row * a->n_head * a->dim + channel] + a->dt_bias[channel]));
+	float x = a->a[row * a->n_head * a->dim + channel] + a->dt_bias[channel], rate = expf(a->a_log[head]);
+	return expf(a->bound != 0 ? a->bound * k_sigmoid(rate * x) : -rate * softplus(x));
 }
 
 /* The last taps - 1 raw projections of one of the three stay behind; ascending, so that what is read was not written yet. */

@@ -2,8 +2,8 @@
  *
  * For products on tensor cores G_t / G_s (kda_chunk.cu) must be a factor of t times one of s. Both are taken from the border where the block of eight tokens
  * that s is in begins: up is the decay from there to t, at most 1, down its inverse up to s. A token keeps at least 2^-LEAST of what was (what is less than
- * that is far below what bf16 rounds away), so down is at most 2^(8 LEAST), which bf16 and f32 hold; and where up of a token in the other block is too
- * small for a number, so is the quotient.
+ * that is far below what bf16 rounds away; K3's bound, e^-5, is 2^-7.2), so down is at most 2^(8 LEAST), which bf16 and f32 hold; and where up of a token in
+ * the other block is too small for a number, so is the quotient.
  *
  * A lane has four tokens of four channels: a row of 128 bytes is read by eight lanes side by side, a convolution reads seven rows for four. Keys and queries
  * are not normed here: their products with themselves are sums over the runs like all others, and who walks takes them in where it adds anyway. */
@@ -171,8 +171,15 @@ K_DEV void load_gates(float x[MINE][4], const struct cuda_kda *a, const struct p
 		load4_past(x[t], a->a + part_at(p) + (p->off + (t + TAPS - 1) * p->P));
 }
 
+/* What a token keeps, in logarithms of 2. x, speed: times LOG2E and as taps have them; limit: not 0, that is LOG2E bound (struct cuda_kda). */
+K_DEV float log_decay(float x, float speed, float limit)
+{
+	float log = limit != 0 ? limit * k_fast_rcp(1 + k_fast_exp2(speed * x)) : speed * fast_softplus2(x);
+	return fmaxf(log, -(float)LEAST);
+}
+
 /* bias: of the lane's channels. */
-K_DEV void gate_part(struct decays *g, float x[MINE][4], const float *biases, float speed)
+K_DEV void gate_part(struct decays *g, float x[MINE][4], const float *biases, float speed, float limit)
 {
 	bool second = k_lane() & 16;
 	float bias[4];
@@ -182,7 +189,7 @@ K_DEV void gate_part(struct decays *g, float x[MINE][4], const float *biases, fl
 		float sum, other, block;
 		K_UNROLL
 		for (int t = 0; t < MINE; t++) {
-			float one = fmaxf(speed * fast_softplus2(fmaf(x[t][c], LOG2E, bias[c])), -(float)LEAST);
+			float one = log_decay(fmaf(x[t][c], LOG2E, bias[c]), speed, limit);
 			sum = t ? sum + one : one;
 			g->to[t][c] = sum;
 		}
@@ -297,7 +304,11 @@ K_DEV void make_run(uint8_t *out, const struct record *r, uint8_t *stage, float 
 	conv_part(y, x->v, taps, 2);
 	store_v(out + r->v + run * (2 * C * RUN), y);
 	K_IN_ORDER();
-	gate_part(&g, gates, taps + BIAS, speed);
+	/* Twice the code, so that a decay without a bound has its own. */
+	if (p->op.bound != 0)
+		gate_part(&g, gates, taps + BIAS, speed, LOG2E * p->op.bound);
+	else
+		gate_part(&g, gates, taps + BIAS, speed, 0);
 	K_IN_ORDER();
 	conv_part(y, k, taps, 1);
 	K_IN_ORDER();
