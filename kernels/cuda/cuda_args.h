@@ -40,6 +40,8 @@ struct cuda_gate { float *y; const float *z; int64_t n; };
 /* struct k_op_blend: a block a row; source: its blocks, and x behind them. wide: all rows are at multiples of 16 bytes */
 enum { CUDA_SOURCES = 16 };
 struct cuda_blend { float *y; const float *source[CUDA_SOURCES], *w, *query; int64_t dim; float eps; int n_source, wide, gap; };
+/* The same, and rmsnorm of each row in its place */
+struct cuda_blend_norm { struct cuda_blend blend; struct cuda_rmsnorm norm; };
 /* y += x; also (NULL: nothing) += y. A thread four elements; wide: all are at multiples of 16 bytes */
 struct cuda_add { float *y; const float *x; float *also; int64_t n; int wide, gap; };
 /* The same for rows of norm.dim, and then rmsnorm of what was added to last, norm.x; a block a row */

@@ -3,6 +3,7 @@
  *
  *   add, add          y += x, then z += y
  *   add, rmsnorm      and the norm of the sum
+ *   blend, rmsnorm    of each row in its place
  *   swiglu, route     of the shared expert, and the choice of the others
  *   moe_down, gemm    of routed experts in INT4, and of the shared one, of the same rows
  *   gemm, gemm        products of as many rows, of which none reads or writes what another writes (many.cu) */
@@ -33,6 +34,18 @@ static bool add_norm(struct cuda_call *last, void *last_args, struct cuda_grid g
 	m->norm = *n;
 	last->kernel = CUDA_KERNEL_add_norm;
 	last->grid = grid;
+	last->bytes = sizeof(*m);
+	return true;
+}
+
+static bool blend_norm(struct cuda_call *last, void *last_args, struct cuda_grid grid, const void *args)
+{
+	struct cuda_blend_norm *m = last_args;
+	const struct cuda_rmsnorm *n = args;
+	if (n->x != m->blend.y || n->y != n->x || n->dim != m->blend.dim || n->x_step != n->dim || n->y_step != n->dim || grid.x != last->grid.x)
+		return false;
+	m->norm = *n;
+	last->kernel = CUDA_KERNEL_blend_norm;
 	last->bytes = sizeof(*m);
 	return true;
 }
@@ -107,6 +120,7 @@ static bool down_gemm(struct cuda_call *last, void *last_args, struct cuda_grid 
 static const struct { enum cuda_kernel_id first, second; merge_fn *merge; } rules[] = {
 	{ CUDA_KERNEL_add, CUDA_KERNEL_add, add_add },
 	{ CUDA_KERNEL_add, CUDA_KERNEL_rmsnorm, add_norm },
+	{ CUDA_KERNEL_blend, CUDA_KERNEL_rmsnorm, blend_norm },
 	{ CUDA_KERNEL_swiglu, CUDA_KERNEL_route, swiglu_route },
 	{ CUDA_KERNEL_moe_down_dot, CUDA_KERNEL_gemm_many, down_gemm },
 	{ CUDA_KERNEL_gemm_many, CUDA_KERNEL_gemm_many, gemm_gemm },

@@ -158,24 +158,42 @@ K_DEV void blend_add(struct blend_sums *sum, const struct cuda_blend *a, int64_t
 		}
 }
 
-/* What each source's row is worth: part, of its warps' sums, gives weights that are 1 together. By all threads; behind the next barrier. */
+/* What the sources of a row are worth, together 1, from sums of each warp. By the first warp. */
 K_DEV void blend_weigh(float *weight, float (*part)[2], const struct cuda_blend *a)
 {
-	float score = -INFINITY, top, e;
-	if (k_warp() > 0)
-		return;
-	if (k_lane() < a->n_source) {
-		float sum[2] = { 0, 0 };
+	float score = -INFINITY, sum[2] = { 0, 0 }, e;
+	int s = k_lane();
+	if (s < a->n_source) {
 		K_UNROLL for (int i = 0; i < CUDA_WARPS; i++)
 			K_UNROLL for (int k = 0; k < 2; k++)
-				sum[k] += part[k_lane() * CUDA_WARPS + i][k];
+				sum[k] += part[s * CUDA_WARPS + i][k];
 		score = sum[1] / sqrtf(sum[0] / (float)a->dim + a->eps);
 	}
-	top = k_warp_max(score);
-	e = k_lane() < a->n_source ? expf(score - top) : 0;
+	e = expf(score - k_warp_max(score));
 	e /= k_warp_sum(e);
-	if (k_lane() < a->n_source)
-		weight[k_lane()] = e;
+	if (s < a->n_source)
+		weight[s] = e;
+}
+
+/* The same from the sources themselves, by all threads; it is there for all of them. parts: room for sums of warps, a pair a source and warp. */
+K_DEV void blend_weights(float *weight, float *parts, const struct cuda_blend *a, int64_t row)
+{
+	float (*part)[2] = (float (*)[2])parts;
+	struct blend_sums sum = { { 0 }, { 0 } };
+	for (int64_t k = 4 * (int64_t)threadIdx.x; k < a->dim; k += NORM_STEP)
+		blend_add(&sum, a, row, k);
+	K_UNROLL for (int s = 0; s < CUDA_SOURCES; s++)
+		if (s < a->n_source) {
+			float all = k_warp_sum(sum.squares[s]), product = k_warp_sum(sum.product[s]);
+			if (k_lane() == 0) {
+				part[s * CUDA_WARPS + k_warp()][0] = all;
+				part[s * CUDA_WARPS + k_warp()][1] = product;
+			}
+		}
+	__syncthreads();
+	if (k_warp() == 0)
+		blend_weigh(weight, part, a);
+	__syncthreads();
 }
 
 /* Four values of the row that sources give together. */
@@ -196,24 +214,29 @@ K_KERNEL(blend)
 {
 	K_SHARED(float, parts, CUDA_SOURCES * CUDA_WARPS * 2);
 	K_SHARED(float, weight, CUDA_SOURCES);
-	float (*part)[2] = (float (*)[2])parts;
 	int64_t row = blockIdx.x * a.dim;
-	struct blend_sums sum = { { 0 }, { 0 } };
-	for (int64_t k = 4 * (int64_t)threadIdx.x; k < a.dim; k += NORM_STEP)
-		blend_add(&sum, &a, row, k);
-	K_UNROLL for (int s = 0; s < CUDA_SOURCES; s++)
-		if (s < a.n_source) {
-			float all = k_warp_sum(sum.squares[s]), product = k_warp_sum(sum.product[s]);
-			if (k_lane() == 0) {
-				part[s * CUDA_WARPS + k_warp()][0] = all;
-				part[s * CUDA_WARPS + k_warp()][1] = product;
-			}
-		}
-	__syncthreads();
-	blend_weigh(weight, part, &a);
-	__syncthreads();
+	blend_weights(weight, parts, &a, row);
 	for (int64_t k = 4 * (int64_t)threadIdx.x; k < a.dim; k += NORM_STEP)
 		row_store4(a.y + row, k, a.dim, a.wide, blend_four(&a, weight, row, k));
+}
+
+/* What does not stay in registers goes by its place, as each thread reads what it wrote. */
+K_KERNEL(blend_norm)
+{
+	K_SHARED(float, parts, CUDA_SOURCES * CUDA_WARPS * 2);
+	K_SHARED(float, weight, CUDA_SOURCES);
+	K_SHARED(float, part, CUDA_WARPS);
+	const struct cuda_blend *b = &a.blend;
+	struct k_u4 kept[NORM_KEPT], w[NORM_KEPT];
+	int64_t first = 4 * (int64_t)threadIdx.x, row = blockIdx.x * b->dim;
+	blend_weights(weight, parts, b, row);
+	K_UNROLL for (int i = 0; i < NORM_KEPT; i++) {
+		kept[i] = blend_four(b, weight, row, first + i * NORM_STEP);
+		w[i] = row_load4(a.norm.w, first + i * NORM_STEP, b->dim, a.norm.wide);
+	}
+	for (int64_t k = first + NORM_KEPT * NORM_STEP; k < b->dim; k += NORM_STEP)
+		row_store4(b->y + row, k, b->dim, b->wide, blend_four(b, weight, row, k));
+	norm_row(&a.norm, blockIdx.x, kept, w, part);
 }
 
 /* --- elements ------------------------------------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* step_test.c: a decode step as a graph: the same results as one launch after the other, a graph for each list of launches and no more, and a graph that
  * replays what has changed is found. The arithmetic is by hand: rows of an embedding, doubled. */
 #include "libcore/base.h"
+#include <math.h>
 #include "kernels/cuda/cuda_impl.h"
 #include "libcore/pool.h"
 #include "libcore/test.h"
@@ -129,6 +130,85 @@ K_TEST(step_replays_nothing_that_has_changed)
 	c->rt->graph_free(c->on, graph);
 	teardown(&b);
 }
+
+/* --- attention residuals -------------------------------------------------------------------------------------------------- */
+
+/* Two rows, wider than what a thread keeps in registers. */
+enum { WIDE = 5120, TWO = 2 * WIDE };
+
+/* Of its column. */
+static float column(int i) { return (float)(1 + i % WIDE % 7); }
+
+/* Row r: r + 1 times even and odd in turn, times what columns have. */
+static void put_rows(struct bench *b, float *to, float even, float odd)
+{
+	struct k_err err;
+	float host[TWO];
+	for (int i = 0; i < TWO; i++)
+		host[i] = (float)(1 + i / WIDE) * (i % 2 ? odd : even) * column(i);
+	K_CHECK_OK(b->d->put(b->d, to, host, sizeof(host), &err));
+}
+
+/* The same, and besides something that is not the row's. */
+static void check_rows(struct bench *b, const float *at, float even, float odd, float more_even, float more_odd)
+{
+	struct k_err err;
+	float host[TWO];
+	K_CHECK_OK(b->d->get(b->d, host, at, sizeof(host), &err));
+	for (int i = 0; i < TWO; i++)
+		K_CHECK(fabsf(host[i] - column(i) * ((float)(1 + i / WIDE) * (i % 2 ? odd : even) + (i % 2 ? more_odd : more_even))) < 1e-5f);
+}
+
+/* Half a layer: y is gated by zeros, x becomes a block and y what x was; both are blended and normed. With a query of zeros a blend is the mean. Returns x. */
+static float *half(struct bench *b, float *const m[5], bool decode, bool middle)
+{
+	struct k_device *d = b->d;
+	float *block = m[0], *x = m[1], *h = m[2];
+	put_rows(b, block, 1, 3);
+	put_rows(b, x, 4, 2);
+	put_rows(b, h, 0, 0);
+	d->begin(d, decode);
+	d->ops.gate(d, &(struct k_op_gate){ .y = x, .z = h, .n = TWO });
+	if (middle)
+		check_rows(b, x, 2, 1, 0, 0);
+	d->ops.blend(d, &(struct k_op_blend){ .y = h, .block = (const float *const[]){ block }, .n_block = 1, .x = x, .w = m[3], .query = m[4], .n = 2, .dim = WIDE, .eps = 1e-5 });
+	d->ops.rmsnorm(d, &(struct k_op_rmsnorm){ .y = h, .x = h, .w = m[3], .n = 2, .dim = WIDE, .y_step = WIDE, .x_step = WIDE, .eps = 0 });
+	K_CHECK(!decode || middle || cuda_of(d)->step.n == 2);
+	d->ops.add(d, &(struct k_op_add){ .y = x, .x = h, .n = TWO });
+	d->end(d);
+	return x;
+}
+
+/* By single launches, as a graph that is made and one that is launched again, and where somebody looks. */
+K_TEST(step_of_blends_is_one_graph)
+{
+	struct bench b;
+	struct k_err err;
+	float *m[5], mean[2] = { 1.5f, 2 }, ones[WIDE];
+	double squares = 0;
+	setup(&b);
+	for (int i = 0; i < WIDE; i++) {
+		squares += pow(mean[i % 2] * column(i), 2);
+		ones[i] = 1;
+	}
+	for (int i = 0; i < 2; i++)
+		mean[i] = (float)(mean[i] / sqrt(squares / WIDE));
+	for (int i = 0; i < 5; i++)
+		K_CHECK(m[i] = b.d->alloc(b.d, TWO * sizeof(float)));
+	K_CHECK_OK(b.d->put(b.d, m[3], ones, sizeof(ones), &err));
+	put_rows(&b, m[4], 0, 0);
+	for (int round = 0; round < 4; round++) {
+		const float *x = half(&b, m, round > 0, round == 3);
+		check_rows(&b, m[2], 0, 0, mean[0], mean[1]);
+		check_rows(&b, x, 2, 1, mean[0], mean[1]);
+	}
+	K_CHECK(cuda_of(b.d)->step.made == 1 && cuda_of(b.d)->step.launched == 2);
+	for (int i = 0; i < 5; i++)
+		b.d->free(b.d, m[i]);
+	teardown(&b);
+}
+
+/* --- neighbours ----------------------------------------------------------------------------------------------------------- */
 
 /* Two additions and the norms of four rows: by themselves, and as one launch. What lies where is checked with each row's own norm. */
 K_TEST(step_merges_additions_and_norms)
