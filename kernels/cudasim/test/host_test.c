@@ -121,3 +121,25 @@ K_TEST(host_experts_are_the_cpus_where_bits_count)
 	K_CHECK(!cuda_of(b.d)->cache.n_slot && !cuda_of(b.d)->cache.tried);
 	teardown(&b);
 }
+
+/* Experts of K3: SiTU, and less wide than the model. */
+K_TEST(host_experts_of_k3_are_copied_and_kept)
+{
+	struct bench b;
+	struct k_err err;
+	setup(&b);
+	b.hp.n_embd = 3 * D;
+	b.hp.n_latent = D;
+	b.hp.situ = 0.5;
+	b.hp.situ_up = 0.25;
+	K_CHECK_OK(b.d->reserve(b.d, &b.hp, ROWS, 64, &err));
+	K_CHECK_OK(b.cpu->reserve(b.cpu, &b.hp, ROWS, 64, &err));
+	struct cuda_cache *k = &cuda_of(b.d)->cache;
+	compute(&b, 0);
+	k->copy = 0;
+	k->first = 1;
+	for (int i = 0; i < 3; i++)
+		compute(&b, i);
+	K_CHECK(k->n_slot >= 2 && k->copied >= 2);
+	teardown(&b);
+}
