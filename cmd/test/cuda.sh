@@ -23,7 +23,7 @@ short() {
 if ! usable "$device"; then
 	skip "$device" "no device"
 else
-	for name in kimi-linear-tiny kimi-k2-tiny-int4 kimi-k2-tiny-fp8 llama-tiny; do
+	for name in kimi-linear-tiny kimi-k2-tiny-int4 kimi-k2-tiny-fp8 k3-tiny llama-tiny; do
 		if [ "$device" = cudasim ]; then short $name; else ln -s "$PWD/testdata/golden/$name" "$T/$name"; fi
 		check "$name on $device" keval parity -m testdata/tiny/$name -f "$T/$name" --device "$device"
 	done
