@@ -174,8 +174,11 @@ void k_node_enter(struct k_matcher *m, uint32_t node, uint32_t parent)
 			k_node_enter(m, x->kids[i], parent);
 		return;
 	}
-	bool container = x->kind == K_NODE_ARRAY || x->kind == K_NODE_OBJECT;
-	k_frame_emit(m, parent, node, depth + container, x->kind == K_NODE_STRING ? STR_OPEN : 0, 0, 0);
+	bool container = x->kind == K_NODE_ARRAY || x->kind == K_NODE_OBJECT || x->kind == K_NODE_CALL;
+	uint32_t a = x->kind == K_NODE_CALL ? OBJ_NEXT : x->kind == K_NODE_STRING && x->form == K_FORM_JSON ? STR_OPEN : 0;
+	k_frame_emit(m, parent, node, depth + container, a, 0, 0);
+	if (x->kind == K_NODE_CALL && !x->required_from[0] && x->min <= 0)
+		k_node_leave(m, parent);
 }
 
 void k_node_leave(struct k_matcher *m, uint32_t parent)
@@ -189,6 +192,8 @@ void k_node_leave(struct k_matcher *m, uint32_t parent)
 		k_frame_go_on(m, &f, ARRAY_NEXT, 0, f.n);
 	else if ((f.a & 15) == OBJ_EXTRA)
 		k_name_leave(m, &f);
+	else if (m->g->nodes[f.node].kind == K_NODE_CALL)
+		k_frame_go_on(m, &f, ((f.a & 15) == ARG_AFTER_STRING ? ARG_TAIL : ARG_CLOSE) | (f.a & ~15u), f.b, 0);
 	else
 		k_frame_go_on(m, &f, OBJ_NEXT | (f.a & ~15u), f.b, 0);
 }
@@ -200,6 +205,7 @@ static void step_frame(struct k_matcher *m, uint32_t id, unsigned char c)
 	static k_step *const steps[] = {
 		[K_NODE_WORDS] = k_step_words, [K_NODE_STRING] = k_step_string, [K_NODE_INTEGER] = k_step_integer,
 		[K_NODE_NUMBER] = k_step_number, [K_NODE_ARRAY] = k_step_array, [K_NODE_OBJECT] = k_step_object,
+		[K_NODE_CALL] = k_step_call,
 	};
 	const struct k_frame f = m->frames[id];   /* a copy: the table may move */
 	const struct k_node *x = &m->g->nodes[f.node];
@@ -289,7 +295,7 @@ static void walk(struct k_matcher *m, const struct k_trie *t, uint32_t s, uint64
 	at[0] = s;
 	for (uint32_t i = 0; i < t->n_nodes; ) {
 		const struct k_trie_node *x = &t->nodes[i];
-		uint32_t to = step(m, at[x->depth], x->byte);
+		uint32_t to = x->byte >= K_MARK_OPEN ? DEAD : step(m, at[x->depth], x->byte);
 		if (to == DEAD) {
 			i = x->end;
 			continue;
@@ -375,8 +381,8 @@ static void make_mask(struct k_matcher *m, uint32_t s, uint64_t *mask)
 	for (uint32_t i = 0; i < m->states[s].n; i++) {
 		const struct k_frame f = m->frames[m->states[s].threads[i]];
 		const struct k_node *x = &m->g->nodes[f.node];
-		if (x->kind == K_NODE_STRING && f.a == STR_BODY)
-			mask_string(m->v, &(struct k_string){ m, &f, x->pattern, f.a, f.b, f.n }, mask);
+		if (x->kind == K_NODE_STRING && f.a == STR_BODY && x->form != K_FORM_ATTRIBUTE)
+			mask_string(m->v, &(struct k_string){ m, &f, x->pattern, f.a, f.b, f.n, x->form }, mask);
 		else
 			others[n++] = m->states[s].threads[i];
 	}
@@ -425,7 +431,7 @@ static int begin(struct k_matcher *m)
 	m->n_out = 0;
 	m->out_accept = false;
 	k_node_enter(m, m->g->root, 0);
-	m->now = state_of(m, m->out, m->n_out, false);
+	m->now = state_of(m, m->out, m->n_out, m->out_accept);
 	return m->full ? -1 : 0;
 }
 
@@ -563,7 +569,7 @@ size_t k_matcher_bytes(const struct k_matcher *m)
 	return n + (m->v ? m->n_masks * ((size_t)m->v->n / 64 + 1) * 8 : 0);
 }
 
-bool k_matcher_put_bytes(struct k_matcher *m, const char *s, size_t n)
+static bool go(struct k_matcher *m, const char *s, size_t n)
 {
 	compact(m);
 	uint32_t to = follow(m, s, n);
@@ -573,6 +579,61 @@ bool k_matcher_put_bytes(struct k_matcher *m, const char *s, size_t n)
 		k_buf_reset(&m->name);
 	m->now = to;
 	return true;
+}
+
+static bool has_mark(const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if ((unsigned char)s[i] >= K_MARK_OPEN)
+			return true;
+	}
+	return false;
+}
+
+bool k_matcher_put_bytes(struct k_matcher *m, const char *s, size_t n) { return !has_mark(s, n) && go(m, s, n); }
+
+bool k_matcher_put_mark(struct k_matcher *m, enum k_mark mark) { return go(m, &(char){ (char)mark }, 1); }
+
+bool k_matcher_takes_mark(struct k_matcher *m, enum k_mark mark) { return step(m, m->now, (unsigned char)mark) != DEAD; }
+
+enum { MAX_SPELLED = 255, MAX_SPELLINGS = 4000 };      /* bytes of a text; states that are looked at */
+struct speller { struct k_matcher *m; struct k_buf *out; char text[MAX_SPELLED + 1]; int left; };
+
+static bool is_free(const struct k_matcher *m, uint32_t s)
+{
+	for (uint32_t i = 0; i < m->states[s].n; i++) {
+		if (m->g->nodes[m->frames[m->states[s].threads[i]].node].kind == K_NODE_STRING)
+			return true;
+	}
+	return false;
+}
+
+/* The texts that go on from a state with the first len bytes of this one. */
+static bool spell_on(struct speller *sp, uint32_t s, size_t len)
+{
+	bool ends = len && sp->text[len - 1] == '"';
+	if (!ends && (len == MAX_SPELLED || sp->left-- == 0 || is_free(sp->m, s)))
+		return false;
+	for (int mark = K_MARK_OPEN; mark <= K_MARK_SEP && !ends; mark++)
+		ends = step(sp->m, s, (unsigned char)mark) != DEAD;
+	if (ends) {
+		k_buf_put(sp->out, sp->text, len);
+		k_buf_putc(sp->out, 0);
+	}
+	for (int c = 1; c < K_MARK_OPEN && !ends; c++) {
+		uint32_t to = step(sp->m, s, (unsigned char)c);
+		sp->text[len] = (char)c;
+		if (to != DEAD && !spell_on(sp, to, len + 1))
+			return false;
+	}
+	return !sp->m->full && !sp->out->failed;
+}
+
+bool k_matcher_spell(struct k_matcher *m, struct k_buf *out)
+{
+	struct speller sp = { .m = m, .out = out, .left = MAX_SPELLINGS };
+	compact(m);
+	return spell_on(&sp, m->now, 0);
 }
 
 bool k_matcher_put(struct k_matcher *m, int32_t id)

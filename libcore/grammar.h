@@ -3,10 +3,12 @@
  *   struct k_grammar   what values there are: a graph of nodes made by schema.h; immutable, shared by threads, counted
  *   struct k_matcher   where one text is in it; of one thread
  *
- * Text is compact JSON with at most one space behind ':' and ','; members come in the order of the schema. */
+ * Text is compact JSON with at most one space behind ':' and ','; members come in the order of the schema. The arguments of a call
+ * of Kimi-K3 (K_SCHEMA_CALL) are elements between markers, which are tokens of their own and no bytes of the text. */
 #ifndef K_GRAMMAR_H
 #define K_GRAMMAR_H
 
+#include "libcore/buf.h"
 #include "libcore/vocab.h"
 
 struct k_grammar;
@@ -25,6 +27,13 @@ size_t k_matcher_bytes(const struct k_matcher *m);      /* memory that it holds,
 /* false: the text cannot go on like this; the matcher is as it was. */
 bool k_matcher_put_bytes(struct k_matcher *m, const char *s, size_t n);
 bool k_matcher_put(struct k_matcher *m, int32_t id);
+/* Markers of elements: bytes that no text has stand for them in a grammar. */
+enum k_mark { K_MARK_OPEN = 0xfb, K_MARK_CLOSE, K_MARK_SEP };
+bool k_matcher_put_mark(struct k_matcher *m, enum k_mark mark);
+bool k_matcher_takes_mark(struct k_matcher *m, enum k_mark mark);
+/* All texts that may come next up to a quote, which is the last of their bytes, or a marker; one behind the other, a NUL behind each. False: there
+ * are too many to be told, as in a text that is free. */
+bool k_matcher_spell(struct k_matcher *m, struct k_buf *out);
 /* The text is a whole value. */
 bool k_matcher_done(const struct k_matcher *m);
 /* Something may follow. */

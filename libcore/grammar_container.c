@@ -1,4 +1,7 @@
-/* grammar_container.c: the bytes of arrays and objects that are not of their values: brackets, commas, names. */
+/* grammar_container.c: the bytes of arrays and objects that are not of their values: brackets, commas, names; and of objects that are the
+ * arguments of a call, elements between markers:
+ *
+ *   OPEN argument key="NAME" type="TYPE" SEP value CLOSE argument SEP */
 #include "libcore/base.h"
 
 #include "libcore/matcher_int.h"
@@ -130,6 +133,12 @@ static bool any_key(const struct k_matcher *m, const struct k_frame *f, const st
 	return false;
 }
 
+/* What a key leads to, of the declared ones, then of the extras: the node of its value; of a call its number, as the type comes first. */
+static uint64_t value_of(const struct k_node *x, uint32_t i)
+{
+	return x->kind == K_NODE_CALL ? i : i < x->n_props ? x->props[i].value : x->extras[i - x->n_props].value;
+}
+
 /* The quote of a key was read. */
 static void begin_key(struct k_matcher *m, const struct k_frame *f, const struct k_node *x)
 {
@@ -158,7 +167,7 @@ void k_name_leave(struct k_matcher *m, const struct k_frame *f)
 	bool enough = k_members_of(f) >= x->min;
 	uint32_t parent = enough ? k_names_below(m, f->parent) : k_frame_of(m, f->parent, extra->key, f->depth, 0, K_NAME_NONE, 0);
 	if (enough || parent)
-		k_frame_emit(m, parent, f->node, f->depth, OBJ_COLON | (f->a & ~15u), f->b, extra->value);
+		k_frame_emit(m, parent, f->node, f->depth, OBJ_COLON | (f->a & ~15u), f->b, value_of(x, x->n_props + (uint32_t)f->n));
 }
 
 static void step_key(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c)
@@ -169,7 +178,7 @@ static void step_key(struct k_matcher *m, const struct k_frame *f, const struct 
 	if (x->words[lo].len == depth + 1) {
 		uint32_t j = x->words[lo].index;
 		if (can_take(m, f, x, where_of(f), j))
-			k_frame_go_on(m, f, OBJ_COLON | (j + 1) << 4, f->b + 1, x->props[j].value);
+			k_frame_go_on(m, f, OBJ_COLON | (j + 1) << 4, f->b + 1, value_of(x, j));
 	} else if (any_key(m, f, x, lo, depth + 1)) {
 		k_frame_go_on(m, f, f->a, f->b, lo | (uint64_t)(depth + 1) << 32);
 	}
@@ -221,3 +230,96 @@ void k_step_object(struct k_matcher *m, const struct k_frame *f, const struct k_
 	}
 }
 
+
+/* --- the arguments of a call --------------------------------------------------------------------------------------------------- */
+
+const char *const k_arg_types[K_N_ARG_TYPES] = { "string", "number", "boolean", "null", "object", "array" };
+
+#define HEAD "\xfb" "argument key=\""
+#define KIND " type=\""
+#define TAIL "argument" "\xfd"
+
+static void step_head(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c)
+{
+	if ((unsigned char)HEAD[f->n] != c)
+		return;
+	if (f->n + 2 < sizeof(HEAD))
+		k_frame_go_on(m, f, ARG_HEAD | (f->a & ~15u), f->b, f->n + 1);
+	else
+		begin_key(m, f, x);
+}
+
+/* n: the number of the value | the type << 32 | how far << 40 */
+static void step_kind(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c)
+{
+	uint64_t at = f->n >> 40, value = f->n & UINT32_MAX;
+	if ((unsigned char)KIND[at] != c)
+		return;
+	if (at + 2 < sizeof(KIND)) {
+		k_frame_go_on(m, f, f->a, f->b, value | (at + 1) << 40);
+		return;
+	}
+	for (uint64_t t = 0; t < K_N_ARG_TYPES; t++) {
+		if (x->typed[value][t] != K_NODE_NONE && k_frame_has_room(m, f->depth, x->typed[value][t]))
+			k_frame_go_on(m, f, ARG_TYPE | (f->a & ~15u), f->b, value | t << 32);
+	}
+}
+
+static void step_type(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c)
+{
+	uint64_t at = f->n >> 40, type = f->n >> 32 & 255;
+	size_t len = strlen(k_arg_types[type]);
+	if (at <= len) {
+		if (c == (at < len ? (unsigned char)k_arg_types[type][at] : '"'))
+			k_frame_go_on(m, f, f->a, f->b, f->n + ((uint64_t)1 << 40));
+		return;
+	}
+	if (c != K_MARK_SEP)
+		return;
+	uint32_t kind = type == K_ARG_STRING ? ARG_AFTER_STRING : OBJ_AFTER;
+	uint32_t after = k_frame_of(m, f->parent, f->node, f->depth, kind | (f->a & ~15u), f->b, 0);
+	if (after)
+		k_node_enter(m, x->typed[f->n & UINT32_MAX][type], after);
+}
+
+static void step_tail(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c)
+{
+	if ((unsigned char)TAIL[f->n] != c)
+		return;
+	if (f->n + 2 < sizeof(TAIL)) {
+		k_frame_go_on(m, f, f->a, f->b, f->n + 1);
+		return;
+	}
+	if (can_go_on(m, f, x))
+		k_frame_go_on(m, f, OBJ_NEXT | (f->a & ~15u), f->b, 0);
+	if (can_end(x, where_of(f)))
+		k_node_leave(m, f->parent);
+}
+
+void k_step_call(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c)
+{
+	switch (f->a & 15) {
+	case OBJ_NEXT:
+		if (can_go_on(m, f, x))
+			step_head(m, f, x, c);
+		return;
+	case ARG_HEAD:
+		step_head(m, f, x, c);
+		return;
+	case OBJ_KEY:
+		step_key(m, f, x, c);
+		return;
+	case OBJ_COLON:
+		step_kind(m, f, x, c);
+		return;
+	case ARG_TYPE:
+		step_type(m, f, x, c);
+		return;
+	case ARG_CLOSE:
+		if (c == K_MARK_CLOSE)
+			k_frame_go_on(m, f, ARG_TAIL | (f->a & ~15u), f->b, 0);
+		return;
+	case ARG_TAIL:
+		step_tail(m, f, x, c);
+	}
+}

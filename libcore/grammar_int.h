@@ -17,7 +17,18 @@ enum k_node_kind {
 	K_NODE_NUMBER,          /* low .. high in units of 1e-15, at most 15 digits; free: with an exponent, no bounds */
 	K_NODE_ARRAY,           /* kids: the items by position; rest: the others */
 	K_NODE_OBJECT,          /* props, then extras */
+	K_NODE_CALL,            /* an OBJECT as the arguments of a call: its members are elements, their values by type */
 };
+
+/* How strings are written. */
+enum k_form {
+	K_FORM_JSON,
+	K_FORM_RAW,             /* as they are, up to the marker that closes the element */
+	K_FORM_ATTRIBUTE,       /* within quotes, with &amp; and &quot; */
+};
+/* The types that the attribute of an argument names. */
+enum { K_ARG_STRING, K_ARG_NUMBER, K_ARG_BOOL, K_ARG_NULL, K_ARG_OBJECT, K_ARG_ARRAY, K_N_ARG_TYPES };
+extern const char *const k_arg_types[K_N_ARG_TYPES];
 
 #define K_NODE_NONE UINT32_MAX
 #define K_HEIGHT_NONE UINT32_MAX        /* no value exists */
@@ -29,6 +40,7 @@ struct k_extra { uint32_t key, value, names; }; /* key: a STRING node; names: ho
 
 struct k_node {
 	uint8_t kind;
+	uint8_t form;                   /* STRING; but for JSON's the pattern is that of another node */
 	bool free;                      /* NUMBER */
 	bool unique;                    /* ARRAY of kids[0..n) each at most once, in any order, WORDS nodes */
 	uint32_t height;                /* containers within each other that the smallest value needs */
@@ -43,6 +55,7 @@ struct k_node {
 	uint32_t *next_required;        /* OBJECT: [n_props + 1] the first required one from here on; n_props: none */
 	uint32_t *required_from;        /* OBJECT: [n_props + 1] how many are required from here on */
 	struct k_extra *extras; uint32_t n_extras;
+	const uint32_t **typed;         /* CALL: [n_props + n_extras][type] the values of that type, K_NODE_NONE for none */
 };
 
 struct k_grammar {

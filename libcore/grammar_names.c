@@ -120,7 +120,7 @@ bool k_name_is_read(const struct k_matcher *m, const uint32_t *threads, uint32_t
 		if (m->g->nodes[f->node].kind != K_NODE_STRING || !f->parent)
 			continue;
 		const struct k_node *x = &m->g->nodes[in->node];
-		if (x->kind == K_NODE_OBJECT && (in->a & 15) == OBJ_EXTRA && k_members_of(in) < x->min)
+		if ((x->kind == K_NODE_OBJECT || x->kind == K_NODE_CALL) && (in->a & 15) == OBJ_EXTRA && k_members_of(in) < x->min)
 			return true;
 	}
 	return false;
@@ -132,27 +132,49 @@ static bool is_unknown(const struct k_matcher *m, uint32_t frame)
 	return is_used(m, used) && m->frames[used].b == K_NAME_NONE;
 }
 
-/* The text of what is between two quotes; UINT32_MAX without memory. */
-static uint32_t text_of(struct k_matcher *m, const char *s, size_t n)
+/* What is between two quotes of JSON. */
+static bool put_json_name(struct k_buf *b, const char *s, size_t n)
 {
-	struct k_buf b;
+	struct k_buf quoted;
 	struct k_json *v = NULL;
 	struct k_err err = { 0 };
+	k_buf_init(&quoted, 0);
+	k_buf_putc(&quoted, '"');
+	k_buf_put(&quoted, s, n);
+	k_buf_putc(&quoted, '"');
+	bool ok = !quoted.failed && !k_json_parse(&v, quoted.data, quoted.len, 0, "a name", &err);
+	if (ok)
+		k_buf_put(b, k_json_string(v), k_json_len(v));
+	k_json_free(v);
+	k_buf_fini(&quoted);
+	return ok;
+}
+
+/* What is between two quotes of an attribute, in which & begins &amp; or &quot;. */
+static bool put_attribute_name(struct k_buf *b, const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const char *end = s[i] == '&' ? memchr(s + i, ';', n - i) : NULL;
+		k_buf_putc(b, end && s[i + 1] == 'q' ? '"' : s[i]);
+		i = end ? (size_t)(end - s) : i;
+	}
+	return true;
+}
+
+/* The text of a name as it is written; UINT32_MAX without memory. */
+static uint32_t text_of(struct k_matcher *m, enum k_form form, const char *s, size_t n)
+{
+	struct k_buf b;
 	uint32_t text = 0;
 	k_buf_init(&b, 0);
-	k_buf_putc(&b, '"');
-	k_buf_put(&b, s, n);
-	k_buf_putc(&b, '"');
-	bool ok = !b.failed && !k_json_parse(&v, b.data, b.len, 0, "a name", &err);
-	const char *name = ok ? k_json_string(v) : NULL;
-	for (size_t i = 0; ok && i < k_json_len(v); ) {
+	bool ok = (form == K_FORM_ATTRIBUTE ? put_attribute_name : put_json_name)(&b, s, n) && !b.failed;
+	for (size_t i = 0; ok && i < b.len; ) {
 		int len;
-		uint32_t c = k_unicode_at(name + i, &len);
+		uint32_t c = k_unicode_at(b.data + i, &len);
 		text = k_frame_of(m, text, K_NODE_NONE, m->frames[text].depth + 1, c, 0, 0);
 		ok = text != 0;
 		i += (size_t)len;
 	}
-	k_json_free(v);
 	k_buf_fini(&b);
 	return ok ? text : UINT32_MAX;
 }
@@ -163,9 +185,9 @@ bool k_name_tell(struct k_matcher *m, uint32_t *threads, uint32_t n, const char 
 	for (uint32_t i = 0; i < n; i++) {
 		if (!is_unknown(m, threads[i]))
 			continue;
-		if (text == UINT32_MAX && (text = text_of(m, s, len)) == UINT32_MAX)
-			return false;
 		const struct k_frame f = m->frames[threads[i]], u = m->frames[f.parent];
+		if (text == UINT32_MAX && (text = text_of(m, m->g->nodes[u.node].form, s, len)) == UINT32_MAX)
+			return false;
 		uint32_t used = k_frame_of(m, u.parent, u.node, u.depth, u.a, text + 1, u.n);
 		threads[i] = used ? k_frame_of(m, used, f.node, f.depth, f.a, f.b, f.n) : 0;
 		if (!threads[i])

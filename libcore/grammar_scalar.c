@@ -142,6 +142,37 @@ static bool string_escape(struct k_string *t, unsigned char c)
 	return k && k_string_char(t, (unsigned char)to[k - from]);
 }
 
+/* &amp; and &quot;: which one is told by its first letter. */
+static bool string_entity(struct k_string *t, unsigned char c)
+{
+	static const struct { const char *name; unsigned char c; } entities[] = { { "amp;", '&' }, { "quot;", '"' } };
+	uint32_t at = t->a >> 3 & 7, which = at ? t->a >> 6 : c == 'q';
+	if ((unsigned char)entities[which].name[at] != c)
+		return false;
+	t->a = part_of(STR_ESCAPE, at + 1, which);
+	if (entities[which].name[at + 1])
+		return k_string_range(t, entities[which].c, entities[which].c);
+	t->a = STR_BODY;
+	return k_string_char(t, entities[which].c);
+}
+
+/* A byte between two whole characters that is none itself. 0: it is one. */
+static int string_special(struct k_string *t, unsigned char c, bool *end)
+{
+	static const unsigned char ends[] = { [K_FORM_JSON] = '"', [K_FORM_RAW] = K_MARK_CLOSE, [K_FORM_ATTRIBUTE] = '"' };
+	if (c == ends[t->form])
+		return (*end = k_string_end(t)) ? 1 : -1;
+	if (t->form == K_FORM_ATTRIBUTE && c == '&') {
+		t->a = STR_ESCAPE;
+		return k_string_range(t, '&', '&') || k_string_range(t, '"', '"') ? 1 : -1;
+	}
+	if (t->form == K_FORM_JSON && c == '\\') {
+		t->a = STR_ESCAPE;
+		return k_string_range(t, 0, 0x10ffff) ? 1 : -1;
+	}
+	return t->form == K_FORM_JSON && c < 0x20 ? -1 : 0;
+}
+
 /* false: cannot be. *end: this was the closing quote. */
 static bool string_step(struct k_string *t, unsigned char c, bool *end)
 {
@@ -152,7 +183,7 @@ static bool string_step(struct k_string *t, unsigned char c, bool *end)
 	case STR_UTF8:
 		return string_tail(t, c);
 	case STR_ESCAPE:
-		return string_escape(t, c);
+		return t->form == K_FORM_JSON ? string_escape(t, c) : string_entity(t, c);
 	case STR_HEX:
 		return string_hex(t, c);
 	case STR_LOW_SLASH:
@@ -164,20 +195,15 @@ static bool string_step(struct k_string *t, unsigned char c, bool *end)
 	case STR_LOW:
 		return string_low(t, c);
 	}
-	if (c == '"')
-		return *end = k_string_end(t);
-	if (c == '\\') {
-		t->a = STR_ESCAPE;
-		return k_string_range(t, 0, 0x10ffff);
-	}
-	if (c < 0x20)
-		return false;
+	int special = string_special(t, c, end);
+	if (special)
+		return special > 0;
 	return c < 0x80 ? k_string_char(t, c) : string_lead(t, c);
 }
 
 void k_step_string(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c)
 {
-	struct k_string t = { m, f, x->pattern, f->a, f->b, f->n };
+	struct k_string t = { m, f, x->pattern, f->a, f->b, f->n, x->form };
 	bool end = false;
 	if (!string_step(&t, c, &end))
 		return;

@@ -36,6 +36,9 @@ struct k_matcher {
 /* a of a frame. */
 enum { ARRAY_OPEN, ARRAY_FIRST, ARRAY_AFTER, ARRAY_NEXT, ARRAY_SPACE };
 enum { OBJ_OPEN, OBJ_FIRST, OBJ_KEY, OBJ_EXTRA, OBJ_COLON, OBJ_SPACE, OBJ_AFTER, OBJ_NEXT, OBJ_WANT, OBJ_GAP };
+/* Of a CALL, beside KEY, EXTRA, COLON, AFTER and NEXT. */
+enum { ARG_HEAD = OBJ_GAP + 1, ARG_TYPE, ARG_AFTER_STRING, ARG_CLOSE, ARG_TAIL };
+/* ESCAPE: of an ATTRIBUTE, within &amp; or &quot;. */
 enum { STR_BODY, STR_UTF8, STR_ESCAPE, STR_HEX, STR_LOW_SLASH, STR_LOW_U, STR_LOW, STR_OPEN };
 
 /* In b of a STRING's frame: K_NAME_NONE, or text frame + 1 of how far the name is like a used one. */
@@ -60,7 +63,7 @@ uint32_t k_word_step(const struct k_word *words, uint32_t n, uint32_t lo, uint32
 bool k_word_same_begin(const struct k_word *a, const struct k_word *b, uint32_t n);
 
 /* How far a string is: the pattern's state and, of a name, what b of the frame says. */
-struct k_string { const struct k_matcher *m; const struct k_frame *f; const struct k_pattern *p; uint32_t a, name; uint64_t s; };
+struct k_string { const struct k_matcher *m; const struct k_frame *f; const struct k_pattern *p; uint32_t a, name; uint64_t s; enum k_form form; };
 /* One more character; one of [lo, hi]; no more: can the string, and a name that no used one is, go on like that? */
 bool k_string_char(struct k_string *t, uint32_t c);
 bool k_string_range(const struct k_string *t, uint32_t lo, uint32_t hi);
@@ -80,6 +83,6 @@ void k_name_leave(struct k_matcher *m, const struct k_frame *f);
 
 /* What one more byte makes of a frame: any number of k_frame_emit and k_node_leave. f is a copy. */
 typedef void k_step(struct k_matcher *m, const struct k_frame *f, const struct k_node *x, unsigned char c);
-k_step k_step_words, k_step_string, k_step_integer, k_step_number, k_step_array, k_step_object;
+k_step k_step_words, k_step_string, k_step_integer, k_step_number, k_step_array, k_step_object, k_step_call;
 
 #endif

@@ -467,7 +467,9 @@ static int finish(struct k_compiler *c)
 		return k_err_set(c->err, K_EUNSUP, "%s is nested too deeply", c->where);
 	g->limit = height + DEPTH_ROOM;
 	int rc = check_pairs(c);
-	return rc ? rc : k_schema_flatten_unions(c);
+	if (!rc)
+		rc = k_schema_flatten_unions(c);
+	return rc || !(c->flags & K_SCHEMA_CALL) ? rc : k_schema_call(c);
 }
 
 static int compile(struct k_compiler *c, const struct k_json *schema)
@@ -577,7 +579,7 @@ void k_grammar_free(struct k_grammar *g)
 	if (!g || atomic_fetch_sub(&g->refs, 1) != 1)
 		return;
 	for (uint32_t i = 0; i < g->n_nodes; i++)
-		k_pattern_free(g->nodes[i].pattern);
+		k_pattern_free(g->nodes[i].form == K_FORM_JSON ? g->nodes[i].pattern : NULL);
 	k_free(g->nodes);
 	k_arena_fini(&g->arena);
 	k_free(g);

@@ -9,6 +9,7 @@
 enum {
 	K_SCHEMA_LAX = 1,       /* keywords that are not supported are left out, and named in `ignored` */
 	K_SCHEMA_OBJECT = 2,    /* of the values only objects */
+	K_SCHEMA_CALL = 4,      /* with OBJECT: not as JSON, but as the arguments of a call of Kimi-K3 */
 };
 /* where: path of the schema, for sentences. schema NULL: anything. ignored may be NULL. The schema is not needed afterwards.
  * K_EFORMAT: no schema, or no value can exist; K_EUNSUP: a keyword, or a size, that is not supported. */

@@ -60,6 +60,7 @@ static uint32_t height_of(const struct k_grammar *g, const struct k_node *x)
 	case K_NODE_ARRAY:
 		return array_height(g, x);
 	case K_NODE_OBJECT:
+	case K_NODE_CALL:
 		return object_height(g, x);
 	}
 	return 0;

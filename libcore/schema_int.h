@@ -5,7 +5,8 @@
  *   schema_names.c     propertyNames
  *   schema_value.c     what the keywords of such a set say of scalars, and the nodes of scalars
  *   schema_format.c    formats
- *   schema_height.c    which nodes have a value */
+ *   schema_height.c    which nodes have a value
+ *   schema_call.c      the arguments of a call of Kimi-K3 */
 #ifndef K_SCHEMA_INT_H
 #define K_SCHEMA_INT_H
 
@@ -94,5 +95,7 @@ const struct k_json *k_schema_enum_at(const struct k_facts *f, size_t i);
 int k_schema_array(struct k_compiler *c, const struct k_conj *x, const struct k_facts *f, uint32_t *out);
 /* After k_grammar_settle: unions of unions become one, without what has no value. */
 int k_schema_flatten_unions(struct k_compiler *c);
+/* After that: the root's objects become calls. */
+int k_schema_call(struct k_compiler *c);
 
 #endif

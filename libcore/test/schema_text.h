@@ -34,6 +34,22 @@ static inline bool takes(const char *schema, const char *text)
 	return yes;
 }
 
+/* A text in which markers stand, as a grammar has them. */
+static inline bool put_said(struct k_matcher *m, const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)s[i];
+		if (!(c >= K_MARK_OPEN ? k_matcher_put_mark(m, c) : k_matcher_put_bytes(m, &s[i], 1)))
+			return false;
+	}
+	return true;
+}
+
+static inline bool takes_mark(struct k_matcher *m)
+{
+	return k_matcher_takes_mark(m, K_MARK_OPEN) || k_matcher_takes_mark(m, K_MARK_CLOSE) || k_matcher_takes_mark(m, K_MARK_SEP);
+}
+
 enum { NANO_TOKENS = 3840 };
 
 /* nano's vocabulary, in which these tokens stand for its last ones. */
@@ -80,7 +96,7 @@ static inline int32_t check_mask(struct k_matcher *m, struct k_matcher *probe, c
 	K_CHECK(mask);
 	/* One that was rewound, which knows other texts already, says the same. */
 	K_CHECK_OK(k_matcher_reset(probe, &err));
-	K_CHECK(!said->len || k_matcher_put_bytes(probe, said->data, said->len));
+	K_CHECK(put_said(probe, said->data, said->len));
 	K_CHECK((again = k_matcher_mask(probe)) && !memcmp(again, mask, ((size_t)v->n / 64 + 1) * 8));
 	for (int32_t id = 0; id < v->n; id++) {
 		bool yes = mask[id / 64] >> (id % 64) & 1;
@@ -93,10 +109,10 @@ static inline int32_t check_mask(struct k_matcher *m, struct k_matcher *probe, c
 		if (!all && id < own)
 			continue;
 		K_CHECK_OK(k_matcher_reset(probe, &err));
-		K_CHECK(!said->len || k_matcher_put_bytes(probe, said->data, said->len));
+		K_CHECK(put_said(probe, said->data, said->len));
 		K_CHECK_MSG(k_matcher_put(probe, id) == yes, "token %d behind %s", (int)id, said->len ? said->data : "nothing");
 	}
-	K_CHECK_MSG(n || k_matcher_done(m), "a dead end behind %s", said->data);
+	K_CHECK_MSG(n || k_matcher_done(m) || takes_mark(m), "a dead end behind %s", said->data);
 	return pick;
 }
 
