@@ -1,4 +1,4 @@
-/* constraint_int.h: what constraint.c and course.c share. */
+/* constraint_int.h: what constraint.c and the courses share. */
 #ifndef K_CONSTRAINT_INT_H
 #define K_CONSTRAINT_INT_H
 

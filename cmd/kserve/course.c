@@ -1,97 +1,35 @@
-/* course.c: one answer on its way through its constraint, see the picture in constraint.h.
- *
- * The table `allows` says what each state lets through, `led_to` where a marker leads. Text is free (ordinary tokens), spelled (the
- * header of a call, in the tokens that the tokenizer cuts it into, which are those that a model was trained on) or ruled (a matcher's mask). */
+/* course.c: one answer on its way through its constraint: what is the same for all ways to write one. */
 #include "libcore/base.h"
 
-#include "cmd/kserve/constraint_int.h"
+#include "cmd/kserve/course_int.h"
 
-enum state { BEGIN, THINK, FREE, MUST, FORMAT, SECTION, HEADER, ARGS, CALLED, END };
+/* --- masks ---------------------------------------------------------------------------------------------------------------------- */
 
-struct k_course {
-	const struct k_request *rq;
-	const struct k_constraint *c;
-	struct k_grammars *grammars;
-	const struct k_vocab *vocab;
-	const struct k_parser *parser;  /* which knows the ids of calls; NULL: there are none */
-	int32_t mark[K_N_MARKERS];
-	enum state state;
-	bool said;                      /* FORMAT: the JSON has begun */
-	struct k_ids *headers;          /* HEADER: what may be spelled, by tool; empty: not this one */
-	size_t spelled;                 /* tokens of it so far */
-	struct k_matcher *matcher;      /* of the arguments, or of the format */
-	uint64_t *bits;                 /* what the mask was made in */
-	size_t words;
-};
-
-static void set(struct k_course *x, int32_t id)
+void k_course_set(struct k_course *x, int32_t id)
 {
 	if (id >= 0 && id < x->vocab->n)
 		x->bits[id / 64] |= (uint64_t)1 << (id % 64);
 }
 
-/* --- the header of a call --------------------------------------------------------------------------------------------------------------- */
-
-static int cut_header(struct k_course *x, int i, struct k_err *err)
-{
-	const char *name = x->c->tools[i].name;
-	struct k_buf id;
-	k_buf_init(&id, 0);
-	k_parser_next_id(x->parser, name, strlen(name), &id);
-	int rc = k_buf_ok(&id, "the id of a call", err);
-	if (!rc)
-		rc = k_tokenizer_encode(x->vocab->t, id.data, id.len, 0, &x->headers[i], err);
-	k_buf_fini(&id);
-	return rc;
-}
-
-static int open_header(struct k_course *x, struct k_err *err)
-{
-	int rc = 0;
-	x->spelled = 0;
-	for (int i = 0; i < x->c->n_tools && !rc; i++) {
-		x->headers[i].n = 0;
-		if (x->c->tools[i].allowed)
-			rc = cut_header(x, i, err);
-	}
-	return rc;
-}
-
-static void spell(struct k_course *x, int32_t id)
-{
-	for (int i = 0; i < x->c->n_tools; i++) {
-		struct k_ids *h = &x->headers[i];
-		if (h->n && (x->spelled >= h->n || h->v[x->spelled] != id))
-			h->n = 0;
-	}
-	x->spelled++;
-}
-
-/* The mask let no other header through, so it is that of a tool. */
-static int open_args(struct k_course *x, struct k_err *err)
-{
-	const struct k_ruled_tool *tool = x->c->tools;
-	for (int i = 0; i < x->c->n_tools; i++) {
-		if (x->headers[i].n && x->headers[i].n == x->spelled)
-			tool = &x->c->tools[i];
-	}
-	k_grammars_back(x->grammars, x->matcher);
-	x->matcher = NULL;
-	return k_grammars_lend(x->grammars, tool->grammar, &x->matcher, err);
-}
-
-/* --- the mask --------------------------------------------------------------------------------------------------------------------------- */
-
-/* What must come is a call or JSON: the answer cannot end, or turn to something else, in its reasoning. */
-static bool is_bound(const struct k_course *x) { return x->c->required || x->c->format; }
-
-static void allow_stops(struct k_course *x)
+void k_course_allow_stops(struct k_course *x)
 {
 	for (size_t i = 0; i < x->rq->n_eos; i++)
-		set(x, x->rq->stop_ids.v[i]);
+		k_course_set(x, x->rq->stop_ids.v[i]);
 }
 
-static bool allow_ruled(struct k_course *x)
+void k_course_allow_ordinary(struct k_course *x)
+{
+	for (size_t i = 0; i < x->words; i++)
+		x->bits[i] |= x->vocab->all[i];
+}
+
+void k_course_allow_end(struct k_course *x)
+{
+	if (x->rq->n_eos)
+		k_course_set(x, x->rq->stop_ids.v[0]);
+}
+
+bool k_course_allow_ruled(struct k_course *x)
 {
 	const uint64_t *mask = k_matcher_mask(x->matcher);
 	for (size_t i = 0; mask && i < x->words; i++)
@@ -99,173 +37,108 @@ static bool allow_ruled(struct k_course *x)
 	return mask;
 }
 
-static void allow_ordinary(struct k_course *x)
-{
-	for (size_t i = 0; i < x->words; i++)
-		x->bits[i] |= x->vocab->all[i];
-}
-
-static void allow_section(struct k_course *x)
-{
-	if (x->c->n_tools)
-		set(x, x->mark[K_MARKER_SECTION_BEGIN]);
-}
-
-static bool in_free(struct k_course *x)
-{
-	allow_ordinary(x);
-	allow_stops(x);
-	allow_section(x);
-	return true;
-}
-
-static bool in_think(struct k_course *x)
-{
-	set(x, x->mark[K_MARKER_UNTHINK]);
-	if (!is_bound(x))
-		return in_free(x);
-	allow_ordinary(x);
-	return true;
-}
-
-static bool in_must(struct k_course *x)
-{
-	allow_section(x);
-	return true;
-}
-
-static bool in_format(struct k_course *x)
-{
-	if (!x->said)
-		allow_section(x);
-	if (k_matcher_done(x->matcher))
-		allow_stops(x);
-	return allow_ruled(x);
-}
-
-static bool in_section(struct k_course *x)
-{
-	set(x, x->mark[K_MARKER_CALL_BEGIN]);
-	return true;
-}
-
-static bool in_header(struct k_course *x)
-{
-	for (int i = 0; i < x->c->n_tools; i++) {
-		const struct k_ids *h = &x->headers[i];
-		if (h->n)
-			set(x, x->spelled < h->n ? h->v[x->spelled] : x->mark[K_MARKER_ARGS_BEGIN]);
-	}
-	return true;
-}
-
-static bool in_args(struct k_course *x)
-{
-	if (k_matcher_done(x->matcher))
-		set(x, x->mark[K_MARKER_CALL_END]);
-	return allow_ruled(x);
-}
-
-static bool in_called(struct k_course *x)
-{
-	set(x, x->mark[K_MARKER_SECTION_END]);
-	return x->c->one || in_section(x);
-}
-
-/* Whichever ends it, the answer is the same: where one is enough there is nothing to compute. */
-static bool at_end(struct k_course *x)
-{
-	if (x->rq->n_eos)
-		set(x, x->rq->stop_ids.v[0]);
-	return true;
-}
-
-static enum state behind_thoughts(const struct k_course *x) { return x->c->required ? MUST : x->c->format ? FORMAT : FREE; }
-static bool at_begin(struct k_course *x);
-/* What each state lets through; false: without memory. */
-static bool (*const allows[])(struct k_course *x) = {
-	[BEGIN] = at_begin, [THINK] = in_think, [FREE] = in_free, [MUST] = in_must, [FORMAT] = in_format, [SECTION] = in_section,
-	[HEADER] = in_header, [ARGS] = in_args, [CALLED] = in_called, [END] = at_end,
-};
-
-static bool at_begin(struct k_course *x)
-{
-	set(x, x->mark[K_MARKER_THINK]);
-	return allows[behind_thoughts(x)](x);
-}
-
 const uint64_t *k_course_mask(struct k_course *x, int32_t *n)
 {
 	memset(x->bits, 0, x->words * sizeof(*x->bits));
 	*n = x->vocab->n;
-	return allows[x->state](x) ? x->bits : NULL;
+	return x->kind->allow(x) ? x->bits : NULL;
 }
 
-/* --- steps ------------------------------------------------------------------------------------------------------------------------------ */
+/* --- steps ---------------------------------------------------------------------------------------------------------------------- */
 
-static int enter(struct k_course *x, enum state state, struct k_err *err)
+int k_course_begin(struct k_course *x, struct k_grammar *grammar, struct k_err *err)
 {
-	x->state = state;
-	return state == HEADER ? open_header(x, err) : state == ARGS ? open_args(x, err) : 0;
+	k_grammars_back(x->grammars, x->matcher);
+	x->matcher = NULL;
+	return k_grammars_lend(x->grammars, grammar, &x->matcher, err);
 }
 
-/* Where a marker leads; -1: it is text. */
-static int led_to(const struct k_course *x, int32_t id)
+int k_course_fit(struct k_course *x, int32_t id, struct k_err *err)
 {
-	const struct { enum k_marker mark; enum state to; } leads[] = {
-		{ K_MARKER_SECTION_BEGIN, SECTION }, { K_MARKER_SECTION_END, END }, { K_MARKER_CALL_BEGIN, HEADER }, { K_MARKER_ARGS_BEGIN, ARGS }, { K_MARKER_CALL_END, CALLED },
-		{ K_MARKER_THINK, THINK }, { K_MARKER_UNTHINK, behind_thoughts(x) },
-	};
-	for (size_t i = 0; i < K_LEN(leads); i++) {
-		if (x->mark[leads[i].mark] == id)
-			return (int)leads[i].to;
+	return k_matcher_put(x->matcher, id) ? 0 : k_err_set(err, K_EBUG, "token %d does not fit the constraint that let it through", (int)id);
+}
+
+int k_course_put(struct k_course *x, int32_t id, struct k_err *err) { return x->kind->put(x, id, err); }
+
+/* --- spelling ------------------------------------------------------------------------------------------------------------------- */
+
+void k_spelling_reset(struct k_spelling *s)
+{
+	for (int i = 0; i < s->n; i++)
+		k_ids_fini(&s->v[i].ids);
+	s->n = 0;
+	s->at = 0;
+}
+
+void k_spelling_fini(struct k_spelling *s)
+{
+	k_spelling_reset(s);
+	k_free(s->v);
+}
+
+int k_spelling_add(struct k_spelling *s, int what, struct k_ids **ids, struct k_err *err)
+{
+	if (s->n == s->cap) {
+		int cap = 2 * s->cap + 8;
+		struct k_spelled *v = k_realloc(s->v, (size_t)cap * sizeof(*v));
+		if (!v)
+			return k_err_nomem(err, (size_t)cap * sizeof(*v), "what may be spelled");
+		s->v = v;
+		s->cap = cap;
+	}
+	s->v[s->n].what = what;
+	*ids = &s->v[s->n++].ids;
+	k_ids_init(*ids);
+	return 0;
+}
+
+void k_spelling_allow(const struct k_spelling *s, struct k_course *x)
+{
+	for (int i = 0; i < s->n; i++) {
+		if (s->v[i].ids.n > s->at)
+			k_course_set(x, s->v[i].ids.v[s->at]);
+	}
+}
+
+void k_spelling_put(struct k_spelling *s, int32_t id)
+{
+	for (int i = 0; i < s->n; i++) {
+		struct k_ids *ids = &s->v[i].ids;
+		if (ids->n && (s->at >= ids->n || ids->v[s->at] != id))
+			ids->n = 0;
+	}
+	s->at++;
+}
+
+int k_spelling_whole(const struct k_spelling *s)
+{
+	for (int i = 0; i < s->n; i++) {
+		if (s->v[i].ids.n && s->v[i].ids.n == s->at)
+			return s->v[i].what;
 	}
 	return -1;
 }
 
-int k_course_put(struct k_course *x, int32_t id, struct k_err *err)
-{
-	int to = id >= 0 ? led_to(x, id) : -1;
-	if (to >= 0)
-		return enter(x, (enum state)to, err);
-	if (x->state == BEGIN)
-		x->state = behind_thoughts(x);
-	if (x->state == HEADER)
-		spell(x, id);
-	if (x->state != ARGS && x->state != FORMAT)
-		return 0;
-	x->said = true;
-	return k_matcher_put(x->matcher, id) ? 0 : k_err_set(err, K_EBUG, "token %d does not fit the constraint that let it through", (int)id);
-}
-
-/* --- life ------------------------------------------------------------------------------------------------------------------------------- */
-
-static int set_up(struct k_course *x, const struct k_server *s, struct k_err *err)
-{
-	int state = x->parser ? k_parser_state(x->parser) : K_PARSE_CONTENT;
-	for (int i = 0; i < K_N_MARKERS; i++)
-		x->mark[i] = k_tokenizer_special(s->tok, k_marker_texts[i]);
-	x->words = (size_t)x->vocab->n / 64 + 1;
-	x->bits = k_calloc(x->words, sizeof(*x->bits));
-	x->headers = k_calloc((size_t)x->c->n_tools + 1, sizeof(*x->headers));
-	if (!x->bits || !x->headers)
-		return k_err_nomem(err, x->words * 8, "the mask of an answer");
-	x->state = state == K_PARSE_REASON ? THINK : state == K_PARSE_START ? BEGIN : behind_thoughts(x);
-	return x->c->format ? k_grammars_lend(x->grammars, x->c->format, &x->matcher, err) : 0;
-}
+/* --- life ----------------------------------------------------------------------------------------------------------------------- */
 
 int k_course_new(struct k_course **out, const struct k_server *s, const struct k_request *rq, const struct k_parser *parser, struct k_err *err)
 {
+	const struct k_course_kind *kind = &k_course_k2;
 	const struct k_vocab *v = k_grammars_vocab(s->grammars);
-	struct k_course *x = v ? k_calloc(1, sizeof(*x)) : NULL;
+	struct k_course *x = v ? k_calloc(1, kind->size) : NULL;
 	if (!x)
-		return k_err_nomem(err, sizeof(*x), "the constraint of an answer");
+		return k_err_nomem(err, kind->size, "the constraint of an answer");
+	x->kind = kind;
 	x->rq = rq;
 	x->c = rq->constraint;
 	x->grammars = s->grammars;
 	x->vocab = v;
 	x->parser = parser;
-	int rc = set_up(x, s, err);
+	x->words = (size_t)v->n / 64 + 1;
+	x->bits = k_calloc(x->words, sizeof(*x->bits));
+	int rc = x->bits ? kind->set_up(x, s, err) : k_err_nomem(err, x->words * sizeof(*x->bits), "the mask of an answer");
+	if (!rc && x->c->format)
+		rc = k_course_begin(x, x->c->format, err);
 	if (rc) {
 		k_course_free(x);
 		return rc;
@@ -278,9 +151,7 @@ void k_course_free(struct k_course *x)
 {
 	if (!x)
 		return;
-	for (int i = 0; x->headers && i < x->c->n_tools; i++)
-		k_ids_fini(&x->headers[i]);
-	k_free(x->headers);
+	x->kind->fini(x);
 	k_grammars_back(x->grammars, x->matcher);
 	k_free(x->bits);
 	k_free(x);
