@@ -36,7 +36,7 @@ static int arguments_grammar(const struct k_server *s, const struct k_json *fn, 
 	const struct k_json *par = k_json_given(fn, "parameters");
 	struct k_json *empty = NULL;
 	struct k_err err = { 0 };
-	int flags = K_SCHEMA_OBJECT | (strict ? 0 : K_SCHEMA_LAX);
+	int flags = K_SCHEMA_OBJECT | (strict ? 0 : K_SCHEMA_LAX) | (k_writes_xtml(s) ? K_SCHEMA_CALL : 0);
 	if (!par && k_json_parse(&empty, none, sizeof(none) - 1, K_JSON_STRICT, where, &err))
 		return k_no_memory(f);
 	int rc = k_grammars_get(s->grammars, !s->enforce && !strict ? NULL : par ? par : empty, flags, where, out, f);
@@ -166,9 +166,22 @@ static int apply_choice(struct k_request *rq, const struct choice *c, struct k_f
 	return 0;
 }
 
-/* No call is wanted: the tokens that would open one are masked. */
+bool k_writes_xtml(const struct k_server *s)
+{
+	static const char *const marks[] = { "<|open|>", "<|close|>", "<|sep|>", "<|end_of_msg|>" };
+	for (size_t i = 0; i < K_LEN(marks); i++) {
+		if (!s->tok || k_tokenizer_special(s->tok, marks[i]) < 0)
+			return false;
+	}
+	return s->layout && s->layout->xtml;
+}
+
+/* No call is wanted: the tokens that would open one are masked. K3 has none that are of calls alone: its answers have a constraint without tools. Those
+ * to requests that do not speak of tools have none, as it would have every token chosen on the host. */
 static int mask_calls(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
+	if (k_writes_xtml(s))
+		return rq->tools || k_json_given(rq->body, "tool_choice") ? made(rq, f) : 0;
 	for (int i = 0; i < K_N_CALL_MARKERS; i++) {
 		int32_t id = k_tokenizer_special(s->tok, k_marker_texts[i]);
 		if (id >= 0 && k_request_bias(rq, id, -INFINITY, f))
@@ -188,7 +201,7 @@ static int read_tools(const struct k_server *s, struct k_request *rq, struct k_f
 		return mask_calls(s, rq, f);
 	if (!s->enforce && !c.required && !c.some)
 		return 0;
-	for (int i = 0; i < K_N_CALL_MARKERS; i++) {
+	for (int i = 0; i < K_N_CALL_MARKERS && !k_writes_xtml(s); i++) {
 		if (k_tokenizer_special(s->tok, k_marker_texts[i]) < 0)
 			return c.required ? k_fault_set(f, 400, "unsupported_parameter", "tool_choice", "the tokenizer of this model has no %s",
 				k_marker_texts[i]) : 0;

@@ -7,7 +7,7 @@
  *                        \ required: only this                ^--------------------------------------------call begin--/
  *                         `--> FORMAT: JSON, then the end                                   section end --> END
  *
- * HEADER is functions.NAME:N with a declared NAME and the next N of the conversation (tokenizer-chat.md 4.6). */
+ * Kimi-K3 writes elements: see course_k3.c. HEADER is functions.NAME:N with a declared NAME and the next N of the conversation (tokenizer-chat.md 4.6). */
 #ifndef K_CONSTRAINT_H
 #define K_CONSTRAINT_H
 

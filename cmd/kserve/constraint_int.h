@@ -14,4 +14,7 @@ struct k_constraint {
 	struct k_grammar *format;       /* of the content; NULL: free text */
 };
 
+/* Answers are elements between <|open|>, <|close|> and <|sep|>, as Kimi-K3 writes them: the layout says so, and the tokenizer has the markers. */
+bool k_writes_xtml(const struct k_server *s);
+
 #endif

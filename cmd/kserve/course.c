@@ -123,7 +123,7 @@ int k_spelling_whole(const struct k_spelling *s)
 
 int k_course_new(struct k_course **out, const struct k_server *s, const struct k_request *rq, const struct k_parser *parser, struct k_err *err)
 {
-	const struct k_course_kind *kind = &k_course_k2;
+	const struct k_course_kind *kind = parser && k_writes_xtml(s) ? &k_course_k3 : &k_course_k2;
 	const struct k_vocab *v = k_grammars_vocab(s->grammars);
 	struct k_course *x = v ? k_calloc(1, kind->size) : NULL;
 	if (!x)

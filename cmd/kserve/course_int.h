@@ -1,4 +1,4 @@
-/* course_int.h: what the courses of the ways in which models write answers share: course_k2.c. */
+/* course_int.h: what the courses of the ways in which models write answers share: course_k2.c, course_k3.c. */
 #ifndef K_COURSE_INT_H
 #define K_COURSE_INT_H
 
@@ -12,7 +12,7 @@ struct k_course_kind {
 	int (*put)(struct k_course *x, int32_t id, struct k_err *err);
 	void (*fini)(struct k_course *x);
 };
-extern const struct k_course_kind k_course_k2;
+extern const struct k_course_kind k_course_k2, k_course_k3;
 
 struct k_course {
 	const struct k_course_kind *kind;

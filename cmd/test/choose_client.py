@@ -1,16 +1,18 @@
-"""choose_client.py PORT [CHECK...]: tool_choice in all its forms, asked of a kserve that runs on nano; says "ok NAME" or "FAIL NAME: why" a line."""
+"""choose_client.py PORT [plain] [CHECK...]: tool_choice in all its forms, asked of a kserve that runs on nano (plain: without thoughts, which not every model ends);
+says "ok NAME" or "FAIL NAME: why" a line."""
 import http.client
 import json
 import sys
 
 from checks import metric, run
 
-PORT = int(sys.argv[1])
+PORT, PLAIN, NAMES = int(sys.argv[1]), 'plain' in sys.argv[2:], [a for a in sys.argv[2:] if a != 'plain']
+MORE = {'thinking': {'type': 'disabled'}} if PLAIN else {}
 
 
 def call(**body):
     c = http.client.HTTPConnection('127.0.0.1', PORT, timeout=300)
-    c.request('POST', '/v1/chat/completions', json.dumps({'messages': [{'role': 'user', 'content': 'Weather in Paris for 3 days?'}], 'max_tokens': 400, **body}),
+    c.request('POST', '/v1/chat/completions', json.dumps({'messages': [{'role': 'user', 'content': 'Weather in Paris for 3 days?'}], 'max_tokens': 400, **MORE, **body}),
               {'Content-Type': 'application/json'})
     r = c.getresponse()
     data = r.read()
@@ -129,7 +131,7 @@ def ahead():
     for id_ in whole['token_ids']:
         r = call(tools=TOOLS, tool_choice=NAMED('nothing'), return_token_ids=True, logit_bias=[[id_, False]])[1]
         assert r['choices'][0]['token_ids'] == whole['token_ids'] and r['choices'][0]['message'] == whole['message'], (id_, r)
-    if sys.argv[2:]:
+    if NAMES:
         return          # a server with steps of its own size
     names = ['vllm:e2e_request_latency_seconds_count', 'vllm:time_to_first_token_seconds_count']
     before = [metric(PORT, n) for n in names]
@@ -169,4 +171,4 @@ def refused():
 
 
 CHECKS = [required, named, allowed, none, not_parallel, history, several, with_format, ahead, refused]
-run([f for f in CHECKS if not sys.argv[2:] or f.__name__ in sys.argv[2:]])
+run([f for f in CHECKS if not NAMES or f.__name__ in NAMES])

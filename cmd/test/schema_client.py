@@ -1,5 +1,5 @@
-"""schema_client.py PORT [all]: asks a kserve that runs on nano for JSON of schemas of every keyword, as an answer and as arguments of a
-call, at a temperature at which the model writes nonsense; says "ok NAME", "skip NAME: why" or "FAIL NAME: why" a line.
+"""schema_client.py PORT [all] [plain]: asks a kserve that runs on nano for JSON of schemas of every keyword, as an answer and as arguments of a
+call, at a temperature at which the model writes nonsense (plain: without thoughts); says "ok NAME", "skip NAME: why" or "FAIL NAME: why" a line.
 
 What comes back is checked with the jsonschema package where it is there, and always by the checks that stand beside a schema.
 """
@@ -10,6 +10,7 @@ import re
 import sys
 
 PORT, ALL = int(sys.argv[1]), 'all' in sys.argv[2:]
+MORE = {'thinking': {'type': 'disabled'}} if 'plain' in sys.argv[2:] else {}
 try:
     import jsonschema
 except ImportError:
@@ -17,6 +18,7 @@ except ImportError:
 
 
 def call(body, path='/v1/chat/completions'):
+    body = {**MORE, **body}
     c = http.client.HTTPConnection('127.0.0.1', PORT, timeout=300)
     c.request('POST', path, json.dumps(body), {'Content-Type': 'application/json'})
     r = c.getresponse()
