@@ -116,6 +116,22 @@ def values():
     assert seen == wanted, (wanted - seen, seen - wanted)
 
 
+def later():
+    """Tools that a message of the system declares are called as others are."""
+    more = {'role': 'system', 'tools': [tool('ring', at={'type': 'string', 'pattern': '^[0-9]{2}$'})]}
+    for tools in ({}, {'tools': TOOLS}):
+        names = set()
+        for seed in range(8):
+            _, c = ask(messages=[more] + SAY, tool_choice='required', parallel_tool_calls=False, seed=seed, **tools, **OFF)
+            t, = c['message']['tool_calls']
+            names.add(t['function']['name'])
+            assert c['finish_reason'] == 'tool_calls' and (t['function']['name'] != 'ring' or re.fullmatch('[0-9]{2}', json.loads(t['function']['arguments'])['at'])), c
+        assert names == {'ring'} or tools and names <= {'ring', 'get_weather', 'get_weather_now', 'nothing'}, names
+        choice = {'type': 'function', 'function': {'name': 'ring'}}
+        _, c = ask(messages=[more] + SAY, tool_choice=choice, **tools, **OFF)
+        assert [t['function']['name'] for t in c['message']['tool_calls']] == ['ring'], c
+
+
 def tags_of(ids, sep, marks):
     """The tags in a row of tokens, each with its marker."""
     tags, now = [], None
@@ -142,4 +158,4 @@ def pieces():
         assert len(sampled) == 12 and any(prompt[i:i + len(sampled)] == sampled for i in range(len(prompt))), (sampled, prompt)
 
 
-run([elements, free, turned, values, pieces])
+run([elements, free, turned, values, later, pieces])

@@ -1,20 +1,23 @@
-"""k3_make.py OUT: nano with the markers of Kimi-K3 in the place of its own, and without a template, as K3 comes: it answers nonsense, in elements where it must."""
+"""k3_make.py FROM OUT: a copy of a small model of K2's vocabulary, whose specials have the names that they have in Kimi-K3, and no template, as K3 has none. It was not trained on K3's
+format: what it says is noise, in elements where it must be."""
 import json
 import os
 import shutil
 import sys
 
-out, nano = sys.argv[1], 'testdata/nano'
-NAMES = {'<|im_end|>': '<|end_of_msg|>', '<|im_user|>': '<|open|>', '<|im_assistant|>': '<|close|>', '<|im_system|>': '<|sep|>'}
+source, out = sys.argv[1:]
 os.makedirs(out)
-for name in os.listdir(nano):
-    if name.endswith('.safetensors') or name.endswith('.json') or name == 'tiktoken.model':
-        shutil.copyfile(f'{nano}/{name}', f'{out}/{name}')
-config = json.load(open(f'{nano}/tokenizer_config.json'))
-config.pop('chat_template', None)
-for token in config['added_tokens_decoder'].values():
-    token['content'] = NAMES.get(token['content'], token['content'])
-    if token['content'] in ('<|open|>', '<|close|>', '<|sep|>'):
-        token['special'] = False
-assert set(NAMES.values()) <= {t['content'] for t in config['added_tokens_decoder'].values()}
-json.dump(config, open(f'{out}/tokenizer_config.json', 'w'))
+for name in os.listdir(source):
+    if name != 'chat_template.jinja' and os.path.isfile(f'{source}/{name}'):
+        shutil.copyfile(f'{source}/{name}', f'{out}/{name}')
+path, end = f'{out}/tokenizer_config.json', json.load(open(f'{source}/config.json'))['eos_token_id']
+config = json.load(open(path))
+names = config['added_tokens_decoder']
+plain = dict(names[str(end)], special=False)
+for id_ in [i for i, token in names.items() if token['content'].startswith('<|')]:
+    del names[id_]
+for key in ('additional_special_tokens', 'chat_template'):
+    config.pop(key, None)
+for k, text in enumerate(('<|end_of_msg|>', '<|open|>', '<|close|>', '<|sep|>')):
+    names[str(end + k)] = dict(plain, content=text, special=k == 0)
+json.dump(config, open(path, 'w'))

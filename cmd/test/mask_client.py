@@ -1,8 +1,8 @@
-"""mask_client.py PORT: at a real vocabulary of 160k, masks take at most 5 % of a decode step: an agent that sends the same tools with every turn, and a format. The server
-says both (kserve_mask_seconds_total, kserve_decode_seconds_total); the stack is tiny, so a real model's part is smaller still."""
+"""mask_client.py PORT [plain]: at a real vocabulary of 160k, masks take at most 5 % of a decode step: an agent that sends the same tools with every turn, and a format. The server
+says both (kserve_mask_seconds_total, kserve_decode_seconds_total); the stack is tiny, so a real model's part is smaller still. plain: without thoughts."""
 import http.client, json, sys
 
-port = int(sys.argv[1])
+port, MORE = int(sys.argv[1]), {'thinking': {'type': 'disabled'}} if 'plain' in sys.argv[2:] else {}
 
 
 def text(**more):
@@ -43,7 +43,7 @@ def spent():
 def share(name, turns, bar, **more):
     a = spent()
     for i in range(turns):
-        ask('POST', '/v1/chat/completions', {'messages': [{'role': 'user', 'content': f'Turn {i}: what now?'}], 'temperature': 1, 'seed': i, 'max_tokens': 48, **more})
+        ask('POST', '/v1/chat/completions', {'messages': [{'role': 'user', 'content': f'Turn {i}: what now?'}], 'temperature': 1, 'seed': i, 'max_tokens': 48, **MORE, **more})
     mask, decode, steps = (y - x for x, y in zip(a, spent()))
     print(f'# {name}: {mask / steps * 1e6:.0f} us of {decode / steps * 1e6:.0f} us a token, {100 * mask / decode:.2f} %', flush=True)
     print(f'ok {name}' if mask < bar * decode else f'{name}: masks take {100 * mask / decode:.1f} % of a step, wanted {100 * bar:.0f} %', flush=True)

@@ -14,7 +14,7 @@ start narrow --listen 127.0.0.1:0 -q --slots 2 --batch 5 "$T/nano.kmf" || finish
 client narrow python3 "$here/choose_client.py" "$port" ahead
 stop narrow
 # The same where answers are elements and arguments have types.
-python3 "$here/k3_make.py" "$T/k3" || { fail setup "no k3"; finish; }
+python3 "$here/k3_make.py" testdata/nano "$T/k3" || { fail setup "no k3"; finish; }
 start k3 --listen 127.0.0.1:0 -q "$T/k3" || finish
 client k3-choose python3 "$here/choose_client.py" "$port" plain
 client k3 python3 "$here/k3_client.py" "$port"

@@ -4,20 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 here=$(dirname "$0")
 command -v python3 > /dev/null || { echo "skipped: no python3"; exit 77; }
-cp -r testdata/nano "$T/xtml"
-rm "$T/xtml/chat_template.jinja"
-python3 - "$T/xtml/tokenizer_config.json" <<'PY' || { fail setup "the tokenizer is not as expected"; finish; }
-import json, os, sys
-j = json.load(open(sys.argv[1]))
-names, plain = j['added_tokens_decoder'], j['added_tokens_decoder']['3851']
-for id in [id for id, token in names.items() if token['content'].startswith('<|')]:
-    del names[id]
-del j['additional_special_tokens']
-for id, text in (('3842', '<|end_of_msg|>'), ('3843', '<|open|>'), ('3844', '<|close|>'), ('3845', '<|sep|>')):
-    names[id] = dict(plain, content=text, special=id == '3842')
-os.chmod(sys.argv[1], 0o644)
-json.dump(j, open(sys.argv[1], 'w'))
-PY
+python3 "$here/k3_make.py" testdata/nano "$T/xtml" || { fail setup "the tokenizer is not as expected"; finish; }
 start xtml --listen 127.0.0.1:0 --act f32 --ctx 4096 "$T/xtml" || finish
 client xtml python3 "$here/xtml_client.py" "$port" testdata/nano
 stop xtml
