@@ -279,9 +279,11 @@ static int call_word(struct k_compiler *c, struct k_word *w, bool *empty)
 static int empty_call(struct k_compiler *c, uint32_t *out)
 {
 	uint32_t *none = k_arena_array(&c->g->arena, 1, sizeof(*none));
-	*out = k_schema_node(c, K_NODE_CALL);
-	if (!none || *out == K_NODE_NONE)
+	if (!none)
 		return k_schema_nomem(c);
+	*out = k_schema_node(c, K_NODE_CALL);
+	if (*out == K_NODE_NONE)
+		return k_schema_fail(c);
 	none[0] = 0;
 	c->g->nodes[*out].next_required = c->g->nodes[*out].required_from = none;
 	return 0;

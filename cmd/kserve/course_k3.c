@@ -12,7 +12,7 @@
 #include "cmd/kserve/course_int.h"
 
 enum place { THOUGHT, BETWEEN, RESPONSE, BEHIND, TOOLS, CALL, LAST, END };
-enum { N_TAGS = 9 };
+enum { N_TAGS = 9, LONG_TAG = 2048 };          /* bytes, from which on a name that is free ends: who reads tags has no room for more than twice that */
 
 struct k3 {
 	struct k_course x;
@@ -24,6 +24,8 @@ struct k3 {
 	bool ours;                      /* in `tags`; else the matcher's */
 	bool quoted;                    /* within the value of an attribute */
 	bool loose;                     /* the matcher's, byte by byte */
+	size_t len;                     /* bytes of it so far */
+	int32_t quote;                  /* the token; -1: there is none */
 	struct k_spelling text;         /* what else the tag may be: by its row, N_TAGS and up: that of a call of a tool */
 };
 
@@ -126,6 +128,7 @@ static int begin_tag(struct k3 *k, int32_t id, struct k_err *err)
 	k->tag = true;
 	k->ours = k->at != CALL || !k_matcher_put_mark(k->x.matcher, closes ? K_MARK_CLOSE : K_MARK_OPEN);
 	k->quoted = false;
+	k->len = 0;
 	if (!k->ours)
 		return spell(k, err);
 	k_spelling_reset(&k->text);
@@ -145,6 +148,7 @@ static int go_on_in_tag(struct k3 *k, int32_t id, struct k_err *err)
 		return rc;
 	for (size_t i = 0; s && i < len; i++)
 		k->quoted ^= s[i] == '"';
+	k->len += len;
 	k_spelling_put(&k->text, id);
 	return !k->ours && (k->loose || k_spelling_whole(&k->text) >= 0) ? spell(k, err) : 0;
 }
@@ -168,13 +172,23 @@ static int end_tag(struct k3 *k, struct k_err *err)
 
 /* --- the mask --------------------------------------------------------------------------------------------------------------------- */
 
+static bool allow_loose(struct k3 *k)
+{
+	const uint64_t *mask = k_matcher_mask(k->x.matcher);
+	bool ends = mask && k->len > LONG_TAG && k->quote >= 0 && mask[k->quote / 64] >> (k->quote % 64) & 1;
+	if (!ends)
+		return k_course_allow_ruled(&k->x);
+	k_course_set(&k->x, k->quote);
+	return true;
+}
+
 static bool allow_in_tag(struct k3 *k)
 {
 	bool ends = k->ours ? k_spelling_whole(&k->text) >= 0 : k_matcher_takes_mark(k->x.matcher, K_MARK_SEP);
 	if (ends)
 		k_course_set(&k->x, k->sep);
 	k_spelling_allow(&k->text, &k->x);
-	return !k->loose || k_course_allow_ruled(&k->x);
+	return !k->loose || allow_loose(k);
 }
 
 /* Text that is free; an answer that need not be anything may also end in it. */
@@ -240,14 +254,19 @@ static int put(struct k_course *x, int32_t id, struct k_err *err)
 	return k_course_fit(x, id, err);
 }
 
-static int set_up(struct k_course *x, const struct k_server *s, struct k_err *err K_UNUSED)
+static int set_up(struct k_course *x, const struct k_server *s, struct k_err *err)
 {
 	struct k3 *k = k3(x);
+	struct k_ids quote;
+	k_ids_init(&quote);
+	int rc = k_tokenizer_encode(s->tok, "\"", 1, 0, &quote, err);
+	k->quote = !rc && quote.n == 1 ? quote.v[0] : -1;
+	k_ids_fini(&quote);
 	k->open = k_tokenizer_special(s->tok, "<|open|>");
 	k->close = k_tokenizer_special(s->tok, "<|close|>");
 	k->sep = k_tokenizer_special(s->tok, "<|sep|>");
 	k->at = k_parser_state(x->parser) == K_PARSE_REASON ? THOUGHT : RESPONSE;
-	return 0;
+	return rc;
 }
 
 static void fini(struct k_course *x) { k_spelling_fini(&k3(x)->text); }

@@ -132,6 +132,16 @@ def later():
         assert [t['function']['name'] for t in c['message']['tool_calls']] == ['ring'], c
 
 
+def endless():
+    """A name that is free and does not end is ended: a tag that nobody could read is no call."""
+    long = post('/tokenize', {'content': 'information' * 3})['tokens'][0]
+    f = {'type': 'function', 'function': {'name': 'f', 'parameters': {'type': 'object', 'minProperties': 1, 'maxProperties': 1, 'additionalProperties': {'type': 'null'}}}}
+    _, c = ask(tools=[f], tool_choice='required', temperature=0, logit_bias={str(long): 100}, max_tokens=2500, parallel_tool_calls=False, **OFF)
+    t, = c['message']['tool_calls']
+    (name, value), = json.loads(t['function']['arguments']).items()
+    assert c['finish_reason'] == 'tool_calls' and 2000 < len(name) < 2400 and value is None, (len(name), c['finish_reason'])
+
+
 def tags_of(ids, sep, marks):
     """The tags in a row of tokens, each with its marker."""
     tags, now = [], None
@@ -158,4 +168,4 @@ def pieces():
         assert len(sampled) == 12 and any(prompt[i:i + len(sampled)] == sampled for i in range(len(prompt))), (sampled, prompt)
 
 
-run([elements, free, turned, values, later, pieces])
+run([elements, free, turned, values, later, endless, pieces])
