@@ -24,7 +24,7 @@ static void put_attribute(struct k_buf *b, const char *s, size_t n)
 /* The word's text becomes that of the buffer. */
 static int set_text(struct k_compiler *c, struct k_word *w, struct k_buf *b)
 {
-	char *s = b->failed ? NULL : k_arena_strndup(&c->g->arena, b->data, b->len);
+	char *s = b->failed ? NULL : k_arena_strndup(&c->g->arena, b->len ? b->data : "", b->len);
 	w->s = s;
 	w->len = (uint32_t)b->len;
 	k_buf_fini(b);
