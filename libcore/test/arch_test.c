@@ -349,6 +349,15 @@ K_TEST(arch_one_field_changed)
 	k_json_free(smol);
 }
 
+/* Statistics of what enters a matrix are kept by GGUF's name, of at most 63 bytes with its end. */
+K_TEST(arch_matrices_have_short_names)
+{
+	for (int i = 0; k_arch_at(i); i++)
+		for (const struct k_weight *w = k_arch_at(i)->weights; w->slot; w++)
+			if (strchr(w->shape, ',') && !strstr(w->slot, "conv") && strcmp(w->role, "norm") && !strstr(w->slot, "a_log"))
+				K_CHECK_MSG(w->gguf && strlen(w->gguf) + strlen("4095.in_sum2") - strlen("{i}") <= 63, "%s: %s", k_arch_at(i)->name, w->slot);
+}
+
 /* --- folders ---------------------------------------------------------------------------------------------------------------- */
 
 K_TEST(arch_tiny_models_are_known)
