@@ -55,10 +55,11 @@ static int unwrap(const struct k_json *config, const char *where, const char *ty
 	for (size_t i = 0; i < K_LEN(wrappers); i++) {
 		if (!type || strcmp(type, wrappers[i].type) != 0)
 			continue;
-		if (wrappers[i].arch)
-			*arch = k_arch_named(wrappers[i].arch);
+		/* A text model that was taken out tells who it is. */
 		if (wrappers[i].arch && !k_json_find(config, "text_config"))
 			return 0;
+		if (wrappers[i].arch)
+			*arch = k_arch_named(wrappers[i].arch);
 		r = k_json_get_object(config, "text_config", &inner, where, err);
 		if (r < 0)
 			return r;

@@ -137,6 +137,12 @@ int k_arch_rope(const struct k_json *config, const char *where, struct k_rope_hp
 int k_arch_common(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err) K_MUST_USE;
 /* The same without hidden_act, of which k_arch_common takes silu alone. */
 int k_arch_sizes(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err) K_MUST_USE;
+/* kv_lora_rank and the sizes of MLA's heads. */
+int k_arch_mla_sizes(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err) K_MUST_USE;
+/* Experts but for their groups, by members that families call differently; routers: what that of the router may be (k_arch_word), the second one softmax. No experts:
+ * n_expert is 0, and nothing else is read. */
+struct k_moe_names { const char *experts, *used, *shared, *norm, *router; const char *const *routers; };
+int k_arch_moe(const struct k_json *config, const char *where, const struct k_moe_names *names, struct k_hp *out, struct k_err *err) K_MUST_USE;
 /* linear_attn_config of Kimi-Linear and Kimi-K3: heads, taps, which layers are KDA's; refused: members that it must not have. Then MLA without rotation,
  * apart from q_lora_rank; then experts. libcore/arch_kimi.c. */
 int k_arch_kda(const struct k_json *config, const char *where, const char *const *refused, struct k_hp *out, struct k_err *err) K_MUST_USE;

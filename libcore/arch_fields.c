@@ -267,6 +267,46 @@ int k_arch_sizes(const struct k_json *config, const char *where, struct k_hp *ou
 	return r;
 }
 
+int k_arch_mla_sizes(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
+{
+	int r = k_arch_size(config, "kv_lora_rank", where, &out->kv_lora, err);
+
+	if (r == 0)
+		r = k_arch_size(config, "qk_nope_head_dim", where, &out->d_nope, err);
+	if (r == 0)
+		r = k_arch_size(config, "qk_rope_head_dim", where, &out->d_rope, err);
+	return r == 0 ? k_arch_size(config, "v_head_dim", where, &out->d_v, err) : r;
+}
+
+int k_arch_moe(const struct k_json *config, const char *where, const struct k_moe_names *names, struct k_hp *out, struct k_err *err)
+{
+	static const char *const methods[] = { "noaux_tc", NULL };
+	int router = 0, method, r = k_json_int_or(config, names->experts, 1, 1 << 20, 0, &out->n_expert, where, err);
+
+	out->moe_freq = 1;
+	if (r < 0 || out->n_expert == 0)
+		return r;
+	r = k_json_get_int(config, names->used, 1, 1 << 20, &out->n_expert_used, where, err);
+	if (r == 0)
+		r = k_arch_size(config, "moe_intermediate_size", where, &out->n_ff_expert, err);
+	if (r == 0)
+		r = k_json_int_or(config, names->shared, 0, 1 << 20, 0, &out->n_shared, where, err);
+	if (r == 0)
+		r = k_json_bool_or(config, names->norm, true, &out->expert_norm, where, err);
+	if (r == 0)
+		r = k_arch_word(config, names->router, where, names->routers, &router, err);
+	if (r == 0)
+		r = k_arch_word(config, "topk_method", where, methods, &method, err);
+	if (r == 0)
+		r = k_json_num_or(config, "routed_scaling_factor", -1e6, 1e6, 1, &out->expert_scale, where, err);
+	if (r == 0)
+		r = k_json_int_or(config, "first_k_dense_replace", 0, INT32_MAX, 0, &out->n_dense_first, where, err);
+	if (r == 0)
+		r = k_json_int_or(config, "moe_layer_freq", 1, INT32_MAX, 1, &out->moe_freq, where, err);
+	out->router_softmax = router == 1;
+	return r;
+}
+
 int k_arch_check_moe(const struct k_hp *hp, const char *where, struct k_err *err)
 {
 	int64_t in_group = hp->n_group > 0 ? hp->n_expert / hp->n_group : 0;

@@ -74,13 +74,7 @@ int k_arch_nope_mla(const struct k_json *config, const char *where, struct k_hp 
 	if (r == 0 && !nope)
 		r = k_err_set(err, K_EUNSUP, "'%s': mla_use_nope is not true; a model of this kind with rotation is not known here", where);
 	if (r == 0)
-		r = k_arch_size(config, "kv_lora_rank", where, &out->kv_lora, err);
-	if (r == 0)
-		r = k_arch_size(config, "qk_nope_head_dim", where, &out->d_nope, err);
-	if (r == 0)
-		r = k_arch_size(config, "qk_rope_head_dim", where, &out->d_rope, err);
-	if (r == 0)
-		r = k_arch_size(config, "v_head_dim", where, &out->d_v, err);
+		r = k_arch_mla_sizes(config, where, out, err);
 	out->rope.kind = K_ROPE_NONE;
 	return r;
 }
@@ -100,33 +94,12 @@ static int read_groups(const struct k_json *config, const char *where, struct k_
 
 int k_arch_kimi_moe(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
 {
-	static const char *const routers[] = { "sigmoid", "softmax", NULL }, *const methods[] = { "noaux_tc", NULL };
-	int router, method, r = k_json_int_or(config, "num_experts", 1, 1 << 20, 0, &out->n_expert, where, err);
+	static const char *const routers[] = { "sigmoid", "softmax", NULL };
+	static const struct k_moe_names names = { "num_experts", "num_experts_per_token", "num_shared_experts", "moe_renormalize", "moe_router_activation_func", routers };
+	int r = k_arch_moe(config, where, &names, out, err);
 
-	out->moe_freq = 1;
 	if (r < 0 || out->n_expert == 0)
 		return r;
-	r = k_json_get_int(config, "num_experts_per_token", 1, 1 << 20, &out->n_expert_used, where, err);
-	if (r == 0)
-		r = k_arch_size(config, "moe_intermediate_size", where, &out->n_ff_expert, err);
-	if (r == 0)
-		r = k_json_int_or(config, "num_shared_experts", 0, 1 << 20, 0, &out->n_shared, where, err);
-	if (r == 0)
-		r = k_json_bool_or(config, "moe_renormalize", true, &out->expert_norm, where, err);
-	if (r == 0)
-		r = k_arch_word(config, "moe_router_activation_func", where, routers, &router, err);
-	if (r == 0)
-		r = k_arch_word(config, "topk_method", where, methods, &method, err);
-	if (r == 0)
-		r = k_json_num_or(config, "routed_scaling_factor", -1e6, 1e6, 1, &out->expert_scale, where, err);
-	if (r == 0)
-		r = k_json_int_or(config, "first_k_dense_replace", 0, INT32_MAX, 0, &out->n_dense_first, where, err);
-	if (r == 0)
-		r = k_json_int_or(config, "moe_layer_freq", 1, INT32_MAX, 1, &out->moe_freq, where, err);
-	if (r == 0)
-		r = read_groups(config, where, out, err);
-	if (r < 0)
-		return r;
-	out->router_softmax = router == 1;
-	return k_arch_check_moe(out, where, err);
+	r = read_groups(config, where, out, err);
+	return r == 0 ? k_arch_check_moe(out, where, err) : r;
 }

@@ -124,17 +124,18 @@ static int open_res(struct k_model *m, const struct k_layer_weights *w, const ch
 	return out->query ? 0 : w->err->code;
 }
 
-static int open_half(struct k_model *m, int64_t i, const char *name, const char *norm_slot, const struct k_block **block,
-	void **self, const float **norm, struct k_err *err)
+/* norm, res_norm, res_query: slots. */
+static int open_half(struct k_model *m, int64_t i, struct k_half *h, const char *name, const char *norm, const char *res_norm, const char *res_query, struct k_err *err)
 {
 	struct k_layer_weights w = { m, i, err };
-	*block = k_block_find(name);
-	if (!*block)
+	h->block = k_block_find(name);
+	if (!h->block)
 		return k_err_set(err, K_EBUG, "%s plans a block '%s' that is not there", m->arch->name, name);
-	*norm = k_layer_vector(&w, norm_slot);
-	if (!*norm)
-		return err->code ? err->code : k_err_set(err, K_ENOENT, "'%s': layer %ld has no %s", m->ck->path, (long)i, norm_slot);
-	return (*block)->open(self, &m->hp, i, &w, &m->arena, m->part[k_part_of_layer(m, i)].dev, err);
+	h->norm = k_layer_vector(&w, norm);
+	if (!h->norm)
+		return err->code ? err->code : k_err_set(err, K_ENOENT, "'%s': layer %ld has no %s", m->ck->path, (long)i, norm);
+	int r = open_res(m, &w, res_norm, res_query, &h->res);
+	return r < 0 ? r : h->block->open(&h->self, &m->hp, i, &w, &m->arena, m->part[k_part_of_layer(m, i)].dev, err);
 }
 
 static int open_layers(struct k_model *m, struct k_err *err)
@@ -146,14 +147,9 @@ static int open_layers(struct k_model *m, struct k_err *err)
 		struct k_layer *l = &m->layers[i];
 		struct k_plan plan;
 		m->arch->plan(&m->hp, i, &plan);
-		int r = open_half(m, i, plan.mixer, "attn_norm", &l->mixer, &l->mixer_self, &l->mixer_norm, err);
+		int r = open_half(m, i, &l->mixer, plan.mixer, "attn_norm", "res.attn_norm", "res.attn_query", err);
 		if (r == 0)
-			r = open_half(m, i, plan.ffn, "ffn_norm", &l->ffn, &l->ffn_self, &l->ffn_norm, err);
-		struct k_layer_weights w = { m, i, err };
-		if (r == 0)
-			r = open_res(m, &w, "res.attn_norm", "res.attn_query", &l->mixer_res);
-		if (r == 0)
-			r = open_res(m, &w, "res.ffn_norm", "res.ffn_query", &l->ffn_res);
+			r = open_half(m, i, &l->ffn, plan.ffn, "ffn_norm", "res.ffn_norm", "res.ffn_query", err);
 		if (r < 0)
 			return r;
 		l->part = k_part_of_layer(m, i);
@@ -268,8 +264,8 @@ static int open_scratch(struct k_model *m, struct k_err *err)
 	int64_t D = m->hp.n_embd, widest = 0;
 	int r = 0;
 	for (int64_t i = 0; i < m->hp.n_layer; i++) {
-		widest = K_MAX(widest, m->layers[i].mixer->scratch(&m->hp));
-		widest = K_MAX(widest, m->layers[i].ffn->scratch(&m->hp));
+		widest = K_MAX(widest, m->layers[i].mixer.block->scratch(&m->hp));
+		widest = K_MAX(widest, m->layers[i].ffn.block->scratch(&m->hp));
 	}
 	for (int i = 0; i < m->n_part && r == 0; i++)
 		r = open_part(m, &m->part[i], widest, err);
@@ -528,25 +524,10 @@ static void norm_rows(const struct k_model *m, struct k_device *d, float *y, con
 	norm(m, d, y, x, w, r->n);
 }
 
-/* A half of a layer: its block, with what stands in front of it. */
-struct half { const struct k_block *b; void *self; const float *norm; const struct k_res *res; int64_t layer; bool mixer; };
-
-static struct half mixer_of(const struct k_model *m, int64_t i)
-{
-	const struct k_layer *l = &m->layers[i];
-	return (struct half){ l->mixer, l->mixer_self, l->mixer_norm, &l->mixer_res, i, true };
-}
-
-static struct half ffn_of(const struct k_model *m, int64_t i)
-{
-	const struct k_layer *l = &m->layers[i];
-	return (struct half){ l->ffn, l->ffn_self, l->ffn_norm, &l->ffn_res, i, false };
-}
-
 /* In front of a block: its rows normed, its scratch empty. */
-static void ready(struct k_model *m, struct k_part *p, const struct rows *r, const struct half *f)
+static void ready(struct k_model *m, struct k_part *p, const struct rows *r, const struct k_half *h)
 {
-	norm_rows(m, p->dev, r->h, r, f->res, f->norm);
+	norm_rows(m, p->dev, r->h, r, &h->res, h->norm);
 	p->scratch.used = 0;
 	p->scratch.rows = r->n;
 }
@@ -560,12 +541,13 @@ static void push(struct rows *r)
 	r->y = room;
 }
 
-static void run_half(struct k_model *m, struct k_part *p, struct rows *r, struct half f, const struct k_probe *probe)
+static void run_half(struct k_model *m, struct k_part *p, struct rows *r, const struct k_half *h, int64_t layer, const struct k_probe *probe)
 {
 	struct k_device *d = p->dev;
-	ready(m, p, r, &f);
-	f.b->step(f.self, d, &m->hp, r->y, r->h, r->seg, r->n_seg, r->n, p->rope, &p->scratch, probe, (int)f.layer);
-	if (f.mixer && m->hp.res_block && f.layer % m->hp.res_block == 0)
+	bool opens = m->hp.res_block && layer % m->hp.res_block == 0 && h == &m->layers[layer].mixer;
+	ready(m, p, r, h);
+	h->block->step(h->self, d, &m->hp, r->y, r->h, r->seg, r->n_seg, r->n, p->rope, &p->scratch, probe, (int)layer);
+	if (opens)
 		push(r);
 	else
 		d->ops.add(d, &(struct k_op_add){ .y = r->x, .x = r->y, .n = r->n * m->hp.n_embd });
@@ -607,18 +589,18 @@ static struct rows pick(struct k_model *m, struct k_part *p, const struct rows *
 static struct rows last_layer(struct k_model *m, struct k_part *p, struct rows *all)
 {
 	int64_t i = m->hp.n_layer - 1;
-	struct half mixer = mixer_of(m, i);
-	if (mixer.b->append) {
-		ready(m, p, all, &mixer);
-		mixer.b->append(mixer.self, p->dev, &m->hp, all->h, all->seg, all->n_seg, all->n, p->rope, &p->scratch);
+	const struct k_half *mixer = &m->layers[i].mixer;
+	if (mixer->block->append) {
+		ready(m, p, all, mixer);
+		mixer->block->append(mixer->self, p->dev, &m->hp, all->h, all->seg, all->n_seg, all->n, p->rope, &p->scratch);
 	} else {
-		run_half(m, p, all, mixer, NULL);
+		run_half(m, p, all, mixer, i, NULL);
 	}
 	struct rows r = pick(m, p, all);
-	if (r.n && mixer.b->append)
-		run_half(m, p, &r, mixer, NULL);
+	if (r.n && mixer->block->append)
+		run_half(m, p, &r, mixer, i, NULL);
 	if (r.n)
-		run_half(m, p, &r, ffn_of(m, i), NULL);
+		run_half(m, p, &r, &m->layers[i].ffn, i, NULL);
 	return r;
 }
 
@@ -670,8 +652,8 @@ static void run_chunk(struct k_model *m, const int32_t *ids, int64_t n, int64_t 
 			r = last_layer(m, p, &r);
 			break;
 		}
-		run_half(m, p, &r, mixer_of(m, i), probe);
-		run_half(m, p, &r, ffn_of(m, i), probe);
+		run_half(m, p, &r, &l->mixer, i, probe);
+		run_half(m, p, &r, &l->ffn, i, probe);
 		probe_hidden(m, p, probe, (int)i, &r);
 	}
 	if (n_out < r.n)

@@ -21,11 +21,9 @@
 /* Rows of the head that are computed at once; bounds the memory of logits. */
 #define K_HEAD_ROWS 32
 
+struct k_res { const float *norm, *query; };    /* of attention residuals; NULL: there are none */
 struct k_layer {
-	const struct k_block *mixer, *ffn;
-	void *mixer_self, *ffn_self;
-	const float *mixer_norm, *ffn_norm;
-	struct k_res { const float *norm, *query; } mixer_res, ffn_res; /* attention residuals in front of each; NULL: none */
+	struct k_half { const struct k_block *block; void *self; const float *norm; struct k_res res; } mixer, ffn;     /* what stands in front of a block, and its weights */
 	int part;
 	int64_t page_width;             /* values a token in pages; 0: none */
 	size_t page_bytes, page_at;     /* its part of a page, and where that begins */

@@ -33,6 +33,16 @@ static void list_layers(struct k_buf *b, const struct shape *s, int64_t n, bool 
 	}
 }
 
+/* The rest of linear_attn_config, and what is around it. */
+static void end_with_layers(struct k_buf *b, const struct shape *s, int64_t layers)
+{
+	k_buf_puts(b, "\"kda_layers\":[");
+	list_layers(b, s, layers, false);
+	k_buf_puts(b, "],\"full_attn_layers\":[");
+	list_layers(b, s, layers, true);
+	k_buf_puts(b, "]}}");
+}
+
 static void common(struct k_buf *b, const struct shape *s, const char *act, int64_t layers, int64_t dense, int64_t vocab)
 {
 	k_buf_printf(b, "\"num_hidden_layers\":%lld,\"first_k_dense_replace\":%lld,\"vocab_size\":%lld,\"hidden_size\":%lld,"
@@ -50,12 +60,9 @@ static void linear_config(struct k_buf *b, const struct shape *s, int64_t layers
 	k_buf_printf(b, "\"num_experts\":%lld,\"num_experts_per_token\":%lld,\"num_shared_experts\":1,\"num_expert_group\":1,\"topk_group\":1,"
 		"\"use_grouped_topk\":true,\"moe_renormalize\":true,\"moe_router_activation_func\":\"sigmoid\",\"routed_scaling_factor\":2.446,"
 		"\"mla_use_nope\":true,\"q_lora_rank\":null,\"rope_scaling\":null,\"rope_theta\":10000.0,\"model_max_length\":1048576,"
-		"\"linear_attn_config\":{\"short_conv_kernel_size\":4,\"head_dim\":128,\"num_heads\":%lld,\"kda_layers\":[", (long long)s->experts,
+		"\"linear_attn_config\":{\"short_conv_kernel_size\":4,\"head_dim\":128,\"num_heads\":%lld,", (long long)s->experts,
 		(long long)s->used, (long long)s->heads);
-	list_layers(b, s, layers, false);
-	k_buf_puts(b, "],\"full_attn_layers\":[");
-	list_layers(b, s, layers, true);
-	k_buf_puts(b, "]}}");
+	end_with_layers(b, s, layers);
 }
 
 static void k2_config(struct k_buf *b, const struct shape *s, int64_t layers, int64_t dense, int64_t vocab)
@@ -77,12 +84,9 @@ static void k3_config(struct k_buf *b, const struct shape *s, int64_t layers, in
 	k_buf_printf(b, "\"activation_situ_beta\":4.0,\"activation_situ_linear_beta\":25.0,\"num_experts\":%lld,\"num_experts_per_token\":%lld,"
 		"\"num_shared_experts\":2,\"routed_expert_hidden_size\":%lld,\"latent_moe_use_norm\":true,\"attn_res_block_size\":%lld,\"q_lora_rank\":%lld,"
 		"\"mla_use_nope\":true,\"mla_use_output_gate\":true,\"max_position_embeddings\":1048576,\"linear_attn_config\":{\"short_conv_kernel_size\":4,"
-		"\"head_dim\":128,\"num_heads\":%lld,\"gate_lower_bound\":-5.0,\"use_full_rank_gate\":true,\"kda_layers\":[", (long long)s->experts,
+		"\"head_dim\":128,\"num_heads\":%lld,\"gate_lower_bound\":-5.0,\"use_full_rank_gate\":true,", (long long)s->experts,
 		(long long)s->used, (long long)s->hidden / 2, (long long)s->full_every * 3, (long long)s->q_lora, (long long)s->heads);
-	list_layers(b, s, layers, false);
-	k_buf_puts(b, "],\"full_attn_layers\":[");
-	list_layers(b, s, layers, true);
-	k_buf_puts(b, "]}}");
+	end_with_layers(b, s, layers);
 }
 
 /* kimi-linear-mla: what kimi-linear would be if all its layers were attention; -bf16: if its experts were not INT4. */

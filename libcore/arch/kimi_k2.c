@@ -65,13 +65,7 @@ static int read_mla(const struct k_json *config, const char *where, struct k_hp 
 	int r = k_json_int_or(config, "q_lora_rank", 1, 1 << 24, 0, &out->q_lora, where, err);
 
 	if (r == 0)
-		r = k_arch_size(config, "kv_lora_rank", where, &out->kv_lora, err);
-	if (r == 0)
-		r = k_arch_size(config, "qk_nope_head_dim", where, &out->d_nope, err);
-	if (r == 0)
-		r = k_arch_size(config, "qk_rope_head_dim", where, &out->d_rope, err);
-	if (r == 0)
-		r = k_arch_size(config, "v_head_dim", where, &out->d_v, err);
+		r = k_arch_mla_sizes(config, where, out, err);
 	if (r == 0 && out->d_rope % 2 != 0)
 		r = k_err_set(err, K_EFORMAT, "'%s': qk_rope_head_dim is %lld, wanted an even number", where, (long long)out->d_rope);
 	if (r == 0)
@@ -87,31 +81,13 @@ static int read_mla(const struct k_json *config, const char *where, struct k_hp 
 
 static int read_moe(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
 {
-	static const char *const routers[] = { "sigmoid", NULL }, *const methods[] = { "noaux_tc", NULL };
-	int word, r = k_json_int_or(config, "n_routed_experts", 1, 1 << 20, 0, &out->n_expert, where, err);
+	static const char *const routers[] = { "sigmoid", NULL };
+	static const struct k_moe_names names = { "n_routed_experts", "num_experts_per_tok", "n_shared_experts", "norm_topk_prob", "scoring_func", routers };
+	int r = k_arch_moe(config, where, &names, out, err);
 
-	out->moe_freq = 1;
 	if (r < 0 || out->n_expert == 0)
 		return r;
-	r = k_json_get_int(config, "num_experts_per_tok", 1, 1 << 20, &out->n_expert_used, where, err);
-	if (r == 0)
-		r = k_arch_size(config, "moe_intermediate_size", where, &out->n_ff_expert, err);
-	if (r == 0)
-		r = k_json_int_or(config, "n_shared_experts", 0, 1 << 20, 0, &out->n_shared, where, err);
-	if (r == 0)
-		r = k_json_bool_or(config, "norm_topk_prob", true, &out->expert_norm, where, err);
-	if (r == 0)
-		r = k_arch_word(config, "scoring_func", where, routers, &word, err);
-	if (r == 0)
-		r = k_arch_word(config, "topk_method", where, methods, &word, err);
-	if (r == 0)
-		r = k_json_num_or(config, "routed_scaling_factor", -1e6, 1e6, 1, &out->expert_scale, where, err);
-	if (r == 0)
-		r = k_json_int_or(config, "first_k_dense_replace", 0, INT32_MAX, 0, &out->n_dense_first, where, err);
-	if (r == 0)
-		r = k_json_int_or(config, "moe_layer_freq", 1, INT32_MAX, 1, &out->moe_freq, where, err);
-	if (r == 0)
-		r = k_json_int_or(config, "n_group", 1, 1 << 20, 1, &out->n_group, where, err);
+	r = k_json_int_or(config, "n_group", 1, 1 << 20, 1, &out->n_group, where, err);
 	if (r == 0)
 		r = k_json_int_or(config, "topk_group", 1, 1 << 20, 1, &out->n_group_used, where, err);
 	return r == 0 ? k_arch_check_moe(out, where, err) : r;

@@ -130,11 +130,10 @@ static int read_kda(const struct k_json *config, const char *where, struct k_hp 
 
 static int read_mla(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
 {
-	bool low = k_json_kind(k_json_find(config, "q_lora_rank")) != K_JSON_NULL;
 	int64_t heads;
 	int r = k_arch_nope_mla(config, where, out, err);
-	if (r == 0 && low)
-		r = k_arch_size(config, "q_lora_rank", where, &out->q_lora, err);
+	if (r == 0)
+		r = k_json_int_or(config, "q_lora_rank", 1, 1 << 24, 0, &out->q_lora, where, err);
 	if (r == 0)
 		r = k_json_int_or(config, "num_key_value_heads", 1, INT32_MAX, out->n_head, &heads, where, err);
 	if (r == 0 && heads != out->n_head)
@@ -147,17 +146,8 @@ static int read_mla(const struct k_json *config, const char *where, struct k_hp 
 
 static int read_latent(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
 {
-	if (out->n_expert == 0 || k_json_kind(k_json_find(config, "routed_expert_hidden_size")) == K_JSON_NULL)
-		return 0;
-	int r = k_arch_size(config, "routed_expert_hidden_size", where, &out->n_latent, err);
-	return r == 0 ? k_json_bool_or(config, "latent_moe_use_norm", false, &out->latent_norm, where, err) : r;
-}
-
-static int read_residuals(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
-{
-	if (k_json_kind(k_json_find(config, "attn_res_block_size")) == K_JSON_NULL)
-		return 0;
-	return k_json_get_int(config, "attn_res_block_size", 1, K_MAX_LAYERS, &out->res_block, where, err);
+	int r = out->n_expert ? k_json_int_or(config, "routed_expert_hidden_size", 1, 1 << 24, 0, &out->n_latent, where, err) : 0;
+	return r == 0 && out->n_latent ? k_json_bool_or(config, "latent_moe_use_norm", false, &out->latent_norm, where, err) : r;
 }
 
 static int parse(const struct k_json *config, const char *where, struct k_hp *out, struct k_err *err)
@@ -180,7 +170,7 @@ static int parse(const struct k_json *config, const char *where, struct k_hp *ou
 		r = k_arch_kimi_moe(config, where, out, err);
 	if (r == 0)
 		r = read_latent(config, where, out, err);
-	return r == 0 ? read_residuals(config, where, out, err) : r;
+	return r == 0 ? k_json_int_or(config, "attn_res_block_size", 1, K_MAX_LAYERS, 0, &out->res_block, where, err) : r;
 }
 
 static void plan(const struct k_hp *h, int64_t layer, struct k_plan *out)
