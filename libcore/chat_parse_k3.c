@@ -8,6 +8,7 @@
  * the arguments of a call that was cut off are no JSON, and nobody runs it. */
 #include "libcore/base.h"
 #include "libcore/chat_parse_int.h"
+#include "libcore/xtml.h"
 
 enum { TAG_MAX = 4096 };
 
@@ -169,21 +170,12 @@ static struct span find_attribute(struct span h, const char *key)
 	return (struct span){ NULL, 0 };
 }
 
-static void unescape(struct k_buf *out, struct span s)
-{
-	for (size_t i = 0; i < s.n; ) {
-		const size_t left = s.n - i;
-		const bool quote = left >= 6 && !memcmp(s.s + i, "&quot;", 6), and = left >= 5 && !memcmp(s.s + i, "&amp;", 5);
-
-		k_buf_putc(out, quote ? '"' : s.s[i]);          /* & is what &amp; begins with */
-		i += quote ? 6 : and ? 5 : 1;
-	}
-}
-
 /* The value that it means. */
 static void attribute(struct k_parser *p, const char *key, struct k_buf *out)
 {
-	unescape(out, find_attribute(span_of(&p->header), key));
+	const struct span value = find_attribute(span_of(&p->header), key);
+
+	k_attr_unescape(out, value.s, value.n);
 	p->nomem |= out->failed;
 }
 

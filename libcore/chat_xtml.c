@@ -6,6 +6,7 @@
  * 1e2 is the number that the model wrote, and the prompt goes on with the same ids. */
 #include "libcore/base.h"
 #include "libcore/chat_int.h"
+#include "libcore/xtml.h"
 #include <stdio.h>
 
 int k_xtml_text(struct k_render *r, const char *s, size_t n, struct k_err *err)
@@ -24,11 +25,7 @@ static int attribute(struct k_render *r, const struct k_attr *a, struct k_err *e
 	rc = put(r, a->key, err);
 	if (!rc)
 		rc = put(r, "=\"", err);
-	for (size_t i = 0; i < a->n; i++) {
-		const char *other = a->value[i] == '&' ? "&amp;" : a->value[i] == '"' ? "&quot;" : NULL;
-
-		k_render_text(r, other ? other : a->value + i, other ? strlen(other) : 1);
-	}
+	k_attr_escape(&r->out->text, a->value, a->n);
 	if (!rc)
 		rc = k_render_flush(r, err);
 	return rc ? rc : put(r, "\"", err);
@@ -95,18 +92,6 @@ static bool next_member(const char **p, const char *end, struct span *key, struc
 	return true;
 }
 
-static const char *type_of(struct span value)
-{
-	static const struct { char first; const char *type; } types[] = {
-		{ '"', "string" }, { '{', "object" }, { '[', "array" }, { 't', "boolean" }, { 'f', "boolean" }, { 'n', "null" },
-	};
-
-	for (size_t i = 0; i < K_LEN(types); i++)
-		if (value.n && value.s[0] == types[i].first)
-			return types[i].type;
-	return "number";
-}
-
 static int decode(struct k_json **out, struct span text, struct k_err *err)
 {
 	return k_json_parse(out, text.s, text.n, K_JSON_NUL, "arguments", err);
@@ -114,8 +99,9 @@ static int decode(struct k_json **out, struct span text, struct k_err *err)
 
 static int argument(struct k_render *r, struct span key, struct span value, struct k_err *err)
 {
-	const char *type = type_of(value);
-	bool string = !strcmp(type, "string");
+	int kind = k_arg_type(value.n ? value.s[0] : 0);
+	const char *type = k_arg_types[kind];
+	bool string = kind == K_ARG_STRING;
 	struct k_json *name = NULL, *text = NULL;
 	int rc = decode(&name, key, err);
 

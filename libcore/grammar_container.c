@@ -233,8 +233,6 @@ void k_step_object(struct k_matcher *m, const struct k_frame *f, const struct k_
 
 /* --- the arguments of a call --------------------------------------------------------------------------------------------------- */
 
-const char *const k_arg_types[K_N_ARG_TYPES] = { "string", "number", "boolean", "null", "object", "array" };
-
 #define HEAD "\xfb" "argument key=\""
 #define KIND " type=\""
 #define TAIL "argument" "\xfd"

@@ -7,6 +7,7 @@
 #include "libcore/arena.h"
 #include "libcore/grammar.h"
 #include "libcore/pattern.h"
+#include "libcore/xtml.h"
 
 enum k_node_kind {
 	K_NODE_NEVER,           /* no value */
@@ -26,9 +27,6 @@ enum k_form {
 	K_FORM_RAW,             /* as they are, up to the marker that closes the element */
 	K_FORM_ATTRIBUTE,       /* within quotes, with &amp; and &quot; */
 };
-/* The types that the attribute of an argument names. */
-enum { K_ARG_STRING, K_ARG_NUMBER, K_ARG_BOOL, K_ARG_NULL, K_ARG_OBJECT, K_ARG_ARRAY, K_N_ARG_TYPES };
-extern const char *const k_arg_types[K_N_ARG_TYPES];
 
 #define K_NODE_NONE UINT32_MAX
 #define K_HEIGHT_NONE UINT32_MAX        /* no value exists */

@@ -150,14 +150,9 @@ static bool put_json_name(struct k_buf *b, const char *s, size_t n)
 	return ok;
 }
 
-/* What is between two quotes of an attribute, in which & begins &amp; or &quot;. */
 static bool put_attribute_name(struct k_buf *b, const char *s, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		const char *end = s[i] == '&' ? memchr(s + i, ';', n - i) : NULL;
-		k_buf_putc(b, end && s[i + 1] == 'q' ? '"' : s[i]);
-		i = end ? (size_t)(end - s) : i;
-	}
+	k_attr_unescape(b, s, n);
 	return true;
 }
 

@@ -9,18 +9,6 @@ struct caller {
 	const uint32_t **typed;         /* of the nodes that were there before; NULL: not asked for yet */
 };
 
-static void put_attribute(struct k_buf *b, const char *s, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (s[i] == '&')
-			k_buf_puts(b, "&amp;");
-		else if (s[i] == '"')
-			k_buf_puts(b, "&quot;");
-		else
-			k_buf_putc(b, s[i]);
-	}
-}
-
 /* The word's text becomes that of the buffer. */
 static int set_text(struct k_compiler *c, struct k_word *w, struct k_buf *b)
 {
@@ -37,19 +25,6 @@ static int parse_word(struct k_compiler *c, const struct k_word *w, struct k_jso
 }
 
 /* --- values by type ------------------------------------------------------------------------------------------------------------- */
-
-/* Of a word by its first letter. */
-static int type_of_word(const struct k_word *w)
-{
-	static const struct { char first; int type; } rows[] = {
-		{ '"', K_ARG_STRING }, { 't', K_ARG_BOOL }, { 'f', K_ARG_BOOL }, { 'n', K_ARG_NULL }, { '{', K_ARG_OBJECT }, { '[', K_ARG_ARRAY },
-	};
-	for (size_t i = 0; i < K_LEN(rows); i++) {
-		if (w->s[0] == rows[i].first)
-			return rows[i].type;
-	}
-	return K_ARG_NUMBER;
-}
 
 /* A string of an enumeration as it stands in an element, with what closes it. */
 static int raw_word(struct k_compiler *c, struct k_word *w)
@@ -76,7 +51,7 @@ static int typed_words(struct k_compiler *c, uint32_t node, int type, uint32_t *
 	if (!w)
 		return k_schema_nomem(c);
 	for (uint32_t i = 0; i < x.n_words; i++) {
-		if (type_of_word(&x.words[i]) != type)
+		if (k_arg_type(x.words[i].s[0]) != type)
 			continue;
 		w[n] = x.words[i];
 		if (type == K_ARG_STRING && raw_word(c, &w[n]))
@@ -192,7 +167,7 @@ static int attribute_names(struct k_compiler *c, struct k_node *call)
 			k_buf_fini(&b);
 			return rc;
 		}
-		put_attribute(&b, k_json_string(name), k_json_len(name));
+		k_attr_escape(&b, k_json_string(name), k_json_len(name));
 		k_json_free(name);
 		k_buf_putc(&b, '"');
 		w[i] = call->words[i];
@@ -247,7 +222,7 @@ static void put_argument(struct k_buf *b, const char *key, const struct k_json *
 {
 	k_buf_putc(b, (char)K_MARK_OPEN);
 	k_buf_puts(b, "argument key=\"");
-	put_attribute(b, key, strlen(key));
+	k_attr_escape(b, key, strlen(key));
 	k_buf_printf(b, "\" type=\"%s\"%c", k_arg_types[type_of(v)], K_MARK_SEP);
 	if (k_json_kind(v) == K_JSON_STRING)
 		k_buf_put(b, k_json_string(v), k_json_len(v));
