@@ -219,7 +219,7 @@ const struct k_tool k_tool = {
 		"Every tensor's name and shape is checked against the architecture that config.json names, and every value for being a number. INT4 "
 		"(compressed-tensors), block FP8 and MXFP4 pass through without being decoded; GPTQ, AWQ and AutoRound become types that hold their values exactly. Memory stays "
 		"under 512 MiB whatever the model's size. The same input and options give the same bytes on every machine.\n\n"
-		"To GGUF go Llama, the Kimi-K2 family and Kimi-Linear; what is no part of the text model is left out. INT4 becomes Q4_0 by moving bits, where f16 holds "
+		"To GGUF go Llama, the Kimi-K2 family, Kimi-Linear and Kimi-K3; what is no part of the text model is left out. INT4 becomes Q4_0 by moving bits, where f16 holds "
 		"each group's scale; other values are refused without --lossy. MXFP4 stays, INT8 rows become Q8_0, block FP8 becomes bf16, GGUF's own types are as they "
 		"were; vectors, norms, routers and convolutions are f32. With --shard-size, -o m.gguf names the files m-00001-of-00004.gguf and so on.\n\n"
 		"For transport --pack makes a container smaller, and --since writes of a model only what another one has not. Both are containers: every tool reads a "

@@ -4,6 +4,7 @@
  *   types   always f32: vectors, norms, routers, convolutions, what does not end in ".weight"
  *           GGUF's own types as they are; i4g32 -> q4_0, mxfp4 -> mxfp4, i8row -> q8_0, fp8b128 -> bf16
  *   kv_b    two tensors, k_b transposed; in a type that has no groups
+ *   res     norm and query of Kimi-K3's residuals, one behind the other: one tensor, their product
  *   rope    of Llama 3's scaling a table of factors, before all others
  *
  * What the architecture does not know (towers for pictures, layers behind the last) is left out with a notice. */
@@ -25,6 +26,7 @@ struct planner {
 	const struct k_write_opts *o;
 	struct spot *spots; int n_spots;
 	struct k_map by_name;
+	const struct spot *last;        /* whose entry came last; NULL: none */
 	struct k_err *err;
 };
 
@@ -213,11 +215,30 @@ static int set_order(struct planner *j, const struct spot *s, struct k_gguf_from
 	return 0;
 }
 
+/* What is held is one entry with as many values as the next one. */
+static int check_held(struct planner *j, int i, const struct spot *s)
+{
+	const struct k_entry *e = &j->p->c->entries[i];
+	const struct k_gguf_way *way = j->p->from[i].way;
+	char name[NAME_MAX_BYTES];
+
+	if (way == &k_gguf_hold && (k_entry_slices(e) != 1 || count_of(e->ndim, e->shape) != j->p->hp.n_embd || !e->type->dequant))
+		return k_err_set(j->err, K_ESHAPE, "'%s': %s has %lld values, the config wants %lld", j->p->c->path, e->name,
+			(long long)count_of(e->ndim, e->shape), (long long)j->p->hp.n_embd);
+	if (way != &k_gguf_product || (j->last && j->last->w == s->w - 1 && j->last->layer == s->layer && j->last->entry == i - 1))
+		return 0;
+	k_arch_name(name, sizeof(name), s->w[-1].name, j->p->prefix, s->layer, -1);
+	return k_err_set(j->err, K_EUNSUP, "'%s': %s is not directly behind %s, with which it is one tensor of a GGUF", j->p->c->path, e->name, name);
+}
+
 static int add_entry(struct planner *j, int i, struct spot *s)
 {
 	static const struct { const char *slot; const struct k_gguf_way *way; const char *parts[2], *shapes[2]; } special[] = {
 		{ "mla.kv_b", &k_gguf_kv_b, { "blk.{i}.attn_k_b.weight", "blk.{i}.attn_v_b.weight" }, { "H,r,n", "H,v,r" } },
-		{ "kda.a_log", &k_gguf_neg_exp, { "blk.{i}.ssm_a" }, { "1,1,Hk,1" } },
+		{ "kda.a_log", &k_gguf_neg_exp, { NULL }, { NULL } },
+		{ "res.attn_norm", &k_gguf_hold, { NULL }, { NULL } }, { "res.attn_query", &k_gguf_product, { NULL }, { NULL } },
+		{ "res.ffn_norm", &k_gguf_hold, { NULL }, { NULL } }, { "res.ffn_query", &k_gguf_product, { NULL }, { NULL } },
+		{ "res.norm", &k_gguf_hold, { NULL }, { NULL } }, { "res.query", &k_gguf_product, { NULL }, { NULL } },
 	};
 	const struct k_entry *e = &j->p->c->entries[i];
 	struct k_gguf_from *f = &j->p->from[i];
@@ -231,15 +252,19 @@ static int add_entry(struct planner *j, int i, struct spot *s)
 	for (size_t k = 0; k < K_LEN(special); k++)
 		if (strcmp(special[k].slot, s->w->slot) == 0) {
 			f->way = special[k].way;
-			names = special[k].parts;
-			shapes = special[k].shapes;
+			names = special[k].parts[0] ? special[k].parts : one;
+			shapes = special[k].parts[0] ? special[k].shapes : shape;
 		}
+	r = check_held(j, i, s);
+	j->last = s;
+	if (r < 0 || f->way == &k_gguf_hold)
+		return r;
 	for (int k = 0; r == 0 && k < 2 && names[k]; k++, f->n_parts++) {
 		r = add_part(j, e, names[k], s->layer, shapes[k], &f->way);
 		if (r == 0)
 			wanted += count_of(j->p->parts[f->part + k].ndim, j->p->parts[f->part + k].shape);
 	}
-	if (r == 0 && have != wanted)
+	if (r == 0 && have != wanted && !(s->w->pad_zero && e->ndim == 1 && have > wanted))
 		r = k_err_set(j->err, K_ESHAPE, "'%s': %s has %lld values, the config wants %lld", j->p->c->path, e->name, (long long)have,
 			(long long)wanted);
 	return r < 0 ? r : set_order(j, s, f);

@@ -26,6 +26,10 @@ static void cut(const struct k_target *t, int entry, struct k_cut *out)
 	*out = (struct k_cut){ .how = K_CUT_SKIP };
 	if (!f->way)
 		return;
+	if (f->way->cut == K_GGUF_HOLD) {
+		out->how = K_CUT_HOLD;
+		return;
+	}
 	if (f->way->cut == K_GGUF_BYTES && !f->order) {
 		out->how = K_CUT_BYTES;
 		return;
@@ -33,7 +37,8 @@ static void cut(const struct k_target *t, int entry, struct k_cut *out)
 	/* Rows move within a head. */
 	out->how = f->way->cut == K_GGUF_SLICE || (f->order && !is_power(f->unit)) ? K_CUT_SLICE : K_CUT_ROWS;
 	out->step = f->order ? f->unit : 1;
-	out->floats = f->way->values && part_of(g, entry, 0)->type != e->type;
+	out->floats = f->way->values && !(f->way->as_it_is && part_of(g, entry, 0)->type == e->type);
+	out->held = f->way->held;
 	out->flat = out->how == K_CUT_ROWS && e->type->plain && !f->order && !strchr(e->name, '*');
 }
 
@@ -49,9 +54,10 @@ static void place(const struct k_target *t, struct k_block *b)
 	const struct k_gguf_part *p = part_of(g, b->entry, 0);
 	size_t row_bytes = p->type->granule_bytes(k_entry_cols(e), 1);
 
-	if (from_of(g, b->entry)->n_parts == 2) {
+	if (from_of(g, b->entry)->way->cut == K_GGUF_SLICE) {
 		b->dst[0] = plane(g, p, 0, (size_t)p->bytes);
-		b->dst[1] = plane(g, p + 1, 0, (size_t)p[1].bytes);
+		if (from_of(g, b->entry)->n_parts == 2)
+			b->dst[1] = plane(g, p + 1, 0, (size_t)p[1].bytes);
 	} else if (b->n_rows == 0) {
 		b->dst[0] = plane(g, p, b->off, b->n_src);
 	} else {
@@ -61,7 +67,8 @@ static void place(const struct k_target *t, struct k_block *b)
 
 static struct k_gguf_rows rows_of(const struct gguf *g, const struct k_block *b)
 {
-	return (struct k_gguf_rows){ .plan = g->plan, .entry = b->entry, .row = b->row, .n_rows = b->n_rows, .src = b->src, .values = b->before };
+	return (struct k_gguf_rows){ .plan = g->plan, .entry = b->entry, .row = b->row, .n_rows = b->n_rows, .src = b->src, .values = b->before,
+		.held = b->held };
 }
 
 static int make(const struct k_target *t, struct k_block *b, struct k_err *err)
@@ -95,7 +102,9 @@ static bool must_hold(const struct k_target *t, int entry)
 
 static const char *derived(const struct k_target *t, int entry)
 {
-	return from_of(t->arg, entry)->way == &k_gguf_neg_exp ? "ssm_a = -exp(A_log)" : NULL;
+	const struct k_gguf_way *way = from_of(t->arg, entry)->way;
+
+	return way == &k_gguf_neg_exp ? "ssm_a = -exp(A_log)" : way == &k_gguf_product ? "res_score = res_norm * res_proj" : NULL;
 }
 
 /* --- files ---------------------------------------------------------------------------------------------------------------- */

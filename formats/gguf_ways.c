@@ -6,10 +6,12 @@
  *   int8      i8row -> q8_0: codes carry over, the row's scale f32 -> f16 before each 32 of them
  *   mxfp4     scales and codes -> blocks: bits move
  *   kv_b      [heads * (nope + v), lora] -> of each head the first nope rows transposed | the others
- *   neg_exp   A_log -> -exp(A_log)
+ *   neg_exp   A_log -> -exp(A_log), without the zeros that may stand behind the heads
+ *   product   a query of the residuals -> itself times the norm, which is held
  *
  * A scale that f16 does not hold becomes the nearest one that it does: whoever wants every value kept compares the values. */
 #include "libcore/base.h"
+#include <math.h>
 #include "formats/gguf_write.h"
 #include "libcore/dtype.h"
 #include "libcore/explog.h"
@@ -131,10 +133,13 @@ static int make_convert(const struct k_gguf_rows *r, void *const *dst, struct k_
 
 static int make_neg_exp(const struct k_gguf_rows *r, void *const *dst, struct k_err *err)
 {
-	int64_t n = r->n_rows * k_entry_cols(entry_of(r));
+	int64_t n = r->n_rows * k_entry_cols(entry_of(r)), heads = (int64_t)(part_of(r)->bytes / sizeof(float));
 	float *to = dst[0];
 
-	for (int64_t i = 0; i < n; i++) {
+	for (int64_t i = heads; i < n; i++)
+		if (r->values[i] != 0)
+			return k_err_set(err, K_EFORMAT, "value %lld is %.9g, wanted 0 behind %lld heads", (long long)i, (double)r->values[i], (long long)heads);
+	for (int64_t i = 0; i < heads; i++) {
 		to[i] = k_decay_from_log(r->values[i]);
 		if (!(to[i] < 0) || k_f32_bits(to[i]) == 0xff800000)
 			return k_err_set(err, K_EFORMAT, "exp of %.9g, for head %lld, is no f32", (double)r->values[i], (long long)i);
@@ -144,11 +149,32 @@ static int make_neg_exp(const struct k_gguf_rows *r, void *const *dst, struct k_
 
 static void decode_neg_exp(const struct k_gguf_rows *r, const void *const *dst, float *out)
 {
-	int64_t n = r->n_rows * k_entry_cols(entry_of(r));
+	int64_t n = r->n_rows * k_entry_cols(entry_of(r)), heads = (int64_t)(part_of(r)->bytes / sizeof(float));
 	const float *from = dst[0];
 
 	for (int64_t i = 0; i < n; i++)
-		out[i] = k_decay_to_log(from[i]);
+		out[i] = i < heads ? k_decay_to_log(from[i]) : 0;
+}
+
+static int make_product(const struct k_gguf_rows *r, void *const *dst, struct k_err *err)
+{
+	const struct k_entry *norm = entry_of(r) - 1;
+	int64_t n = r->n_rows * k_entry_cols(entry_of(r));
+	float *to = dst[0];
+
+	k_qtype_unpack(norm->type, r->held, to, k_entry_cols(norm), k_entry_rows(norm));
+	for (int64_t i = 0; i < n; i++) {
+		to[i] *= r->values[i];
+		if (!isfinite(to[i]))
+			return k_err_set(err, K_EFORMAT, "times the norm, value %lld is no f32", (long long)i);
+	}
+	return 0;
+}
+
+/* What was made of two cannot be taken apart. */
+static void decode_product(const struct k_gguf_rows *r, const void *const *dst, float *out)
+{
+	memcpy(out, dst[0], (size_t)(r->n_rows * k_entry_cols(entry_of(r))) * sizeof(*out));
 }
 
 /* --- kv_b ----------------------------------------------------------------------------------------------------------------- */
@@ -216,13 +242,16 @@ static void decode_kv_b(const struct k_gguf_rows *r, const void *const *dst, flo
 	}
 }
 
-const struct k_gguf_way k_gguf_copy = { "copy", K_GGUF_BYTES, false, NULL, NULL };
-const struct k_gguf_way k_gguf_convert = { "convert", K_GGUF_ROWS, true, make_convert, NULL };
-const struct k_gguf_way k_gguf_int4 = { "int4", K_GGUF_ROWS, false, make_int4, NULL };
-const struct k_gguf_way k_gguf_int8 = { "int8", K_GGUF_ROWS, false, make_int8, NULL };
-const struct k_gguf_way k_gguf_mxfp4 = { "mxfp4", K_GGUF_ROWS, false, make_mxfp4, NULL };
-const struct k_gguf_way k_gguf_kv_b = { "kv_b", K_GGUF_SLICE, true, make_kv_b, decode_kv_b };
-const struct k_gguf_way k_gguf_neg_exp = { "neg_exp", K_GGUF_SLICE, true, make_neg_exp, decode_neg_exp };
+const struct k_gguf_way k_gguf_copy = { .name = "copy", .cut = K_GGUF_BYTES };
+const struct k_gguf_way k_gguf_convert = { .name = "convert", .cut = K_GGUF_ROWS, .values = true, .make = make_convert };
+const struct k_gguf_way k_gguf_int4 = { .name = "int4", .cut = K_GGUF_ROWS, .make = make_int4 };
+const struct k_gguf_way k_gguf_int8 = { .name = "int8", .cut = K_GGUF_ROWS, .make = make_int8 };
+const struct k_gguf_way k_gguf_mxfp4 = { .name = "mxfp4", .cut = K_GGUF_ROWS, .make = make_mxfp4 };
+const struct k_gguf_way k_gguf_kv_b = { .name = "kv_b", .cut = K_GGUF_SLICE, .values = true, .as_it_is = true, .make = make_kv_b, .decode = decode_kv_b };
+const struct k_gguf_way k_gguf_neg_exp = { .name = "neg_exp", .cut = K_GGUF_SLICE, .values = true, .make = make_neg_exp, .decode = decode_neg_exp };
+const struct k_gguf_way k_gguf_hold = { .name = "hold", .cut = K_GGUF_HOLD };
+const struct k_gguf_way k_gguf_product = { .name = "product", .cut = K_GGUF_SLICE, .values = true, .held = true, .make = make_product,
+	.decode = decode_product };
 
 /* --- order of rows -------------------------------------------------------------------------------------------------------- */
 

@@ -79,21 +79,24 @@ int k_gguf_put_vocab(struct k_gguf_keys *k, const struct k_files *files, const s
 
 /* --- ways --------------------------------------------------------------------------------------------------------------- */
 
-enum k_gguf_cut { K_GGUF_BYTES, K_GGUF_ROWS, K_GGUF_SLICE };
+enum k_gguf_cut { K_GGUF_BYTES, K_GGUF_ROWS, K_GGUF_SLICE, K_GGUF_HOLD };
 
-/* n_rows rows of a slice from `row` on, as the entry has them: src its bytes, values the same in f32 (where the way wants them). */
-struct k_gguf_rows { const struct k_gguf_plan *plan; int entry; int64_t row, n_rows; const void *src; const float *values; };
+/* n_rows rows of a slice from `row` on, as the entry has them: src its bytes, values the same in f32 (where the way wants them);
+ * held: the bytes of the entry before, where that is K_GGUF_HOLD. */
+struct k_gguf_rows { const struct k_gguf_plan *plan; int entry; int64_t row, n_rows; const void *src; const float *values; const void *held; };
 
 struct k_gguf_way {
 	const char *name;
 	enum k_gguf_cut cut;
 	bool values;                    /* make wants values */
+	bool as_it_is;                  /* but not where the type stays */
+	bool held;                      /* and the entry before, which is K_GGUF_HOLD */
 	/* dst: one place a part. NULL: the bytes of src, rows by k_gguf_from.order. A refusal names row and column. */
 	int (*make)(const struct k_gguf_rows *r, void *const *dst, struct k_err *err);
 	/* The values of dst in the order of the entry. NULL: by the part's type. */
 	void (*decode)(const struct k_gguf_rows *r, const void *const *dst, float *out);
 };
-extern const struct k_gguf_way k_gguf_copy, k_gguf_convert, k_gguf_int4, k_gguf_int8, k_gguf_mxfp4, k_gguf_kv_b, k_gguf_neg_exp;
+extern const struct k_gguf_way k_gguf_copy, k_gguf_convert, k_gguf_int4, k_gguf_int8, k_gguf_mxfp4, k_gguf_kv_b, k_gguf_neg_exp, k_gguf_hold, k_gguf_product;
 
 /* Makes rows (by the way or by copying) and brings them into order; and back. */
 int k_gguf_make_rows(const struct k_gguf_rows *r, void *const *dst, struct k_err *err) K_MUST_USE;

@@ -36,7 +36,7 @@ static bool is_left_out(const struct k_target *t, int i)
 	struct k_cut cut;
 
 	t->cut(t, i, &cut);
-	return cut.how == K_CUT_SKIP || (t->derived && t->derived(t, i));
+	return cut.how == K_CUT_SKIP || cut.how == K_CUT_HOLD || (t->derived && t->derived(t, i));
 }
 
 /* A safetensors file has no config that would join its experts: there each is a tensor of its own. */
@@ -127,7 +127,8 @@ static int match(struct verify *v, const struct k_target *t, int64_t *seen, stru
 		if (v->of[i].in < 0)
 			return k_err_set(err, K_ECHECK, "'%s': %s is no tensor of the source", v->out->path, o->name);
 		e = &v->in->entries[v->of[i].in];
-		if (!same_shape(e, v->of[i].one, o))
+		/* What is computed anew has the shape that the output's own config wants. */
+		if (!is_left_out(t, v->of[i].in) && !same_shape(e, v->of[i].one, o))
 			return k_err_set(err, K_ECHECK, "'%s': %s has another shape than in the source", v->out->path, o->name);
 		seen[v->of[i].in] += v->of[i].one ? 1 : k_entry_slices(e);
 		if (is_left_out(t, v->of[i].in))

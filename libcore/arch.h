@@ -90,6 +90,8 @@ struct k_arch_key {
 	const char *if_member;          /* written only where config has this member */
 };
 
+struct k_arch_fact { const char *glob, *member; };
+
 /* What the names of a text model begin with inside a multimodal one. */
 #define K_ARCH_WRAPPED "language_model."
 
@@ -108,6 +110,8 @@ struct k_arch {
 	const char *gguf_arch;
 	const struct k_arch_key *gguf_keys;
 	const char *gguf_class, *gguf_model_type;       /* architectures[0] and model_type of a config made from keys */
+	/* Reading: members that no key says, true where a tensor's name matches the glob; glob NULL ends. May be NULL. */
+	const struct k_arch_fact *gguf_facts;
 	/* Reading: the members that are no plain copies of a key. May be NULL. */
 	int (*gguf_rest)(const struct k_arch *a, const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err);
 	/* Writing: what of a model GGUF has no key for (a sentence part), NULL: nothing. May be NULL. */
@@ -175,6 +179,14 @@ int k_arch_gguf_scaling(const struct k_arch *a, const struct k_json *keys, const
 int k_arch_key_scaling(const struct k_hp *hp, const struct k_json *config, struct k_json **out);
 int k_arch_key_factor(const struct k_hp *hp, const struct k_json *config, struct k_json **out);
 int k_arch_key_log_multiplier(const struct k_hp *hp, const struct k_json *config, struct k_json **out);
+/* k_arch_key.count and .make of keys that Kimi-Linear and Kimi-K3 share, and their gguf_rest: layers, router, heads. libcore/arch_kimi_gguf.c. */
+int64_t k_arch_key_qk_dim(const struct k_hp *hp);
+int64_t k_arch_key_kv_dim(const struct k_hp *hp);
+int64_t k_arch_key_gating(const struct k_hp *hp);
+int k_arch_key_kinds(const struct k_hp *hp, const struct k_json *config, struct k_json **out);
+int k_arch_key_theta(const struct k_hp *hp, const struct k_json *config, struct k_json **out);
+int k_arch_key_kda_heads(const struct k_hp *hp, const struct k_json *config, struct k_json **out);
+int k_arch_gguf_kimi(const struct k_arch *a, const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err) K_MUST_USE;
 /* Does yarn's gain for the table of rotation follow from its multiplier for the scores, as GGUF has it? */
 bool k_arch_gguf_yarn(const struct k_hp *hp);
 /* The letters that all architectures share, for k_arch.dim. */

@@ -23,7 +23,8 @@ struct k_certificate {
 	const struct k_stream *s;
 	const struct k_ctx *ctx;
 	struct k_sink *sink;
-	struct k_sha256 *src[K_PARTS], *dst[2];
+	struct k_sha256 *src[K_PARTS], *held, *dst[2];
+	bool has_held;                  /* the unit is made with the entry before it */
 	int entry;                      /* -1: no unit is open */
 	int64_t slice, lost;
 	double largest;
@@ -144,6 +145,11 @@ static int put_sources(struct k_certificate *c, struct k_buf *b, const struct k_
 		if (!along && read_again(part, c->src[i], err) < 0)
 			return err->code;
 		put_tensor(b, part ? k_raw_in_file(part) : name, c->src[i], i == 0);
+	}
+	if (c->has_held) {
+		const struct k_raw *before = k_import_raw(c->s->in, c->entry - 1, 0);
+
+		put_tensor(b, before ? k_raw_in_file(before) : c->s->in->entries[c->entry - 1].name, c->held, false);
 	}
 	k_buf_putc(b, ']');
 	return 0;
@@ -268,6 +274,9 @@ static void open_unit(struct k_certificate *c, const struct k_block *b)
 		k_sha256_reset(c->src[i]);
 	for (int i = 0; c->sink && i < 2; i++)
 		k_sha256_reset(c->dst[i]);
+	c->has_held = b->held != NULL;
+	if (c->sink)
+		k_sha256_reset(c->held);
 }
 
 static void compare(struct k_certificate *c, const struct k_block *b)
@@ -313,6 +322,8 @@ static int see(void *arg, const struct k_block *b, struct k_err *err)
 		} else if (runs_along(raw)) {
 			k_sha256_add(c->src[0], b->src, b->n_src);
 		}
+		if (b->held)
+			k_sha256_add(c->held, b->held, b->n_held);
 		for (int i = 0; i < 2; i++)
 			k_sha256_add(c->dst[i], b->dst[i].p, b->dst[i].n);
 	}
@@ -346,6 +357,8 @@ int k_certificate_open(struct k_certificate **out, const struct k_certificate_op
 		r = k_sha256_new(&c->src[i], err);
 	for (int i = 0; r == 0 && o->path && i < 2; i++)
 		r = k_sha256_new(&c->dst[i], err);
+	if (r == 0 && o->path)
+		r = k_sha256_new(&c->held, err);
 	if (r == 0 && o->path)
 		r = k_sink_open(&c->sink, o->path, err);
 	if (r < 0) {
@@ -388,6 +401,7 @@ void k_certificate_free(struct k_certificate *c)
 		return;
 	for (int i = 0; i < K_PARTS; i++)
 		k_sha256_free(c->src[i]);
+	k_sha256_free(c->held);
 	for (int i = 0; i < 2; i++)
 		k_sha256_free(c->dst[i]);
 	k_sink_close(c->sink);

@@ -362,7 +362,7 @@ static int add_tensor(struct job *j, const char *name, const char *role, struct 
 	memcpy(e->shape + stack, raw[0]->shape, (size_t)raw[0]->ndim * sizeof(*e->shape));
 	e->ndim = raw[0]->ndim + stack;
 	e->form = raw[0]->form;
-	e->source = j->set->gguf ? raw[0]->name : NULL;
+	e->source = j->set->gguf && (!raw[0]->parts || raw[0]->parts->of[0]) ? raw[0]->name : NULL;
 	f->raw = raw;
 	f->n_raw = n_raw;
 	return keep_entry(j, e);
@@ -479,6 +479,14 @@ static int add_files(struct job *j)
 
 /* --- config ----------------------------------------------------------------------------------------------------------- */
 
+static bool has_name(const struct job *j, const char *glob)
+{
+	for (int64_t i = 0; i < j->set->n; i++)
+		if (k_glob(glob, j->set->v[i].name))
+			return true;
+	return false;
+}
+
 /* GGUF has no keys for these: the tensors say it. */
 static int facts_of_tensors(struct job *j)
 {
@@ -497,6 +505,9 @@ static int facts_of_tensors(struct job *j)
 		    k_json_set(j->config, facts[i].member, k_json_new_bool(there == facts[i].if_there)) < 0)
 			return k_err_nomem(j->err, sizeof(void *), "the config");
 	}
+	for (const struct k_arch_fact *f = j->arch->gguf_facts; f && f->glob; f++)
+		if (k_json_set(j->config, f->member, k_json_new_bool(has_name(j, f->glob))) < 0)
+			return k_err_nomem(j->err, sizeof(void *), "the config");
 	k_buf_init(&b, 0);
 	k_json_dump(&b, j->config, K_JSON_INDENT);
 	k_buf_putc(&b, '\n');
@@ -554,8 +565,8 @@ static int index_names(struct job *j)
 
 		for (int k = 0; r == 0 && t->parts && t->parts->made && k < K_PARTS; k++)
 			r = t->parts->of[k] ? index_name(j, t->parts->of[k]) : 0;
-		/* A part may have the name of the whole. */
-		if (r == 0 && (!t->parts || !t->parts->made || strcmp(t->name, t->parts->of[0]->name) != 0))
+		/* A part may have the name of the whole, or there may be none. */
+		if (r == 0 && (!t->parts || !t->parts->made || !t->parts->of[0] || strcmp(t->name, t->parts->of[0]->name) != 0))
 			r = index_name(j, t);
 	}
 	return r;
@@ -594,8 +605,8 @@ static int sort_weights(struct job *j)
 
 static int build(struct job *j, const char *where)
 {
-	int64_t most = j->set->n + j->set->files.n + 1;
 	int r = read_config(j, where);
+	int64_t most = j->set->n + j->set->files.n + 1;
 
 	if (r == 0)
 		r = index_names(j);

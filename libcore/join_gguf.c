@@ -3,6 +3,8 @@
  *   attn_k_b [heads, lora, nope] + attn_v_b [heads, v, lora]  ->  attn_kv_b [heads * (nope + v), lora]: of each head the
  *                                                                 transposed k_b, then v_b
  *   ssm_a = -exp(A_log)                                       ->  A_log, f32
+ *   attn_res_score, ffn_res_score, output_res_score           ->  the same, and attn_res_norm, ...: of the residuals of Kimi-K3 GGUF has the
+ *                                                                 product of norm and query alone; it is the query, and the norm is ones
  *
  * What is plain and of one type stays so; other types cannot be transposed and become f32, in which all of their values are exact. */
 #include "libcore/base.h"
@@ -110,6 +112,17 @@ static int make_a_log(const struct k_raw *t, int64_t slice, int64_t row, int64_t
 	return r;
 }
 
+/* --- norms of residuals ------------------------------------------------------------------------------------------------------- */
+
+static int make_ones(const struct k_raw *t, int64_t slice K_UNUSED, int64_t row K_UNUSED, int64_t n, void *dst, struct k_err *err K_UNUSED)
+{
+	float *to = dst;
+
+	for (int64_t i = 0; i < n * k_shape_cols(t->ndim, t->shape); i++)
+		to[i] = 1;
+	return 0;
+}
+
 /* --- joining ---------------------------------------------------------------------------------------------------------------- */
 
 static bool ends_with(const char *name, const char *end, size_t *len)
@@ -184,6 +197,27 @@ static int join_a_log(struct k_rawset *set, struct k_raw *t, struct k_err *err)
 	return r;
 }
 
+/* A norm beside the product that it is part of. */
+static int add_norm(struct k_rawset *set, const struct k_raw *score, size_t stem, struct k_err *err)
+{
+	static const struct k_raw_parts none = { .read = make_ones, .made = true };
+	struct k_raw t = *score;
+	int64_t count;
+
+	if (!t.type->dequant || !k_shape_count(t.ndim, t.shape, &count) || count > INT64_MAX / 4)
+		return k_err_set(err, K_EUNSUP, "'%s': %s has type %s, wanted f32", t.file, t.name, t.type->name);
+	t.name = k_arena_printf(&set->arena, "%.*s_norm.weight", (int)stem, score->name);
+	if (!t.name)
+		return k_err_nomem(err, stem, "a name");
+	t.was = NULL;
+	t.src = NULL;
+	t.off = 0;
+	t.type = k_qtype_find("f32", NULL);
+	t.bytes = 4 * (uint64_t)count;
+	t.parts = &none;
+	return k_rawset_add(set, &t, err);
+}
+
 static int index_all(const struct k_rawset *set, struct k_map *map, struct k_err *err)
 {
 	for (int64_t i = 0; i < set->n; i++)
@@ -228,6 +262,9 @@ int k_join_gguf(struct k_rawset *set, struct k_err *err)
 			set->v[kept++] = set->v[i];
 	if (r == 0)
 		set->n = kept;
+	for (int64_t i = 0; r == 0 && i < kept; i++)
+		if (ends_with(set->v[i].name, "_res_score.weight", &stem))
+			r = add_norm(set, &set->v[i], stem + strlen("_res"), err);
 	k_map_fini(&map);
 	return r;
 }

@@ -28,8 +28,8 @@ struct slot {
 	bool copy;                      /* dst[0] is src */
 	struct k_err no;                /* what target.make said of it, where it is K_ENO; code 0: nothing */
 	uint8_t leaf[32];
-	void *src, *before, *after, *dst[2];
-	size_t cap_src, cap_before, cap_after, cap_dst[2];
+	void *src, *before, *after, *held, *dst[2];
+	size_t cap_src, cap_before, cap_after, cap_held, cap_dst[2];
 };
 
 struct run {
@@ -45,6 +45,7 @@ struct run {
 	int entry;                      /* next to read, and how far */
 	uint64_t off, done;             /* in it; of total */
 	int64_t index, mine, first;     /* of the next block; of those of this part; first of this part that is made */
+	void *held; size_t cap_held, n_held;    /* the last entry that was K_CUT_HOLD */
 	struct k_err no;                /* of the first block that has one */
 	int no_entry; int64_t no_slice; /* the last that was named */
 };
@@ -139,6 +140,7 @@ static void drop_slot(void *arg K_UNUSED, void *item)
 	k_free(x->src);
 	k_free(x->before);
 	k_free(x->after);
+	k_free(x->held);
 	k_free(x->dst[0]);
 	k_free(x->dst[1]);
 }
@@ -161,6 +163,13 @@ static int prepare(struct run *r, struct slot *x, struct k_err *err)
 		if (!x->copy && room(&x->dst[i], &x->cap_dst[i], b->dst[i].n, err) < 0)
 			return err->code;
 		b->dst[i].p = x->copy ? x->src : x->dst[i];
+	}
+	if (r->g.cut.held) {
+		if (room(&x->held, &x->cap_held, r->n_held, err) < 0)
+			return err->code;
+		memcpy(x->held, r->held, r->n_held);
+		b->held = x->held;
+		b->n_held = r->n_held;
 	}
 	if (!values)
 		return 0;
@@ -209,6 +218,21 @@ static int read_back(struct run *r, struct slot *x, struct k_err *err)
 	return 0;
 }
 
+/* Keeps an entry for the next one: whatever part or pass that belongs to, these are a few rows. */
+static int hold(struct run *r, struct k_err *err)
+{
+	struct k_ckpt *in = r->s->in;
+	size_t n = (size_t)in->entries[r->entry].bytes;
+
+	K_ASSERT(k_entry_slices(&in->entries[r->entry]) == 1);
+	if (room(&r->held, &r->cap_held, n, err) < 0 || k_ckpt_take(in, r->entry, 0, r->held, n, err) < 0 ||
+	    k_ckpt_check_block(in, r->entry, 0, r->held, n, err) < 0)
+		return err->code;
+	r->n_held = n;
+	r->off = n;
+	return 0;
+}
+
 static void move_on(struct run *r, const struct k_block *b)
 {
 	r->off += b->n_src;
@@ -234,6 +258,10 @@ static int read_block(void *arg, void *item, struct k_err *err)
 	int rc = k_ctx_check(r->ctx, err);
 
 	while (rc == 0 && next_entry(r)) {
+		if (r->g.cut.how == K_CUT_HOLD) {
+			rc = hold(r, err);
+			continue;
+		}
 		shape(r, x);
 		skip = r->g.cut.how == K_CUT_SKIP;
 		mine = !skip && of_this_part(r);
@@ -436,12 +464,15 @@ static uint64_t block_memory(const struct k_stream *s)
 		if (s->in->entries[r.entry].bytes == 0)
 			continue;
 		geometry_of(s, r.entry, &r.g);
+		if (r.g.cut.how == K_CUT_HOLD)
+			continue;
 		shape(&r, &x);
 		n = (s->in->ops->unpack ? 3 : 1) * (uint64_t)x.b.n_src;
 		if (r.g.cut.how != K_CUT_SKIP) {
 			s->target->place(s->target, &x.b);
 			n += r.g.cut.how == K_CUT_BYTES ? 0 : x.b.dst[0].n + x.b.dst[1].n;
 			n += (uint64_t)s->target->beside * x.b.dst[0].n;
+			n += r.g.cut.held ? 2 * s->in->entries[r.entry - 1].bytes : 0;
 			if (has_values(&r, &x.b) && (r.g.cut.floats || r.wants_values))
 				n += (uint64_t)x.b.n_rows * (uint64_t)r.g.cols * (r.wants_values ? 8 : 4);
 		}
@@ -521,7 +552,7 @@ static uint64_t total_bytes(const struct k_stream *s)
 		struct geometry g;
 
 		geometry_of(s, i, &g);
-		total += g.cut.how == K_CUT_SKIP ? 0 : s->in->entries[i].bytes;
+		total += g.cut.how == K_CUT_SKIP || g.cut.how == K_CUT_HOLD ? 0 : s->in->entries[i].bytes;
 	}
 	return total;
 }
@@ -549,6 +580,7 @@ int k_stream_run(const struct k_stream *s, struct k_out *out, const struct k_ctx
 	rc = look_back(&r, err);
 	if (rc == 0)
 		rc = pass(&r, false, err);
+	k_free(r.held);
 	k_progress_end(&r.progress);
 	if (rc == 0)
 		rc = k_ckpt_finish(s->in, err);

@@ -32,10 +32,12 @@ struct k_block {
 	struct k_plane dst[2];          /* dst[1].n == 0: one plane */
 	bool ends_slice, ends_entry;
 	const uint8_t *leaf;            /* K_CUT_BYTES: SHA-256 of src, which is one leaf; else NULL */
+	const uint8_t *held; size_t n_held;     /* k_cut.held: all bytes of the entry before, as the source has them; else NULL */
 };
 
 enum k_cut_how {
 	K_CUT_SKIP,                     /* not in the output: read past */
+	K_CUT_HOLD,                     /* not in the output by itself: an entry of one slice, some rows, that the next one is made with */
 	K_CUT_BYTES,                    /* a copy, leaf by leaf; dst[0] has as many bytes as src */
 	K_CUT_ROWS,                     /* whole rows: multiples of step rows, and of the source's granule */
 	K_CUT_SLICE,                    /* a slice (expert, matrix) at once: for transforms that need all of it */
@@ -44,6 +46,7 @@ struct k_cut {
 	enum k_cut_how how;
 	int64_t step;                   /* ROWS: a power of two */
 	bool floats;                    /* make wants before (the source's values in f32) */
+	bool held;                      /* make wants the bytes of the entry before, which is K_CUT_HOLD */
 	bool flat;                      /* plain types: the rows of all slices are counted as those of one */
 };
 

@@ -240,6 +240,74 @@ mv "$T/mxfp4.gguf" "$T/nano-mxfp4.gguf"
 for tiny in kimi-linear-groups-tiny kimi-k2-tiny-int4 nano-mxfp4; do
 	check "$tiny: each tensor under its own name" "$python" "$T/dump.py" "$T/$tiny.gguf" "$T/one.npy"
 done
+# --- Kimi-K3 -----------------------------------------------------------------------------------------------------------------------
+
+k3=$data/tiny/k3-tiny
+check 'k3-tiny is made' "$python" "$here/gguf_make.py" "$k3" "$T/k3-tiny.gguf"
+check 'k3-tiny is read' kls --verify "$T/k3-tiny.gguf"
+check 'k3-tiny gives the golden values' keval parity -f "$data/golden/k3-tiny" -m "$T/k3-tiny.gguf" --profile hf_remote
+made "$k3" k3-tiny
+check 'k3-tiny: each tensor under its own name' "$python" "$T/dump.py" "$T/k3-tiny.gguf" "$T/one.npy"
+kconvert -q "$T/k3-tiny.gguf" -o "$T/k3.kmf" && kconvert -q "$T/k3.kmf" --to gguf -o "$T/again.gguf"; same 'k3-tiny: from a container of the file' "$T/ours.gguf" "$T/again.gguf"
+for k in 2 3 1; do kconvert -q "$k3" --to gguf --part $k/3 -o "$T/again.gguf.p"; done
+kconvert -q --seal "$T/again.gguf.p"; same 'k3-tiny: in parts' "$T/ours.gguf" "$T/again.gguf.p"
+kconvert -q "$k3" --to gguf --verify --certificate "$T/k3.jsonl" -o "$T/again.gguf" && kconvert -q "$T/k3-tiny.gguf" --to hf -o "$T/k3.hf"
+check 'k3-tiny: the residuals' "$python" - "$k3" "$T/k3.hf" "$T/k3.jsonl" "$T/ours.gguf" <<'PY'
+import hashlib, json, pathlib, struct, sys, gguf, numpy as np
+def raw(folder):
+    out = {}
+    for f in pathlib.Path(folder).glob('*.safetensors'):
+        d = f.read_bytes()
+        n, = struct.unpack('<Q', d[:8])
+        out |= {k: (t['dtype'], d[8 + n:][slice(*t['data_offsets'])]) for k, t in json.loads(d[8:8 + n]).items() if k != '__metadata__'}
+    return out
+def values(t): return np.frombuffer(t[1], np.float32) if t[0] == 'F32' else (np.frombuffer(t[1], np.uint16).astype(np.uint32) << 16).view(np.float32)
+was, back, lines = raw(sys.argv[1]), raw(sys.argv[2]), [json.loads(x) for x in open(sys.argv[3])]
+stored = {t.name: t.data.tobytes() for t in gguf.GGUFReader(sys.argv[4]).tensors}
+pairs = [k[:-12] for k in back if k.endswith('_res_norm.weight')]
+assert len(pairs) == 27, pairs
+for p in pairs:
+    norm, query = (f'language_model.{p}_{x}.weight' for x in ('norm', 'proj'))
+    assert (values(back[p + '_norm.weight']) == 1).all() and (values(back[p + '_proj.weight']) == values(was[norm]) * values(was[query])).all(), p
+    line = next(x for x in lines if x.get('name') == query)
+    assert line['derived'] == 'res_score = res_norm * res_proj' and [s['name'] for s in line['source']] == [query, norm], line
+    assert [s['sha256'] for s in line['source']] == [hashlib.sha256(was[k][1]).hexdigest() for k in (query, norm)], line
+    assert line['output'][0]['sha256'] == hashlib.sha256(stored[line['output'][0]['name']]).hexdigest(), line
+    assert not any(x.get('name') == norm for x in lines), norm
+assert json.loads((pathlib.Path(sys.argv[2]) / 'config.json').read_text()).items() >= {'model_type': 'kimi_k3', 'hidden_act': 'situ', 'activation_situ_beta': 4.0,
+    'activation_situ_linear_beta': 25.0, 'attn_res_block_size': 5, 'mla_use_output_gate': True, 'latent_moe_use_norm': True, 'routed_expert_hidden_size': 32}.items()
+PY
+# other OLD NEW STATUS SENTENCE: the file with the bytes of a key replaced by as many others
+other() {
+	"$python" - "$T/k3-tiny.gguf" "$T/other.gguf" "$1" "$2" <<'PY'
+import ast, sys
+old, new = (ast.literal_eval(f"b'{x}'") for x in sys.argv[3:])
+d = open(sys.argv[1], 'rb').read()
+assert len(old) == len(new) and d.count(old) == 1
+open(sys.argv[2], 'wb').write(d.replace(old, new))
+PY
+	exits "k3-tiny: $4" "$3" kls --verify "$T/other.gguf"
+	grep -q -- "$4" "$T/.err" || fail "k3-tiny: $4" "$(cat "$T/.err")"
+}
+other kimi-k3.attn_res.block_size kimi-k3.attn_res_block_size 4 'the key kimi-k3.attn_res_block_size is of a converter from before the form was settled'
+other kimi-k3.attn_res.block_size kimi-k3.attn_res.block_seen 3 'key kimi-k3.attn_res.block_size is missing'
+other 'situ_beta\x06\0\0\0\0\0\x80\x40' 'situ_beta\x06\0\0\0\0\0\0\0' 3 'activation.situ_beta is 0, wanted more than 0'
+other blk.3.attn_gate.weight blk.3.attn_gone.weight 4 'blk.3.attn_gone.weight is no part of kimi_k3'
+# 0 of SiTU's second cap is none.
+"$python" - "$T/k3-tiny.gguf" "$T/other.gguf" <<'PY'
+import sys
+d = open(sys.argv[1], 'rb').read()
+old = b'situ_linear_beta\6\0\0\0\0\0\xc8\x41'
+assert d.count(old) == 1
+open(sys.argv[2], 'wb').write(d.replace(old, old[:-4] + bytes(4)))
+PY
+kls --head "$T/other.gguf" > "$T/head"
+if grep -q '"hidden_act": *"situ"' "$T/head" && ! grep -q activation_situ_linear_beta "$T/head"; then ok 'k3-tiny: no second cap'; else fail 'k3-tiny: no second cap' "$(cat "$T/head")"; fi
+for lacks in '.text_config.hidden_act = "silu"' '.text_config.linear_attn_config.use_full_rank_gate = false'; do
+	rm -rf "$T/k3.hf"; cp -rL "$k3" "$T/k3.hf" && chmod -R u+w "$T/k3.hf" && jq "$lacks" "$k3/config.json" > "$T/k3.hf/config.json"
+	exits "k3-tiny: $lacks" 4 kconvert "$T/k3.hf" --to gguf -o "$T/x.gguf"
+done
+
 # --- rates of decay of any rank ---------------------------------------------------------------------------------------------------
 
 # ssm_a has as many elements as there are heads, in whatever dimensions: writers differ, and some drop those of 1 (fastest first here).

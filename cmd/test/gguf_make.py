@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""gguf_make.py FOLDER OUT.gguf: a Hugging Face folder of Kimi-K2, Moonlight or Kimi-Linear as GGUF, by numpy and gguf-py and no code of
+"""gguf_make.py FOLDER OUT.gguf: a Hugging Face folder of Kimi-K2, Moonlight, Kimi-Linear or Kimi-K3 as GGUF, by numpy and gguf-py and no code of
 ours. gguf_make.py --same OURS.gguf THEIRS.gguf [KEY...]: are tensors the same byte for byte, keys by type, value and order? Ours may have
 the KEYs besides."""
 import base64
@@ -22,12 +22,13 @@ NAMES = {
     'MOE.shared_experts.up_proj': 'ffn_up_shexp', 'MOE.shared_experts.down_proj': 'ffn_down_shexp',
     'self_attn.q_conv1d': 'ssm_conv1d_q', 'self_attn.k_conv1d': 'ssm_conv1d_k', 'self_attn.v_conv1d': 'ssm_conv1d_v',
     'self_attn.f_a_proj': 'ssm_f_a', 'self_attn.f_b_proj': 'ssm_f_b', 'self_attn.b_proj': 'ssm_beta', 'self_attn.g_a_proj': 'ssm_g_a',
-    'self_attn.g_b_proj': 'ssm_g_b', 'self_attn.o_norm': 'ssm_norm',
+    'self_attn.g_b_proj': 'ssm_g_b', 'self_attn.o_norm': 'ssm_norm', 'MOE.routed_expert_down_proj': 'ffn_routed_down',
+    'MOE.routed_expert_up_proj': 'ffn_routed_up', 'MOE.routed_expert_norm': 'ffn_routed_norm',
 }
 
 
 def read_tensors(folder):
-    """name -> (type, array): bf16 as its bits; INT4 and block FP8 as (type, values, scales)."""
+    """name -> (type, array): bf16 as its bits; INT4, MXFP4 and block FP8 as (type, values, scales). Names of a text model inside another one lose the prefix."""
     out = {}
     for path in sorted(folder.glob('*.safetensors')):
         data = path.read_bytes()
@@ -38,12 +39,13 @@ def read_tensors(folder):
                 out[name] = t['dtype'], np.frombuffer(data[8 + n + begin:8 + n + end], DTYPES[t['dtype']]).reshape(t['shape'])
     for name in [x for x in out if x.endswith('.weight_packed')]:
         stem = name[:-len('_packed')]
-        out[stem] = 'INT4', out.pop(name)[1], out.pop(stem + '_scale')[1]
-        out.pop(stem + '_shape')
+        kind, codes = out.pop(name)
+        out[stem] = 'MXFP4' if kind == 'U8' else 'INT4', codes, out.pop(stem + '_scale')[1]
+        out.pop(stem + '_shape', None)
     for name in [x for x in out if x.endswith('.weight_scale_inv')]:
         stem = name[:-len('_scale_inv')]
         out[stem] = 'FP8', out[stem][1], out.pop(name)[1]
-    return out
+    return {name.removeprefix('language_model.'): t for name, t in out.items()}
 
 
 def widen(bits):
@@ -75,12 +77,20 @@ def q4_0(packed, scales):
     return blocks.reshape(rows, -1)
 
 
+def mxfp4(packed, scales):
+    """MXFP4 in groups of 32 -> GGUF's blocks, by elements."""
+    codes = np.stack([packed & 15, packed >> 4], -1).reshape(*scales.shape, 32)
+    return np.concatenate([scales[..., None], codes[..., :16] | codes[..., 16:] << 4], -1).reshape(packed.shape[0], -1)
+
+
 class Writer:
     def __init__(self, folder, out):
-        self.config = c = json.loads((folder / 'config.json').read_text())
+        outer = json.loads((folder / 'config.json').read_text())
+        self.config = c = {k: outer[k] for k in ('bos_token_id', 'eos_token_id', 'pad_token_id') if k in outer} | outer.get('text_config', outer)
         self.folder, self.tensors = folder, read_tensors(folder)
         self.linear = c['model_type'] == 'kimi_linear'
-        self.arch = 'kimi-linear' if self.linear else 'deepseek2'
+        self.k3 = outer['model_type'] == 'kimi_k3'
+        self.arch = 'kimi-k3' if self.k3 else 'kimi-linear' if self.linear else 'deepseek2'
         self.moe = 'block_sparse_moe' if self.linear else 'mlp'
         self.experts = c.get('num_experts') or c.get('n_routed_experts')
         self.w = gguf.GGUFWriter(out, self.arch)
@@ -103,7 +113,7 @@ class Writer:
             whole('attention.head_count_kv', 1)
         real('attention.layer_norm_rms_epsilon', c['rms_norm_eps'])
         whole('attention.key_length', c['kv_lora_rank'] + c['qk_rope_head_dim'])
-        if not self.linear:
+        if self.k3 or not self.linear:
             whole('attention.value_length', c['kv_lora_rank'])
         whole('attention.key_length_mla', c['qk_nope_head_dim'] + c['qk_rope_head_dim'])
         whole('attention.value_length_mla', c['v_head_dim'])
@@ -111,7 +121,8 @@ class Writer:
             whole('attention.q_lora_rank', c['q_lora_rank'])
         whole('attention.kv_lora_rank', c['kv_lora_rank'])
         whole('rope.dimension_count', c['qk_rope_head_dim'])
-        real('rope.freq_base', c['rope_theta'])
+        if 'rope_theta' in c:
+            real('rope.freq_base', c['rope_theta'])
         yarn = c.get('rope_scaling')
         if yarn:
             w.add_string(f'{self.arch}.rope.scaling.type', 'yarn')
@@ -128,8 +139,8 @@ class Writer:
         whole('expert_group_count', c.get('num_expert_group') or c['n_group'])
         whole('expert_group_used_count', c['topk_group'])
         real('expert_weights_scale', c['routed_scaling_factor'])
-        if not self.linear:
-            w.add_bool(f'{self.arch}.expert_weights_norm', c['norm_topk_prob'])
+        if self.k3 or not self.linear:
+            w.add_bool(f'{self.arch}.expert_weights_norm', c['moe_renormalize' if self.k3 else 'norm_topk_prob'])
         whole('expert_gating_func', 2)
         if self.linear:
             kda = c['linear_attn_config']
@@ -137,6 +148,12 @@ class Writer:
             whole('kda.head_dim', kda['head_dim'])
             if kda['num_heads'] != c['num_attention_heads']:
                 whole('kda.head_count', kda['num_heads'])
+        if self.k3:
+            real('kda.gate_lower_bound', kda['gate_lower_bound'])
+            whole('expert_latent_length', c['routed_expert_hidden_size'])
+            real('activation.situ_beta', c['activation_situ_beta'])
+            real('activation.situ_linear_beta', c['activation_situ_linear_beta'])
+            whole('attn_res.block_size', c['attn_res_block_size'])
 
     def tokenizer(self):
         c, w = self.config, self.w
@@ -183,6 +200,8 @@ class Writer:
         if kind == 'INT4':
             x = q4_0(*t[1:]) if t[1].ndim == 2 else np.stack([q4_0(p, s) for p, s in zip(*t[1:])])
             self.w.add_tensor(name, x, raw_dtype=Type.Q4_0)
+        elif kind == 'MXFP4':
+            self.w.add_tensor(name, np.stack([mxfp4(p, s) for p, s in zip(*t[1:])]), raw_dtype=Type.MXFP4)
         elif kind == 'BF16' and not always:
             x = np.ascontiguousarray(x)
             self.w.add_tensor(name, x.view(np.uint8).reshape(*x.shape[:-1], -1), raw_dtype=Type.BF16)
@@ -206,8 +225,19 @@ class Writer:
                 all_ = [('BF16', from_fp8(*t[1:])) for t in all_]
             self.put(f'{block}ffn_{part}_exps.weight', (all_[0][0], *(np.stack(x) for x in zip(*(t[1:] for t in all_)))))
 
+    def score(self, name, to):
+        """What the residuals' norm and query are together."""
+        norm, query = (self.tensors[f'{name}_{x}.weight'] for x in ('norm', 'proj'))
+        self.put(to + '_res_score.weight', ('F32', (widen(norm[1]) * widen(query[1])).reshape(-1)))
+
     def layer(self, i):
         layer, block = f'model.layers.{i}.', f'blk.{i}.'
+        if self.k3:
+            self.score(layer + 'self_attention_res', block + 'attn')
+            self.score(layer + 'mlp_res', block + 'ffn')
+            if f'{layer}self_attn.g_proj.weight' in self.tensors:
+                kind = 'ssm_g' if f'{layer}self_attn.A_log' in self.tensors else 'attn_gate'
+                self.put(f'{block}{kind}.weight', self.tensors[f'{layer}self_attn.g_proj.weight'])
         for name, to in NAMES.items():
             t = self.tensors.get(f'{layer}{name.replace("MOE", self.moe)}.weight')
             if t and 'conv1d' in name:
@@ -218,7 +248,8 @@ class Writer:
             self.kv_b(block, self.tensors[f'{layer}self_attn.kv_b_proj.weight'])
         if f'{layer}self_attn.A_log' in self.tensors:
             a = self.tensors[f'{layer}self_attn.A_log'][1]
-            self.w.add_tensor(block + 'ssm_a', (-np.exp(a.astype(np.float64))).astype(np.float32).reshape(1, 1, -1, 1))
+            a = (-np.exp(a.astype(np.float64))).astype(np.float32)
+            self.w.add_tensor(block + 'ssm_a', a[:self.config['linear_attn_config']['num_heads']] if self.k3 else a.reshape(1, 1, -1, 1))
             self.put(block + 'ssm_dt.bias', self.tensors[f'{layer}self_attn.dt_bias'])
         bias = f'{layer}{self.moe}.gate.e_score_correction_bias'
         if bias in self.tensors:
@@ -235,6 +266,8 @@ class Writer:
         self.put('token_embd.weight', self.tensors['model.embed_tokens.weight'])
         for i in range(self.config['num_hidden_layers']):
             self.layer(i)
+        if self.k3:
+            self.score('model.output_attn_res', 'output')
         self.put('output_norm.weight', self.tensors['model.norm.weight'])
         if 'lm_head.weight' in self.tensors:
             self.put('output.weight', self.tensors['lm_head.weight'])

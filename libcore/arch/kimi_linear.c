@@ -101,40 +101,6 @@ static void plan(const struct k_hp *h, int64_t layer, struct k_plan *out)
 
 /* --- GGUF ------------------------------------------------------------------------------------------------------------- */
 
-static int64_t qk_dim(const struct k_hp *h) { return h->d_nope + h->d_rope; }
-static int64_t kv_dim(const struct k_hp *h) { return h->kv_lora + h->d_rope; }
-static int64_t gating(const struct k_hp *h) { return h->n_expert ? h->router_softmax ? 1 : 2 : 0; }
-
-/* One number a layer: 0 KDA, 1 MLA (whose one key and value head is the compressed one). */
-static int put_kinds(const struct k_hp *h, const struct k_json *config K_UNUSED, struct k_json **out)
-{
-	struct k_json *list = k_json_array();
-
-	for (int64_t i = 0; list && i < h->n_layer; i++)
-		if (k_json_push(list, k_json_new_int(k_hp_is_kda(h, i) ? 0 : 1)) < 0) {
-			k_json_free(list);
-			list = NULL;
-		}
-	*out = list;
-	return list ? 0 : K_ENOMEM;
-}
-
-/* Nothing is rotated, but the number is kept. */
-static int put_theta(const struct k_hp *h K_UNUSED, const struct k_json *config, struct k_json **out)
-{
-	*out = k_json_new_number(k_json_number(k_json_find(config, "rope_theta")));
-	return *out ? 0 : K_ENOMEM;
-}
-
-/* Our own: readers that do not know it take the heads of attention for those of KDA, which in the released models are as many. */
-static int put_kda_heads(const struct k_hp *h, const struct k_json *config K_UNUSED, struct k_json **out)
-{
-	bool own = h->kda_head != h->n_head;
-
-	*out = own ? k_json_new_int(h->kda_head) : NULL;
-	return own && !*out ? K_ENOMEM : 0;
-}
-
 /* Readers take it for granted. */
 static int put_nothing(const struct k_hp *h K_UNUSED, const struct k_json *config K_UNUSED, struct k_json **out)
 {
@@ -149,14 +115,14 @@ static const struct k_arch_key gguf_keys[] = {
 	{ .key = "block_count", .member = "num_hidden_layers", .wanted = true, .at = offsetof(struct k_hp, n_layer) },
 	{ .key = "feed_forward_length", .member = "intermediate_size", .wanted = true, .at = offsetof(struct k_hp, n_ff) },
 	{ .key = "attention.head_count", .member = "num_attention_heads", .wanted = true, .at = offsetof(struct k_hp, n_head) },
-	{ .key = "attention.head_count_kv", .wanted = true, .make = put_kinds },
+	{ .key = "attention.head_count_kv", .wanted = true, .make = k_arch_key_kinds },
 	{ "attention.layer_norm_rms_epsilon", K_KEY_REAL, "rms_norm_eps", .wanted = true, .at = offsetof(struct k_hp, eps) },
-	{ .key = "attention.key_length", .count = kv_dim },
-	{ .key = "attention.key_length_mla", .wanted = true, .count = qk_dim },
+	{ .key = "attention.key_length", .count = k_arch_key_kv_dim },
+	{ .key = "attention.key_length_mla", .wanted = true, .count = k_arch_key_qk_dim },
 	{ .key = "attention.value_length_mla", .member = "v_head_dim", .wanted = true, .at = offsetof(struct k_hp, d_v) },
 	{ .key = "attention.kv_lora_rank", .member = "kv_lora_rank", .wanted = true, .at = offsetof(struct k_hp, kv_lora) },
 	{ .key = "rope.dimension_count", .member = "qk_rope_head_dim", .wanted = true, .at = offsetof(struct k_hp, d_rope) },
-	{ "rope.freq_base", K_KEY_REAL, "rope_theta", .make = put_theta, .if_member = "rope_theta" },
+	{ "rope.freq_base", K_KEY_REAL, "rope_theta", .make = k_arch_key_theta, .if_member = "rope_theta" },
 	{ .key = "leading_dense_block_count", .member = "first_k_dense_replace", .at = offsetof(struct k_hp, n_dense_first), .zero = true },
 	{ .key = "expert_feed_forward_length", .member = "moe_intermediate_size", .at = offsetof(struct k_hp, n_ff_expert) },
 	{ .key = "expert_count", .member = "num_experts", .at = offsetof(struct k_hp, n_expert) },
@@ -166,88 +132,19 @@ static const struct k_arch_key gguf_keys[] = {
 	{ .key = "expert_group_used_count", .member = "topk_group", .at = offsetof(struct k_hp, n_group_used), .if_member = "topk_group" },
 	{ "expert_weights_scale", K_KEY_REAL, "routed_scaling_factor", .at = offsetof(struct k_hp, expert_scale) },
 	{ "expert_weights_norm", K_KEY_BOOL, "moe_renormalize", .make = put_nothing },
-	{ .key = "expert_gating_func", .count = gating },
+	{ .key = "expert_gating_func", .count = k_arch_key_gating },
 	{ .key = "ssm.conv_kernel", .member = "linear_attn_config.short_conv_kernel_size", .wanted = true,
 		.at = offsetof(struct k_hp, kda_conv) },
 	{ .key = "kda.head_dim", .member = "linear_attn_config.head_dim", .wanted = true, .at = offsetof(struct k_hp, kda_dim) },
-	{ .key = "kda.head_count", .member = "linear_attn_config.num_heads", .make = put_kda_heads },
+	{ .key = "kda.head_count", .member = "linear_attn_config.num_heads", .make = k_arch_key_kda_heads },
 	{ NULL }
 };
 
-static int64_t int_of(const struct k_arch *a, const struct k_json *keys, const char *name)
-{
-	return k_json_int(k_arch_gguf_find(a, keys, name));
-}
-
-/* The layers of one kind, counted from 1. */
-static struct k_json *layers_of(const struct k_json *kinds, int64_t kind)
-{
-	struct k_json *list = k_json_array();
-
-	for (size_t i = 0; list && i < k_json_len(kinds); i++)
-		if (k_json_int(k_json_at(kinds, i)) == kind && k_json_push(list, k_json_new_int((int64_t)i + 1)) < 0) {
-			k_json_free(list);
-			list = NULL;
-		}
-	return list;
-}
-
-static int gguf_layers(const struct k_arch *a, const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err)
-{
-	const struct k_json *kinds = k_arch_gguf_find(a, keys, "attention.head_count_kv");
-	int64_t layers = int_of(a, keys, "block_count");
-	int r;
-
-	if (k_json_kind(kinds) != K_JSON_ARRAY)
-		return k_err_set(err, K_EFORMAT, "'%s': %s.attention.head_count_kv is %s, wanted an array", where, a->gguf_arch,
-			k_json_kind_name(kinds));
-	if ((int64_t)k_json_len(kinds) != layers)
-		return k_err_set(err, K_EFORMAT, "'%s': %s.attention.head_count_kv has %zu numbers, wanted one for each of %lld layers", where,
-			a->gguf_arch, k_json_len(kinds), (long long)layers);
-	for (size_t i = 0; i < k_json_len(kinds); i++) {
-		const struct k_json *kind = k_json_at(kinds, i);
-
-		if (k_json_kind(kind) != K_JSON_INT || k_json_int(kind) < 0 || k_json_int(kind) > 1)
-			return k_err_set(err, K_EUNSUP, "'%s': %s.attention.head_count_kv is %lld for layer %zu, wanted 0 (KDA) or 1 (MLA)", where,
-				a->gguf_arch, (long long)k_json_int(kind), i);
-	}
-	r = k_arch_gguf_set(config, "linear_attn_config.kda_layers", layers_of(kinds, 0), err);
-	return r == 0 ? k_arch_gguf_set(config, "linear_attn_config.full_attn_layers", layers_of(kinds, 1), err) : r;
-}
-
-static int gguf_router(const struct k_arch *a, const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err)
-{
-	static const char *const routers[] = { "softmax", "sigmoid" };
-	int64_t gate = int_of(a, keys, "expert_gating_func");
-
-	if (int_of(a, keys, "expert_count") == 0)
-		return 0;
-	if (gate != 1 && gate != 2)
-		return k_err_set(err, K_EUNSUP, "'%s': %s.expert_gating_func is %lld, wanted 1 (softmax) or 2 (sigmoid)", where, a->gguf_arch,
-			(long long)gate);
-	return k_arch_gguf_set(config, "moe_router_activation_func", k_json_new_string(routers[gate - 1], 7), err);
-}
-
 static int gguf_rest(const struct k_arch *a, const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err)
 {
-	int64_t nope = int_of(a, keys, "attention.key_length_mla") - int_of(a, keys, "rope.dimension_count");
-	int64_t heads = int_of(a, keys, "attention.head_count");
-	int r = 0;
-
-	if (int_of(a, keys, "attention.q_lora_rank") != 0)
+	if (k_json_int(k_arch_gguf_find(a, keys, "attention.q_lora_rank")) != 0)
 		return k_err_set(err, K_EUNSUP, "'%s': %s.attention.q_lora_rank belongs to a model that is not known here", where, a->gguf_arch);
-	r = gguf_layers(a, keys, where, config, err);
-	if (r == 0)
-		r = gguf_router(a, keys, where, config, err);
-	if (r == 0)
-		r = k_arch_gguf_set(config, "mla_use_nope", k_json_new_bool(true), err);
-	if (r == 0)
-		r = k_arch_gguf_set(config, "qk_nope_head_dim", k_json_new_int(nope), err);
-	if (r == 0)
-		r = k_arch_gguf_set(config, "num_key_value_heads", k_json_new_int(heads), err);
-	if (r == 0 && !k_arch_gguf_find(a, keys, "kda.head_count"))
-		r = k_arch_gguf_set(config, "linear_attn_config.num_heads", k_json_new_int(heads), err);
-	return r;
+	return k_arch_gguf_kimi(a, keys, where, config, err);
 }
 
 static const char *gguf_lacks(const struct k_hp *h)
