@@ -241,7 +241,9 @@ static int set_positive(const struct k_arch *a, const struct k_json *keys, const
 static int gguf_rest(const struct k_arch *a, const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err)
 {
 	static const char *const early[] = { "situ_beta", "situ_linear_beta", "attn_res_block_size", "moe_latent_size" };
-	static const char *const wanted[] = { "activation.situ_beta", "activation.situ_linear_beta", "attn_res.block_size" };
+	static const struct { const char *key; bool real; } wanted[] = {
+		{ "activation.situ_beta", true }, { "activation.situ_linear_beta", true }, { "attn_res.block_size", false },
+	};
 	double beta = k_json_number(k_arch_gguf_find(a, keys, "activation.situ_beta"));
 	int r;
 
@@ -249,9 +251,16 @@ static int gguf_rest(const struct k_arch *a, const struct k_json *keys, const ch
 		if (k_arch_gguf_find(a, keys, early[i]))
 			return k_err_set(err, K_EUNSUP, "'%s': the key %s.%s is of a converter from before the form was settled; convert the checkpoint again", where,
 				a->gguf_arch, early[i]);
-	for (size_t i = 0; i < K_LEN(wanted); i++)
-		if (!k_arch_gguf_find(a, keys, wanted[i]))
-			return k_err_set(err, K_ENOENT, "'%s': key %s.%s is missing", where, a->gguf_arch, wanted[i]);
+	for (size_t i = 0; i < K_LEN(wanted); i++) {
+		const struct k_json *v = k_arch_gguf_find(a, keys, wanted[i].key);
+		enum k_json_kind kind = k_json_kind(v);
+
+		if (!v)
+			return k_err_set(err, K_ENOENT, "'%s': key %s.%s is missing", where, a->gguf_arch, wanted[i].key);
+		if (kind != K_JSON_INT && !(wanted[i].real && kind == K_JSON_REAL))
+			return k_err_set(err, K_EFORMAT, "'%s': %s.%s is %s, wanted a %snumber", where, a->gguf_arch, wanted[i].key, k_json_kind_name(v),
+				wanted[i].real ? "" : "whole ");
+	}
 	if (!(beta > 0))
 		return k_err_set(err, K_EFORMAT, "'%s': %s.activation.situ_beta is %g, wanted more than 0", where, a->gguf_arch, beta);
 	r = k_arch_gguf_kimi(a, keys, where, config, err);

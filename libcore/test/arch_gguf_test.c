@@ -46,6 +46,18 @@ static const struct { const char *config, *keys; } models[] = {
 		"\"kimi-linear.expert_group_used_count\": 1, \"kimi-linear.expert_weights_scale\": 2.446, "
 		"\"kimi-linear.expert_gating_func\": 2, \"kimi-linear.ssm.conv_kernel\": 4, \"kimi-linear.kda.head_dim\": 32, "
 		"\"kimi-linear.kda.head_count\": 3}" },
+	{ "tiny/k3-tiny/config.json", "{\"kimi-k3.vocab_size\": 96, \"kimi-k3.context_length\": 1048576, \"kimi-k3.embedding_length\": 64, "
+		"\"kimi-k3.block_count\": 13, \"kimi-k3.feed_forward_length\": 96, \"kimi-k3.attention.head_count\": 2, "
+		"\"kimi-k3.attention.head_count_kv\": [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1], "
+		"\"kimi-k3.attention.layer_norm_rms_epsilon\": 1e-05, \"kimi-k3.attention.key_length\": 40, "
+		"\"kimi-k3.attention.value_length\": 32, \"kimi-k3.attention.key_length_mla\": 24, \"kimi-k3.attention.value_length_mla\": 12, "
+		"\"kimi-k3.attention.q_lora_rank\": 24, \"kimi-k3.attention.kv_lora_rank\": 32, \"kimi-k3.rope.dimension_count\": 8, "
+		"\"kimi-k3.leading_dense_block_count\": 1, \"kimi-k3.expert_feed_forward_length\": 64, \"kimi-k3.expert_count\": 12, "
+		"\"kimi-k3.expert_used_count\": 3, \"kimi-k3.expert_shared_count\": 2, \"kimi-k3.expert_group_count\": 1, "
+		"\"kimi-k3.expert_group_used_count\": 1, \"kimi-k3.expert_weights_scale\": 1.0, \"kimi-k3.expert_weights_norm\": true, "
+		"\"kimi-k3.expert_gating_func\": 2, \"kimi-k3.ssm.conv_kernel\": 4, \"kimi-k3.kda.head_dim\": 16, \"kimi-k3.kda.head_count\": 3, "
+		"\"kimi-k3.kda.gate_lower_bound\": -5.0, \"kimi-k3.expert_latent_length\": 32, \"kimi-k3.activation.situ_beta\": 4.0, "
+		"\"kimi-k3.activation.situ_linear_beta\": 25.0, \"kimi-k3.attn_res.block_size\": 5}" },
 	{ "tiny/kimi-linear-groups-tiny/config.json", NULL }, { "tiny/moonlight-tiny/config.json", NULL }, { "nano/config.json", NULL },
 };
 
@@ -70,11 +82,13 @@ static void check_model(const char *rel, const char *want)
 	K_CHECK_MSG(!want || strcmp(b.data, want) == 0, "%s: %s", rel, b.data);
 	K_CHECK_OK(k_arch_gguf_config(a, keys, "x.gguf", &back, &err));
 	K_CHECK_OK(a->parse(back, "x.gguf", &again, &err));
-	/* The ids are keys of the tokenizer; whether the head is tied is seen in the tensors. */
+	/* The ids are keys of the tokenizer; whether the head is tied, and K3's gate and norm, are seen in the tensors. */
 	again.bos = hp.bos;
 	again.n_stop = hp.n_stop;
 	memcpy(again.stop, hp.stop, sizeof(hp.stop));
 	again.tied = hp.tied;
+	again.mla_gate = hp.mla_gate;
+	again.latent_norm = hp.latent_norm;
 	K_CHECK_MSG(memcmp(&hp, &again, sizeof(hp)) == 0, "%s: other fields come back", rel);
 	k_json_free(back);
 	k_json_free(keys);
@@ -118,6 +132,13 @@ static const struct { const char *arch, *key, *value; int code; const char *says
 	{ "kimi-linear", "ssm.conv_kernel", "65", K_EFORMAT, "short_conv_kernel_size" },
 	{ "kimi-linear", "attention.q_lora_rank", "8", K_EUNSUP, "q_lora_rank" },
 	{ "kimi-linear", "expert_gating_func", "4", K_EUNSUP, "gating" },
+	{ "kimi-k3", "attn_res.block_size", NULL, K_ENOENT, "attn_res.block_size is missing" },
+	{ "kimi-k3", "attn_res.block_size", "1.5", K_EFORMAT, "wanted a whole number" },
+	{ "kimi-k3", "activation.situ_beta", NULL, K_ENOENT, "situ_beta is missing" },
+	{ "kimi-k3", "activation.situ_beta", "0.0", K_EFORMAT, "wanted more than 0" },
+	{ "kimi-k3", "moe_latent_size", "32", K_EUNSUP, "convert the checkpoint again" },
+	{ "kimi-k3", "attn_res_block_size", "5", K_EUNSUP, "convert the checkpoint again" },
+	{ "kimi-k3", "attention.value_length", "33", K_EUNSUP, "value_length is 33, wanted 32" },
 };
 
 /* The good keys with one of them changed. */
@@ -140,7 +161,7 @@ static struct k_json *changed(const char *good, const char *arch, const char *ke
 K_TEST(arch_gguf_wrong_keys)
 {
 	for (size_t i = 0; i < K_LEN(wrong); i++) {
-		const char *good = models[strcmp(wrong[i].arch, "deepseek2") == 0 ? 1 : 2].keys;
+		const char *good = models[strcmp(wrong[i].arch, "deepseek2") == 0 ? 1 : strcmp(wrong[i].arch, "kimi-linear") == 0 ? 2 : 3].keys;
 		struct k_json *keys = changed(good, wrong[i].arch, wrong[i].key, wrong[i].value), *config;
 		struct k_err err = { 0 };
 		int r = k_arch_gguf_config(k_arch_gguf(wrong[i].arch), keys, "x.gguf", &config, &err);
