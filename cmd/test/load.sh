@@ -1,6 +1,7 @@
 #!/bin/bash
 # load.sh: kbench serve: closed and open loops, replays, sweeps, slow readers and dropped streams against kserve; its counts against those of a server that
 # misbehaves (client_server.py).
+# alone: rates and waits of a second
 . "$(dirname "$0")/lib.sh"
 command -v python3 > /dev/null || { echo "skipped: no python3"; exit 77; }
 python3 "$(dirname "$0")/client_server.py" "$T/other" 2> "$T/other.err" &

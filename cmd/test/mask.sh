@@ -1,5 +1,6 @@
 #!/bin/bash
 # mask.sh: what masks cost at the real vocabulary of 163,840 tokens, by the server's own clock.
+# alone: what a mask costs is held against a bar
 . "$(dirname "$0")/lib.sh"
 here=$(dirname "$0")
 command -v python3 > /dev/null || { echo "skipped: no python3"; exit 77; }
