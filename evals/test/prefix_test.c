@@ -153,7 +153,7 @@ static void begin(struct bench *b, struct live *l)
 	K_CHECK_OK(k_prefix_take(b->p, l->salt, l->ids, l->n, grid, l->s, &found, &err));
 	K_CHECK_MSG(found == look && k_seq_len(l->s) == found && found < l->n, "found %ld, looked %ld", (long)found, (long)look);
 	K_CHECK_MSG(b->evicted ? found <= want : found == want, "found %ld, wanted %ld", (long)found, (long)want);
-	K_CHECK(memcmp(k_seq_ids(l->s), l->ids, (size_t)found * sizeof(int32_t)) == 0 || !found);
+	K_CHECK(!found || memcmp(k_seq_ids(l->s), l->ids, (size_t)found * sizeof(int32_t)) == 0);
 	compute(b, l);
 	check_bits(b, l->ids, l->n, "begun from the cache");
 }
