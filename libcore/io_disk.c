@@ -1,6 +1,7 @@
 /* io_disk.c: what is known of a disk before it is used: room, and how fast it reads. */
 #include "libcore/base.h"
 #include "libcore/io.h"
+#include "libcore/io_place.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,11 +14,12 @@ enum { PIECE = 4 << 20, BLOCK = 4096 };
 
 uint64_t k_disk_free(const char *path)
 {
-	char *at = k_strdup(path), *slash;
+	char *at, *slash;
 	uint64_t n = UINT64_MAX;
+	struct k_err nobody_knows;
 	struct statvfs fs;
 	struct stat st;
-	bool there = at && stat(at, &st) == 0;
+	bool there = k_path_target(&at, path, &nobody_knows) == 0 && stat(at, &st) == 0;
 
 	/* The nearest folder that is there already. */
 	while (at && stat(at, &st) < 0 && strcmp(at, ".") != 0 && strcmp(at, "/") != 0) {

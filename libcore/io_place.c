@@ -24,21 +24,16 @@ struct k_place {
 
 static int open_fd(struct k_place *p, enum k_place_how how, struct k_err *err)
 {
-	int flags = O_RDWR | O_CREAT | O_CLOEXEC | (how == K_PLACE_FRESH ? O_TRUNC : 0) | (how == K_PLACE_TEMP ? O_EXCL : 0);
 	struct stat st;
 
 	if (how == K_PLACE_TEMP) {
-		if (k_io_temp_is_ours(p->path))
-			return k_err_set(err, K_EUSAGE, "'%s' is written twice by the same command", p->show);
-		p->temp_slot = k_io_temp_begin(p->path);
-		if (p->temp_slot < 0)
-			return k_err_set(err, K_EIO, "cannot write '%s': too many files are being written", p->show);
-	}
-	p->fd = open(p->path, flags, 0666);
-	if (p->fd < 0 && errno == EEXIST) {
-		/* A killed process with our number left it: no live one can have it. */
-		unlink(p->path);
-		p->fd = open(p->path, flags, 0666);
+		int fd = k_io_temp_open(p->path, p->show, &p->temp_slot, err);
+
+		if (fd < 0)
+			return fd;
+		p->fd = fd;
+	} else {
+		p->fd = open(p->path, O_RDWR | O_CREAT | O_CLOEXEC | (how == K_PLACE_FRESH ? O_TRUNC : 0), 0666);
 	}
 	if (p->fd < 0 || fstat(p->fd, &st) < 0)
 		return k_err_io(err, "cannot write '%s'", p->show);
@@ -61,8 +56,6 @@ int k_place_open(struct k_place **out, const char *path, const char *show, enum 
 	p->show = k_strdup(show);
 	r = p->path && p->show ? open_fd(p, how, err) : k_err_nomem(err, strlen(path), "a file name");
 	if (r < 0) {
-		k_io_temp_end(p->temp_slot);
-		p->temp_slot = -1;
 		k_place_close(p);
 		return r;
 	}

@@ -28,6 +28,10 @@ int k_place_lock(struct k_place *p, struct k_err *err) K_MUST_USE;
 int k_place_rename(struct k_place *p, const char *to, struct k_err *err) K_MUST_USE;
 void k_place_close(struct k_place *p);                  /* takes NULL */
 
+/* What is written where path is to be written: behind a symbolic link what it points to, be it there or not. */
+int k_path_target(char **out, const char *path, struct k_err *err) K_MUST_USE;
+/* The name of it until it is complete; NULL: no memory. */
+char *k_path_temp(const char *path) K_MUST_USE;
 /* Syncs the folder that path is in: that files are there, and under which names. */
 int k_path_sync(const char *path, struct k_err *err) K_MUST_USE;
 /* Renames, and syncs the folder. */

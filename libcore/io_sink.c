@@ -3,22 +3,23 @@
  *
  *     -o x  ->  x.tmp.PID  --commit: flush, fsync, rename, fsync of the folder-->  x
  *
- * A final name that is a device or a pipe (/dev/null) is written in place. A symbolic link keeps pointing:
- * what it points to is replaced. After a failed write everything that follows fails too, so a caller that
- * checks only the last call sees it. */
+ * A final name that is a device or a pipe (/dev/null) is written in place. After a failed write everything that
+ * follows fails too, so a caller that checks only the last call sees it. */
 #include "libcore/base.h"
 #include "libcore/io.h"
 #include "libcore/io_direct.h"
+#include "libcore/io_place.h"
 #include "libcore/io_table.h"
 #include "libcore/fault.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUFFER = 256 * 1024, LONGEST_NAME = 230 };
+enum { BUFFER = 256 * 1024, POLL_MS = 200 };
 
 struct k_sink {
 	char *name;                     /* as the user said it */
@@ -53,52 +54,19 @@ static int sink_new(struct k_sink **out, const char *name, bool buffer, struct k
 	return 0;
 }
 
-/* path, or what it points to; NULL without memory. */
-static char *resolve(const char *path)
-{
-	struct stat st;
-	char *real, *copy;
-
-	if (lstat(path, &st) || !S_ISLNK(st.st_mode))
-		return k_strdup(path);
-	real = realpath(path, NULL);
-	copy = k_strdup(real ? real : path);
-	free(real);
-	return copy;
-}
-
 static int open_temp(struct k_sink *s, const char *path, struct k_err *err)
 {
-	size_t n;
+	int fd;
 
-	s->path = resolve(path);
-	n = s->path ? strlen(s->path) + 32 : 0;
-	s->temp = n ? k_alloc(n) : NULL;
+	if (k_path_target(&s->path, path, err) < 0)
+		return err->code;
+	s->temp = k_path_temp(s->path);
 	if (!s->temp)
-		return k_err_nomem(err, n, "a file name");
-	/* A name that is as long as names may be leaves no room behind it. */
-	const char *slash = strrchr(s->path, '/');
-	size_t dir = slash ? (size_t)(slash + 1 - s->path) : 0, name = strlen(s->path) - dir;
-	snprintf(s->temp, n, "%.*s.tmp.%ld", (int)(dir + K_MIN(name, LONGEST_NAME)), s->path, (long)getpid());
-	if (k_io_temp_is_ours(s->temp))
-		return k_err_set(err, K_EUSAGE, "'%s' is written twice by the same command", path);
-	s->temp_slot = k_io_temp_begin(s->temp);
-	if (s->temp_slot < 0)
-		return k_err_set(err, K_EIO, "cannot write '%s': too many files are being written", path);
-	s->fd = open(s->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	if (s->fd < 0 && errno == EEXIST) {
-		/* A killed process with our number left it: no live one can have it. */
-		unlink(s->temp);
-		s->fd = open(s->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	}
-	if (s->fd < 0) {
-		int why = errno;
-
-		k_io_temp_end(s->temp_slot);
-		s->temp_slot = -1;
-		errno = why;
-		return k_err_io(err, "cannot write '%s'", path);
-	}
+		return k_err_nomem(err, strlen(s->path), "a file name");
+	fd = k_io_temp_open(s->temp, path, &s->temp_slot, err);
+	if (fd < 0)
+		return fd;
+	s->fd = fd;
 	s->own = true;
 	return 0;
 }
@@ -208,6 +176,7 @@ static int write_failed(struct k_sink *s, struct k_err *err)
 
 static int write_all(struct k_sink *s, const char *p, size_t n, struct k_err *err)
 {
+	struct pollfd ready = { .fd = s->fd, .events = POLLOUT };       /* whoever gave us the descriptor may want nobody to wait on it */
 	ssize_t did;
 
 	if (s->direct && !s->failed) {
@@ -224,6 +193,8 @@ static int write_all(struct k_sink *s, const char *p, size_t n, struct k_err *er
 		if (did < 0) {
 			if ((errno != EINTR && errno != EAGAIN) || k_io_stopped())
 				s->failed = errno == EAGAIN ? EINTR : errno;
+			else if (errno == EAGAIN)
+				poll(&ready, 1, POLL_MS);
 			continue;
 		}
 		p += did;
@@ -301,24 +272,6 @@ int k_sink_reserve(struct k_sink *s, uint64_t n, struct k_err *err)
 	return k_err_io(err, "cannot reserve %llu bytes for '%s'", (unsigned long long)n, s->name);
 }
 
-/* The folder's entry is data too. */
-static int sync_folder(struct k_sink *s, struct k_err *err)
-{
-	char *slash = strrchr(s->path, '/');
-	int fd, rc = 0;
-
-	/* The file has its name and nothing may fail for want of memory: the path is cut where it is. */
-	if (slash)
-		slash[1] = 0;
-	fd = open(slash ? s->path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	/* A folder that may be written but not read cannot be synced; the file itself is. */
-	if (fd >= 0 && fsync(fd) && errno != EINVAL && errno != ENOTSUP)
-		rc = k_err_io(err, "cannot write the folder of '%s'", s->name);
-	if (fd >= 0)
-		close(fd);
-	return rc;
-}
-
 static int commit_temp(struct k_sink *s, struct k_err *err)
 {
 	int fd = s->fd, bad;
@@ -334,12 +287,14 @@ static int commit_temp(struct k_sink *s, struct k_err *err)
 	s->fd = -1;
 	s->own = false;
 	bad = close(fd);
-	if ((bad && errno != EINTR) || rename(s->temp, s->path))
+	if (bad && errno != EINTR)
 		return k_err_io(err, "cannot write '%s'", s->name);
+	if (k_path_rename(s->temp, s->path, err) < 0)
+		return err->code;
 	s->committed = true;
 	k_io_temp_end(s->temp_slot);
 	s->temp_slot = -1;
-	return sync_folder(s, err);
+	return 0;
 }
 
 /* Network file systems report at close: a copy of the descriptor is closed to hear it. */

@@ -9,6 +9,9 @@
 int k_io_temp_begin(const char *path);
 void k_io_temp_end(int slot);
 bool k_io_temp_is_ours(const char *path);
+/* Makes the file temp, which a process that was killed may have left; one that writes it still is K_EIO. A descriptor, and its slot. temp must live
+ * until the slot ends; show: the name in messages. */
+int k_io_temp_open(const char *temp, const char *show, int *slot, struct k_err *err) K_MUST_USE;
 int k_io_map_begin(const void *p, size_t n, const char *name);
 void k_io_map_end(int slot);
 bool k_io_stopped(void);

@@ -7,7 +7,6 @@
 #include "libcore/out.h"
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,7 +53,7 @@ static char *unfinished_name(const struct k_out *o, const char *path)
 {
 	if (o->opts.n_parts)
 		return k_out_parts_path(path);
-	return o->opts.resume ? printed("%s.partial", path, 0, 0) : printed("%s.tmp.%ld", path, (long)getpid(), 0);
+	return o->opts.resume ? printed("%s.partial", path, 0, 0) : k_path_temp(path);
 }
 
 static char *in_folder(const char *folder, const char *name)
@@ -67,17 +66,14 @@ static char *in_folder(const char *folder, const char *name)
 	return s;
 }
 
-/* What a symbolic link points to is replaced, not the link; trailing slashes of a folder go. */
-static char *resolved(const char *path)
+/* Trailing slashes of a folder go. */
+static int resolve(struct k_out *o, struct k_err *err)
 {
-	struct stat st;
-	char *real = lstat(path, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL, *copy = k_strdup(real ? real : path);
-	size_t n = copy ? strlen(copy) : 0;
-
-	while (n > 1 && copy[n - 1] == '/')
-		copy[--n] = 0;
-	free(real);
-	return copy;
+	if (k_path_target(&o->path, o->opts.path, err) < 0)
+		return err->code;
+	for (size_t n = strlen(o->path); n > 1 && o->path[n - 1] == '/'; )
+		o->path[--n] = 0;
+	return 0;
 }
 
 static int name_files(struct k_out *o, struct k_err *err)
@@ -148,9 +144,8 @@ static int open_places(struct k_out *o, struct k_err *err)
 {
 	struct stat st;
 
-	o->path = resolved(o->opts.path);
-	if (!o->path)
-		return k_err_nomem(err, strlen(o->opts.path), "a file name");
+	if (resolve(o, err) < 0)
+		return err->code;
 	if (!o->opts.folder && stat(o->path, &st) == 0 && S_ISDIR(st.st_mode))
 		return k_err_set(err, K_EUSAGE, "'%s' is a folder, wanted the name of a file to write", o->path);
 	if (o->opts.folder && check_folder(o, err) < 0)

@@ -12,7 +12,7 @@
 #include "libcore/seal.h"
 
 struct seal {
-	const char *path;
+	char *path;
 	const struct k_ctx *ctx;
 	char *parts;                    /* PATH.parts */
 	struct k_place *file;
@@ -303,8 +303,11 @@ static int run(struct seal *s, struct k_err *err)
 
 int k_seal(const char *path, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct seal s = { .path = path, .ctx = ctx };
-	int r = run(&s, err);
+	struct seal s = { .ctx = ctx };
+	int r = k_path_target(&s.path, path, err);
+
+	if (r == 0)
+		r = run(&s, err);
 
 	for (int i = 0; s.journals && i < s.n; i++)
 		k_journal_close(s.journals[i]);
@@ -313,5 +316,6 @@ int k_seal(const char *path, const struct k_ctx *ctx, struct k_err *err)
 	k_ckpt_close(s.c);
 	k_place_close(s.file);
 	k_free(s.parts);
+	k_free(s.path);
 	return r;
 }

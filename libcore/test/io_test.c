@@ -7,7 +7,9 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *path_in_dir(char *buf, const char *name)
@@ -249,6 +251,95 @@ K_TEST(sink_keeps_the_old_file_until_commit_and_follows_links)
 	K_CHECK(!strcmp(b.data, "new"));
 	K_CHECK(!lstat(link, &st) && S_ISLNK(st.st_mode) && files_in_dir() == 2);
 	k_buf_fini(&b);
+}
+
+/* The disk that a link names is where the file is to be, also before it is there. */
+K_TEST(sink_writes_where_links_lead)
+{
+	static const struct { const char *name, *to; } links[] = { { "far/second", "third" }, { "first", "far/second" }, { "loop", "loop" } };
+	struct k_err err = { 0 };
+	struct k_sink *s;
+	struct stat st;
+	char path[600];
+
+	K_CHECK(!mkdir(path_in_dir(path, "far"), 0777));
+	for (size_t i = 0; i < K_LEN(links); i++)
+		K_CHECK(!symlink(links[i].to, path_in_dir(path, links[i].name)));
+	K_CHECK_OK(k_sink_open(&s, path_in_dir(path, "first"), &err));
+	K_CHECK_OK(k_sink_write(s, "x", 1, &err));
+	K_CHECK_OK(k_sink_commit(s, &err));
+	k_sink_close(s);
+	K_CHECK(!lstat(path, &st) && S_ISLNK(st.st_mode));
+	K_CHECK(!lstat(path_in_dir(path, "far/second"), &st) && S_ISLNK(st.st_mode));
+	K_CHECK(!lstat(path_in_dir(path, "far/third"), &st) && S_ISREG(st.st_mode) && st.st_size == 1);
+	K_CHECK(k_sink_open(&s, path_in_dir(path, "loop"), &err) == K_EIO && strstr(err.msg, "symbolic links"));
+}
+
+/* Another process may have our number, in a container that shares the folder. */
+K_TEST(sink_spares_what_another_process_writes)
+{
+	struct k_err err = { 0 };
+	struct k_sink *s;
+	char path[600], temp[640];
+	int other;
+
+	path_in_dir(path, "out");
+	sprintf(temp, "%s.tmp.%ld", path, (long)getpid());
+	put_file(temp, "half", 4);
+	other = open(temp, O_RDWR);
+	K_CHECK(!flock(other, LOCK_EX));
+	K_CHECK(k_sink_open(&s, path, &err) == K_EIO && !s && strstr(err.msg, "another process"));
+	K_CHECK(k_path_exists(temp));
+	/* Killed, it holds nothing. */
+	close(other);
+	K_CHECK_OK(k_sink_open(&s, path, &err));
+	other = open(temp, O_RDWR);
+	K_CHECK(other >= 0 && flock(other, LOCK_EX | LOCK_NB) < 0);
+	close(other);
+	K_CHECK_OK(k_sink_commit(s, &err));
+	k_sink_close(s);
+	K_CHECK(k_path_exists(path) && files_in_dir() == 1);
+}
+
+struct late { int fd; size_t n; };
+
+static void *read_late(void *arg)
+{
+	struct late *l = arg;
+	char some[4096];
+	ssize_t got;
+
+	usleep(400000);
+	while ((got = read(l->fd, some, sizeof(some))) > 0)
+		l->n += (size_t)got;
+	return NULL;
+}
+
+/* As ssh and others give it: a full pipe is waited for, and not asked again and again. */
+K_TEST(sink_waits_for_a_pipe_that_does_not_block)
+{
+	enum { N = 1000000 };
+	uint8_t *want = pattern(N);
+	struct k_err err = { 0 };
+	struct timespec cpu;
+	struct late late;
+	struct k_sink *s;
+	pthread_t t;
+	int ends[2], out = dup(1);
+
+	K_CHECK(!pipe(ends) && !fcntl(ends[1], F_SETFL, O_NONBLOCK));
+	late = (struct late){ .fd = ends[0] };
+	K_CHECK(dup2(ends[1], 1) == 1 && !close(ends[1]));
+	K_CHECK(!pthread_create(&t, NULL, read_late, &late));
+	K_CHECK_OK(k_sink_open(&s, "-", &err));
+	K_CHECK_OK(k_sink_write(s, want, N, &err));
+	K_CHECK_OK(k_sink_commit(s, &err));
+	k_sink_close(s);
+	K_CHECK(dup2(out, 1) == 1);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
+	pthread_join(t, NULL);
+	K_CHECK(late.n == N && cpu.tv_sec == 0 && cpu.tv_nsec < 200000000);
+	free(want);
 }
 
 K_TEST(sink_reports_a_full_device)

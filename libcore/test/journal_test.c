@@ -170,6 +170,22 @@ K_TEST(seal_parts)
 	k_kmf_plan_free(m.plan);
 }
 
+/* Parts go where a link leads; so their name is that which they were made under. */
+K_TEST(seal_through_a_link)
+{
+	char link[300], path[300];
+	struct model m;
+
+	snprintf(link, sizeof(link), "%s/link", k_test_dir());
+	snprintf(path, sizeof(path), "%s/m.kmf", k_test_dir());
+	K_CHECK(!symlink("m.kmf", link));
+	plan_model(&m, 1);
+	make_part(&m, link, 1, 1, 0, 1);
+	K_CHECK(seal(link, "") == 0);
+	K_CHECK(k_path_exists(path) && unlink(link) == 0);
+	k_kmf_plan_free(m.plan);
+}
+
 K_TEST(seal_hostile)
 {
 	char path[300];

@@ -175,6 +175,24 @@ K_TEST(out_folder_of_one)
 	K_CHECK(!k_path_exists(path));
 }
 
+/* A name may be as long as the system has them, and a link to what is not there yet. */
+K_TEST(out_names)
+{
+	struct k_err err;
+	char path[600], link[300], name[256];
+
+	memset(name, 'n', 255);
+	name[255] = 0;
+	snprintf(path, sizeof(path), "%s/%s", k_test_dir(), name);
+	in_dir(link, "to_it");
+	K_CHECK(!symlink(name, link));
+	fill(&(struct k_out_opts){ .path = link });
+	K_CHECK(k_path_exists(path) && readlink(link, name, sizeof(name)) == 255);
+	K_CHECK_OK(k_path_remove(path, &err));
+	fill(&(struct k_out_opts){ .path = path });
+	K_CHECK(k_path_exists(path));
+}
+
 K_TEST(out_remove_dir_of_others)
 {
 	struct k_err err;
