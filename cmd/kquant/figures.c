@@ -5,6 +5,7 @@
 #include "cmd/kquant/figures.h"
 #include "libcore/dtype.h"
 #include "libcore/explog.h"
+#include "libcore/qtype/i4g32.h"
 
 const char *const k_figure_names[K_F_NUMBERS] = {
 	"elements", "rel_rms", "max_abs", "cos", "sqnr_db", "worst_group", "clipped", "zero_groups", "off_grid", "rms", "peak", "row_corr", "col_corr",
@@ -20,7 +21,7 @@ int k_figures_begin(struct k_figures *f, const struct k_entry *e, const struct k
 	f->qat = how->scale == K_SCALE_QAT && e->type != to;
 	f->powers = strcmp(to->name, "mxfp4") == 0;
 	if (strcmp(to->name, "i4g32") == 0 && (how->scale == K_SCALE_AMAX7 || how->scale == K_SCALE_QAT))
-		f->least = k_bf16_to_f32(k_bf16_from_f32(1e-5f));
+		f->least = k_bf16_to_f32(k_i4g32_scale(NULL, 0, NULL, K_SCALE_AMAX7));     /* that of zeros */
 	if (!strchr(e->name, '*'))
 		return 0;
 	p->every_row = K_MAX(k_div_up(rows, K_PROFILE), 1);

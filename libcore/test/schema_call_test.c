@@ -13,17 +13,10 @@ static void put_marked(struct k_buf *b, const char *s)
 
 static bool call_takes(const char *schema, const char *text)
 {
-	struct k_grammar *g;
-	struct k_matcher *m;
-	struct k_err err = { 0 };
 	struct k_buf b;
 	k_buf_init(&b, 0);
 	put_marked(&b, text);
-	K_CHECK_MSG(!compile(&g, schema, K_SCHEMA_OBJECT | K_SCHEMA_CALL, &err), "%s: %s", schema, err.msg);
-	K_CHECK_OK(k_matcher_new(&m, g, NULL, &err));
-	bool yes = put_said(m, b.data, b.len) && k_matcher_done(m);
-	k_matcher_free(m);
-	k_grammar_free(g);
+	bool yes = takes_as(schema, K_SCHEMA_OBJECT | K_SCHEMA_CALL, b.len ? b.data : "", b.len);
 	k_buf_fini(&b);
 	return yes;
 }
@@ -96,9 +89,6 @@ K_TEST(call_small_sets_in_full)
 	for (size_t i = 0; i < n * n * n * K_LEN(schemas); i++) {
 		size_t v[] = { i % n, i / n % n, i / n / n % n };
 		const char *schema = schemas[i / n / n / n];
-		struct k_grammar *g[2];
-		struct k_matcher *m;
-		struct k_err err = { 0 };
 		struct k_buf b[2];
 		bool yes[2];
 		k_buf_init(&b[0], 0);
@@ -113,11 +103,7 @@ K_TEST(call_small_sets_in_full)
 		}
 		k_buf_puts(&b[0], b[0].len ? "}" : "{}");
 		for (int k = 0; k < 2; k++) {
-			K_CHECK_OK(compile(&g[k], schema, K_SCHEMA_OBJECT | (k ? K_SCHEMA_CALL : 0), &err));
-			K_CHECK_OK(k_matcher_new(&m, g[k], NULL, &err));
-			yes[k] = put_said(m, b[k].data, b[k].len) && k_matcher_done(m);
-			k_matcher_free(m);
-			k_grammar_free(g[k]);
+			yes[k] = takes_as(schema, K_SCHEMA_OBJECT | (k ? K_SCHEMA_CALL : 0), b[k].len ? b[k].data : "", b[k].len);
 			k_buf_fini(&b[k]);
 		}
 		K_CHECK_MSG(yes[0] == yes[1], "%s: as JSON %d, as a call %d: value %zu %zu %zu", schema, yes[0], yes[1], v[0], v[1], v[2]);
@@ -134,46 +120,7 @@ K_TEST(call_masks_are_exact)
 		"{\"properties\":{\"s\":{\"type\":\"string\"},\"o\":{\"properties\":{\"x\":{\"type\":\"string\"}},\"additionalProperties\":false}}}",
 	};
 	static const char *const tokens[] = { " key=\"", "=\"b", "\" type=\"string\"", "&amp;", "&quot;a", "a&am", "p;b", "a\"\xfd", "x\xfd", "b\n\"", "e\xfc" "argument\xfd", "\xfb" "argument" };
-	struct k_files files;
-	struct k_tokenizer *t;
-	struct k_vocab *v;
-	struct k_err err = { 0 };
-	uint64_t x = 11;
-	open_nano(&files, &t, &v, tokens, K_LEN(tokens));
-	for (size_t i = 0; i < 6 * K_LEN(schemas); i++) {
-		struct k_grammar *g;
-		struct k_matcher *m, *probe;
-		struct k_buf said;
-		k_buf_init(&said, 0);
-		K_CHECK_OK(compile(&g, schemas[i / 6], K_SCHEMA_OBJECT | K_SCHEMA_CALL, &err));
-		K_CHECK_OK(k_matcher_new(&m, g, v, &err));
-		K_CHECK_OK(k_matcher_new(&probe, g, v, &err));
-		for (int step = 0; step < 40; step++) {
-			int32_t pick = check_mask(m, probe, &said, NANO_TOKENS - (int32_t)K_LEN(tokens), step % 16 == 0, &x);
-			int mark = K_MARK_OPEN;
-			while (mark <= K_MARK_SEP && !k_matcher_takes_mark(m, (enum k_mark)mark))
-				mark++;
-			if (mark <= K_MARK_SEP && (pick < 0 || x >> 40 & 1)) {
-				K_CHECK(k_matcher_put_mark(m, (enum k_mark)mark));
-				k_buf_putc(&said, (char)mark);
-			} else if (pick >= 0) {
-				size_t len;
-				const char *s = k_tokenizer_bytes(t, pick, &len);
-				K_CHECK(k_matcher_put(m, pick));
-				k_buf_put(&said, s, len);
-			} else {
-				K_CHECK(k_matcher_done(m));
-				break;
-			}
-		}
-		k_matcher_free(m);
-		k_matcher_free(probe);
-		k_grammar_free(g);
-		k_buf_fini(&said);
-	}
-	k_vocab_free(v);
-	k_tokenizer_free(t);
-	k_files_fini(&files);
+	check_masks(schemas, K_LEN(schemas), K_SCHEMA_OBJECT | K_SCHEMA_CALL, tokens, K_LEN(tokens), 6, 40);
 }
 
 K_TEST(call_spells)

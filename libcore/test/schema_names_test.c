@@ -180,5 +180,5 @@ K_TEST(schema_names_masks_are_exact)
 		"{\"anyOf\":[{\"type\":\"object\",\"minProperties\":3,\"additionalProperties\":{\"type\":\"integer\"}},{\"type\":\"object\",\"minProperties\":2,"
 		"\"patternProperties\":{\"^(x|y|z)$\":{\"type\":\"null\"}},\"additionalProperties\":{\"type\":\"string\"}}]}",
 	};
-	check_masks(schemas, K_LEN(schemas), tokens, K_LEN(tokens), 8);
+	check_masks(schemas, K_LEN(schemas), 0, tokens, K_LEN(tokens), 8, 24);
 }

@@ -161,7 +161,7 @@ K_TEST(schema_masks_are_exact)
 		"{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":\"number\",\"minimum\":0},{\"type\":\"string\",\"minLength\":2,\"maxLength\":12}]},\"maxItems\":4}",
 		"{\"type\":\"object\",\"maxProperties\":3,\"additionalProperties\":{\"enum\":[\"one\",\"two\",3]}}",
 	};
-	check_masks(schemas, K_LEN(schemas), NULL, 0, 4);
+	check_masks(schemas, K_LEN(schemas), 0, NULL, 0, 4, 24);
 }
 
 /* A matcher that is rewound hundreds of times, over texts that make its tables begin anew, says what a new one says, and does not make again the

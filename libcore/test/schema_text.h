@@ -21,19 +21,6 @@ static inline int compile(struct k_grammar **g, const char *text, int flags, str
 	return rc;
 }
 
-static inline bool takes(const char *schema, const char *text)
-{
-	struct k_grammar *g;
-	struct k_matcher *m;
-	struct k_err err = { 0 };
-	K_CHECK_MSG(!compile(&g, schema, 0, &err), "%s: %s", schema, err.msg);
-	K_CHECK_OK(k_matcher_new(&m, g, NULL, &err));
-	bool yes = k_matcher_put_bytes(m, text, strlen(text)) && k_matcher_done(m);
-	k_matcher_free(m);
-	k_grammar_free(g);
-	return yes;
-}
-
 /* A text in which markers stand, as a grammar has them. */
 static inline bool put_said(struct k_matcher *m, const char *s, size_t n)
 {
@@ -44,6 +31,21 @@ static inline bool put_said(struct k_matcher *m, const char *s, size_t n)
 	}
 	return true;
 }
+
+static inline bool takes_as(const char *schema, int flags, const char *text, size_t n)
+{
+	struct k_grammar *g;
+	struct k_matcher *m;
+	struct k_err err = { 0 };
+	K_CHECK_MSG(!compile(&g, schema, flags, &err), "%s: %s", schema, err.msg);
+	K_CHECK_OK(k_matcher_new(&m, g, NULL, &err));
+	bool yes = put_said(m, text, n) && k_matcher_done(m);
+	k_matcher_free(m);
+	k_grammar_free(g);
+	return yes;
+}
+
+static inline bool takes(const char *schema, const char *text) { return takes_as(schema, 0, text, strlen(text)); }
 
 static inline bool takes_mark(struct k_matcher *m)
 {
@@ -116,8 +118,46 @@ static inline int32_t check_mask(struct k_matcher *m, struct k_matcher *probe, c
 	return pick;
 }
 
-/* Walks at random; on the way masks must be exact, and the end must be reached. */
-static inline void check_masks(const char *const *schemas, size_t n, const char *const *tokens, size_t n_tokens, int walks)
+static inline bool put_picked(struct k_matcher *m, const struct k_tokenizer *t, int32_t id, struct k_buf *said)
+{
+	size_t len;
+	const char *s = k_tokenizer_bytes(t, id, &len);
+	k_buf_put(said, s, len);
+	return k_matcher_put(m, id);
+}
+
+/* The marker that may follow, where one may; K_MARK_SEP + 1: none. */
+static inline int mark_of(struct k_matcher *m)
+{
+	int mark = K_MARK_OPEN;
+	while (mark <= K_MARK_SEP && !k_matcher_takes_mark(m, (enum k_mark)mark))
+		mark++;
+	return mark;
+}
+
+/* Through tokens, and markers where the grammar has them, until nothing more may come, which only the end is. */
+static inline void walk_masks(struct k_matcher *m, struct k_matcher *probe, const struct k_tokenizer *t, int32_t own, int steps, uint64_t *x)
+{
+	struct k_buf said;
+	k_buf_init(&said, 0);
+	for (int step = 0; step < steps; step++) {
+		int32_t pick = check_mask(m, probe, &said, own, step % (steps / 4) == 0, x);
+		int mark = mark_of(m);
+		if (mark <= K_MARK_SEP && (pick < 0 || *x >> 40 & 1)) {
+			K_CHECK(k_matcher_put_mark(m, (enum k_mark)mark));
+			k_buf_putc(&said, (char)mark);
+		} else if (pick >= 0) {
+			K_CHECK(put_picked(m, t, pick, &said));
+		} else {
+			K_CHECK(k_matcher_done(m));
+			break;
+		}
+	}
+	k_buf_fini(&said);
+}
+
+/* Walks at random, of so many steps each, through each schema; on the way masks must be exact, and nothing may end in a dead end. */
+static inline void check_masks(const char *const *schemas, size_t n, int flags, const char *const *tokens, size_t n_tokens, int walks, int steps)
 {
 	struct k_files files;
 	struct k_tokenizer *t;
@@ -128,24 +168,13 @@ static inline void check_masks(const char *const *schemas, size_t n, const char 
 	for (size_t i = 0; i < n * (size_t)walks; i++) {
 		struct k_grammar *g;
 		struct k_matcher *m, *probe;
-		struct k_buf said;
-		k_buf_init(&said, 0);
-		K_CHECK_OK(compile(&g, schemas[i / (size_t)walks], 0, &err));
+		K_CHECK_OK(compile(&g, schemas[i / (size_t)walks], flags, &err));
 		K_CHECK_OK(k_matcher_new(&m, g, v, &err));
 		K_CHECK_OK(k_matcher_new(&probe, g, v, &err));
-		for (int step = 0; step < 24; step++) {
-			int32_t own = NANO_TOKENS - (int32_t)n_tokens, pick = check_mask(m, probe, &said, own, step % 6 == 0, &x);
-			if (pick < 0)
-				break;
-			K_CHECK(k_matcher_put(m, pick));
-			size_t len;
-			const char *s = k_tokenizer_bytes(t, pick, &len);
-			k_buf_put(&said, s, len);
-		}
+		walk_masks(m, probe, t, NANO_TOKENS - (int32_t)n_tokens, steps, &x);
 		k_matcher_free(m);
 		k_matcher_free(probe);
 		k_grammar_free(g);
-		k_buf_fini(&said);
 	}
 	k_vocab_free(v);
 	k_tokenizer_free(t);
