@@ -9,14 +9,14 @@
  * engine's thread alone, and nothing is computed or said with the lock held. */
 #include "libcore/base.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <time.h>
 
 #include "libcore/log.h"
+#include "libcore/wait.h"
 #include "cmd/kserve/dialect.h"
 #include "cmd/kserve/sched_int.h"
 
+#define LOOK_NS UINT64_C(1000000000)
 #define LOGIT_ROWS 8                    /* rows of logits in memory at once */
 #define LEAST_DISK_NS (UINT64_C(5) * 1000000000)        /* for states at the end, however long the drain took */
 #define QUEUE_CONTEXTS 64               /* full contexts that the prompts which wait may add up to */
@@ -514,12 +514,7 @@ static void cancel_some(struct k_sched *c)
 /* Waits for a second at most when time alone can change something. Lock held. */
 static bool wait_for_work(struct k_sched *c, bool watch)
 {
-	struct timespec until;
-	if (!watch)
-		return pthread_cond_wait(&c->wake, &c->lock) == 0;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec++;
-	return pthread_cond_timedwait(&c->wake, &c->lock, &until) != ETIMEDOUT;
+	return watch ? k_cond_wait(&c->wake, &c->lock, LOOK_NS) : pthread_cond_wait(&c->wake, &c->lock) == 0;
 }
 
 /* Takes what arrived; with nothing to do, waits. false: the end. */
@@ -685,7 +680,7 @@ int k_sched_open(struct k_sched **out, const struct k_server *s, struct k_err *e
 	c->jobs_end = &c->jobs;
 	c->orders_end = &c->orders;
 	pthread_mutex_init(&c->lock, NULL);
-	pthread_cond_init(&c->wake, NULL);
+	k_cond_init(&c->wake);
 	c->slots = k_calloc(slots, sizeof(*c->slots));
 	c->runs = k_calloc(slots, sizeof(*c->runs));
 	c->rows = k_calloc(slots, sizeof(*c->rows));

@@ -24,14 +24,15 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "libcore/io.h"
 #include "libcore/log.h"
+#include "libcore/wait.h"
 #include "cmd/kserve/store.h"
 
 #define MOST_BYTES (UINT64_C(16) << 30)
+#define LOOK_NS UINT64_C(1000000000)
 #define MOST_WAITING 8                  /* sequences that wait to be written hold memory */
 
 struct entry { uint64_t id, serial, bytes, used; struct k_seq_head head; struct entry *next; };
@@ -564,7 +565,7 @@ int k_store_open(struct k_store **out, const struct k_server *s, void (*told)(vo
 	st->last = &st->first;
 	st->orders_end = &st->orders;
 	pthread_mutex_init(&st->lock, NULL);
-	pthread_cond_init(&st->wake, NULL);
+	k_cond_init(&st->wake);
 	int rc = s->slot_dir ? make_folder("--slot-save-path", s->slot_dir, err) : 0;
 	if (!rc && st->dir)
 		rc = make_folder("--state-dir", st->dir, err);
@@ -586,12 +587,9 @@ int k_store_open(struct k_store **out, const struct k_server *s, void (*told)(vo
 /* Until both threads have ended, or it is time. Lock held. */
 static bool wait_for_threads(struct k_store *st, uint64_t until)
 {
-	while (st->n_running && k_now_ns() < until) {
-		struct timespec t;
-		clock_gettime(CLOCK_REALTIME, &t);
-		t.tv_sec++;
-		pthread_cond_timedwait(&st->wake, &st->lock, &t);
-	}
+	uint64_t now;
+	while (st->n_running && (now = k_now_ns()) < until)
+		k_cond_wait(&st->wake, &st->lock, K_MIN(until - now, LOOK_NS));
 	st->left = st->n_running;
 	return !st->left;
 }

@@ -11,11 +11,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "libcore/io.h"
 #include "libcore/log.h"
+#include "libcore/wait.h"
 #include "cmd/cli.h"
 #include "cmd/kserve/dialect.h"
 #include "cmd/kserve/lines.h"
@@ -315,14 +315,9 @@ static int follow(struct turn *t, uint64_t ticket, struct k_err *err)
 	int rc = 0;
 	while (!done) {
 		struct k_buf news;
-		struct timespec until;
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += LOOK_NS;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
 		pthread_mutex_lock(&t->lock);
 		if (!t->pending.len && !t->done)
-			pthread_cond_timedwait(&t->news, &t->lock, &until);
+			k_cond_wait(&t->news, &t->lock, LOOK_NS);
 		news = t->pending;
 		k_buf_init(&t->pending, 0);
 		done = t->done;
@@ -410,7 +405,7 @@ static int turn(struct chat *c, bool *again, struct k_err *err)
 	uint64_t ticket;
 	size_t before = k_json_len(c->messages);
 	pthread_mutex_init(&t.lock, NULL);
-	pthread_cond_init(&t.news, NULL);
+	k_cond_init(&t.news);
 	interrupted = 0;
 	sigaction(SIGINT, &act, &old);
 	*again = false;
