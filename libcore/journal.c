@@ -137,8 +137,10 @@ static int take_head(struct k_journal *j, struct k_journal_id *id, struct k_err 
 {
 	uint8_t head[HEAD], want[HEAD];
 
-	if (k_place_bytes(j->file) < HEAD || k_place_read(j->file, head, HEAD, 0, err) < 0)
+	if (k_place_bytes(j->file) < HEAD)
 		return k_err_set(err, K_ECHECK, "'%s' is no journal; remove it to begin again", j->path);
+	if (k_place_read(j->file, head, HEAD, 0, err) < 0)
+		return err->code;
 	memcpy(id->key, head + 8, 32);
 	memcpy(&id->part, head + 40, 4);
 	memcpy(&id->n_parts, head + 44, 4);

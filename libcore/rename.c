@@ -182,15 +182,14 @@ static int text_config(struct k_rawset *set, bool *there, struct k_err *err)
 
 	if (r < 0)
 		return k_err_add(err, "in '%s'", set->path);
-	text = k_json_copy(k_json_find(config, "text_config"));
-	*there = k_json_kind(text) == K_JSON_OBJECT;
+	*there = k_json_kind(k_json_find(config, "text_config")) == K_JSON_OBJECT;
 	if (!*there) {
-		k_json_free(text);
 		k_json_free(config);
 		return 0;
 	}
+	text = k_json_copy(k_json_find(config, "text_config"));
 	k_buf_init(&b, 0);
-	if (text_quantization(text, config) == 0 && text_ids(text, config) == 0 && text_type(text, config) == 0) {
+	if (text && text_quantization(text, config) == 0 && text_ids(text, config) == 0 && text_type(text, config) == 0) {
 		k_json_dump(&b, text, K_JSON_INDENT);
 		k_buf_putc(&b, '\n');
 	}
