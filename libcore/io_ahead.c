@@ -20,7 +20,7 @@
 
 enum { SEGMENT = 2 << 20, N_SLOTS = 6, BLOCK = 4096, N_RANGES = 32 };
 
-struct file { int fd, direct; };        /* direct -1: no direct reads */
+struct file { int fd, direct; bool plain; };    /* direct -1: no direct reads; plain: the file system said so only when it was asked to */
 struct range { int fd; uint64_t next, end, step, id; };
 struct slot {
 	struct k_ioreq req;
@@ -120,7 +120,7 @@ static bool add_file(struct k_ahead *a, int fd)
 		a->cap_files = cap;
 	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	a->file[a->n_files++] = (struct file){ fd, open(path, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NOCTTY) };
+	a->file[a->n_files++] = (struct file){ .fd = fd, .direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NOCTTY) };
 	return true;
 }
 
@@ -192,7 +192,7 @@ static void fetch(struct k_ahead *a, struct slot *s, struct range *r)
 	s->step = r->step;
 	s->id = r->id;
 	r->next = s->to;
-	s->direct = f && f->direct >= 0 && !is_cached(s->fd, from, to - from);
+	s->direct = f && f->direct >= 0 && !f->plain && !is_cached(s->fd, from, to - from);
 	if (s->direct) {
 		s->req = (struct k_ioreq){ .fd = f->direct, .p = s->p, .n = (size_t)(to - from), .off = from };
 		k_ioq_start(&a->q, &s->req);
@@ -355,11 +355,9 @@ static size_t copy(struct k_ahead *a, struct slot *s, void *p, size_t n, uint64_
 	if (!s->direct)
 		return 0;
 	k_ioq_wait(&a->q, &s->req);
-	if (s->req.did == -EINVAL && f && f->direct >= 0) {
-		/* The file system says no only now. */
-		close(f->direct);
-		f->direct = -1;
-	}
+	/* Others are under way: the descriptor stays, for its number would be another file's. */
+	if (s->req.did == -EINVAL && f)
+		f->plain = true;
 	end = s->req.did > 0 ? K_MIN(s->to, s->req.off + (uint64_t)s->req.did) : 0;
 	if (end <= off) {
 		s->used = false;

@@ -28,6 +28,7 @@ struct slot {
 
 struct k_direct {
 	int fd, direct;
+	bool plain;                     /* the file system takes no direct writes after all; others are under way, and the descriptor stays */
 	struct k_ioq q;
 	uint8_t *mem;
 	struct slot slot[N_SLOTS];
@@ -96,10 +97,7 @@ static void settle(struct k_direct *d, struct slot *s)
 		did = s->req.did > 0 ? (size_t)s->req.did : 0;
 		if (did < s->req.n)
 			write_plainly(d, (uint8_t *)s->req.p + did, s->req.n - did, s->req.off + did);
-		if (s->req.did == -EINVAL && d->direct >= 0) {
-			close(d->direct);
-			d->direct = -1;
-		}
+		d->plain |= s->req.did == -EINVAL;
 	}
 	s->used = s->sent = false;
 }
@@ -110,7 +108,7 @@ static void send(struct k_direct *d, struct slot *s)
 
 	if (k_fault_io())
 		d->failed = EIO;
-	if (d->direct < 0 || end <= from)
+	if (d->plain || end <= from)
 		from = end = s->end;
 	write_plainly(d, s->p + (s->from - base), (size_t)(from - s->from), s->from);
 	write_plainly(d, s->p + (end - base), (size_t)(s->end - end), end);
