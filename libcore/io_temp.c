@@ -81,6 +81,25 @@ static bool is_held(const char *temp)
 	return held;
 }
 
+static int held_by_another(const char *temp, const char *show, struct k_err *err)
+{
+	return k_err_set(err, K_EIO, "cannot write '%s': another process writes it, as '%s'", show, temp);
+}
+
+int k_path_hold(int *fd, const char *temp, bool folder, const char *show, struct k_err *err)
+{
+	int how = folder ? O_RDONLY | O_DIRECTORY : O_RDWR | O_CREAT;
+
+	*fd = open(temp, how | O_NOFOLLOW | O_CLOEXEC, 0666);
+	if (*fd < 0)
+		return folder && errno == ENOENT ? 0 : k_err_io(err, "cannot write '%s'", show);
+	if (lock(*fd))
+		return 0;
+	close(*fd);
+	*fd = -1;
+	return held_by_another(temp, show, err);
+}
+
 static int make(const char *temp, const char *show, struct k_err *err)
 {
 	const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
@@ -94,7 +113,7 @@ static int make(const char *temp, const char *show, struct k_err *err)
 	if (held || (fd >= 0 && !lock(fd))) {
 		if (fd >= 0)
 			close(fd);
-		return k_err_set(err, K_EIO, "cannot write '%s': another process writes it, as '%s'", show, temp);
+		return held_by_another(temp, show, err);
 	}
 	return fd >= 0 ? fd : k_err_io(err, "cannot write '%s'", show);
 }

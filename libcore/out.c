@@ -24,6 +24,7 @@ struct k_out {
 	char *path, *unfinished;        /* of the folder: its last name, and that until then; parts, resume: path alone */
 	struct file *files;
 	int n_files, open;              /* index of the file that is open, -1 */
+	int claim;                      /* of a folder, of several files: descriptor by which they are ours; -1: they are not, or the journal says so */
 	struct k_place *place;
 	struct k_journal *journal;
 	char *journal_path;
@@ -110,13 +111,26 @@ static int check_folder(const struct k_out *o, struct k_err *err)
 	return k_err_set(err, K_EUSAGE, "'%s' is there and is not empty: wanted a new folder", o->path);
 }
 
+/* By the folder, or by the first of several files. A single one is held by its place, what is resumed by its journal. */
+static int hold_unfinished(struct k_out *o, struct k_err *err)
+{
+	bool folder = o->opts.folder;
+
+	if (o->claim >= 0)
+		close(o->claim);
+	o->claim = -1;
+	if (o->journal || (!folder && o->n_files < 2))
+		return 0;
+	return k_path_hold(&o->claim, folder ? o->unfinished : o->files[0].unfinished, folder, folder ? o->path : o->files[0].path, err);
+}
+
 /* What an earlier run left there is of use only where the journal has blocks of it: another layout has other files. */
 static int make_folder(struct k_out *o, struct k_err *err)
 {
 	o->unfinished = unfinished_name(o, o->path);
 	if (!o->unfinished)
 		return k_err_nomem(err, 64, "a file name");
-	if (k_out_done(o) == 0 && k_path_remove_dir(o->unfinished, err) < 0)
+	if (hold_unfinished(o, err) < 0 || (k_out_done(o) == 0 && k_path_remove_dir(o->unfinished, err) < 0))
 		return err->code;
 	return k_path_is_dir(o->unfinished) ? 0 : k_make_dir(o->unfinished, err);
 }
@@ -153,9 +167,9 @@ static int open_places(struct k_out *o, struct k_err *err)
 	/* First of all: what another process writes, or the journal of another conversion has, is not touched. */
 	if ((o->opts.resume || o->opts.n_parts) && open_journal(o, err) < 0)
 		return err->code;
-	if (o->opts.folder && make_folder(o, err) < 0)
+	if ((o->opts.folder && make_folder(o, err) < 0) || name_files(o, err) < 0)
 		return err->code;
-	return name_files(o, err);
+	return hold_unfinished(o, err);
 }
 
 int k_out_open(struct k_out **out, const struct k_out_opts *opts, const struct k_out_file *files, int n_files, struct k_err *err)
@@ -169,7 +183,7 @@ int k_out_open(struct k_out **out, const struct k_out_opts *opts, const struct k
 	o->opts = *opts;
 	o->specs = files;
 	o->n_files = n_files;
-	o->open = -1;
+	o->open = o->claim = -1;
 	o->files = k_calloc((size_t)n_files + 1, sizeof(*o->files));
 	if (!o->files)
 		r = k_err_nomem(err, (size_t)n_files * sizeof(*o->files), "the list of files");
@@ -439,10 +453,10 @@ static void remove_unfinished(struct k_out *o)
 	struct k_err ignored;
 
 	/* What made the run fail is what is said. */
-	if (o->opts.folder && o->unfinished && k_path_remove_dir(o->unfinished, &ignored) < 0)
+	if (o->opts.folder && k_path_remove_dir(o->unfinished, &ignored) < 0)
 		return;
-	for (int i = 0; !o->opts.folder && o->n_files > 1 && i < o->n_files; i++)
-		if (o->files[i].made && !o->files[i].renamed)
+	for (int i = 0; !o->opts.folder && i < o->n_files; i++)
+		if ((i == 0 || o->files[i].made) && !o->files[i].renamed)
 			unlink(o->files[i].unfinished);
 }
 
@@ -451,8 +465,10 @@ void k_out_close(struct k_out *o)
 	if (!o)
 		return;
 	k_place_close(o->place);
-	if (!o->committed && !o->journal && !o->sink && o->path)
+	if (!o->committed && o->claim >= 0)
 		remove_unfinished(o);
+	if (o->claim >= 0)
+		close(o->claim);
 	k_journal_close(o->journal);
 	k_sink_close(o->sink);
 	while (o->held) {

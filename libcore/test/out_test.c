@@ -2,6 +2,7 @@
 #include "libcore/base.h"
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "libcore/io.h"
@@ -191,6 +192,41 @@ K_TEST(out_names)
 	K_CHECK_OK(k_path_remove(path, &err));
 	fill(&(struct k_out_opts){ .path = path });
 	K_CHECK(k_path_exists(path));
+}
+
+/* A process of another container may have our number: what it writes is held, what a killed one left is not. */
+K_TEST(out_spares_what_another_process_writes)
+{
+	char folder[300], a[300], b[300], temp[340], within[360];
+	const struct k_out_file files[] = { { .name = a, .bytes = 100, .consts = consts, .n_consts = 1 }, { .name = b, .bytes = 40 } };
+	struct k_out *out;
+	struct k_err err;
+
+	in_dir(folder, "folder");
+	in_dir(a, "a");
+	in_dir(b, "b");
+	for (int i = 0; i < 2; i++) {
+		const struct k_out_opts o = { .path = i ? a : folder, .folder = !i };
+		int other;
+
+		snprintf(temp, sizeof(temp), "%s.tmp.%ld", o.path, (long)getpid());
+		snprintf(within, sizeof(within), i ? "%s" : "%s/a", temp);
+		K_CHECK(i || mkdir(temp, 0777) == 0);
+		K_CHECK(close(open(within, O_WRONLY | O_CREAT, 0666)) == 0 && truncate(within, 7) == 0);
+		other = open(temp, O_RDONLY);
+		K_CHECK(flock(other, LOCK_EX) == 0);
+		K_CHECK(k_out_open(&out, &o, i ? files : two, 2, &err) == K_EIO && strstr(err.msg, "another process"));
+		check_file(within, "\0\0\0\0\0\0", 7);
+		close(other);
+		K_CHECK_OK(k_out_open(&out, &o, i ? files : two, 2, &err));
+		other = open(temp, O_RDONLY);
+		K_CHECK(flock(other, LOCK_EX | LOCK_NB) < 0);
+		close(other);
+		if (i)
+			K_CHECK_OK(k_out_commit(out, &err));
+		k_out_close(out);
+		K_CHECK(!k_path_exists(temp) && k_path_exists(o.path) == i);
+	}
 }
 
 K_TEST(out_remove_dir_of_others)
