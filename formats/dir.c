@@ -1,10 +1,11 @@
 /* dir.c: a real folder as a struct k_dir: the regular files of its top level, sorted.
  *
  * Symbolic links are followed wherever they lead: the cache of the Hugging Face hub is a folder of links to files elsewhere. (Names
- * that a file gives, as an index does, are never paths: formats/hf.c.) A link that leads nowhere is no
- * file, unless it bears the name of one that would be read. */
+ * that a file gives, as an index does, are never paths: formats/hf.c.) What is no file, or a link that leads to none, is passed over
+ * unless it bears the name of one that would be read: a model without its tokenizer or index is another model. */
 #include "libcore/base.h"
 #include "formats/format_int.h"
+#include "formats/st.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -103,12 +104,35 @@ static int add_name(struct folder *f, const char *name, struct k_err *err)
 	return 0;
 }
 
+/* Without the file of this name a folder is another model, or none. */
+static bool is_read(const char *name)
+{
+	size_t n = strlen(name);
+
+	return (k_files_known(name) && !k_files_prose(name)) || strcmp(name, K_ST_INDEX) == 0 || (n > 12 && strcmp(name + n - 12, ".safetensors") == 0);
+}
+
+static int list_one(struct folder *f, const char *name, struct k_err *err)
+{
+	struct stat st;
+	int r = fstatat(f->fd, name, &st, 0);
+
+	if (r == 0 && S_ISREG(st.st_mode))
+		return add_name(f, name, err);
+	if (!is_read(name))
+		return 0;
+	if (r == 0)
+		return k_err_set(err, K_EFORMAT, "'%s': %s is %s, wanted a file", f->path, name, S_ISDIR(st.st_mode) ? "a folder" : "a device or a pipe");
+	if (errno == ENOENT || errno == ELOOP)
+		return k_err_set(err, K_ENOENT, "'%s': %s is a symbolic link that leads nowhere", f->path, name);
+	return k_err_io(err, "cannot look at '%s' in the folder '%s'", name, f->path);
+}
+
 static int list(struct folder *f, struct k_err *err)
 {
 	int fd = openat(f->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
-	struct stat st;
 
 	if (!d) {
 		r = k_err_io(err, "cannot read the folder '%s'", f->path);
@@ -116,17 +140,8 @@ static int list(struct folder *f, struct k_err *err)
 			close(fd);
 		return r;
 	}
-	while (r == 0 && (errno = 0, e = readdir(d))) {
-		size_t n = strlen(e->d_name);
-		bool wanted = k_files_known(e->d_name) || (n > 12 && strcmp(e->d_name + n - 12, ".safetensors") == 0);
-
-		if (fstatat(f->fd, e->d_name, &st, 0) == 0) {
-			if (S_ISREG(st.st_mode))
-				r = add_name(f, e->d_name, err);
-		} else if (wanted && (errno == ENOENT || errno == ELOOP)) {
-			r = k_err_set(err, K_ENOENT, "'%s': %s is a symbolic link that leads nowhere", f->path, e->d_name);
-		}
-	}
+	while (r == 0 && (errno = 0, e = readdir(d)))
+		r = list_one(f, e->d_name, err);
 	if (r == 0 && errno && !e)
 		r = k_err_io(err, "cannot read the folder '%s'", f->path);
 	closedir(d);

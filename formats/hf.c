@@ -13,7 +13,7 @@
 #include "libcore/tokenizer.h"
 #include <stdio.h>
 
-#define INDEX "model.safetensors.index.json"
+#define INDEX K_ST_INDEX
 #define SINGLE "model.safetensors"
 #define INDEX_MAX (256u << 20)
 #define SHARD_SIZE 5000000000u
@@ -63,7 +63,6 @@ static int taste(const struct k_format_in *in, const void *head K_UNUSED, size_t
 
 static int read_file(struct hf *h, const char *name)
 {
-	bool prose = strcmp(name, "README.md") == 0 || strcmp(name, "LICENSE") == 0;
 	char where[300], *data;
 	struct k_buf b;
 	size_t len;
@@ -72,7 +71,7 @@ static int read_file(struct hf *h, const char *name)
 	if (r < 0)
 		return r;
 	snprintf(where, sizeof(where), "%.200s/%.60s", h->dir->path, name);
-	if (!prose && k_format_refuse(where, b.data ? b.data : "", b.len, h->err) < 0) {
+	if (!k_files_prose(name) && k_format_refuse(where, b.data ? b.data : "", b.len, h->err) < 0) {
 		k_buf_fini(&b);
 		return h->err->code;
 	}

@@ -5,6 +5,9 @@
 
 #include "formats/format.h"
 
+/* Says which shard of a folder holds which tensor. */
+#define K_ST_INDEX "model.safetensors.index.json"
+
 /* Does a file begin like safetensors? */
 bool k_st_taste(const void *head, size_t n);
 /* Reads the head of src, checks it whole, and adds its tensors to set in the order of their data. The set owns src (also on failure). */

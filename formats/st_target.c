@@ -304,7 +304,7 @@ static int add_index(struct st *s, struct k_err *err)
 		return k_err_nomem(err, 4096, "the index");
 	if (k_buf_ok(b, "the index", err) < 0)
 		return err->code;
-	return add_text(s, "model.safetensors.index.json", b->data, b->len, err);
+	return add_text(s, K_ST_INDEX, b->data, b->len, err);
 }
 
 /* Names of side files come from the checkpoint, and only known ones become names of files. */

@@ -61,16 +61,18 @@ const struct k_file *k_files_find(const struct k_files *f, const char *name)
 	return NULL;
 }
 
+bool k_files_prose(const char *name) { return !strcmp(name, "LICENSE") || !strcmp(name, "README.md"); }
+
 bool k_files_known(const char *name)
 {
 	static const char *const names[] = {
 		"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
 		"added_tokens.json", "tiktoken.model", "chat_template.jinja", "vocab.json", "merges.txt", "preprocessor_config.json",
-		"gguf_keys.json", "LICENSE", "README.md",
+		"gguf_keys.json",
 	};
 
 	for (size_t i = 0; i < K_LEN(names); i++)
 		if (!strcmp(name, names[i]))
 			return true;
-	return false;
+	return k_files_prose(name);
 }

@@ -17,6 +17,8 @@ const struct k_file *k_files_find(const struct k_files *f, const char *name);
 /* Is this a name that travels with a model? config.json, generation_config.json, tokenizer.json, tokenizer_config.json,
  * special_tokens_map.json, added_tokens.json, tiktoken.model, chat_template.jinja, vocab.json, merges.txt, preprocessor_config.json, gguf_keys.json, LICENSE, README.md */
 bool k_files_known(const char *name);
+/* Is it one for people: LICENSE, README.md? */
+bool k_files_prose(const char *name);
 /* Largest size that is accepted (64 MiB; 256 MiB for an index). */
 #define K_FILE_MAX (64u << 20)
 

@@ -2,6 +2,7 @@
 #include "libcore/base.h"
 #include "formats/st.h"
 #include "formats/test/same.h"
+#include "libcore/io_place.h"
 #include <stdio.h>
 #include <unistd.h>
 #include <sys/stat.h>
@@ -104,6 +105,37 @@ K_TEST(folder_of_links_is_read_through_them)
 	link_file("bad/hf/ok_sharded", "model-00001-of-00002.safetensors");
 	K_CHECK(symlink("model-00002-of-00002.safetensors", in_dir("m/model-00002-of-00002.safetensors")) == 0);
 	K_CHECK(k_format_open(&b, in_dir("m"), false, &no_ctx, &err) == K_ENOENT && strstr(err.msg, "model-00002"));
+}
+
+/* What is no file where a file would be read: it is no model without one. */
+K_TEST(folder_holds_no_file_of_that_name)
+{
+	static const struct { const char *name, *say; bool folder; } all[] = {
+		{ "config.json", "config.json is a folder", true }, { "tokenizer.json", "tokenizer.json is a folder", true },
+		{ "tiktoken.model", "tiktoken.model is a device or a pipe", false }, { "config.json", "config.json is a device or a pipe", false },
+		{ "model.safetensors.index.json", "index.json is a folder", true }, { "model.safetensors", "model.safetensors is a folder", true },
+		{ "LICENSE", NULL, true }, { "onnx", NULL, true }, { "socket", NULL, false },
+	};
+	char path[100];
+	struct k_ckpt *c;
+	struct k_err err;
+
+	for (size_t i = 0; i < K_LEN(all); i++) {
+		int r, want = all[i].say ? 3 : 0;
+
+		K_CHECK(mkdir(in_dir("m"), 0700) == 0);
+		link_file("bad/hf/ok_single", "config.json");
+		link_file("bad/hf/ok_single", "model.safetensors");
+		snprintf(path, sizeof(path), "m/%s", all[i].name);
+		unlink(in_dir(path));
+		K_CHECK((all[i].folder ? mkdir(in_dir(path), 0700) : mkfifo(in_dir(path), 0600)) == 0);
+		r = k_format_open(&c, in_dir("m"), false, &no_ctx, &err);
+		K_CHECK_MSG(k_err_exit(r) == want, "%s: exit %d", all[i].name, k_err_exit(r));
+		K_CHECK_MSG(!all[i].say || strstr(err.msg, all[i].say), "%s", err.msg);
+		k_ckpt_close(c);
+		K_CHECK((all[i].folder ? rmdir(in_dir(path)) : unlink(in_dir(path))) == 0);
+		K_CHECK_OK(k_path_remove_dir(in_dir("m"), &err));
+	}
 }
 
 /* --- writing -------------------------------------------------------------------------------------------------------------------- */
