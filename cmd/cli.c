@@ -127,18 +127,6 @@ int k_cli_write(const void *p, size_t n, struct k_err *err)
 	return rc;
 }
 
-int k_cli_spares(const char *path, int n_operands, char **operands, struct k_err *err)
-{
-	struct stat out, in;
-
-	if (!path || strcmp(path, "-") == 0 || stat(path, &out) < 0 || !S_ISREG(out.st_mode))
-		return 0;
-	for (int i = 0; i < n_operands; i++)
-		if (stat(operands[i], &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-			return k_err_set(err, K_EUSAGE, "'%s' is the input: what is said about it would take its place", path);
-	return 0;
-}
-
 /* Where a file will be that is not there yet: its folder, which is, and its own name in it. */
 static bool same_place(const char *a, const char *b)
 {
@@ -376,10 +364,8 @@ static int run_tool(struct k_ctx *ctx, struct k_common *common, int n_operands, 
 {
 	struct k_sink *sink = NULL;
 	struct k_err late;
-	int rc = k_cli_spares(common->output, n_operands, operands, err);
+	int rc = redirect(&sink, common, err);
 
-	if (!rc)
-		rc = redirect(&sink, common, err);
 	if (!rc)
 		rc = k_tool.run(ctx, common, n_operands, operands, err);
 	if (sink && is_complete(rc) && k_sink_commit(sink, &late)) {

@@ -22,9 +22,6 @@ int k_cli_write(const void *p, size_t n, struct k_err *err) K_MUST_USE;
 /* The model operand: operands[0], else "-" when standard input is not a terminal, else K_EUSAGE. */
 int k_cli_model(int n_operands, char **operands, const char **out, struct k_err *err) K_MUST_USE;
 
-/* K_EUSAGE when path (NULL, "-": nothing) is one of the operands' files: a report must not take the place of a model. */
-int k_cli_spares(const char *path, int n_operands, char **operands, struct k_err *err) K_MUST_USE;
-
 /* A file that an option names; path NULL or "-": none. */
 struct k_cli_file { const char *option, *path; };
 /* K_EUSAGE when two of the outputs are one file, or one of them is also an input, by an option or as an operand: whichever is written last would

@@ -162,6 +162,16 @@ static int check_names(const struct args *a, const struct k_ckpt *in, struct k_e
 	return k_err_set(err, K_EUSAGE, "'%s': --text-only and --name-map are for folders and safetensors files; a container's names were settled when it was made", in->path);
 }
 
+/* A model may take the place of the one that it is made of, once it is whole; nothing else that is written may. */
+static int check_files(const struct args *a, int n_operands, char **operands, struct k_err *err)
+{
+	const struct k_cli_file outs[] = { { "--certificate", a->certificate }, { "-o", a->out } };
+	const struct k_cli_file ins[] = { { "--name-map", a->name_map }, { "--since", a->transport.since } };
+	int r = k_cli_apart(outs, K_LEN(outs), ins, K_LEN(ins), 0, NULL, err);
+
+	return r == 0 ? k_cli_apart(outs, 1, NULL, 0, n_operands, operands, err) : r;
+}
+
 static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
 {
 	struct args *a = args;
@@ -192,7 +202,7 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 		return k_err_set(err, K_EUSAGE, "--resume and --part want an input that can be read again: a file or a folder");
 	if (k_transport_check(&a->transport, a->to, a->resume || a->part, err) < 0)
 		return err->code;
-	if (k_cli_spares(a->certificate, n_operands, operands, err) < 0)
+	if (check_files(a, n_operands, operands, err) < 0)
 		return err->code;
 	ctx->spool = a->spool;
 	ctx->text_only = a->text_only;

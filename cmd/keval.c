@@ -294,7 +294,7 @@ static int do_task(struct run *r, const struct k_eval_opts *eo, struct k_report 
 	return r->asker ? r->task->ask(r->asker, eo, rep, ctx, err) : r->task->run(r->m, eo, rep, ctx, err);
 }
 
-/* What one run writes is as many files, and none of those that it reads; -o was held against the operands. */
+/* What one run writes is as many files, and none of those that it reads. */
 static int check_files(const struct run *r, struct k_err *err)
 {
 	const struct args *a = r->a;

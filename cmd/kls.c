@@ -150,6 +150,16 @@ static int check_company(struct args *a, struct k_err *err)
 	return 0;
 }
 
+/* A new signature may take the place of the one that it goes on from (--resign). */
+static int check_files(const struct args *a, int n_operands, char **operands, struct k_err *err)
+{
+	const struct k_cli_file outs[] = { { "-o", a->common.output }, { "--copy", a->copy } };
+	const struct k_cli_file ins[] = { { "--tokens", a->tokens }, { "--render", a->render }, { "--from", a->from }, { "--sign", a->sign },
+		{ "--check-sign", a->check_sign }, { "--sig", a->sig } };
+
+	return k_cli_apart(outs, K_LEN(outs), ins, K_LEN(ins), n_operands, operands, err);
+}
+
 static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
 {
 	struct args *a = args;
@@ -164,6 +174,8 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 	if (a->ctx < 0)
 		return k_err_set(err, K_EUSAGE, "--ctx %lld is negative", (long long)a->ctx);
 	r = check_company(a, err);
+	if (r == 0)
+		r = check_files(a, n_operands, operands, err);
 	if (r < 0)
 		return r;
 	ctx->spool = a->spool;

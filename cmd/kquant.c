@@ -288,6 +288,17 @@ static int check_args(struct args *a, const char *path, struct k_err *err)
 	return 0;
 }
 
+/* A model may take the place of the one that it is made of, once it is whole; nothing else that is written may. */
+static int check_files(const struct args *a, int n_operands, char **operands, struct k_err *err)
+{
+	const struct k_cli_file outs[] = { { "--ledger", a->ledger }, { "--certificate", a->certificate }, { "-o", a->out } };
+	int r = k_cli_apart(outs, K_LEN(outs), NULL, 0, 0, NULL, err);
+
+	for (int i = 0; r == 0 && i < a->imatrix.n; i++)
+		r = k_cli_apart(outs, K_LEN(outs), &(struct k_cli_file){ "--imatrix", a->imatrix.v[i] }, 1, 0, NULL, err);
+	return r == 0 ? k_cli_apart(outs, 2, NULL, 0, n_operands, operands, err) : r;
+}
+
 static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, struct k_err *err)
 {
 	struct args *a = args;
@@ -305,7 +316,7 @@ static int run(struct k_ctx *ctx, void *args, int n_operands, char **operands, s
 		r = check_args(a, path, err);
 	if (r < 0)
 		return r;
-	if (k_cli_spares(a->ledger, n_operands, operands, err) < 0 || k_cli_spares(a->certificate, n_operands, operands, err) < 0)
+	if (check_files(a, n_operands, operands, err) < 0)
 		return err->code;
 	ctx->spool = a->spool;
 	r = k_format_open(&in, path, false, ctx, err);

@@ -180,6 +180,13 @@ static void tell_unused(const struct args *a, const struct k_ctx *ctx)
 			k_logf(ctx->log, K_LOG_WARN, "--%s says nothing with --%s: there is no socket", others[i].name, a->stdio ? "stdio" : "chat");
 }
 
+static int check_files(const struct args *a, int n_operands, char **operands, struct k_err *err)
+{
+	const struct k_cli_file outs[] = { { "-o", a->common.output }, { "--port-file", a->port_file }, { "--access-log", a->access } };
+	const struct k_cli_file ins[] = { { "--api-key-file", a->key_file }, { "--tls-cert", a->cert }, { "--tls-key", a->tls_key } };
+	return k_cli_apart(outs, K_LEN(outs), ins, K_LEN(ins), n_operands, operands, err);
+}
+
 static int run(struct k_ctx *given, void *p, int n_operands, char **operands, struct k_err *err)
 {
 	const struct args *a = p;
@@ -189,6 +196,8 @@ static int run(struct k_ctx *given, void *p, int n_operands, char **operands, st
 	struct kept *k;
 	bool left = false;
 	int rc = check_args(a, err);
+	if (!rc)
+		rc = check_files(a, n_operands, operands, err);
 	if (!rc && (a->stdio || a->talk) && !n_operands)
 		rc = k_err_set(err, K_EUSAGE, "--%s reads standard input, so the model must be named", a->stdio ? "stdio" : "chat");
 	if (!rc && a->stdio && a->talk)

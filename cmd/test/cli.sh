@@ -78,12 +78,33 @@ for t in kconvert kquant; do
 	last_line "$t says that it was stopped" "$t" "signal"
 	if ls "$T/out.$t"* > /dev/null 2>&1; then fail "$t leaves a file" "$(ls "$T")"; else ok "$t leaves no file"; fi
 done
-# What is said about a model must not take its place.
-kconvert testdata/tiny/llama-tiny -o "$T/kept.kmf" && cp "$T/kept.kmf" "$T/copy.kmf"
-exits 'kls -o onto its input' 2 kls "$T/kept.kmf" -o "$T/kept.kmf"
-exits 'a certificate onto the input' 2 kconvert --certificate "$T/kept.kmf" "$T/kept.kmf" -o "$T/x.kmf"
-exits 'a ledger onto the input' 2 kquant --rule dense=i8row --ledger "$T/kept.kmf" "$T/kept.kmf" -o "$T/x.kmf"
-same 'the input is as it was' "$T/kept.kmf" "$T/copy.kmf"
+# What a tool writes takes the place of nothing that it reads, nor of what else it writes, by whatever name.
+kconvert testdata/tiny/llama-tiny -o "$T/kept.kmf" && cp "$T/kept.kmf" "$T/copy.kmf"; printf 'a b\n' > "$T/side"; cp "$T/side" "$T/side.copy"; ln -s side "$T/link"
+apart() {       # apart TEXT COMMAND...
+	local text=$1; shift
+	exits "$*" 2 "$@"; if grep -q -e "$text" "$T/.err"; then ok "$1: said"; else fail "$1: said" "$(tail -n 1 "$T/.err")"; fi
+	same 'the input is as it was' "$T/kept.kmf" "$T/copy.kmf"; same 'the other file too' "$T/side" "$T/side.copy"
+}
+m=$T/kept.kmf s=$T/side
+apart "-o is .* which is read (the input)" kls "$m" -o "$m"
+for a in --tokens --render "--rederive x --from" --sign "--check-sign x --sig" --check-sign; do apart "-o is .* which is read (${a##* })" kls $a "$T/link" "$m" -o "$s"; done
+apart "--copy is .* which is read (--check-sign)" kls --check-sign "$s" --sig "$T/x.sig" --copy "$T/link" "$m"
+apart "--certificate is .* which is read (the input)" kconvert --certificate "$m" "$m" -o "$T/x.kmf"
+for o in -o --certificate; do
+	apart "$o is .* which is read (--name-map)" kconvert --name-map "$s" testdata/tiny/llama-tiny $o "$T/link"
+	apart "$o is .* which is read (--since)" kconvert --since "$m" testdata/tiny/llama-tiny $o "$m"
+done
+apart "--certificate and -o are both" kconvert --certificate "$T/new" "$m" -o "$T/./new"
+for o in -o --certificate --ledger; do apart "$o is .* which is read (--imatrix)" kquant --scale imatrix --imatrix "$T/none" --imatrix "$s" "$m" $o "$T/link"; done
+for o in --certificate --ledger; do apart "$o is .* which is read (the input)" kquant --rule dense=i8row $o "$m" "$m" -o "$T/x.kmf"; done
+apart "--ledger and --certificate are both" kquant --ledger "$T/new" --certificate "$T/new" "$m" -o "$T/x.kmf"
+apart "-o is .* which is read (the input)" kserve --stdio "$m" -o "$m"
+apart "--port-file is .* which is read (--api-key-file)" kserve --api-key-file "$s" --port-file "$s" "$m"
+[ ! -e "$T/new" ] && ok "nothing is written" || fail "nothing is written" "$(ls "$T")"
+# But a model may take the place of the one that it is made of, and a base that of what it is restored to.
+kconvert --dtype f32 "$m" -o "$T/f.kmf" && check "a model in place of its source" kconvert --dtype f32 "$T/copy.kmf" -o "$T/copy.kmf" && same "a model in place of its source" "$T/f.kmf" "$T/copy.kmf"
+# The name of a task is no file.
+(cd "$T" && printf 'Hello\n' > t && for k in 1 2; do keval ppl -q -m "$OLDPWD/testdata/nano" -f t -o ppl || exit; done) > "$T/.out" 2>&1 && ok "keval ppl -o ppl, twice" || fail "keval ppl -o ppl, twice" "$(cat "$T/.out")"
 # The command line wins over the environment also where it says something else that excludes what the environment says.
 head -n 9 testdata/eval/choice.jsonl > "$T/q.jsonl"; head -c 900 testdata/nano/eval/prose.txt > "$T/p.txt"; tiny=testdata/tiny/llama-tiny
 wins() { local what=$1; shift; exits "$what" 0 env K_KEVAL_MODEL=/nowhere K_KEVAL_URL=http://127.0.0.1:1/v1 K_KEVAL_PART=9/2 K_KEVAL_RESUME=/nowhere/r K_KEVAL_PLOT="$T/e.svg" "$@"; }
