@@ -7,7 +7,7 @@ struct args {
 	struct k_common common;
 	bool head, history, verify, stats, budget, raw, whole, specials, ids, diff;
 	bool manifest, shards;
-	const char *dump, *tokens, *render, *layout, *spool, *sign, *resign, *check_sign, *sig, *copy, *rederive, *from;
+	const char *dump, *tokens, *render, *layout, *spool, *sign, *resign, *check_sign, *sig, *copy, *rederive, *from, *name_map;
 	int64_t ctx;
 	int act, kv;
 };
@@ -32,6 +32,7 @@ static const struct k_opt opts[] = {
 	K_OPT_STR(0, "chat-layout", struct args, layout, "NAME", NULL, "with --render: layout, where the model does not name one"),
 	K_OPT_STR(0, "rederive", struct args, rederive, "NAME", NULL, "make one tensor, or one expert, again as --history says and compare; exit 1 when different"),
 	K_OPT_STR(0, "from", struct args, from, "SOURCE", NULL, "with --rederive: the model that MODEL was made of; a multimodal one, too, whose text model it is"),
+	K_OPT_STR(0, "name-map", struct args, name_map, "FILE", NULL, "with --from: the rules by which kconvert --name-map renamed SOURCE's tensors"),
 	K_OPT_FLAG(0, "manifest", struct args, manifest, "the files and their digests, for sha256sum -c"),
 	K_OPT_STR(0, "sign", struct args, sign, "KEY", NULL, "sign with a private key in PEM (P-256, P-384, P-521): an OpenSSF Model Signing bundle"),
 	K_OPT_FLAG(0, "shards", struct args, shards, "with --sign: by shards, on all cores; verifiers that know whole files alone cannot read it"),
@@ -87,6 +88,7 @@ static int act(const struct args *a, struct k_ckpt *c, const struct k_ctx *ctx, 
 {
 	bool table = k_cli_wants_table(&a->common);
 	struct k_kls_tokens tokens = { a->tokens, a->whole, a->specials, a->ids };
+	struct k_kls_rederive rederive = { a->rederive, a->from, a->name_map };
 
 	if (a->verify)
 		return k_kls_verify(c, table, ctx, err);
@@ -103,7 +105,7 @@ static int act(const struct args *a, struct k_ckpt *c, const struct k_ctx *ctx, 
 	if (a->history)
 		return k_kls_history(c, table, err);
 	if (a->rederive)
-		return a->from ? k_kls_rederive(c, a->rederive, a->from, ctx, err) : k_err_set(err, K_EUSAGE, "--rederive wants the model's source: --from SOURCE");
+		return a->from ? k_kls_rederive(c, &rederive, ctx, err) : k_err_set(err, K_EUSAGE, "--rederive wants the model's source: --from SOURCE");
 	if (a->stats)
 		return k_kls_stats(c, table, ctx, err);
 	if (a->budget)
@@ -130,7 +132,7 @@ static int act_on_files(const struct args *a, const char *path, struct k_ctx *ct
 static int check_company(struct args *a, struct k_err *err)
 {
 	const struct { bool action; const char *options; } company[] = { { a->dump, "raw" }, { a->tokens, "whole specials ids" }, { a->render, "chat-layout" },
-		{ a->rederive, "from" }, { a->sign, "shards resign" }, { a->check_sign, "sig copy" } };
+		{ a->rederive, "from name-map" }, { a->sign, "shards resign" }, { a->check_sign, "sig copy" } };
 	for (size_t i = 0; i < K_LEN(company); i++)
 		if (!company[i].action)
 			k_opt_yield(&k_tool, a, company[i].options);
@@ -138,7 +140,7 @@ static int check_company(struct args *a, struct k_err *err)
 		{ a->raw, a->dump, "--raw", "--dump NAME" },
 		{ a->whole || a->specials || a->ids, a->tokens, a->whole ? "--whole" : a->specials ? "--specials" : "--ids", "--tokens FILE" },
 		{ a->layout, a->render, "--chat-layout", "--render FILE" },
-		{ a->from, a->rederive, "--from", "--rederive NAME" },
+		{ a->from || a->name_map, a->rederive, a->from ? "--from" : "--name-map", "--rederive NAME" },
 		{ a->shards || a->resign, a->sign, a->shards ? "--shards" : "--resign", "--sign KEY" },
 		{ a->sig || a->copy, a->check_sign, a->sig ? "--sig" : "--copy", "--check-sign PUB" },
 	};
@@ -154,7 +156,7 @@ static int check_company(struct args *a, struct k_err *err)
 static int check_files(const struct args *a, int n_operands, char **operands, struct k_err *err)
 {
 	const struct k_cli_file outs[] = { { "-o", a->common.output }, { "--copy", a->copy } };
-	const struct k_cli_file ins[] = { { "--tokens", a->tokens }, { "--render", a->render }, { "--from", a->from }, { "--sign", a->sign },
+	const struct k_cli_file ins[] = { { "--tokens", a->tokens }, { "--render", a->render }, { "--from", a->from }, { "--name-map", a->name_map }, { "--sign", a->sign },
 		{ "--check-sign", a->check_sign }, { "--sig", a->sig } };
 
 	return k_cli_apart(outs, K_LEN(outs), ins, K_LEN(ins), n_operands, operands, err);

@@ -30,8 +30,10 @@ struct k_kls_check { const char *key, *sig, *copy; };
 int k_kls_check_sign(const struct k_kls_check *how, const char *path, struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 int k_kls_manifest(const char *path, const char *out, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 
-/* Makes one tensor of c (or one expert) again out of the source, as c's history says: K_ENO when the bytes are not those of c. */
-int k_kls_rederive(struct k_ckpt *c, const char *name, const char *source, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+/* Makes one tensor of c (or one expert) again out of the source, whose tensors name_map (NULL: none) renames first, as c's history says: K_ENO when
+ * the bytes are not those of c. */
+struct k_kls_rederive { const char *name, *source, *name_map; };
+int k_kls_rederive(struct k_ckpt *c, const struct k_kls_rederive *how, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 
 /* Index of the entry of this name, -1: none. *slice: which expert, where name is that of one of a stack, else -1. */
 int k_kls_find(const struct k_ckpt *c, const char *name, int64_t *slice);

@@ -12,13 +12,14 @@
 #include "libcore/import.h"
 #include "libcore/kmf_target.h"
 #include "libcore/recipe.h"
+#include "libcore/rename.h"
 #include <stdio.h>
 
 enum { MOST_STEPS = 16, BLOCK = 2 << 20 };
 
 struct recipe {
 	struct k_ckpt *model, *source;
-	bool text_only;                 /* the source is opened as --text-only does */
+	bool text_only, renamed;        /* the source is opened as --text-only and --name-map do */
 	int i, j;                       /* the entry in the model, in the source */
 	int64_t slice, n_slices;        /* which of them; one expert, or all */
 	struct k_json *history;         /* the model's */
@@ -87,7 +88,10 @@ static int plan(struct recipe *p, struct k_err *err)
 
 	p->j = k_ckpt_find(p->source, to->name);
 	if (p->j < 0)
-		return k_err_set(err, K_ENOENT, "'%s': no tensor %s, of which '%s' could be made", p->source->path, to->name, p->model->path);
+		return k_err_set(err, K_ENOENT, "'%s': no tensor %s, of which '%s' could be made%s", p->source->path, to->name, p->model->path,
+			p->renamed ? "" : "; --name-map FILE gives tensors other names");
+	if (p->renamed && (!k_import_raw(p->source, p->j, 0) || p->source->entries[p->j].source))
+		return k_err_set(err, K_EUSAGE, "'%s': --name-map is for folders and safetensors files", p->source->path);
 	from = &p->source->entries[p->j];
 	if (from->ndim != to->ndim || memcmp(from->shape, to->shape, (size_t)to->ndim * sizeof(*to->shape)) != 0)
 		return k_err_set(err, K_ESHAPE, "%s has another shape in '%s' than in '%s'", to->name, p->source->path, p->model->path);
@@ -216,13 +220,20 @@ static int open_source(struct recipe *p, const char *from, const struct k_ctx *c
 	return err->code;
 }
 
-/* What the tensor has before its name in the source. */
-static const char *wrap_of(const struct recipe *p)
+/* The tensor's name in the source; of a stack that a --name-map made, that which it has by it: its experts may be called anything. */
+static const char *source_name(const struct recipe *p, char *buf, size_t n)
 {
-	const struct k_raw *raw = p->text_only ? k_import_raw(p->source, p->j, 0) : NULL;
+	const struct k_entry *from = &p->source->entries[p->j];
+	const struct k_raw *raw = p->text_only || p->renamed ? k_import_raw(p->source, p->j, p->slice) : NULL;
+	const char *name = from->source ? from->source : from->name, *wrap = "";
 
 	raw = raw && raw->parts ? raw->parts->of[K_PART_VALUES] : raw;
-	return raw && raw->was && strncmp(raw->was, K_ARCH_WRAPPED, strlen(K_ARCH_WRAPPED)) == 0 ? K_ARCH_WRAPPED : "";
+	if (raw && raw->was && p->renamed && p->n_slices == 1)
+		return raw->was;
+	if (raw && raw->was && p->text_only && strncmp(raw->was, K_ARCH_WRAPPED, strlen(K_ARCH_WRAPPED)) == 0)
+		wrap = K_ARCH_WRAPPED;
+	snprintf(buf, n, "%s%s", wrap, name);
+	return buf;
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------------------------ */
@@ -231,9 +242,9 @@ static const char *wrap_of(const struct recipe *p)
 static int print(const struct recipe *p, struct work *w, struct k_err *err)
 {
 	const struct k_entry *from = &p->source->entries[p->j], *to = &p->model->entries[p->i];
-	const char *called = from->source ? from->source : from->name;
 	uint8_t digest[32];
 	char name[1100], hex[65];
+	const char *called;
 	struct k_buf b;
 	int r;
 
@@ -244,8 +255,8 @@ static int print(const struct recipe *p, struct work *w, struct k_err *err)
 	k_buf_puts(&b, "{\"name\": ");
 	k_json_quote(&b, name, strlen(name));
 	k_buf_printf(&b, ", \"type\": \"%s\", \"source\": ", to->type->name);
-	snprintf(name, sizeof(name), "%s%s", wrap_of(p), called);
-	k_json_quote(&b, name, strlen(name));
+	called = source_name(p, name, sizeof(name));
+	k_json_quote(&b, called, strlen(called));
 	k_sha256_end(w->in, digest);
 	k_hex(hex, digest);
 	k_buf_printf(&b, ", \"source_type\": \"%s\", \"source_sha256\": \"%s\"", from->type->name, hex);
@@ -261,20 +272,35 @@ static int print(const struct recipe *p, struct work *w, struct k_err *err)
 	return r;
 }
 
-int k_kls_rederive(struct k_ckpt *c, const char *name, const char *from, const struct k_ctx *ctx, struct k_err *err)
+/* The rules hold for the source alone. */
+static int open_renamed(struct recipe *p, const struct k_kls_rederive *how, const struct k_ctx *ctx, struct k_err *err)
+{
+	struct k_ctx by_map = *ctx;
+	struct k_renames *renames = NULL;
+	int r = how->name_map ? k_renames_read(&renames, how->name_map, err) : 0;
+
+	by_map.renames = renames;
+	p->renamed = how->name_map != NULL;
+	if (r == 0)
+		r = open_source(p, how->source, &by_map, err);
+	k_renames_free(renames);
+	return r;
+}
+
+int k_kls_rederive(struct k_ckpt *c, const struct k_kls_rederive *how, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct recipe p = { .model = c };
 	struct work w = { 0 };
 	int r;
 
-	p.i = k_kls_find(c, name, &p.slice);
+	p.i = k_kls_find(c, how->name, &p.slice);
 	if (p.i < 0)
-		return k_err_set(err, K_ENOENT, "'%s': no tensor '%s'", c->path, name);
+		return k_err_set(err, K_ENOENT, "'%s': no tensor '%s'", c->path, how->name);
 	p.n_slices = p.slice < 0 ? k_entry_slices(&c->entries[p.i]) : 1;
 	p.slice = K_MAX(p.slice, 0);
 	if (c->sequential)
 		return k_err_set(err, K_EUSAGE, "--rederive wants a file or a folder, not a pipe");
-	r = open_source(&p, from, ctx, err);
+	r = open_renamed(&p, how, ctx, err);
 	if (r == 0 && p.source->sequential)
 		r = k_err_set(err, K_EUSAGE, "--from wants a file or a folder, not a pipe");
 	if (r == 0)

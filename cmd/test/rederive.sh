@@ -73,6 +73,35 @@ exits "what it lacks" 3 kls --rederive vision_tower.w --from "$T/wrapped" "$T/t.
 exits "no such tensor" 3 kls --rederive nope --from $hf "$T/q.kmf"
 e=model.layers.1.block_sparse_moe.experts
 exits "no such expert" 3 kls --rederive $e.99.w1.weight --from $hf "$T/q.kmf"
+# Tensors that a name map renamed: the map alone tells w1 from w3. A wrapped model that was renamed, too.
+python3 - testdata/tiny/kimi-linear-tiny "$T/other" "$T/wrapped" "$T/outer" <<'PY'
+import json, os, struct, sys
+from hf_read import tensors
+def write(src, dst, rename):
+    os.mkdir(dst)
+    open(dst + "/config.json", "w").write(open(src + "/config.json").read())
+    head, data = {}, b""
+    for k, (dt, sh, raw) in tensors(src).items():
+        head[rename(k)] = {"dtype": dt, "shape": sh, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(head).encode()
+    open(dst + "/model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + data)
+write(sys.argv[1], sys.argv[2], lambda k: k.replace("model.layers.", "h.").replace(".w1.", ".one.").replace(".w3.", ".two."))
+write(sys.argv[3], sys.argv[4], lambda k: k.replace("language_model.", "llm."))
+PY
+printf '^h\\. model.layers.\n\\.one\\. .w1.\n\\.two\\. .w3.\n' > "$T/map"; printf '^llm\\. language_model.\n' > "$T/map2"
+printf '^h\\. model.layers.\n\\.two\\. .w1.\n\\.one\\. .w3.\n' > "$T/turned"
+kconvert --name-map "$T/map" "$T/other" | kquant -t i4g32 -o "$T/n.kmf" && kconvert --text-only --name-map "$T/map2" "$T/outer" -o "$T/n2.kmf"
+by_map() { kls --rederive "$1" --from "$T/other" --name-map "${2-$T/map}" "$T/n.kmf"; }
+for t in $e.3.w1.weight "$e.*.w3.weight" model.embed_tokens.weight; do check "$t by a map" by_map "$t"; done
+named() { local want=$1; shift; kls -q --rederive "$@" > "$T/.out" && jq -e --arg s "$want" '.source == $s' "$T/.out" > /dev/null && ok "its source is $want" || fail "its source is $want" "$(cat "$T/.out")"; }
+named h.1.block_sparse_moe.experts.3.one.weight $e.3.w1.weight --from "$T/other" --name-map "$T/map" "$T/n.kmf"
+named h.0.self_attn.q_proj.weight model.layers.0.self_attn.q_proj.weight --from "$T/other" --name-map "$T/map" "$T/n.kmf"
+named llm.model.embed_tokens.weight model.embed_tokens.weight --from "$T/outer" --name-map "$T/map2" "$T/n2.kmf"
+exits "by another map" 1 by_map $e.3.w1.weight "$T/turned"
+exits "without its map" 3 kls --rederive $e.3.w1.weight --from "$T/other" "$T/n.kmf"
+exits "a map and a container" 2 kls --rederive $e.3.w1.weight --from "$T/m.kmf" --name-map "$T/map" "$T/n.kmf"
+exits "a map and no source" 2 kls --name-map "$T/map" "$T/n.kmf"
 exits "no --from" 2 kls --rederive model.norm.weight "$T/q.kmf"
 exits "a pipe" 2 sh -c "cat \"$T/q.kmf\" | kls --rederive model.norm.weight --from $hf -"
 exits "the other way round" 4 kls --rederive model.norm.weight --from "$T/q.kmf" "$T/m.kmf"
