@@ -2,6 +2,7 @@
  * word a list, and what would change the result without our knowing it is refused. */
 #include "libcore/base.h"
 #include "libcore/arch.h"
+#include <stdio.h>
 
 /* Products of two sizes stay far from the end of int64. */
 #define SIZE_TOP ((int64_t)1 << 24)
@@ -30,6 +31,8 @@ int k_arch_refuse(const struct k_json *config, const char *where, const char *co
 int k_arch_word(const struct k_json *config, const char *key, const char *where, const char *const *words, int *out, struct k_err *err)
 {
 	const char *word;
+	char list[100];
+	size_t n = 0;
 	int r = k_json_str_or(config, key, words[0], &word, where, err);
 
 	if (r < 0)
@@ -37,7 +40,9 @@ int k_arch_word(const struct k_json *config, const char *key, const char *where,
 	for (*out = 0; words[*out]; ++*out)
 		if (strcmp(words[*out], word) == 0)
 			return 0;
-	return k_err_set(err, K_EUNSUP, "'%s': %s is '%s', wanted '%s'", where, key, word, words[0]);
+	for (int i = 0; words[i] && n < sizeof(list); i++)
+		n += (size_t)snprintf(list + n, sizeof(list) - n, "%s'%s'", i ? " or " : "", words[i]);
+	return k_err_set(err, K_EUNSUP, "'%s': %s is '%s', wanted %s", where, key, word, list);
 }
 
 /* --- rotation --------------------------------------------------------------------------------------------------------- */
