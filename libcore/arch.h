@@ -67,7 +67,7 @@ struct k_weight {
 	/* Row order of the GGUF form (llama's q and k), filled with rows entries; NULL: the same order. */
 	const char *gguf_shape;         /* written so; NULL: as shape */
 	void (*gguf_rows)(const struct k_hp *, int32_t *order, int64_t rows);
-	bool pad_zero;                  /* the stored first/last dimension may be longer when the tail is zero */
+	bool pad_zero;                  /* a vector that may be stored in any shape, with zeros behind it */
 };
 
 /* Layer plan: which block computes each half of a layer. */

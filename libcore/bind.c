@@ -38,26 +38,24 @@ static struct k_entry *slot_entry(const struct k_model *m, const char *slot, int
 	return NULL;
 }
 
-/* Is this the entry's shape? Where zeros may follow, a vector may be longer. */
-static bool shape_is(const struct k_entry *e, int ndim, const int64_t *dims, bool pad)
+static bool shape_is(const struct k_entry *e, int ndim, const int64_t *dims)
 {
-	if (e->ndim != ndim)
-		return false;
-	for (int i = 0; i < ndim; i++)
-		if (e->shape[i] != dims[i] && !(pad && ndim == 1 && e->shape[i] > dims[i]))
-			return false;
-	return true;
+	return e->ndim == ndim && memcmp(e->shape, dims, (size_t)ndim * sizeof(*dims)) == 0;
 }
 
 /* alt holds further spellings, separated by '|'. */
-static int check_shape(struct k_model *m, const struct k_weight *w, const struct k_entry *e, struct k_err *err)
+static int check_shape(struct k_model *m, const struct k_weight *w, struct k_entry *e, struct k_err *err)
 {
-	int64_t dims[K_MAX_DIMS], want[K_MAX_DIMS];
+	int64_t dims[K_MAX_DIMS], want[K_MAX_DIMS], count;
 	int ndim, want_ndim, r = k_arch_shape(m->arch, &m->hp, w->shape, &want_ndim, want, err);
 	if (r < 0)
 		return r;
-	if (shape_is(e, want_ndim, want, w->pad_zero))
+	if (shape_is(e, want_ndim, want))
 		return 0;
+	if (w->pad_zero && k_shape_count(e->ndim, e->shape, &count) && count >= want[0]) {
+		e->zeros_from = want[0];
+		return 0;
+	}
 	char part[64];
 	for (const char *p = w->alt; p && *p; ) {
 		size_t n = strcspn(p, "|");
@@ -68,7 +66,7 @@ static int check_shape(struct k_model *m, const struct k_weight *w, const struct
 		r = k_arch_shape(m->arch, &m->hp, part, &ndim, dims, err);
 		if (r < 0)
 			return r;
-		if (shape_is(e, ndim, dims, w->pad_zero))
+		if (shape_is(e, ndim, dims))
 			return 0;
 		p += n + (p[n] == '|');
 	}
@@ -118,6 +116,23 @@ int k_bind_check(struct k_model *m, struct k_err *err)
 			if ((r = check_row(m, w, layer, err)) < 0)
 				return r;
 	return 0;
+}
+
+int k_model_check(struct k_ckpt *ck, struct k_err *err)
+{
+	struct k_model *m = k_calloc(1, sizeof(*m));
+	int r;
+	if (!m)
+		return k_err_nomem(err, sizeof(*m), "the model");
+	m->ck = ck;
+	k_arena_init(&m->arena);
+	k_map_init(&m->names);
+	r = k_model_config(m, err);
+	if (r == 0)
+		r = k_bind_check(m, err);
+	m->ck = NULL;                   /* it stays the caller's */
+	k_model_close(m);
+	return r;
 }
 
 /* --- bytes ------------------------------------------------------------------------------------------------------ */
@@ -272,19 +287,13 @@ static void turn(float *to, const float *from, int64_t rows, int64_t cols)
 			to[c * rows + r] = from[r * cols + c];
 }
 
-/* What stands behind a vector that may be longer. */
-static int check_tail(const struct k_layer_weights *w, const struct k_weight *row, const struct k_entry *e, const float *v, int64_t count)
+/* As k_ckpt_check_block, which not everybody calls. */
+static int check_tail(const struct k_layer_weights *w, const struct k_entry *e, const float *v, int64_t count)
 {
-	int64_t dims[K_MAX_DIMS], want;
-	int ndim;
-	if (!row->pad_zero || e->ndim != 1)
-		return 0;
-	int r = k_arch_shape(w->m->arch, &w->m->hp, row->shape, &ndim, dims, w->err);
-	if (r < 0 || !k_shape_count(ndim, dims, &want))
-		return r;
-	for (int64_t i = want; i < count; i++)
+	for (int64_t i = e->zeros_from; i && i < count; i++)
 		if (v[i] != 0)
-			return k_err_set(w->err, K_EFORMAT, "'%s': %s[%ld] is %g, wanted 0 behind %ld values", w->m->ck->path, e->name, (long)i, (double)v[i], (long)want);
+			return k_err_set(w->err, K_EFORMAT, "'%s': %s: value %lld is %g, wanted 0 behind %lld values", w->m->ck->path, e->name, (long long)i, (double)v[i],
+				(long long)e->zeros_from);
 	return 0;
 }
 
@@ -313,7 +322,7 @@ static const float *layer_f32(const struct k_layer_weights *w, const char *slot,
 		src = copy;
 	}
 	expand(e, src, host);
-	if (check_tail(w, row, e, host, count) < 0)
+	if (check_tail(w, e, host, count) < 0)
 		goto out;
 	if (turned)
 		turn(other, host, count / e->shape[e->ndim - 1], e->shape[e->ndim - 1]);

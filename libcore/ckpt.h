@@ -24,6 +24,7 @@ struct k_entry {
 	int ndim;
 	int64_t shape[K_MAX_DIMS];
 	uint64_t offset, bytes;         /* offset: from the start of the data section (containers) */
+	int64_t zeros_from;             /* values from this one on are no part of the weight and must be 0 (k_weight's pad_zero); 0: all are */
 	const char *form;               /* how the source spelt it where a writer must know: "ct.i64" (weight_shape I64), "ct.bf16", "ct.f16" (scales); NULL */
 };
 

@@ -46,6 +46,21 @@ static int check_granules(const struct k_entry *e, uint64_t off, const char *p, 
 	return 0;
 }
 
+/* What stands behind the values of a vector that may be longer. */
+static int check_tail(const struct k_entry *e, uint64_t off, const char *p, size_t n, struct k_err *err)
+{
+	size_t size = (size_t)e->type->elem_bytes;
+	int64_t first = (int64_t)(off / size), end = first + (int64_t)(n / size);
+	float v;
+
+	for (int64_t i = K_MAX(first, e->zeros_from); i < end; i++) {
+		e->type->dequant(&v, p + (size_t)(i - first) * size, 1, 1, 0);
+		if (v != 0)
+			return k_err_set(err, K_EFORMAT, "value %lld is %g, wanted 0 behind %lld values", (long long)i, (double)v, (long long)e->zeros_from);
+	}
+	return 0;
+}
+
 int k_ckpt_check_block(const struct k_ckpt *c, int i, uint64_t off, const void *p, size_t n, struct k_err *err)
 {
 	const struct k_entry *e = &c->entries[i];
@@ -60,6 +75,8 @@ int k_ckpt_check_block(const struct k_ckpt *c, int i, uint64_t off, const void *
 		r = check_granules(e, off % slice, p, n, err);
 	else if (e->type->check(p, (int64_t)(n / (size_t)e->type->elem_bytes), 1, err) < 0)
 		r = say_element(e, off % slice, p, n, err);
+	if (r == 0 && e->type->plain && e->zeros_from)
+		r = check_tail(e, off, p, n, err);
 	if (r == 0)
 		return 0;
 	why = *err;

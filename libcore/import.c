@@ -268,7 +268,7 @@ static bool same_dims(const struct job *j, const struct k_raw *t, int ndim, cons
  * GGUF gets the shape that the row has. */
 static int check_shape(struct job *j, const struct k_weight *w, struct k_raw *t)
 {
-	int64_t dims[K_MAX_DIMS], want[K_MAX_DIMS];
+	int64_t dims[K_MAX_DIMS], want[K_MAX_DIMS], count;
 	char part[64], has[128], wants[128];
 	int skip = is_stack(j, w), ndim, want_ndim, r = k_arch_shape(j->arch, &j->hp, w->shape, &want_ndim, want, j->err);
 
@@ -279,8 +279,8 @@ static int check_shape(struct job *j, const struct k_weight *w, struct k_raw *t)
 		memcpy(t->shape, want + skip, (size_t)t->ndim * sizeof(*want));
 		return 0;
 	}
-	/* It is kept as it is; what stands behind is looked at where the values are (bind.c). */
-	if (w->pad_zero && t->ndim == 1 && want_ndim == 1 && t->shape[0] > want[0])
+	/* It is kept as it is; what stands behind is looked at where the values are (k_ckpt_check_block). */
+	if (w->pad_zero && k_shape_count(t->ndim, t->shape, &count) && count >= want[0])
 		return 0;
 	for (const char *p = w->alt; p && *p; ) {
 		size_t n = strcspn(p, "|");
@@ -368,6 +368,16 @@ static int add_tensor(struct job *j, const char *name, const char *role, struct 
 	return keep_entry(j, e);
 }
 
+/* The entry was the last that was added. */
+static int note_tail(struct job *j, const struct k_weight *w)
+{
+	int64_t want[K_MAX_DIMS];
+	int ndim, r = k_arch_shape(j->arch, &j->hp, w->shape, &ndim, want, j->err);
+
+	j->c->entries[j->c->n_entries - 1].zeros_from = r == 0 ? want[0] : 0;
+	return r;
+}
+
 static int add_weight(struct job *j, const struct k_weight *w, int64_t layer)
 {
 	int64_t slot = slot_of(j, w, layer);
@@ -392,7 +402,8 @@ static int add_weight(struct job *j, const struct k_weight *w, int64_t layer)
 	kept = k_arena_strdup(&j->c->arena, name);
 	if (!kept)
 		return k_err_nomem(j->err, strlen(name), "a name");
-	return add_tensor(j, kept, w->role, raw, j->counts[slot], is_stack(j, w));
+	r = add_tensor(j, kept, w->role, raw, j->counts[slot], is_stack(j, w));
+	return r == 0 && w->pad_zero ? note_tail(j, w) : r;
 }
 
 /* The rows before the layers, the layers, the rows behind them: the order in which a forward pass reads. */

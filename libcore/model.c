@@ -75,7 +75,7 @@ static void apply_profile(struct k_model *m)
 		m->hp.expert_norm = false;
 }
 
-static int read_config(struct k_model *m, struct k_err *err)
+int k_model_config(struct k_model *m, struct k_err *err)
 {
 	struct k_ckpt *ck = m->ck;
 	const struct k_json *text;
@@ -326,7 +326,7 @@ int k_model_open(struct k_model **out, struct k_ckpt *ck, struct k_device *dev, 
 	err->code = 0;
 	k_arena_init(&m->arena);
 	k_map_init(&m->names);
-	int r = read_config(m, err);
+	int r = k_model_config(m, err);
 	if (r == 0)
 		r = check_kv(m, err);
 	if (r == 0)

@@ -17,6 +17,9 @@ struct k_model_opts { bool hf_remote; /* profile: biased router weights (kimi_li
  * entries are read into memory (in order, so a pipe works). Small vectors (norms, conv, A_log ...) become f32. K_EUNSUP: ck has no architecture. */
 int k_model_open(struct k_model **out, struct k_ckpt *ck, struct k_device *dev, const struct k_model_opts *o, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 void k_model_close(struct k_model *m);
+/* What opening would refuse before it reads weights: the config, a tensor that is missing or has another shape. ck stays the caller's, and its values can
+ * then be checked for what this architecture wants of them. */
+int k_model_check(struct k_ckpt *ck, struct k_err *err) K_MUST_USE;
 
 const struct k_hp *k_model_hp(const struct k_model *m);
 const struct k_arch *k_model_arch(const struct k_model *m);

@@ -141,6 +141,8 @@ void k_model_give(struct k_model *m, struct k_device *dev, size_t n, void *p);  
 /* Would n more bytes of the host's be within the ceiling? K_ENOMEM: no. */
 int k_model_fits(const struct k_model *m, uint64_t n, const char *what, struct k_err *err) K_MUST_USE;
 
+/* model.c: arch, hp and prefix from the checkpoint's config. */
+int k_model_config(struct k_model *m, struct k_err *err) K_MUST_USE;
 /* bind.c: reads or maps the entries (k_bind_load), finds slots. */
 struct k_layer_weights { struct k_model *m; int64_t layer; struct k_err *err; };
 int k_bind_load(struct k_model *m, struct k_err *err) K_MUST_USE;

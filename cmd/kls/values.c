@@ -8,6 +8,7 @@
 #include "libcore/import.h"
 #include "libcore/io.h"
 #include "libcore/log.h"
+#include "libcore/model.h"
 #include "libcore/tokenizer.h"
 
 /* --- verify ----------------------------------------------------------------------------------------------------------------- */
@@ -39,6 +40,16 @@ static int verify_tokenizer(struct k_ckpt *c, const struct k_ctx *ctx, struct k_
 	return r;
 }
 
+/* A config or a tokenizer may be there alone, weights without a config. */
+static int verify_weights(struct k_ckpt *c, struct k_err *err)
+{
+	bool weights = false;
+
+	for (int i = 0; i < c->n_entries; i++)
+		weights = weights || strcmp(c->entries[i].role, "file") != 0;
+	return weights && c->config ? k_model_check(c, err) : 0;
+}
+
 int k_kls_verify(struct k_ckpt *c, bool table, const struct k_ctx *ctx, struct k_err *err)
 {
 	uint64_t total = 0;
@@ -46,6 +57,8 @@ int k_kls_verify(struct k_ckpt *c, bool table, const struct k_ctx *ctx, struct k
 	struct k_buf b;
 	int r = verify_tokenizer(c, ctx, err);
 
+	if (r == 0)
+		r = verify_weights(c, err);
 	if (r == 0)
 		r = k_ckpt_check_values(c, ctx, err);
 	if (r < 0)

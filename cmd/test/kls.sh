@@ -80,4 +80,38 @@ for o in --stats '--dump lm_head.weight'; do exits "$o of a pipe" 2 sh -c "kconv
 # Figures that no number holds are refused, and the largest ones hold together.
 for n in 9000000000000000000 9223372036854775807; do exits "--budget --ctx $n" 2 kls --budget --ctx $n testdata/tiny/moonlight-tiny; done
 kls --budget --json --ctx 1000000000000000 testdata/tiny/moonlight-tiny | jq -e '.state >= 1e15 and .bytes_per_token >= .state and .resident >= .state' > "$T/.out" && ok "--budget of a long context" || fail "--budget of a long context" "$(cat "$T/.out")"
+# A container that is whole, and not what its config says: as loading would find.
+kconvert -q testdata/tiny/k3-tiny -o "$T/k3.kmf" && python3 - "$T" <<'PY'
+import json, struct, sys
+from kmf_make import build
+t = sys.argv[1]
+b = open(t + '/k3.kmf', 'rb').read()
+n, = struct.unpack_from('<Q', b, 16)
+head = json.loads(b[64:64 + n])
+base = -(-(64 + n) // 4096) * 4096
+pairs = [({**e, 'offset': None}, b[base + e['offset']:base + e['offset'] + e['bytes']]) for e in head['entries']]
+def make(name, change=lambda e, d: (e, d), **config):
+    new = [change(e, d) for e, d in pairs]
+    text = json.loads(head['config'])
+    text['text_config'].update(config)
+    open(f'{t}/{name}.kmf', 'wb').write(build([p for p in new if p], {'arch': 'kimi_k3', 'config': json.dumps(text)}))
+def only(end, what):
+    return lambda e, d: what(e, d) if e['name'].endswith(end) else (e, d)
+make('as_it_was')
+make('missing', only('layers.3.self_attn.g_proj.weight', lambda e, d: None))
+make('shape', only('model.norm.weight', lambda e, d: ({**e, 'shape': [32], 'bytes': 64}, d[:64])))
+make('config', vocab_size=97)
+make('layers', num_hidden_layers=14)
+make('act', hidden_act='gelu')
+make('tail', only('layers.2.self_attn.A_log', lambda e, d: (e, d[:-4] + struct.pack('<f', 1))))
+make('tail4', only('layers.2.self_attn.A_log', lambda e, d: ({**e, 'shape': [1, 1, 16, 1]}, d)))
+PY
+for m in as_it_was tail4; do check "--verify of $m" kls --verify "$T/$m.kmf"; done
+refused() { exits "--verify of $1" "$2" kls --verify "$T/$1.kmf"; grep -q "$3" "$T/.err" && ok "$1 is said" || fail "$1 is said" "$(tail -n 1 "$T/.err")"; }
+refused missing 3 'layers.3.self_attn.g_proj.weight is missing, kimi_k3 wants it'; refused shape 3 'model.norm.weight has shape \[32\], its config wants \[64\]'
+refused config 3 'embed_tokens.weight has shape \[96, 64\], its config wants \[97, 64\]'; refused layers 3 'layer 14 is neither'
+refused act 4 "hidden_act is 'gelu', wanted 'silu' or 'situ'"
+refused tail 3 'layers.2.self_attn.A_log: value 15 is 1, wanted 0 behind 3 values'
+exits "and from a pipe" 3 sh -c "kls --verify - < '$T/tail.kmf'"
+kconvert "$T/tail.kmf" --to hf -o "$T/tail.hf"; exits "and from a folder" 3 kls --verify "$T/tail.hf"; exits "which is not converted" 3 kconvert "$T/tail.hf" -o "$T/x.kmf"
 finish

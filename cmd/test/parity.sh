@@ -32,7 +32,7 @@ PY
 cp -rL $k3 "$T/tail" && chmod -R u+w "$T/tail"
 for f in "$T"/tail/*.safetensors; do grep -q 'layers\.0\.self_attn\.A_log' "$f" && python3 "$T/tail.py" "$f"; done
 exits "k3-tiny: what is behind A_log's heads" 3 keval parity -m "$T/tail" -f $golden
-grep -q 'A_log\[15\] is 1, wanted 0 behind 3 values' "$T/.err" && ok "and it is said" || fail "and it is said" "$(cat "$T/.err")"
+grep -q 'A_log: value 15 is 1, wanted 0 behind 3 values' "$T/.err" && ok "and it is said" || fail "and it is said" "$(cat "$T/.err")"
 check "k3-tiny: a GGUF of it" kconvert $k3 --to gguf -o "$T/k3.gguf"
 check "k3-tiny: from a GGUF" keval parity -m "$T/k3.gguf" -f $golden --profile hf_remote
 kconvert -q $k3 | kconvert -q - --to gguf > "$T/piped.gguf"; same "k3-tiny: a GGUF from a pipe" "$T/k3.gguf" "$T/piped.gguf"

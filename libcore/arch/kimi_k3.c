@@ -54,7 +54,7 @@ static const struct k_weight weights[] = {
 	CONV("kda.conv_v", A "v_conv1d.weight", B "ssm_conv1d_v.weight"),
 	W("kda.fa", A "f_a_proj.weight", B "ssm_f_a.weight", "kda", "d,D", kda),
 	W("kda.fb", A "f_b_proj.weight", B "ssm_f_b.weight", "kda", "P,d", kda),
-	{ .slot = "kda.a_log", .name = A "A_log", .gguf = B "ssm_a", .role = "kda", .shape = "Hk", .alt = "1,1,Hk,1", .when = kda, .per_layer = true, .pad_zero = true },
+	{ .slot = "kda.a_log", .name = A "A_log", .gguf = B "ssm_a", .role = "kda", .shape = "Hk", .when = kda, .per_layer = true, .pad_zero = true },
 	{ .slot = "kda.dt_bias", .name = A "dt_bias", .gguf = B "ssm_dt.bias", .role = "kda", .shape = "P", .alt = "Hk,d", .when = kda, .per_layer = true },
 	W("kda.b", A "b_proj.weight", B "ssm_beta.weight", "kda", "Hk,D", kda),
 	W("kda.g", A "g_proj.weight", B "ssm_g.weight", "kda", "P,D", kda_whole),
