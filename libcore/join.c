@@ -178,14 +178,15 @@ static int join_any(struct k_join *j, struct k_raw *t, struct k_err *err)
 static int check_orphan(struct k_join *j, const struct k_raw *t, struct k_err *err)
 {
 	static const char *const suffixes[] = { ".weight_scale", ".weight_scale_inv", ".weight_shape", ".weight_zero_point", ".weight_g_idx", ".weight_global_scale" };
-	static const char *const transposed[] = { ".scales", ".qzeros", ".g_idx" };
+	static const char *const values[] = { ".weight", ".weight_packed" }, *const transposed[] = { ".scales", ".qzeros", ".g_idx" };
 	size_t module;
 
 	for (size_t i = 0; i < K_LEN(suffixes); i++) {
 		if (!ends_with(t->name, suffixes[i], &module))
 			continue;
-		if (k_join_part(j, t->name, module, ".weight"))
-			return k_err_set(err, K_EUNSUP, "'%s': %s beside %.*s.weight: such weights are not known here", t->file, t->name, (int)module, t->name);
+		for (size_t k = 0; k < K_LEN(values); k++)
+			if (k_join_part(j, t->name, module, values[k]))
+				return k_err_set(err, K_EUNSUP, "'%s': %s beside %.*s%s: such weights are not known here", t->file, t->name, (int)module, t->name, values[k]);
 		return k_err_set(err, K_ENOENT, "'%s': the values of %.*s are missing beside %s", t->file, (int)module, t->name, t->name);
 	}
 	for (size_t i = 0; i < K_LEN(transposed); i++)

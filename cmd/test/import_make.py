@@ -314,6 +314,8 @@ def refusals():
         ".weight_scale_inv", "F8_E8M0", (1, 1), bytes([255]))
     yield "fp8_inv_u8", "weight_scale_inv of type U8", "unsupported", lambda n, r, c: fp8(n, r, c, "block", "F8_E8M0", ".weight_scale_inv"), flat("fp8", weight_block_size=[128, 128]), put(
         ".weight_scale_inv", "U8", (1, 1), bytes([127]))
+    yield "mxfp4_zero_point", "weight_zero_point beside MXFP4", "unsupported", lambda n, r, c: fp4(n, r, c, False), ct("mxfp4-pack-quantized", type="float", group_size=32), put(
+        ".weight_zero_point", "U8", (H, 4), bytes(4 * H))
 
 
 def save(folder, t, config):
