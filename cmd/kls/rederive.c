@@ -223,16 +223,18 @@ static int open_source(struct recipe *p, const char *from, const struct k_ctx *c
 /* The tensor's name in the source; of a stack that a --name-map made, that which it has by it: its experts may be called anything. */
 static const char *source_name(const struct recipe *p, char *buf, size_t n)
 {
-	const struct k_entry *from = &p->source->entries[p->j];
 	const struct k_raw *raw = p->text_only || p->renamed ? k_import_raw(p->source, p->j, p->slice) : NULL;
-	const char *name = from->source ? from->source : from->name, *wrap = "";
+	struct k_entry from = p->source->entries[p->j];
+	const char *wrap = "";
+	char expert[1100];
 
+	from.name = from.source ? from.source : from.name;
 	raw = raw && raw->parts ? raw->parts->of[K_PART_VALUES] : raw;
 	if (raw && raw->was && p->renamed && p->n_slices == 1)
 		return raw->was;
 	if (raw && raw->was && p->text_only && strncmp(raw->was, K_ARCH_WRAPPED, strlen(K_ARCH_WRAPPED)) == 0)
 		wrap = K_ARCH_WRAPPED;
-	snprintf(buf, n, "%s%s", wrap, name);
+	snprintf(buf, n, "%s%s", wrap, p->n_slices == 1 ? k_entry_slice_name(&from, p->slice, expert, sizeof(expert)) : from.name);
 	return buf;
 }
 

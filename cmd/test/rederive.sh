@@ -95,6 +95,8 @@ kconvert --name-map "$T/map" "$T/other" | kquant -t i4g32 -o "$T/n.kmf" && kconv
 by_map() { kls --rederive "$1" --from "$T/other" --name-map "${2-$T/map}" "$T/n.kmf"; }
 for t in $e.3.w1.weight "$e.*.w3.weight" model.embed_tokens.weight; do check "$t by a map" by_map "$t"; done
 named() { local want=$1; shift; kls -q --rederive "$@" > "$T/.out" && jq -e --arg s "$want" '.source == $s' "$T/.out" > /dev/null && ok "its source is $want" || fail "its source is $want" "$(cat "$T/.out")"; }
+named $e.3.w1.weight $e.3.w1.weight --from $hf "$T/q.kmf"
+named "$e.*.w1.weight" "$e.*.w1.weight" --from $hf "$T/q.kmf"
 named h.1.block_sparse_moe.experts.3.one.weight $e.3.w1.weight --from "$T/other" --name-map "$T/map" "$T/n.kmf"
 named h.0.self_attn.q_proj.weight model.layers.0.self_attn.q_proj.weight --from "$T/other" --name-map "$T/map" "$T/n.kmf"
 named llm.model.embed_tokens.weight model.embed_tokens.weight --from "$T/outer" --name-map "$T/map2" "$T/n2.kmf"
