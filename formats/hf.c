@@ -330,7 +330,7 @@ static int open_folder(struct k_ckpt **out, const struct k_format_in *in, struct
 	if (r == 0)
 		r = read_weights(&h);
 	if (r == 0)
-		r = k_rename(h.set, in->ctx->renames, in->ctx->text_only, err);
+		r = k_rename(h.set, in->ctx->renames, in->ctx->text_only, in->ctx->log, err);
 	k_map_fini(&h.names);
 	k_free(h.shards);
 	k_dir_close(in->dir);

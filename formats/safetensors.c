@@ -19,7 +19,7 @@ static int open_file(struct k_ckpt **out, const struct k_format_in *in, struct k
 		k_source_close(in->src);
 		return err->code;
 	}
-	if (k_st_read_head(set, in->src, err) < 0 || k_rename(set, in->ctx->renames, in->ctx->text_only, err) < 0) {
+	if (k_st_read_head(set, in->src, err) < 0 || k_rename(set, in->ctx->renames, in->ctx->text_only, in->ctx->log, err) < 0) {
 		k_format_free_set(set);
 		return err->code;
 	}

@@ -2,6 +2,7 @@
 #include "libcore/base.h"
 #include "libcore/arch.h"
 #include "libcore/io.h"
+#include "libcore/log.h"
 #include "libcore/rename.h"
 #include "libcore/rx.h"
 
@@ -206,6 +207,22 @@ static int text_config(struct k_rawset *set, bool *there, struct k_err *err)
 	return 0;
 }
 
+/* The text model alone, whose config still is that of the whole: no tensor has the prefix, and there is nothing beside it. */
+static bool is_export(const struct k_rawset *set)
+{
+	const struct k_file *f = k_files_find(&set->files, "config.json");
+	struct k_json *config = NULL;
+	struct k_err later;             /* what is wrong with the config is said by who reads it */
+	bool yes = f && set->n && !set->gguf;
+
+	for (int64_t i = 0; yes && i < set->n; i++)
+		yes = begins(set->v[i].name, "model.") || begins(set->v[i].name, "lm_head.");
+	yes = yes && k_json_parse(&config, f->data, f->len, K_JSON_STRICT, "config.json", &later) == 0 &&
+		k_json_kind(k_json_find(config, "text_config")) == K_JSON_OBJECT;
+	k_json_free(config);
+	return yes;
+}
+
 static int keep_text(struct k_rawset *set, struct k_err *err)
 {
 	static const char *const others[] = { "vision_tower.", "mm_projector.", "vision_model.", "visual.", "multi_modal_projector." };
@@ -234,12 +251,16 @@ static int keep_text(struct k_rawset *set, struct k_err *err)
 	return r;
 }
 
-int k_rename(struct k_rawset *set, const struct k_renames *renames, bool text_only, struct k_err *err)
+int k_rename(struct k_rawset *set, const struct k_renames *renames, bool text_only, struct k_log *log, struct k_err *err)
 {
 	int r = 0;
 
 	for (int k = 0; renames && k < renames->n; k++)
 		for (int64_t i = 0; r == 0 && i < set->n; i++)
 			r = apply(set, &renames->v[k], &set->v[i], err);
+	if (r == 0 && !text_only && is_export(set)) {
+		k_logf(log, K_LOG_INFO, "'%s' has the text model alone: its text_config is taken for the config", set->path);
+		text_only = true;
+	}
 	return r == 0 && text_only ? keep_text(set, err) : r;
 }

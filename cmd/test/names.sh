@@ -69,6 +69,22 @@ check "imatrix: it is of use" kquant -t mxfp4 --scale imatrix --imatrix "$T/nest
 for to in gguf hf safetensors kmf; do
 	check "--verify of $to" kconvert --verify "$T/nested" --to $to -o "$T/verified.$to"
 done
+# The text model's tensors under the config of the whole are that text model; with a tower beside them they are something else.
+for m in bare tower; do cp -r "$T/text" "$T/$m" && cp "$T/nested/config.json" "$T/$m"; done
+kconvert "$T/bare" -o "$T/x.kmf" 2> "$T/.err" && same "the text model alone, without --text-only" "$T/text.kmf" "$T/x.kmf"; grep -q 'has the text model alone' "$T/.err" && ok "it is said" || fail "it is said" "$(cat "$T/.err")"
+check "it is verified" kls --verify "$T/bare"
+kls --rederive "model.layers.1.mlp.experts.3.up_proj.weight" --from "$T/bare" "$T/text.kmf" -q > "$T/.out" 2> "$T/.err" && ok "and one made again" || fail "and one made again" "$(cat "$T/.err")"
+python3 - "$T/tower/model.safetensors" <<'PY'
+import json, struct, sys
+b = open(sys.argv[1], "rb").read()
+n, = struct.unpack("<Q", b[:8])
+h = json.loads(b[8:8 + n])
+end = len(b) - 8 - n
+h["vision_tower.w"] = {"dtype": "F32", "shape": [1], "data_offsets": [end, end + 4]}
+t = json.dumps(h).encode()
+open(sys.argv[1], "wb").write(struct.pack("<Q", len(t)) + t + b[8 + n:] + bytes(4))
+PY
+exits "and with a tower" 3 kconvert "$T/tower" -o "$T/x.kmf"
 exits "other names without rules" 3 kconvert "$T/other" -o "$T/x.kmf"
 printf '# where layers lie\n^transformer\\.h\\.\tmodel.layers.\n' > "$T/map"
 kconvert --name-map "$T/map" "$T/other" -o "$T/renamed.kmf" 2> "$T/.err" && same "--name-map" "$T/want.kmf" "$T/renamed.kmf"
