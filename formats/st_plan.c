@@ -83,7 +83,7 @@ static int add_split(struct k_st_plan *p, const struct k_entry *e, int64_t unit,
 		return err->code;
 	values.bytes = (uint64_t)values.shape[0] * (uint64_t)values.shape[1] * (uint64_t)s->value_bytes;
 	scales.bytes = (uint64_t)scales.shape[0] * (uint64_t)scales.shape[1] * (uint64_t)f->scale->elem_bytes;
-	shape.name = k_arena_printf(&p->arena, "%s.weight_shape", module);
+	shape.name = s->has_shape ? k_arena_printf(&p->arena, "%s.weight_shape", module) : "";
 	values.name = k_arena_printf(&p->arena, "%s%s", module, s->values);
 	scales.name = k_arena_printf(&p->arena, "%s%s", module, p->mixed ? ".weight_scale" : s->scales);
 	if (!shape.name || !values.name || !scales.name)

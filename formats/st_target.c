@@ -8,6 +8,7 @@
  * Heads, weight_shape tensors and all small files are known before a weight is read: they are constants. */
 #include "libcore/base.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include "formats/st.h"
 #include "libcore/log.h"
 #include "libcore/stream.h"
@@ -261,47 +262,49 @@ static int add_shards(struct st *s, bool folder, struct k_err *err)
 	return 0;
 }
 
-static struct k_json *weight_map(struct st *s)
+static int by_part_name(const void *a, const void *b)
 {
-	struct k_json *map = k_json_object();
-	int r = map ? 0 : -1;
+	return strcmp((*(const struct k_st_part *const *)a)->name, (*(const struct k_st_part *const *)b)->name);
+}
 
-	for (int64_t i = 0; r == 0 && i < s->plan->n_shards; i++) {
-		const struct k_st_shard *shard = &s->plan->shards[i];
-		const char *name = shard_name(s, i);
-		struct k_json *file = name ? k_json_new_string(name, strlen(name)) : NULL;
+/* {"metadata": {"total_size"}, "weight_map": {tensor: shard}} as k_json_dump writes it, indented and sorted. Half a million names are written as they
+ * are: as an object they would take as much memory as all that was known of them before. */
+static void put_index(struct k_buf *b, const struct k_st_plan *p, const struct k_st_part *const *sorted, const char *const *shards)
+{
+	uint64_t bytes = 0;
 
-		if (!file)
-			r = -1;
-		for (int64_t k = shard->first; r == 0 && k < shard->first + shard->n; k++)
-			r = k_json_set(map, s->plan->parts[k].name, k_json_keep(file));
-		k_json_free(file);
+	for (int64_t i = 0; i < p->n_shards; i++)
+		bytes += p->shards[i].bytes;
+	k_buf_printf(b, "{\n  \"metadata\": {\n    \"total_size\": %llu\n  },\n  \"weight_map\": {", (unsigned long long)bytes);
+	for (int64_t i = 0; i < p->n_parts; i++) {
+		k_buf_puts(b, i ? ",\n    " : "\n    ");
+		k_json_quote(b, sorted[i]->name, strlen(sorted[i]->name));
+		k_buf_printf(b, ": \"%s\"", shards[sorted[i]->shard]);
 	}
-	if (r == 0)
-		return map;
-	k_json_free(map);
-	return NULL;
+	k_buf_puts(b, p->n_parts ? "\n  }\n}\n" : "}\n}\n");
 }
 
 static int add_index(struct st *s, struct k_err *err)
 {
-	struct k_json *index = k_json_object(), *meta = k_json_object();
-	struct k_buf *b = &s->heads[s->plan->n_shards];
-	uint64_t bytes = 0;
-	bool ok = index && meta;
+	const struct k_st_plan *p = s->plan;
+	struct k_buf *b = &s->heads[p->n_shards];
+	const struct k_st_part **sorted = k_calloc((size_t)p->n_parts + 1, sizeof(void *));
+	const char **shards = k_arena_array(&s->arena, (size_t)p->n_shards + 1, sizeof(*shards));
+	bool ok = sorted && shards;
 
-	for (int64_t i = 0; i < s->plan->n_shards; i++)
-		bytes += s->plan->shards[i].bytes;
-	ok = ok && k_json_set(meta, "total_size", k_json_new_int((int64_t)bytes)) == 0;
-	ok = ok && k_json_set(index, "metadata", k_json_keep(meta)) == 0 && k_json_set(index, "weight_map", weight_map(s)) == 0;
-	if (ok) {
-		k_json_dump(b, index, K_JSON_INDENT | K_JSON_SORT);
-		k_buf_putc(b, '\n');
+	for (int64_t i = 0; ok && i < p->n_shards; i++) {
+		shards[i] = shard_name(s, i);
+		ok = shards[i] != NULL;
 	}
-	k_json_free(meta);
-	k_json_free(index);
+	for (int64_t i = 0; ok && i < p->n_parts; i++)
+		sorted[i] = &p->parts[i];
+	if (ok) {
+		qsort(sorted, (size_t)p->n_parts, sizeof(*sorted), by_part_name);
+		put_index(b, p, sorted, shards);
+	}
+	k_free(sorted);
 	if (!ok)
-		return k_err_nomem(err, 4096, "the index");
+		return k_err_nomem(err, (size_t)p->n_parts * sizeof(*sorted), "the index");
 	if (k_buf_ok(b, "the index", err) < 0)
 		return err->code;
 	return add_text(s, K_ST_INDEX, b->data, b->len, err);

@@ -251,7 +251,7 @@ static int join_all(struct k_join *j, struct k_err *err)
 			return err->code;
 		s->v[kept++] = s->v[i];
 	}
-	s->n = kept;
+	k_rawset_cut(s, kept);
 	if (any && j->config.n_schemes == 0)
 		k_logf(j->config.log, K_LOG_WARN, "'%s' has quantised tensors, but its config has no quantization_config", s->path);
 	note_unlisted(j);

@@ -59,6 +59,17 @@ int k_rawset_add(struct k_rawset *s, const struct k_raw *t, struct k_err *err)
 	return 0;
 }
 
+void k_rawset_cut(struct k_rawset *s, int64_t n)
+{
+	struct k_raw *v = s->cap ? k_realloc(s->v, (size_t)K_MAX(n, 1) * sizeof(*v)) : NULL;
+
+	s->n = n;
+	if (!v)
+		return;
+	s->v = v;
+	s->cap = K_MAX(n, 1);
+}
+
 const struct k_raw *k_rawset_find(const struct k_rawset *s, const char *name)
 {
 	for (int64_t i = 0; i < s->n; i++)

@@ -55,6 +55,8 @@ void k_rawset_init(struct k_rawset *s, const char *path);
 void k_rawset_fini(struct k_rawset *s);
 /* Appends a copy. */
 int k_rawset_add(struct k_rawset *s, const struct k_raw *t, struct k_err *err) K_MUST_USE;
+/* The first n stay; nobody may point to one any more. */
+void k_rawset_cut(struct k_rawset *s, int64_t n);
 /* Keeps src open until fini (also on failure it is closed). */
 int k_rawset_own(struct k_rawset *s, struct k_source *src, struct k_err *err) K_MUST_USE;
 const struct k_raw *k_rawset_find(const struct k_rawset *s, const char *name);         /* linear; import keeps its own map */

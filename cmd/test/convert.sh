@@ -110,4 +110,21 @@ case $(cat "$T/.out") in
 *) fail "read once" "$(tail -n 1 "$T/.out") times" ;;
 esac
 kconvert --plan $nano > "$T/plan" && python3 -c 'import json,sys; p=json.load(open(sys.argv[1])); assert p["peak_memory"] < 512 << 20 and p["bytes"] > 0' "$T/plan" && ok "--plan" || fail "--plan" "$(cat "$T/plan")"
+# The index is written as Python writes it, names sorted, of one shard and of many.
+for size in 5GB 100K 1; do
+	rm -rf "$T/ix" && kconvert testdata/tiny/k3-tiny --to hf --shard-size $size -o "$T/ix" && python3 - "$T/ix" <<'PY' && ok "index, shards of $size" || fail "index, shards of $size" "$(head -c 300 "$T/ix/model.safetensors.index.json")"
+import glob, json, os, sys
+from hf_read import tensors
+os.chdir(sys.argv[1])
+name = "model.safetensors.index.json"
+shards = glob.glob("*.safetensors")
+assert os.path.exists(name) == (len(shards) > 1)
+if len(shards) > 1:
+    text = open(name).read()
+    index = json.loads(text)
+    assert text == json.dumps(index, indent=2, sort_keys=True) + "\n"
+    assert set(index["weight_map"].values()) == set(shards) and set(index["weight_map"]) == set(tensors(".")) and len(shards) > 9
+    assert index["metadata"]["total_size"] == sum(len(raw) for _, _, raw in tensors(".").values())
+PY
+done
 finish
