@@ -50,7 +50,7 @@ static int put_choices(struct question *u, const struct k_json *list, struct k_e
 	for (int i = 0; i < u->n; i++) {
 		const struct k_json *v = k_json_at(list, (size_t)i);
 		if (!k_json_string(v) || !k_json_len(v))
-			return k_err_set(err, K_EFORMAT, "choice %d is %s, wanted a text", i, k_json_len(v) ? k_json_kind_name(v) : "empty");
+			return k_err_set(err, K_EFORMAT, "choice %d is %s, wanted a text", i, k_json_string(v) ? "empty" : k_json_kind_name(v));
 		k_buf_puts(&u->text[i], k_json_string(v));
 		if (k_buf_ok(&u->text[i], "a choice", err) < 0)
 			return err->code;

@@ -137,16 +137,11 @@ static void drop_window(struct quiz *q)
 
 /* --- a window ----------------------------------------------------------------------------------------------------------------------- */
 
-static int plan_item(struct quiz *q, const char *line, size_t n, struct k_err *err)
+/* A line becomes the next item of the window, and its questions. */
+static int read_item(struct quiz *q, const char *line, size_t n, struct k_err *err)
 {
 	struct k_quiz_item *it = &q->item[q->n_item];
 	char what[256];
-	memset(it, 0, sizeof(*it));
-	snprintf(it->key, sizeof(it->key), "item %lld", (long long)q->line);
-	if (q->rep && k_report_have(q->rep, it->key)) {
-		q->done++;
-		return 0;
-	}
 	snprintf(what, sizeof(what), "%.200s: line %lld", q->o->file, (long long)q->line);
 	int r = k_json_parse(&it->json, line, n, K_JSON_LAST_WINS, what, err);
 	if (r < 0)
@@ -156,6 +151,18 @@ static int plan_item(struct quiz *q, const char *line, size_t n, struct k_err *e
 	r = q->z->plan(q->z->arg, it, err);
 	q->n_ask += it->n;
 	return r < 0 ? k_err_add(err, "in '%s'", what) : 0;
+}
+
+static int plan_item(struct quiz *q, const char *line, size_t n, struct k_err *err)
+{
+	struct k_quiz_item *it = &q->item[q->n_item];
+	memset(it, 0, sizeof(*it));
+	snprintf(it->key, sizeof(it->key), "item %lld", (long long)q->line);
+	if (q->rep && k_report_have(q->rep, it->key)) {
+		q->done++;
+		return 0;
+	}
+	return read_item(q, line, n, err);
 }
 
 static int judge_item(struct quiz *q, struct k_quiz_item *it, struct k_err *err)
@@ -192,6 +199,25 @@ static int window(struct quiz *q, struct k_err *err)
 
 /* --- the run -------------------------------------------------------------------------------------------------------------------------- */
 
+/* A line that is none of this task's would end the run: it is looked for before hours of answers, and not after them. q is a copy: nothing is
+ * drawn by this. */
+static int check_lines(struct quiz q, struct k_err *err)
+{
+	const char *line;
+	size_t n;
+	int r = 0;
+	while (r == 0 && q.left && (line = next_line(&q, &n))) {
+		if (!is_drawn(&q) || !is_ours(&q))
+			continue;
+		memset(q.item, 0, sizeof(*q.item));
+		r = read_item(&q, line, n, err);
+		drop_window(&q);
+		if (r == 0)
+			r = k_ctx_check(q.ctx, err);
+	}
+	return r;
+}
+
 static int put_head(struct quiz *q, const char *digest, struct k_err *err)
 {
 	struct k_json *o = k_json_object();
@@ -216,6 +242,8 @@ int k_quiz_run(const struct k_quiz *z, struct k_asker *a, const struct k_eval_op
 	q.item = k_calloc((size_t)q.cap, sizeof(*q.item));
 	q.ask = k_calloc((size_t)a->width + K_QUIZ_ASKS, sizeof(*q.ask));
 	int r = q.item && q.ask ? load(&q, digest, err) : k_err_nomem(err, (size_t)q.cap * sizeof(*q.ask), "questions");
+	if (r == 0 && !z->lines)
+		r = check_lines(q, err);
 	if (r == 0 && q.rep)
 		r = put_head(&q, digest, err);
 	k_progress_begin(&meter, ctx->log, z->name, (uint64_t)(q.left / K_MAX(o->parts, 1)), "items");

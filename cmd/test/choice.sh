@@ -47,6 +47,15 @@ cat > "$T/want" <<'END'
 END
 same "MMLU, ARC, HellaSwag" "$T/prompts" "$T/want"
 exits "no answer" 3 keval choice -m "$T/nano.kmf" -f <(echo '{"prompt": "a", "choices": ["b", "c"], "answer": 2}')
+# What is wrong with a line is said before anything is asked, and not after all the lines before it.
+for line in '{"prompt": "a", "choices": ["b", 3], "answer": 0}:choice 1 is an integer, wanted a text' '{"prompt": "a", "choices": ["b", ""], "answer": 0}:choice 1 is empty' \
+	'no JSON:not valid JSON'; do
+	{ cat $q; echo "${line%:*}"; } > "$T/late.jsonl"
+	exits "a wrong line behind good ones: ${line##*:}" 3 keval choice -m "$T/nano.kmf" -f "$T/late.jsonl" --json
+	if [ ! -s "$T/.out" ] && grep -q "${line##*:}.*late.jsonl: line 33\|late.jsonl: line 33.*${line##*:}" "$T/.err"; then ok "nothing was asked: ${line##*:}"
+	else fail "nothing was asked: ${line##*:}" "$(wc -l < "$T/.out") lines, $(cat "$T/.err")"; fi
+done
+check "a wrong line that --limit leaves out" keval choice -m "$T/nano.kmf" -f "$T/late.jsonl" --limit 2 --json
 # A model that overflows: its items fail, each with a reason, and the report is whole.
 python3 "$(dirname "$0")/overflow_make.py" testdata/tiny/llama-tiny "$T/overflow" || fail setup "no model that overflows"
 for b in 1 3; do
