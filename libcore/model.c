@@ -300,9 +300,11 @@ static int check_kv(const struct k_model *m, struct k_err *err)
 	if ((m->kv == K_KV_BF16 && !d->bf16_attention) || (m->kv == K_KV_INT8 && !d->int8_pages))
 		return k_err_set(err, K_EUNSUP, "keys and values cannot be kept in %s on device '%s': wanted f32%s", k_kv_names[m->kv], d->backend->name,
 			d->bf16_attention ? " or bf16" : "");
-	if (m->kv == K_KV_INT8 && (hp->head_dim | hp->kv_lora | hp->d_rope) % 4)
-		return k_err_set(err, K_EUNSUP, "'%s': heads of %ld values, latents of %ld and rotated keys of %ld: wanted multiples of 4 for keys and values in int8",
-			m->ck->path, (long)hp->head_dim, (long)hp->kv_lora, (long)hp->d_rope);
+	const struct { const char *what; int64_t n; } kept[] = { { "heads", hp->head_dim }, { "latents", hp->kv_lora }, { "rotated keys", hp->d_rope } };
+	for (size_t i = 0; i < K_LEN(kept) && m->kv == K_KV_INT8; i++)
+		if (kept[i].n % 4)
+			return k_err_set(err, K_EUNSUP, "'%s': %s of %lld values, wanted a multiple of 4 for keys and values in int8", m->ck->path, kept[i].what,
+				(long long)kept[i].n);
 	return 0;
 }
 

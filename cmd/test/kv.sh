@@ -23,6 +23,12 @@ for r in f32:1280 bf16:640 int8:360; do
 done
 kld --save-ref "$T/ref" > "$T/.out"
 check "int8 diverges by less than 1e-6" kld --ref "$T/ref" --kv int8 --bar 'kld_mean<1e-6'
+cp -r testdata/tiny/llama-tiny "$T/narrow"; chmod -R u+w "$T/narrow"
+jq '.num_key_value_heads *= 8 | .num_attention_heads *= 8' testdata/tiny/llama-tiny/config.json > "$T/narrow/config.json"
+check "heads of two values" keval ppl -m "$T/narrow" -f "$T/text" --window 16 --limit 1
+exits "int8 of heads of two values" 4 keval ppl -m "$T/narrow" -f "$T/text" --window 16 --limit 1 --kv int8
+mv "$T/.err" "$T/said"
+check "which says what is too narrow, and that alone" grep -q "narrow': heads of 2 values, wanted a multiple of 4 for" "$T/said"
 models
 if keval '--device=?' 2>&1 | grep -q cudasim; then
 	exits "a device without pages of int8" 4 ppl --device cudasim --kv int8
