@@ -131,18 +131,25 @@ static int check_args(const struct args *a, struct k_err *err)
 	return 0;
 }
 
-/* What only some tasks look at is no mistake with the others where it comes from the environment; but nobody should believe that it did something. */
-static void tell_unused(const struct args *a, const struct k_eval *task, const struct k_ctx *ctx)
+/* What only some tasks look at. */
+#define ROW(option, member, tasks) { option, tasks, offsetof(struct args, member), sizeof(((struct args *)NULL)->member) }
+static const struct { const char *option, *tasks; size_t at, bytes; } special[] = {
+	ROW("window", window, "ppl kld imatrix parity"), ROW("stride", stride, "ppl kld"), ROW("save-ref", save_ref, "kld"), ROW("ref", ref, "kld"),
+	ROW("bundle", bundle, "parity"), ROW("tol", tol, "parity diff"), ROW("steps", steps, "agent"), ROW("tools", tools, "agent"),
+	ROW("lengths", lengths, "needle"), ROW("depths", depths, "needle"),
+};
+
+/* In the environment it stands for the tasks that look at it. On the command line of another it is no mistake either, but nobody should believe
+ * that it did something. */
+static void tell_unused(struct args *a, const struct k_eval *task, const struct k_ctx *ctx)
 {
-	const struct { const char *option; bool given; const char *tasks; } special[] = {
-		{ "window", a->window != UNSET, "ppl kld imatrix parity" }, { "stride", a->stride != UNSET, "ppl kld" },
-		{ "save-ref", a->save_ref, "kld" }, { "ref", a->ref, "kld" }, { "bundle", a->bundle, "parity" }, { "tol", !isnan(a->tol), "parity diff" },
-		{ "steps", a->steps != UNSET, "agent" }, { "tools", a->tools != UNSET, "agent" }, { "lengths", a->lengths, "needle" },
-		{ "depths", a->depths, "needle" },
-	};
-	for (size_t i = 0; i < K_LEN(special); i++)
-		if (special[i].given && !k_is_word_of(task->name, special[i].tasks))
+	for (size_t i = 0; i < K_LEN(special); i++) {
+		if (k_is_word_of(task->name, special[i].tasks))
+			continue;
+		k_opt_yield(&k_tool, a, special[i].option);
+		if (memcmp((char *)a + special[i].at, (const char *)&unset + special[i].at, special[i].bytes))
 			k_logf(ctx->log, K_LOG_WARN, "--%s says nothing to '%s', it is for: %s", special[i].option, task->name, special[i].tasks);
+	}
 }
 
 static int open_model(struct k_model **out, struct k_device **dev, const struct args *a, int n_operands, char **operands,

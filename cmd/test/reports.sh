@@ -99,6 +99,14 @@ for o in --report -o --junit --plot --resume; do
 	apart "$o and -m" "$o is '.*a', which is read (-m)" keval ppl -m "$T/a" -f "$T/text" $o "$T/a"
 	apart "$o and a report" "'.*a'.* read" keval diff "$T/a" "$T/b" $o "$T/a"
 done
+# A file that is called as the task is: the word is none of the inputs.
+pushd "$T" > /dev/null || finish
+for i in first second; do
+	exits "-o diff, the $i time" 0 keval diff a b --json -o diff
+	exits "-o score, the $i time" 0 keval score gen -f q.jsonl --json -o score < answers.jsonl
+	exits "-o compare, the $i time" 0 kbench compare --reps 1 --json -o compare -- true -- true
+done
+popd > /dev/null || finish
 apart "--report and --junit by a link" 'are both' keval diff "$T/a" "$T/b" --report "$T/x" --junit "$T/../$(basename "$T")/x"
 apart "kbench: --report and -f" 'which is read (-f)' kbench serve -u http://127.0.0.1:1/v1 -f "$T/a" --report "$T/a"
 apart "kbench: --history and a model" 'which is read (the input)' kbench load "$T/a" --history "$T/a"
