@@ -186,8 +186,12 @@ static int write_head(struct k_kldref *f, struct k_err *err)
 int k_kldref_create(struct k_kldref **out, const char *path, const struct k_windows *w, int64_t *done, struct k_err *err)
 {
 	struct k_kldref *f;
-	int r = new_ref(&f, path, w, err);
 	*done = 0;
+	*out = NULL;
+	/* It takes the place of what is there. */
+	if (k_path_is_other(path))
+		return k_err_set(err, K_EUSAGE, "--save-ref '%s' is there and is no file, wanted the name of one", path);
+	int r = new_ref(&f, path, w, err);
 	if (r == 0)
 		r = make_head(f, err);
 	if (r == 0)

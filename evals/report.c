@@ -191,6 +191,8 @@ static int journal_open(struct k_report *r, struct k_err *err)
 {
 	struct k_buf b;
 	int e = 0;
+	if (k_path_is_other(r->o.resume))
+		return k_err_set(err, K_EUSAGE, "--resume '%s' is there and is no file, wanted the name of one", r->o.resume);
 	r->old = k_json_array();
 	if (!r->old)
 		return k_err_nomem(err, 64, "the report to resume");

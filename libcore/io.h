@@ -74,6 +74,7 @@ int k_spool_open(struct k_sink **w, struct k_source **r, const char *dir, struct
 
 /* --- files ---------------------------------------------------------------------------------------------------------- */
 bool k_path_is_dir(const char *path);
+bool k_path_is_other(const char *path);            /* a folder, a device, a pipe: it is there and is no file */
 bool k_path_exists(const char *path);
 /* Whole small file into b; K_EIO when it cannot be opened, K_EFORMAT when larger than max. */
 int k_read_file(const char *path, struct k_buf *b, size_t max, struct k_err *err) K_MUST_USE;

@@ -354,6 +354,13 @@ bool k_path_is_dir(const char *path)
 	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+bool k_path_is_other(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+}
+
 bool k_path_exists(const char *path)
 {
 	struct stat st;

@@ -99,6 +99,13 @@ for o in --report -o --junit --plot --resume; do
 	apart "$o and -m" "$o is '.*a', which is read (-m)" keval ppl -m "$T/a" -f "$T/text" $o "$T/a"
 	apart "$o and a report" "'.*a'.* read" keval diff "$T/a" "$T/b" $o "$T/a"
 done
+# Nor of what is no file: a reference took the place of a device, and a report to resume was waited for.
+mkfifo "$T/fifo"; mkdir "$T/folder"
+for o in fifo folder; do
+	exits "--save-ref of a $o" 2 timeout 20 keval kld -m "$T/i4.kmf" -f "$T/text" --window 40 --save-ref "$T/$o"
+	exits "--resume of a $o" 2 timeout 20 keval ppl -m "$T/i4.kmf" -f "$T/text" --window 40 --resume "$T/$o"
+	if [ ! -f "$T/$o" ] && [ ! -e "$T/$o.partial" ]; then ok "the $o stays"; else fail "the $o stays" "$(ls -la "$T")"; fi
+done
 # A file that is called as the task is: the word is none of the inputs.
 pushd "$T" > /dev/null || finish
 for i in first second; do
