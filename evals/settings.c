@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include "evals/settings.h"
+#include "libcore/chat.h"
 
 enum { STOP_BYTES = 1024 };
 
@@ -30,27 +31,28 @@ static int read_whole(const struct k_json *request, const char *key, int64_t lo,
 	return 0;
 }
 
-static const struct number { const char *name; double lo, hi; bool above; size_t offset; } numbers[] = {       /* above: lo itself is out */
-	{ "temperature", 0, 2, false, offsetof(struct k_sampler, temperature) },
-	{ "top_p", 0, 1, true, offsetof(struct k_sampler, top_p) },
-	{ "min_p", 0, 1, false, offsetof(struct k_sampler, min_p) },
-	{ "presence_penalty", -2, 2, false, offsetof(struct k_sampler, presence) },
-	{ "frequency_penalty", -2, 2, false, offsetof(struct k_sampler, frequency) },
-	{ "repeat_penalty", 0, 1e6, true, offsetof(struct k_sampler, repetition) },
-	{ "repetition_penalty", 0, 1e6, true, offsetof(struct k_sampler, repetition) },
+static const struct number { const char *name; size_t offset; } numbers[] = {
+	{ "temperature", offsetof(struct k_sampler, temperature) },
+	{ "top_p", offsetof(struct k_sampler, top_p) },
+	{ "min_p", offsetof(struct k_sampler, min_p) },
+	{ "presence_penalty", offsetof(struct k_sampler, presence) },
+	{ "frequency_penalty", offsetof(struct k_sampler, frequency) },
+	{ "repeat_penalty", offsetof(struct k_sampler, repetition) },
+	{ "repetition_penalty", offsetof(struct k_sampler, repetition) },
 };
 
 static int read_numbers(struct k_sampler *s, const struct k_json *request, struct k_err *err)
 {
 	for (const struct number *n = numbers; n < numbers + K_LEN(numbers); n++) {
+		const struct k_sample_range *range = k_sample_range(n->name);
 		const struct k_json *v = k_json_given(request, n->name);
 		double x = k_json_number(v);
 		if (!v)
 			continue;
 		if (!is_number(v))
 			return wrong(v, n->name, "a number", err);
-		if (!(n->above ? x > n->lo : x >= n->lo) || x > n->hi)
-			return k_err_set(err, K_EFORMAT, "%s is %.9g, wanted %s %g to %g", n->name, x, n->above ? "more than" : "from", n->lo, n->hi);
+		if (!k_sample_allows(range, x))
+			return k_err_set(err, K_EFORMAT, "%s is %.9g, wanted %s %g to %g", n->name, x, range->above ? "more than" : "from", range->lo, range->hi);
 		float f = (float)x;
 		memcpy((char *)s + n->offset, &f, sizeof(f));
 	}
@@ -154,12 +156,7 @@ static int check_others(const struct k_json *request, struct k_err *err)
 
 static int check_effort(const struct k_json *v, const char *where, struct k_err *err)
 {
-	static const char *const words[] = { "none", "minimal", "low", "medium", "high", "xhigh", "max" };
-	const char *word = k_json_string(v);
-	for (size_t i = 0; word && i < K_LEN(words); i++)
-		if (!strcmp(word, words[i]))
-			return 0;
-	return v ? k_err_set(err, K_EFORMAT, "%s is not one of none, minimal, low, medium, high, xhigh, max", where) : 0;
+	return !v || k_chat_knows_effort(v) ? 0 : k_err_set(err, K_EFORMAT, "%s is not one of " K_CHAT_EFFORTS, where);
 }
 
 bool k_settings_thoughtless(const struct k_json *request)

@@ -299,6 +299,20 @@ static int read_thinking(const struct k_json *request, struct k_chat_options *o,
 	return 0;
 }
 
+bool k_chat_knows_effort(const struct k_json *v)
+{
+	const char *word = k_json_string(v), *p = K_CHAT_EFFORTS;
+
+	while (word && *p) {
+		size_t n = strcspn(p, ",");
+
+		if (strlen(word) == n && k_json_len(v) == n && !memcmp(word, p, n))
+			return true;
+		p += n + strspn(p + n, ", ");
+	}
+	return false;
+}
+
 /* Others (minimal, medium, xhigh) are known to clients and not to the model: of these the prompt says nothing. */
 static int read_effort(const struct k_json *obj, const char *prefix, const char *key, enum k_effort *out, struct k_err *err)
 {

@@ -20,6 +20,10 @@ int k_render_special(struct k_render *r, const char *token, struct k_err *err) K
 void k_render_text(struct k_render *r, const char *s, size_t n);
 void k_render_puts(struct k_render *r, const char *s);
 
+/* reasoning_effort, as clients say it. */
+#define K_CHAT_EFFORTS "none, minimal, low, medium, high, xhigh, max"
+bool k_chat_knows_effort(const struct k_json *v);
+
 enum k_effort { K_EFFORT_NONE, K_EFFORT_LOW, K_EFFORT_HIGH, K_EFFORT_MAX };           /* NONE: the prompt does not speak of it */
 enum k_tool_choice { K_TOOLS_AUTO, K_TOOLS_REQUIRED, K_TOOLS_NONE };
 struct k_chat_options {

@@ -25,6 +25,33 @@ void k_sampler_init(struct k_sampler *s)
 	*s = (struct k_sampler){ .temperature = 1, .top_p = 1, .repetition = 1 };
 }
 
+/* --- ranges ------------------------------------------------------------------------------------------------------------- */
+
+static const struct k_sample_range ranges[] = {
+	{ "temperature", 0, 2, false },
+	{ "top_p", 0, 1, true },
+	{ "min_p", 0, 1, false },
+	{ "presence_penalty", -2, 2, false },
+	{ "frequency_penalty", -2, 2, false },
+	{ "repeat_penalty", 0, 1e6, true },
+	{ "repetition_penalty", 0, 1e6, true },
+};
+
+const struct k_sample_range *k_sample_range(const char *name)
+{
+	size_t i = 0;
+
+	while (i < K_LEN(ranges) && strcmp(ranges[i].name, name))
+		i++;
+	K_ASSERT(i < K_LEN(ranges));
+	return &ranges[i];
+}
+
+bool k_sample_allows(const struct k_sample_range *r, double x)
+{
+	return (r->above ? x > r->lo : x >= r->lo) && x <= r->hi;
+}
+
 /* --- logits -> rows ----------------------------------------------------------------------------------------------------- */
 
 static int fill(struct row *rows, const float *logits, int32_t vocab, struct k_err *err)

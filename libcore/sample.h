@@ -19,10 +19,16 @@ struct k_sampler {
 };
 struct k_top { int32_t id; float logprob; };
 
+/* What a request may ask, by the name that clients have for it. above: lo itself is out. */
+struct k_sample_range { const char *name; double lo, hi; bool above; };
+
 /* What a row is sampled by where nothing but its logits counts. u: the random number. */
 struct k_draw { double u; float temperature, top_p, min_p; int32_t top_k; };
 
 void k_sampler_init(struct k_sampler *s);
+/* name: temperature, top_p, min_p, presence_penalty, frequency_penalty, repeat_penalty or repetition_penalty. */
+const struct k_sample_range *k_sample_range(const char *name);
+bool k_sample_allows(const struct k_sample_range *r, double x);
 /* logits: vocab values, not changed. scratch: vocab * 16 bytes. Position is s->n_out. Returns the id, or K_ENO when every token
  * is masked (dead end). NaN in logits: K_EBUG. */
 int32_t k_sample(const struct k_sampler *s, const float *logits, int32_t vocab, void *scratch, struct k_err *err) K_MUST_USE;

@@ -151,29 +151,30 @@ int k_field_int(const struct k_json *obj, const char *where, const char *key, in
 	return 0;
 }
 
-struct number { const char *name; double lo, hi; bool above; size_t offset; };          /* above: lo itself is out */
+struct number { const char *name; size_t offset; };
 static const struct number numbers[] = {
-	{ "temperature", 0, 2, false, offsetof(struct k_request, temperature) },
-	{ "top_p", 0, 1, true, offsetof(struct k_request, top_p) },
-	{ "min_p", 0, 1, false, offsetof(struct k_request, min_p) },
-	{ "presence_penalty", -2, 2, false, offsetof(struct k_request, presence) },
-	{ "frequency_penalty", -2, 2, false, offsetof(struct k_request, frequency) },
-	{ "repeat_penalty", 0, 1e6, true, offsetof(struct k_request, repetition) },
-	{ "repetition_penalty", 0, 1e6, true, offsetof(struct k_request, repetition) },
+	{ "temperature", offsetof(struct k_request, temperature) },
+	{ "top_p", offsetof(struct k_request, top_p) },
+	{ "min_p", offsetof(struct k_request, min_p) },
+	{ "presence_penalty", offsetof(struct k_request, presence) },
+	{ "frequency_penalty", offsetof(struct k_request, frequency) },
+	{ "repeat_penalty", offsetof(struct k_request, repetition) },
+	{ "repetition_penalty", offsetof(struct k_request, repetition) },
 };
 
 static int read_numbers(struct k_request *rq, struct k_fault *f)
 {
 	for (const struct number *n = numbers; n < numbers + K_LEN(numbers); n++) {
+		const struct k_sample_range *range = k_sample_range(n->name);
 		const struct k_json *v = k_json_given(rq->body, n->name);
 		if (!v)
 			continue;
 		if (k_json_kind(v) != K_JSON_INT && k_json_kind(v) != K_JSON_REAL)
 			return wrong(f, "", n->name, v, "a number");
 		double x = k_json_number(v);
-		if (!(n->above ? x > n->lo : x >= n->lo) || x > n->hi)
+		if (!k_sample_allows(range, x))
 			return k_fault_set(f, 400, NULL, n->name, "%s is %g, wanted %s %g to %g", n->name, x,
-				n->above ? "more than" : "from", n->lo, n->hi);
+				range->above ? "more than" : "from", range->lo, range->hi);
 		memcpy((char *)rq + n->offset, &x, sizeof(x));
 	}
 	return 0;

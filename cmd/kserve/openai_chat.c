@@ -228,12 +228,7 @@ static int read_later_tools(struct k_request *rq, struct k_fault *f)
 
 static int check_effort(const struct k_json *v, const char *where, struct k_fault *f)
 {
-	static const char *const words[] = { "none", "minimal", "low", "medium", "high", "xhigh", "max" };
-	const char *word = k_word(v);
-	bool known = !v;
-	for (size_t i = 0; i < K_LEN(words); i++)
-		known |= word && !strcmp(word, words[i]);
-	return known ? 0 : k_fault_set(f, 400, NULL, where, "%s is not one of none, minimal, low, medium, high, xhigh, max", where);
+	return !v || k_chat_knows_effort(v) ? 0 : k_fault_set(f, 400, NULL, where, "%s is not one of " K_CHAT_EFFORTS, where);
 }
 
 /* reasoning_effort speaks only where neither thinking nor chat_template_kwargs does; in thinking, type before effort. */

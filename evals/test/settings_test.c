@@ -42,6 +42,28 @@ K_TEST(settings_are_refused)
 	}
 }
 
+/* serving-api.md 1.1: the ends of each range, and what lies beyond them; the words of an effort. */
+K_TEST(settings_have_bounds)
+{
+	static const struct { const char *request; bool good; } rows[] = {
+		{ "{\"temperature\":2}", true }, { "{\"temperature\":2.1}", false }, { "{\"temperature\":-0.1}", false }, { "{\"top_p\":1}", true }, { "{\"top_p\":1.1}", false },
+		{ "{\"min_p\":0}", true }, { "{\"min_p\":-0.1}", false }, { "{\"presence_penalty\":-2}", true }, { "{\"presence_penalty\":-2.1}", false },
+		{ "{\"frequency_penalty\":2}", true }, { "{\"frequency_penalty\":2.1}", false }, { "{\"repetition_penalty\":0}", false }, { "{\"repeat_penalty\":0}", false },
+		{ "{\"repeat_penalty\":1000000}", true }, { "{\"repetition_penalty\":1000001}", false },
+		{ "{\"reasoning_effort\":\"none\"}", true }, { "{\"reasoning_effort\":\"minimal\"}", true }, { "{\"reasoning_effort\":\"low\"}", true },
+		{ "{\"reasoning_effort\":\"medium\"}", true }, { "{\"reasoning_effort\":\"high\"}", true }, { "{\"reasoning_effort\":\"xhigh\"}", true },
+		{ "{\"reasoning_effort\":\"max\"}", true }, { "{\"reasoning_effort\":\"\"}", false }, { "{\"reasoning_effort\":\"hig\"}", false },
+		{ "{\"reasoning_effort\":\"none, minimal\"}", false }, { "{\"reasoning_effort\":\"high,\"}", false }, { "{\"reasoning_effort\":\"MAX\"}", false },
+	};
+	struct k_settings s;
+	struct k_json *o;
+	struct k_err err;
+	for (size_t i = 0; i < K_LEN(rows); i++) {
+		K_CHECK_MSG(settings(&s, rows[i].request, true, &o, &err) == (rows[i].good ? 0 : K_EFORMAT), "%s: %s", rows[i].request, err.msg);
+		k_json_free(o);
+	}
+}
+
 K_TEST(settings_without_thoughts)
 {
 	static const struct { const char *request; bool off; } rows[] = {
