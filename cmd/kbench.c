@@ -24,7 +24,7 @@ static const struct args unset = { .reps = UNSET, .tokens = UNSET, .rate = NAN, 
 
 static const struct k_opt opts[] = {
 	K_OPT_STR('m', "model", struct args, model, "MODEL", NULL, "decode, prefill, load, convert: the model"),
-	K_OPT_STR(0, "synthetic", struct args, synthetic, "ARCH:SIZE", NULL, "decode, prefill, load: a model of that shape with random weights, in memory, in the place of -m: kimi-linear:48b, kimi-linear:nano, kimi-linear-mla:48b, kimi-linear-mla:nano, kimi-linear-bf16:48b, kimi-linear-bf16:nano, kimi-k2:tiny, kimi-k2:1t"),
+	K_OPT_STR(0, "synthetic", struct args, synthetic, "ARCH:SIZE", NULL, "decode, prefill, load: a model of that shape with random weights, in memory, in the place of -m: kimi-linear:48b, kimi-linear:nano, kimi-linear-mla:48b, kimi-linear-mla:nano, kimi-linear-bf16:48b, kimi-linear-bf16:nano, kimi-k2:tiny, kimi-k2:1t, kimi-k3:tiny, kimi-k3:2.8t"),
 	K_OPT_STR(0, "depth", struct args, depth, "N,...", "0", "decode, prefill: tokens that are there before: 0,1k,32k,1M"),
 	K_OPT_STR(0, "fill", struct args, fill, "HOW", NULL, "decode, prefill: how a depth is reached: prompt computes it, random computes 256 tokens and copies their caches; default: random where the weights are"),
 	K_OPT_STR('b', "batch", struct args, batch, "N,...", "1", "decode, prefill: sequences at once"),
