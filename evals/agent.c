@@ -285,6 +285,8 @@ static int agent_run(struct k_asker *a, const struct k_eval_opts *o, struct k_re
 	struct agent g = { .a = a, .o = o, .rep = rep, .ctx = ctx };
 	if (!a->talks)
 		return k_err_set(err, K_EUSAGE, "agent asks what depends on the answer before: it needs a model (-m) or a server (-u)");
+	if (!o->file && !a->served)
+		return k_err_set(err, K_EUSAGE, "agent without -f FILE makes tools up and names the one that each answer must call, which only a server (-u) can be held to");
 	int r = k_world_open(&g.w, o->file, o->steps, o->tools, o->seed, err);
 	if (r == 0) {
 		g.messages = k_json_array();

@@ -28,6 +28,8 @@ jq '.user = "Hello"' $loop > "$T/other.json"
 exits "no call at all" 1 keval agent -u "$url" -f "$T/other.json" --steps 6 --json
 grep -q '"completed": false, "invalid_calls": 1' "$T/.out" && ok "it counts" || fail "it counts" "$(tail -n 1 "$T/.out")"
 exits "lines cannot talk" 2 keval prompts agent -f $loop
+exits "made-up tools want a server" 2 keval agent -m "$T/nano.kmf" --steps 2 --json
+if [ ! -s "$T/.out" ] && grep -q 'without -f FILE .*only a server (-u)' "$T/.err"; then ok "which is said before a turn"; else fail "which is said before a turn" "$(tail -n 1 "$T/.err")"; fi
 # Twenty tools, each forced in turn.
 keval agent -u "$url" --steps 26 --json > "$T/forced" 2> "$T/.err"; status=$?
 if grep -q 'not supported by this server' "$T/.err"; then skip forced "the server cannot be made to choose"
