@@ -222,6 +222,8 @@ static int check_held(struct planner *j, int i, const struct spot *s)
 	const struct k_gguf_way *way = j->p->from[i].way;
 	char name[NAME_MAX_BYTES];
 
+	if ((way == &k_gguf_product || (way == &k_gguf_neg_exp && !e->type->plain)) && k_entry_slices(e) != 1)
+		return k_err_set(j->err, K_EUNSUP, "'%s': %s has %d dimensions, a GGUF takes 2 of it", j->p->c->path, e->name, e->ndim);
 	if (way == &k_gguf_hold && (k_entry_slices(e) != 1 || count_of(e->ndim, e->shape) != j->p->hp.n_embd || !e->type->dequant))
 		return k_err_set(j->err, K_ESHAPE, "'%s': %s has %lld values, the config wants %lld", j->p->c->path, e->name,
 			(long long)count_of(e->ndim, e->shape), (long long)j->p->hp.n_embd);
@@ -264,7 +266,7 @@ static int add_entry(struct planner *j, int i, struct spot *s)
 		if (r == 0)
 			wanted += count_of(j->p->parts[f->part + k].ndim, j->p->parts[f->part + k].shape);
 	}
-	if (r == 0 && have != wanted && !(s->w->pad_zero && e->ndim == 1 && have > wanted))
+	if (r == 0 && have != wanted && !(s->w->pad_zero && have > wanted))
 		r = k_err_set(j->err, K_ESHAPE, "'%s': %s has %lld values, the config wants %lld", j->p->c->path, e->name, (long long)have,
 			(long long)wanted);
 	return r < 0 ? r : set_order(j, s, f);

@@ -61,7 +61,10 @@ static void place(const struct k_target *t, struct k_block *b)
 	} else if (b->n_rows == 0) {
 		b->dst[0] = plane(g, p, b->off, b->n_src);
 	} else {
-		b->dst[0] = plane(g, p, (uint64_t)(b->slice * k_entry_rows(e) + b->row) * row_bytes, (size_t)b->n_rows * row_bytes);
+		uint64_t at = K_MIN((uint64_t)(b->slice * k_entry_rows(e) + b->row) * row_bytes, p->bytes);
+
+		/* Of what has zeros behind its end these are left out. */
+		b->dst[0] = plane(g, p, at, (size_t)K_MIN((uint64_t)b->n_rows * row_bytes, p->bytes - at));
 	}
 }
 

@@ -131,14 +131,22 @@ static int make_convert(const struct k_gguf_rows *r, void *const *dst, struct k_
 	return part_of(r)->type->quant(dst[0], r->values, k_entry_cols(entry_of(r)), (int)r->n_rows, &none, err);
 }
 
+/* How many of the values belong to heads; those behind are 0. */
+static int64_t heads_of(const struct k_gguf_rows *r)
+{
+	int64_t cols = k_entry_cols(entry_of(r)), left = (int64_t)(part_of(r)->bytes / sizeof(float)) - r->row * cols;
+
+	return K_MAX(K_MIN(r->n_rows * cols, left), (int64_t)0);
+}
+
 static int make_neg_exp(const struct k_gguf_rows *r, void *const *dst, struct k_err *err)
 {
-	int64_t n = r->n_rows * k_entry_cols(entry_of(r)), heads = (int64_t)(part_of(r)->bytes / sizeof(float));
+	int64_t n = r->n_rows * k_entry_cols(entry_of(r)), heads = heads_of(r);
 	float *to = dst[0];
 
 	for (int64_t i = heads; i < n; i++)
 		if (r->values[i] != 0)
-			return k_err_set(err, K_EFORMAT, "value %lld is %.9g, wanted 0 behind %lld heads", (long long)i, (double)r->values[i], (long long)heads);
+			return k_err_set(err, K_EFORMAT, "value %lld is %.9g, wanted 0 behind the heads", (long long)i, (double)r->values[i]);
 	for (int64_t i = 0; i < heads; i++) {
 		to[i] = k_decay_from_log(r->values[i]);
 		if (!(to[i] < 0) || k_f32_bits(to[i]) == 0xff800000)
@@ -149,7 +157,7 @@ static int make_neg_exp(const struct k_gguf_rows *r, void *const *dst, struct k_
 
 static void decode_neg_exp(const struct k_gguf_rows *r, const void *const *dst, float *out)
 {
-	int64_t n = r->n_rows * k_entry_cols(entry_of(r)), heads = (int64_t)(part_of(r)->bytes / sizeof(float));
+	int64_t n = r->n_rows * k_entry_cols(entry_of(r)), heads = heads_of(r);
 	const float *from = dst[0];
 
 	for (int64_t i = 0; i < n; i++)
@@ -248,7 +256,7 @@ const struct k_gguf_way k_gguf_int4 = { .name = "int4", .cut = K_GGUF_ROWS, .mak
 const struct k_gguf_way k_gguf_int8 = { .name = "int8", .cut = K_GGUF_ROWS, .make = make_int8 };
 const struct k_gguf_way k_gguf_mxfp4 = { .name = "mxfp4", .cut = K_GGUF_ROWS, .make = make_mxfp4 };
 const struct k_gguf_way k_gguf_kv_b = { .name = "kv_b", .cut = K_GGUF_SLICE, .values = true, .as_it_is = true, .make = make_kv_b, .decode = decode_kv_b };
-const struct k_gguf_way k_gguf_neg_exp = { .name = "neg_exp", .cut = K_GGUF_SLICE, .values = true, .make = make_neg_exp, .decode = decode_neg_exp };
+const struct k_gguf_way k_gguf_neg_exp = { .name = "neg_exp", .cut = K_GGUF_ROWS, .values = true, .make = make_neg_exp, .decode = decode_neg_exp };
 const struct k_gguf_way k_gguf_hold = { .name = "hold", .cut = K_GGUF_HOLD };
 const struct k_gguf_way k_gguf_product = { .name = "product", .cut = K_GGUF_SLICE, .values = true, .held = true, .make = make_product,
 	.decode = decode_product };
