@@ -176,12 +176,12 @@ bool k_writes_xtml(const struct k_server *s)
 	return s->layout && s->layout->xtml;
 }
 
-/* No call is wanted: the tokens that would open one are masked. K3 has none that are of calls alone: its answers have a constraint without tools. Those
- * to requests that do not speak of tools have none, as it would have every token chosen on the host. */
+/* No call is wanted: the tokens that would open one are masked. K3 has none that are of calls alone: its answers have a constraint without tools. It has
+ * every token chosen on the host, which is little beside what a token of such a model takes; --no-enforce is without it where a request does not speak of tools. */
 static int mask_calls(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
 	if (k_writes_xtml(s))
-		return rq->tools || k_json_given(rq->body, "tool_choice") ? made(rq, f) : 0;
+		return s->enforce || rq->tools || k_json_given(rq->body, "tool_choice") ? made(rq, f) : 0;
 	for (int i = 0; i < K_N_CALL_MARKERS; i++) {
 		int32_t id = k_tokenizer_special(s->tok, k_marker_texts[i]);
 		if (id >= 0 && k_request_bias(rq, id, -INFINITY, f))

@@ -86,14 +86,16 @@ def turned():
     opened = post('/tokenize', {'content': '<|open|>'})['tokens']
     assert len(close) == 1 and len(opened) == 1, (close, opened)
     bias = {str(close[0]): 100, str(opened[0]): 50}
-    for choice, wanted in (('auto', True), ('none', False)):
+    for tools, wanted in ((dict(tools=TOOLS, tool_choice='auto'), True), (dict(tools=TOOLS, tool_choice='none'), False), ({}, False)):
         for more in ({'parallel_tool_calls': False}, {}):
-            _, c = ask(tools=TOOLS, tool_choice=choice, logit_bias=bias, seed=3, max_tokens=120, **more, **OFF)
+            _, c = ask(logit_bias=bias, seed=3, max_tokens=120, **tools, **more, **OFF)
             text = text_of(c)
             assert text.startswith('<|close|>response<|sep|>'), text
             assert not wanted or c['finish_reason'] in ('length', 'tool_calls', 'stop'), c
             if not wanted:
                 assert text == '<|close|>response<|sep|><|close|>message<|sep|><|end_of_msg|>', text
+    _, c = ask(logit_bias={str(opened[0]): 100, str(close[0]): 10}, seed=3, max_tokens=120, thinking_token_budget=5)
+    assert '<|open|>tools' not in text_of(c) and not c['message'].get('tool_calls'), c
     bias = {str(close[0]): 30, str(opened[0]): 100}
     for more in ({'parallel_tool_calls': False}, {}):
         _, c = ask(tools=TOOLS[:2], tool_choice='auto', temperature=0, logit_bias=bias, **more, **OFF)
