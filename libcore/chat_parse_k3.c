@@ -10,7 +10,6 @@
 #include "libcore/chat_parse_int.h"
 #include "libcore/xtml.h"
 
-enum { TAG_MAX = 4096 };
 
 static struct span span_of(const struct k_buf *b) { return (struct span){ b->len ? b->data : "", b->len }; }
 
@@ -328,7 +327,7 @@ static void take_text(struct k_parser *p)
 	else
 		k_parse_hold(p, &p->header, s.s, s.n);
 	/* No tag is that long: its end was left out. */
-	if (p->x.tag >= 0 && p->header.len > TAG_MAX) {
+	if (p->x.tag >= 0 && p->header.len > K_XTML_TAG) {
 		p->x.tag = -1;
 		take(p, span_of(&p->header));
 		k_buf_reset(&p->header);

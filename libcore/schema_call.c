@@ -147,6 +147,12 @@ static int typed_value(struct caller *k, uint32_t value, const uint32_t **out)
 
 /* --- objects -------------------------------------------------------------------------------------------------------------------- */
 
+/* Of a name that takes n bytes of an attribute: is a tag of it read again? */
+static int check_name(struct k_compiler *c, const char *name, size_t n)
+{
+	return n <= K_XTML_NAME ? 0 : k_err_set(c->err, K_EUNSUP, "%s: the name '%.40s...' takes %zu bytes of a call, wanted at most %d", c->where, name, n, K_XTML_NAME);
+}
+
 /* Names as they stand in an attribute, with the quote behind them. */
 static int attribute_names(struct k_compiler *c, struct k_node *call)
 {
@@ -168,7 +174,12 @@ static int attribute_names(struct k_compiler *c, struct k_node *call)
 			return rc;
 		}
 		k_attr_escape(&b, k_json_string(name), k_json_len(name));
+		rc = check_name(c, k_json_string(name), b.len);
 		k_json_free(name);
+		if (rc) {
+			k_buf_fini(&b);
+			return rc;
+		}
 		k_buf_putc(&b, '"');
 		w[i] = call->words[i];
 		if (set_text(c, &w[i], &b))
@@ -218,11 +229,14 @@ static int type_of(const struct k_json *v)
 	return types[k_json_kind(v)];
 }
 
-static void put_argument(struct k_buf *b, const char *key, const struct k_json *v)
+static int put_argument(struct k_compiler *c, struct k_buf *b, const char *key, const struct k_json *v)
 {
 	k_buf_putc(b, (char)K_MARK_OPEN);
 	k_buf_puts(b, "argument key=\"");
+	size_t from = b->len;
 	k_attr_escape(b, key, strlen(key));
+	if (check_name(c, key, b->len - from))
+		return c->err->code;
 	k_buf_printf(b, "\" type=\"%s\"%c", k_arg_types[type_of(v)], K_MARK_SEP);
 	if (k_json_kind(v) == K_JSON_STRING)
 		k_buf_put(b, k_json_string(v), k_json_len(v));
@@ -231,6 +245,7 @@ static void put_argument(struct k_buf *b, const char *key, const struct k_json *
 	k_buf_putc(b, (char)K_MARK_CLOSE);
 	k_buf_puts(b, "argument");
 	k_buf_putc(b, (char)K_MARK_SEP);
+	return 0;
 }
 
 /* A whole object as the text of its call. empty: it has no members. */
@@ -243,10 +258,14 @@ static int call_word(struct k_compiler *c, struct k_word *w, bool *empty)
 	if (rc)
 		return rc;
 	k_buf_init(&b, 0);
-	for (void *it = NULL; k_json_next(v, &it, &key, &member); )
-		put_argument(&b, key, member);
+	for (void *it = NULL; !rc && k_json_next(v, &it, &key, &member); )
+		rc = put_argument(c, &b, key, member);
 	*empty = !k_json_len(v);
 	k_json_free(v);
+	if (rc) {
+		k_buf_fini(&b);
+		return rc;
+	}
 	return set_text(c, w, &b);
 }
 

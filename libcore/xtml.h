@@ -5,6 +5,8 @@
 
 #include "libcore/buf.h"
 
+/* Bytes of a tag: of a longer one the end was left out. Of a name in its attribute, which leaves room for the rest. */
+enum { K_XTML_TAG = 4096, K_XTML_NAME = 4000 };
 /* The types that the attribute of an argument names. */
 enum { K_ARG_STRING, K_ARG_NUMBER, K_ARG_BOOL, K_ARG_NULL, K_ARG_OBJECT, K_ARG_ARRAY, K_N_ARG_TYPES };
 extern const char *const k_arg_types[K_N_ARG_TYPES];

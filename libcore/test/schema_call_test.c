@@ -160,3 +160,27 @@ K_TEST(call_spells)
 		k_buf_fini(&out);
 	}
 }
+
+/* A name that fills its tag is read again; a longer one is refused, escapes counted. */
+K_TEST(call_names_fit_their_tags)
+{
+	static const struct { const char *before, *unit, *behind; size_t most; } rows[] = {
+		{ "{\"properties\":{\"", "n", "\":{\"const\":1}}}", K_XTML_NAME }, { "{\"properties\":{\"", "&", "\":{\"const\":1}}}", K_XTML_NAME / 5 },
+		{ "{\"enum\":[{\"", "n", "\":1}]}", K_XTML_NAME },
+	};
+	for (size_t i = 0; i < K_LEN(rows); i++)
+		for (size_t more = 0; more < 2; more++) {
+			struct k_grammar *g;
+			struct k_err err = { 0 };
+			struct k_buf b;
+			k_buf_init(&b, 0);
+			k_buf_puts(&b, rows[i].before);
+			for (size_t k = 0; k < rows[i].most + more; k++)
+				k_buf_puts(&b, rows[i].unit);
+			k_buf_puts(&b, rows[i].behind);
+			int rc = compile(&g, b.data, K_SCHEMA_OBJECT | K_SCHEMA_CALL, &err);
+			K_CHECK_MSG(rc == (more ? K_EUNSUP : 0) && (!more || strstr(err.msg, "wanted at most 4000")), "%zu: %d %s", i, rc, err.msg);
+			k_grammar_free(g);
+			k_buf_fini(&b);
+		}
+}
