@@ -262,7 +262,7 @@ static int read_guided(const struct k_server *s, struct k_request *rq, const str
 	if (!v)
 		return 0;
 	if (k_json_string(v) && k_json_parse(&parsed, k_json_string(v), k_json_len(v), K_JSON_LAST_WINS, where, &err))
-		return k_fault_set(f, 400, "invalid_schema", where, "%s", err.msg);
+		return err.code == K_ENOMEM ? k_no_memory(f) : k_fault_set(f, 400, "invalid_schema", where, "%s", err.msg);
 	const struct k_json *schema = parsed ? parsed : v;
 	int rc = k_json_kind(schema) == K_JSON_OBJECT ? set_format(s, rq, schema, K_SCHEMA_LAX, where, f)
 		: k_fault_set(f, 400, "invalid_schema", where, "%s is %s, wanted a schema", where, k_json_kind_name(schema));

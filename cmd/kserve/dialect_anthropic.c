@@ -124,6 +124,10 @@ static void put_input(struct k_buf *out, const struct k_part *p)
 		k_buf_put(out, p->text.data, p->text.len);
 		return;
 	}
+	if (err.code == K_ENOMEM) {
+		out->failed = true;
+		return;
+	}
 	k_buf_puts(out, "{\"_raw\":");
 	k_json_quote(out, p->text.len ? p->text.data : "", p->text.len);
 	k_buf_putc(out, '}');
