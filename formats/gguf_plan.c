@@ -215,8 +215,8 @@ static int set_order(struct planner *j, const struct spot *s, struct k_gguf_from
 	return 0;
 }
 
-/* What is held is one entry with as many values as the next one. */
-static int check_held(struct planner *j, int i, const struct spot *s)
+/* What ways want of an entry: one slice where they take all of it; to hold it, as many values as the next one has; for a product, the norm right before. */
+static int check_way(struct planner *j, int i, const struct spot *s)
 {
 	const struct k_entry *e = &j->p->c->entries[i];
 	const struct k_gguf_way *way = j->p->from[i].way;
@@ -237,10 +237,10 @@ static int add_entry(struct planner *j, int i, struct spot *s)
 {
 	static const struct { const char *slot; const struct k_gguf_way *way; const char *parts[2], *shapes[2]; } special[] = {
 		{ "mla.kv_b", &k_gguf_kv_b, { "blk.{i}.attn_k_b.weight", "blk.{i}.attn_v_b.weight" }, { "H,r,n", "H,v,r" } },
-		{ "kda.a_log", &k_gguf_neg_exp, { NULL }, { NULL } },
-		{ "res.attn_norm", &k_gguf_hold, { NULL }, { NULL } }, { "res.attn_query", &k_gguf_product, { NULL }, { NULL } },
-		{ "res.ffn_norm", &k_gguf_hold, { NULL }, { NULL } }, { "res.ffn_query", &k_gguf_product, { NULL }, { NULL } },
-		{ "res.norm", &k_gguf_hold, { NULL }, { NULL } }, { "res.query", &k_gguf_product, { NULL }, { NULL } },
+		{ .slot = "kda.a_log", .way = &k_gguf_neg_exp },
+		{ .slot = "res.attn_norm", .way = &k_gguf_hold }, { .slot = "res.attn_query", .way = &k_gguf_product },
+		{ .slot = "res.ffn_norm", .way = &k_gguf_hold }, { .slot = "res.ffn_query", .way = &k_gguf_product },
+		{ .slot = "res.norm", .way = &k_gguf_hold }, { .slot = "res.query", .way = &k_gguf_product },
 	};
 	const struct k_entry *e = &j->p->c->entries[i];
 	struct k_gguf_from *f = &j->p->from[i];
@@ -254,10 +254,12 @@ static int add_entry(struct planner *j, int i, struct spot *s)
 	for (size_t k = 0; k < K_LEN(special); k++)
 		if (strcmp(special[k].slot, s->w->slot) == 0) {
 			f->way = special[k].way;
-			names = special[k].parts[0] ? special[k].parts : one;
-			shapes = special[k].parts[0] ? special[k].shapes : shape;
+			if (special[k].parts[0]) {
+				names = special[k].parts;
+				shapes = special[k].shapes;
+			}
 		}
-	r = check_held(j, i, s);
+	r = check_way(j, i, s);
 	j->last = s;
 	if (r < 0 || f->way == &k_gguf_hold)
 		return r;

@@ -13,7 +13,6 @@
 #include "libcore/tokenizer.h"
 #include <stdio.h>
 
-#define INDEX K_ST_INDEX
 #define SINGLE "model.safetensors"
 #define INDEX_MAX (256u << 20)
 #define SHARD_SIZE 5000000000u
@@ -44,7 +43,7 @@ static const char *first_with(const struct k_dir *d, const char *end)
 	return NULL;
 }
 
-static bool has_weights(const struct k_dir *d) { return k_dir_has(d, INDEX) || first_with(d, ".safetensors"); }
+static bool has_weights(const struct k_dir *d) { return k_dir_has(d, K_ST_INDEX) || first_with(d, ".safetensors"); }
 static bool has_tokenizer(const struct k_dir *d) { return k_dir_has(d, "tiktoken.model") || k_dir_has(d, "tokenizer.json"); }
 
 /* Side files alone are a checkpoint unless the weights lie there in another form. */
@@ -55,7 +54,7 @@ static int taste(const struct k_format_in *in, const void *head K_UNUSED, size_t
 	if (!d)
 		return 0;
 	if (has_weights(d))
-		return k_dir_has(d, "config.json") || k_dir_has(d, INDEX) ? 90 : 60;
+		return k_dir_has(d, "config.json") || k_dir_has(d, K_ST_INDEX) ? 90 : 60;
 	return k_dir_has(d, "config.json") || has_tokenizer(d) ? 50 : 0;
 }
 
@@ -105,9 +104,9 @@ static int add_shard(struct hf *h, const char *name)
 		return 0;
 	if (!name_is_safe(name))
 		return k_err_set(h->err, K_EFORMAT, "'%s/%s' names the shard '%.100s', wanted the name of a .safetensors file in the folder",
-			h->dir->path, INDEX, name);
+			h->dir->path, K_ST_INDEX, name);
 	if (h->n_shards == MOST_SHARDS)
-		return k_err_set(h->err, K_EUNSUP, "'%s/%s' names more than %d shards", h->dir->path, INDEX, MOST_SHARDS);
+		return k_err_set(h->err, K_EUNSUP, "'%s/%s' names more than %d shards", h->dir->path, K_ST_INDEX, MOST_SHARDS);
 	if (h->n_shards == h->cap_shards) {
 		int cap = h->cap_shards ? 2 * h->cap_shards : 64;
 		const char **v = k_realloc(h->shards, (size_t)cap * sizeof(*v));
@@ -133,7 +132,7 @@ static int list_shards(struct hf *h)
 
 	while (r == 0 && k_json_next(h->weights, &it, &tensor, &v)) {
 		if (!k_json_string(v))
-			return k_err_set(h->err, K_EFORMAT, "'%s/%s': weight_map.%.200s is %s, wanted the name of a file", h->dir->path, INDEX, tensor,
+			return k_err_set(h->err, K_EFORMAT, "'%s/%s': weight_map.%.200s is %s, wanted the name of a file", h->dir->path, K_ST_INDEX, tensor,
 				k_json_kind_name(v));
 		r = add_shard(h, k_json_string(v));
 	}
@@ -201,7 +200,7 @@ static int check_index(struct hf *h, const struct k_json *index)
 	for (int64_t i = 0; i < h->set->n; i++)
 		bytes += h->set->v[i].bytes;
 	if (size && (uint64_t)k_json_int(size) != bytes)
-		k_logf(h->log, K_LOG_WARN, "'%s/%s' says %lld bytes, the shards have %llu", h->dir->path, INDEX, (long long)k_json_int(size),
+		k_logf(h->log, K_LOG_WARN, "'%s/%s' says %lld bytes, the shards have %llu", h->dir->path, K_ST_INDEX, (long long)k_json_int(size),
 			(unsigned long long)bytes);
 	if ((uint64_t)h->set->n == k_json_len(h->weights))
 		return 0;
@@ -220,11 +219,11 @@ static int read_index(struct hf *h, struct k_json **index)
 {
 	char where[300];
 	struct k_buf b;
-	int r = k_dir_read(h->dir, INDEX, INDEX_MAX, &b, h->err);
+	int r = k_dir_read(h->dir, K_ST_INDEX, INDEX_MAX, &b, h->err);
 
 	if (r < 0)
 		return r;
-	snprintf(where, sizeof(where), "%.200s/%s", h->dir->path, INDEX);
+	snprintf(where, sizeof(where), "%.200s/%s", h->dir->path, K_ST_INDEX);
 	r = k_format_refuse(where, b.data ? b.data : "", b.len, h->err);
 	if (r == 0)
 		r = k_json_parse(index, b.data ? b.data : "", b.len, K_JSON_STRICT, where, h->err);
@@ -273,7 +272,7 @@ static int without_index(struct hf *h)
 		if (!ends_with(name, ".safetensors") || strcmp(name, one) == 0)
 			continue;
 		if (strcmp(one, SINGLE) != 0)
-			return k_err_set(h->err, K_ENOENT, "'%s' has %s and %s, but no %s", h->dir->path, one, name, INDEX);
+			return k_err_set(h->err, K_ENOENT, "'%s' has %s and %s, but no %s", h->dir->path, one, name, K_ST_INDEX);
 		k_logf(h->log, K_LOG_WARN, "'%s': %s is left out beside %s", h->dir->path, name, SINGLE);
 	}
 	r = add_shard(h, one);
@@ -298,7 +297,7 @@ static int no_weights(struct hf *h)
 
 static int read_weights(struct hf *h)
 {
-	if (k_dir_has(h->dir, INDEX))
+	if (k_dir_has(h->dir, K_ST_INDEX))
 		return with_index(h);
 	return has_weights(h->dir) ? without_index(h) : no_weights(h);
 }

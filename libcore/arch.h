@@ -179,6 +179,32 @@ int k_arch_gguf_scaling(const struct k_arch *a, const struct k_json *keys, const
 int k_arch_key_scaling(const struct k_hp *hp, const struct k_json *config, struct k_json **out);
 int k_arch_key_factor(const struct k_hp *hp, const struct k_json *config, struct k_json **out);
 int k_arch_key_log_multiplier(const struct k_hp *hp, const struct k_json *config, struct k_json **out);
+/* Rows of k_arch.gguf_keys that several architectures have: sizes (context_: the member that tells the longest context); of Kimi-Linear and Kimi-K3 what
+ * follows on MLA's heads, and the router with KDA. */
+#define K_ARCH_KEYS_SIZES(context_) \
+	{ .key = "vocab_size", .member = "vocab_size", .at = offsetof(struct k_hp, n_vocab) }, \
+	{ .key = "context_length", .member = context_, .at = offsetof(struct k_hp, n_ctx) }, \
+	{ .key = "embedding_length", .member = "hidden_size", .wanted = true, .at = offsetof(struct k_hp, n_embd) }, \
+	{ .key = "block_count", .member = "num_hidden_layers", .wanted = true, .at = offsetof(struct k_hp, n_layer) }, \
+	{ .key = "feed_forward_length", .member = "intermediate_size", .wanted = true, .at = offsetof(struct k_hp, n_ff) }, \
+	{ .key = "attention.head_count", .member = "num_attention_heads", .wanted = true, .at = offsetof(struct k_hp, n_head) }
+#define K_ARCH_KEYS_KIMI_MOE \
+	{ .key = "attention.kv_lora_rank", .member = "kv_lora_rank", .wanted = true, .at = offsetof(struct k_hp, kv_lora) }, \
+	{ .key = "rope.dimension_count", .member = "qk_rope_head_dim", .wanted = true, .at = offsetof(struct k_hp, d_rope) }, \
+	{ "rope.freq_base", K_KEY_REAL, "rope_theta", .make = k_arch_key_theta, .if_member = "rope_theta" }, \
+	{ .key = "leading_dense_block_count", .member = "first_k_dense_replace", .at = offsetof(struct k_hp, n_dense_first), .zero = true }, \
+	{ .key = "expert_feed_forward_length", .member = "moe_intermediate_size", .at = offsetof(struct k_hp, n_ff_expert) }, \
+	{ .key = "expert_count", .member = "num_experts", .at = offsetof(struct k_hp, n_expert) }, \
+	{ .key = "expert_used_count", .member = "num_experts_per_token", .at = offsetof(struct k_hp, n_expert_used) }, \
+	{ .key = "expert_shared_count", .member = "num_shared_experts", .at = offsetof(struct k_hp, n_shared), .zero = true }, \
+	{ .key = "expert_group_count", .member = "num_expert_group", .at = offsetof(struct k_hp, n_group), .if_member = "num_expert_group" }, \
+	{ .key = "expert_group_used_count", .member = "topk_group", .at = offsetof(struct k_hp, n_group_used), .if_member = "topk_group" }, \
+	{ "expert_weights_scale", K_KEY_REAL, "routed_scaling_factor", .at = offsetof(struct k_hp, expert_scale) }
+#define K_ARCH_KEYS_KDA \
+	{ .key = "expert_gating_func", .count = k_arch_key_gating }, \
+	{ .key = "ssm.conv_kernel", .member = "linear_attn_config.short_conv_kernel_size", .wanted = true, .at = offsetof(struct k_hp, kda_conv) }, \
+	{ .key = "kda.head_dim", .member = "linear_attn_config.head_dim", .wanted = true, .at = offsetof(struct k_hp, kda_dim) }, \
+	{ .key = "kda.head_count", .member = "linear_attn_config.num_heads", .make = k_arch_key_kda_heads }
 /* k_arch_key.count and .make of keys that Kimi-Linear and Kimi-K3 share, and their gguf_rest: layers, router, heads. libcore/arch_kimi_gguf.c. */
 int64_t k_arch_key_qk_dim(const struct k_hp *hp);
 int64_t k_arch_key_kv_dim(const struct k_hp *hp);

@@ -57,7 +57,8 @@ static int read_keys(const struct k_arch *a, const struct k_json *keys, const ch
 
 		if (!v && k->wanted)
 			r = k_err_set(err, K_ENOENT, "'%s': key %s.%s is missing", where, a->gguf_arch, k->key);
-		if (!v || (!k->member && !k->count))
+		/* Without a member of its own, what is made is read by gguf_rest. */
+		if (!v || (!k->member && k->make))
 			continue;
 		if (k_json_kind(v) == K_JSON_ARRAY)
 			r = k_err_set(err, K_EUNSUP, "'%s': %s.%s differs by layer, which is not known here", where, a->gguf_arch, k->key);

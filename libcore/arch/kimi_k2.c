@@ -126,12 +126,7 @@ static int64_t gating(const struct k_hp *h) { return h->n_expert ? 2 : 0; }     
 
 /* In the file the attention has one key and value head, the compressed one; "_mla" keys tell the heads of the model. */
 static const struct k_arch_key gguf_keys[] = {
-	{ .key = "vocab_size", .member = "vocab_size", .at = offsetof(struct k_hp, n_vocab) },
-	{ .key = "context_length", .member = "max_position_embeddings", .at = offsetof(struct k_hp, n_ctx) },
-	{ .key = "embedding_length", .member = "hidden_size", .wanted = true, .at = offsetof(struct k_hp, n_embd) },
-	{ .key = "block_count", .member = "num_hidden_layers", .wanted = true, .at = offsetof(struct k_hp, n_layer) },
-	{ .key = "feed_forward_length", .member = "intermediate_size", .wanted = true, .at = offsetof(struct k_hp, n_ff) },
-	{ .key = "attention.head_count", .member = "num_attention_heads", .wanted = true, .at = offsetof(struct k_hp, n_head) },
+	K_ARCH_KEYS_SIZES("max_position_embeddings"),
 	{ .key = "attention.head_count_kv", .count = one },
 	{ "attention.layer_norm_rms_epsilon", K_KEY_REAL, "rms_norm_eps", .wanted = true, .at = offsetof(struct k_hp, eps) },
 	{ .key = "attention.key_length", .wanted = true, .count = kv_dim },

@@ -189,12 +189,7 @@ static void plan(const struct k_hp *h, int64_t layer, struct k_plan *out)
 static int64_t kv_lora(const struct k_hp *h) { return h->kv_lora; }
 
 static const struct k_arch_key gguf_keys[] = {
-	{ .key = "vocab_size", .member = "vocab_size", .at = offsetof(struct k_hp, n_vocab) },
-	{ .key = "context_length", .member = "max_position_embeddings", .at = offsetof(struct k_hp, n_ctx) },
-	{ .key = "embedding_length", .member = "hidden_size", .wanted = true, .at = offsetof(struct k_hp, n_embd) },
-	{ .key = "block_count", .member = "num_hidden_layers", .wanted = true, .at = offsetof(struct k_hp, n_layer) },
-	{ .key = "feed_forward_length", .member = "intermediate_size", .wanted = true, .at = offsetof(struct k_hp, n_ff) },
-	{ .key = "attention.head_count", .member = "num_attention_heads", .wanted = true, .at = offsetof(struct k_hp, n_head) },
+	K_ARCH_KEYS_SIZES("max_position_embeddings"),
 	{ .key = "attention.head_count_kv", .wanted = true, .make = k_arch_key_kinds },
 	{ "attention.layer_norm_rms_epsilon", K_KEY_REAL, "rms_norm_eps", .wanted = true, .at = offsetof(struct k_hp, eps) },
 	{ .key = "attention.key_length", .count = k_arch_key_kv_dim },
@@ -202,22 +197,9 @@ static const struct k_arch_key gguf_keys[] = {
 	{ .key = "attention.key_length_mla", .wanted = true, .count = k_arch_key_qk_dim },
 	{ .key = "attention.value_length_mla", .member = "v_head_dim", .wanted = true, .at = offsetof(struct k_hp, d_v) },
 	{ .key = "attention.q_lora_rank", .member = "q_lora_rank", .at = offsetof(struct k_hp, q_lora) },
-	{ .key = "attention.kv_lora_rank", .member = "kv_lora_rank", .wanted = true, .at = offsetof(struct k_hp, kv_lora) },
-	{ .key = "rope.dimension_count", .member = "qk_rope_head_dim", .wanted = true, .at = offsetof(struct k_hp, d_rope) },
-	{ "rope.freq_base", K_KEY_REAL, "rope_theta", .make = k_arch_key_theta, .if_member = "rope_theta" },
-	{ .key = "leading_dense_block_count", .member = "first_k_dense_replace", .at = offsetof(struct k_hp, n_dense_first), .zero = true },
-	{ .key = "expert_feed_forward_length", .member = "moe_intermediate_size", .at = offsetof(struct k_hp, n_ff_expert) },
-	{ .key = "expert_count", .member = "num_experts", .at = offsetof(struct k_hp, n_expert) },
-	{ .key = "expert_used_count", .member = "num_experts_per_token", .at = offsetof(struct k_hp, n_expert_used) },
-	{ .key = "expert_shared_count", .member = "num_shared_experts", .at = offsetof(struct k_hp, n_shared), .zero = true },
-	{ .key = "expert_group_count", .member = "num_expert_group", .at = offsetof(struct k_hp, n_group), .if_member = "num_expert_group" },
-	{ .key = "expert_group_used_count", .member = "topk_group", .at = offsetof(struct k_hp, n_group_used), .if_member = "topk_group" },
-	{ "expert_weights_scale", K_KEY_REAL, "routed_scaling_factor", .at = offsetof(struct k_hp, expert_scale) },
+	K_ARCH_KEYS_KIMI_MOE,
 	{ "expert_weights_norm", K_KEY_BOOL, "moe_renormalize", .at = offsetof(struct k_hp, expert_norm), .zero = true },
-	{ .key = "expert_gating_func", .count = k_arch_key_gating },
-	{ .key = "ssm.conv_kernel", .member = "linear_attn_config.short_conv_kernel_size", .wanted = true, .at = offsetof(struct k_hp, kda_conv) },
-	{ .key = "kda.head_dim", .member = "linear_attn_config.head_dim", .wanted = true, .at = offsetof(struct k_hp, kda_dim) },
-	{ .key = "kda.head_count", .member = "linear_attn_config.num_heads", .make = k_arch_key_kda_heads },
+	K_ARCH_KEYS_KDA,
 	{ "kda.gate_lower_bound", K_KEY_REAL, "linear_attn_config.gate_lower_bound", .at = offsetof(struct k_hp, gate_bound) },
 	{ .key = "expert_latent_length", .member = "routed_expert_hidden_size", .at = offsetof(struct k_hp, n_latent) },
 	{ "activation.situ_beta", K_KEY_REAL, "activation_situ_beta", .at = offsetof(struct k_hp, situ) },
@@ -241,9 +223,7 @@ static int set_positive(const struct k_arch *a, const struct k_json *keys, const
 static int gguf_rest(const struct k_arch *a, const struct k_json *keys, const char *where, struct k_json *config, struct k_err *err)
 {
 	static const char *const early[] = { "situ_beta", "situ_linear_beta", "attn_res_block_size", "moe_latent_size" };
-	static const struct { const char *key; bool real; } wanted[] = {
-		{ "activation.situ_beta", true }, { "activation.situ_linear_beta", true }, { "attn_res.block_size", false },
-	};
+	static const char *const wanted[] = { "activation.situ_beta", "activation.situ_linear_beta", "attn_res.block_size" };
 	double beta = k_json_number(k_arch_gguf_find(a, keys, "activation.situ_beta"));
 	int r;
 
@@ -251,16 +231,9 @@ static int gguf_rest(const struct k_arch *a, const struct k_json *keys, const ch
 		if (k_arch_gguf_find(a, keys, early[i]))
 			return k_err_set(err, K_EUNSUP, "'%s': the key %s.%s is of a converter from before the form was settled; convert the checkpoint again", where,
 				a->gguf_arch, early[i]);
-	for (size_t i = 0; i < K_LEN(wanted); i++) {
-		const struct k_json *v = k_arch_gguf_find(a, keys, wanted[i].key);
-		enum k_json_kind kind = k_json_kind(v);
-
-		if (!v)
-			return k_err_set(err, K_ENOENT, "'%s': key %s.%s is missing", where, a->gguf_arch, wanted[i].key);
-		if (kind != K_JSON_INT && !(wanted[i].real && kind == K_JSON_REAL))
-			return k_err_set(err, K_EFORMAT, "'%s': %s.%s is %s, wanted a %snumber", where, a->gguf_arch, wanted[i].key, k_json_kind_name(v),
-				wanted[i].real ? "" : "whole ");
-	}
+	for (size_t i = 0; i < K_LEN(wanted); i++)
+		if (!k_arch_gguf_find(a, keys, wanted[i]))
+			return k_err_set(err, K_ENOENT, "'%s': key %s.%s is missing", where, a->gguf_arch, wanted[i]);
 	if (!(beta > 0))
 		return k_err_set(err, K_EFORMAT, "'%s': %s.activation.situ_beta is %g, wanted more than 0", where, a->gguf_arch, beta);
 	r = k_arch_gguf_kimi(a, keys, where, config, err);

@@ -109,34 +109,15 @@ static int put_nothing(const struct k_hp *h K_UNUSED, const struct k_json *confi
 }
 
 static const struct k_arch_key gguf_keys[] = {
-	{ .key = "vocab_size", .member = "vocab_size", .at = offsetof(struct k_hp, n_vocab) },
-	{ .key = "context_length", .member = "model_max_length", .at = offsetof(struct k_hp, n_ctx) },
-	{ .key = "embedding_length", .member = "hidden_size", .wanted = true, .at = offsetof(struct k_hp, n_embd) },
-	{ .key = "block_count", .member = "num_hidden_layers", .wanted = true, .at = offsetof(struct k_hp, n_layer) },
-	{ .key = "feed_forward_length", .member = "intermediate_size", .wanted = true, .at = offsetof(struct k_hp, n_ff) },
-	{ .key = "attention.head_count", .member = "num_attention_heads", .wanted = true, .at = offsetof(struct k_hp, n_head) },
+	K_ARCH_KEYS_SIZES("model_max_length"),
 	{ .key = "attention.head_count_kv", .wanted = true, .make = k_arch_key_kinds },
 	{ "attention.layer_norm_rms_epsilon", K_KEY_REAL, "rms_norm_eps", .wanted = true, .at = offsetof(struct k_hp, eps) },
 	{ .key = "attention.key_length", .count = k_arch_key_kv_dim },
 	{ .key = "attention.key_length_mla", .wanted = true, .count = k_arch_key_qk_dim },
 	{ .key = "attention.value_length_mla", .member = "v_head_dim", .wanted = true, .at = offsetof(struct k_hp, d_v) },
-	{ .key = "attention.kv_lora_rank", .member = "kv_lora_rank", .wanted = true, .at = offsetof(struct k_hp, kv_lora) },
-	{ .key = "rope.dimension_count", .member = "qk_rope_head_dim", .wanted = true, .at = offsetof(struct k_hp, d_rope) },
-	{ "rope.freq_base", K_KEY_REAL, "rope_theta", .make = k_arch_key_theta, .if_member = "rope_theta" },
-	{ .key = "leading_dense_block_count", .member = "first_k_dense_replace", .at = offsetof(struct k_hp, n_dense_first), .zero = true },
-	{ .key = "expert_feed_forward_length", .member = "moe_intermediate_size", .at = offsetof(struct k_hp, n_ff_expert) },
-	{ .key = "expert_count", .member = "num_experts", .at = offsetof(struct k_hp, n_expert) },
-	{ .key = "expert_used_count", .member = "num_experts_per_token", .at = offsetof(struct k_hp, n_expert_used) },
-	{ .key = "expert_shared_count", .member = "num_shared_experts", .at = offsetof(struct k_hp, n_shared), .zero = true },
-	{ .key = "expert_group_count", .member = "num_expert_group", .at = offsetof(struct k_hp, n_group), .if_member = "num_expert_group" },
-	{ .key = "expert_group_used_count", .member = "topk_group", .at = offsetof(struct k_hp, n_group_used), .if_member = "topk_group" },
-	{ "expert_weights_scale", K_KEY_REAL, "routed_scaling_factor", .at = offsetof(struct k_hp, expert_scale) },
+	K_ARCH_KEYS_KIMI_MOE,
 	{ "expert_weights_norm", K_KEY_BOOL, "moe_renormalize", .make = put_nothing },
-	{ .key = "expert_gating_func", .count = k_arch_key_gating },
-	{ .key = "ssm.conv_kernel", .member = "linear_attn_config.short_conv_kernel_size", .wanted = true,
-		.at = offsetof(struct k_hp, kda_conv) },
-	{ .key = "kda.head_dim", .member = "linear_attn_config.head_dim", .wanted = true, .at = offsetof(struct k_hp, kda_dim) },
-	{ .key = "kda.head_count", .member = "linear_attn_config.num_heads", .make = k_arch_key_kda_heads },
+	K_ARCH_KEYS_KDA,
 	{ NULL }
 };
 

@@ -127,12 +127,7 @@ static int key_llama3(const struct k_hp *hp, const struct k_json *config K_UNUSE
 }
 
 static const struct k_arch_key gguf_keys[] = {
-	{ .key = "vocab_size", .member = "vocab_size", .at = offsetof(struct k_hp, n_vocab) },
-	{ .key = "context_length", .member = "max_position_embeddings", .at = offsetof(struct k_hp, n_ctx) },
-	{ .key = "embedding_length", .member = "hidden_size", .wanted = true, .at = offsetof(struct k_hp, n_embd) },
-	{ .key = "block_count", .member = "num_hidden_layers", .wanted = true, .at = offsetof(struct k_hp, n_layer) },
-	{ .key = "feed_forward_length", .member = "intermediate_size", .wanted = true, .at = offsetof(struct k_hp, n_ff) },
-	{ .key = "attention.head_count", .member = "num_attention_heads", .wanted = true, .at = offsetof(struct k_hp, n_head) },
+	K_ARCH_KEYS_SIZES("max_position_embeddings"),
 	{ .key = "attention.head_count_kv", .member = "num_key_value_heads", .at = offsetof(struct k_hp, n_head_kv) },
 	{ "attention.layer_norm_rms_epsilon", K_KEY_REAL, "rms_norm_eps", .wanted = true, .at = offsetof(struct k_hp, eps) },
 	{ .key = "attention.key_length", .member = "head_dim", .at = offsetof(struct k_hp, head_dim), .if_member = "head_dim" },
