@@ -116,18 +116,24 @@ static void set_aside(struct k_store *st, const char *path, const struct k_err *
 
 /* --- the list ------------------------------------------------------------------------------------------------------------------ */
 
+/* Bytes of all files. Lock held, or before there are threads. */
+static uint64_t listed(const struct k_store *st)
+{
+	uint64_t sum = 0;
+	for (const struct entry *e = st->entries; e; e = e->next)
+		sum += e->bytes;
+	return sum;
+}
+
 static void trim(struct k_store *st)
 {
 	for (;;) {
-		uint64_t sum = 0;
 		struct entry *old = NULL;
 		pthread_mutex_lock(&st->lock);
-		for (struct entry *e = st->entries; e; e = e->next) {
-			sum += e->bytes;
+		for (struct entry *e = st->entries; e; e = e->next)
 			if (!old || e->used < old->used)
 				old = e;
-		}
-		bool over = sum > st->limit && st->entries->next;
+		bool over = listed(st) > st->limit && st->entries->next;
 		if (over)
 			old = take_entry(st, old->id);
 		pthread_mutex_unlock(&st->lock);
@@ -572,7 +578,8 @@ int k_store_open(struct k_store **out, const struct k_server *s, void (*told)(vo
 	if (!rc && st->dir)
 		rc = scan(st, err);
 	if (!rc) {
-		st->limit = st->dir ? K_MIN(MOST_BYTES, k_disk_free(st->dir) / 2) : 0;
+		/* Half of what the disk has for them: with those that are there, or fewer would stay after every start. */
+		st->limit = st->dir ? K_MIN(MOST_BYTES, k_disk_free(st->dir) / 2 + listed(st) / 2) : 0;
 		rc = start_threads(st, err);
 	}
 	if (rc) {

@@ -55,3 +55,6 @@ share('calls', 8, 0.05, tools=TOOLS, tool_choice='required')
 share('names that count', 8, 0.05, response_format=NAMES)
 share('a format, from the first turn on', 2, 0.5, response_format=FORMAT)
 share('a format', 8, 0.05, response_format=FORMAT)
+# Of tags, elements are kept to where a request asks for nothing: with a thought and without.
+for kind in ('disabled', 'enabled') if MORE else ():
+    share(f'nothing asked for, thinking {kind}', 8, 0.05, thinking={'type': kind})
