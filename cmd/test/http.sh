@@ -174,7 +174,23 @@ if command -v systemd-analyze > /dev/null; then
 	systemd-analyze verify scripts/serve/kserve.socket scripts/serve/kserve.service > "$T/.out" 2>&1
 	if grep -v 'is not executable\|man kserve' "$T/.out" | grep -q kserve; then fail units "$(head -n 1 "$T/.out")"; else ok units; fi
 else skip units "skipped: no systemd-analyze"; fi
-if command -v nginx > /dev/null && [ "$(id -u)" = 0 ]; then check nginx nginx -t -q -c "$PWD/scripts/serve/nginx.conf"; else skip nginx "skipped: no nginx"; fi
+if command -v nginx > /dev/null && [ "$(id -u)" = 0 ]; then
+	check nginx nginx -t -q -c "$PWD/scripts/serve/nginx.conf"
+	cp scripts/serve/nginx.conf "$T/nginx.conf"
+	# Through a socket: whoever asks there is no address of this machine.
+	if begin proxied; then
+		sed -i "s,listen 8443,listen unix:$T/nginx.sock,; s,127.0.0.1:8080,127.0.0.1:$port," "$T/nginx.conf"
+		nginx -e "$T/nginx.err" -c "$T/nginx.conf" -g "daemon off; user root; pid $T/nginx.pid;" 2> /dev/null &
+		proxy=$! servers="$servers $!"
+		for ((i = 0; i < 100; i++)); do [ -S "$T/nginx.sock" ] && break; sleep 0.1; done
+		for path in /health /v1/models /metrics /metrics/ /v1/metrics /v1/metrics/ /%6detrics /v1%2fmetrics //metrics /x/../metrics '/metrics?x'; do
+			curl -s -o /dev/null --path-as-is -w '%{http_code} ' --unix-socket "$T/nginx.sock" "http://localhost$path"
+		done > "$T/codes"
+		if [ "$(cat "$T/codes")" = "200 200 403 403 403 403 403 403 403 403 403 " ]; then ok "nginx guards /metrics"; else fail "nginx guards /metrics" "$(cat "$T/codes")"; fi
+		kill $proxy; wait $proxy
+		stop proxied
+	fi
+else skip nginx "skipped: no nginx"; fi
 if command -v haproxy > /dev/null; then check haproxy haproxy -c -q -f scripts/serve/haproxy.cfg; else skip haproxy "skipped: no haproxy"; fi
 exits "--check" 3 kserve --check "$T/nano.kmf"
 finish
