@@ -38,7 +38,11 @@ static const char *const backends[] = {
 
 /* --- signals ------------------------------------------------------------------------------------- */
 
+/* What sends a signal to a process and to its group (timeout, npm) means one. */
+#define SAME_WISH_NS UINT64_C(100000000)
+
 static volatile sig_atomic_t stop;
+static _Atomic uint64_t asked;          /* when it came first */
 
 static void say(const char *s)
 {
@@ -49,12 +53,15 @@ static void say(const char *s)
 /* The first asks, the second ends. */
 static void on_stop(int sig)
 {
+	if (stop && k_now_ns() - asked < SAME_WISH_NS)
+		return;
 	if (stop) {
 		k_io_cleanup();
 		say(k_tool.name);
 		say(": ended by a second signal\n");
 		_exit(128 + sig);
 	}
+	asked = k_now_ns();
 	stop = sig;
 }
 
