@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <unistd.h>
 #include "evals/report.h"
 #include "evals/report_forms.h"
@@ -196,18 +197,18 @@ static int journal_open(struct k_report *r, struct k_err *err)
 	r->old = k_json_array();
 	if (!r->old)
 		return k_err_nomem(err, 64, "the report to resume");
-	k_buf_init(&b, RESUME_MAX);
-	if (k_path_exists(r->o.resume))
-		e = k_read_file(r->o.resume, &b, RESUME_MAX, err);
-	if (e == 0)
-		e = journal_parse(r, &b, err);
-	k_buf_fini(&b);
-	if (e < 0)
-		return e;
 	r->journal = open(r->o.resume, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	if (r->journal < 0)
 		return k_err_io(err, "cannot open '%s'", r->o.resume);
-	return 0;
+	/* A run that goes on still would have its lines cut by this one. */
+	if (flock(r->journal, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return k_err_set(err, K_EIO, "'%s' is being written by another process", r->o.resume);
+	k_buf_init(&b, RESUME_MAX);
+	e = k_read_file(r->o.resume, &b, RESUME_MAX, err);
+	if (e == 0)
+		e = journal_parse(r, &b, err);
+	k_buf_fini(&b);
+	return e;
 }
 
 /* --- open, item, summary, end ------------------------------------------------------------------------------------------- */

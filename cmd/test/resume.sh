@@ -81,5 +81,9 @@ head -n 8 "$T/in.choice" > "$T/other"; refused "other questions" 'its file_sha25
 half needle; refused "other depths" 'its depths is "0,50,100", that of this run is "0"' task needle --depths 0
 half ppl; sed -i '3s/^{/{{/' "$T/r"; refused "a damaged line" '' task ppl
 half ppl; sed -i '2d' "$T/r"; refused "a line that is gone" "its item 2 is 'window 1'" task ppl
+half ppl; cp "$T/r" "$T/kept"; exec 9>> "$T/r"; flock 9
+exits "a journal at which somebody writes" 5 task ppl --resume "$T/r"; same "a journal at which somebody writes: it stays" "$T/kept" "$T/r"
+grep -q "'$T/r' is being written by another process" "$T/.err" && ok "the sentence" || fail "the sentence" "$(tail -n 1 "$T/.err")"
+exec 9>&-; check "when nobody writes" task ppl --resume "$T/r"; same "when nobody writes" "$T/ppl" "$T/r"
 printf 'my notes' > "$T/r"; refused "somebody's file" 'no report to resume' task ppl
 finish
