@@ -207,7 +207,9 @@ static int write_outputs(const struct args *a, const struct what *w, const struc
 {
 	struct k_err other;
 	int r = 0;
-	if (a->history && w->run != k_bench_trends)
+	if (a->history && w->run != k_bench_trends && !k_history_takes(b->rep))
+		k_logf(b->ctx->log, K_LOG_WARN, "'%s' does not get this run: an item failed", a->history);
+	else if (a->history && w->run != k_bench_trends)
 		r = k_history_append(a->history, b, w->name, &other);
 	if (r == 0 && a->plot)
 		r = k_bench_plot(w->name, b->rep, a->plot, &other);
@@ -285,7 +287,7 @@ const struct k_tool k_tool = {
 		"(layers, layers_of and vocab of the record); kimi-linear-mla has the shape of kimi-linear and attention in all layers, kimi-linear-bf16 experts in BF16. compare says faster, slower, same (within 1 %) or "
 		"undecided of B against A, by a test that is wrong in at most 1 of 100 comparisons; slower is exit status 1, and so is wrong: B's records "
 		"have other digests than A's, or B prints other bytes than A prints in every run. With fewer than 8 blocks (--reps) nothing is decided. "
-		"--history FILE keeps what runs measured, and trends judges it: the last run of each series (one figure of one "
+		"--history FILE keeps what runs measured, unless one of their items failed, and trends judges it: the last run of each series (one figure of one "
 		"thing on one machine, level, number of threads and placement) against the up to 10 before it; beyond where one more run of theirs would be in "
 		"99 of 100 cases, and beyond the spread of the repetitions, it is faster or slower; slower is exit status 1. Fewer than 3 earlier "
 		"runs cannot tell.",

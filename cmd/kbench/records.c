@@ -108,6 +108,16 @@ static int make_lines(struct k_buf *out, const struct k_bench *b, const char *wh
 	return bad ? k_err_nomem(err, out->len, "the records of a run") : k_buf_ok(out, "the records of a run", err);
 }
 
+/* What failed is no measurement: who computes something else is soon done, and so is who answers nothing. */
+bool k_history_takes(const struct k_report *rep)
+{
+	const struct k_json *items = k_report_items(rep);
+	for (size_t i = 0; i < k_json_len(items); i++)
+		if (k_json_find(k_json_at(items, i), "why"))
+			return false;
+	return true;
+}
+
 /* --- the file -------------------------------------------------------------------------------------------------------------------- */
 
 /* Does the file end within a line? K_EFORMAT: it is something else than a history. */

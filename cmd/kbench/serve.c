@@ -6,7 +6,7 @@
  *
  * Every request is a stream of a chat (requests.h). In the open loop and in a replay the time to the first token counts from when the request was
  * due: a server that stalls does not hide the requests that would have come meanwhile. Tokens are those that usage counts, with each chunk where the
- * server says so, or at its end; only where it never does, chunks are counted, and tokens_by says so. Of the streams some may read slowly (--slow) and some are dropped on the way (--abandon): what is
+ * server says so, or at its end; only where it never does, chunks are counted, and tokens_by says so. A load of which nothing was answered failed. Of the streams some may read slowly (--slow) and some are dropped on the way (--abandon): what is
  * measured is the others. Answers to the same made-up prompt must be the same. */
 #include "libcore/base.h"
 #include <math.h>
@@ -19,7 +19,7 @@
 #include "libcore/hash.h"
 #include "libcore/log.h"
 
-enum { MAX_STREAMS = 4096, MOST_TOKENS = 1 << 22, SLOW_BYTES = 512, GRACE_SECONDS = 30, SECONDS = 10, LOOK_MS = 50 };
+enum { MAX_STREAMS = 4096, MOST_TOKENS = 1 << 22, SLOW_BYTES = 512, GRACE_SECONDS = 30, SECONDS = 10, LOOK_MS = 50, WHY = 480 };
 #define LATE_NS 100000000u          /* of our own making: a request that was begun so long after it was due */
 
 struct samples { double *v; size_t n, cap; };
@@ -359,6 +359,18 @@ static int put_endings(struct k_json *o, const struct load *l)
 		k_put_int(o, "abandoned", l->count[ABANDONED]) | k_put_int(o, "errors", errors) | k_json_set(o, "errors_by", by);
 }
 
+/* A load of which nothing came back has measured no server. why: empty where something did. */
+static void judge(const struct load *l, char why[WHY])
+{
+	int64_t errors = 0;
+	for (int i = ABANDONED + 1; i < N_ENDINGS; i++)
+		errors += l->count[i];
+	*why = 0;
+	if (!l->count[ANSWERED] && !l->count[ABANDONED] && errors + l->count[REFUSED] + l->unfinished)
+		snprintf(why, WHY, "no request was answered: %lld refused, %lld errors, %lld unfinished%s%s", (long long)l->count[REFUSED],
+			(long long)errors, (long long)l->unfinished, *l->error ? "; the first error: " : "", l->error);
+}
+
 static struct k_json *record(struct load *l)
 {
 	struct k_json *o = k_json_object();
@@ -402,8 +414,8 @@ static double seconds_of(const struct load *l)
 	return l->replay ? k_requests_at(l->ask, k_requests_len(l->ask) - 1) + 3600 : SECONDS;
 }
 
-/* One point of a sweep, or what is open. */
-static int measure(struct k_bench *b, int64_t concurrency, struct k_json **out, bool *open, struct k_err *err)
+/* One point of a sweep, or what is open. why: a sentence, where it failed. */
+static int measure(struct k_bench *b, int64_t concurrency, struct k_json **out, bool *open, char why[WHY], struct k_err *err)
 {
 	struct load l = { .b = b, .random = (uint64_t)b->seed + 1 };
 	struct k_client_opts co = { .url = b->url, .concurrency = MAX_STREAMS, .stop = b->ctx->stop };
@@ -423,6 +435,7 @@ static int measure(struct k_bench *b, int64_t concurrency, struct k_json **out, 
 		r = pump(&l, err);
 	}
 	*out = r == 0 ? record(&l) : NULL;
+	judge(&l, why);
 	if (r == 0 && !*out)
 		r = k_err_nomem(err, 1024, "a record");
 	fini(&l);
@@ -433,7 +446,7 @@ int k_bench_serve(struct k_bench *b, struct k_err *err)
 {
 	struct k_json *o = NULL, *s = NULL;
 	bool open = false;
-	char key[64];
+	char key[64], why[WHY];
 	int r = b->url ? 0 : k_err_set(err, K_EUSAGE, "serve wants -u URL");
 	for (int i = 0; i < b->n_concurrency && r == 0 && !open; i++) {
 		k_json_free(s);
@@ -441,12 +454,12 @@ int k_bench_serve(struct k_bench *b, struct k_err *err)
 		if (b->concurrency[i] > MAX_STREAMS)
 			r = k_err_set(err, K_EUSAGE, "--concurrency %lld: wanted up to %d", (long long)b->concurrency[i], MAX_STREAMS);
 		if (r == 0)
-			r = measure(b, b->concurrency[i], &o, &open, err);
+			r = measure(b, b->concurrency[i], &o, &open, why, err);
 		if (r < 0)
 			break;
 		s = k_json_copy(o);
 		snprintf(key, sizeof(key), open ? "open loop" : "concurrency %lld", (long long)b->concurrency[i]);
-		r = k_report_item(b->rep, key, o, true, NULL, err);
+		r = k_report_item(b->rep, key, o, !*why, why, err);
 	}
 	if (r < 0) {
 		k_json_free(s);

@@ -44,7 +44,13 @@ is "every request is counted" ".requests == $n and .errors == 0"
 is "chunks are no tokens" '.tokens_by == "usage" and (.tokens - 4 * .requests | fabs) <= 42'
 kbench serve -u "$host/busy/v1" --seconds 2 --concurrency 4 --json > "$T/out"; is "refusals are no errors" '.refused >= 4 and .errors == 0 and .requests + .refused <= 12'
 kbench serve -u "$host/cut/v1" --seconds 1 --concurrency 1 -f "$T/trace.jsonl" --json > "$T/out"; is "connections that break" '.errors_by.cut > 0 and .requests > 0'
-kbench serve -u "$host/refuses/v1" --seconds 0.3 --concurrency 1 --json > "$T/out"; is "requests that are refused" '.requests == 0 and .errors == .errors_by.rejected and .errors > 0 and (.error | test("is odd"))'
+# Of which nothing was answered: it measured nothing, and no history is told that it did.
+kbench serve -u "$host/good/v1" --seconds 0.3 --concurrency 1 --history "$T/told" --json > "$T/out" && cp "$T/told" "$T/told.good" || fail "an answered load" "exit $?"
+exits "a load without an answer" 1 kbench serve -u "$host/refuses/v1" --seconds 0.3 --concurrency 1 --history "$T/told" --bar 'errors>0' --json; cp "$T/.out" "$T/out"
+grep -q '^kbench: .*no request was answered: 0 refused, [0-9]* errors.*is odd' "$T/.err" && ok "the sentence" || fail "the sentence" "$(tail -n 1 "$T/.err")"
+grep -q "told' does not get this run" "$T/.err" && ok "the history is named" || fail "the history is named" "$(cat "$T/.err")"
+same "a failed load is no history" "$T/told.good" "$T/told"
+is "requests that are refused" '.requests == 0 and .errors == .errors_by.rejected and .errors > 0 and (.error | test("is odd"))'
 # What a stream says instead of an answer: the request is the body of the answer (/echo).
 # instead NAME STREAM WORDS
 instead() {
@@ -62,7 +68,7 @@ instead "a chunk that is none" 'data: 5\n\ndata: [DONE]' 'a chunk of the stream 
 instead "no stream" '{"error":{"message":"no streams here"}}' 'the answer is an error: no streams here'
 printf '\r\n%s\r\n  \r\n' "$(head -n 1 "$T/trace.jsonl")" > "$T/crlf.jsonl"
 kbench serve -u "$host/good/v1" --seconds 0.3 --concurrency 1 -f "$T/crlf.jsonl" --json > "$T/out" 2> "$T/.err"; is "empty lines that end with CR LF" '.requests > 0 and .errors == 0'
-kbench serve -u "$host/dead/v1" --seconds 0.3 --concurrency 1 --json > "$T/out"; is "503" '.requests == 0 and .refused > 0 and .errors == 0'
+exits "nothing but 503" 1 kbench serve -u "$host/dead/v1" --seconds 0.3 --concurrency 1 --json; cp "$T/.out" "$T/out"; is "503" '.requests == 0 and .refused > 0 and .errors == 0'
 # A history knows which server it was, and which of its models; not what lets one in.
 for at in "$host" "http://me:secret@${host#http://}" "$url"; do kbench serve -u "${at%/v1}$([ "$at" = "$url" ] || echo /good)/v1" --seconds 0.3 --concurrency 1 --history "$T/runs" > "$T/out" 2> "$T/.err"; done
 [ "$(jq -r .url "$T/runs" | sort | uniq -c | tr -s ' ' | tr '\n' ';')" = "$(printf '%s\n' " 1 $url" " 2 $host/good/v1" | sort -k 2 | tr '\n' ';')" ] && ! grep -q secret "$T/runs" && ok "servers of a history" || fail "servers of a history" "$(cat "$T/runs")"
