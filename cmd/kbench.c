@@ -285,11 +285,11 @@ const struct k_tool k_tool = {
 		"--synthetic wants no checkpoint: experts are INT4 in groups of 32, all else is BF16, the bits are random and follow from --seed. What does not fit in "
 		"three quarters of the memory that is available, or in --max-memory, gets fewer layers in the same pattern, a smaller vocabulary and fewer dense layers in that proportion "
 		"(layers, layers_of and vocab of the record); kimi-linear-mla has the shape of kimi-linear and attention in all layers, kimi-linear-bf16 experts in BF16. compare says faster, slower, same (within 1 %) or "
-		"undecided of B against A, by a test that is wrong in at most 1 of 100 comparisons; slower is exit status 1, and so is wrong: B's records "
+		"undecided of B against A, by a test that is wrong in at most 1 of 100 comparisons; slower is exit status 1, unless a --bar on ratio says how much slower B may be, and so is wrong: B's records "
 		"have other digests than A's, or B prints other bytes than A prints in every run. With fewer than 8 blocks (--reps) nothing is decided. "
 		"--history FILE keeps what runs measured, unless one of their items failed, and trends judges it: the last run of each series (one figure of one "
 		"thing on one machine, level, number of threads and placement) against the up to 10 before it; beyond where one more run of theirs would be in "
-		"99 of 100 cases, and beyond the spread of the repetitions, it is faster or slower; slower is exit status 1. Fewer than 3 earlier "
+		"99 of 100 cases, and beyond the spread of the repetitions, it is faster or slower; slower is exit status 1, unless a --bar on worst says how much slower may be. Fewer than 3 earlier "
 		"runs cannot tell.",
 	.opts = opts,
 	.rivals = rivals,

@@ -420,7 +420,7 @@ const struct k_tool k_tool = {
 		"without a server: results of the vendor verifier, and with -m raw completions and prompts, which the model's chat layout is held against. Items and a summary go to "
 		"standard output as JSON lines, or as a table on a terminal. A missed --bar, or an item that failed, is exit status 1. "
 		"In one process the digits are the same for every number of threads and every batch. keval diff A B says better, worse, same or undecided of report B, of reports that were "
-		"asked the same, by tests that are wrong in at most 1 of 100 comparisons of a model with itself: fewer than 8 items that differ decide nothing. With --part K/N a run is cut into parts for several "
+		"asked the same, by tests that are wrong in at most 1 of 100 comparisons of a model with itself: fewer than 8 items that differ decide nothing; worse is exit status 1, unless a --bar on delta, ci95_low or ci95_high says how much worse B may be. With --part K/N a run is cut into parts for several "
 		"machines; keval merge joins their reports to the bytes that one run would have written, with bars, JUnit and TAP as the task has them.",
 	.opts = opts,
 	.rivals = rivals,

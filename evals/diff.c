@@ -6,6 +6,7 @@
  *
  * The verdict is of B: "better" or "worse" where chance would give such a difference in less than 1 of 100 runs, which takes 8 pairs that
  * differ; "same" where none differs, or the 95 % interval of delta lies within 1 % of A's value; else "undecided": more items would tell.
+ * Worse is exit status 1, but where a --bar on delta or its interval says how much worse B may be: then the bar decides.
  * Nothing is compared that was asked different things: another text, other windows, other questions. */
 #include "libcore/base.h"
 #include <math.h>
@@ -190,7 +191,7 @@ static int answer(struct diff *d, struct k_report *rep, struct k_err *err)
 	}
 	snprintf(why, sizeof(why), "'%.200s' is worse than '%.200s': %s is %.6g, was %.6g (p %.2g)", d->b.path, d->a.path, d->score->field,
 		p.mean_b, p.mean_a, p.p_value);
-	r = k_report_item(rep, d->score->field, item, strcmp(what, "worse") != 0, why, err);
+	r = k_report_item(rep, d->score->field, item, strcmp(what, "worse") || k_report_bars(rep, "delta ci95_low ci95_high"), why, err);
 	if (r < 0)
 		k_json_free(s);
 	return r < 0 ? r : k_report_summary(rep, s, err);

@@ -556,6 +556,14 @@ int k_report_end(struct k_report *r, int failed, struct k_err *err)
 	return 0;
 }
 
+bool k_report_bars(const struct k_report *r, const char *fields)
+{
+	bool any = false;
+	for (int i = 0; i < r->o.n_bars; i++)
+		any |= k_is_word_of(r->bars[i].field, fields);
+	return any;
+}
+
 bool k_report_draws(const struct k_report *r) { return r->o.keep; }
 const struct k_json *k_report_items(const struct k_report *r) { return r->items; }
 const struct k_json *k_report_summary_of(const struct k_report *r) { return r->summary; }

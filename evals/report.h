@@ -35,6 +35,9 @@ int k_report_end(struct k_report *r, int failed, struct k_err *err) K_MUST_USE;
 const struct k_json *k_report_items(const struct k_report *r);
 const struct k_json *k_report_summary_of(const struct k_report *r);
 const struct k_json *k_report_aside_of(const struct k_report *r);
+/* Is there a bar on one of these fields (with spaces between)? For a task with a verdict: where a bar says how much may be lost, it decides,
+ * and the verdict alone is no failure. */
+bool k_report_bars(const struct k_report *r, const char *fields);
 void k_report_close(struct k_report *r);                /* takes NULL */
 /* The summary that k_report_sum reports. */
 int k_report_make_sum(struct k_json **out, const struct k_json *head, const struct k_json *items,

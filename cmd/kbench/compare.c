@@ -7,6 +7,7 @@
  *
  * Verdict: wrong where B prints something else than A; same where ci95 lies within 1 % of 1; slower or faster where chance would give such
  * signs in less than 1 of 100 comparisons; else undecided, as ever with fewer than 8 blocks: 7 of one sign come in 2 of 128.
+ * slower is exit status 1, but where a --bar on ratio says how much slower B may be: then the bar decides.
  * noise_floor: half the width of the same interval of A against A, from the same blocks: a smaller difference would not have been seen.
  *
  * What is printed: records have digests of what was computed, and these are compared; where there is none and A printed the same bytes in
@@ -225,7 +226,7 @@ static int judge(struct compare *c, struct k_err *err)
 	r = k_report_summary(c->b->rep, record(c, &s, exp((n.hi - n.lo) / 2) - 1, v), err);
 	if (r == 0 && c->wrong)
 		r = k_err_set(err, K_ENO, "%s", c->why);
-	if (r == 0 && !strcmp(v, "slower"))
+	if (r == 0 && !strcmp(v, "slower") && !k_report_bars(c->b->rep, "ratio"))
 		r = k_err_set(err, K_ENO, "B takes %.4g times as long as A, 95 %% interval %.4g to %.4g", exp(s.estimate), exp(s.lo), exp(s.hi));
 	return r;
 }

@@ -4,8 +4,8 @@
  *
  * A series is one figure of one thing (k_metric_at). The last run is held against the up to 10 runs before it, by logarithms: change is its
  * ratio to their median, and the interval is as wide as one more run of theirs would stray in 99 of 100 cases (Student's t on how they differ),
- * or as the repetitions within runs do, where that is more. Beyond that it is faster or slower; slower is exit status 1. Fewer than 3
- * earlier runs cannot tell. */
+ * or as the repetitions within runs do, where that is more. Beyond that it is faster or slower; slower is exit status 1, but where a --bar on worst
+ * says how much slower may be. Fewer than 3 earlier runs cannot tell. */
 #include "libcore/base.h"
 #include <math.h>
 #include <stdio.h>
@@ -199,7 +199,7 @@ static int report_series(struct trends *t, const struct series *s, struct k_err 
 	t->faster += !strcmp(s->verdict, "faster");
 	snprintf(why, sizeof(why), "%.6g, the median of the %zu runs before is %.6g: %+.3g %%, where %+.3g to %+.3g %% would be noise", s->v[s->n - 1].v,
 		K_MIN(s->n - 1, (size_t)BEFORE), exp(s->median), 100 * (exp(s->change) - 1), 100 * (exp(-s->half) - 1), 100 * (exp(s->half) - 1));
-	return k_report_item(t->b->rep, name, o, !slower, why, err);
+	return k_report_item(t->b->rep, name, o, !slower || k_report_bars(t->b->rep, "worst"), why, err);
 }
 
 /* For the picture: see draw.c. */

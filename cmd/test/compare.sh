@@ -14,6 +14,9 @@ cmp_ "slower" 1 --reps 12 -- sleep 0.01 -- sleep 0.1
 is "slower: the record" '.verdict == "slower" and .ratio > 1.5 and .ci95[0] <= .ratio and .ratio <= .ci95[1] and .p_value <= 0.01 and .blocks == 12 and .output == "same"'
 is "slower: what was used" '.cache == "warm" and (.a, .b | .seconds > 0.009 and .peak_rss > 100000 and .bytes_read >= 0 and .minor_faults > 10 and .major_faults >= 0)'
 is "slower: the noise" '.noise_floor >= 0'
+cmp_ "slower, within a bar" 0 --reps 12 --bar 'ratio<1000' -- sleep 0.01 -- sleep 0.1; is "slower, within a bar: the record" '.verdict == "slower"'
+cmp_ "slower, beyond a bar" 1 --reps 12 --bar 'ratio<1.5' -- sleep 0.01 -- sleep 0.1
+cmp_ "slower, and a bar on something else" 1 --reps 12 --bar 'blocks==12' -- sleep 0.01 -- sleep 0.1
 cmp_ "faster" 0 --reps 12 -- sleep 0.1 -- sleep 0.01
 is "faster: the record" '.verdict == "faster" and .ratio < 0.7 and .ci95[1] < 1'
 # 2 of 2^7 is more than 1 of 100; of 5 blocks there is no interval of 95 %.
@@ -35,6 +38,7 @@ prints again 0.1 '{"tok_s": 6.5, "digest": "aa11"}'
 prints skips 0 '{"tok_s": 500, "digest": "bb22"}'
 cmp_ "another digest" 1 --reps 8 -- "$T/right" -- "$T/skips"
 is "another digest: the record" '.verdict == "wrong" and .output == "differs" and (.why | test("B computes"))'
+exits "a bar on the time makes nothing right" 1 kbench compare --reps 8 --bar 'ratio<1000' -- "$T/right" -- "$T/skips"
 grep -q 'B computes' "$T/.err" && ok "another digest: the sentence" || fail "another digest: the sentence" "$(cat "$T/.err")"
 cmp_ "ignored" 0 --reps 12 --ignore-output -- "$T/right" -- "$T/skips"; is "ignored: the record" '.verdict == "faster" and .output == "ignored"'
 cmp_ "the same digest in another text" 0 --reps 2 -- "$T/right" -- "$T/again"; is "the same digest: the record" '.output == "same"'

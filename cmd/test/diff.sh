@@ -61,6 +61,11 @@ exits "an unfinished report" 3 keval diff "$T/a" "$T/cut"
 exits "one report" 2 keval diff "$T/a"
 exits "a model" 2 keval diff -m "$T/a" "$T/a" "$T/worse"
 exits "a bar" 1 keval diff "$T/a" "$T/one" --bar 'delta<0'
+# How much worse B may be is what a bar says.
+exits "worse, within a bar" 0 keval diff "$T/a" "$T/worse" --json --report "$T/report" --bar 'delta>=-0.2'; [ "$(figure verdict)" = worse ] && ok "its verdict" || fail "its verdict" "$(cat "$T/.out")"
+grep -q '"ok": false' "$T/report" && fail "its report" "$(cat "$T/report")" || ok "its report"
+exits "worse, beyond a bar" 1 keval diff "$T/a" "$T/worse" --bar 'ci95_low>=-0.1'; grep -q 'ci95_low is .*, the bar is' "$T/.err" && ok "which is named" || fail "which is named" "$(cat "$T/.err")"
+exits "a bar on something else" 1 keval diff "$T/a" "$T/worse" --bar 'n>1'
 exits "JUnit" 1 keval diff "$T/a" "$T/worse" --junit "$T/j.xml"; grep -q '<failure' "$T/j.xml" && ok "a failure in JUnit" || fail "a failure in JUnit" "$(cat "$T/j.xml")"
 # One window, or a few, tell nothing: the signs of 7 differences may all be alike by chance.
 numbers() { exits "$1 windows: status" "$2" keval diff --json "$T/n$1" "$T/m$1"; [ "$(figure verdict) $(figure p_value)" = "$3" ] && ok "$1 windows" || fail "$1 windows" "$(cat "$T/.out")"; }

@@ -36,6 +36,10 @@ made few - 100 100 50
 exits "too few" 0 kbench trends --history "$T/few" --json
 is "too few: verdict" "$(head -n 1 "$T/.out" | jq -r .verdict)" too_few
 exits "a bar" 1 kbench trends --history "$T/few" --bar 'worst<0.5'
+exits "slower, within a bar" 0 kbench trends --history "$T/slow" --json --bar 'worst<0.1'
+is "slower, within a bar: verdict" "$(head -n 1 "$T/.out" | jq -r '"\(.verdict) \(.ok)"')" "slower true"
+exits "slower, beyond a bar" 1 kbench trends --history "$T/slow" --bar 'worst<0.05'
+exits "slower, and a bar on something else" 1 kbench trends --history "$T/slow" --bar 'series<5'
 made one - 100
 exits "one run" 0 kbench trends --history "$T/one" --json
 is "one run: no change" "$(head -n 1 "$T/.out" | jq -c '[.runs, .first, .last, .change]')" '[1,100,100,null]'
