@@ -3,7 +3,8 @@
  * One asker writes a line for each question; the other has read all answers before the first question, and looks them up by id.
  *
  * An answer may be part of a record: {"data_index", "response", ...}, as the vendor verifier writes them, in any order; its id is then
- * "item INDEX/0", without an index that of its line. A record may hold texts as well: "completion" is what the model wrote, with markers and all
+ * "item INDEX/0", without an index that of its line. A second answer to a question is refused unless the first is an error, which was tried again: nobody
+ * said which of the two counts. A record may hold texts as well: "completion" is what the model wrote, with markers and all
  * (as is "text" of a choice that has no message), "prompt" what it was given. */
 #include "libcore/base.h"
 #include <stdio.h>
@@ -144,10 +145,16 @@ static int replay(struct lines *l, struct k_ask *q, const struct k_json *record,
 	return r == 0 ? k_ask_take(q, answer, err) : r;
 }
 
+/* What the API said: all of a line, or a part of a record. */
+static struct k_json *answer_of(struct k_json *record)
+{
+	struct k_json *response = k_json_find(record, "response");
+	return response ? response : record;
+}
+
 static void answer_one(struct lines *l, struct k_ask *q)
 {
-	struct k_json *record = k_json_find(l->answers, q->id), *response = k_json_find(record, "response");
-	struct k_json *answer = response ? response : record;
+	struct k_json *record = k_json_find(l->answers, q->id), *answer = answer_of(record);
 	const char *says = k_said_error(answer);
 	struct k_err err;
 	if (!record)
@@ -193,6 +200,14 @@ static int set_error(struct lines *l, const char *id, struct k_err *err)
 	return k_err_nomem(err, 64, "answers");
 }
 
+static int set_answer(struct lines *l, const char *id, struct k_json *v, int64_t number, struct k_err *err)
+{
+	struct k_json *old = k_json_find(l->answers, id), *said = answer_of(old);
+	if (k_json_kind(said) == K_JSON_OBJECT && !k_said_error(said) && !k_json_equal(old, v))
+		return k_err_set(err, K_EFORMAT, "'standard input': line %lld is a second answer with the id '%.100s', and another one", (long long)number, id);
+	return k_json_set(l->answers, id, k_json_keep(v)) < 0 ? k_err_nomem(err, 64, "answers") : 0;
+}
+
 static int take_line(struct lines *l, struct k_json *v, int64_t number, struct k_err *err)
 {
 	char made[64];
@@ -202,7 +217,7 @@ static int take_line(struct lines *l, struct k_json *v, int64_t number, struct k
 	bool chunk = object && !strcmp(object, "chat.completion.chunk");
 	chunk |= k_json_find(k_json_at(k_json_find(v, "choices"), 0), "delta") != NULL;
 	if (!chunk)
-		return k_json_set(l->answers, id, k_json_keep(v)) < 0 ? k_err_nomem(err, 64, "answers") : 0;
+		return set_answer(l, id, v, number, err);
 	struct k_json *all = k_json_find(l->answers, id);
 	bool fresh = !all;
 	int r = k_chunk_add(&all, v, err);

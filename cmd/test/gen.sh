@@ -36,6 +36,20 @@ match "exact, a number and more" "$(e 2.5)" '2.5 m' 0
 match "exact, a fraction" "$(e 2.5)" '2.50' 1
 match "exact, a text that is a number" "$(e '"5"')" '5.0' 0
 match "no match said, null" '{"prompt": "q", "messages": null, "answer": "a", "match": null}' 'a' 1
+# answers NAME STATUS ACC ANSWER...: all of them to one question, whose answer is "a". Whose second answer is another one has no answer.
+answers() {
+	name=$1 want=$2 acc=$3; shift 3
+	printf '%s\n' "$@" > "$T/answers"
+	keval score gen -f <(e '"a"') --json < "$T/answers" > "$T/out" 2> "$T/.err"
+	got=$?; [ "$got $(tail -n 1 "$T/out" | jq .acc)" = "$want $acc" ] && ok "$name" || fail "$name" "exit $got: $(tail -n 1 "$T/out") $(tail -n 1 "$T/.err")"
+}
+said() { jq -cn --arg t "$1" '{id: "item 1/0", choices: [{text: $t}]}'; }
+answers "the same answer twice" 0 1 "$(said a)" "$(said a)"
+answers "two answers" 3 "" "$(said b)" "$(said a)"
+grep -q "line 2 is a second answer with the id 'item 1/0'" "$T/.err" && ok "which are named" || fail "which are named" "$(tail -n 1 "$T/.err")"
+answers "an answer behind an error" 0 1 '{"id": "item 1/0", "error": {"message": "busy"}}' "$(said a)"
+answers "an answer behind none" 0 1 '{"data_index": 1, "response": null}' "$(said a)"
+answers "an error behind an answer" 3 "" "$(said a)" '{"id": "item 1/0", "error": {"message": "busy"}}'
 # refused NAME LINE WORDS: with the line, before anything is asked
 refused() {
 	exits "$1" 3 keval prompts gen -f <(printf '%s\n' '{"prompt": "q", "answer": "a"}' "$2")
