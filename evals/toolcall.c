@@ -1,8 +1,8 @@
 /* toolcall.c: the protocol of Kimi's vendor verifier: does the model call tools where the vendor's own service does, and do the arguments fit?
  *
  * A line is the body of a chat request, or {"request": body, "finish_reason": what the vendor's service answered}. Of an answer that ends with
- * tool_calls every call counts: the name is declared with parameters, and the arguments are JSON that fits them. One call that does not makes the
- * answer an error. trigger_f1 compares finish reasons with the vendor's (tool_calls is the positive), over the lines that have one.
+ * tool_calls every call counts: the name is declared with parameters, and the arguments are JSON that fits them. One call that does not, or none at
+ * all, makes the answer an error. trigger_f1 compares finish reasons with the vendor's (tool_calls is the positive), over the lines that have one.
  *
  *   schema_accuracy   answers with calls that all fit / answers with calls
  *   trigger_f1        of precision and recall of calling at all
@@ -87,8 +87,10 @@ static struct k_json *judge(void *arg, const struct k_quiz_item *q)
 	const struct k_json *tools = k_json_find(request_of(q->json), "tools");
 	struct k_err why = { 0 };
 	int bad_ids = 0;
-	bool called = finish && !strcmp(finish, "tool_calls"), fits = called;
+	bool called = finish && !strcmp(finish, "tool_calls"), fits = called && k_json_len(calls);
 	(void)arg;
+	if (called && !fits)
+		k_err_set(&why, K_ENO, "the answer ends with tool_calls and has no call");
 	for (size_t i = 0; i < k_json_len(calls) && called; i++) {
 		bad_ids += !good_id(k_json_at(calls, i));
 		if (fits)

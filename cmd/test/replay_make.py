@@ -116,7 +116,8 @@ for i, (finish, there, calls, more) in enumerate(cases, 1):
     if 'bare' in more:
         choice = {'index': 0, 'text': raw, 'finish_reason': STOP}
     prompt = prompt_of(tools, sent['messages'])
-    valid = (all(c[2] for c in calls) if finish == TC else None)
+    # The verifier judges what was recorded; of an answer that ends with tool_calls and has none it says null, and counts it as an error.
+    valid = (all(c[2] for c in calls) if finish == TC and recorded else None)
     vendor.append({'data_index': i, 'request': sent, 'response': {'id': f'chatcmpl-{i}', 'object': 'chat.completion', 'choices': [choice], 'usage': None}, 'status': 'success',
                    'finish_reason': choice['finish_reason'], 'tool_calls_valid': valid, 'duration_ms': 7, 'hash': f'{i:032x}',
                    **({} if 'bare' in more else {'completion': raw}), 'prompt': more.get('prompt', str)(prompt)})
@@ -127,7 +128,7 @@ for i, (finish, there, calls, more) in enumerate(cases, 1):
     w['n_stop'] += finish == STOP
     w['n_other'] += finish == LENGTH
     w['n_calls'] += finish == TC
-    w['n_schema_errors'] += valid is False
+    w['n_schema_errors'] += finish == TC and not valid
     w['n_bad_ids'] += sum(not c['id'].startswith('functions.') for c in recorded)
     tp += finish == TC and there == TC
     fp += finish == TC and there != TC

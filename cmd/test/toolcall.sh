@@ -16,7 +16,8 @@ want, got = json.load(open(f'{sys.argv[1]}/want.json')), json.loads(open(f'{sys.
 print([(k, got.get(k), v) for k, v in want.items() if got.get(k) != v])
 PY
 )
-if [ "$wrong" = '[]' ]; then ok "40 recorded cases"; else fail "40 recorded cases" "$wrong"; fi
+if [ "$wrong" = '[]' ]; then ok "43 recorded cases"; else fail "43 recorded cases" "$wrong"; fi
+[ "$(jq -c 'select(.error == "the answer ends with tool_calls and has no call") | .valid' "$T/out" | tr '\n' ' ')" = "false false false " ] && ok "calls that were lost" || fail "calls that were lost" "$(tail -n 4 "$T/out")"
 exits "a bar on accuracy" 1 keval score toolcall -f "$T/requests.jsonl" --bar 'schema_accuracy>=0.98' < "$T/answers.jsonl"
 
 # Recorded by the vendor verifier, replayed through nano's chat layout: calls out of raw completions, prompts, verdicts.

@@ -76,6 +76,10 @@ for i, (name, text, fits) in enumerate(calls, 1):
 good, bad = [{'id': f'call_{k}', 'type': 'function', 'function': {'name': 'get_weather', 'arguments': a}} for k, a in enumerate(('{"city": "x"}', '{}'))]
 case(len(calls) + 1, {'role': 'assistant', 'content': '', 'tool_calls': [good, bad]}, 'tool_calls', 'tool_calls', 0)
 case(len(calls) + 2, {'role': 'assistant', 'content': 'no'}, 'stop', 'tool_calls', 0)
-json.dump({'n': len(calls) + 2, 'n_calls': called, 'n_schema_errors': errors, 'schema_accuracy': (called - errors) / called, 'n_bad_ids': 2,
+# Calls that a parser lost: the verifier holds none of them for valid.
+case(len(calls) + 3, {'role': 'assistant', 'content': ''}, 'tool_calls', 'tool_calls', 0)
+case(len(calls) + 4, {'role': 'assistant', 'content': None, 'tool_calls': None}, 'tool_calls', 'tool_calls', 0)
+case(len(calls) + 5, {'role': 'assistant', 'content': None, 'tool_calls': []}, 'tool_calls', 'stop', 0)
+json.dump({'n': len(calls) + 5, 'n_calls': called, 'n_schema_errors': errors, 'schema_accuracy': (called - errors) / called, 'n_bad_ids': 2,
            'trigger_f1': 2 * both / (2 * both + here + there), 'n_stop': 1}, open(f'{sys.argv[1]}/want.json', 'w'))
-print(len(calls) + 2, 'cases,', 'jsonschema agrees' if jsonschema else 'without jsonschema')
+print(len(calls) + 5, 'cases,', 'jsonschema agrees' if jsonschema else 'without jsonschema')
