@@ -146,6 +146,8 @@ static int on_chunk(struct k_call *c, const char *data, size_t n)
 	bool spoke = speaks(s, k_json_find(choice, "delta"));
 	int64_t tokens = k_json_kind(usage) == K_JSON_OBJECT ? counted(usage, "completion_tokens", s->tokens + spoke) : s->tokens + spoke;
 	int64_t fresh = K_MAX(tokens - s->tokens, 0);
+	/* Where usage comes once, behind the last word, it counts tokens that were there before it: several in a chunk. */
+	bool past = s->begun && !spoke && !s->usage;
 	int bad = 0;
 	if (k_json_kind(usage) == K_JSON_OBJECT) {
 		s->usage = true;
@@ -158,12 +160,12 @@ static int on_chunk(struct k_call *c, const char *data, size_t n)
 	}
 	if (fresh) {
 		double gap = s->begun ? (double)(now - s->last_ns) * 1e-6 / (double)fresh : 0;
-		for (int64_t i = 0; i < fresh && s->begun && !s->slow && !bad; i++)
+		for (int64_t i = 0; i < fresh && s->begun && !past && !s->slow && !bad; i++)
 			bad = keep(&l->itl, gap, &err);
 		if (!s->begun)
 			s->first_ns = now;
 		s->begun = true;
-		s->last_ns = now;
+		s->last_ns = past ? s->last_ns : now;
 		s->tokens = tokens;
 		l->tokens += now < l->end_ns ? fresh : 0;
 	}

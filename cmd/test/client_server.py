@@ -68,6 +68,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, b'data: {"error": {"message": "the engine is gone"}}\n\ndata: [DONE]\n\n')
         if kind == 'echo':
             return self.answer(200, (body['messages'][-1]['content'] if 'messages' in body else body['prompt']).encode())
+        if kind == 'lumps':             # four tokens in a chunk, 40 ms apart, and 200 ms later how many there were
+            self.send_response(200)
+            self.end_headers()
+            self.close_connection = True
+            for wait, chunk in [(0.04 if i else 0, {'choices': [{'index': 0, 'delta': {'content': 'a b c d '}}]}) for i in range(5)] + [
+                    (0.2, {'choices': [{'index': 0, 'delta': {}, 'finish_reason': 'stop'}]}), (0, {'choices': [], 'usage': {'completion_tokens': 20}})]:
+                time.sleep(wait)
+                self.wfile.write(f'data: {json.dumps(chunk)}\n\n'.encode())
+                self.wfile.flush()
+            return self.wfile.write(b'data: [DONE]\n\n')
         if kind == 'hangs':
             time.sleep(20)
         if kind in ('slow', 'bytes'):

@@ -42,6 +42,9 @@ n=$(grep -c ' good ' "$T/other.log")
 is "every request is counted" ".requests == $n and .errors == 0"
 # It says each letter in a chunk of its own, and at the end that they were 4 tokens.
 is "chunks are no tokens" '.tokens_by == "usage" and (.tokens - 4 * .requests | fabs) <= 42'
+# 20 tokens in 5 chunks: from the first to the last 160 ms; what comes behind the last is none of their time.
+kbench serve -u "$host/lumps/v1" --seconds 1.5 --concurrency 1 --json > "$T/out"
+is "several tokens in a chunk" '.tokens_by == "usage" and .tpot_ms.p50 >= 8 and .tpot_ms.p50 < 12 and .itl_ms.p50 >= 39 and .itl_ms.p50 < 60'
 kbench serve -u "$host/busy/v1" --seconds 2 --concurrency 4 --json > "$T/out"; is "refusals are no errors" '.refused >= 4 and .errors == 0 and .requests + .refused <= 12'
 kbench serve -u "$host/cut/v1" --seconds 1 --concurrency 1 -f "$T/trace.jsonl" --json > "$T/out"; is "connections that break" '.errors_by.cut > 0 and .requests > 0'
 # Of which nothing was answered: it measured nothing, and no history is told that it did.
