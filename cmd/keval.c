@@ -43,9 +43,9 @@ static const struct k_opt opts[] = {
 	K_OPT_INT(0, "stride", struct args, stride, "N", NULL, "ppl, kld: distance of windows; default: the window"),
 	K_OPT_STR(0, "bos", struct args, bos, "auto|yes|no", "auto", "ppl, kld: put BOS before each window; auto: where the chat layout begins with it"),
 	K_OPT_INT('b', "batch", struct args, batch, "N", "1", "sequences computed at once; does not change a digit"),
-	K_OPT_INT(0, "limit", struct args, limit, "N", NULL, "at most N items"),
+	K_OPT_INT(0, "limit", struct args, limit, "N", NULL, "at most N items; 0, as by default: all"),
 	K_OPT_STR(0, "part", struct args, part, "K/N", NULL, "ppl, kld --ref, choice, gen, needle, toolcall: every N-th item from the K-th on; keval merge joins the reports of all parts"),
-	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "for tasks that draw items"),
+	K_OPT_INT(0, "seed", struct args, seed, "N", NULL, "of what is drawn: the items of --limit (choice, gen, toolcall), needles, made-up tools, sampled answers, signs (diff)"),
 	K_OPT_INT(0, "steps", struct args, steps, "N", NULL, "agent: calls; default: all of FILE, or 300"),
 	K_OPT_INT(0, "tools", struct args, tools, "N", NULL, "agent: tools that are declared, where no FILE says which; default: 20"),
 	K_OPT_STR(0, "lengths", struct args, lengths, "N,...", NULL, "needle: tokens of the text; default: 512,1024,2048"),
@@ -136,7 +136,8 @@ static int check_args(const struct args *a, struct k_err *err)
 static const struct { const char *option, *tasks; size_t at, bytes; } special[] = {
 	ROW("window", window, "ppl kld imatrix parity"), ROW("stride", stride, "ppl kld"), ROW("save-ref", save_ref, "kld"), ROW("ref", ref, "kld"),
 	ROW("bundle", bundle, "parity"), ROW("tol", tol, "parity diff"), ROW("steps", steps, "agent"), ROW("tools", tools, "agent"),
-	ROW("lengths", lengths, "needle"), ROW("depths", depths, "needle"),
+	ROW("lengths", lengths, "needle"), ROW("depths", depths, "needle"), ROW("limit", limit, "ppl kld imatrix parity choice gen needle toolcall"),
+	ROW("seed", seed, "choice gen needle toolcall agent diff"),
 };
 
 /* In the environment it stands for the tasks that look at it. On the command line of another it is no mistake either, but nobody should believe

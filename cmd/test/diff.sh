@@ -65,6 +65,7 @@ exits "a bar" 1 keval diff "$T/a" "$T/one" --bar 'delta<0'
 exits "worse, within a bar" 0 keval diff "$T/a" "$T/worse" --json --report "$T/report" --bar 'delta>=-0.2'; [ "$(figure verdict)" = worse ] && ok "its verdict" || fail "its verdict" "$(cat "$T/.out")"
 grep -q '"ok": false' "$T/report" && fail "its report" "$(cat "$T/report")" || ok "its report"
 exits "worse, beyond a bar" 1 keval diff "$T/a" "$T/worse" --bar 'ci95_low>=-0.1'; grep -q 'ci95_low is .*, the bar is' "$T/.err" && ok "which is named" || fail "which is named" "$(cat "$T/.err")"
+exits "a limit, which diff has not" 0 keval diff "$T/a" "$T/a" --limit 3; grep -q "warning: --limit says nothing to 'diff'" "$T/.err" && ok "it is named" || fail "it is named" "$(cat "$T/.err")"
 exits "a bar on something else" 1 keval diff "$T/a" "$T/worse" --bar 'n>1'
 exits "JUnit" 1 keval diff "$T/a" "$T/worse" --junit "$T/j.xml"; grep -q '<failure' "$T/j.xml" && ok "a failure in JUnit" || fail "a failure in JUnit" "$(cat "$T/j.xml")"
 # One window, or a few, tell nothing: the signs of 7 differences may all be alike by chance.

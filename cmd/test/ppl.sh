@@ -44,6 +44,8 @@ exits "the same window with keys and values in int8" 0 keval ppl -m "$T/nano.kmf
 exits "a model beyond --max-memory" 6 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --max-memory 1M
 check "an option of other tasks" keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --depths 50
 grep -q "warning: --depths says nothing to 'ppl'" "$T/.err" && ok "is said" || fail "an option of other tasks" "$(cat "$T/.err")"
+check "a seed, where nothing is drawn" keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --seed 5
+grep -q "warning: --seed says nothing to 'ppl'" "$T/.err" && ok "the seed is named" || fail "the seed is named" "$(cat "$T/.err")"
 check "and in the environment" env K_KEVAL_DEPTHS=50 K_KEVAL_STEPS=3 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1
 [ -s "$T/.err" ] && fail "that is nothing to say" "$(cat "$T/.err")" || ok "that is nothing to say"
 check "its own options" keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --window 64 --stride 32
