@@ -55,8 +55,9 @@ static double least(const float *x, const float *w)
 {
 	double amax = 0, best = INFINITY;
 
+	/* Not by fmax: gcc 12 for ARM fails on that. */
 	for (int i = 0; i < 32; i++)
-		amax = fmax(amax, fabs((double)x[i]));
+		amax = fabs((double)x[i]) > amax ? fabs((double)x[i]) : amax;
 	for (unsigned s = k_bf16_from_f32((float)(amax / 9)); s <= k_bf16_from_f32((float)(amax / 6)); s++) {
 		double e = 0;
 
