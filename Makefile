@@ -330,28 +330,28 @@ $(B)/man/%.5: formats/%.5
 	@mkdir -p $(@D)
 	cp $< $@
 
+at = '$(DESTDIR)$(prefix)'
 install: all man
-	install -d $(DESTDIR)$(prefix)/bin $(DESTDIR)$(prefix)/share/man/man1 $(DESTDIR)$(prefix)/share/man/man5 \
-		$(DESTDIR)$(prefix)/share/bash-completion/completions $(DESTDIR)$(prefix)/share/zsh/site-functions \
-		$(DESTDIR)$(prefix)/share/fish/vendor_completions.d $(DESTDIR)$(prefix)/share/ktools
-	install -m 755 $(bins) $(DESTDIR)$(prefix)/bin
-	if test -f $(B)/lib/ktools/ktools-cuda.so; then install -d $(DESTDIR)$(prefix)/lib/ktools && \
-		install -m 755 $(B)/lib/ktools/ktools-cuda.so $(DESTDIR)$(prefix)/lib/ktools; fi
-	install -m 644 $(filter %.1,$(pages)) $(DESTDIR)$(prefix)/share/man/man1
-	$(if $(filter %.5,$(pages)),install -m 644 $(filter %.5,$(pages)) $(DESTDIR)$(prefix)/share/man/man5)
+	install -d $(at)/bin $(at)/share/man/man1 $(at)/share/man/man5 $(at)/share/bash-completion/completions $(at)/share/zsh/site-functions \
+		$(at)/share/fish/vendor_completions.d $(at)/share/ktools/ci
+	install -m 755 $(bins) $(at)/bin
+	if test -f $(B)/lib/ktools/ktools-cuda.so; then install -d $(at)/lib/ktools && install -m 755 $(B)/lib/ktools/ktools-cuda.so $(at)/lib/ktools; fi
+	install -m 644 $(filter %.1,$(pages)) $(at)/share/man/man1
+	$(if $(filter %.5,$(pages)),install -m 644 $(filter %.5,$(pages)) $(at)/share/man/man5)
 	for t in $(tools); do \
-		$(B)/bin/$$t --help=bash > $(DESTDIR)$(prefix)/share/bash-completion/completions/$$t && \
-		$(B)/bin/$$t --help=zsh > $(DESTDIR)$(prefix)/share/zsh/site-functions/_$$t && \
-		$(B)/bin/$$t --help=fish > $(DESTDIR)$(prefix)/share/fish/vendor_completions.d/$$t.fish || exit 1; \
+		$(B)/bin/$$t --help=bash > $(at)/share/bash-completion/completions/$$t && \
+		$(B)/bin/$$t --help=zsh > $(at)/share/zsh/site-functions/_$$t && \
+		$(B)/bin/$$t --help=fish > $(at)/share/fish/vendor_completions.d/$$t.fish || exit 1; \
 	done
-	install -m 644 scripts/release.mk scripts/parts-make.mk scripts/serve/* $(DESTDIR)$(prefix)/share/ktools
-	install -d $(DESTDIR)$(prefix)/share/ktools/ci
-	install -m 644 scripts/ci/* $(DESTDIR)$(prefix)/share/ktools/ci
-	install -m 755 scripts/parts-parallel.sh scripts/parts-slurm.sh $(DESTDIR)$(prefix)/share/ktools
+	install -m 644 scripts/release.mk scripts/parts-make.mk scripts/serve/* $(at)/share/ktools
+	install -m 644 scripts/ci/* $(at)/share/ktools/ci
+	install -m 755 scripts/parts-parallel.sh scripts/parts-slurm.sh $(at)/share/ktools
 
+# What git knows, and nothing that lies about: an unpacked archive has no list of it.
 dist:
+	@test -e .git || { echo 'ktools: this is no git checkout, which make dist wants: it packs what git tracks' >&2; exit 1; }
 	@mkdir -p $(B)
-	@v=$(release); d=$(describe); rm -rf $(B)/ktools-$$v; mkdir $(B)/ktools-$$v; \
+	@set -e; v=$(release); d=$(describe); rm -rf $(B)/ktools-$$v; mkdir $(B)/ktools-$$v; \
 	git ls-files -z | tar --null -T - -cf - | tar -xf - -C $(B)/ktools-$$v; echo "$$d" > $(B)/ktools-$$v/.version; \
 	tar --sort=name --owner=0 --group=0 --numeric-owner -C $(B) -czf $(B)/ktools-$$v.tar.gz ktools-$$v; \
 	rm -rf $(B)/ktools-$$v; echo $(B)/ktools-$$v.tar.gz

@@ -1,0 +1,20 @@
+#!/bin/sh
+# install.sh: make install, of the tools that are there already, below a folder whose name has a blank; make dist where there is no git.
+. "$(dirname "$0")/lib.sh"
+mkdir -p "$T/b/bin" && cp "$BIN"/k* "$T/b/bin"
+tools=$(cd "$T/b/bin" && ls)
+# shellcheck disable=SC2046
+check "make install" "${MAKE:-make}" -s B="$T/b" -o all $(printf " -o $T/b/bin/%s" $tools) prefix=/usr DESTDIR="$T/to here" install
+cd "$T/to here/usr" 2> /dev/null || { fail "make install" "nothing at the place"; finish; }
+for t in $tools; do
+	for f in bin/$t share/man/man1/$t.1 share/bash-completion/completions/$t share/zsh/site-functions/_$t share/fish/vendor_completions.d/$t.fish; do
+		[ -s "$f" ] && ok "$f" || fail "$f" "is not there, or is empty"
+	done
+	check "$t runs there" "./bin/$t" --version
+done
+[ -s share/ktools/release.mk ] && [ -s share/ktools/ci/README.md ] && [ -x share/ktools/parts-slurm.sh ] && ok "share/ktools" || fail "share/ktools" "$(ls -lR share/ktools)"
+cd "$OLDPWD" || exit
+mkdir "$T/src" && cp -r Makefile kernels "$T/src"
+exits "make dist without git" 2 "${MAKE:-make}" -s -C "$T/src" B="$T/d" dist
+grep -q 'no git checkout' "$T/.err" && [ ! -e "$T/d" ] && ok "says so, and packs nothing" || fail "make dist without git" "$(cat "$T/.err"; ls "$T/d")"
+finish
