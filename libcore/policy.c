@@ -128,6 +128,16 @@ static const char *advice(const struct k_ckpt *c)
 	return "'*.weight'";
 }
 
+static struct rule *new_rules(const struct k_policy *p, struct k_err *err)
+{
+	size_t n = (size_t)p->n_rules + K_LEN(presets[0].rules) + 1;
+	struct rule *rules = k_calloc(n, sizeof(*rules));
+
+	if (!rules)
+		k_err_nomem(err, n * sizeof(*rules), "the rules");
+	return rules;
+}
+
 static int collect(const struct k_policy *p, struct rule *rules, struct k_err *err)
 {
 	int n = 0;
@@ -180,22 +190,34 @@ static bool is_free(const struct k_entry *e)
 	return false;
 }
 
-int k_policy_choices(const struct k_policy *p, const struct k_entry *e, struct k_choices *out, struct k_err *err)
+/* The last rule that matches e; all that do are counted. */
+static const struct rule *last_match(struct rule *rules, int n, const struct k_entry *e)
 {
-	struct k_policy rules_only = { NULL, p->preset, p->rules, p->n_rules };
-	struct rule *rules = k_calloc((size_t)p->n_rules + K_LEN(presets[0].rules) + 1, sizeof(*rules));
 	const struct rule *last = NULL;
-	int n = rules ? collect(&rules_only, rules, err) : k_err_nomem(err, sizeof(*rules), "the rules");
+
+	for (int k = 0; k < n; k++)
+		if (matches(&rules[k], e)) {
+			last = &rules[k];
+			rules[k].hits++;
+		}
+	return last;
+}
+
+static void tell_unused(const struct k_policy *p, const struct k_ckpt *c, const struct rule *rules, int n, struct k_log *log)
+{
+	for (int k = 0; k < p->n_rules; k++)
+		if (rules[n - p->n_rules + k].hits == 0)
+			k_logf(log, K_LOG_WARN, "'%s': no tensor matches --rule %s", c->path, p->rules[k]);
+}
+
+static int choices_of(const struct k_policy *p, const struct k_entry *e, const struct rule *last, struct k_choices *out, struct k_log *log, struct k_err *err)
+{
+	struct k_entry as = *e;
+	int r = 0;
 
 	*out = (struct k_choices){ 1, { e->type } };
-	for (int k = 0; k < n; k++)
-		if (matches(&rules[k], e))
-			last = &rules[k];
 	if (last && last->type) {
-		struct k_entry as = *e;
-
-		if (retype(&as, last->type, NULL, err) < 0)
-			n = err->code;
+		r = retype(&as, last->type, log, err);
 		out->type[0] = as.type;
 	} else if (!last && is_free(e)) {
 		add_choice(out, e, "bf16");
@@ -203,46 +225,48 @@ int k_policy_choices(const struct k_policy *p, const struct k_entry *e, struct k
 		if (strcmp(e->role, "embed") != 0 && strcmp(e->role, "head") != 0)
 			add_choice(out, e, p->type ? p->type : "i4g32");
 	}
+	return K_MIN(r, 0);
+}
+
+int k_policy_choices(const struct k_policy *p, const struct k_ckpt *c, struct k_choices *out, struct k_log *log, struct k_err *err)
+{
+	struct k_policy rules_only = { NULL, p->preset, p->rules, p->n_rules };
+	struct rule *rules = new_rules(p, err);
+	int n, r = 0;
+
+	if (!rules)
+		return err->code;
+	n = collect(&rules_only, rules, err);
+	for (int i = 0; n >= 0 && r == 0 && i < c->n_entries; i++)
+		r = choices_of(p, &c->entries[i], last_match(rules, n, &c->entries[i]), &out[i], log, err);
+	if (n >= 0 && r == 0)
+		tell_unused(p, c, rules, n, log);
 	k_free(rules);
-	return K_MIN(n, 0);
+	return n < 0 ? n : r;
 }
 
 int k_policy_apply(const struct k_policy *p, const struct k_ckpt *c, struct k_entry *out, int *n_changed, struct k_log *log, struct k_err *err)
 {
-	struct rule *rules = k_calloc((size_t)p->n_rules + K_LEN(presets[0].rules) + 1, sizeof(*rules));
+	struct rule *rules = new_rules(p, err);
 	int n, hits = 0, r = 0;
 
 	*n_changed = 0;
 	if (!rules)
-		return k_err_nomem(err, sizeof(*rules), "the rules");
+		return err->code;
 	n = collect(p, rules, err);
-	for (int i = 0; n >= 0 && i < c->n_entries; i++) {
-		const struct rule *last = NULL;
+	for (int i = 0; n >= 0 && r >= 0 && i < c->n_entries; i++) {
+		const struct rule *last = last_match(rules, n, &c->entries[i]);
 
 		out[i] = c->entries[i];
-		for (int k = 0; k < n; k++)
-			if (matches(&rules[k], &out[i])) {
-				last = &rules[k];
-				rules[k].hits++;
-				hits += !rules[k].by_type;
-			}
-		if (last && last->type) {
-			r = retype(&out[i], last->type, log, err);
-			if (r < 0)
-				goto out;
-			*n_changed += r;
-		}
+		r = last && last->type ? retype(&out[i], last->type, log, err) : 0;
+		*n_changed += r > 0;
 	}
-	for (int k = 0; k < p->n_rules && n >= 0; k++)
-		if (rules[n - p->n_rules + k].hits == 0)
-			k_logf(log, K_LOG_WARN, "'%s': no tensor matches --rule %s", c->path, p->rules[k]);
-	if (n < 0)
-		r = n;
-	else if (hits == 0 && n > 0)
-		r = k_err_set(err, K_EUSAGE, "'%s': no tensor matches -t %s, which is for routed experts; try --rule %s=%s", c->path, p->type ? p->type : "i4g32", advice(c), p->type ? p->type : "i4g32");
-	else
-		r = 0;
-out:
+	for (int k = 0; k < n; k++)
+		hits += rules[k].by_type ? 0 : rules[k].hits;
+	if (n >= 0 && r >= 0) {
+		tell_unused(p, c, rules, n, log);
+		r = hits || n == 0 ? 0 : k_err_set(err, K_EUSAGE, "'%s': no tensor matches -t %s, which is for routed experts; try --rule %s=%s", c->path, p->type ? p->type : "i4g32", advice(c), p->type ? p->type : "i4g32");
+	}
 	k_free(rules);
-	return r;
+	return n < 0 ? n : r;
 }

@@ -17,12 +17,12 @@ struct k_policy {
  * changes. Unknown role, type or preset: K_EUSAGE with the words that are known. An entry that a rule wants but whose shape the type
  * refuses is kept, and the log says so, as it does of a rule that no tensor matches. If nothing carries the role that -t is for: K_EUSAGE that names the --rule that would help. */
 int k_policy_apply(const struct k_policy *p, const struct k_ckpt *c, struct k_entry *out, int *n_changed, struct k_log *log, struct k_err *err) K_MUST_USE;
-/* The types that e may get where a size is asked for, in falling bytes; the first is what it has. A --rule or a preset leaves one. Else a
+/* The types that each entry of c may get where a size is asked for, in falling bytes; the first is what it has. Warnings as above. A --rule or a preset leaves one. Else a
  * matrix of floats (or block FP8) may become bf16, i8row, and, but for embedding and head, p->type (NULL: i4g32); what is quantised
  * already, norms, routers and vectors stay. */
 enum { K_CHOICES = 4 };
 struct k_choices { int n; const struct k_qtype *type[K_CHOICES]; };
-int k_policy_choices(const struct k_policy *p, const struct k_entry *e, struct k_choices *out, struct k_err *err) K_MUST_USE;
+int k_policy_choices(const struct k_policy *p, const struct k_ckpt *c, struct k_choices *out, struct k_log *log, struct k_err *err) K_MUST_USE;
 bool k_policy_is_role(const char *s, size_t n);
 /* i-th preset's name and what it does; NULL past the end. */
 const char *k_policy_preset(int i, const char **about);

@@ -290,15 +290,18 @@ static void tell(const struct plan *p, const struct k_entry *out, struct k_log *
 int k_budget_choose(const struct k_budget *b, struct k_entry *out, int *n_changed, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct plan p = { .n = b->in->n_entries };
+	size_t room = (size_t)p.n + 1;
+	struct k_choices *can = k_calloc(room, sizeof(*can));
 	int r = 0;
 
-	p.item = k_calloc((size_t)p.n + 1, sizeof(*p.item));
-	if (!p.item)
-		return k_err_nomem(err, ((size_t)p.n + 1) * sizeof(*p.item), "the choices");
+	p.item = k_calloc(room, sizeof(*p.item));
+	if (p.item && can)
+		r = k_policy_choices(b->policy, b->in, can, ctx->log, err);
+	else
+		r = k_err_nomem(err, room * (sizeof(*can) + sizeof(*p.item)), "the choices");
 	for (int i = 0; r == 0 && i < p.n; i++) {
-		r = k_policy_choices(b->policy, &b->in->entries[i], &p.item[i].can, err);
-		if (r == 0)
-			r = k_ctx_check(ctx, err);
+		p.item[i].can = can[i];
+		r = k_ctx_check(ctx, err);
 		if (r == 0)
 			r = measure(b, i, &p.item[i], err);
 	}
@@ -306,6 +309,7 @@ int k_budget_choose(const struct k_budget *b, struct k_entry *out, int *n_change
 		r = search(b, &p, out, n_changed, err);
 	if (r == 0)
 		tell(&p, out, ctx->log);
+	k_free(can);
 	k_free(p.item);
 	return r;
 }

@@ -36,6 +36,8 @@ exits "a rule is no choice" 0 kquant -q --budget 10M --rule experts=mxfp4 --rule
 kls --json "$T/b.kmf" > "$T/list"
 grep '"role": *"experts"' "$T/list" | grep -qv mxfp4 && fail "experts" "not all are mxfp4" || ok "experts are what the rule says"
 grep '"role": *"shared"' "$T/list" | grep -qv bf16 && fail "shared" "not all are kept" || ok "shared are kept"
+exits "rules that do nothing" 0 kquant --budget 10M --rule 'nosuch*=i8row' --rule '*conv1d*=i4g32' $nano -o "$T/b.kmf"
+grep -q 'no tensor matches --rule nosuch\*=i8row' "$T/.err" && grep -q 'conv1d.*no i4g32 for it' "$T/.err" && ok "are said" || fail "rules that do nothing" "$(cat "$T/.err")"
 exits "a container in a pipe" 2 kquant --budget 10M - < "$T/n.kmf"
 cat "$T/n.kmf" | exits "standard input" 2 kquant --budget 10M
 exits "four bits for all but the ends" 0 kquant -q --budget 8400000 -t mxfp4 $nano -o "$T/b.kmf"
