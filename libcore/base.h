@@ -12,6 +12,14 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Same bytes everywhere: a product or a sum is what IEEE 754 says it is, in its own precision. */
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "results would differ from those of other machines: build without -ffast-math, -Ofast, and what is part of them"
+#endif
+#ifndef __SIZEOF_INT128__
+#error "ktools wants a machine of 64 bits: models are larger than what others can address"
+#endif
+
 #define K_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define K_MUST_USE __attribute__((warn_unused_result))
 #define K_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))

@@ -1,5 +1,6 @@
 #!/bin/sh
-# install.sh: make install, of the tools that are there already, below a folder whose name has a blank; make dist where there is no git.
+# install.sh: make install, of the tools that are there already, below a folder whose name has a blank; make dist where there is no git;
+# flags of a packager that would change results.
 . "$(dirname "$0")/lib.sh"
 mkdir -p "$T/b/bin" && cp "$BIN"/k* "$T/b/bin"
 tools=$(cd "$T/b/bin" && ls)
@@ -17,4 +18,10 @@ cd "$OLDPWD" || exit
 mkdir "$T/src" && cp -r Makefile kernels "$T/src"
 exits "make dist without git" 2 "${MAKE:-make}" -s -C "$T/src" B="$T/d" dist
 grep -q 'no git checkout' "$T/.err" && [ ! -e "$T/d" ] && ok "says so, and packs nothing" || fail "make dist without git" "$(cat "$T/.err"; ls "$T/d")"
+compiles() { echo '#include "libcore/base.h"' | "${CC:-cc}" -std=gnu11 -I. "$@" -x c -fsyntax-only -; }
+check "-O3" compiles -O3
+for f in -ffast-math -Ofast -ffinite-math-only; do
+	exits "$f is refused" 1 compiles $f
+	grep -q 'build without -ffast-math' "$T/.err" && ok "$f: the sentence" || fail "$f: the sentence" "$(head -n 3 "$T/.err")"
+done
 finish
