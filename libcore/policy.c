@@ -116,6 +116,26 @@ static int retype(struct k_entry *e, const char *name, struct k_log *log, struct
 	return 1;
 }
 
+/* Entries that are quantised already and get another such type that saves less than a bit: they lose once more, and for nothing. */
+struct again { int n; const struct k_entry *first; const struct k_qtype *to; };
+
+static void note_again(struct again *a, const struct k_entry *e, const struct k_qtype *to)
+{
+	if (to == e->type || to->plain || e->type->plain || to->bits <= e->type->bits - 1)
+		return;
+	if (a->n++ == 0) {
+		a->first = e;
+		a->to = to;
+	}
+}
+
+static void tell_again(const struct again *a, const struct k_ckpt *c, struct k_log *log)
+{
+	if (a->n)
+		k_logf(log, K_LOG_WARN, "'%s': what is quantised already is quantised again in %d tensor%s, first in %s (%s to %s), which loses more and saves little or nothing; --rule %s=keep leaves it",
+			c->path, a->n, a->n > 1 ? "s" : "", a->first->name, a->first->type->name, a->to->name, a->first->role);
+}
+
 /* The role that would be worth a rule in a model without routed experts. */
 static const char *advice(const struct k_ckpt *c)
 {
@@ -232,15 +252,20 @@ int k_policy_choices(const struct k_policy *p, const struct k_ckpt *c, struct k_
 {
 	struct k_policy rules_only = { NULL, p->preset, p->rules, p->n_rules };
 	struct rule *rules = new_rules(p, err);
+	struct again again = { 0 };
 	int n, r = 0;
 
 	if (!rules)
 		return err->code;
 	n = collect(&rules_only, rules, err);
-	for (int i = 0; n >= 0 && r == 0 && i < c->n_entries; i++)
+	for (int i = 0; n >= 0 && r == 0 && i < c->n_entries; i++) {
 		r = choices_of(p, &c->entries[i], last_match(rules, n, &c->entries[i]), &out[i], log, err);
-	if (n >= 0 && r == 0)
+		note_again(&again, &c->entries[i], out[i].type[0]);
+	}
+	if (n >= 0 && r == 0) {
 		tell_unused(p, c, rules, n, log);
+		tell_again(&again, c, log);
+	}
 	k_free(rules);
 	return n < 0 ? n : r;
 }
@@ -248,6 +273,7 @@ int k_policy_choices(const struct k_policy *p, const struct k_ckpt *c, struct k_
 int k_policy_apply(const struct k_policy *p, const struct k_ckpt *c, struct k_entry *out, int *n_changed, struct k_log *log, struct k_err *err)
 {
 	struct rule *rules = new_rules(p, err);
+	struct again again = { 0 };
 	int n, hits = 0, r = 0;
 
 	*n_changed = 0;
@@ -260,11 +286,13 @@ int k_policy_apply(const struct k_policy *p, const struct k_ckpt *c, struct k_en
 		out[i] = c->entries[i];
 		r = last && last->type ? retype(&out[i], last->type, log, err) : 0;
 		*n_changed += r > 0;
+		note_again(&again, &c->entries[i], out[i].type);
 	}
 	for (int k = 0; k < n; k++)
 		hits += rules[k].by_type ? 0 : rules[k].hits;
 	if (n >= 0 && r >= 0) {
 		tell_unused(p, c, rules, n, log);
+		tell_again(&again, c, log);
 		r = hits || n == 0 ? 0 : k_err_set(err, K_EUSAGE, "'%s': no tensor matches -t %s, which is for routed experts; try --rule %s=%s", c->path, p->type ? p->type : "i4g32", advice(c), p->type ? p->type : "i4g32");
 	}
 	k_free(rules);

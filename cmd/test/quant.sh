@@ -161,6 +161,18 @@ for t in i8row bf16; do
 	check "rows without columns: $t is whole" kls --verify "$T/e.kmf"
 	check "rows without columns: $t goes on" kconvert -q --verify --dequant --to safetensors "$T/e.kmf" -o "$T/e.out"
 done
+# What is quantised already loses once more: said, where it saves little. Eight bits to four, and values made plain, are what was asked for.
+exits "MXFP4 to INT4" 0 kquant testdata/tiny/k3-tiny -o "$T/y.kmf"
+grep -q "k3-tiny': .*in 36 tensors, first in .*experts\..*(mxfp4 to i4g32).*--rule experts=keep leaves it" "$T/.err" && ok "is warned of" || fail "MXFP4 to INT4" "$(cat "$T/.err")"
+for o in '--rule experts=keep' '-t bf16'; do
+	exits "MXFP4, $o" 0 kquant $o testdata/tiny/k3-tiny -o "$T/y.kmf"
+	grep -q 'quantised again' "$T/.err" && fail "MXFP4, $o" "warns" || ok "MXFP4, $o: no warning"
+done
+exits "FP8 to INT4" 0 kquant testdata/tiny/kimi-k2-tiny-fp8 -o "$T/y.kmf"
+grep -q 'quantised again' "$T/.err" && fail "FP8 to INT4" "warns" || ok "FP8 to INT4: no warning"
+exits "INT4 to FP8" 0 kquant --preset fp8 testdata/tiny/kimi-k2-tiny-int4 -o "$T/y.kmf"
+grep -q '(i4g32 to fp8b128)' "$T/.err" && ok "INT4 to FP8 is warned of" || fail "INT4 to FP8" "$(cat "$T/.err")"
+rm -f "$T/y.kmf"
 exits "an unknown type" 2 kquant -t i3g32 $nano -o "$T/y.kmf"
 exits "an unknown role" 2 kquant --rule expert=i4g32 $nano -o "$T/y.kmf"
 exits "nothing to quantise" 2 kquant -t i4g32 testdata/tiny/llama-tiny -o "$T/y.kmf"
