@@ -153,9 +153,9 @@ static void man_option(struct k_buf *b, const struct k_opt *o)
 	k_buf_putc(b, '\n');
 	man_text(b, o->about);
 	if (o->def && *o->def) {
-		k_buf_puts(b, "Default:\n.Li");
+		k_buf_puts(b, "(default:\n.Li");
 		man_arg(b, o->def);
-		k_buf_putc(b, '\n');
+		k_buf_puts(b, " )\n");
 	}
 }
 

@@ -184,7 +184,7 @@ K_TEST(opt_help_holds_every_option)
 	k_buf_reset(&b);
 	K_CHECK_OK(k_opt_help(&tool, "man", "0.1.0", &b, &err));
 	K_CHECK(!strncmp(b.data, ".Dd ", 4) && strstr(b.data, "\n.Dt KTRY 1\n.Os ") &&
-		strstr(b.data, ".Sh EXIT STATUS"));
+		strstr(b.data, ".Sh EXIT STATUS") && strstr(b.data, "the way\n(default:\n.Li \"two\" )\n"));
 	K_CHECK(strstr(b.data, "K_KTRY_MAX_MEMORY") && strstr(b.data, ".Sh EXAMPLES") &&
 		strstr(b.data, "\n\\&.Not"));
 	K_CHECK(k_opt_help(&tool, "html", "0.1.0", &b, &err) == K_EUSAGE);
