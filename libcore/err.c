@@ -74,6 +74,16 @@ int k_err_add(struct k_err *err, const char *fmt, ...)
 	return err->code;
 }
 
+/* glibc's answers with the text, POSIX's with a status. */
+static const char *text_of(int number, char *buf, size_t n)
+{
+#ifdef __GLIBC__
+	return strerror_r(number, buf, n);
+#else
+	return strerror_r(number, buf, n) == 0 ? buf : "unknown error";
+#endif
+}
+
 int k_err_io(struct k_err *err, const char *fmt, ...)
 {
 	int number = errno;
@@ -87,7 +97,7 @@ int k_err_io(struct k_err *err, const char *fmt, ...)
 	append(err, fmt, ap);
 	va_end(ap);
 	n = strlen(err->msg);
-	snprintf(err->msg + n, sizeof err->msg - n, ": %s", strerror_r(number, why, sizeof why));
+	snprintf(err->msg + n, sizeof err->msg - n, ": %s", text_of(number, why, sizeof why));
 	clean(err, false);
 	return K_EIO;
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # install.sh: make install, of the tools that are there already, below a folder whose name has a blank; make dist where there is no git;
-# flags of a packager that would change results.
+# flags of a packager that would change results; another C library.
 . "$(dirname "$0")/lib.sh"
 mkdir -p "$T/b/bin" && cp "$BIN"/k* "$T/b/bin"
 tools=$(cd "$T/b/bin" && ls)
@@ -24,4 +24,11 @@ for f in -ffast-math -Ofast -ffinite-math-only; do
 	exits "$f is refused" 1 compiles $f
 	grep -q 'build without -ffast-math' "$T/.err" && ok "$f: the sentence" || fail "$f: the sentence" "$(head -n 3 "$T/.err")"
 done
+if command -v musl-gcc > /dev/null; then
+	printf '#include "libcore/base.h"\n#include <errno.h>\n#include <stdio.h>\n#include "libcore/err.h"\nint main(void) { struct k_err e; errno = ENOENT; return k_err_io(&e, "it") == K_EIO && puts(e.msg) < 0; }\n' > "$T/m.c"
+	check "musl" musl-gcc -std=gnu11 -Wall -Wextra -Werror -Wl,--gc-sections -ffunction-sections -I. -static "$T/m.c" libcore/err.c -o "$T/m"
+	[ "$("$T/m")" = "it: No such file or directory" ] && ok "musl's texts of errors" || fail "musl's texts of errors" "$("$T/m" 2>&1)"
+else
+	skip musl "no musl-gcc"
+fi
 finish
