@@ -154,7 +154,7 @@ static int page(struct conn *c, struct k_json *body, struct k_fault *f)
 	if (!k_page_unpack(p, &b, &err))
 		return k_send_text(c, p->type, &b, f);
 	k_buf_fini(&b);
-	return k_fault_set(f, 503, "internal_error", NULL, err.msg);
+	return k_fault_set(f, 503, "internal_error", NULL, "%s", err.msg);
 }
 
 static int metrics(struct conn *c, struct k_json *body, struct k_fault *f)

@@ -24,6 +24,10 @@ for f in -ffast-math -Ofast -ffinite-math-only; do
 	exits "$f is refused" 1 compiles $f
 	grep -q 'build without -ffast-math' "$T/.err" && ok "$f: the sentence" || fail "$f: the sentence" "$(head -n 3 "$T/.err")"
 done
+# The flags of Debian's packages: a format that is no literal is an error.
+sources() { ls libcore/*.c libcore/qtype/*.c libcore/arch/*.c formats/*.c evals/*.c kernels/*.c kernels/cpu/*.c kernels/ref/*.c kernels/cuda/*.c cmd/*.c cmd/*/*.c; }
+strict() { sources | xargs -P "$(nproc)" -n 16 "${CC:-cc}" -std=gnu11 -I. -I"${B:-build}/gen" -Wformat -Werror=format-security -fsyntax-only; }
+check "-Werror=format-security" strict
 if command -v musl-gcc > /dev/null; then
 	printf '#include "libcore/base.h"\n#include <errno.h>\n#include <stdio.h>\n#include "libcore/err.h"\nint main(void) { struct k_err e; errno = ENOENT; return k_err_io(&e, "it") == K_EIO && puts(e.msg) < 0; }\n' > "$T/m.c"
 	check "musl" musl-gcc -std=gnu11 -Wall -Wextra -Werror -Wl,--gc-sections -ffunction-sections -I. -static "$T/m.c" libcore/err.c -o "$T/m"
