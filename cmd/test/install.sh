@@ -18,7 +18,9 @@ cd "$OLDPWD" || exit
 mkdir "$T/src" && cp -r Makefile kernels "$T/src"
 exits "make dist without git" 2 "${MAKE:-make}" -s -C "$T/src" B="$T/d" dist
 grep -q 'no git checkout' "$T/.err" && [ ! -e "$T/d" ] && ok "says so, and packs nothing" || fail "make dist without git" "$(cat "$T/.err"; ls "$T/d")"
-compiles() { echo '#include "libcore/base.h"' | "${CC:-cc}" -std=gnu11 -I. "$@" -x c -fsyntax-only -; }
+# CC may be two words: ccache gcc.
+# shellcheck disable=SC2086
+compiles() { echo '#include "libcore/base.h"' | ${CC:-cc} -std=gnu11 -I. "$@" -x c -fsyntax-only -; }
 check "-O3" compiles -O3
 for f in -ffast-math -Ofast -ffinite-math-only; do
 	exits "$f is refused" 1 compiles $f
@@ -26,7 +28,8 @@ for f in -ffast-math -Ofast -ffinite-math-only; do
 done
 # The flags of Debian's packages: a format that is no literal is an error.
 sources() { ls libcore/*.c libcore/qtype/*.c libcore/arch/*.c formats/*.c evals/*.c kernels/*.c kernels/cpu/*.c kernels/ref/*.c kernels/cuda/*.c cmd/*.c cmd/*/*.c; }
-strict() { sources | xargs -P "$(nproc)" -n 16 "${CC:-cc}" -std=gnu11 -I. -I"${B:-build}/gen" -Wformat -Werror=format-security -fsyntax-only; }
+# shellcheck disable=SC2086
+strict() { sources | xargs -P "$(nproc)" -n 16 ${CC:-cc} -std=gnu11 -I. -I"${B:-build}/gen" -Wformat -Werror=format-security -fsyntax-only; }
 check "-Werror=format-security" strict
 if command -v musl-gcc > /dev/null; then
 	printf '#include "libcore/base.h"\n#include <errno.h>\n#include <stdio.h>\n#include "libcore/err.h"\nint main(void) { struct k_err e; errno = ENOENT; return k_err_io(&e, "it") == K_EIO && puts(e.msg) < 0; }\n' > "$T/m.c"
