@@ -28,6 +28,7 @@ struct k_ask {
 	bool replayed;                  /* CHAT, lines: a prompt or a completion was recorded and held against the layout; */
 	struct k_err differs;           /* code 0: it is what the layout makes of it */
 	double seconds;                 /* CHAT, TEXT: until it was there */
+	bool done;                      /* an asker that tells (below) will change none of this any more */
 };
 void k_ask_fini(struct k_ask *q);                       /* leaves it empty */
 
@@ -38,6 +39,9 @@ struct k_asker {
 	bool served;                    /* by a server: what it says of its cache and how long it takes are facts about it */
 	/* Answers all n, in whatever order. An error: this asker can answer no more. */
 	int (*ask)(struct k_asker *a, struct k_ask *v, int64_t n, struct k_err *err);
+	/* Set by who asks, or NULL: an asker whose answers come one by one calls it within ask after each, and ends with its error. */
+	int (*tell)(void *arg, struct k_err *err);
+	void *tell_arg;
 	/* Tokens of a text; NULL: cannot be told, *tokens 0: the same. */
 	int (*count)(struct k_asker *a, const char *text, size_t n, int64_t *tokens, struct k_err *err);
 	/* The facts that change answers, for the report. 0 or -1. */

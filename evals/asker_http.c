@@ -179,6 +179,12 @@ static int landed(struct remote *h, struct flight *f, struct k_err *err)
 	return 0;
 }
 
+static int tell(struct remote *h, struct flight *f, struct k_err *err)
+{
+	f->q->done = true;
+	return h->base.tell ? h->base.tell(h->base.tell_arg, err) : 0;
+}
+
 static int fly(struct remote *h, struct flight *f, int64_t n, struct k_err *err)
 {
 	struct k_call *done;
@@ -196,9 +202,12 @@ static int fly(struct remote *h, struct flight *f, int64_t n, struct k_err *err)
 		r = landed(h, g, err);
 		k_json_free(done->json);
 		done->json = NULL;
-		left -= r == 0;
-		if (r == 1)
+		if (r == 1) {
 			r = send(h, g, err);
+		} else if (r == 0) {
+			left--;
+			r = tell(h, g, err);
+		}
 	}
 	return r;
 }

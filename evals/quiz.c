@@ -23,7 +23,7 @@ struct quiz {
 	int64_t drawn;                  /* items that were, of all parts */
 	uint64_t random;
 	struct k_quiz_item *item;       /* of the window */
-	int64_t n_item, cap, done;
+	int64_t n_item, n_judged, cap, done;
 	struct k_ask *ask;              /* of the window, one after the other */
 	int64_t n_ask;
 };
@@ -132,7 +132,7 @@ static void drop_window(struct quiz *q)
 		k_ask_fini(&q->ask[i]);
 	for (int64_t i = 0; i < q->n_item; i++)
 		k_json_free(q->item[i].json);
-	q->n_ask = q->n_item = 0;
+	q->n_ask = q->n_item = q->n_judged = 0;
 }
 
 /* --- a window ----------------------------------------------------------------------------------------------------------------------- */
@@ -177,6 +177,31 @@ static int judge_item(struct quiz *q, struct k_quiz_item *it, struct k_err *err)
 	return k_report_item(q->rep, it->key, q->z->judge(q->z->arg, it), true, NULL, err);
 }
 
+static bool is_answered(const struct k_quiz_item *it)
+{
+	for (int i = 0; i < it->n; i++)
+		if (!it->ask[i].done)
+			return false;
+	return true;
+}
+
+static int judge_next(struct quiz *q, struct k_err *err)
+{
+	int r = judge_item(q, &q->item[q->n_judged++], err);
+	q->done++;
+	return r;
+}
+
+/* Items are reported in their order, each as soon as it and those before it have their answers: what broke off later keeps them. */
+static int judge_answered(void *arg, struct k_err *err)
+{
+	struct quiz *q = arg;
+	int r = 0;
+	while (r == 0 && q->n_judged < q->n_item && is_answered(&q->item[q->n_judged]))
+		r = judge_next(q, err);
+	return r;
+}
+
 /* 1: there may be more. */
 static int window(struct quiz *q, struct k_err *err)
 {
@@ -188,10 +213,8 @@ static int window(struct quiz *q, struct k_err *err)
 			r = plan_item(q, line, n, err);
 	if (r == 0 && q->n_ask)
 		r = q->a->ask(q->a, q->ask, q->n_ask, err);
-	for (int64_t i = 0; r == 0 && i < q->n_item && !q->a->prints; i++) {
-		r = judge_item(q, &q->item[i], err);
-		q->done++;
-	}
+	while (r == 0 && q->n_judged < q->n_item && !q->a->prints)
+		r = judge_next(q, err);
 	bool more = q->left && line;
 	drop_window(q);
 	return r < 0 ? r : more;
@@ -238,6 +261,8 @@ int k_quiz_run(const struct k_quiz *z, struct k_asker *a, const struct k_eval_op
 	char digest[65];
 	if (!o->file)
 		return k_err_set(err, K_EUSAGE, "%s wants -f FILE, JSON lines", z->name);
+	a->tell = judge_answered;
+	a->tell_arg = &q;
 	k_buf_init(&q.text, FILE_MAX);
 	q.item = k_calloc((size_t)q.cap, sizeof(*q.item));
 	q.ask = k_calloc((size_t)a->width + K_QUIZ_ASKS, sizeof(*q.ask));
@@ -258,6 +283,7 @@ int k_quiz_run(const struct k_quiz *z, struct k_asker *a, const struct k_eval_op
 	k_buf_fini(&q.text);
 	k_free(q.item);
 	k_free(q.ask);
+	a->tell = NULL;
 	return r < 0 || !q.rep ? r : k_report_sum(rep, z->summarise, err);
 }
 

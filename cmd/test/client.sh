@@ -47,6 +47,12 @@ grep -q 'no models yet' "$T/.err" && ok "no models, kbench: says so" || fail "no
 says "an answer that is no JSON" 1 garbage plain 'the answer is no JSON'
 says "an error within a stream" 1 bad_stream stream 'the engine is gone'
 if [ "$(grep -c ' refuses ' "$T/port.log")" = 4 ] && [ "$(grep -c ' dead 6 ' "$T/port.log")" -ge 1 ]; then ok "what is tried again"; else fail "what is tried again" "$(grep -c ' refuses ' "$T/port.log")"; fi
+# What was answered before a run ends is kept: six of eight, whose seventh is none, are asked once.
+for i in 1 2 3 4 5 6 7 8; do jq -c --arg i $i '.messages[0].content = $i' "$T/one.jsonl"; done > "$T/eight.jsonl"
+exits "an answer that ends the run" 5 keval gen -u "$host/picky/v1" -f "$T/eight.jsonl" --concurrency 8 --resume "$T/eight"
+[ "$(jq -r .item "$T/eight" | tr '\n' ' ')" = "run item 1 item 2 item 3 item 4 item 5 item 6 " ] && ok "what was answered is kept" || fail "what was answered is kept" "$(cat "$T/eight")"
+exits "and again" 5 keval gen -u "$host/picky/v1" -f "$T/eight.jsonl" --concurrency 8 --resume "$T/eight"
+[ "$(grep -c ' picky ' "$T/port.log")" = 10 ] && ok "and asked once" || fail "and asked once" "$(grep ' picky ' "$T/port.log")"
 OPENAI_API_KEY=sesame keval gen -u "$host/good/v1" --name m2 -f "$T/one.jsonl" > /dev/null
 if tail -n 1 "$T/port.log" | grep -q 'good . m2 Bearer sesame$'; then ok "key and name"; else fail "key and name" "$(tail -n 1 "$T/port.log")"; fi
 before=$(now); keval gen -u "$host/rate/v1" -f "$T/plain.jsonl" --rate 4 > /dev/null; took=$((($(now) - before) / 1000000))

@@ -62,6 +62,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(400, b'{"error": {"message": "messages[0] is odd"}}')
         if kind == 'key':
             return self.answer(401, b'{"error": {"message": "wrong key"}}')
+        if kind == 'picky' and body['messages'][-1]['content'] == '7':
+            time.sleep(0.5)
+            return self.answer(401, b'{"error": {"message": "no more credit"}}')
         if kind == 'garbage':
             return self.answer(200, b'{"choices": [')
         if kind == 'bad_stream':
