@@ -181,7 +181,6 @@ if command -v nginx > /dev/null && [ "$(id -u)" = 0 ]; then
 else skip nginx "skipped: no nginx"; fi
 if command -v haproxy > /dev/null; then check haproxy haproxy -c -q -f scripts/serve/haproxy.cfg; else skip haproxy "skipped: no haproxy"; fi
 # A model that is damaged after the start was checked is found out in the background, or where all of it is read into a device's memory; --check finds it before.
-cp "$T/nano.kmf" "$T/good.kmf"
 python3 - "$T/nano.kmf" <<'PY'
 import os, sys
 with open(sys.argv[1], 'r+b') as f:
