@@ -614,10 +614,22 @@ static int sort_weights(struct job *j)
 	return j->orders ? 0 : k_err_nomem(j->err, (size_t)j->n_rows * sizeof(*j->orders), "orders of rows");
 }
 
+/* Side files, weights, others: of half a million tensors, all but a few are experts of some stack. */
+static int64_t count_entries(const struct job *j)
+{
+	int64_t n = j->set->files.n + (j->arch ? 0 : j->set->n), n_slots = j->arch ? (int64_t)j->n_rows * j->hp.n_layer : 0;
+
+	for (int64_t i = 0; i < n_slots; i++)
+		n += j->slots[i] != NULL;
+	for (int64_t i = 0; j->arch && i < j->set->n; i++)
+		n += !j->places[i].row;
+	return n;
+}
+
 static int build(struct job *j, const char *where)
 {
 	int r = read_config(j, where);
-	int64_t most = j->set->n + j->set->files.n + 1;
+	int64_t most;
 
 	if (r == 0)
 		r = index_names(j);
@@ -627,6 +639,7 @@ static int build(struct job *j, const char *where)
 		r = sort_weights(j);
 	if (r < 0)
 		return r;
+	most = count_entries(j);
 	if (most >= INT32_MAX)
 		return k_err_set(j->err, K_EUNSUP, "'%s' has %lld tensors, wanted fewer than 2^31", j->c->path, (long long)most);
 	j->cap = (int)most;

@@ -84,7 +84,7 @@ static int keep_parts(struct k_join *j, const struct k_raw *at, const struct k_r
 
 	for (int i = 0; kept && i < K_PARTS; i++) {
 		const struct k_raw *part = i == K_PART_VALUES ? at : from->of[i];
-		struct k_raw *copy = k_arena_alloc(arena, sizeof(*copy));
+		struct k_raw *copy = part ? k_arena_alloc(arena, sizeof(*copy)) : NULL;
 
 		if (!part)
 			continue;
