@@ -60,10 +60,12 @@ static const struct announced *announced_of(const struct k_st_from *f) { return 
 static bool is_split(const struct k_st_from *f) { return f->units && f->how == K_ST_SPLIT; }
 
 /* The name of an entry's first module, which stands for the others, that differ by a number; its length. */
-static size_t module_of(const struct k_st_plan *p, const struct k_st_from *f, const char **name)
+static size_t module_of(const struct k_st_plan *p, const struct k_st_from *f, char name[K_ST_NAME])
 {
-	*name = p->parts[f->part + f->split->has_shape].name;
-	return strlen(*name) - strlen(f->split->values);
+	bool split = f->how == K_ST_SPLIT;
+	const char *tail = split ? f->split->values : ".weight";
+
+	return strlen(k_st_part_name(p, f->part + (split ? f->split->has_shape : 0), name)) - strlen(tail);
 }
 
 /* The group that a module belongs to: names go before classes. */
@@ -101,10 +103,12 @@ static bool group_fits(const struct k_json *q, const struct k_json *group, const
 /* A matrix that is stored as it is. */
 static bool is_plain(const struct k_st_plan *p, int64_t part)
 {
-	const char *name = p->parts[part].name;
-	size_t len = strlen(name);
+	char name[K_ST_NAME];
+	struct k_st_part t;
+	size_t len = strlen(k_st_part_name(p, part, name));
 
-	return p->parts[part].ndim == 2 && len > 7 && strcmp(name + len - 7, ".weight") == 0;
+	k_st_part_get(p, part, &t);
+	return t.ndim == 2 && len > 7 && strcmp(name + len - 7, ".weight") == 0;
 }
 
 static bool has_role(const struct k_entry *e, const char *const *roles)
@@ -151,16 +155,11 @@ static bool is_right_fp8(const struct k_st_plan *p, const struct k_json *q)
 		return false;
 	for (int i = 0; i < p->c->n_entries; i++) {
 		const struct k_st_from *f = &p->from[i];
-		const char *module;
-		size_t len;
+		char module[K_ST_NAME];
 
 		if (!f->units || (!is_split(f) && !(has_role(&p->c->entries[i], in_layers) && is_plain(p, f->part))))
 			continue;
-		if (is_split(f))
-			len = module_of(p, f, &module);
-		else
-			len = strlen(module = p->parts[f->part].name) - strlen(".weight");
-		if (not_converted(q, module, len) == is_split(f))
+		if (not_converted(q, module, module_of(p, f, module)) == is_split(f))
 			return false;
 	}
 	return true;
@@ -176,12 +175,12 @@ static bool is_right(const struct k_st_plan *p, const struct k_json *q, int n_ki
 		return false;
 	for (int i = 0; i < p->c->n_entries; i++) {
 		const struct k_st_from *f = &p->from[i];
-		const char *module;
+		char module[K_ST_NAME];
 		size_t len;
 
 		if (!is_split(f))
 			continue;
-		len = module_of(p, f, &module);
+		len = module_of(p, f, module);
 		if (listed(k_json_find(q, "ignore"), module, len, false) || !group_fits(q, group_of(k_json_find(q, "config_groups"), module, len), announced_of(f)))
 			return false;
 	}
@@ -194,12 +193,13 @@ static bool is_right(const struct k_st_plan *p, const struct k_json *q, int n_ki
 static int list_plain(const struct k_st_plan *p, struct k_json *q, const char *key)
 {
 	struct k_json *list = k_json_array();
+	char name[K_ST_NAME];
 	int r = list ? 0 : -1;
 
 	for (int i = 0; i < p->c->n_entries; i++)
 		for (int64_t k = p->from[i].part; r == 0 && !is_split(&p->from[i]) && k < p->from[i].part + p->from[i].units; k++)
 			if (is_plain(p, k))
-				r = k_json_push(list, k_json_new_string(p->parts[k].name, strlen(p->parts[k].name) - strlen(".weight")));
+				r = k_json_push(list, k_json_new_string(name, strlen(k_st_part_name(p, k, name)) - strlen(".weight")));
 	if (r == 0)
 		return k_json_set(q, key, list);
 	k_json_free(list);

@@ -20,29 +20,31 @@ enum k_st_how { K_ST_COPY, K_ST_CONVERT, K_ST_SPLIT };
 struct k_st_split;
 
 struct k_st_part {                      /* a tensor of the output */
-	const char *name, *dtype;
+	const char *dtype;
 	int ndim; int64_t shape[K_MAX_DIMS];
 	uint64_t bytes, begin;          /* begin: in the data of its shard */
-	int shard;
+	int64_t shard;
+	int entry;                      /* of the checkpoint */
 };
 struct k_st_from {                      /* an entry of the checkpoint */
 	enum k_st_how how;
-	const struct k_qtype *to;       /* CONVERT */
+	const struct k_qtype *to;       /* COPY, CONVERT */
 	const struct k_st_split *split; /* SPLIT */
 	const struct k_qtype *scale;    /* SPLIT: how scales are spelt */
-	int64_t units;                  /* experts of a stack, else 1; each is a run of parts */
+	int64_t units;                  /* experts of a stack, else 1; each is a run of parts, and all are alike */
 	int64_t part;                   /* the first */
+	uint64_t at, unit_bytes;        /* at: in the data of all shards, one behind the other */
 };
-struct k_st_shard { int64_t first, n; uint64_t bytes; };       /* parts, and their bytes */
+struct k_st_shard { int64_t first, n; uint64_t at, bytes; };   /* parts, and their bytes */
 
 enum { K_ST_I4G32, K_ST_Q4_0, K_ST_MXFP4, K_ST_I8ROW, K_ST_FP8ROW, K_ST_MXFP8, K_ST_FP8B128, K_ST_N_SPLITS };
 
 struct k_st_plan {
 	struct k_ckpt *c;
-	struct k_arena arena;
-	struct k_st_part *parts; int64_t n_parts, cap_parts;
+	int64_t n_parts;                /* no list of them is kept: there may be half a million, and each follows from its entry */
 	struct k_st_from *from;         /* one an entry; of side files: units 0 */
 	struct k_st_shard *shards; int64_t n_shards, cap_shards;
+	uint64_t bytes;                 /* of all data */
 	bool has_split[K_ST_N_SPLITS];  /* which are in the output */
 	bool mixed;                     /* formats of compressed-tensors by module: block FP8 is one of them, not DeepSeek's */
 };
@@ -65,6 +67,10 @@ static inline int64_t k_st_scale_cols(const struct k_st_split *s, int64_t cols) 
 /* shard_size 0: one file. Types that safetensors has no dtypes for, and that are not to be expanded: K_EUNSUP. */
 int k_st_plan_new(struct k_st_plan **out, struct k_ckpt *c, const struct k_write_opts *o, uint64_t shard_size, struct k_err *err) K_MUST_USE;
 void k_st_plan_free(struct k_st_plan *p);               /* takes NULL */
+/* Part i of all, in the order of their data; and its name, which may have K_ST_NAME bytes. */
+enum { K_ST_NAME = 1024 + 32 };
+void k_st_part_get(const struct k_st_plan *p, int64_t i, struct k_st_part *out);
+const char *k_st_part_name(const struct k_st_plan *p, int64_t i, char buf[K_ST_NAME]);
 /* The head of a shard, length field included. */
 int k_st_head(const struct k_st_plan *p, int64_t shard, struct k_buf *b, struct k_err *err) K_MUST_USE;
 

@@ -9,8 +9,9 @@
 #include "formats/st.h"
 #include "libcore/map.h"
 #include <stdio.h>
+#include <stdlib.h>
 
-enum { MOST_NAME = 1024 };
+enum { MOST_NAME = 1024, MOST_PARTS = 1 << 24 };        /* of an entry: a number for its star, and a suffix, take less than 32 */
 #define HEAD_MAX 100000000u
 
 static int split_of(const struct k_qtype *t)
@@ -23,76 +24,108 @@ static int split_of(const struct k_qtype *t)
 
 /* --- parts ------------------------------------------------------------------------------------------------------------------ */
 
-static int add_part(struct k_st_plan *p, const struct k_st_part *part, struct k_err *err)
+/* A tensor of one unit. */
+static void describe_plain(const struct k_entry *e, const struct k_qtype *t, struct k_st_part *out)
 {
-	if (p->n_parts == p->cap_parts) {
-		int64_t cap = p->cap_parts ? 2 * p->cap_parts : 256;
-		struct k_st_part *v = k_realloc(p->parts, (size_t)cap * sizeof(*v));
-
-		if (!v)
-			return k_err_nomem(err, (size_t)cap * sizeof(*v), "the list of tensors");
-		p->parts = v;
-		p->cap_parts = cap;
-	}
-	p->parts[p->n_parts++] = *part;
-	return 0;
-}
-
-static int add_plain(struct k_st_plan *p, const struct k_entry *e, int64_t unit, const struct k_qtype *t, struct k_err *err)
-{
-	struct k_st_part part = { .dtype = t->st_dtype };
-	char name[MOST_NAME + 32];
 	int skip = strchr(e->name, '*') != NULL;
-	int64_t n;
+	int64_t n = 0;
 
-	part.name = k_arena_strdup(&p->arena, k_entry_slice_name(e, unit, name, sizeof(name)));
-	if (!part.name)
-		return k_err_nomem(err, sizeof(name), "the names of tensors");
-	part.ndim = e->ndim - skip;
-	memcpy(part.shape, e->shape + skip, (size_t)part.ndim * sizeof(*part.shape));
-	if (!k_shape_count(part.ndim, part.shape, &n) || !k_mul_i64(n, t->elem_bytes, &n))
-		return k_err_set(err, K_ESHAPE, "%s is too large as %s", e->name, t->name);
-	part.bytes = (uint64_t)n;
-	return add_part(p, &part, err);
+	*out = (struct k_st_part){ .dtype = t->st_dtype, .ndim = e->ndim - skip };
+	memcpy(out->shape, e->shape + skip, (size_t)out->ndim * sizeof(*out->shape));
+	if (k_shape_count(out->ndim, out->shape, &n) && k_mul_i64(n, t->elem_bytes, &n))
+		out->bytes = (uint64_t)n;
 }
 
-/* The name without ".weight": what a module is called. */
-static int module_of(const struct k_entry *e, int64_t unit, char *name, size_t n, struct k_err *err)
-{
-	size_t len = strlen(k_entry_slice_name(e, unit, name, n)), tail = strlen(".weight");
-
-	if (len <= tail || strcmp(name + len - tail, ".weight") != 0)
-		return k_err_set(err, K_EUNSUP, "%.300s is %s, and only a name that ends in .weight can become two, of values and of scales; --dequant expands it",
-			e->name, e->type->name);
-	name[len - tail] = 0;
-	return 0;
-}
-
-/* weight_shape, values, scales. */
-static int add_split(struct k_st_plan *p, const struct k_entry *e, int64_t unit, const struct k_st_from *f, struct k_err *err)
+/* Of weight_shape, values, scales that of number k. */
+static void describe_split(const struct k_entry *e, const struct k_st_from *f, int k, struct k_st_part *out)
 {
 	const struct k_st_split *s = f->split;
 	int64_t rows = k_entry_rows(e), cols = k_entry_cols(e);
 	bool wide = (e->form && strcmp(e->form, "ct.i64") == 0) || rows > INT32_MAX || cols > INT32_MAX;
-	struct k_st_part shape = { .dtype = wide ? "I64" : "I32", .ndim = 1, .shape = { 2 }, .bytes = wide ? 16 : 8 };
-	struct k_st_part values = { .dtype = s->value_dtype, .ndim = 2, .shape = { rows, cols / s->cols_per_value } };
-	struct k_st_part scales = { .dtype = f->scale->st_dtype, .ndim = 2, .shape = { k_div_up(rows, s->scale_rows), k_st_scale_cols(s, cols) } };
-	char module[MOST_NAME + 32];
 
-	if (module_of(e, unit, module, sizeof(module), err) < 0)
-		return err->code;
-	values.bytes = (uint64_t)values.shape[0] * (uint64_t)values.shape[1] * (uint64_t)s->value_bytes;
-	scales.bytes = (uint64_t)scales.shape[0] * (uint64_t)scales.shape[1] * (uint64_t)f->scale->elem_bytes;
-	shape.name = s->has_shape ? k_arena_printf(&p->arena, "%s.weight_shape", module) : "";
-	values.name = k_arena_printf(&p->arena, "%s%s", module, s->values);
-	scales.name = k_arena_printf(&p->arena, "%s%s", module, p->mixed ? ".weight_scale" : s->scales);
-	if (!shape.name || !values.name || !scales.name)
-		return k_err_nomem(err, sizeof(module), "the names of tensors");
-	if (s->has_shape && add_part(p, &shape, err) < 0)
-		return err->code;
-	if (add_part(p, &values, err) < 0)
-		return err->code;
-	return add_part(p, &scales, err);
+	if (k + !s->has_shape == 0)
+		*out = (struct k_st_part){ .dtype = wide ? "I64" : "I32", .ndim = 1, .shape = { 2 }, .bytes = wide ? 16 : 8 };
+	else if (k + !s->has_shape == 1)
+		*out = (struct k_st_part){ .dtype = s->value_dtype, .ndim = 2, .shape = { rows, cols / s->cols_per_value }, .bytes = (uint64_t)s->value_bytes };
+	else
+		*out = (struct k_st_part){ .dtype = f->scale->st_dtype, .ndim = 2, .shape = { k_div_up(rows, s->scale_rows), k_st_scale_cols(s, cols) },
+			.bytes = (uint64_t)f->scale->elem_bytes };
+	if (out->ndim == 2)
+		out->bytes *= (uint64_t)out->shape[0] * (uint64_t)out->shape[1];
+}
+
+static void describe(const struct k_st_plan *p, int entry, int k, struct k_st_part *out)
+{
+	const struct k_st_from *f = &p->from[entry];
+
+	if (f->how == K_ST_SPLIT)
+		describe_split(&p->c->entries[entry], f, k, out);
+	else
+		describe_plain(&p->c->entries[entry], f->to, out);
+	out->entry = entry;
+}
+
+/* The last entry whose first part is not behind i: those that have none begin where the next one does. */
+static int entry_of(const struct k_st_plan *p, int64_t i)
+{
+	int lo = 0, hi = p->c->n_entries;
+
+	while (hi - lo > 1) {
+		int mid = lo + (hi - lo) / 2;
+
+		*(p->from[mid].part <= i ? &lo : &hi) = mid;
+	}
+	return lo;
+}
+
+static int64_t shard_of(const struct k_st_plan *p, int64_t i)
+{
+	int64_t lo = 0, hi = p->n_shards;
+
+	while (hi - lo > 1) {
+		int64_t mid = lo + (hi - lo) / 2;
+
+		*(p->shards[mid].first <= i ? &lo : &hi) = mid;
+	}
+	return lo;
+}
+
+void k_st_part_get(const struct k_st_plan *p, int64_t i, struct k_st_part *out)
+{
+	int entry = entry_of(p, i);
+	const struct k_st_from *f = &p->from[entry];
+	int n = k_st_parts_of(f), k = (int)((i - f->part) % n);
+	uint64_t at = f->at + (uint64_t)((i - f->part) / n) * f->unit_bytes;
+
+	for (int before = 0; before < k; before++) {
+		describe(p, entry, before, out);
+		at += out->bytes;
+	}
+	describe(p, entry, k, out);
+	out->shard = shard_of(p, i);
+	out->begin = at - p->shards[out->shard].at;
+}
+
+static const char *name_of(const struct k_st_plan *p, int entry, int64_t unit, int k, char buf[K_ST_NAME])
+{
+	const struct k_st_from *f = &p->from[entry];
+	size_t len = strlen(k_entry_slice_name(&p->c->entries[entry], unit, buf, K_ST_NAME));
+	const char *suffix;
+
+	if (f->how != K_ST_SPLIT)
+		return buf;
+	k += !f->split->has_shape;
+	suffix = k == 0 ? ".weight_shape" : k == 1 ? f->split->values : p->mixed ? ".weight_scale" : f->split->scales;
+	len -= strlen(".weight");
+	snprintf(buf + len, K_ST_NAME - len, "%s", suffix);
+	return buf;
+}
+
+const char *k_st_part_name(const struct k_st_plan *p, int64_t i, char buf[K_ST_NAME])
+{
+	int entry = entry_of(p, i), n = k_st_parts_of(&p->from[entry]);
+
+	return name_of(p, entry, (i - p->from[entry].part) / n, (int)((i - p->from[entry].part) % n), buf);
 }
 
 /* --- entries ---------------------------------------------------------------------------------------------------------------- */
@@ -139,13 +172,46 @@ static bool is_mixed(const struct k_ckpt *c, const struct k_write_opts *o)
 	return kinds > 1;
 }
 
+/* Bytes of a unit, and whether they can be counted. */
+static int measure(struct k_st_plan *p, int i, struct k_err *err)
+{
+	const struct k_entry *e = &p->c->entries[i];
+	struct k_st_from *f = &p->from[i];
+	int skip = strchr(e->name, '*') != NULL;
+	struct k_st_part part;
+	uint64_t all;
+	int64_t n;
+
+	if (f->how != K_ST_SPLIT && (!k_shape_count(e->ndim - skip, e->shape + skip, &n) || !k_mul_i64(n, f->to->elem_bytes, &n)))
+		return k_err_set(err, K_ESHAPE, "%s is too large as %s", e->name, f->to->name);
+	for (int k = 0; k < k_st_parts_of(f); k++) {
+		describe(p, i, k, &part);
+		f->unit_bytes += part.bytes;
+	}
+	if (__builtin_mul_overflow(f->unit_bytes, (uint64_t)f->units, &all) || __builtin_add_overflow(p->bytes, all, &p->bytes) || p->bytes > INT64_MAX)
+		return k_err_set(err, K_ESHAPE, "%s: with what stands before it that is more than 2^63 bytes", e->name);
+	f->at = p->bytes - all;
+	return 0;
+}
+
+/* The name without its end is what a module is called. */
+static int check_module(const struct k_entry *e, struct k_err *err)
+{
+	size_t len = strlen(e->name), tail = strlen(".weight");
+
+	if (len > tail && strcmp(e->name + len - tail, ".weight") == 0)
+		return 0;
+	return k_err_set(err, K_EUNSUP, "%.300s is %s, and only a name that ends in .weight can become two, of values and of scales; --dequant expands it",
+		e->name, e->type->name);
+}
+
 static int plan_entry(struct k_st_plan *p, int i, const struct k_write_opts *o, struct k_err *err)
 {
 	const struct k_entry *e = &p->c->entries[i];
 	struct k_st_from *f = &p->from[i];
 	bool stack = strchr(e->name, '*') != NULL;
-	int r;
 
+	f->part = p->n_parts;
 	if (strcmp(e->role, "file") == 0)
 		return 0;
 	if (strlen(e->name) > MOST_NAME || e->ndim < (int)stack)
@@ -155,40 +221,64 @@ static int plan_entry(struct k_st_plan *p, int i, const struct k_write_opts *o, 
 	if (f->how != K_ST_COPY && !e->type->plain && e->ndim != 2 + stack && (f->how == K_ST_SPLIT || stack))
 		return k_err_set(err, K_EUNSUP, "%.300s has %d dimensions, wanted %d", e->name, e->ndim, 2 + stack);
 	f->units = stack ? e->shape[0] : 1;
-	f->part = p->n_parts;
-	for (int64_t u = 0; u < f->units; u++) {
-		r = f->how == K_ST_SPLIT ? add_split(p, e, u, f, err) : add_plain(p, e, u, f->to, err);
-		if (r < 0)
-			return r;
-	}
+	if (f->how == K_ST_SPLIT && f->units && check_module(e, err) < 0)
+		return err->code;
+	if (f->units > MOST_PARTS - p->n_parts)
+		return k_err_set(err, K_EUNSUP, "with %.300s there are more than %d tensors", e->name, MOST_PARTS);
+	p->n_parts += f->units * k_st_parts_of(f);
 	if (f->how == K_ST_SPLIT && f->units)
 		p->has_split[f->split - k_st_splits] = true;
+	return f->units ? measure(p, i, err) : 0;
+}
+
+struct hashed { uint32_t hash; int entry; int64_t unit, k; };
+
+static int by_hash(const void *a, const void *b)
+{
+	const struct hashed *x = a, *y = b;
+
+	return (x->hash > y->hash) - (x->hash < y->hash);
+}
+
+/* A container may hold X.weight in INT4 and a tensor X.weight_packed besides. Names that have one hash are made again and compared. */
+static int check_hashed(const struct k_st_plan *p, struct hashed *v, int64_t n, struct k_err *err)
+{
+	char a[K_ST_NAME], b[K_ST_NAME];
+
+	if (n)
+		qsort(v, (size_t)n, sizeof(*v), by_hash);
+	for (int64_t i = 0; i < n; i++)
+		for (int64_t k = i + 1; k < n && v[k].hash == v[i].hash; k++)
+			if (strcmp(name_of(p, v[i].entry, v[i].unit, (int)v[i].k, a), name_of(p, v[k].entry, v[k].unit, (int)v[k].k, b)) == 0)
+				return k_err_set(err, K_EFORMAT, "'%s': two tensors would be called %.300s", p->c->path, a);
 	return 0;
 }
 
-/* A container may hold X.weight in INT4 and a tensor X.weight_packed besides. */
 static int check_names(const struct k_st_plan *p, struct k_err *err)
 {
-	struct k_map map;
-	int r = 0;
+	struct hashed *v = k_calloc((size_t)p->n_parts + 1, sizeof(*v)), *at = v;
+	uint64_t secret[2];
+	char name[K_ST_NAME];
+	int r = v ? 0 : k_err_nomem(err, (size_t)p->n_parts * sizeof(*v), "the names of tensors");
 
-	k_map_init(&map);
-	for (int64_t i = 0; r == 0 && i < p->n_parts; i++) {
-		const char *name = p->parts[i].name;
-		int put = k_map_put(&map, name, strlen(name), (void *)(uintptr_t)name);
-
-		if (put < 0)
-			r = k_err_nomem(err, (size_t)p->n_parts * 32, "the names of tensors");
-		else if (put == 0 || !name[0] || strcmp(name, "__metadata__") == 0)
-			r = k_err_set(err, K_EFORMAT, "'%s': two tensors would be called %.300s, or it is no name for a tensor", p->c->path, name);
-	}
-	k_map_fini(&map);
+	k_map_secret(secret);
+	for (int i = 0; r == 0 && i < p->c->n_entries; i++)
+		for (int64_t u = 0; r == 0 && u < p->from[i].units; u++)
+			for (int k = 0; r == 0 && k < k_st_parts_of(&p->from[i]); k++) {
+				name_of(p, i, u, k, name);
+				*at++ = (struct hashed){ k_map_hash(secret, name, strlen(name)), i, u, k };
+				if (!name[0] || strcmp(name, "__metadata__") == 0)
+					r = k_err_set(err, K_EFORMAT, "'%s': '%s' is no name for a tensor", p->c->path, name);
+			}
+	if (r == 0)
+		r = check_hashed(p, v, p->n_parts, err);
+	k_free(v);
 	return r;
 }
 
 /* --- shards ----------------------------------------------------------------------------------------------------------------- */
 
-static struct k_st_shard *new_shard(struct k_st_plan *p, int64_t first, struct k_err *err)
+static struct k_st_shard *new_shard(struct k_st_plan *p, int64_t first, uint64_t at, struct k_err *err)
 {
 	if (p->n_shards == p->cap_shards) {
 		int64_t cap = p->cap_shards ? 2 * p->cap_shards : 16;
@@ -201,32 +291,28 @@ static struct k_st_shard *new_shard(struct k_st_plan *p, int64_t first, struct k
 		p->shards = v;
 		p->cap_shards = cap;
 	}
-	p->shards[p->n_shards] = (struct k_st_shard){ .first = first };
+	p->shards[p->n_shards] = (struct k_st_shard){ .first = first, .at = at };
 	return &p->shards[p->n_shards++];
 }
 
 /* A unit goes into the shard that is open while it fits; one that is larger than a shard has one for itself. */
 static int cut(struct k_st_plan *p, uint64_t shard_size, struct k_err *err)
 {
-	struct k_st_shard *s = new_shard(p, 0, err);
-	int64_t at = 0;
+	struct k_st_shard *s = new_shard(p, 0, 0, err);
 
-	for (int i = 0; s && i < p->c->n_entries; i++)
-		for (int64_t u = 0; s && u < p->from[i].units; u++) {
-			int n = k_st_parts_of(&p->from[i]);
-			uint64_t bytes = 0;
+	for (int i = 0; s && i < p->c->n_entries; i++) {
+		const struct k_st_from *f = &p->from[i];
+		int n = k_st_parts_of(f);
 
-			for (int k = 0; k < n; k++)
-				bytes += p->parts[at + k].bytes;
-			if (shard_size && s->n && bytes > shard_size - K_MIN(s->bytes, shard_size))
-				s = new_shard(p, at, err);
-			for (int k = 0; s && k < n; k++, at++) {
-				p->parts[at].begin = s->bytes;
-				p->parts[at].shard = (int)p->n_shards - 1;
-				s->bytes += p->parts[at].bytes;
-				s->n++;
-			}
+		for (int64_t u = 0; s && u < f->units; u++) {
+			if (shard_size && s->n && f->unit_bytes > shard_size - K_MIN(s->bytes, shard_size))
+				s = new_shard(p, f->part + u * n, f->at + (uint64_t)u * f->unit_bytes, err);
+			if (!s)
+				break;
+			s->bytes += f->unit_bytes;
+			s->n += n;
 		}
+	}
 	return s ? 0 : err->code;
 }
 
@@ -240,7 +326,6 @@ int k_st_plan_new(struct k_st_plan **out, struct k_ckpt *c, const struct k_write
 		return k_err_nomem(err, sizeof(*p), "a plan");
 	p->c = c;
 	p->mixed = shard_size && is_mixed(c, o);
-	k_arena_init(&p->arena);
 	p->from = k_calloc((size_t)c->n_entries + 1, sizeof(*p->from));
 	if (!p->from)
 		r = k_err_nomem(err, (size_t)c->n_entries * sizeof(*p->from), "a plan");
@@ -267,10 +352,8 @@ void k_st_plan_free(struct k_st_plan *p)
 {
 	if (!p)
 		return;
-	k_free(p->parts);
 	k_free(p->from);
 	k_free(p->shards);
-	k_arena_fini(&p->arena);
 	k_free(p);
 }
 
@@ -283,15 +366,18 @@ int k_st_head(const struct k_st_plan *p, int64_t shard, struct k_buf *b, struct 
 
 	k_buf_put(b, &n, 8);
 	k_buf_puts(b, "{\"__metadata__\":{\"format\":\"pt\"}");
-	for (int64_t i = s->first; i < s->first + s->n; i++) {
-		const struct k_st_part *t = &p->parts[i];
+	for (int64_t i = s->first; !b->failed && i < s->first + s->n; i++) {
+		struct k_st_part t;
+		char name[K_ST_NAME];
 
+		k_st_part_get(p, i, &t);
+		k_st_part_name(p, i, name);
 		k_buf_putc(b, ',');
-		k_json_quote(b, t->name, strlen(t->name));
-		k_buf_printf(b, ":{\"dtype\":\"%s\",\"shape\":[", t->dtype);
-		for (int d = 0; d < t->ndim; d++)
-			k_buf_printf(b, d ? ",%lld" : "%lld", (long long)t->shape[d]);
-		k_buf_printf(b, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)t->begin, (unsigned long long)(t->begin + t->bytes));
+		k_json_quote(b, name, strlen(name));
+		k_buf_printf(b, ":{\"dtype\":\"%s\",\"shape\":[", t.dtype);
+		for (int d = 0; d < t.ndim; d++)
+			k_buf_printf(b, d ? ",%lld" : "%lld", (long long)t.shape[d]);
+		k_buf_printf(b, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)t.begin, (unsigned long long)(t.begin + t.bytes));
 	}
 	k_buf_putc(b, '}');
 	while (!b->failed && b->len % 8)

@@ -41,10 +41,21 @@ static void cut(const struct k_target *t, int entry, struct k_cut *out)
 	out->flat = f->how == K_ST_CONVERT && e->type->plain && !strchr(e->name, '*');
 }
 
-/* Bytes [at, at + n) of the output's tensors of one kind (copied or converted: the parts of all units in a row). */
-static struct k_plane plane(const struct st *s, const struct k_st_part *p, uint64_t at, size_t n)
+/* Bytes [at, at + n) of a part. */
+static struct k_plane plane(const struct st *s, int64_t part, uint64_t at, size_t n)
 {
-	return (struct k_plane){ .file = p->shard, .at = s->head_len[p->shard] + p->begin + at, .n = n };
+	struct k_st_part p;
+
+	k_st_part_get(s->plan, part, &p);
+	return (struct k_plane){ .file = (int)p.shard, .at = s->head_len[p.shard] + p.begin + at, .n = n };
+}
+
+/* Bytes of an entry whose units are a part each. */
+static struct k_plane run(const struct st *s, const struct k_st_from *f, uint64_t at, size_t n)
+{
+	if (n == 0)             /* rows without columns, whose type has scales of them all the same */
+		return plane(s, f->part, 0, 0);
+	return plane(s, f->part + (int64_t)(at / f->unit_bytes), at % f->unit_bytes, n);
 }
 
 static void place(const struct k_target *t, struct k_block *b)
@@ -52,26 +63,21 @@ static void place(const struct k_target *t, struct k_block *b)
 	const struct st *s = t->arg;
 	const struct k_st_from *f = from_of(s, b->entry);
 	const struct k_entry *e = &s->plan->c->entries[b->entry];
-	const struct k_st_part *p = &s->plan->parts[f->part];
 	int64_t cols = k_entry_cols(e), row = b->slice * k_entry_rows(e) + b->row;
-	size_t n;
 
 	if (f->how == K_ST_SPLIT) {
 		size_t value_row = (size_t)(cols / f->split->cols_per_value) * (size_t)f->split->value_bytes;
 		size_t scale_row = (size_t)k_st_scale_cols(f->split, cols) * (size_t)f->scale->elem_bytes;
+		int64_t part = f->part + b->slice * k_st_parts_of(f) + f->split->has_shape;
 
-		p += b->slice * k_st_parts_of(f) + f->split->has_shape;
-		b->dst[0] = plane(s, p, (uint64_t)b->row * value_row, (size_t)b->n_rows * value_row);
-		b->dst[1] = plane(s, p + 1, (uint64_t)(b->row / f->split->scale_rows) * scale_row, (size_t)k_div_up(b->n_rows, f->split->scale_rows) * scale_row);
+		b->dst[0] = plane(s, part, (uint64_t)b->row * value_row, (size_t)b->n_rows * value_row);
+		b->dst[1] = plane(s, part + 1, (uint64_t)(b->row / f->split->scale_rows) * scale_row, (size_t)k_div_up(b->n_rows, f->split->scale_rows) * scale_row);
 		return;
 	}
-	n = f->how == K_ST_COPY ? b->n_src : (size_t)(b->n_rows * cols) * (size_t)f->to->elem_bytes;
-	if (n == 0)             /* rows without columns, whose type has scales of them all the same */
-		b->dst[0] = plane(s, p, 0, 0);
-	else if (f->how == K_ST_COPY)
-		b->dst[0] = plane(s, &p[b->off / p->bytes], b->off % p->bytes, n);
+	if (f->how == K_ST_COPY)
+		b->dst[0] = run(s, f, b->off, b->n_src);
 	else
-		b->dst[0] = plane(s, &p[(uint64_t)(row * cols) * (uint64_t)f->to->elem_bytes / p->bytes], (uint64_t)(row * cols) * (uint64_t)f->to->elem_bytes % p->bytes, n);
+		b->dst[0] = run(s, f, (uint64_t)(row * cols) * (uint64_t)f->to->elem_bytes, (size_t)(b->n_rows * cols) * (size_t)f->to->elem_bytes);
 }
 
 /* Scales in the dtype that the file has had. They are exact in it, or the container is not what it says. */
@@ -162,8 +168,9 @@ static void name(const struct k_target *t, int entry, int64_t slice, int plane_i
 	const struct k_entry *e = &s->plan->c->entries[entry];
 	int64_t per = strchr(e->name, '*') ? k_entry_slices(e) / K_MAX(f->units, (int64_t)1) : 1, unit = f->units > 1 ? slice / K_MAX(per, (int64_t)1) : 0;
 	bool split = f->how == K_ST_SPLIT;
+	char text[K_ST_NAME];
 
-	snprintf(buf, n, "%s", s->plan->parts[f->part + unit * k_st_parts_of(f) + (split ? f->split->has_shape + plane_index : 0)].name);
+	snprintf(buf, n, "%s", k_st_part_name(s->plan, f->part + unit * k_st_parts_of(f) + (split ? f->split->has_shape + plane_index : 0), text));
 }
 
 static void free_target(struct k_target *t)
@@ -220,20 +227,46 @@ static const char *shard_name(struct st *s, int64_t shard)
 	return k_arena_printf(&s->arena, "model-%05lld-of-%05lld.safetensors", (long long)shard + 1, n);
 }
 
+/* The tensors weight_shape of a shard, behind its head. */
+static int add_shapes(struct st *s, int64_t k, struct k_out_const **consts, struct k_err *err)
+{
+	const struct k_st_shard *shard = &s->plan->shards[k];
+	const void *shape = NULL;
+	int last = -1;
+
+	for (int64_t i = shard->first; i < shard->first + shard->n; i++) {
+		const struct k_st_from *f;
+		struct k_st_part t;
+
+		k_st_part_get(s->plan, i, &t);
+		f = from_of(s, t.entry);
+		if (f->how != K_ST_SPLIT || !f->split->has_shape || (i - f->part) % k_st_parts_of(f) != 0)
+			continue;
+		if (t.entry != last)
+			shape = shape_of(s, &s->plan->c->entries[t.entry], t.bytes, err);
+		if (!shape)
+			return err->code;
+		last = t.entry;
+		*(*consts)++ = (struct k_out_const){ s->head_len[k] + t.begin, shape, (size_t)t.bytes };
+	}
+	return 0;
+}
+
 /* Heads and shapes. */
 static int add_shards(struct st *s, bool folder, struct k_err *err)
 {
 	const struct k_st_plan *p = s->plan;
-	struct k_out_const *consts = k_arena_array(&s->arena, (size_t)(p->n_parts + p->n_shards), sizeof(*consts));
-	int entry = 0;
+	int64_t n = p->n_shards;
+	struct k_out_const *consts;
 
+	for (int i = 0; i < p->c->n_entries; i++)
+		n += p->from[i].how == K_ST_SPLIT && p->from[i].split->has_shape ? p->from[i].units : 0;
+	consts = k_arena_array(&s->arena, (size_t)n, sizeof(*consts));
 	if (!consts)
-		return k_err_nomem(err, (size_t)p->n_parts * sizeof(*consts), "the list of tensors");
+		return k_err_nomem(err, (size_t)n * sizeof(*consts), "the list of tensors");
 	for (int64_t k = 0; k < p->n_shards; k++) {
-		const struct k_st_shard *shard = &p->shards[k];
 		struct k_out_const *c = consts;
 		const char *name = folder ? shard_name(s, k) : NULL;
-		const void *shape = NULL;
 
 		if (folder && !name)
 			return k_err_nomem(err, 32, "a file name");
@@ -241,45 +274,44 @@ static int add_shards(struct st *s, bool folder, struct k_err *err)
 			return err->code;
 		s->head_len[k] = s->heads[k].len;
 		*consts++ = (struct k_out_const){ 0, s->heads[k].data, s->heads[k].len };
-		for (int64_t i = shard->first; i < shard->first + shard->n; i++) {
-			const struct k_st_from *f;
-
-			while (entry < p->c->n_entries && i >= p->from[entry].part + p->from[entry].units * k_st_parts_of(&p->from[entry])) {
-				entry++;
-				shape = NULL;
-			}
-			f = &p->from[entry];
-			if (f->how != K_ST_SPLIT || !f->split->has_shape || (i - f->part) % k_st_parts_of(f) != 0)
-				continue;
-			shape = shape ? shape : shape_of(s, &p->c->entries[entry], p->parts[i].bytes, err);
-			if (!shape)
-				return err->code;
-			*consts++ = (struct k_out_const){ s->head_len[k] + p->parts[i].begin, shape, (size_t)p->parts[i].bytes };
-		}
-		if (add_file(s, name, s->head_len[k] + shard->bytes, c, consts - c, err) < 0)
+		if (add_shapes(s, k, &consts, err) < 0)
+			return err->code;
+		if (add_file(s, name, s->head_len[k] + p->shards[k].bytes, c, consts - c, err) < 0)
 			return err->code;
 	}
 	return 0;
 }
 
-static int by_part_name(const void *a, const void *b)
+struct named { const char *name; int64_t shard; };
+
+static int by_name(const void *a, const void *b) { return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name); }
+
+/* The names of all tensors, sorted; they live as long as the arena. NULL: no memory. */
+static struct named *name_all(const struct k_st_plan *p, struct k_arena *arena)
 {
-	return strcmp((*(const struct k_st_part *const *)a)->name, (*(const struct k_st_part *const *)b)->name);
+	struct named *v = k_arena_array(arena, (size_t)p->n_parts + 1, sizeof(*v));
+	char name[K_ST_NAME];
+
+	for (int64_t k = 0; v && k < p->n_shards; k++)
+		for (int64_t i = p->shards[k].first; i < p->shards[k].first + p->shards[k].n; i++) {
+			v[i] = (struct named){ k_arena_strdup(arena, k_st_part_name(p, i, name)), k };
+			if (!v[i].name)
+				return NULL;
+		}
+	if (v)
+		qsort(v, (size_t)p->n_parts, sizeof(*v), by_name);
+	return v;
 }
 
 /* {"metadata": {"total_size"}, "weight_map": {tensor: shard}} as k_json_dump writes it, indented and sorted. Half a million names are written as they
  * are: as an object they would take as much memory as all that was known of them before. */
-static void put_index(struct k_buf *b, const struct k_st_plan *p, const struct k_st_part *const *sorted, const char *const *shards)
+static void put_index(struct k_buf *b, const struct k_st_plan *p, const struct named *sorted, const char *const *shards)
 {
-	uint64_t bytes = 0;
-
-	for (int64_t i = 0; i < p->n_shards; i++)
-		bytes += p->shards[i].bytes;
-	k_buf_printf(b, "{\n  \"metadata\": {\n    \"total_size\": %llu\n  },\n  \"weight_map\": {", (unsigned long long)bytes);
+	k_buf_printf(b, "{\n  \"metadata\": {\n    \"total_size\": %llu\n  },\n  \"weight_map\": {", (unsigned long long)p->bytes);
 	for (int64_t i = 0; i < p->n_parts; i++) {
 		k_buf_puts(b, i ? ",\n    " : "\n    ");
-		k_json_quote(b, sorted[i]->name, strlen(sorted[i]->name));
-		k_buf_printf(b, ": \"%s\"", shards[sorted[i]->shard]);
+		k_json_quote(b, sorted[i].name, strlen(sorted[i].name));
+		k_buf_printf(b, ": \"%s\"", shards[sorted[i].shard]);
 	}
 	k_buf_puts(b, p->n_parts ? "\n  }\n}\n" : "}\n}\n");
 }
@@ -288,22 +320,21 @@ static int add_index(struct st *s, struct k_err *err)
 {
 	const struct k_st_plan *p = s->plan;
 	struct k_buf *b = &s->heads[p->n_shards];
-	const struct k_st_part **sorted = k_calloc((size_t)p->n_parts + 1, sizeof(void *));
 	const char **shards = k_arena_array(&s->arena, (size_t)p->n_shards + 1, sizeof(*shards));
-	bool ok = sorted && shards;
+	struct k_arena names;
+	struct named *sorted;
+	bool ok = shards;
 
 	for (int64_t i = 0; ok && i < p->n_shards; i++) {
 		shards[i] = shard_name(s, i);
 		ok = shards[i] != NULL;
 	}
-	for (int64_t i = 0; ok && i < p->n_parts; i++)
-		sorted[i] = &p->parts[i];
-	if (ok) {
-		qsort(sorted, (size_t)p->n_parts, sizeof(*sorted), by_part_name);
+	k_arena_init(&names);
+	sorted = ok ? name_all(p, &names) : NULL;
+	if (sorted)
 		put_index(b, p, sorted, shards);
-	}
-	k_free(sorted);
-	if (!ok)
+	k_arena_fini(&names);
+	if (!sorted)
 		return k_err_nomem(err, (size_t)p->n_parts * sizeof(*sorted), "the index");
 	if (k_buf_ok(b, "the index", err) < 0)
 		return err->code;
