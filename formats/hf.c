@@ -18,14 +18,21 @@
 #define SHARD_SIZE 5000000000u
 enum { MOST_SHARDS = 10000 };
 
+struct shard { const char *name; int64_t first, n; };  /* its tensors in the set */
+
 struct hf {
 	struct k_dir *dir;
 	struct k_rawset *set;
 	struct k_log *log;
 	struct k_err *err;
-	const struct k_json *weights;   /* weight_map; NULL: no index */
-	struct k_map names;             /* of shards */
-	const char **shards; int n_shards, cap_shards;
+	struct k_map names;             /* of shards -> their number, and one more */
+	struct shard *shards; int n_shards, cap_shards;
+	/* of the index */
+	const char *where;
+	bool weights;                   /* there is a weight_map */
+	bool sized; uint64_t total_size;
+	struct k_map tensors;           /* name -> struct k_raw * */
+	bool *named;                    /* one a tensor */
 };
 
 static bool ends_with(const char *s, const char *end)
@@ -109,34 +116,38 @@ static int add_shard(struct hf *h, const char *name)
 		return k_err_set(h->err, K_EUNSUP, "'%s/%s' names more than %d shards", h->dir->path, K_ST_INDEX, MOST_SHARDS);
 	if (h->n_shards == h->cap_shards) {
 		int cap = h->cap_shards ? 2 * h->cap_shards : 64;
-		const char **v = k_realloc(h->shards, (size_t)cap * sizeof(*v));
+		struct shard *v = k_realloc(h->shards, (size_t)cap * sizeof(*v));
 
 		if (!v)
 			return k_err_nomem(h->err, (size_t)cap * sizeof(*v), "the list of shards");
 		h->shards = v;
 		h->cap_shards = cap;
 	}
-	h->shards[h->n_shards++] = name;
-	if (k_map_put(&h->names, name, strlen(name), (void *)(uintptr_t)name) < 0)
-		return k_err_nomem(h->err, strlen(name), "the list of shards");
+	name = k_arena_strdup(&h->set->arena, name);
+	if (!name || k_map_put(&h->names, name, strlen(name), (void *)(intptr_t)(h->n_shards + 1)) < 0)
+		return k_err_nomem(h->err, 64, "the list of shards");
+	h->shards[h->n_shards++] = (struct shard){ .name = name };
 	return 0;
 }
 
 /* Shards in the order in which the index first names them, which is the order of the file. */
-static int list_shards(struct hf *h)
+static int list_shard(void *arg, const char *in, const char *name, const struct k_json *v, struct k_err *err K_UNUSED)
 {
-	const char *tensor;
-	struct k_json *v;
-	void *it = NULL;
-	int r = 0;
+	struct hf *h = arg;
+	const struct k_json *size = k_json_find(v, "total_size");
 
-	while (r == 0 && k_json_next(h->weights, &it, &tensor, &v)) {
-		if (!k_json_string(v))
-			return k_err_set(h->err, K_EFORMAT, "'%s/%s': weight_map.%.200s is %s, wanted the name of a file", h->dir->path, K_ST_INDEX, tensor,
-				k_json_kind_name(v));
-		r = add_shard(h, k_json_string(v));
+	if (!in && strcmp(name, "weight_map") == 0)
+		return k_err_set(h->err, K_EFORMAT, "'%s': weight_map is %s, wanted an object", h->where, k_json_kind_name(v));
+	if (!in && strcmp(name, "metadata") == 0 && size) {
+		h->sized = true;
+		h->total_size = (uint64_t)k_json_int(size);
 	}
-	return r;
+	if (!in)
+		return 0;
+	h->weights = true;
+	if (!k_json_string(v))
+		return k_err_set(h->err, K_EFORMAT, "'%s': weight_map.%.200s is %s, wanted the name of a file", h->where, name, k_json_kind_name(v));
+	return add_shard(h, k_json_string(v));
 }
 
 /* All that are missing are counted; the first is named. */
@@ -146,9 +157,9 @@ static int check_shards_there(struct hf *h)
 	int missing = 0;
 
 	for (int i = 0; i < h->n_shards; i++) {
-		if (k_dir_has(h->dir, h->shards[i]))
+		if (k_dir_has(h->dir, h->shards[i].name))
 			continue;
-		first = first ? first : h->shards[i];
+		first = first ? first : h->shards[i].name;
 		missing++;
 	}
 	if (missing == 1)
@@ -167,96 +178,101 @@ static int check_shards_there(struct hf *h)
 static int open_shards(struct hf *h)
 {
 	for (int i = 0; i < h->n_shards; i++) {
-		const char *shard = h->shards[i], *want;
-		int64_t first = h->set->n;
+		struct shard *shard = &h->shards[i];
 		struct k_source *src;
 
-		if (h->dir->open(h->dir, shard, &src, h->err) < 0 || k_st_read_head(h->set, src, h->err) < 0)
+		shard->first = h->set->n;
+		if (h->dir->open(h->dir, shard->name, &src, h->err) < 0 || k_st_read_head(h->set, src, h->err) < 0)
 			return h->err->code;
-		for (int64_t k = first; h->weights && k < h->set->n; k++) {
-			const char *name = h->set->v[k].name;
-
-			want = k_json_string(k_json_find(h->weights, name));
-			if (!want)
-				return k_err_set(h->err, K_EFORMAT, "'%s': %.200s is not in the index", h->set->v[k].file, name);
-			if (strcmp(want, shard) != 0)
-				return k_err_set(h->err, K_EFORMAT, "'%s': %.200s should be in %.100s, says the index", h->set->v[k].file, name, want);
-		}
+		shard->n = h->set->n - shard->first;
 	}
 	return 0;
 }
 
-/* Each tensor of the shards is in the index, in that shard and once; so equal numbers mean equal sets. */
-static int check_index(struct hf *h, const struct k_json *index)
+/* A line of the index: the tensor is there, in that shard, and no other line names it. */
+static int check_line(void *arg, const char *in, const char *name, const struct k_json *v, struct k_err *err K_UNUSED)
 {
-	const struct k_json *size = k_json_find(k_json_find(index, "metadata"), "total_size");
-	uint64_t bytes = 0;
-	struct k_map map;
-	const char *name;
-	struct k_json *v;
-	void *it = NULL;
-	int r = 0;
+	struct hf *h = arg;
+	const char *want = k_json_string(v);
+	const struct k_raw *t = in ? k_map_find(&h->tensors, name, strlen(name)) : NULL;
+	const struct shard *shard;
+	int64_t i;
 
-	for (int64_t i = 0; i < h->set->n; i++)
-		bytes += h->set->v[i].bytes;
-	if (size && (uint64_t)k_json_int(size) != bytes)
-		k_logf(h->log, K_LOG_WARN, "'%s/%s' says %lld bytes, the shards have %llu", h->dir->path, K_ST_INDEX, (long long)k_json_int(size),
-			(unsigned long long)bytes);
-	if ((uint64_t)h->set->n == k_json_len(h->weights))
+	if (!in)
 		return 0;
-	k_map_init(&map);
+	if (!t)
+		return k_err_set(h->err, K_ENOENT, "'%s': %.200s is missing in %.100s, where the index says it is", h->dir->path, name, want);
+	i = t - h->set->v;
+	shard = &h->shards[(intptr_t)k_map_find(&h->names, want, strlen(want)) - 1];
+	if (i < shard->first || i >= shard->first + shard->n)
+		return k_err_set(h->err, K_EFORMAT, "'%s': %.200s should be in %.100s, says the index", t->file, name, want);
+	if (h->named[i])
+		return k_err_set(h->err, K_EFORMAT, "'%s': weight_map has %.200s twice", h->where, name);
+	h->named[i] = true;
+	return 0;
+}
+
+/* Two tensors of one name are found where the names of all are (join.c); here the first counts. */
+static int check_index(struct hf *h, const struct k_buf *index)
+{
+	uint64_t bytes = 0;
+	int r;
+
+	for (int64_t i = 0; i < h->set->n; i++) {
+		const struct k_raw *t = &h->set->v[i];
+
+		bytes += t->bytes;
+		if (k_map_put(&h->tensors, t->name, strlen(t->name), (void *)(uintptr_t)t) < 0)
+			return k_err_nomem(h->err, (size_t)h->set->n * 32, "the names of tensors");
+	}
+	if (h->sized && h->total_size != bytes)
+		k_logf(h->log, K_LOG_WARN, "'%s' says %lld bytes, the shards have %llu", h->where, (long long)h->total_size, (unsigned long long)bytes);
+	h->named = k_calloc((size_t)h->set->n + 1, sizeof(*h->named));
+	if (!h->named)
+		return k_err_nomem(h->err, (size_t)h->set->n, "the names of tensors");
+	r = k_json_each(index->data, index->len, "weight_map", h->where, check_line, h, h->err);
 	for (int64_t i = 0; r == 0 && i < h->set->n; i++)
-		if (k_map_put(&map, h->set->v[i].name, strlen(h->set->v[i].name), &h->set->v[i]) < 0)
-			r = k_err_nomem(h->err, (size_t)h->set->n * 32, "the names of tensors");
-	while (r == 0 && k_json_next(h->weights, &it, &name, &v))
-		if (!k_map_find(&map, name, strlen(name)))
-			r = k_err_set(h->err, K_ENOENT, "'%s': %.200s is missing in %.100s, where the index says it is", h->dir->path, name, k_json_string(v));
-	k_map_fini(&map);
+		if (!h->named[i] && k_map_find(&h->tensors, h->set->v[i].name, strlen(h->set->v[i].name)) == &h->set->v[i])
+			r = k_err_set(h->err, K_EFORMAT, "'%s': %.200s is not in the index", h->set->v[i].file, h->set->v[i].name);
 	return r;
 }
 
-static int read_index(struct hf *h, struct k_json **index)
+static int read_index(struct hf *h, struct k_buf *b)
 {
-	char where[300];
-	struct k_buf b;
-	int r = k_dir_read(h->dir, K_ST_INDEX, INDEX_MAX, &b, h->err);
+	int r = k_format_refuse(h->where, b->data ? b->data : "", b->len, h->err);
 
-	if (r < 0)
-		return r;
-	snprintf(where, sizeof(where), "%.200s/%s", h->dir->path, K_ST_INDEX);
-	r = k_format_refuse(where, b.data ? b.data : "", b.len, h->err);
 	if (r == 0)
-		r = k_json_parse(index, b.data ? b.data : "", b.len, K_JSON_STRICT, where, h->err);
-	k_buf_fini(&b);
-	if (r < 0)
-		return r;
-	h->weights = k_json_find(*index, "weight_map");
-	if (k_json_kind(h->weights) != K_JSON_OBJECT)
-		return k_err_set(h->err, K_EFORMAT, "'%s': weight_map is %s, wanted an object", where, h->weights ? k_json_kind_name(h->weights) : "missing");
-	if (k_json_len(h->weights) == 0)
-		return k_err_set(h->err, K_EFORMAT, "'%s': weight_map is empty, wanted the tensors and their files", where);
-	return 0;
+		r = k_json_each(b->data ? b->data : "", b->len, "weight_map", h->where, list_shard, h, h->err);
+	if (r == 0 && !h->weights)
+		r = k_err_set(h->err, K_EFORMAT, "'%s': weight_map is missing or empty, wanted the tensors and their files", h->where);
+	return r;
 }
 
 /* --- weights -------------------------------------------------------------------------------------------------------------------- */
 
 static int with_index(struct hf *h)
 {
-	struct k_json *index = NULL;
-	int r = read_index(h, &index);
+	char where[300];
+	struct k_buf index;
+	int r = k_dir_read(h->dir, K_ST_INDEX, INDEX_MAX, &index, h->err);
 
+	if (r < 0)
+		return r;
+	snprintf(where, sizeof(where), "%.200s/%s", h->dir->path, K_ST_INDEX);
+	h->where = where;
+	k_map_init(&h->tensors);
+	r = read_index(h, &index);
 	if (r == 0 && k_dir_has(h->dir, SINGLE))
 		k_logf(h->log, K_LOG_WARN, "'%s' has an index and %s; the index holds", h->dir->path, SINGLE);
-	if (r == 0)
-		r = list_shards(h);
 	if (r == 0)
 		r = check_shards_there(h);
 	if (r == 0)
 		r = open_shards(h);
 	if (r == 0)
-		r = check_index(h, index);
-	h->weights = NULL;
-	k_json_free(index);
+		r = check_index(h, &index);
+	k_map_fini(&h->tensors);
+	k_free(h->named);
+	k_buf_fini(&index);
 	return r;
 }
 

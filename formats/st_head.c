@@ -18,7 +18,8 @@ struct head {
 	struct k_source *src;
 	const char *file;
 	uint64_t data, n_data;          /* where the data begins, how much there is */
-	struct k_raw *v; int64_t n;     /* off: in the data, until all is checked */
+	int64_t first;                  /* of its tensors in the set; their off is in the data until all is checked */
+	bool metadata;                  /* was there */
 	struct k_err *err;
 };
 
@@ -95,8 +96,10 @@ static int read_range(struct head *h, struct k_raw *t, const struct k_json *rang
 static int read_tensor(struct head *h, const char *name, const struct k_json *v)
 {
 	const struct k_json *dtype = k_json_find(v, "dtype");
-	struct k_raw *t = &h->v[h->n];
+	struct k_raw one = { .file = h->file, .src = h->src }, *t = &one;
 
+	if (h->set->n - h->first == MOST_TENSORS)
+		return k_err_set(h->err, K_EUNSUP, "'%s' has more than %d tensors", h->file, MOST_TENSORS);
 	if (!name[0] || strlen(name) > MOST_NAME)
 		return wrong(h, name, "wanted names of 1 to 1024 bytes");
 	if (k_json_kind(v) != K_JSON_OBJECT)
@@ -111,12 +114,9 @@ static int read_tensor(struct head *h, const char *name, const struct k_json *v)
 	t->name = k_arena_strdup(&h->set->arena, name);
 	if (!t->name)
 		return k_err_nomem(h->err, strlen(name), "the names of tensors");
-	t->file = h->file;
-	t->src = h->src;
 	if (read_shape(h, t, k_json_find(v, "shape")) < 0 || read_range(h, t, k_json_find(v, "data_offsets")) < 0)
 		return h->err->code;
-	h->n++;
-	return 0;
+	return k_rawset_add(h->set, t, h->err);
 }
 
 static int check_metadata(struct head *h, const struct k_json *m)
@@ -125,6 +125,9 @@ static int check_metadata(struct head *h, const struct k_json *m)
 	struct k_json *v;
 	void *it = NULL;
 
+	if (h->metadata)
+		return wrong(h, "__metadata__", "it is there twice");
+	h->metadata = true;
 	if (k_json_kind(m) != K_JSON_OBJECT)
 		return wrong(h, "__metadata__", "wanted an object");
 	while (k_json_next(m, &it, &key, &v))
@@ -146,23 +149,23 @@ static int by_place(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
-/* Sorted by place they must tile the data. Then they join the set. */
+/* Sorted by place they must tile the data. */
 static int tile(struct head *h)
 {
+	struct k_raw *v = h->set->v + h->first;
+	int64_t n = h->set->n - h->first;
 	uint64_t at = 0;
 
-	if (h->n)
-		qsort(h->v, (size_t)h->n, sizeof(*h->v), by_place);
-	for (int64_t i = 0; i < h->n; i++) {
-		struct k_raw *t = &h->v[i];
+	if (n)
+		qsort(v, (size_t)n, sizeof(*v), by_place);
+	for (int64_t i = 0; i < n; i++) {
+		struct k_raw *t = &v[i];
 
 		if (t->off != at)
 			return k_err_set(h->err, K_EFORMAT, "'%s': %.200s begins at byte %llu of the data, wanted %llu: %s", h->file, t->name,
 				(unsigned long long)t->off, (unsigned long long)at, t->off < at ? "tensors overlap" : "there is a hole");
 		at += t->bytes;
 		t->off += h->data;
-		if (k_rawset_add(h->set, t, h->err) < 0)
-			return h->err->code;
 	}
 	if (at != h->n_data)
 		return k_err_set(h->err, K_EFORMAT, "'%s' has %llu bytes of data, its tensors %llu", h->file, (unsigned long long)h->n_data,
@@ -170,23 +173,11 @@ static int tile(struct head *h)
 	return 0;
 }
 
-static int read_all(struct head *h, const struct k_json *top)
+static int read_member(void *arg, const char *in K_UNUSED, const char *name, const struct k_json *v, struct k_err *err K_UNUSED)
 {
-	const char *name;
-	struct k_json *v;
-	void *it = NULL;
-	int r = 0;
+	struct head *h = arg;
 
-	if (k_json_kind(top) != K_JSON_OBJECT)
-		return k_err_set(h->err, K_EFORMAT, "'%s': the head is %s, wanted an object", h->file, k_json_kind_name(top));
-	if (k_json_len(top) > MOST_TENSORS)
-		return k_err_set(h->err, K_EUNSUP, "'%s' has %zu tensors, wanted at most %d", h->file, k_json_len(top), MOST_TENSORS);
-	h->v = k_calloc(k_json_len(top) + 1, sizeof(*h->v));
-	if (!h->v)
-		return k_err_nomem(h->err, k_json_len(top) * sizeof(*h->v), "the list of tensors");
-	while (r == 0 && k_json_next(top, &it, &name, &v))
-		r = strcmp(name, "__metadata__") == 0 ? check_metadata(h, v) : read_tensor(h, name, v);
-	return r < 0 ? r : tile(h);
+	return strcmp(name, "__metadata__") == 0 ? check_metadata(h, v) : read_tensor(h, name, v);
 }
 
 /* The bytes of the head, and where the data lies. */
@@ -222,8 +213,7 @@ static int load(struct head *h, struct k_buf *b)
 
 int k_st_read_head(struct k_rawset *set, struct k_source *src, struct k_err *err)
 {
-	struct head h = { .set = set, .src = src, .err = err };
-	struct k_json *top = NULL;
+	struct head h = { .set = set, .src = src, .first = set->n, .err = err };
 	struct k_buf b;
 	int r = k_rawset_own(set, src, err);
 
@@ -233,11 +223,7 @@ int k_st_read_head(struct k_rawset *set, struct k_source *src, struct k_err *err
 	h.file = k_arena_strdup(&set->arena, k_source_name(src));
 	r = h.file ? load(&h, &b) : k_err_nomem(err, strlen(k_source_name(src)), "a file name");
 	if (r == 0)
-		r = k_json_parse(&top, b.data, b.len, K_JSON_STRICT, h.file, err);
+		r = k_json_each(b.data, b.len, NULL, h.file, read_member, &h, err);
 	k_buf_fini(&b);
-	if (r == 0)
-		r = read_all(&h, top);
-	k_json_free(top);
-	k_free(h.v);
-	return r;
+	return r < 0 ? r : tile(&h);
 }

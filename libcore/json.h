@@ -20,6 +20,11 @@ enum k_json_kind { K_JSON_NULL, K_JSON_BOOL, K_JSON_INT, K_JSON_REAL, K_JSON_STR
  * beyond 64 bits become reals.
  * what names the text in errors. *out is owned: k_json_free. */
 int k_json_parse(struct k_json **out, const char *text, size_t len, int flags, const char *what, struct k_err *err) K_MUST_USE;
+/* The members of text, an object, in its order, each as a value that goes behind the call: for objects with half a million of them. Of its member `deep`
+ * (NULL: none), where that is an object, the members come in its place, with in = deep; else in is NULL. K_JSON_STRICT, but a name that is there
+ * twice is for the caller to find. An error of fn ends it. */
+typedef int k_json_member(void *arg, const char *in, const char *name, const struct k_json *value, struct k_err *err);
+int k_json_each(const char *text, size_t len, const char *deep, const char *what, k_json_member *fn, void *arg, struct k_err *err) K_MUST_USE;
 void k_json_free(struct k_json *v);                     /* drops a reference; takes NULL */
 struct k_json *k_json_keep(struct k_json *v);           /* adds one */
 bool k_json_equal(const struct k_json *a, const struct k_json *b);

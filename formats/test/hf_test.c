@@ -107,6 +107,55 @@ K_TEST(folder_of_links_is_read_through_them)
 	K_CHECK(k_format_open(&b, in_dir("m"), false, &no_ctx, &err) == K_ENOENT && strstr(err.msg, "model-00002"));
 }
 
+/* The index of ok_sharded with one line of it changed, or a line more. */
+static void change_index(const char *line, const char *to)
+{
+	FILE *in = fopen(k_test_data("bad/hf/ok_sharded/model.safetensors.index.json"), "r"), *out = fopen(in_dir("m/model.safetensors.index.json"), "w");
+	char text[300];
+	int n = 0;
+
+	K_CHECK(in && out);
+	while (fgets(text, sizeof(text), in)) {
+		bool here = strstr(text, line);
+
+		K_CHECK(fputs(here ? to : text, out) >= 0);
+		n += here;
+	}
+	K_CHECK(n == 1 && fclose(out) == 0);
+	fclose(in);
+}
+
+K_TEST(index_and_shards_have_the_same_tensors)
+{
+#define NORM "  \"model.norm.weight\": \"model-00001-of-00002.safetensors\",\n"
+	static const struct { const char *to; int code; const char *say; } all[] = {
+		{ NORM, 0, "" },
+		{ "", K_EFORMAT, "model.norm.weight is not in the index" },
+		{ "  \"model.norm.weight\": \"model-00002-of-00002.safetensors\",\n", K_EFORMAT, "model.norm.weight should be in model-00002" },
+		{ NORM "  \"model.no.weight\": \"model-00001-of-00002.safetensors\",\n", K_ENOENT, "model.no.weight is missing in model-00001" },
+		{ NORM NORM, K_EFORMAT, "has model.norm.weight twice" },
+		{ NORM "  \"model.norm.weight\": 1,\n", K_EFORMAT, "weight_map.model.norm.weight is an integer" },
+	};
+#undef NORM
+	struct k_err err;
+
+	K_CHECK(mkdir(in_dir("m"), 0700) == 0);
+	link_file("bad/hf/ok_sharded", "config.json");
+	link_file("bad/hf/ok_sharded", "model-00001-of-00002.safetensors");
+	link_file("bad/hf/ok_sharded", "model-00002-of-00002.safetensors");
+	for (size_t i = 0; i < K_LEN(all); i++) {
+		struct k_ckpt *c = NULL;
+		int r;
+
+		err.msg[0] = 0;
+		change_index("model.norm.weight", all[i].to);
+		r = k_format_open(&c, in_dir("m"), false, &no_ctx, &err);
+		K_CHECK_MSG(r == all[i].code && strstr(err.msg, all[i].say), "%zu: %d %s", i, r, err.msg);
+		if (r == 0)
+			k_ckpt_close(c);
+	}
+}
+
 /* What is no file where a file would be read: it is no model without one. */
 K_TEST(folder_holds_no_file_of_that_name)
 {
