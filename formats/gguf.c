@@ -35,11 +35,12 @@ static int add_tensors(struct k_rawset *set, const struct k_gguf *g, struct k_so
 
 	for (uint64_t i = 0; r == 0 && i < g->n_tensors; i++) {
 		const struct k_gguf_tensor *t = &g->tensors[i];
-		struct k_raw raw = { .file = g->where, .type = t->type, .ndim = t->ndim, .src = src, .off = t->off, .bytes = t->bytes };
+		struct k_raw raw = { .file = g->where, .type = t->type, .src = src, .off = t->off, .bytes = t->bytes };
 
-		memcpy(raw.shape, t->shape, sizeof(t->shape));
 		raw.name = k_arena_strdup(&set->arena, t->name);
-		r = raw.name ? k_rawset_add(set, &raw, err) : k_err_nomem(err, strlen(t->name), "the name of a tensor");
+		r = raw.name ? k_rawset_shape(set, &raw, t->ndim, t->shape, err) : k_err_nomem(err, strlen(t->name), "the name of a tensor");
+		if (r == 0)
+			r = k_rawset_add(set, &raw, err);
 	}
 	return r;
 }

@@ -57,19 +57,19 @@ static int64_t number(const struct k_json *v, int64_t max)
 
 static int read_shape(struct head *h, struct k_raw *t, const struct k_json *shape)
 {
+	int64_t dims[K_MAX_DIMS];
 	size_t n = k_json_len(shape);
 
 	if (k_json_kind(shape) != K_JSON_ARRAY)
 		return wrong(h, t->name, "shape: wanted an array");
 	if (n > K_MAX_DIMS)
 		return k_err_set(h->err, K_EUNSUP, "'%s': %.200s has %zu dimensions, wanted at most %d", h->file, t->name, n, K_MAX_DIMS);
-	t->ndim = (int)n;
 	for (size_t i = 0; i < n; i++) {
-		t->shape[i] = number(k_json_at(shape, i), DIM_MAX);
-		if (t->shape[i] < 0)
+		dims[i] = number(k_json_at(shape, i), DIM_MAX);
+		if (dims[i] < 0)
 			return wrong(h, t->name, "shape holds something else than integers from 0 to 2^48 - 1");
 	}
-	return 0;
+	return k_rawset_shape(h->set, t, (int)n, dims, h->err);
 }
 
 /* The range must have the size that type and shape say, and lie in the data. */

@@ -274,11 +274,8 @@ static int check_shape(struct job *j, const struct k_weight *w, struct k_raw *t)
 
 	if (r < 0)
 		return r;
-	if (same_dims(j, t, want_ndim - skip, want + skip)) {
-		t->ndim = want_ndim - skip;
-		memcpy(t->shape, want + skip, (size_t)t->ndim * sizeof(*want));
-		return 0;
-	}
+	if (same_dims(j, t, want_ndim - skip, want + skip))
+		return k_rawset_shape(j->set, t, want_ndim - skip, want + skip, j->err);
 	/* It is kept as it is; what stands behind is looked at where the values are (k_ckpt_check_block). */
 	if (w->pad_zero && k_shape_count(t->ndim, t->shape, &count) && count >= want[0])
 		return 0;

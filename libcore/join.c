@@ -120,7 +120,9 @@ int k_join_put(struct k_join *j, struct k_raw *at, size_t module, const struct k
 	name = k_arena_printf(&j->set->arena, "%.*s.weight", (int)module, at->name);
 	if (!name)
 		return k_err_nomem(err, module, "the list of tensors");
-	*at = (struct k_raw){ .name = name, .file = file, .type = type, .ndim = 2, .shape = { rows, cols }, .parts = kept, .form = form };
+	*at = (struct k_raw){ .name = name, .file = file, .type = type, .parts = kept, .form = form };
+	if (k_rawset_shape(j->set, at, 2, (int64_t[]){ rows, cols }, err) < 0)
+		return err->code;
 	if (!k_qtype_slice_bytes(type, rows, cols, &at->bytes))
 		return k_err_set(err, K_ESHAPE, "'%s': %s is too large", at->file, at->name);
 	return 0;

@@ -80,6 +80,7 @@ static int read_values(const struct k_raw *t, int64_t first, int64_t n, float *d
 {
 	int64_t cols = k_shape_cols(t->ndim, t->shape), row = first / cols, rows = (first + n - 1) / cols + 1 - row;
 	size_t bytes = (size_t)rows * (size_t)cols * sizeof(float);
+	const int64_t shape[] = { k_shape_slices(t->ndim, t->shape) * k_shape_rows(t->ndim, t->shape), cols };
 	struct k_raw all = *t;
 	float *buf = k_alloc(bytes);
 	int r;
@@ -88,8 +89,7 @@ static int read_values(const struct k_raw *t, int64_t first, int64_t n, float *d
 		return k_err_nomem(err, bytes, t->name);
 	/* GGUF's rows stand alone: those of all slices are one run. */
 	all.ndim = 2;
-	all.shape[0] = k_shape_slices(t->ndim, t->shape) * k_shape_rows(t->ndim, t->shape);
-	all.shape[1] = cols;
+	all.shape = shape;
 	r = read_rows(&all, k_qtype_find("f32", NULL), 0, row, rows, buf, err);
 	if (r == 0)
 		memcpy(dst, buf + first - row * cols, (size_t)n * sizeof(float));
@@ -177,9 +177,8 @@ static int join_kv_b(struct k_rawset *set, struct k_raw *k, const struct k_raw *
 		return r;
 	if (same)
 		k->type = type;
-	k->ndim = 2;
-	k->shape[0] = rows;
-	k->shape[1] = lora;
+	if (k_rawset_shape(set, k, 2, (int64_t[]){ rows, lora }, err) < 0)
+		return err->code;
 	if (!k_qtype_slice_bytes(k->type, rows, lora, &k->bytes))
 		return k_err_set(err, K_ESHAPE, "'%s': %s is too large", k->file, k->name);
 	return 0;

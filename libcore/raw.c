@@ -14,6 +14,7 @@ void k_rawset_init(struct k_rawset *s, const char *path)
 	s->path = path;
 	k_files_init(&s->files, path);
 	k_arena_init(&s->arena);
+	k_map_init(&s->shapes);
 }
 
 void k_rawset_fini(struct k_rawset *s)
@@ -24,6 +25,7 @@ void k_rawset_fini(struct k_rawset *s)
 	if (s->cap)
 		k_free(s->v);
 	k_files_fini(&s->files);
+	k_map_fini(&s->shapes);
 	k_arena_fini(&s->arena);
 	memset(s, 0, sizeof(*s));
 }
@@ -41,6 +43,23 @@ int k_rawset_own(struct k_rawset *s, struct k_source *src, struct k_err *err)
 		s->sources = v;
 	}
 	s->sources[s->n_sources++] = src;
+	return 0;
+}
+
+int k_rawset_shape(struct k_rawset *s, struct k_raw *t, int ndim, const int64_t *shape, struct k_err *err)
+{
+	size_t n = (size_t)ndim * sizeof(*shape);
+	int64_t *kept = k_map_find(&s->shapes, (const char *)shape, n);
+
+	if (!kept) {
+		kept = k_arena_array(&s->arena, K_MAX_DIMS, sizeof(*kept));
+		if (kept)
+			memcpy(kept, shape, n);
+		if (!kept || k_map_put(&s->shapes, (const char *)kept, n, kept) < 0)
+			return k_err_nomem(err, n, "the shapes of tensors");
+	}
+	t->ndim = ndim;
+	t->shape = kept;
 	return 0;
 }
 

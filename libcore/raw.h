@@ -8,6 +8,7 @@
 #include "libcore/files.h"
 #include "libcore/io.h"
 #include "libcore/json.h"
+#include "libcore/map.h"
 #include "libcore/tensor.h"
 
 struct k_raw;
@@ -32,7 +33,7 @@ struct k_raw {
 	const char *file;               /* which shard, for messages */
 	const struct k_qtype *type;     /* plain types by safetensors dtype; GGUF block types; composite types (i4g32, fp8b128, ...) after joining */
 	int ndim;
-	int64_t shape[K_MAX_DIMS];      /* outermost first */
+	const int64_t *shape;           /* outermost first; of the set, which has each shape once (k_rawset_shape) */
 	struct k_source *src;           /* seekable; owned by the set. NULL where there are parts */
 	uint64_t off, bytes;            /* in src */
 	const struct k_raw_parts *parts;        /* NULL: the bytes are at off */
@@ -48,11 +49,14 @@ struct k_rawset {
 	int64_t n, cap;                 /* cap 0: v is not owned (in the arena) */
 	struct k_files files;           /* config.json among them; made from keys for GGUF */
 	struct k_arena arena;           /* strings, arrays */
+	struct k_map shapes;            /* bytes of a shape -> the same */
 	struct k_source **sources; int n_sources;
 	bool gguf;                      /* names are GGUF's; import maps them through the architecture */
 };
 void k_rawset_init(struct k_rawset *s, const char *path);
 void k_rawset_fini(struct k_rawset *s);
+/* Gives t a shape, which may be the caller's own. Of half a million tensors' shapes there are some twenty. */
+int k_rawset_shape(struct k_rawset *s, struct k_raw *t, int ndim, const int64_t *shape, struct k_err *err) K_MUST_USE;
 /* Appends a copy. */
 int k_rawset_add(struct k_rawset *s, const struct k_raw *t, struct k_err *err) K_MUST_USE;
 /* The first n stay; nobody may point to one any more. */
