@@ -4,9 +4,10 @@
 #include "libcore/io_place.h"
 #include "libcore/job.h"
 #include "libcore/plan.h"
+#include "libcore/resident.h"
 #include <stdio.h>
 
-enum { CEILING = 512 << 20, MOST_PARTS = 10000 };
+enum { CEILING = 512 << 20, STEP = 8 << 20, MOST_PARTS = 10000 };
 
 int k_job_part(const char *text, int *part, int *n_parts, struct k_err *err)
 {
@@ -72,6 +73,8 @@ static struct k_plan plan_of(const struct k_job *job, const struct k_ctx *ctx)
 		p.bytes_in += in->entries[i].bytes;
 	for (int i = 0; i < t->n_files; i++)
 		p.bytes += t->files[i].grows ? p.bytes_in : t->files[i].bytes;       /* packed: no more than what it holds */
+	/* Reading heads may have taken more than what is left of it. In steps, for no two runs are the same to the page. */
+	p.memory = K_MAX(p.memory, k_align_up(k_resident().most, STEP));
 	return p;
 }
 
@@ -123,10 +126,13 @@ static int run(struct k_job *job, const struct k_ctx *ctx, struct k_err *err)
 {
 	const struct k_target *t = job->stream.target;
 	struct k_out_opts o = { .path = job->out, .folder = job->folder, .resume = job->resume, .part = job->stream.part, .n_parts = job->stream.n_parts };
-	struct k_plan plan = plan_of(job, ctx);
+	struct k_plan plan;
 	struct k_out *out = NULL;
-	int r = job->plan ? say_plan(&plan, job->table, err) : 0;
+	int r;
 
+	job->stream.held = k_align_up(k_resident().now, STEP);
+	plan = plan_of(job, ctx);
+	r = job->plan ? say_plan(&plan, job->table, err) : 0;
 	if (r == 0)
 		r = k_plan_check(&plan, err);
 	if (r < 0 || job->plan)

@@ -481,9 +481,10 @@ static uint64_t block_memory(const struct k_stream *s)
 	return most;
 }
 
-static uint64_t head_memory(const struct k_stream *s)
+/* All but the blocks: the program and the tables that were made, or what these take at least; and those that are still to be. */
+static uint64_t rest_memory(const struct k_stream *s)
 {
-	uint64_t n = s->in->config_len;
+	uint64_t n = K_MAX((uint64_t)FIXED_MEMORY, s->held) + s->in->config_len;
 
 	for (int i = 0; i < s->in->n_entries; i++) {
 		struct k_leaves l;
@@ -499,7 +500,7 @@ static uint64_t head_memory(const struct k_stream *s)
 static int depth(const struct k_stream *s, const struct k_ctx *ctx)
 {
 	uint64_t ceiling = ctx->max_memory ? ctx->max_memory : (uint64_t)512 << 20, one = K_MAX(block_memory(s), 1);
-	uint64_t rest = FIXED_MEMORY + head_memory(s), left = ceiling > rest ? K_MIN(ceiling / 2, ceiling - rest) : 0;
+	uint64_t rest = rest_memory(s), left = ceiling > rest ? K_MIN(ceiling / 2, ceiling - rest) : 0;
 	int want = K_MIN(2 * k_pool_threads(ctx->pool), MAX_DEPTH);
 
 	return (int)K_MAX(2, K_MIN((uint64_t)want, left / one));
@@ -507,7 +508,7 @@ static int depth(const struct k_stream *s, const struct k_ctx *ctx)
 
 uint64_t k_stream_memory(const struct k_stream *s, const struct k_ctx *ctx)
 {
-	return FIXED_MEMORY + head_memory(s) + (uint64_t)depth(s, ctx) * block_memory(s);
+	return rest_memory(s) + (uint64_t)depth(s, ctx) * block_memory(s);
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------------------------ */

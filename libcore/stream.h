@@ -98,6 +98,7 @@ struct k_stream {
 	const struct k_target *target;
 	struct k_watch watch[3]; int n_watch;
 	int part, n_parts;              /* n_parts 0: the whole; else the blocks of part 1..n_parts, whatever each part's size */
+	uint64_t held;                  /* bytes of memory that there are before it begins: the tables of input and target; 0: not known */
 	const char *what;               /* "converting": the meter's word */
 };
 
