@@ -248,10 +248,8 @@ static void help_bash(const struct k_tool *t, const char *version K_UNUSED, stru
 	k_buf_puts(b, "\tesac\n\tif [[ $cur == -* ]]; then\n\t\tCOMPREPLY=($(compgen -W '");
 	for (const struct k_opt *o = t->opts; o->name; o++)
 		k_buf_printf(b, "--%s ", o->name);
-	k_buf_printf(b,
-		"' -- \"$cur\"))\n\telse\n\t\tCOMPREPLY=($(compgen -f -- \"$cur\"))\n\tfi\n}\ncomplete -o "
-		"filenames -F _%s %s\n",
-		t->name, t->name);
+	/* Names of files may have blanks: they are left to readline, which quotes them. */
+	k_buf_printf(b, "' -- \"$cur\"))\n\tfi\n}\ncomplete -o default -F _%s %s\n", t->name, t->name);
 }
 
 /* In single quotes, with what zsh's _arguments gives a meaning taken out. */

@@ -7,6 +7,30 @@
 last_line() { if tail -n 1 "$T/.err" | grep -q "^$2: .*$3"; then ok "$1"; else fail "$1" "$(tail -n 1 "$T/.err")"; fi; }
 has() { if grep -q -e "$2" "$3"; then ok "$1"; else fail "$1" "no '$2'"; fi; }
 
+# What bash makes of a line and a tab, in a folder with a file "al b.kmf".
+mkdir "$T/blank" && : > "$T/blank/al b.kmf"
+cat > "$T/complete.py" <<'PY'
+import os, pty, select, sys, time
+page, line, want = sys.argv[1:]
+pid, fd = pty.fork()
+if pid == 0:
+    os.chdir(os.path.join(os.path.dirname(page), 'blank'))
+    os.environ.update(TERM='dumb', HISTFILE='', INPUTRC='/dev/null')
+    os.execvp('bash', ['bash', '--norc', '--noprofile', '-i'])
+os.write(fd, f". '{page}'; PS1=; echo ready$((1 + 1))\n".encode())
+said, end, typed = b'', time.time() + 30, False
+while time.time() < end and want.encode() not in said:
+    if not select.select([fd], [], [], 1)[0]:
+        continue
+    said += os.read(fd, 4096)
+    if b'ready2' in said and not typed:
+        typed, said = True, b''
+        os.write(fd, (line + '\t').encode())
+os.close(fd)
+os.waitpid(pid, 0)
+assert want.encode() in said, said
+PY
+
 for tool in "$BIN"/k*; do
 	t=${tool##*/}
 	exits "$t --version" 0 "$t" --version
@@ -30,7 +54,10 @@ for tool in "$BIN"/k*; do
 		if [ -z "$missing" ]; then ok "$t --help$form is complete"; else fail "$t --help$form" "lacks$missing"; fi
 		cp "$T/.out" "$T/page"
 		case $form in
-		=bash) check "$t bash completion parses" bash -n "$T/page" ;;
+		=bash)
+			check "$t bash completion parses" bash -n "$T/page"
+			check "$t bash completion of a name with a blank" python3 "$T/complete.py" "$T/page" "$t al" 'al\ b.kmf'
+			check "$t bash completion of an option" python3 "$T/complete.py" "$T/page" "$t --thr" '--threads' ;;
 		=man) if command -v mandoc > /dev/null; then check "$t mdoc" sh -c "mandoc -Tlint -Wwarning < \"$T/page\""; fi ;;
 		esac
 	done
