@@ -207,6 +207,7 @@ static int run(struct k_ctx *given, void *p, int n_operands, char **operands, st
 	if (rc)
 		return rc;
 	tell_unused(a, given);
+	k_alloc_for_long();
 	k = k_calloc(1, sizeof(*k));
 	if (!k)
 		return k_err_nomem(err, sizeof(*k), "the server");

@@ -5,8 +5,21 @@
 #include "libcore/fault.h"
 #include "libcore/io.h"
 #include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/mman.h>
 #include <unistd.h>
+
+/* glibc learns from the first large piece that is freed to take all of up to 32 MiB from the heap, where small ones that outlive their neighbours hold
+ * what lies between. Told the number that it begins with, it does not learn. Maps are few in a process (65,530 by default): a part of them. */
+void k_alloc_for_long(void)
+{
+#ifdef __GLIBC__
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
+	mallopt(M_MMAP_MAX, 16384);
+#endif
+}
 
 void *k_alloc(size_t n)
 {

@@ -53,6 +53,8 @@ void k_zeros_free(void *p);
 char *k_strdup(const char *s) K_MUST_USE;
 char *k_strndup(const char *s, size_t n) K_MUST_USE;
 void k_free(void *p);
+/* From now on what is large goes back to the system when it is freed: for a process that runs long and must keep to a limit. Before there are threads. */
+void k_alloc_for_long(void);
 
 /* A broken invariant of our own: says where and ends with status 70. Never for bad input. */
 K_NORETURN void k_bug_at(const char *file, int line, const char *what);

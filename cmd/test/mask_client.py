@@ -46,7 +46,7 @@ def share(name, turns, bar, **more):
         ask('POST', '/v1/chat/completions', {'messages': [{'role': 'user', 'content': f'Turn {i}: what now?'}], 'temperature': 1, 'seed': i, 'max_tokens': 48, **MORE, **more})
     mask, decode, steps = (y - x for x, y in zip(a, spent()))
     print(f'# {name}: {mask / steps * 1e6:.0f} us of {decode / steps * 1e6:.0f} us a token, {100 * mask / decode:.2f} %', flush=True)
-    print(f'ok {name}' if mask < bar * decode else f'{name}: masks take {100 * mask / decode:.1f} % of a step, wanted {100 * bar:.0f} %', flush=True)
+    print(f'ok {name}' if 0 < mask < bar * decode else f'{name}: masks take {100 * mask / decode:.1f} % of a step, wanted {100 * bar:.0f} %', flush=True)
 
 
 # What is met for the first time is worked out then: a bound, and no promise.

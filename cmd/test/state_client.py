@@ -507,6 +507,16 @@ def too_many_wait():
         assert any(a != 200 for a, _ in seen), seen
 
 
+def memory_is_given_back():
+    """What the cache lets go leaves the process: with small pieces between, the process grew by half of --max-memory."""
+    with Server('--max-memory', '100M', '--slots', '2', '--ctx', '1024') as s:
+        for i in range(100):
+            schema = {'type': 'object', 'properties': {'a': {'type': 'string', 'maxLength': 9}, f'b{i}': {'type': 'integer'}}, 'required': ['a']}
+            s.ask([user(f'{i} ' + 'w ' * random.Random(i).choice((50, 200)))], max_tokens=4, response_format={'type': 'json_schema', 'json_schema': {'name': 'x', 'schema': schema}})
+        resident = int(next(l for l in open(f'/proc/{s.p.pid}/status') if l.startswith('VmRSS')).split()[1]) << 10
+        assert resident < 118 << 20, resident
+
+
 def a_small_disk_keeps_its_states():
     """Of the folder disk, which the caller made small: states get half of it, after a start as before."""
     folder, kept = f'{T}/disk', []
@@ -520,7 +530,7 @@ def a_small_disk_keeps_its_states():
 
 
 TESTS = (cached_tokens_are_true, cache_does_not_change_an_answer, tool_loop_with_a_restart_and_a_crash, wrong_states_are_refused, a_pipe_among_the_states_is_set_aside, changed_tokens_are_refused, reading_a_state_holds_nobody_up,
-             slots_are_saved_restored_and_erased, orders_that_are_wrong_are_refused, a_disk_that_does_not_answer, clients_that_go_leave_nothing, too_many_wait)
+             slots_are_saved_restored_and_erased, orders_that_are_wrong_are_refused, a_disk_that_does_not_answer, clients_that_go_leave_nothing, too_many_wait, memory_is_given_back)
 for test in TESTS + (a_small_disk_keeps_its_states,):
     if test.__name__ not in (sys.argv[2:] or [t.__name__ for t in TESTS]):
         continue
