@@ -59,7 +59,8 @@ static void join_mxfp4(float *dst, const uint8_t *values, const uint8_t *scales,
 static void split_row(const struct k_qtype *t K_UNUSED, const void *granule, uint8_t *values, uint8_t *scales, int64_t cols, int rows K_UNUSED)
 {
 	memcpy(scales, granule, 4);
-	memcpy(values, (const uint8_t *)granule + 4, (size_t)cols);
+	if (cols)
+		memcpy(values, (const uint8_t *)granule + 4, (size_t)cols);
 }
 
 static void join_i8row(float *dst, const uint8_t *values, const uint8_t *scales, int64_t cols)
