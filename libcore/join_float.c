@@ -18,6 +18,12 @@ static int want_scales(const struct k_raw *t, const char *dtype, int64_t rows, i
 	return t->ndim == 2 && t->shape[0] == rows && t->shape[1] == cols ? 0 : k_join_wrong_shape(t, rows, cols, err);
 }
 
+/* Exponents: bytes by either name. */
+static int want_exponents(const struct k_raw *t, int64_t rows, int64_t cols, struct k_err *err)
+{
+	return want_scales(t, k_join_is(t, "F8_E8M0") ? "F8_E8M0" : "U8", rows, cols, err);
+}
+
 static int want_group(const struct k_raw *t, int64_t cols, int group, struct k_err *err)
 {
 	return cols % group == 0 ? 0 : k_err_set(err, K_ESHAPE, "'%s': %s has %lld columns, wanted a multiple of %d", t->file, t->name, (long long)cols, group);
@@ -38,7 +44,7 @@ static int join_mxfp8(struct k_join *j, struct k_raw *t, size_t module, const st
 	int r = want_group(t, t->shape[1], GROUP, err);
 
 	if (r == 0)
-		r = want_scales(scales, "U8", t->shape[0], t->shape[1] / GROUP, err);
+		r = want_exponents(scales, t->shape[0], t->shape[1] / GROUP, err);
 	return r < 0 ? r : put(j, t, module, "mxfp8", t->shape[0], t->shape[1], scales, NULL, err);
 }
 
@@ -105,6 +111,6 @@ int k_join_fp4(struct k_join *j, struct k_raw *t, size_t module, const struct k_
 			nv ? NV_GROUP / 2 : GROUP / 2);
 	if (nv && (!k_join_is(divisor, "F32") || !k_shape_count(divisor->ndim, divisor->shape, &count) || count != 1))
 		return k_err_set(err, K_ESHAPE, "'%s': %s is no single F32", t->file, divisor->name);
-	r = want_scales(scales, nv ? "F8_E4M3" : "U8", rows, cols / (nv ? NV_GROUP : GROUP), err);
+	r = nv ? want_scales(scales, "F8_E4M3", rows, cols / NV_GROUP, err) : want_exponents(scales, rows, cols / GROUP, err);
 	return r < 0 ? r : put(j, t, module, nv ? "nvfp4" : "mxfp4", rows, cols, scales, divisor, err);
 }

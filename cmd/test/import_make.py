@@ -158,19 +158,19 @@ def fp8(name, rows, cols, how, dtype="BF16", suffix=".weight_scale"):
         f32(e4m3(q[r][c]) * at(r, c)[1]) for r in range(rows) for c in range(cols)]
 
 
-def mxfp8(name, rows, cols):
+def mxfp8(name, rows, cols, exponents="U8"):
     q, e = [e4m3_codes(cols) for _ in range(rows)], grid(rows, cols // 32, lambda: R.randrange(90, 140))
-    return {name + ".weight": ("F8_E4M3", (rows, cols), bytes(c for r in q for c in r)), name + ".weight_scale": ("U8", (rows, cols // 32), bytes(c for r in e for c in r))}, [
+    return {name + ".weight": ("F8_E4M3", (rows, cols), bytes(c for r in q for c in r)), name + ".weight_scale": (exponents, (rows, cols // 32), bytes(c for r in e for c in r))}, [
         f32(e4m3(q[r][c]) * 2.0 ** (e[r][c // 32] - 127)) for r in range(rows) for c in range(cols)]
 
 
-def fp4(name, rows, cols, nv):
+def fp4(name, rows, cols, nv, exponents="U8"):
     group = 16 if nv else 32
     q, e = codes(rows, cols, 4), [e4m3_codes(cols // 16) for _ in range(rows)] if nv else grid(rows, cols // 32, lambda: R.randrange(90, 140))
     divisor = f32(R.uniform(100, 3000))
     s = [[f32(e4m3(x) / divisor) if nv else 2.0 ** (x - 127) for x in r] for r in e]
     t = {name + ".weight_packed": ("U8", (rows, cols // 2), bytes(r[c] | r[c + 1] << 4 for r in q for c in range(0, cols, 2))),
-         name + ".weight_scale": ("F8_E4M3" if nv else "U8", (rows, cols // group), bytes(x for r in e for x in r))}
+         name + ".weight_scale": ("F8_E4M3" if nv else exponents, (rows, cols // group), bytes(x for r in e for x in r))}
     if nv:
         t[name + ".weight_global_scale"] = ("F32", (1,), struct.pack("<f", divisor))
     return t, [f32(E2M1[q[r][c]] * s[r][c // group]) for r in range(rows) for c in range(cols)]
@@ -231,6 +231,8 @@ def cases():
     yield "fp8-inv", "fp8b128", lambda n, r, c: fp8(n, r, c, "block", "F32", ".weight_scale_inv"), flat("fp8", weight_block_size=[128, 128], modules_to_not_convert=["self_attn", "gate_proj", "up_proj", "lm_head"])
     yield "mxfp8", "mxfp8", mxfp8, ct("mxfp8-quantized", num_bits=8, type="float", group_size=32)
     yield "mxfp4", "mxfp4", lambda n, r, c: fp4(n, r, c, False), ct("mxfp4-pack-quantized", type="float", group_size=32)
+    yield "mxfp8-F8_E8M0", "mxfp8", lambda n, r, c: mxfp8(n, r, c, "F8_E8M0"), ct("mxfp8-quantized", num_bits=8, type="float", group_size=32)
+    yield "mxfp4-F8_E8M0", "mxfp4", lambda n, r, c: fp4(n, r, c, False, "F8_E8M0"), ct("mxfp4-pack-quantized", type="float", group_size=32)
     for dtype in "BF16", "F16", "F8_E8M0":
         yield f"fp8-inv-{dtype}", "fp8b128", lambda n, r, c: fp8(n, r, c, "block", dtype, ".weight_scale_inv"), flat("fp8", weight_block_size=[128, 128])
     yield "fp8-block-F8_E8M0", "fp8b128", lambda n, r, c: fp8(n, r, c, "block", "F8_E8M0"), ct("float-quantized", strategy="block", block_structure=[128, 128], **F8)
