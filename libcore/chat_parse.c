@@ -213,16 +213,18 @@ static bool fits(const struct tool *d, const struct k_json *args)
 }
 
 /* The only tool that takes these arguments, NULL when there is none or more than one. */
-static const struct tool *find_by_args(const struct k_parser *p)
+static const struct tool *find_by_args(struct k_parser *p)
 {
 	const struct tool *found = NULL;
 	const struct span text = p->args.len ? (struct span){ p->args.data, p->args.len } : (struct span){ "{}", 2 };
 	struct k_json *args = NULL;
-	struct k_err ignored;
+	struct k_err why;
 	size_t n = 0;
 
-	if (k_json_parse(&args, text.s, text.n, K_JSON_LAST_WINS, "arguments", &ignored) < 0)
+	if (k_json_parse(&args, text.s, text.n, K_JSON_LAST_WINS, "arguments", &why) < 0) {
+		p->nomem |= why.code == K_ENOMEM;
 		return NULL;
+	}
 	for (size_t i = 0; i < p->n_declared && k_json_kind(args) == K_JSON_OBJECT; i++)
 		if (fits(&p->declared[i], args)) {
 			found = &p->declared[i];
