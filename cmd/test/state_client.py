@@ -509,6 +509,8 @@ def too_many_wait():
 
 def memory_is_given_back():
     """What the cache lets go leaves the process: with small pieces between, the process grew by half of --max-memory."""
+    if any(k in os.environ.get('B', '') for k in ('asan', 'tsan', 'oom')):      # sanitizers keep what was freed
+        return
     with Server('--max-memory', '100M', '--slots', '2', '--ctx', '1024') as s:
         for i in range(100):
             schema = {'type': 'object', 'properties': {'a': {'type': 'string', 'maxLength': 9}, f'b{i}': {'type': 'integer'}}, 'required': ['a']}
