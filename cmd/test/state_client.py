@@ -4,6 +4,7 @@ import glob, hashlib, http.client, json, os, random, shutil, signal, socket, str
 from checks import metric
 
 T = sys.argv[1]
+SANITIZED = any(k in os.environ.get('B', '') for k in ('asan', 'tsan', 'oom'))     # what was freed is kept
 loop = json.load(open('testdata/nano/eval/toolloop.json'))
 SYSTEM = 'You are a careful helper. ' * 30
 
@@ -474,7 +475,7 @@ def clients_that_go_leave_nothing():
         before = rss(s)
         load(6)
         after = rss(s)
-        assert after < before + (24 << 20), (before >> 20, after >> 20)
+        assert SANITIZED or after < before + (24 << 20), (before >> 20, after >> 20)
         t = time.time()
         status, r, _ = s.post('/v1/completions', text([5, 6, 7]))
         assert status == 200 and time.time() - t < 20, r
@@ -509,7 +510,7 @@ def too_many_wait():
 
 def memory_is_given_back():
     """What the cache lets go leaves the process: with small pieces between, the process grew by half of --max-memory."""
-    if any(k in os.environ.get('B', '') for k in ('asan', 'tsan', 'oom')):      # sanitizers keep what was freed
+    if SANITIZED:
         return
     with Server('--max-memory', '100M', '--slots', '2', '--ctx', '1024') as s:
         for i in range(100):
