@@ -5,7 +5,6 @@
 #include "libcore/arch.h"
 #include "libcore/kmf.h"
 #include "libcore/log.h"
-#include "libcore/map.h"
 #include "libcore/pool.h"
 #include <math.h>
 #include <stdio.h>
@@ -15,7 +14,7 @@ enum { STEP_BYTES = 2 << 20 };
 
 struct verify {
 	struct k_ckpt *in, *out;
-	struct k_map names;             /* of in -> its entry */
+	struct k_map names;             /* of in; without a config each expert is an entry */
 	const struct k_quant_opts *how; /* values were quantised; NULL: none were */
 	const struct k_ctx *ctx;
 	/* Where in in each entry of out begins, and is it that slice alone; in is -1 for a side file. */
@@ -41,30 +40,11 @@ static bool is_left_out(const struct k_target *t, int i)
 	return cut.how == K_CUT_SKIP || cut.how == K_CUT_HOLD || (t->derived && t->derived(t, i));
 }
 
-/* Without a config each expert is an entry, and there may be as many of them as tensors. */
-static int read_names(struct verify *v, struct k_err *err)
-{
-	for (int i = 0; i < v->in->n_entries; i++) {
-		struct k_entry *e = &v->in->entries[i];
-
-		if (k_map_put(&v->names, e->name, strlen(e->name), e) < 0)
-			return k_err_nomem(err, (size_t)v->in->n_entries * 32, "the names of tensors");
-	}
-	return 0;
-}
-
-static int entry_of(const struct verify *v, const char *name)
-{
-	const struct k_entry *e = k_map_find(&v->names, name, strlen(name));
-
-	return e ? (int)(e - v->in->entries) : -1;
-}
-
 /* A safetensors file has no config that would join its experts: there each is a tensor of its own. */
 static struct pair find(const struct verify *v, const char *name)
 {
 	const struct k_ckpt *in = v->in;
-	struct pair p = { .in = entry_of(v, name) };
+	struct pair p = { .in = k_ckpt_named(in, &v->names, name) };
 	char stack[1100], unit[1100];
 
 	for (const char *s = name; p.in < 0 && *s; s++) {
@@ -73,7 +53,7 @@ static struct pair find(const struct verify *v, const char *name)
 
 		if (n < 0 || snprintf(stack, sizeof(stack), "%.*s*%s", (int)(s - name), name, end) >= (int)sizeof(stack))
 			continue;
-		p = (struct pair){ entry_of(v, stack), n, true };
+		p = (struct pair){ k_ckpt_named(in, &v->names, stack), n, true };
 		if (p.in >= 0 && (n >= k_entry_slices(&in->entries[p.in]) ||
 		    strcmp(k_entry_slice_name(&in->entries[p.in], n, unit, sizeof(unit)), name) != 0))
 			p.in = -1;
@@ -361,7 +341,7 @@ int k_verify(struct k_ckpt *in, const struct k_target *target, const char *path,
 	if (r == 0)
 		r = v.of && seen ? read_prefix(&v, err) : k_err_nomem(err, (size_t)v.out->n_entries * sizeof(*v.of), "the tensors");
 	if (r == 0)
-		r = read_names(&v, err);
+		r = k_ckpt_names(in, &v.names, err);
 	if (r == 0)
 		r = match(&v, target, seen, err);
 	k_free(seen);

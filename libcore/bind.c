@@ -106,11 +106,8 @@ int k_bind_check(struct k_model *m, struct k_err *err)
 	m->part_of = k_calloc((size_t)n + 1, sizeof(*m->part_of));
 	if (!m->data || !m->used || !m->host || !m->layer_of || !m->part_of)
 		return k_err_nomem(err, (size_t)n * 22, "the list of weights");
-	for (int i = 0; i < n; i++) {
-		struct k_entry *e = &m->ck->entries[i];
-		if (k_map_put(&m->names, e->name, strlen(e->name), e) < 0)
-			return k_err_nomem(err, (size_t)n * 32, "the names of weights");
-	}
+	if ((r = k_ckpt_names(m->ck, &m->names, err)) < 0)
+		return r;
 	for (const struct k_weight *w = m->arch->weights; w->slot; w++)
 		for (int64_t layer = w->per_layer ? 0 : -1; layer < (w->per_layer ? m->hp.n_layer : 0); layer++)
 			if ((r = check_row(m, w, layer, err)) < 0)

@@ -99,6 +99,21 @@ int k_ckpt_find(const struct k_ckpt *c, const char *name)
 	return -1;
 }
 
+int k_ckpt_names(const struct k_ckpt *c, struct k_map *m, struct k_err *err)
+{
+	for (int i = 0; i < c->n_entries; i++)
+		if (k_map_put(m, c->entries[i].name, strlen(c->entries[i].name), &c->entries[i]) < 0)
+			return k_err_nomem(err, (size_t)c->n_entries * 32, "the names of tensors");
+	return 0;
+}
+
+int k_ckpt_named(const struct k_ckpt *c, const struct k_map *m, const char *name)
+{
+	const struct k_entry *e = k_map_find(m, name, strlen(name));
+
+	return e ? (int)(e - c->entries) : -1;
+}
+
 static int within(const struct k_ckpt *c, int i, uint64_t off, size_t n, struct k_err *err)
 {
 	if (i < 0 || i >= c->n_entries || off > c->entries[i].bytes || n > c->entries[i].bytes - off)

@@ -14,6 +14,7 @@
 #include "libcore/files.h"
 #include "libcore/hash.h"
 #include "libcore/json.h"
+#include "libcore/map.h"
 #include "libcore/tensor.h"
 
 struct k_entry {
@@ -83,6 +84,9 @@ int k_ckpt_finish(struct k_ckpt *c, struct k_err *err) K_MUST_USE;
 const void *k_ckpt_map(struct k_ckpt *c, int i);
 void k_ckpt_close(struct k_ckpt *c);                    /* takes NULL; frees c */
 int k_ckpt_find(const struct k_ckpt *c, const char *name);      /* index or -1 */
+/* For who looks for many of them: m, which is initialised, takes name -> struct k_entry *; then k_ckpt_named is k_ckpt_find. */
+int k_ckpt_names(const struct k_ckpt *c, struct k_map *m, struct k_err *err) K_MUST_USE;
+int k_ckpt_named(const struct k_ckpt *c, const struct k_map *m, const char *name);
 /* The side files in memory (config.json too). Of a sequential checkpoint: only before the first weight is read; the file entries
  * are consumed by it. Opened once and kept; borrowed. */
 int k_ckpt_files(struct k_ckpt *c, const struct k_files **out, struct k_err *err) K_MUST_USE;

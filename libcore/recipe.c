@@ -81,17 +81,23 @@ static int rounding(const struct following *f)
 /* A budget looked at the values; what it chose is in what was made. */
 static int types_of_made(const struct following *f)
 {
+	struct k_map names;
+	int r;
+
 	if (!f->made)
 		return k_err_set(f->err, K_EUNSUP, "'%s': types were chosen by a budget and changed later, so they are not known", f->c->path);
-	for (int i = 0; i < f->c->n_entries; i++) {
-		int j = k_ckpt_find(f->made, f->c->entries[i].name);
+	k_map_init(&names);
+	r = k_ckpt_names(f->made, &names, f->err);
+	for (int i = 0; r == 0 && i < f->c->n_entries; i++) {
+		int j = k_ckpt_named(f->made, &names, f->c->entries[i].name);
 
 		if (j < 0)
 			continue;
 		f->out[i].type = f->made->entries[j].type;
 		f->out[i].bytes = f->made->entries[j].bytes;
 	}
-	return 0;
+	k_map_fini(&names);
+	return r;
 }
 
 static int types_of_policy(const struct following *f)

@@ -8,7 +8,6 @@
 #include "libcore/import.h"
 #include "libcore/io.h"
 #include "libcore/log.h"
-#include "libcore/map.h"
 #include "libcore/model.h"
 #include "libcore/tokenizer.h"
 
@@ -462,40 +461,26 @@ static int diff_entry(struct k_ckpt *a, int i, struct k_ckpt *b, int j, struct k
 	return diff_line(out, x, y, &d, why, table, err) < 0 ? err->code : 1;
 }
 
-/* Name -> entry: without a config each expert is an entry. */
-static int map_names(struct k_map *m, const struct k_ckpt *c, struct k_err *err)
-{
-	k_map_init(m);
-	for (int i = 0; i < c->n_entries; i++)
-		if (k_map_put(m, c->entries[i].name, strlen(c->entries[i].name), &c->entries[i]) < 0)
-			return k_err_nomem(err, (size_t)c->n_entries * 32, "the names of tensors");
-	return 0;
-}
-
-static int find_name(const struct k_map *m, const struct k_ckpt *c, const char *name)
-{
-	const struct k_entry *e = k_map_find(m, name, strlen(name));
-
-	return e ? (int)(e - c->entries) : -1;
-}
-
 int k_kls_diff(struct k_ckpt *a, struct k_ckpt *b, bool table, const struct k_ctx *ctx, struct k_err *err)
 {
 	char first[256] = "";
-	struct k_map in_a = { 0 }, in_b = { 0 };
+	struct k_map in_a, in_b;        /* without a config each expert is an entry */
 	struct k_buf out;
-	int n = 0, r = map_names(&in_a, a, err);
+	int n = 0, r;
 
-	if (r == 0)
-		r = map_names(&in_b, b, err);
+	k_map_init(&in_a);
+	k_map_init(&in_b);
 	k_buf_init(&out, 0);
+	r = k_ckpt_names(a, &in_a, err);
+	if (r == 0)
+		r = k_ckpt_names(b, &in_b, err);
 	for (int i = 0; r >= 0 && i < a->n_entries; i++) {
-		r = diff_entry(a, i, b, find_name(&in_b, b, a->entries[i].name), &out, table, ctx, err);
+		r = diff_entry(a, i, b, k_ckpt_named(b, &in_b, a->entries[i].name), &out, table, ctx, err);
 		if (r == 1 && n++ == 0)
 			strncpy(first, a->entries[i].name, sizeof(first) - 1);
 	}
 	for (int j = 0; r >= 0 && j < b->n_entries; j++)
-		if (find_name(&in_a, a, b->entries[j].name) < 0) {
+		if (k_ckpt_named(a, &in_a, b->entries[j].name) < 0) {
 			r = diff_line(&out, NULL, &b->entries[j], NULL, "is only in the second", table, err);
 			if (n++ == 0)
 				strncpy(first, b->entries[j].name, sizeof(first) - 1);
