@@ -4,7 +4,7 @@
 
 #include "libcore/base.h"
 
-/* Bytes now, and the most there were. 0 where nobody says, and under sanitizers, whose own memory that would be. */
+/* Bytes now, and the most there were; 0 where nobody says. */
 struct k_resident { uint64_t now, most; };
 struct k_resident k_resident(void);
 

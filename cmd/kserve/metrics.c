@@ -5,11 +5,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include "version.h"
 #include "cmd/kserve/grammars.h"
 #include "cmd/kserve/metrics.h"
+#include "libcore/resident.h"
 
 /* --- counting ----------------------------------------------------------------------------------------------------------------- */
 
@@ -211,13 +211,7 @@ static void put_http(struct text *t, const struct k_metrics *m)
 static void put_process(struct text *t, const struct k_metrics *m)
 {
 	struct rusage u;
-	long pages = 0, size = 0;
 	int n_fds = -1;                 /* the folder's own */
-	FILE *f = fopen("/proc/self/statm", "re");
-	if (f && fscanf(f, "%ld %ld", &size, &pages) != 2)
-		pages = 0;
-	if (f)
-		fclose(f);
 	DIR *d = opendir("/proc/self/fd");
 	for (struct dirent *e; d && (e = readdir(d)); )
 		n_fds += *e->d_name != '.';
@@ -227,7 +221,7 @@ static void put_process(struct text *t, const struct k_metrics *m)
 	const struct row rows[] = {
 		{ "process_cpu_seconds_total", "counter", "CPU time.", (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
 			(double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6 },
-		{ "process_resident_memory_bytes", "gauge", "Memory in use.", (double)pages * (double)sysconf(_SC_PAGESIZE) },
+		{ "process_resident_memory_bytes", "gauge", "Memory in use.", (double)k_resident().now },
 		{ "process_start_time_seconds", "gauge", "When it was started.", (double)m->started },
 		{ "process_open_fds", "gauge", "Descriptors in use.", n_fds },
 		{ "kserve_connections", "gauge", "Connections that are open.", (double)m->connections },
