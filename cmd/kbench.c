@@ -207,10 +207,11 @@ static int write_outputs(const struct args *a, const struct what *w, const struc
 {
 	struct k_err other;
 	int r = 0;
-	if (a->history && w->run != k_bench_trends && !k_history_takes(b->rep))
-		k_logf(b->ctx->log, K_LOG_WARN, "'%s' does not get this run: an item failed", a->history);
-	else if (a->history && w->run != k_bench_trends)
+	bool kept = a->history && w->run != k_bench_trends;
+	if (kept && k_history_takes(b->rep))
 		r = k_history_append(a->history, b, w->name, &other);
+	else if (kept)
+		k_logf(b->ctx->log, K_LOG_WARN, "'%s' does not get this run: an item failed", a->history);
 	if (r == 0 && a->plot)
 		r = k_bench_plot(w->name, b->rep, a->plot, &other);
 	if (r < 0)

@@ -84,10 +84,11 @@ static int keep_parts(struct k_join *j, const struct k_raw *at, const struct k_r
 
 	for (int i = 0; kept && i < K_PARTS; i++) {
 		const struct k_raw *part = i == K_PART_VALUES ? at : from->of[i];
-		struct k_raw *copy = part ? k_arena_alloc(arena, sizeof(*copy)) : NULL;
+		struct k_raw *copy;
 
 		if (!part)
 			continue;
+		copy = k_arena_alloc(arena, sizeof(*copy));
 		if (!copy)
 			return k_err_nomem(err, sizeof(*copy), "the list of tensors");
 		*copy = *part;

@@ -347,26 +347,28 @@ static int put_samples(struct k_json *o, const char *name, struct samples *s)
 	return bad | k_put_f32(o, flat, p99);
 }
 
+static int64_t errors_of(const struct load *l)
+{
+	int64_t n = 0;
+	for (int i = ABANDONED + 1; i < N_ENDINGS; i++)
+		n += l->count[i];
+	return n;
+}
+
 static int put_endings(struct k_json *o, const struct load *l)
 {
 	struct k_json *by = k_json_object();
-	int64_t errors = 0;
 	int bad = !by;
-	for (int i = 0; i < N_ENDINGS && !bad; i++) {
-		errors += i > ABANDONED ? l->count[i] : 0;
-		if (i > ABANDONED)
-			bad = k_put_int(by, endings[i], l->count[i]);
-	}
+	for (int i = ABANDONED + 1; i < N_ENDINGS && !bad; i++)
+		bad = k_put_int(by, endings[i], l->count[i]);
 	return bad | k_put_int(o, "requests", l->count[ANSWERED]) | k_put_int(o, "refused", l->count[REFUSED]) |
-		k_put_int(o, "abandoned", l->count[ABANDONED]) | k_put_int(o, "errors", errors) | k_json_set(o, "errors_by", by);
+		k_put_int(o, "abandoned", l->count[ABANDONED]) | k_put_int(o, "errors", errors_of(l)) | k_json_set(o, "errors_by", by);
 }
 
 /* A load of which nothing came back has measured no server. why: empty where something did. */
 static void judge(const struct load *l, char why[WHY])
 {
-	int64_t errors = 0;
-	for (int i = ABANDONED + 1; i < N_ENDINGS; i++)
-		errors += l->count[i];
+	int64_t errors = errors_of(l);
 	*why = 0;
 	if (!l->count[ANSWERED] && !l->count[ABANDONED] && errors + l->count[REFUSED] + l->unfinished)
 		snprintf(why, WHY, "no request was answered: %lld refused, %lld errors, %lld unfinished%s%s", (long long)l->count[REFUSED],
