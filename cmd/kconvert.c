@@ -91,7 +91,7 @@ static int note_choices(const struct args *a, int changed, struct k_json *histor
 
 static int convert(const struct args *a, struct k_ckpt *in, struct k_target *target, bool folder, bool changes, const struct k_ctx *ctx, struct k_err *err)
 {
-	struct k_job job = { .out = a->out, .folder = folder, .resume = a->resume, .plan = a->plan, .table = k_cli_wants_table(&a->common), .verify = a->verify ? k_verify_job : NULL, .watch_losses = changes || a->certificate,
+	struct k_job job = { .out = a->out, .folder = folder, .resume = a->resume, .plan = a->plan, .table = k_cli_wants_table(&a->common), .verify = a->verify ? &k_verify_job : NULL, .watch_losses = changes || a->certificate,
 		.certificate = { a->certificate, a->require, a->lossy } };
 	int r = 0;
 

@@ -216,7 +216,7 @@ static int quantise_as(const struct task *t, const struct k_json *history, struc
 {
 	const struct args *a = t->a;
 	struct k_kmf_spec spec = { .in = t->in, .out = t->out, .history = history, .quant = quant_of(a) };
-	struct k_job job = { .out = a->out, .resume = a->resume, .plan = a->plan, .table = k_cli_wants_table(&a->common), .verify = a->verify ? k_verify_job : NULL, .watch_losses = a->certificate, .certificate = { .path = a->certificate, .lossy = true } };
+	struct k_job job = { .out = a->out, .resume = a->resume, .plan = a->plan, .table = k_cli_wants_table(&a->common), .verify = a->verify ? &k_verify_job : NULL, .watch_losses = a->certificate, .certificate = { .path = a->certificate, .lossy = true } };
 	struct k_target *target;
 	int r;
 

@@ -6,6 +6,7 @@
 #include "libcore/kmf.h"
 #include "libcore/log.h"
 #include "libcore/pool.h"
+#include "libcore/resident.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -202,11 +203,19 @@ static int compare(const struct verify *v, const struct slot *s, struct k_err *e
 
 /* --- the walk ------------------------------------------------------------------------------------------------------------- */
 
-static int64_t step_of(const struct k_entry *a, const struct k_entry *b)
+/* Rows that are compared at once: whole granules. */
+static int64_t step_of(int64_t granule, int64_t cols)
 {
-	int64_t step = K_MAX(a->type->granule, b->type->granule), cols = K_MAX(k_entry_cols(b), 1);
+	cols = K_MAX(cols, 1);
+	return granule * K_MAX(STEP_BYTES / 4 / cols / granule, 1);
+}
 
-	return step * K_MAX(STEP_BYTES / 4 / cols / step, 1);
+/* Of each value both sides are there, as they are stored and in f32, of up to four bytes each. */
+static uint64_t slot_memory(int64_t granule, const struct k_entry *e)
+{
+	int64_t cols = k_entry_cols(e);
+
+	return 16 * (uint64_t)K_MIN(step_of(granule, cols), k_entry_rows(e)) * (uint64_t)cols;
 }
 
 static int room(void *pp, size_t *cap, size_t n, struct k_err *err)
@@ -249,6 +258,11 @@ static bool next(struct verify *v)
 	return false;
 }
 
+static int64_t granule_of(const struct verify *v, int entry)
+{
+	return K_MAX(v->in->entries[v->of[entry].in].type->granule, v->out->entries[entry].type->granule);
+}
+
 static int read_rows(void *arg, void *item, struct k_err *err)
 {
 	struct verify *v = arg;
@@ -265,7 +279,7 @@ static int read_rows(void *arg, void *item, struct k_err *err)
 	at = v->of[v->entry];
 	a = &v->in->entries[at.in];
 	cols = k_entry_cols(b);
-	*s = (struct slot){ v->entry, v->slice, v->row, K_MIN(step_of(a, b), k_entry_rows(b) - v->row), s->a, s->b, s->cap_a, s->cap_b, 0, s->x, s->y, s->cap };
+	*s = (struct slot){ v->entry, v->slice, v->row, K_MIN(step_of(granule_of(v, v->entry), cols), k_entry_rows(b) - v->row), s->a, s->b, s->cap_a, s->cap_b, 0, s->x, s->y, s->cap };
 	n_a = k_qtype_rows_bytes(a->type, cols, s->n);
 	s->n_b = k_qtype_rows_bytes(b->type, cols, s->n);
 	if (room(&s->a, &s->cap_a, n_a, err) < 0 || room(&s->b, &s->cap_b, s->n_b, err) < 0)
@@ -324,11 +338,29 @@ static void drop(void *arg K_UNUSED, void *item)
 	k_free(s->y);
 }
 
+/* Compares everything, once it is known which is which. */
+static int walk(struct verify *v, struct k_err *err)
+{
+	struct k_pipe pipe = { .item_bytes = sizeof(struct slot), .read = read_rows, .work = work, .write = count, .drop = drop, .arg = v };
+	uint64_t total = 0, one = 0;
+	int r;
+
+	for (int i = 0; i < v->out->n_entries; i++) {
+		if (v->of[i].in < 0)
+			continue;
+		total += v->out->entries[i].bytes;
+		one = K_MAX(one, slot_memory(granule_of(v, i), &v->out->entries[i]));
+	}
+	pipe.depth = k_pool_depth(v->ctx, k_resident().now, one);
+	k_progress_begin(&v->progress, v->ctx->log, "verifying", total, "bytes");
+	r = k_pool_pipe(v->ctx->pool, &pipe, err);
+	k_progress_end(&v->progress);
+	return r;
+}
+
 int k_verify(struct k_ckpt *in, const struct k_target *target, const char *path, const struct k_ctx *ctx, struct k_err *err)
 {
 	struct verify v = { .in = in, .how = target->quant, .ctx = ctx };
-	struct k_pipe pipe = { .item_bytes = sizeof(struct slot), .read = read_rows, .work = work, .write = count, .drop = drop, .arg = &v };
-	uint64_t total = 0;
 	int64_t *seen;
 	int r = k_format_open(&v.out, path, false, ctx, err);
 
@@ -345,12 +377,8 @@ int k_verify(struct k_ckpt *in, const struct k_target *target, const char *path,
 	if (r == 0)
 		r = match(&v, target, seen, err);
 	k_free(seen);
-	for (int i = 0; r == 0 && i < v.out->n_entries; i++)
-		total += v.of[i].in < 0 ? 0 : v.out->entries[i].bytes;
-	k_progress_begin(&v.progress, ctx->log, "verifying", total, "bytes");
 	if (r == 0)
-		r = k_pool_pipe(ctx->pool, &pipe, err);
-	k_progress_end(&v.progress);
+		r = walk(&v, err);
 	if (r == 0)
 		r = k_ckpt_finish(v.out, err);
 	k_free(v.of);
@@ -359,7 +387,44 @@ int k_verify(struct k_ckpt *in, const struct k_target *target, const char *path,
 	return r;
 }
 
-int k_verify_job(const struct k_job *job, const char *path, const struct k_ctx *ctx, struct k_err *err)
+static int verify_job(const struct k_job *job, const char *path, const struct k_ctx *ctx, struct k_err *err)
 {
 	return k_verify(job->stream.in, job->stream.target, path, ctx, err);
 }
+
+/* The output's tables: what its heads become when they are read (two and a half times their bytes, as measured), and its entries, of which there are
+ * as many as the source has. */
+static uint64_t tables_memory(const struct k_stream *s)
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < s->target->n_files; i++)
+		for (int64_t k = 0; k < s->target->files[i].n_consts; k++)
+			n += 5 * s->target->files[i].consts[k].n / 2;
+	for (int i = 0; i < s->in->n_entries; i++) {
+		struct k_leaves l;
+
+		k_entry_leaves(&s->in->entries[i], &l);
+		n += sizeof(struct k_entry) + strlen(s->in->entries[i].name) + 200 + 32 * l.n;
+	}
+	return n;
+}
+
+static uint64_t job_memory(const struct k_job *job, const struct k_ctx *ctx)
+{
+	const struct k_stream *s = &job->stream;
+	uint64_t rest = k_stream_rest(s) + tables_memory(s), one = 0;
+
+	for (int i = 0; i < s->in->n_entries; i++) {
+		const struct k_entry *e = &s->in->entries[i];
+		struct k_cut cut = { .step = 1 };
+
+		if (strcmp(e->role, "file") == 0)
+			continue;
+		s->target->cut(s->target, i, &cut);
+		one = K_MAX(one, slot_memory(K_MAX(e->type->granule, cut.how == K_CUT_ROWS ? cut.step : 1), e));
+	}
+	return rest + (uint64_t)k_pool_depth(ctx, rest, one) * one;
+}
+
+const struct k_job_verify k_verify_job = { verify_job, job_memory };

@@ -11,7 +11,7 @@
  * of its group's largest. K_ECHECK names tensor, row, column and both values. */
 int k_verify(struct k_ckpt *in, const struct k_target *target, const char *path, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 
-/* The same as k_job.verify. */
-int k_verify_job(const struct k_job *job, const char *path, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
+/* The same for k_job.verify. */
+extern const struct k_job_verify k_verify_job;
 
 #endif

@@ -171,8 +171,8 @@ static void drop_block(void *arg K_UNUSED, void *item)
 
 static int check_all(struct check *k, struct k_err *err)
 {
-	struct k_pipe pipe = { .item_bytes = sizeof(struct block), .read = read_block, .work = check_block, .write = count_block, .drop = drop_block,
-		.arg = k };
+	struct k_pipe pipe = { .item_bytes = sizeof(struct block), .depth = k_pool_depth(k->ctx, 0, K_LEAF), .read = read_block, .work = check_block,
+		.write = count_block, .drop = drop_block, .arg = k };
 	struct check ahead = *k;
 	const struct k_files *files;
 	uint64_t total = 0, n;

@@ -29,6 +29,8 @@ struct k_ctx {
 	bool text_only;                         /* of a multimodal checkpoint */
 };
 
+/* Bytes: max_memory, or what streaming tools keep to without it. */
+uint64_t k_ctx_ceiling(const struct k_ctx *ctx);
 /* 0, or K_ECANCEL with a sentence when a signal asked to stop. */
 int k_ctx_check(const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 

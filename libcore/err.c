@@ -107,6 +107,11 @@ int k_err_nomem(struct k_err *err, size_t n, const char *what)
 	return k_err_set(err, K_ENOMEM, "out of memory (%zu bytes for %s)", n, what);
 }
 
+uint64_t k_ctx_ceiling(const struct k_ctx *ctx)
+{
+	return ctx->max_memory ? ctx->max_memory : (uint64_t)512 << 20;
+}
+
 int k_ctx_check(const struct k_ctx *ctx, struct k_err *err)
 {
 	/* A thread may have set it, not only a signal. */

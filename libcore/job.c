@@ -7,7 +7,7 @@
 #include "libcore/resident.h"
 #include <stdio.h>
 
-enum { CEILING = 512 << 20, STEP = 8 << 20, MOST_PARTS = 10000 };
+enum { STEP = 8 << 20, MOST_PARTS = 10000 };
 
 int k_job_part(const char *text, int *part, int *n_parts, struct k_err *err)
 {
@@ -77,7 +77,7 @@ static struct k_plan plan_of(const struct k_job *job, uint64_t most, const struc
 	const struct k_target *t = job->stream.target;
 	const struct k_ckpt *in = job->stream.in;
 	struct k_plan p = { .in = in->path, .out = job->out, .entries = in->n_entries, .there = taken(job), .memory = k_stream_memory(&job->stream, ctx),
-		.max_memory = ctx->max_memory ? ctx->max_memory : CEILING, .ceiling_given = ctx->max_memory != 0 };
+		.max_memory = k_ctx_ceiling(ctx), .ceiling_given = ctx->max_memory != 0 };
 
 	for (int i = 0; i < in->n_entries; i++)
 		p.bytes_in += in->entries[i].bytes;
@@ -85,6 +85,8 @@ static struct k_plan plan_of(const struct k_job *job, uint64_t most, const struc
 		p.bytes += t->files[i].grows ? p.bytes_in : t->files[i].bytes;       /* packed: no more than what it holds */
 	/* Reading heads may have taken more than what is left of it. In steps, for no two runs are the same to the page. */
 	p.memory = K_MAX(p.memory, k_align_up(most, STEP));
+	if (job->verify)
+		p.memory = K_MAX(p.memory, job->verify->memory(job, ctx));
 	return p;
 }
 
@@ -125,7 +127,7 @@ static int verify(const struct k_job *job, const struct k_ctx *ctx, struct k_err
 	const struct k_target *t = job->stream.target;
 	const char *path = t->files[0].name && !job->folder ? t->files[0].name : job->out;
 	struct k_err late;
-	int r = job->verify(job, path, ctx, err);
+	int r = job->verify->run(job, path, ctx, err);
 
 	if (r < 0 && remove_output(job, &late) < 0)
 		return k_err_add(err, "and it could not be removed: %s", late.msg);

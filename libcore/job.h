@@ -4,14 +4,21 @@
 
 #include "libcore/certificate.h"
 
+struct k_job;
+
+struct k_job_verify {
+	/* Reads the finished output at path again; what it does not accept is removed. */
+	int (*run)(const struct k_job *job, const char *path, const struct k_ctx *ctx, struct k_err *err);
+	uint64_t (*memory)(const struct k_job *job, const struct k_ctx *ctx);   /* most that it will take, all that there is beside it included */
+};
+
 struct k_job {
 	struct k_stream stream;
 	const char *out;                /* path, NULL: standard output */
 	bool folder, resume;
 	bool plan, table;               /* only say what it takes, on standard output, as JSON or a table */
 	const char *choices;            /* options that change the bytes and that no head shows; NULL: none */
-	/* Reads the finished output at path again; what it does not accept is removed. NULL: none. */
-	int (*verify)(const struct k_job *job, const char *path, const struct k_ctx *ctx, struct k_err *err);
+	const struct k_job_verify *verify;      /* NULL: none */
 	bool watch_losses;              /* values may change where they should not, or a certificate is wanted: */
 	struct k_certificate_opts certificate;
 };

@@ -15,6 +15,7 @@
 #include "libcore/base.h"
 #include "libcore/pool.h"
 #include "libcore/cpu.h"
+#include "libcore/ctx.h"
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -375,6 +376,13 @@ static void pipe_run(void *arg, int worker K_UNUSED)
 	}
 	pthread_cond_broadcast(&q->change);
 	pthread_mutex_unlock(&q->lock);
+}
+
+int k_pool_depth(const struct k_ctx *ctx, uint64_t rest, uint64_t one)
+{
+	uint64_t ceiling = k_ctx_ceiling(ctx), left = ceiling > rest ? K_MIN(ceiling / 2, ceiling - rest) : 0;
+
+	return (int)K_MAX(2, K_MIN((uint64_t)(2 * k_pool_threads(ctx->pool)), left / K_MAX(one, 1)));
 }
 
 int k_pool_pipe(struct k_pool *p, const struct k_pipe *how, struct k_err *err)

@@ -4,6 +4,7 @@
 
 #include "libcore/err.h"
 
+struct k_ctx;
 struct k_pool;
 
 enum { K_POOL_MOST = 1024 };
@@ -27,6 +28,9 @@ struct k_pipe {
 	void (*drop)(void *arg, void *item);                            /* frees what a slot holds, at the end; may be NULL */
 	void *arg;
 };
+/* The depth of a pipe whose items take up to `one` bytes each: two a thread, fewer where they would take more than half of the ceiling for
+ * memory, or of what `rest` leaves of it; two at least. */
+int k_pool_depth(const struct k_ctx *ctx, uint64_t rest, uint64_t one);
 int k_pool_pipe(struct k_pool *p, const struct k_pipe *pipe, struct k_err *err) K_MUST_USE;
 
 #endif

@@ -281,7 +281,8 @@ static int finish(struct seal *s, struct k_err *err)
 
 static int run(struct seal *s, struct k_err *err)
 {
-	struct k_pipe pipe = { .item_bytes = sizeof(struct slot), .read = read_block, .work = check_block, .write = count_block, .drop = drop_block, .arg = s };
+	struct k_pipe pipe = { .item_bytes = sizeof(struct slot), .depth = k_pool_depth(s->ctx, 0, K_LEAF), .read = read_block, .work = check_block,
+		.write = count_block, .drop = drop_block, .arg = s };
 	int r = open_parts(s, err);
 
 	s->parts = k_out_parts_path(s->path);

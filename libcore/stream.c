@@ -481,8 +481,7 @@ static uint64_t block_memory(const struct k_stream *s)
 	return most;
 }
 
-/* All but the blocks: the program and the tables that were made, or what these take at least; and those that are still to be. */
-static uint64_t rest_memory(const struct k_stream *s)
+uint64_t k_stream_rest(const struct k_stream *s)
 {
 	uint64_t n = K_MAX((uint64_t)FIXED_MEMORY, s->held) + s->in->config_len;
 
@@ -495,20 +494,15 @@ static uint64_t rest_memory(const struct k_stream *s)
 	return n;
 }
 
-/* Blocks in flight: two a thread, fewer where they would take more than half of the ceiling or of what is left of it beside the
- * rest, but two at least: what those need is what a job needs, whatever the threads. */
+/* Of many threads not all have two blocks: the disk is full of work without. */
 static int depth(const struct k_stream *s, const struct k_ctx *ctx)
 {
-	uint64_t ceiling = ctx->max_memory ? ctx->max_memory : (uint64_t)512 << 20, one = K_MAX(block_memory(s), 1);
-	uint64_t rest = rest_memory(s), left = ceiling > rest ? K_MIN(ceiling / 2, ceiling - rest) : 0;
-	int want = K_MIN(2 * k_pool_threads(ctx->pool), MAX_DEPTH);
-
-	return (int)K_MAX(2, K_MIN((uint64_t)want, left / one));
+	return K_MIN(k_pool_depth(ctx, k_stream_rest(s), block_memory(s)), MAX_DEPTH);
 }
 
 uint64_t k_stream_memory(const struct k_stream *s, const struct k_ctx *ctx)
 {
-	return rest_memory(s) + (uint64_t)depth(s, ctx) * block_memory(s);
+	return k_stream_rest(s) + (uint64_t)depth(s, ctx) * block_memory(s);
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------------------------ */

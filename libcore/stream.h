@@ -106,5 +106,7 @@ struct k_stream {
 int k_stream_run(const struct k_stream *s, struct k_out *out, const struct k_ctx *ctx, struct k_err *err) K_MUST_USE;
 /* Most memory that it will take, for --plan and --max-memory. */
 uint64_t k_stream_memory(const struct k_stream *s, const struct k_ctx *ctx);
+/* Of which are not the blocks: the program and the tables that were made, or what these take at least; and those that are still to be. */
+uint64_t k_stream_rest(const struct k_stream *s);
 
 #endif

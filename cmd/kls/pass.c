@@ -191,15 +191,13 @@ static void drop_block(void *arg K_UNUSED, void *item)
 	k_free(((struct block *)item)->buf);
 }
 
-/* Two blocks a thread, fewer where they would take half of the ceiling. */
 static int depth(const struct k_pass *p, const struct k_ctx *ctx)
 {
-	uint64_t ceiling = ctx->max_memory ? ctx->max_memory : (uint64_t)512 << 20;
 	size_t most = 1;
 
 	for (int i = 0; i < p->n; i++)
 		most = K_MAX(most, block_size(p, i));
-	return (int)K_MAX(2, K_MIN((uint64_t)(2 * k_pool_threads(ctx->pool)), ceiling / 2 / most));
+	return k_pool_depth(ctx, 0, most);
 }
 
 int k_pass_run(struct k_pass *p, const struct k_ctx *ctx, const char *what, struct k_err *err)

@@ -4,6 +4,11 @@
 nano=testdata/nano
 # member FILE EXPRESSION: about the plan p
 member() { python3 -c 'import json, os, sys; p = json.load(open(sys.argv[1])); assert eval(sys.argv[2]), p' "$1" "$2"; }
+# peak COMMAND...: $rss is its largest resident set in bytes, 0 where it failed
+peak() {
+	rss=$(python3 -c 'import os, subprocess, sys; p = subprocess.Popen(sys.argv[1:], stdout=2); _, s, use = os.wait4(p.pid, 0); print(0 if s else use.ru_maxrss << 10)' "$@" 2> "$T/.err")
+	[ "$rss" -gt 0 ] || fail "peak of $*" "$(tail -n 1 "$T/.err")"
+}
 check "kconvert --plan" sh -c "kconvert --plan $nano -o '$T/out.kmf' > '$T/plan'"
 check "nothing is written" test ! -e "$T/out.kmf"
 kconvert $nano -o "$T/nano.kmf"
@@ -62,6 +67,23 @@ PY
 case ${B:-build} in *asan*|*tsan*|*oom*) skip "many tensors" "sanitizers have memory of their own" ;; *)
 	exits "many tensors do not fit in little" 6 kconvert --plan --to safetensors --max-memory 56M "$T/many.safetensors"
 	kconvert --plan --to safetensors "$T/many.safetensors" > "$T/plan" 2>&1
-	check "many tensors: memory" member "$T/plan" "64 << 20 < p['peak_memory'] < 160 << 20" ;;
+	check "many tensors: memory" member "$T/plan" "64 << 20 < p['peak_memory'] < 160 << 20"
+	# What --verify takes counts, too: the tables of the output beside those of the source, and the rows that are compared.
+	check "--plan --verify" sh -c "kconvert --plan --verify '$T/many.safetensors' -o '$T/out.kmf' > '$T/plan'"
+	peak kconvert -q --verify "$T/many.safetensors" -o "$T/out.kmf"
+	check "--verify takes what was said ($rss bytes)" member "$T/plan" "$rss < p['peak_memory'] < 200 << 20"
+	exits "--verify counts" 6 kconvert --verify --max-memory "$rss" "$T/many.safetensors" -o "$T/out.kmf"
+	python3 - "$T/wide.safetensors" <<'PY'
+import json, struct, sys
+n = 160 << 20
+head = json.dumps({'x': {'dtype': 'BF16', 'shape': [n >> 13, 4096], 'data_offsets': [0, n]}}).encode()
+with open(sys.argv[1], 'wb') as f:
+	f.write(struct.pack('<Q', len(head)) + head)
+	f.truncate(8 + len(head) + n)
+PY
+	peak kconvert -q -j 64 --max-memory 100M --verify "$T/wide.safetensors" -o "$T/out.kmf"
+	check "--verify of many threads keeps to --max-memory ($rss bytes)" test "$rss" -le $((100 << 20))
+	peak kls -j 64 --max-memory 100M --verify "$T/out.kmf"
+	check "kls --verify, too ($rss bytes)" test "$rss" -le $((100 << 20)) ;;
 esac
 finish

@@ -1,5 +1,6 @@
 /* pool_test.c: every index once, without those threads that do not run; pipes keep order, are bounded, and return the first error. */
 #include "libcore/base.h"
+#include "libcore/ctx.h"
 #include "libcore/pool.h"
 #include "libcore/test.h"
 #include <pthread.h>
@@ -194,6 +195,22 @@ K_TEST(pipe_keeps_order_and_is_bounded)
 				t.drops == (depth ? depth : 2 * threads));
 		}
 	}
+}
+
+K_TEST(pool_depth_is_two_a_thread_and_what_memory_allows)
+{
+	struct k_err err = { 0 };
+	struct k_ctx ctx = { .max_memory = 100 << 20 };
+
+	K_CHECK(k_pool_depth(&ctx, 0, 1) == 2);
+	K_CHECK(k_pool_new(&ctx.pool, 40, &err) == 0);
+	K_CHECK(k_pool_depth(&ctx, 0, 1) == 80 && k_pool_depth(&ctx, 0, 0) == 80);
+	/* Half of the ceiling, or what is left of it, or 2 all the same. */
+	K_CHECK(k_pool_depth(&ctx, 0, 1 << 20) == 50 && k_pool_depth(&ctx, 70 << 20, 1 << 20) == 30);
+	K_CHECK(k_pool_depth(&ctx, 100 << 20, 1 << 20) == 2 && k_pool_depth(&ctx, UINT64_MAX, UINT64_MAX) == 2);
+	ctx.max_memory = 0;
+	K_CHECK(k_pool_depth(&ctx, 0, 4 << 20) == 64);
+	k_pool_free(ctx.pool);
 }
 
 K_TEST(pipe_returns_the_first_error)
