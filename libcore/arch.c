@@ -39,8 +39,8 @@ const struct k_arch *k_arch_gguf(const char *gguf_arch)
 	return NULL;
 }
 
-/* Models for pictures and text whose text part is one of ours. K3's calls itself kimi_linear: its name is the outer one, and a text model that was taken
- * out of it has that. */
+/* Models for pictures and text whose text part is one of ours. K3's calls itself kimi_linear, whatever it has: its name is the outer one, and a text model
+ * that was taken out of it here has that. */
 static const struct { const char *type, *arch; } wrappers[] = { { "kimi_k25", NULL }, { "kimi_vl", NULL }, { "kimi_k3", "kimi_k3" } };
 
 /* *arch: where the wrapper says which; else as it was. */

@@ -95,10 +95,16 @@ static const struct k_weight weights[] = {
 	{ .slot = NULL }
 };
 
+static bool has(const struct k_json *config, const char *key) { return k_json_kind(k_json_find(config, key)) != K_JSON_NULL; }
+
+/* The text_config of the release calls itself kimi_linear. Standing alone it is known by what Kimi-Linear never has. */
 static int match(const struct k_json *config)
 {
 	const char *type = k_json_string(k_json_find(config, "model_type"));
-	return type && strcmp(type, "kimi_k3") == 0 ? 3 : 0;
+
+	if (type && strcmp(type, "kimi_k3") == 0)
+		return 3;
+	return type && strcmp(type, "kimi_linear") == 0 && has(config, "attn_res_block_size") && has(config, "routed_expert_hidden_size") ? 3 : 0;
 }
 
 /* A cap that counts as 1 where it is null or 0. */

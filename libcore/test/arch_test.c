@@ -486,6 +486,30 @@ K_TEST(arch_wrappers_hold_a_text_model)
 	k_json_free(config), k_json_free(none), k_json_free(odd), k_json_free(bare), k_json_free(array), k_json_free(empty);
 }
 
+/* The text_config of K3's release, which says kimi_linear, as a config of its own: the same model. */
+K_TEST(arch_k3_text_config_alone)
+{
+	struct k_json *config = json(KIMI_K3), *alone = k_json_copy(k_json_find(config, "text_config"));
+	static const char *const marks[] = { "attn_res_block_size", "routed_expert_hidden_size" };
+	const struct k_json *text;
+	const struct k_arch *a;
+	const char *prefix;
+	struct k_hp whole, h;
+	struct k_err err = { 0 };
+
+	K_CHECK_OK(parse(config, &a, &whole, &err));
+	K_CHECK_OK(k_arch_find(alone, "c", &a, &text, &prefix, &err));
+	K_CHECK(!strcmp(a->name, "kimi_k3") && !*prefix && text == alone);
+	K_CHECK_OK(k_arch_parse(a, alone, text, "c", &h, &err));
+	K_CHECK(h.res_block == 12 && h.n_latent == 3584 && h.n_layer == whole.n_layer && h.gate_bound == -5 && h.situ == 4 && h.mla_gate);
+	for (size_t i = 0; i < K_LEN(marks); i++) {
+		K_CHECK(!k_json_set(alone, marks[i], k_json_new_null()));
+		K_CHECK(parse(alone, &a, &h, &err) == K_EUNSUP && !strcmp(a->name, "kimi_linear"));
+		K_CHECK(!k_json_set(alone, marks[i], k_json_copy(k_json_find(k_json_find(config, "text_config"), marks[i]))));
+	}
+	k_json_free(config), k_json_free(alone);
+}
+
 K_TEST(arch_registry)
 {
 	const struct k_arch *a;
