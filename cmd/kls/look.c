@@ -3,6 +3,7 @@
 #include "cmd/kls/kls.h"
 #include "libcore/block.h"
 #include "libcore/json.h"
+#include "libcore/log.h"
 
 static int flush(struct k_buf *b, struct k_err *err)
 {
@@ -143,17 +144,48 @@ static int bytes_of_tokens(uint64_t per_token, int64_t n_ctx, uint64_t *out, con
 		(unsigned long long)per_token);
 }
 
+static void put_figure(struct k_buf *b, bool table, bool known, const char *name, uint64_t n, const char *unit)
+{
+	if (!table)
+		k_buf_printf(b, known ? "\"%s\": %llu" : "\"%s\": null", name, (unsigned long long)n);
+	else if (known)
+		k_buf_printf(b, "%-16s %14llu %s\n", name, (unsigned long long)n, unit);
+	else
+		k_buf_printf(b, "%-16s %14s\n", name, "-");
+}
+
+/* Of a config alone the state is known, and what weights take is not: that follows from how each is stored. */
+static int put_budget(const uint64_t parts[N_PARTS], bool weights, int64_t n_ctx, uint64_t resident, bool table, struct k_err *err)
+{
+	uint64_t read = 0;
+	struct k_buf b;
+
+	k_buf_init(&b, 0);
+	k_buf_puts(&b, table ? "" : "{");
+	for (int i = 0; i < N_PARTS; i++) {
+		read += parts[i];
+		put_figure(&b, table, weights || i == PART_STATE, part_names[i], parts[i], "bytes a token");
+		k_buf_puts(&b, table ? "" : ", ");
+	}
+	put_figure(&b, table, weights, table ? "in all" : "bytes_per_token", read, "bytes a token");
+	k_buf_puts(&b, table ? "" : ", ");
+	put_figure(&b, table, true, "context", (uint64_t)n_ctx, "tokens");
+	k_buf_puts(&b, table ? "" : ", ");
+	put_figure(&b, table, weights, "resident", resident, "bytes");
+	k_buf_puts(&b, table ? "" : "}\n");
+	return flush(&b, err);
+}
+
 int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, struct k_err *err)
 {
-	uint64_t parts[N_PARTS] = { 0 }, resident = 0, read = 0, fixed, kept_kv;
+	uint64_t parts[N_PARTS] = { 0 }, resident = 0, fixed, kept_kv;
 	const struct k_json *text;
 	const struct k_arch *arch;
 	struct k_json *config;
 	const char *prefix;
 	struct k_kept kept;
 	struct k_hp *hp;
-	struct k_buf b;
-	bool tied = true;
+	bool tied = true, weights = false;
 	int r;
 
 	if (!c->arch || !c->config)
@@ -175,6 +207,7 @@ int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, stru
 		const struct k_entry *e = &c->entries[i];
 		int part = part_of(e->role);
 
+		weights = weights || strcmp(e->role, "file") != 0;
 		resident += strcmp(e->role, "file") == 0 ? 0 : e->bytes;
 		tied = tied && strcmp(e->role, "head") != 0;
 		if (part == PART_EXPERTS)
@@ -187,16 +220,9 @@ int k_kls_budget(struct k_ckpt *c, int64_t n_ctx, enum k_kv kv, bool table, stru
 			parts[PART_HEAD] += c->entries[i].bytes;
 	fixed = sizeof(float) * (uint64_t)(kept.state + kept.conv);
 	parts[PART_STATE] = sizeof(float) * (uint64_t)kept.moved + kept_kv;
-	k_buf_init(&b, 0);
-	k_buf_puts(&b, table ? "" : "{");
-	for (int i = 0; i < N_PARTS; i++) {
-		read += parts[i];
-		k_buf_printf(&b, table ? "%-16s %14llu bytes a token\n" : "\"%s\": %llu, ", part_names[i], (unsigned long long)parts[i]);
-	}
-	k_buf_printf(&b, table ? "%-16s %14llu bytes a token\n" : "\"%s\": %llu, ", table ? "in all" : "bytes_per_token", (unsigned long long)read);
-	k_buf_printf(&b, table ? "%-16s %14lld tokens\n" : "\"%s\": %lld, ", "context", (long long)n_ctx);
-	k_buf_printf(&b, table ? "%-16s %14llu bytes\n" : "\"%s\": %llu}\n", "resident", (unsigned long long)(resident + fixed + kept_kv));
-	r = flush(&b, err);
+	if (!weights)
+		k_logf(c->log, K_LOG_WARN, "'%s' has a config and no tensors: what tokens keep is counted, and what weights take is not known", c->path);
+	r = put_budget(parts, weights, n_ctx, resident + fixed + kept_kv, table, err);
 out:
 	k_free(hp);
 	k_json_free(config);

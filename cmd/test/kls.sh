@@ -78,6 +78,14 @@ PY
 done
 for o in --stats '--dump lm_head.weight'; do exits "$o of a pipe" 2 sh -c "kconvert testdata/nano | kls $o -"; done
 # Figures that no number holds are refused, and the largest ones hold together.
+# A config alone: what tokens keep, as of the whole model, and no zeros for what is not known.
+mkdir "$T/config" && cp testdata/nano/config.json "$T/config/"
+kls --budget --json --ctx 1000 testdata/nano > "$T/whole"
+kls --budget --json --ctx 1000 "$T/config" > "$T/alone" 2> "$T/.err"
+jq -e --slurpfile whole "$T/whole" '.state == $whole[0].state and .state > 0 and .context == 1000 and .bytes_per_token == null and .resident == null and
+	has("routed_experts") and .routed_experts == null' "$T/alone" > /dev/null && grep -q 'has a config and no tensors' "$T/.err" &&
+	ok "--budget of a config alone" || fail "--budget of a config alone" "$(cat "$T/alone" "$T/.err")"
+kls --budget --table "$T/config" 2> /dev/null | grep -q '^in all  *-$' && ok "--budget of a config alone, as a table" || fail "--budget of a config alone, as a table" "no line 'in all -'"
 for n in 9000000000000000000 9223372036854775807; do exits "--budget --ctx $n" 2 kls --budget --ctx $n testdata/tiny/moonlight-tiny; done
 kls --budget --json --ctx 1000000000000000 testdata/tiny/moonlight-tiny | jq -e '.state >= 1e15 and .bytes_per_token >= .state and .resident >= .state' > "$T/.out" && ok "--budget of a long context" || fail "--budget of a long context" "$(cat "$T/.out")"
 # A container that is whole, and not what its config says: as loading would find.
