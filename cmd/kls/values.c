@@ -1,8 +1,10 @@
 /* values.c: looking at what is stored: verify, statistics, one tensor out, two files compared. */
 #include "libcore/base.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include "cmd/kls/kls.h"
+#include "libcore/arch.h"
 #include "libcore/chat.h"
 #include "libcore/hash.h"
 #include "libcore/import.h"
@@ -434,7 +436,9 @@ static int diff_line(struct k_buf *out, const struct k_entry *x, const struct k_
 	return r;
 }
 
-/* 1: the entries differ and a line was written. j: the one of b that has the name; -1: none. */
+enum { SAME, DIFFERENT, SAME_VALUES };  /* SAME_VALUES: in another type or layout */
+
+/* Writes a line where the entries are not SAME. j: the one of b that is i's counterpart; -1: none. */
 static int diff_entry(struct k_ckpt *a, int i, struct k_ckpt *b, int j, struct k_buf *out, bool table, const struct k_ctx *ctx, struct k_err *err)
 {
 	const struct k_entry *x = &a->entries[i], *y;
@@ -443,56 +447,88 @@ static int diff_entry(struct k_ckpt *a, int i, struct k_ckpt *b, int j, struct k
 	struct diff d;
 
 	if (j < 0)
-		return diff_line(out, x, NULL, NULL, "is only in the first", table, err) < 0 ? err->code : 1;
+		return diff_line(out, x, NULL, NULL, "is only in the first", table, err) < 0 ? err->code : DIFFERENT;
 	y = &b->entries[j];
 	if (!same_shape(x, y))
-		return diff_line(out, x, y, NULL, "shapes", table, err) < 0 ? err->code : 1;
+		return diff_line(out, x, y, NULL, "shapes", table, err) < 0 ? err->code : DIFFERENT;
 	if (x->type == y->type) {
 		r = diff_bytes(a, i, b, j, ctx, err);
 		if (r <= 0)
 			return r;
 	}
 	if (!x->type->dequant || !y->type->dequant)
-		return diff_line(out, x, y, NULL, "bytes", table, err) < 0 ? err->code : 1;
+		return diff_line(out, x, y, NULL, "bytes", table, err) < 0 ? err->code : DIFFERENT;
 	r = diff_values(a, i, b, j, &d, ctx, err);
 	if (r < 0)
 		return r;
 	why = d.differ ? "values" : strcmp(x->type->name, y->type->name) == 0 ? "layouts" : "types";
-	return diff_line(out, x, y, &d, why, table, err) < 0 ? err->code : 1;
+	return diff_line(out, x, y, &d, why, table, err) < 0 ? err->code : d.differ ? DIFFERENT : SAME_VALUES;
 }
 
-int k_kls_diff(struct k_ckpt *a, struct k_ckpt *b, bool table, const struct k_ctx *ctx, struct k_err *err)
-{
-	char first[256] = "";
-	struct k_map in_a, in_b;        /* without a config each expert is an entry */
-	struct k_buf out;
-	int n = 0, r;
+/* Without a config each expert is an entry, so names are looked up. */
+struct side { struct k_ckpt *c; struct k_map names; bool wrapped; };
 
-	k_map_init(&in_a);
-	k_map_init(&in_b);
-	k_buf_init(&out, 0);
-	r = k_ckpt_names(a, &in_a, err);
-	if (r == 0)
-		r = k_ckpt_names(b, &in_b, err);
-	for (int i = 0; r >= 0 && i < a->n_entries; i++) {
-		r = diff_entry(a, i, b, k_ckpt_named(b, &in_b, a->entries[i].name), &out, table, ctx, err);
-		if (r == 1 && n++ == 0)
-			strncpy(first, a->entries[i].name, sizeof(first) - 1);
-	}
-	for (int j = 0; r >= 0 && j < b->n_entries; j++)
-		if (k_ckpt_named(a, &in_a, b->entries[j].name) < 0) {
-			r = diff_line(&out, NULL, &b->entries[j], NULL, "is only in the second", table, err);
-			if (n++ == 0)
-				strncpy(first, b->entries[j].name, sizeof(first) - 1);
-		}
-	k_buf_fini(&out);
-	k_map_fini(&in_a);
-	k_map_fini(&in_b);
-	if (r < 0)
-		return r;
+static int open_side(struct side *s, struct k_ckpt *c, struct k_err *err)
+{
+	s->c = c;
+	k_map_init(&s->names);
+	for (int i = 0; i < c->n_entries; i++)
+		s->wrapped = s->wrapped || strncmp(c->entries[i].name, K_ARCH_WRAPPED, strlen(K_ARCH_WRAPPED)) == 0;
+	return k_ckpt_names(c, &s->names, err);
+}
+
+/* A multimodal model and its text model alone (a GGUF) have other names for the same tensors. */
+static int counterpart(const struct side *of, const char *name, const struct side *in)
+{
+	size_t n = strlen(K_ARCH_WRAPPED);
+	char full[1100];
+	int j = k_ckpt_named(in->c, &in->names, name);
+
+	if (j >= 0 || of->wrapped == in->wrapped)
+		return j;
+	if (of->wrapped)
+		return strncmp(name, K_ARCH_WRAPPED, n) == 0 ? k_ckpt_named(in->c, &in->names, name + n) : -1;
+	return snprintf(full, sizeof(full), "%s%s", K_ARCH_WRAPPED, name) < (int)sizeof(full) ? k_ckpt_named(in->c, &in->names, full) : -1;
+}
+
+/* The last sentence. n: entries that differ, the first of them; same: of these those with the same values. */
+static int say_diff(const struct k_ckpt *a, const struct k_ckpt *b, int n, int same, const char *first, struct k_err *err)
+{
+	if (n && same)
+		return k_err_set(err, K_ENO, "'%s' and '%s' differ in %d entries, first %s; of these %d hold the same values in another type or layout", a->path, b->path,
+			n, first, same);
 	if (n)
 		return k_err_set(err, K_ENO, "'%s' and '%s' differ in %d entries, first %s", a->path, b->path, n, first);
 	if ((a->config == NULL) != (b->config == NULL) || (a->config && strcmp(a->config, b->config) != 0))
 		return k_err_set(err, K_ENO, "'%s' and '%s' differ in config.json only", a->path, b->path);
 	return 0;
+}
+
+int k_kls_diff(struct k_ckpt *a, struct k_ckpt *b, bool table, const struct k_ctx *ctx, struct k_err *err)
+{
+	char first[256] = "";
+	struct side x = { 0 }, y = { 0 };
+	struct k_buf out;
+	int n = 0, same = 0, r;
+
+	k_buf_init(&out, 0);
+	r = open_side(&x, a, err);
+	if (r == 0)
+		r = open_side(&y, b, err);
+	for (int i = 0; r >= 0 && i < a->n_entries; i++) {
+		r = diff_entry(a, i, b, counterpart(&x, a->entries[i].name, &y), &out, table, ctx, err);
+		same += r == SAME_VALUES;
+		if (r > 0 && n++ == 0)
+			strncpy(first, a->entries[i].name, sizeof(first) - 1);
+	}
+	for (int j = 0; r >= 0 && j < b->n_entries; j++)
+		if (counterpart(&y, b->entries[j].name, &x) < 0) {
+			r = diff_line(&out, NULL, &b->entries[j], NULL, "is only in the second", table, err);
+			if (n++ == 0)
+				strncpy(first, b->entries[j].name, sizeof(first) - 1);
+		}
+	k_buf_fini(&out);
+	k_map_fini(&x.names);
+	k_map_fini(&y.names);
+	return r < 0 ? r : say_diff(a, b, n, same, first, err);
 }

@@ -78,6 +78,16 @@ PY
 done
 for o in --stats '--dump lm_head.weight'; do exits "$o of a pipe" 2 sh -c "kconvert testdata/nano | kls $o -"; done
 # Figures that no number holds are refused, and the largest ones hold together.
+# Is this GGUF the official model? Its experts hold the same values in another type; a multimodal model's names are longer than its text model's.
+kconvert -q testdata/tiny/kimi-k2-tiny-int4 --to gguf -o "$T/q4.gguf"
+exits "--diff of INT4 and Q4_0" 1 kls --diff --json testdata/tiny/kimi-k2-tiny-int4 "$T/q4.gguf"
+grep -q 'differ in 23 entries, first generation_config.json; of these 21 hold the same values in another type or layout$' "$T/.err" && ok "what holds the same values" || fail "what holds the same values" "$(cat "$T/.err")"
+kconvert -q testdata/tiny/k3-tiny --to gguf -o "$T/k3.gguf"
+for sides in "testdata/tiny/k3-tiny $T/k3.gguf" "$T/k3.gguf testdata/tiny/k3-tiny"; do
+	exits "--diff of a model and its text model" 1 kls --diff --json $sides
+	jq -se 'all(.differs | test("only") | not) and ([.[] | select(.name | test("experts.\\*"))] | length == 36 and all(.values == 0))' "$T/.out" > /dev/null &&
+		ok "its experts are the same" || fail "its experts are the same" "$(head -n 3 "$T/.out")"
+done
 # A config alone: what tokens keep, as of the whole model, and no zeros for what is not known.
 mkdir "$T/config" && cp testdata/nano/config.json "$T/config/"
 kls --budget --json --ctx 1000 testdata/nano > "$T/whole"
