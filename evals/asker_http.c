@@ -4,8 +4,8 @@
  *   SCORE        //tokenize of the whole and of the context, then /completions of the ids with echo and log-probabilities. A server
  *                without /tokenize gets the text, and the answer's text_offset tells where the continuation begins.
  *
- * What a server says about one request (400, 413, 422) is that question's error. What it says about all (no connection, 401, 404, 5xx
- * after every try) ends the run. */
+ * What a server says about one request (400, 413, 422) is that question's error. What it says about all (no connection, 401, 404, 503
+ * after every try) ends the run. 500, or no answer in time, may be either: it is the question's where others are answered. */
 #include "libcore/base.h"
 #include <stdio.h>
 #include "evals/asker.h"
@@ -15,6 +15,7 @@
 #include "libcore/ctx.h"
 
 enum phase { WHOLE, CONTEXT, ASK };
+enum { FEW = 4 };                       /* questions, of which none is answered: by chance so many are not odd */
 
 struct flight {
 	struct k_call call;
@@ -25,7 +26,7 @@ struct flight {
 	int64_t n_context;              /* tokens */
 	struct k_json *stream;          /* what the chunks have said */
 	struct k_err stream_err;
-	uint64_t begun_ns;
+	bool held;                      /* failed, and whether others would too is not known yet */
 };
 
 struct remote {
@@ -33,6 +34,7 @@ struct remote {
 	struct k_client *client;
 	char *name;                     /* of the model */
 	bool no_tokenizer;              /* there is no /tokenize */
+	bool answers;                   /* a question was answered */
 };
 
 /* --- the body of a call ------------------------------------------------------------------------------------------------------------ */
@@ -130,6 +132,13 @@ static bool about_this(const struct k_call *c)
 	return c->status == 400 || c->status == 413 || c->status == 422 || c->err.code == K_EFORMAT;
 }
 
+/* Of a conversation there are no others: it ends here, and can be resumed. A server that was silent from the start is none. */
+static bool perhaps_about_this(const struct remote *h, const struct flight *f)
+{
+	const struct k_call *c = &f->call;
+	return c->err.code == K_EIO && !f->q->session && (c->status == 500 || (c->slow && h->answers));
+}
+
 /* 1: another call is due; 0: the question is done; negative: the run is. */
 static int landed(struct remote *h, struct flight *f, struct k_err *err)
 {
@@ -142,7 +151,8 @@ static int landed(struct remote *h, struct flight *f, struct k_err *err)
 	}
 	if (f->stream_err.code)
 		c->err = f->stream_err;
-	if (c->err.code && !about_this(c) && !f->stream_err.code) {
+	f->held = !f->stream_err.code && perhaps_about_this(h, f);
+	if (c->err.code && !about_this(c) && !f->stream_err.code && !f->held) {
 		*err = c->err;
 		return err->code;
 	}
@@ -179,9 +189,23 @@ static int landed(struct remote *h, struct flight *f, struct k_err *err)
 	return 0;
 }
 
-static int tell(struct remote *h, struct flight *f, struct k_err *err)
+/* A question is done. One that is answered tells of those that are held, too, that it was about them; where no question is, of a few at least, the
+ * server is broken, and none of them is reported. */
+static int settle(struct remote *h, struct flight *f, int64_t n, struct flight *g, int64_t left, struct k_err *err)
 {
-	f->q->done = true;
+	int64_t held = 0;
+	if (g->held) {
+		for (int64_t i = 0; i < n; i++)
+			held += f[i].held;
+		if (left || held < n || n < FEW)
+			return 0;
+		*err = g->q->err;
+		return err->code;
+	}
+	h->answers = true;
+	g->q->done = true;
+	for (int64_t i = 0; i < n; i++)
+		f[i].q->done |= f[i].held;
 	return h->base.tell ? h->base.tell(h->base.tell_arg, err) : 0;
 }
 
@@ -205,8 +229,7 @@ static int fly(struct remote *h, struct flight *f, int64_t n, struct k_err *err)
 		if (r == 1) {
 			r = send(h, g, err);
 		} else if (r == 0) {
-			left--;
-			r = tell(h, g, err);
+			r = settle(h, f, n, g, --left, err);
 		}
 	}
 	return r;

@@ -17,6 +17,7 @@ head -n 1 "$T/plain.jsonl" > "$T/one.jsonl"
 timeout 60 keval gen -u http://127.0.0.1:9/v1 --name m -f "$T/one.jsonl" > /dev/null 2> "$T/nobody.err" & nobody=$!
 timeout 60 keval gen -u http://nosuch.invalid/v1 --name m -f "$T/one.jsonl" > /dev/null 2> "$T/nohost.err" & nohost=$!
 timeout 60 keval gen -u "$host/hangs/v1" -f "$T/one.jsonl" --timeout 0.2 > /dev/null 2> "$T/late.err" & late=$!
+timeout 60 keval gen -u "$host/stuck/v1" -f "$T/plain.jsonl" --timeout 0.3 --json > "$T/stuck" 2> "$T/stuck.err" & stuck=$!
 now() { date +%s%N; }
 # right NAME KIND FILE: all four answers are right in the end
 right() {
@@ -53,6 +54,15 @@ exits "an answer that ends the run" 5 keval gen -u "$host/picky/v1" -f "$T/eight
 [ "$(jq -r .item "$T/eight" | tr '\n' ' ')" = "run item 1 item 2 item 3 item 4 item 5 item 6 " ] && ok "what was answered is kept" || fail "what was answered is kept" "$(cat "$T/eight")"
 exits "and again" 5 keval gen -u "$host/picky/v1" -f "$T/eight.jsonl" --concurrency 8 --resume "$T/eight"
 [ "$(grep -c ' picky ' "$T/port.log")" = 10 ] && ok "and asked once" || fail "and asked once" "$(grep ' picky ' "$T/port.log")"
+# A request that a server always breaks at is an item that failed; one that breaks at all of them ends the run, and they are asked again.
+for c in 1 8; do
+	exits "500 for some, --concurrency $c" 1 keval gen -u "$host/odd/v1" -f "$T/eight.jsonl" --json --concurrency $c --resume "$T/odd$c"
+	[ "$(jq -r 'select(.why).item' "$T/odd$c" | tr '\n' ' ')" = "item 2 item 5 " ] && jq -e 'select(.summary) | .n == 6 and .acc == 1 and .failed == 2' "$T/odd$c" > /dev/null &&
+		grep -q '2 of 8 items failed; the first: item 2: .*status 500: list index' "$T/.err" && ok "they failed, $c" || fail "they failed, $c" "$(cat "$T/odd$c" "$T/.err")"
+	exits "500 for all, --concurrency $c" 5 keval gen -u "$host/breaks/v1" -f "$T/eight.jsonl" --concurrency $c --resume "$T/breaks$c"
+	grep -q 'status 500: list index' "$T/.err" && [ "$(jq -r .item "$T/breaks$c")" = run ] && ok "none is reported, $c" || fail "none is reported, $c" "$(cat "$T/breaks$c" "$T/.err")"
+done
+says "500 for the only one" 1 breaks one 'status 500: list index out of range'
 OPENAI_API_KEY=sesame keval gen -u "$host/good/v1" --name m2 -f "$T/one.jsonl" > /dev/null
 if tail -n 1 "$T/port.log" | grep -q 'good . m2 Bearer sesame$'; then ok "key and name"; else fail "key and name" "$(tail -n 1 "$T/port.log")"; fi
 before=$(now); keval gen -u "$host/rate/v1" -f "$T/plain.jsonl" --rate 4 > /dev/null; took=$((($(now) - before) / 1000000))
@@ -70,6 +80,8 @@ for u in http://127.0.0.1:99999/v1 'http://127.0.0.1:80 /v1' 'http://127.0.0.1/v
 	done
 done
 wait $late; [ $? -eq 5 ] && grep -qi 'timeout' "$T/late.err" && ok "--timeout" || fail "--timeout" "$(tail -n 1 "$T/late.err")"
+wait $stuck; [ $? -eq 1 ] && grep -q '1 of 4 items failed; the first: item 2: .*Timeout' "$T/stuck.err" && jq -e 'select(.summary) | .n == 3 and .acc == 1' "$T/stuck" > /dev/null &&
+	ok "one that is not answered in time" || fail "one that is not answered in time" "$(cat "$T/stuck" "$T/stuck.err")"
 for o in "--timeout 0" "--rate 0" "--timeout -1"; do
 	exits "$o" 2 keval gen -u "$host/good/v1" -f "$T/one.jsonl" $o; grep -q -e "^keval: ${o% *} is ${o#* }, wanted a number" "$T/.err" && ok "$o is named" || fail "$o is named" "$(cat "$T/.err")"
 done

@@ -65,6 +65,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind == 'picky' and body['messages'][-1]['content'] == '7':
             time.sleep(0.5)
             return self.answer(401, b'{"error": {"message": "no more credit"}}')
+        if kind == 'breaks' or kind == 'odd' and body['messages'][-1]['content'] in '25':
+            return self.answer(500, b'{"error": {"message": "list index out of range"}}', Retry_After='0')
+        if kind == 'stuck' and body['messages'][-1]['content'] == '2':
+            time.sleep(20)
         if kind == 'garbage':
             return self.answer(200, b'{"choices": [')
         if kind == 'bad_stream':
