@@ -364,15 +364,15 @@ static void tally(struct sums *t, const struct k_json *item)
 
 static int put_sums(struct sums *t, struct k_json *s)
 {
-	double n = (double)t->tokens, mean = t->kld / n, var = n > 1 ? fmax((t->squares - n * mean * mean) / (n - 1), 0) : 0, p99 = NAN, max = NAN;
-	if (!isfinite(mean)) {
-		var = NAN;
-	} else if (t->n_values) {
+	double n = (double)t->tokens, mean = t->kld / n, error = NAN, p99 = NAN, max = NAN;
+	if (isfinite(mean))
+		error = k_stats_stderr(t->kld, t->squares, t->tokens);
+	if (isfinite(mean) && t->n_values) {
 		k_stats_sort(t->values, t->n_values);
 		p99 = k_stats_percentile(t->values, t->n_values, 0.99);
 		max = t->values[t->n_values - 1];
 	}
-	return k_put_num(s, "kld_mean", mean) | k_put_num(s, "kld_stderr", sqrt(var / n)) | k_put_f32(s, "kld_p99", p99) |
+	return k_put_num(s, "kld_mean", mean) | k_put_num(s, "kld_stderr", error) | k_put_f32(s, "kld_p99", p99) |
 		k_put_f32(s, "kld_max", max) | k_put_num(s, "kld_lower", t->lower / n) | k_put_num(s, "kld_upper", t->upper / n) |
 		k_put_num(s, "top1_agree", t->agree / n) | k_put_num(s, "ppl_ratio", exp((t->nll - t->ref_nll) / n)) |
 		k_put_num(s, "ppl", exp(t->nll / n)) | k_put_num(s, "ref_ppl", exp(t->ref_nll / n)) | k_put_int(s, "tokens", t->tokens);

@@ -5,6 +5,7 @@
 #include "libcore/base.h"
 #include <math.h>
 #include "evals/report.h"
+#include "evals/stats.h"
 #include "evals/windows.h"
 #include "libcore/pool.h"
 #include "libcore/sample.h"
@@ -72,8 +73,7 @@ static int summarise(const struct k_json *head K_UNUSED, const struct k_json *it
 		tokens += k_get_count(item, "tokens");
 	}
 	double n = (double)tokens, mean = nll / n, ppl = exp(mean);
-	double var = n > 1 ? fmax((squares - n * mean * mean) / (n - 1), 0) : 0;
-	int bad = k_put_num(s, "ppl", ppl) | k_put_num(s, "ppl_stderr", ppl * sqrt(var / n)) | k_put_num(s, "nll", mean) |
+	int bad = k_put_num(s, "ppl", ppl) | k_put_num(s, "ppl_stderr", ppl * k_stats_stderr(nll, squares, tokens)) | k_put_num(s, "nll", mean) |
 		k_put_int(s, "tokens", tokens) | k_put_int(s, "windows", (int64_t)k_json_len(items));
 	return bad ? k_err_nomem(err, 256, "the summary") : 0;
 }

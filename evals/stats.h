@@ -4,7 +4,8 @@
 
 #include "libcore/err.h"
 
-/* Standard error of a mean of n values, from their sum and the sum of their squares (sample variance); 0 for fewer than two. */
+/* Standard error of a mean of n values, from their sum and the sum of their squares (sample variance); NaN of fewer than two, which do
+ * not tell. */
 double k_stats_stderr(double sum, double squares, int64_t n);
 
 /* Ascending. */

@@ -11,6 +11,8 @@ keval choice -m "$T/nano.kmf" -f $q --json -j 1 --report "$T/a.jsonl" --bar 'acc
 if grep -q '"acc": 0.34375,.*"acc_norm": 0.4375,.*"n": 32' "$T/a"; then ok "the scores of lm-eval"; else fail "the scores of lm-eval" "$(tail -n 1 "$T/a")"; fi
 keval choice -m "$T/nano.kmf" -f $q --json -j 3 -b 5 > "$T/b"; same "digits do not depend on threads and batch" "$T/a" "$T/b"
 same "the report is what was printed" "$T/a" "$T/a.jsonl"
+keval choice -m "$T/nano.kmf" -f $q --limit 1 --json | jq -se 'last | .n == 1 and .acc != null and .acc_stderr == null and .acc_norm_stderr == null' > /dev/null &&
+	ok "the error of one question" || fail "the error of one question" "is not null"
 exits "a missed bar" 1 keval choice -m "$T/nano.kmf" -f $q --limit 4 --bar 'acc_norm>0.9'
 start server --listen 127.0.0.1:0 --act f32 -q "$T/nano.kmf" || finish
 url=http://127.0.0.1:$port/v1

@@ -34,6 +34,11 @@ done
 K_KEVAL_STRIDE=0 exits "a stride of 0 from the environment" 2 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1
 check "JUnit is XML with a failure" python3 -c 'import sys, xml.dom.minidom as m; d = m.parse(sys.argv[1]); assert d.getElementsByTagName("failure")' "$T/j.xml"
 check "the report ends with a summary" python3 -c 'import json, sys; assert [json.loads(l) for l in open(sys.argv[1])][-1]["summary"]' "$T/r.jsonl"
+# How sure it is one token alone does not tell.
+printf ' the the' > "$T/two"
+keval ppl -m "$T/nano.kmf" -f "$T/two" --json | jq -se 'last | .tokens == 1 and .ppl > 1 and .ppl_stderr == null' > /dev/null && ok "the error of one token" || fail "the error of one token" "is not null"
+keval kld -m "$T/nano.kmf" -f "$T/two" --save-ref "$T/two.ref" > /dev/null && keval kld -m "$T/nano.kmf" -f "$T/two" --ref "$T/two.ref" --json |
+	jq -se 'last | .tokens == 1 and .kld_max < 1e-6 and .kld_stderr == null' > /dev/null && ok "kld's, too" || fail "kld's, too" "is not null"
 keval ppl -m "$T/nano.kmf" -f $nano/eval/prose.txt --limit 1 --tap > "$T/tap"
 if head -n 1 "$T/tap" | grep -q '^TAP version 14' && grep -q '^1\.\.' "$T/tap"; then ok TAP; else fail TAP "$(head -n 3 "$T/tap")"; fi
 # A window that does not fit below the ceiling, and the largest ceiling that it wants.
