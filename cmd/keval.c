@@ -94,7 +94,8 @@ static int find_task(int n_operands, char **operands, const struct k_eval **out,
 		return 0;
 	k_buf_init(&names, 0);
 	for (int i = 0; k_eval_at(i); i++)
-		k_buf_printf(&names, "%s%s", i ? " " : "", k_eval_at(i)->name);
+		k_buf_printf(&names, "%s ", k_eval_at(i)->name);
+	k_buf_puts(&names, "merge");
 	int r = k_buf_ok(&names, "names of tasks", err);
 	if (r == 0 && n_operands)
 		r = k_err_set(err, K_EUSAGE, "there is no task '%s'; there are: %s", operands[0], names.data);

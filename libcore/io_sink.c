@@ -35,6 +35,8 @@ struct k_sink {
 	struct k_buf *mem;
 };
 
+static const struct k_sink *output;     /* what standard output was redirected to: errors name it */
+
 static int sink_new(struct k_sink **out, const char *name, bool buffer, struct k_err *err)
 {
 	struct k_sink *s = k_calloc(1, sizeof *s);
@@ -76,7 +78,7 @@ int k_sink_open(struct k_sink **out, const char *path, struct k_err *err)
 	bool stream = !path || !strcmp(path, "-");
 	struct k_sink *s;
 	struct stat st;
-	int rc = sink_new(out, stream ? "standard output" : path, true, err);
+	int rc = sink_new(out, !stream ? path : output ? output->name : "standard output", true, err);
 
 	if (rc)
 		return rc;
@@ -163,7 +165,11 @@ bool k_sink_is_terminal(const struct k_sink *s) { return s->fd >= 0 && isatty(s-
 int k_sink_redirect(struct k_sink *s, int fd, struct k_err *err)
 {
 	K_ASSERT(s->fd >= 0 && s->pos == 0);
-	return dup2(s->fd, fd) < 0 ? k_err_io(err, "cannot write '%s'", s->name) : 0;
+	if (dup2(s->fd, fd) < 0)
+		return k_err_io(err, "cannot write '%s'", s->name);
+	if (fd == 1)
+		output = s;
+	return 0;
 }
 
 static int write_failed(struct k_sink *s, struct k_err *err)
@@ -331,6 +337,8 @@ void k_sink_close(struct k_sink *s)
 {
 	if (!s)
 		return;
+	if (output == s)
+		output = NULL;
 	if (s->temp_slot >= 0) {
 		unlink(s->temp);
 		k_io_temp_end(s->temp_slot);

@@ -131,6 +131,17 @@ apart "--port-file is .* which is read (--api-key-file)" kserve --api-key-file "
 # But a model may take the place of the one that it is made of, and a base that of what it is restored to.
 kconvert --dtype f32 "$m" -o "$T/f.kmf" && check "a model in place of its source" kconvert --dtype f32 "$T/copy.kmf" -o "$T/copy.kmf" && same "a model in place of its source" "$T/f.kmf" "$T/copy.kmf"
 # The name of a task is no file.
+# What cannot be written is named as it was said.
+if [ -c /dev/full ]; then
+	for c in "kls testdata/nano" "keval prompts choice -f testdata/eval/choice.jsonl"; do
+		exits "$c -o a full disk" 5 $c -o /dev/full
+		last_line "$c -o a full disk, named" ${c%% *} "cannot write '/dev/full': No space"
+	done
+fi
+for c in keval "keval prompts" "keval nonsense"; do
+	exits "$c" 2 $c
+	last_line "$c: all tasks" keval "ppl .*merge$"
+done
 (cd "$T" && printf 'Hello\n' > t && for k in 1 2; do keval ppl -q -m "$OLDPWD/testdata/nano" -f t -o ppl || exit; done) > "$T/.out" 2>&1 && ok "keval ppl -o ppl, twice" || fail "keval ppl -o ppl, twice" "$(cat "$T/.out")"
 # The command line wins over the environment also where it says something else that excludes what the environment says.
 head -n 9 testdata/eval/choice.jsonl > "$T/q.jsonl"; head -c 900 testdata/nano/eval/prose.txt > "$T/p.txt"; tiny=testdata/tiny/llama-tiny
