@@ -108,7 +108,7 @@ list_obj = $(patsubst %.c,$(B)/obj/models/%.o,$(1))
 model_obj = $(call obj,$(model_src)) $(sim_obj) $(call list_obj,$(list_src))
 bins := $(tools:%=$(B)/bin/%)
 
-.PHONY: all deps check check-run check-build check-headers layers check-asan check-tsan check-oom check-big check-compare check-bytes bench man install dist clean \
+.PHONY: all deps check check-run check-build check-headers layers check-asan check-tsan check-oom check-big check-compare check-bytes bench man install uninstall dist clean \
 	help format demo smollm2 fuzz fuzzers FORCE
 all: $(bins)
 
@@ -347,6 +347,15 @@ install: all man
 	install -m 644 scripts/ci/* $(at)/share/ktools/ci
 	install -m 755 scripts/parts-parallel.sh scripts/parts-slurm.sh $(at)/share/ktools
 
+# What install puts there, by its names: what others put beside it stays.
+uninstall:
+	rm -f $(tools:%=$(at)/bin/%) $(tools:%=$(at)/share/man/man1/%.1) $(patsubst $(B)/man/%,$(at)/share/man/man5/%,$(filter %.5,$(pages))) \
+		$(tools:%=$(at)/share/bash-completion/completions/%) $(tools:%=$(at)/share/zsh/site-functions/_%) \
+		$(tools:%=$(at)/share/fish/vendor_completions.d/%.fish) $(at)/lib/ktools/ktools-cuda.so \
+		$(patsubst %,$(at)/share/ktools/%,$(notdir $(wildcard scripts/serve/*)) release.mk parts-make.mk parts-parallel.sh parts-slurm.sh) \
+		$(patsubst scripts/%,$(at)/share/ktools/%,$(wildcard scripts/ci/*))
+	for d in lib/ktools share/ktools/ci share/ktools; do test ! -d $(at)/$$d || rmdir --ignore-fail-on-non-empty $(at)/$$d || exit 1; done
+
 # What git knows, and nothing that lies about: an unpacked archive has no list of it.
 dist:
 	@test -e .git || { echo 'ktools: this is no git checkout, which make dist wants: it packs what git tracks' >&2; exit 1; }
@@ -385,6 +394,6 @@ help:
 	@echo 'make cuda       the backend for NVIDIA GPUs, in $(B)/lib/ktools/: wants nvcc (CUDA 12 or 13)'
 	@echo 'make check-cuda bench-cuda             on a GPU: kernels against the CPU, golden sets, compute-sanitizer; tokens a second'
 	@echo 'make man        manual pages, in $(B)/man/'
-	@echo 'make install    tools, pages, completions; prefix=$(prefix) DESTDIR='
+	@echo 'make install    tools, pages, completions; prefix=$(prefix) DESTDIR=;   make uninstall   removes them'
 	@echo 'make dist       a source archive;   make format   clang-format;   make clean'
 	@echo 'variables       CC CFLAGS LDFLAGS B=build/x; V=1 shows the commands'

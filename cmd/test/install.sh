@@ -1,5 +1,5 @@
 #!/bin/sh
-# install.sh: make install, of the tools that are there already, below a folder whose name has a blank; make dist where there is no git;
+# install.sh: make install and uninstall, of the tools that are there already, below a folder whose name has a blank; make dist where there is no git;
 # flags of a packager that would change results; another C library.
 . "$(dirname "$0")/lib.sh"
 mkdir -p "$T/b/bin" && cp "$BIN"/k* "$T/b/bin"
@@ -15,6 +15,14 @@ for t in $tools; do
 done
 [ -s share/ktools/release.mk ] && [ -s share/ktools/ci/README.md ] && [ -x share/ktools/parts-slurm.sh ] && ok "share/ktools" || fail "share/ktools" "$(ls -lR share/ktools)"
 cd "$OLDPWD" || exit
+# uninstall leaves no file of install's, and what is not.
+mkdir -p "$T/to here/usr/lib/ktools"; touch "$T/to here/usr/lib/ktools/ktools-cuda.so" "$T/to here/usr/bin/other" "$T/to here/usr/share/ktools/ci/mine"
+check "make uninstall" "${MAKE:-make}" -s B="$T/none" prefix=/usr DESTDIR="$T/to here" uninstall
+left=$(cd "$T/to here/usr" && find . -type f | sort | tr '\n' ' ')
+[ "$left" = "./bin/other ./share/ktools/ci/mine " ] && ok "what it leaves" || fail "what it leaves" "$left"
+rm "$T/to here/usr/share/ktools/ci/mine"
+check "again" "${MAKE:-make}" -s B="$T/none" prefix=/usr DESTDIR="$T/to here" uninstall
+[ ! -e "$T/to here/usr/share/ktools" ] && [ ! -e "$T/to here/usr/lib/ktools" ] && ok "its folders" || fail "its folders" "$(find "$T/to here")"
 mkdir "$T/src" && cp -r Makefile kernels "$T/src"
 exits "make dist without git" 2 "${MAKE:-make}" -s -C "$T/src" B="$T/d" dist
 grep -q 'no git checkout' "$T/.err" && [ ! -e "$T/d" ] && ok "says so, and packs nothing" || fail "make dist without git" "$(cat "$T/.err"; ls "$T/d")"
