@@ -3,8 +3,9 @@
  *   bundle:    {"mediaType", "verificationMaterial": {"publicKey": {"hint"}}, "dsseEnvelope": {"payload", "payloadType", "signatures"}}
  *   signed:    "DSSEv1 28 application/vnd.in-toto+json LEN " and the payload's bytes
  *   payload:   an in-toto statement; its predicate has "serialization" (the method), "resources" (names and digests), and our "ktools":
- *              {"format": 1, "files": [{"name", "bytes", "shard_size", "shards": [hex]}], "container": {"identity", "entries":
- *              [{"name", "offset", "bytes", "sha256"}]}}
+ *              {"format": 1, "files": [{"name", "bytes", "shard_size", "shards": [hex]}], "empty": [name], "container": {"identity",
+ *              "entries": [{"name", "offset", "bytes", "sha256"}]}}; "files" with method "files", "empty" with method "shards", whose
+ *              resources have no shard of an empty file
  *
  * What model-signing 1.1.1 takes, by trial: a model that is one file has the name "."; method "files": one digest a file; method
  * "shards": names "PATH:START:END", algorithm "sha256-sharded-SIZE", and only through its Python interface: its command line
@@ -35,6 +36,7 @@ struct k_oms {
 	struct k_arena arena;           /* owns what the pointers point to, but for the writer's own */
 	const char *subject;            /* base name of the model; for people */
 	bool by_shards;                 /* method "shards", else "files" */
+	bool empties;                   /* files holds all empty ones; false: read from a signature by shards that does not say which there are */
 	bool links;                     /* symbolic links were followed */
 	const char **ignore; int n_ignore;      /* paths of a folder that are not part of the model, with all below them */
 	struct k_oms_file *files; int n_files;  /* sorted by name */

@@ -120,9 +120,25 @@ static void put_resources(struct k_buf *b, const struct k_oms *o, struct k_sha25
 	}
 }
 
+static void put_empty(struct k_buf *b, const struct k_oms *o)
+{
+	const char *sep = "";
+
+	k_buf_puts(b, ",\"empty\":[");
+	for (int i = 0; i < o->n_files; i++)
+		if (o->files[i].bytes == 0) {
+			k_buf_puts(b, sep);
+			put_name(b, o->files[i].name);
+			sep = ",";
+		}
+	k_buf_putc(b, ']');
+}
+
 static void put_own(struct k_buf *b, const struct k_oms *o)
 {
 	k_buf_puts(b, "{\"format\":1");
+	if (o->by_shards)
+		put_empty(b, o);
 	for (int i = 0; !o->by_shards && i < o->n_files; i++) {
 		const struct k_oms_file *f = &o->files[i];
 
@@ -352,6 +368,20 @@ static int take_shard_digests(struct reading *r, const struct k_json *list)
 	return 0;
 }
 
+static int sort_files(const struct reading *r)
+{
+	struct k_oms *o = r->o;
+
+	qsort(o->files, (size_t)o->n_files, sizeof(*o->files), compare_names);
+	for (int i = 0; i < o->n_files; i++) {
+		if (k_oms_refuses(o->files[i].name, false))
+			return bad(r, "no path below the model:", o->files[i].name);
+		if (i && strcmp(o->files[i].name, o->files[i - 1].name) == 0)
+			return bad(r, "two resources have the name", o->files[i].name);
+	}
+	return 0;
+}
+
 static int get_resources(struct reading *r, const struct k_json *predicate, const uint8_t wanted[32])
 {
 	struct k_json *list = NULL;
@@ -375,14 +405,26 @@ static int get_resources(struct reading *r, const struct k_json *predicate, cons
 		return k_err_set(r->err, K_EFORMAT, "'%s': the subject's digest is not that of the resources; what was signed is malformed", r->what);
 	if (r->o->n_files == 0)
 		return k_err_set(r->err, K_EFORMAT, "'%s': signs no file at all", r->what);
-	qsort(r->o->files, (size_t)r->o->n_files, sizeof(*r->o->files), compare_names);
-	for (int i = 0; i < r->o->n_files; i++) {
-		if (k_oms_refuses(r->o->files[i].name, false))
-			return bad(r, "no path below the model:", r->o->files[i].name);
-		if (i && strcmp(r->o->files[i].name, r->o->files[i - 1].name) == 0)
-			return bad(r, "two resources have the name", r->o->files[i].name);
+	r->o->empties = !r->o->by_shards;
+	return sort_files(r);
+}
+
+static int get_empty(struct reading *r, const struct k_json *names)
+{
+	for (size_t i = 0; i < k_json_len(names); i++) {
+		const char *name = k_json_string(k_json_at(names, i));
+		struct k_oms_file *f;
+
+		if (!name)
+			return bad(r, "no name in", "empty");
+		f = add_file(r, name, strlen(name));
+		if (!f)
+			return k_err_nomem(r->err, strlen(name), "the name of a file");
+		f->bytes = 0;
+		f->shard_size = r->shard_size;
 	}
-	return 0;
+	r->o->empties = true;
+	return sort_files(r);
 }
 
 static int get_own_file(struct reading *r, const struct k_json *v)
@@ -456,13 +498,15 @@ static int get_container(struct reading *r, const struct k_json *v)
 /* Absent in bundles of others; a later format of it is passed over, the resources say enough. */
 static int get_own(struct reading *r, const struct k_json *own)
 {
-	const struct k_json *files = k_json_find(own, "files"), *container = k_json_find(own, "container");
+	const struct k_json *files = k_json_find(own, "files"), *container = k_json_find(own, "container"), *empty = k_json_find(own, "empty");
 	int rc = 0;
 
 	if (k_json_int(k_json_find(own, "format")) != 1)
 		return 0;
 	for (size_t i = 0; rc == 0 && i < k_json_len(files); i++)
 		rc = get_own_file(r, k_json_at(files, i));
+	if (rc == 0 && empty && r->o->by_shards)
+		rc = get_empty(r, empty);
 	if (rc == 0 && container)
 		rc = get_container(r, container);
 	return rc;

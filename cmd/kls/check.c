@@ -2,6 +2,7 @@
 #include "libcore/base.h"
 #include "cmd/kls/kls.h"
 #include "cmd/kls/sign.h"
+#include "libcore/log.h"
 
 struct check {
 	const struct k_oms *o;
@@ -23,8 +24,9 @@ static int pair_up(struct check *c, const struct k_tree *t, struct k_err *err)
 	while (i < t->n || j < o->n_files) {
 		int cmp = i == t->n ? 1 : j == o->n_files ? -1 : strcmp(t->v[i].name, o->files[j].name);
 
-		/* Shards of nothing are none: a signature by shards says nothing of empty files. */
-		if (cmp < 0 && o->by_shards && t->v[i].bytes == 0) {
+		/* Shards of nothing are none: only ours say which empty files there are. */
+		if (cmp < 0 && !o->empties && t->v[i].bytes == 0) {
+			k_logf(c->ctx->log, K_LOG_WARN, "'%s' is empty, of which a signature by shards of another signer tells nothing", t->v[i].path);
 			i++;
 			continue;
 		}

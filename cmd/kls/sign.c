@@ -112,6 +112,8 @@ static int lay_out(struct signing *s, const struct k_tree *t, bool by_shards, st
 
 	for (int i = 0; i < t->n; i++)
 		total += t->v[i].bytes;
+	if (total == 0)
+		return k_err_set(err, K_EUNSUP, "'%s': nothing to sign: no file, or empty ones", t->subject);
 	/* An old shard is of use only where the new ones have its places. */
 	size = s->old ? s->old->files[0].shard_size : k_oms_shard_size(total);
 	o->subject = t->subject;
@@ -129,14 +131,12 @@ static int lay_out(struct signing *s, const struct k_tree *t, bool by_shards, st
 
 		if (why)
 			return k_err_set(err, K_EUNSUP, "'%s': cannot be signed: %s", t->v[i].path, why);
-		if (by_shards && t->v[i].bytes == 0)
-			continue;
 		*f = (struct k_oms_file){ .name = t->v[i].name, .bytes = t->v[i].bytes, .whole = !by_shards, .shard_size = size };
 		if (k_oms_room(o, f, err) < 0)
 			return err->code;
 		s->in[o->n_files++] = (struct k_pass_file){ t->v[i].path, size, f->whole };
 	}
-	return o->n_files ? 0 : k_err_set(err, K_EUNSUP, "'%s': nothing to sign: no file, or empty ones", t->subject);
+	return 0;
 }
 
 static int take_shard(void *arg, int file, int64_t i, uint64_t off K_UNUSED, size_t n K_UNUSED, const uint8_t digest[32],

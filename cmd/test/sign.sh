@@ -142,6 +142,10 @@ forge() { # NAME STATUS WORD CODE
 }
 forge "nothing of ours" 0 "" "del p['ktools']"
 forge "ours of a later format" 0 "" "p['ktools'] = {'format': 2}"
+forge "an empty file above the model" 3 "no path" "p['ktools']['empty'] = ['../x']"
+forge "an empty file twice" 3 "two resources" "p['ktools']['empty'] = ['x', 'x']"
+forge "an empty file without a name" 3 "no name" "p['ktools']['empty'] = [7]"
+forge "an empty file beside the one" 1 "several files" "p['ktools']['empty'] = ['x']"
 forge "a wrong root" 3 "subject's digest" "s['subject'][0]['digest']['sha256'] = '0' * 64"
 forge "a shard twice" 3 "follow each other" "r.insert(1, r[0]); root()"
 forge "a shard left out" 3 "follow each other" "del r[1]; root()"
@@ -166,6 +170,9 @@ for how in "" --shards; do
 	grep -q "$(basename "$f")': differs from what was signed in model\." "$T/.err" || fail "a bit in a folder" "$(cat "$T/.err")"
 	flip "$f" $(($(stat -c %s "$f") - 1000))
 	echo > "$T/d/extra"; exits "a file too many" 1 kls --check-sign "$pub" --sig "$T/d/model.sig" "$T/d"; rm "$T/d/extra"
+	: > "$T/d/chat_template.jinja"; exits "an empty file too many" 1 kls --check-sign "$pub" --sig "$T/d/model.sig" "$T/d"; rm "$T/d/chat_template.jinja"
+	rm "$T/d/sub/empty"; exits "an empty file too few" 1 kls --check-sign "$pub" --sig "$T/d/model.sig" "$T/d"
+	echo > "$T/d/sub/empty"; exits "an empty file that is not" 1 kls --check-sign "$pub" --sig "$T/d/model.sig" "$T/d"; : > "$T/d/sub/empty"
 	mv "$T/d/sub-c" "$T/c"; exits "a file too few" 1 kls --check-sign "$pub" --sig "$T/d/model.sig" "$T/d"; mv "$T/c" "$T/d/sub-c"
 	exits "a file for a folder" 1 kls --check-sign "$pub" --sig "$T/d/model.sig" "$m"
 	exits "a folder for a file" 1 kls --check-sign "$pub" --sig "$T/m.sig" "$T/d"
@@ -234,6 +241,7 @@ exits "a signature of the first file" 1 kls --check-sign "$pub" --sig "$T/alone.
 # The package's own.
 for s in file file-shards; do check "by the package: $s" kls --check-sign testdata/sign/pub.pem --sig testdata/sign/$s.sig testdata/sign/file.bin; done
 for s in model model-shards; do check "by the package: $s" kls --check-sign testdata/sign/pub.pem --sig testdata/sign/$s.sig testdata/sign/model; done
+grep -q "model/empty' is empty, of which a signature by shards of another signer tells nothing" "$T/.err" && ok "empty files by the package" || fail "empty files by the package" "$(cat "$T/.err")"
 cp testdata/sign/file.bin "$T/file.bin"; flip "$T/file.bin" 1234
 for s in file file-shards; do exits "by the package, a bit: $s" 1 kls --check-sign testdata/sign/pub.pem --sig testdata/sign/$s.sig "$T/file.bin"; done
 
