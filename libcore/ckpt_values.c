@@ -1,6 +1,7 @@
 /* ckpt_values.c: the check of values that any checkpoint can be put through: of one block in passing, or of everything, in order, on all
  * threads. */
 #include "libcore/base.h"
+#include <stdio.h>
 #include "libcore/import.h"
 #include "libcore/log.h"
 #include "libcore/pool.h"
@@ -95,8 +96,12 @@ struct check {
 	struct k_progress progress;
 	int entry;
 	uint64_t off;
+	/* Values: matrices of nothing but zeros, of which first is one; whether the one at work is such a one so far. */
+	int64_t n_zeros;
+	char first[256];
+	bool zeros;
 };
-struct block { int entry; size_t n, cap; uint64_t off; char *data; };
+struct block { int entry; size_t n, cap; uint64_t off; char *data; bool zeros; };
 
 /* The next leaf of weights that is wanted, from where k stands on; *n: its bytes. */
 static bool next_leaf(struct check *k, uint64_t *n)
@@ -150,7 +155,22 @@ static int check_block(void *arg, void *item, struct k_err *err)
 
 	if (k_ckpt_unpack(k->c, b->entry, b->off, b->data, b->n, err) < 0 || k_ckpt_seen(k->c, b->entry, b->off, b->data, b->n, err) < 0)
 		return err->code;
+	b->zeros = b->data[0] == 0 && memcmp(b->data, b->data + 1, b->n - 1) == 0;
 	return k->values ? k_ckpt_check_block(k->c, b->entry, b->off, b->data, b->n, err) : 0;
+}
+
+/* What a download that broke off leaves where the disk was reserved: well formed in every format. A vector may be so: a bias. */
+static void note_zeros(struct check *k, const struct block *b)
+{
+	const struct k_entry *e = &k->c->entries[b->entry];
+	uint64_t slice = k_entry_slice_bytes(e);
+	char name[1100];
+
+	k->zeros = b->zeros && (k->zeros || b->off % slice == 0);
+	if (!k->zeros || (b->off + b->n) % slice || k_entry_rows(e) < 2 || k_entry_cols(e) < 2)
+		return;
+	if (!k->n_zeros++)
+		snprintf(k->first, sizeof(k->first), "%s", k_entry_slice_name(e, (int64_t)(b->off / slice), name, sizeof(name)));
 }
 
 static int count_block(void *arg, void *item, struct k_err *err K_UNUSED)
@@ -158,6 +178,7 @@ static int count_block(void *arg, void *item, struct k_err *err K_UNUSED)
 	struct check *k = arg;
 	struct block *b = item;
 
+	note_zeros(k, b);
 	k_progress_step(&k->progress, b->n);
 	return 0;
 }
@@ -185,6 +206,9 @@ static int check_all(struct check *k, struct k_err *err)
 	k_progress_begin(&k->progress, k->ctx->log, "checking", total, "bytes");
 	r = k_pool_pipe(k->ctx->pool, &pipe, err);
 	k_progress_end(&k->progress);
+	if (r == 0 && k->values && k->n_zeros)
+		k_logf(k->ctx->log, K_LOG_WARN, "'%s': nothing but zeros in %s%s: was it downloaded whole?", k->c->path, k->first,
+			k->n_zeros > 1 ? " and other matrices" : "");
 	return r < 0 ? r : k_ckpt_finish(k->c, err);
 }
 

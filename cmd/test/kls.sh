@@ -125,6 +125,13 @@ make('tail', only('layers.2.self_attn.A_log', lambda e, d: (e, d[:-4] + struct.p
 make('tail4', only('layers.2.self_attn.A_log', lambda e, d: ({**e, 'shape': [1, 1, 16, 1]}, d)))
 PY
 for m in as_it_was tail4; do check "--verify of $m" kls --verify "$T/$m.kmf"; done
+# A download that broke off where the disk was reserved ends in zeros, and is well formed.
+cp -r testdata/tiny/kimi-linear-tiny "$T/cut" && chmod -R u+w "$T/cut"
+kls --verify "$T/cut" > "$T/.out" 2> "$T/.err"; grep -q zeros "$T/.err" && fail "no zeros" "$(cat "$T/.err")" || ok "no zeros"
+f=$T/cut/model-00002-of-00003.safetensors n=$(stat -c %s "$T/cut/model-00002-of-00003.safetensors")
+truncate -s $((n / 2)) "$f" && truncate -s "$n" "$f"
+check "zeros are well formed" kls --verify "$T/cut"
+grep -q "warning: .*cut': nothing but zeros in model.layers.2.self_attn.q_proj.weight and other matrices" "$T/.err" && ok "and said" || fail "zeros" "$(cat "$T/.err")"
 refused() { exits "--verify of $1" "$2" kls --verify "$T/$1.kmf"; grep -q "$3" "$T/.err" && ok "$1 is said" || fail "$1 is said" "$(tail -n 1 "$T/.err")"; }
 refused missing 3 'layers.3.self_attn.g_proj.weight is missing, kimi_k3 wants it'; refused shape 3 'model.norm.weight has shape \[32\], its config wants \[64\]'
 refused config 3 'embed_tokens.weight has shape \[96, 64\], its config wants \[97, 64\]'; refused layers 3 'layer 14 is neither'
