@@ -84,7 +84,7 @@ static const struct what {
 	{ "serve", "req_s tok_s ttft_ms_p50 ttft_ms_p99 tpot_ms_p50 tpot_ms_p99 itl_ms_p50 itl_ms_p99 itl_ratio requests refused abandoned errors "
 		"late unfinished tokens prompt_tokens mismatches", k_bench_serve, false, false, 1 },
 	{ "compare", "ratio p_value noise_floor blocks", k_bench_compare, false, false, 15 },
-	{ "trends", "records torn series slower faster worst", k_bench_trends, false, false, 1 },
+	{ "trends", "records torn series slower faster busy worst", k_bench_trends, false, false, 1 },
 };
 
 static int find_what(int n_operands, char **operands, const struct what **out, struct k_err *err)
@@ -291,7 +291,7 @@ const struct k_tool k_tool = {
 		"--history FILE keeps what runs measured, unless one of their items failed, and trends judges it: the last run of each series (one figure of one "
 		"thing on one machine, level, number of threads and placement) against the up to 10 before it; beyond where one more run of theirs would be in "
 		"99 of 100 cases, and beyond the spread of the repetitions, it is faster or slower; slower is exit status 1, unless a --bar on worst says how much slower may be. Fewer than 3 earlier "
-		"runs cannot tell.",
+		"runs cannot tell, nor can a slower one whose threads waited longer for a CPU than theirs (waited, a share of the time; others ran): it is busy.",
 	.opts = opts,
 	.rivals = rivals,
 	.examples = examples,

@@ -37,7 +37,7 @@ struct k_bench {
 /* Repetitions of one measurement. */
 struct k_times { double v[2048]; int n; };
 double k_times_median(struct k_times *t);               /* sorts */
-double k_times_spread(struct k_times *t);               /* (largest - smallest) / median */
+double k_times_spread(struct k_times *t);               /* (largest - smallest) / median; NaN: of one, which has none */
 struct k_json *k_times_json(const struct k_times *t);   /* as they come; NULL without memory */
 
 double k_bench_now(void);                               /* seconds, monotonic */
@@ -62,7 +62,9 @@ void k_use_end(struct rusage *u, const struct rusage *begun);
 void k_use_add(struct rusage *sum, const struct rusage *u);
 int k_use_put(struct k_json *o, const struct rusage *u, int64_t runs) K_MUST_USE;
 
-/* machine, threads, placement, ping_ns, dropped, commit; level where a device is open (dev may be NULL). */
+/* machine, threads, placement, ping_ns, dropped, waited, commit; level where a device is open (dev may be NULL). waited is the share of the time in
+ * which threads could have run that they had no CPU, since the start: more than so much is told, and trends does not blame a run for more of it. */
+#define K_BENCH_BUSY 0.1
 int k_bench_put_machine(struct k_json *o, struct k_bench *b, struct k_device *dev) K_MUST_USE;
 
 /* The model of -m on a device of its own, which ctx chooses the level of; close takes one that did not open. */

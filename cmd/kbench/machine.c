@@ -1,11 +1,14 @@
 /* machine.c: what the machine can do, and the facts about it that every record carries. */
 #include "libcore/base.h"
+#include <dirent.h>
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <time.h>
 #include "cmd/kbench/bench.h"
 #include "cmd/kbench/limits.h"
 #include "libcore/cpu.h"
+#include "libcore/log.h"
 #include "libcore/pool.h"
 #include "version.h"
 #include "evals/stats.h"
@@ -21,6 +24,8 @@ double k_times_median(struct k_times *t)
 double k_times_spread(struct k_times *t)
 {
 	double m = k_times_median(t);
+	if (t->n < 2)
+		return NAN;
 	return m > 0 ? (t->v[t->n - 1] - t->v[0]) / m : 0;
 }
 
@@ -31,18 +36,45 @@ double k_bench_now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+/* The share of the time in which threads of this process could have run that they had no CPU; NaN: the system does not tell. */
+static double waited(void)
+{
+	DIR *d = opendir("/proc/self/task");
+	struct dirent *e;
+	double ran = 0, lost = 0;
+	while (d && (e = readdir(d))) {
+		char path[300];
+		unsigned long long a, b;
+		snprintf(path, sizeof(path), "/proc/self/task/%s/schedstat", e->d_name);
+		FILE *f = fopen(path, "re");
+		if (f && fscanf(f, "%llu %llu", &a, &b) == 2) {
+			ran += (double)a;
+			lost += (double)b;
+		}
+		if (f)
+			fclose(f);
+	}
+	if (d)
+		closedir(d);
+	return ran > 0 ? lost / (ran + lost) : NAN;
+}
+
 int k_bench_put_machine(struct k_json *o, struct k_bench *b, struct k_device *dev)
 {
 	int threads = k_pool_threads(b->ctx->pool);
 	char name[128], place[96];
 	cpu_set_t set;
+	double busy = waited();
 	int allowed = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
 	k_cpu_name(name, sizeof(name));
 	const char *label = k_placement_label(&b->place);
 	snprintf(place, sizeof(place), threads > 1 && allowed > 1 ? "%d threads on %d cpus, %s" : "%d threads on %d cpus", threads, allowed, label);
+	if (busy > K_BENCH_BUSY)
+		k_logf(b->ctx->log, K_LOG_WARN, "threads waited for a CPU in %.0f %% of the time: other programs run here, or -j is above the CPUs, and figures are worse for it",
+			100 * busy);
 	return k_put_str(o, "machine", name) | (dev ? k_put_str(o, "level", dev->level(dev)) : 0) |
 		k_put_int(o, "threads", threads) | k_put_str(o, "placement", place) |
-		(b->place.ns > 0 ? k_put_f32(o, "ping_ns", b->place.ns) : k_put_null(o, "ping_ns")) | k_put_int(o, "dropped", b->place.dropped) |
+		(b->place.ns > 0 ? k_put_f32(o, "ping_ns", b->place.ns) : k_put_null(o, "ping_ns")) | k_put_int(o, "dropped", b->place.dropped) | k_put_f32(o, "waited", busy) |
 		k_put_str(o, "commit", K_DESCRIBE);
 }
 

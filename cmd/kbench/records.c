@@ -1,6 +1,6 @@
 /* records.c: --history FILE: each run appends a line for each thing it measured.
  *
- *   {"date": "2026-01-31T12:00:00Z", "what", "model": digest, "machine", "level", "threads", "placement", "commit", "act", "kv", "tokens", "item", ...};
+ *   {"date": "2026-01-31T12:00:00Z", "what", "model": digest, "machine", "level", "threads", "placement", "waited", "commit", "act", "kv", "tokens", "item", ...};
  *   of a server its "url" and the model's "name" there
  *
  * Lines are appended whole, in one write, so that runs may share a file. A run that was killed within may leave a part of a line: it is
@@ -62,7 +62,7 @@ static int put_server(struct k_json *o, const struct k_bench *b)
 /* Date and what was run; the machine's facts stand in the summary. */
 static int put_head(struct k_json *o, const struct k_bench *b, const char *what, const char *date)
 {
-	static const char *const facts[] = { "machine", "level", "threads", "placement", "commit", "act", "kv" };
+	static const char *const facts[] = { "machine", "level", "threads", "placement", "waited", "commit", "act", "kv" };
 	const struct k_json *s = k_report_summary_of(b->rep);
 	int bad = k_put_str(o, "date", date) | k_put_str(o, "what", what) | put_if(o, "model", b->model_digest) |
 		(strcmp(what, "serve") ? 0 : put_server(o, b)) |

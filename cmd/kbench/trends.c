@@ -5,7 +5,7 @@
  * A series is one figure of one thing (k_metric_at). The last run is held against the up to 10 runs before it, by logarithms: change is its
  * ratio to their median, and the interval is as wide as one more run of theirs would stray in 99 of 100 cases (Student's t on how they differ),
  * or as the repetitions within runs do, where that is more. Beyond that it is faster or slower; slower is exit status 1, but where a --bar on worst
- * says how much slower may be. Fewer than 3 earlier runs cannot tell. */
+ * says how much slower may be. Fewer than 3 earlier runs cannot tell, nor can one whose threads waited longer for CPUs than theirs: that is busy. */
 #include "libcore/base.h"
 #include <math.h>
 #include <stdio.h>
@@ -13,11 +13,12 @@
 #include "cmd/kbench/records.h"
 #include "evals/pictures.h"
 #include "evals/stats.h"
+#include "libcore/log.h"
 #include "libcore/map.h"
 
 enum { BEFORE = 10, ENOUGH = 3 };
 
-struct value { double v, spread; };     /* spread NaN: not recorded */
+struct value { double v, spread, waited; };     /* spread NaN: not recorded; waited 0: nor that */
 struct series {
 	char *key;
 	const struct k_metric *metric;
@@ -33,7 +34,7 @@ struct trends {
 	struct k_map by_key;
 	struct series *s;
 	size_t n, cap;
-	int64_t slower, faster;
+	int64_t slower, faster, busy;
 };
 
 /* --- series ---------------------------------------------------------------------------------------------------------------------- */
@@ -98,8 +99,8 @@ static int add_value(struct trends *t, const struct k_metric *m, const struct k_
 	}
 	if (!s)
 		return k_err_nomem(err, sizeof(*s), "a series");
-	double spread = k_picture_number(record, "spread");
-	s->v[s->n++] = (struct value){ v, spread >= 0 ? spread : NAN };
+	double spread = k_picture_number(record, "spread"), waited = k_picture_number(record, "waited");
+	s->v[s->n++] = (struct value){ v, spread >= 0 ? spread : NAN, waited >= 0 ? waited : 0 };
 	s->last = record;
 	return 0;
 }
@@ -132,13 +133,14 @@ static double median(double *v, size_t n)
 static void judge(struct series *s)
 {
 	size_t n = K_MIN(s->n - 1, (size_t)BEFORE), k = 0;
-	double v[BEFORE], spread[BEFORE], sum = 0, squares = 0;
+	double v[BEFORE], spread[BEFORE], sum = 0, squares = 0, waited = 0;
 	s->median = s->change = s->half = NAN;
 	s->verdict = "too_few";
 	for (size_t i = 0; i < n; i++) {
 		const struct value *x = &s->v[s->n - 1 - n + i];
 		v[i] = log(x->v);
 		sum += v[i];
+		waited = fmax(waited, x->waited);
 		if (isfinite(x->spread))
 			spread[k++] = x->spread;
 	}
@@ -153,7 +155,8 @@ static void judge(struct series *s)
 	double last = s->v[s->n - 1].spread, within = (k ? median(spread, k) : 0) + (isfinite(last) ? last : 0);
 	s->half = fmax(student(n) * sqrt(squares / (double)(n - 1) * (1 + 1 / (double)n)), within / 2);
 	bool better = (s->change > 0) == s->metric->more_is_better;
-	s->verdict = fabs(s->change) <= s->half ? "within_noise" : better ? "faster" : "slower";
+	s->verdict = fabs(s->change) <= s->half ? "within_noise" : better ? "faster" :
+		s->v[s->n - 1].waited > waited + K_BENCH_BUSY ? "busy" : "slower";
 }
 
 /* --- the report ------------------------------------------------------------------------------------------------------------------ */
@@ -189,16 +192,20 @@ static int report_series(struct trends *t, const struct series *s, struct k_err 
 {
 	struct k_json *o = k_json_object();
 	char name[192], why[300];
-	bool slower = !strcmp(s->verdict, "slower");
+	bool slower = !strcmp(s->verdict, "slower"), busy = !strcmp(s->verdict, "busy");
 	name_of(s, name, sizeof(name));
 	if (o && put_series(o, s)) {
 		k_json_free(o);
 		o = NULL;
 	}
 	t->slower += slower;
+	t->busy += busy;
 	t->faster += !strcmp(s->verdict, "faster");
 	snprintf(why, sizeof(why), "%.6g, the median of the %zu runs before is %.6g: %+.3g %%, where %+.3g to %+.3g %% would be noise", s->v[s->n - 1].v,
 		K_MIN(s->n - 1, (size_t)BEFORE), exp(s->median), 100 * (exp(s->change) - 1), 100 * (exp(-s->half) - 1), 100 * (exp(s->half) - 1));
+	if (busy)
+		k_logf(t->b->ctx->log, K_LOG_WARN, "%s: %s; its threads waited for a CPU in %.0f %% of the time, more than before: measure again when the machine is quiet", name,
+			why, 100 * s->v[s->n - 1].waited);
 	return k_report_item(t->b->rep, name, o, !slower || k_report_bars(t->b->rep, "worst"), why, err);
 }
 
@@ -275,7 +282,7 @@ static int report(struct trends *t, size_t records, int64_t torn, struct k_err *
 	struct k_json *o = k_json_object();
 	if (o && (k_put_str(o, "what", "trends") | k_put_str(o, "history", t->b->history) | k_put_int(o, "records", (int64_t)records) |
 		k_put_int(o, "torn", torn) | k_put_int(o, "series", (int64_t)t->n) | k_put_int(o, "slower", t->slower) |
-		k_put_int(o, "faster", t->faster) | k_put_f32(o, "worst", exp(worst) - 1))) {
+		k_put_int(o, "faster", t->faster) | k_put_int(o, "busy", t->busy) | k_put_f32(o, "worst", exp(worst) - 1))) {
 		k_json_free(o);
 		o = NULL;
 	}

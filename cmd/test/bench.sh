@@ -9,7 +9,7 @@ rec() { rec_name=$1 want=$2; shift 2; exits "$rec_name" "$want" kbench "$@" --js
 kconvert testdata/tiny/kimi-linear-tiny -o "$T/m.kmf" || { fail setup "no model"; finish; }
 
 used='.peak_rss > 1000000 and .bytes_read >= 0 and .minor_faults >= 0 and .major_faults >= 0 and .cache == "warm"'
-facts='(.machine | length > 0) and .threads >= 1 and (.placement | length > 0) and (.commit | length > 0)'
+facts='(.machine | length > 0) and .threads >= 1 and (.placement | length > 0) and .waited >= 0 and .waited < 1 and (.commit | length > 0)'
 for act in f32 bf16 int8; do
 	rec "decode, $act" 0 decode -m "$T/m.kmf" --act $act --depth 0,70 -b 1,2 --tokens 4 --reps 2
 	is "decode, $act: points" 'length == 6 and ([.[].digest // empty] | length == 5) and .[4].item == "reference" and .[4].ref_error <= .[4].tolerance'
@@ -20,6 +20,7 @@ rec "decode again" 0 decode -m "$T/m.kmf" --act int8 --depth 0,70 -b 1,2 --token
 [ "$(jq -r '.digest // empty' "$T/out")" = "$(jq -r '.digest // empty' "$T/first")" ] && ok "the same digests with one thread" || fail "digests" "$(cat "$T/out")"
 rec "prefill" 0 prefill -m "$T/m.kmf" --tokens 40 --reps 2 --bar 'ref_error<1e-4'
 is "prefill: summary" '.[-1] | .what == "prefill" and .tok_s > 0 and .ref_error < 1e-4'
+rec "one repetition" 0 decode -m "$T/m.kmf" --tokens 2 --reps 1 --plot "$T/one.svg"; is "one repetition has no spread" '.[-1].spread == null'
 rec "the reference measures itself" 0 decode -m "$T/m.kmf" --cpu ref --tokens 2 --reps 1; is "ref is ref" '.[-1] | .level == "ref" and .ref_error == 0'
 # Models of instructions compute a prompt as the reference does: tiles of BF16 and of INT4 weights among them.
 kquant -q testdata/nano -o "$T/i4.kmf" || fail setup "no INT4 model"

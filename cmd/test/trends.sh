@@ -40,6 +40,14 @@ exits "slower, within a bar" 0 kbench trends --history "$T/slow" --json --bar 'w
 is "slower, within a bar: verdict" "$(head -n 1 "$T/.out" | jq -r '"\(.verdict) \(.ok)"')" "slower true"
 exits "slower, beyond a bar" 1 kbench trends --history "$T/slow" --bar 'worst<0.05'
 exits "slower, and a bar on something else" 1 kbench trends --history "$T/slow" --bar 'series<5'
+# Slower where others had the CPUs is nobody's fault, unless it was so before.
+waited() { printf ', "waited": %s}\n' "${@:2}" | paste -d '' <(sed 's/}$//' "$T/slow") - > "$T/$1"; }
+waited busy 0.01 0 null 0.01 0.4
+exits "busy" 0 kbench trends --history "$T/busy" --json
+is "busy: verdict" "$(jq -r 'select(.item).verdict' "$T/.out") $(last '"\(.slower) \(.busy)"')" "busy 0 1"
+grep -q 'warning: decode .*: 94, the median .*waited for a CPU in 40 % of the time' "$T/.err" && ok "busy: the sentence" || fail "busy: the sentence" "$(cat "$T/.err")"
+waited always 0.5 0.3 0.35 0.32 0.4
+exits "busy as before" 1 kbench trends --history "$T/always" --json
 made one - 100
 exits "one run" 0 kbench trends --history "$T/one" --json
 is "one run: no change" "$(head -n 1 "$T/.out" | jq -c '[.runs, .first, .last, .change]')" '[1,100,100,null]'
