@@ -554,6 +554,12 @@ static int say(struct k_gen *g, int32_t id, const float *logits, struct k_err *e
 	return rc;
 }
 
+/* The one call that it may have is whole. A course tells what follows, which costs no step: so the turn ends as histories have it, and is remembered. */
+static bool called(const struct k_gen *g)
+{
+	return g->parser && !g->rq->parallel_calls && k_parser_calls(g->parser) > 0 && k_parser_state(g->parser) != K_PARSE_ARGS;
+}
+
 /* The answer goes on with id. 1: and on; 0: it is done. */
 static int take(struct k_gen *g, int32_t id, const float *logits, struct k_ids *ids, struct k_err *err)
 {
@@ -584,10 +590,10 @@ static int take(struct k_gen *g, int32_t id, const float *logits, struct k_ids *
 		return rc;
 	if (g->hit)
 		return finish(g, "stop", -1, err);
-	if (state == K_PARSE_ARGS && !g->rq->parallel_calls && k_parser_state(g->parser) != K_PARSE_ARGS)
+	if (called(g) && !g->course)
 		return finish(g, "stop", -1, err);
 	if ((int64_t)g->out.n >= g->limit)
-		return finish(g, "length", -1, err);
+		return finish(g, called(g) ? "stop" : "length", -1, err);
 	return 1;
 }
 

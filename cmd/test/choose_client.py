@@ -91,9 +91,20 @@ def none():
 
 
 def not_parallel():
+    """One call, and a turn that is whole: sent back, it is the tokens that were sampled, so that its states are found. Where max_tokens cuts what only ends it, it is a call no less."""
+    ask = [{'role': 'user', 'content': 'Weather in Paris for 3 days?'}]
     for seed in range(4):
-        status, r = call(tools=TOOLS, tool_choice='required', parallel_tool_calls=False, temperature=1.5, seed=seed)
+        body = dict(tools=TOOLS, tool_choice='required', parallel_tool_calls=False, temperature=1.5, seed=seed, return_token_ids=True)
+        status, r = call(messages=ask, **body)
         assert status == 200 and len(calls_of(r)[0]) == 1, r
+        choice = r['choices'][0]
+        status, cut = call(messages=ask, **body, max_tokens=len(choice['token_ids']) - 2)
+        assert status == 200 and calls_of(cut) == calls_of(r) and calls_of(cut)[1] == 'tool_calls', (cut, r)
+        back = {'role': 'tool', 'tool_call_id': calls_of(r)[0][0][0], 'content': 'x'}
+        status, on = call(messages=ask + [choice['message'], back], **dict(body, max_tokens=1))
+        whole = r['prompt_token_ids'] + choice['token_ids'][:-1]
+        # Kimi-K3's prompts say last that a call is required.
+        assert status == 200 and (PLAIN or on['prompt_token_ids'][:len(whole)] == whole), (whole, on)
 
 
 def history():

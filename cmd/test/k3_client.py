@@ -167,7 +167,7 @@ def pieces():
         turn = {'role': 'assistant', 'content': 'x', 'tool_calls': c['message']['tool_calls']}     # not what was said: it is not remembered
         r, _ = ask(tools=[tool('f-1.x', **props)], messages=SAY + [turn], max_tokens=1, **OFF)
         prompt = tags_of(r['prompt_token_ids'], mark['sep'], (mark['open'], mark['close']))
-        assert len(sampled) == 12 and any(prompt[i:i + len(sampled)] == sampled for i in range(len(prompt))), (sampled, prompt)
+        assert len(sampled) == 14 and any(prompt[i:i + len(sampled)] == sampled for i in range(len(prompt))), (sampled, prompt)
 
 
 run([elements, free, turned, values, later, endless, pieces])
