@@ -61,7 +61,7 @@ static const struct k_opt opts[] = {
 	K_OPT_INT(0, "max-queue", struct args, max_queue, "N", "512", "requests that may wait; more are refused with 503"),
 	K_OPT_INT(0, "queue-timeout", struct args, queue_timeout, "SECONDS", "600", "time that a request may wait for a slot; then it gets 503"),
 	K_OPT_STR(0, "state-dir", struct args, state_dir, "DIR", NULL,
-		"keep what prompts begin with in DIR across restarts; a file that is damaged or of another model is set aside, and said"),
+		"keep what prompts begin with in DIR across restarts; a file that is damaged is set aside, and said; those of other models stay for them"),
 	K_OPT_STR(0, "slot-save-path", struct args, slot_dir, "DIR", NULL,
 		"open POST /slots/N?action=save|restore|erase: what a slot holds goes to files in DIR that the client names, and comes back checked like those of --state-dir"),
 	K_OPT_FLAG(0, "deterministic", struct args, deterministic,

@@ -32,6 +32,8 @@ void k_place_close(struct k_place *p);                  /* takes NULL */
 int k_path_target(char **out, const char *path, struct k_err *err) K_MUST_USE;
 /* The name of it until it is complete; NULL: no memory. */
 char *k_path_temp(const char *path) K_MUST_USE;
+/* Somebody writes it now. */
+bool k_path_is_held(const char *temp);
 /* Holds an unfinished folder (*fd -1: there is none), or file (made where there is none), until *fd is closed; K_EIO: another process does. */
 int k_path_hold(int *fd, const char *temp, bool folder, const char *show, struct k_err *err) K_MUST_USE;
 /* Syncs the folder that path is in: that files are there, and under which names. */

@@ -71,7 +71,7 @@ char *k_path_temp(const char *path)
 
 static bool lock(int fd) { return flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; }
 
-static bool is_held(const char *temp)
+bool k_path_is_held(const char *temp)
 {
 	int fd = open(temp, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	bool held = fd >= 0 && !lock(fd);
@@ -106,7 +106,7 @@ static int make(const char *temp, const char *show, struct k_err *err)
 	bool held = false;
 	int fd = open(temp, flags, 0666);
 
-	if (fd < 0 && errno == EEXIST && !(held = is_held(temp))) {
+	if (fd < 0 && errno == EEXIST && !(held = k_path_is_held(temp))) {
 		unlink(temp);
 		fd = open(temp, flags, 0666);
 	}

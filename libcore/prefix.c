@@ -588,6 +588,13 @@ int k_prefix_unsaved(struct k_prefix *p, uint64_t before, struct k_seq **s, uint
 	return 0;
 }
 
+void k_prefix_not_saved(struct k_prefix *p, uint64_t id, uint64_t since)
+{
+	for (struct node *n = p->newest; n; n = n->older)
+		if (n->id == id)
+			n->dirty = since;
+}
+
 int k_prefix_copy(struct k_prefix *p, uint64_t salt, const int32_t *ids, int64_t n, struct k_seq **s, struct k_err *err)
 {
 	struct node *root = find_root(p, salt), *at;

@@ -35,6 +35,9 @@ void k_prefix_limit(struct k_prefix *p, uint64_t bytes, k_prefix_lose *lose, voi
  * on, and it counts as saved. */
 int k_prefix_unsaved(struct k_prefix *p, uint64_t before, struct k_seq **s, uint64_t *salt, uint64_t *id, struct k_err *err) K_MUST_USE;
 
+/* What was handed out under that name is not on disk after all: it is unsaved, since then, which may be to come. */
+void k_prefix_not_saved(struct k_prefix *p, uint64_t id, uint64_t since);
+
 /* What is kept of ids[0..n), with its most useful marks, as a sequence of the caller's; *s is NULL when that is nothing. */
 int k_prefix_copy(struct k_prefix *p, uint64_t salt, const int32_t *ids, int64_t n, struct k_seq **s, struct k_err *err) K_MUST_USE;
 /* Drops of a conversation that ends with ids[0..n) what no other one goes through. */

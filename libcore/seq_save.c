@@ -224,9 +224,9 @@ static int check_head(const struct head *h, const struct k_model *m, const char 
 	if (h->version != VERSION)
 		return k_err_set(err, K_EUNSUP, "'%s' is a saved sequence of version %u, this program knows %d", name, h->version, VERSION);
 	if (memcmp(h->model, digest, sizeof(digest)))
-		return k_err_set(err, K_ECHECK, "'%s' was saved from another model", name);
+		return k_err_set(err, K_EUNSUP, "'%s' was saved from another model", name);
 	if (memcmp(h->how, how, sizeof(how)))
-		return k_err_set(err, K_ECHECK, "'%s' was computed in another way: '%.63s', this is '%s'", name, h->how, how);
+		return k_err_set(err, K_EUNSUP, "'%s' was computed in another way: '%.63s', this is '%s'", name, h->how, how);
 	if (h->len < 0 || h->n_mark > K_MARKS || (h->n_mark && !m->n_kda))
 		return k_err_set(err, K_EFORMAT, "'%s' has %ld tokens and %u marks, which cannot be", name, (long)h->len, h->n_mark);
 	return 0;

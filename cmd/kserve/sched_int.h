@@ -77,6 +77,7 @@ struct k_sched {
 	double pace;                    /* seconds between ends of requests of late, 0: unknown */
 	bool draining, aborting, closing, poked;
 	uint64_t t_drain;               /* when that began, 0: it did not */
+	uint64_t t_save;                /* states are not written before */
 	struct k_order *orders, **orders_end;   /* that arrived */
 	struct k_err failed;            /* code 0: all is well */
 	struct k_sched_stats shown;

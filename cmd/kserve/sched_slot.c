@@ -19,6 +19,7 @@
 #define FIRM_TURNS 2
 #define SAVE_AFTER (UINT64_C(10) * 1000000000)  /* what is not on disk for so long is written while requests run */
 #define SAVE_IDLE (UINT64_C(1) * 1000000000)    /* and while none do */
+#define SAVE_AGAIN (UINT64_C(60) * 1000000000)  /* what could not be written; the others wait for SAVE_AFTER */
 
 static int64_t grid(const struct k_sched *c) { return c->s->deterministic ? K_PAGE : 1; }
 
@@ -296,6 +297,15 @@ bool k_slots_fork(struct k_sched *c, struct task *t, struct task *o)
 
 /* --- disk ------------------------------------------------------------------------------------------------------------------------ */
 
+static void take_back(struct k_sched *c, uint64_t now)
+{
+	uint64_t id = k_store_failed(c->store);
+	if (!id)
+		return;
+	k_prefix_not_saved(c->prefix, id, now + SAVE_AGAIN);
+	c->t_save = now + SAVE_AFTER;
+}
+
 bool k_slots_save(struct k_sched *c, bool idle)
 {
 	struct k_seq *s;
@@ -304,6 +314,9 @@ bool k_slots_save(struct k_sched *c, bool idle)
 	if (!c->s->state_dir)
 		return false;
 	if (k_store_busy(c->store))
+		return true;
+	take_back(c, now);
+	if (now < c->t_save)
 		return true;
 	if (k_prefix_unsaved(c->prefix, now - (idle ? SAVE_IDLE : SAVE_AFTER), &s, &salt, &id, &err))
 		k_logf(c->s->log, K_LOG_WARN, "state not saved: %s", err.msg);
@@ -334,6 +347,8 @@ bool k_slots_close(struct k_sched *c, uint64_t until)
 	struct k_err err = { 0 };
 	struct k_seq *s = NULL;
 	uint64_t salt, id;
+	if (c->s->state_dir && c->store && wait_for_writer(c->store, until))
+		take_back(c, k_now_ns());
 	while (c->s->state_dir && c->store && wait_for_writer(c->store, until) &&
 		!k_prefix_unsaved(c->prefix, UINT64_MAX, &s, &salt, &id, &err) && s)
 		k_store_save(c->store, s, salt, id);

@@ -4,8 +4,10 @@
  *                                 a temporary name, synced, renamed
  *   DIR/<...>.kseq.refused        one that was wrong: for a look, removed at the next start
  *
- * A file is believed twice: its head when it enters the list (model, way of computing, digest over the tokens), all of it (digest over
- * everything) before it is used. What fails either is set aside, and the prompt is computed.
+ * A file is believed twice: its head when it enters the list (digest over the tokens), all of it (digest over everything) before it is
+ * used. What fails either is set aside, and the prompt is computed. One of another model, or that was computed in another way, is for
+ * whoever comes back to that: it offers nothing here, takes room, and goes when it is the oldest. Processes may share a folder: a file
+ * may change, or go, without this one.
  *
  *   engine: k_store_save -> queue -> writer's thread -> file -> list -> oldest files removed until the rest fits
  *   engine: k_store_ask -> list -> reader's thread -> file -> k_store_take
@@ -27,6 +29,7 @@
 #include <unistd.h>
 
 #include "libcore/io.h"
+#include "libcore/io_place.h"
 #include "libcore/log.h"
 #include "libcore/wait.h"
 #include "cmd/kserve/store.h"
@@ -35,7 +38,7 @@
 #define LOOK_NS UINT64_C(1000000000)
 #define MOST_WAITING 8                  /* sequences that wait to be written hold memory */
 
-struct entry { uint64_t id, serial, bytes, used; struct k_seq_head head; struct entry *next; };
+struct entry { uint64_t id, serial, bytes, used; struct k_seq_head head; struct entry *next; };         /* head.n 0: of another model */
 struct save { struct k_seq *seq; uint64_t salt, id; struct save *next; };
 /* A prompt whose beginning is wanted, and what there is of it. */
 struct search { enum { NO_SEARCH, ASKED, FOUND } state; uint64_t salt, id; int32_t *ids; int64_t n, have; struct k_seq *seq; };
@@ -43,7 +46,6 @@ struct search { enum { NO_SEARCH, ASKED, FOUND } state; uint64_t salt, id; int32
 struct k_store {
 	const struct k_server *s;
 	const char *dir;
-	uint64_t limit;
 	void (*told)(void *arg);
 	void *arg;
 	pthread_t writer, reader;
@@ -60,6 +62,7 @@ struct k_store {
 	bool closing;
 	bool left;                      /* nobody waits for the threads any more */
 	uint64_t clock;
+	uint64_t failed;                /* what could not be written last; 0: nothing since that was asked */
 	struct k_store_stats stats;
 };
 
@@ -116,7 +119,7 @@ static void set_aside(struct k_store *st, const char *path, const struct k_err *
 
 /* --- the list ------------------------------------------------------------------------------------------------------------------ */
 
-/* Bytes of all files. Lock held, or before there are threads. */
+/* Bytes of all files. Lock held. */
 static uint64_t listed(const struct k_store *st)
 {
 	uint64_t sum = 0;
@@ -125,15 +128,18 @@ static uint64_t listed(const struct k_store *st)
 	return sum;
 }
 
+/* Half of what the disk has for them: with those that are there, or fewer would stay after every start. What others fill is not theirs any more. */
 static void trim(struct k_store *st)
 {
 	for (;;) {
 		struct entry *old = NULL;
+		uint64_t room = k_disk_free(st->dir) / 2;
 		pthread_mutex_lock(&st->lock);
 		for (struct entry *e = st->entries; e; e = e->next)
 			if (!old || e->used < old->used)
 				old = e;
-		bool over = listed(st) > st->limit && st->entries->next;
+		uint64_t have = listed(st);
+		bool over = have > K_MIN(MOST_BYTES, room + have / 2) && st->entries->next;
 		if (over)
 			old = take_entry(st, old->id);
 		pthread_mutex_unlock(&st->lock);
@@ -146,8 +152,9 @@ static void trim(struct k_store *st)
 	}
 }
 
-/* Reads the head of a file into the list, in place of an entry of that name. */
-static int list_file(struct k_store *st, uint64_t id, const char *path, struct k_err *err)
+/* Reads the head of a file into the list, in place of an entry of that name. K_EUNSUP: it is there, as one of another model. written: just
+ * now, by whichever clock. */
+static int list_file(struct k_store *st, uint64_t id, const char *path, bool written, struct k_err *err)
 {
 	struct k_source *src;
 	struct stat info;
@@ -157,7 +164,7 @@ static int list_file(struct k_store *st, uint64_t id, const char *path, struct k
 		rc = k_seq_peek(&e->head, st->s->model, src, err);
 		k_source_close(src);
 	}
-	if (rc) {
+	if (rc && rc != K_EUNSUP) {
 		k_free(e);
 		return rc;
 	}
@@ -169,13 +176,14 @@ static int list_file(struct k_store *st, uint64_t id, const char *path, struct k
 	pthread_mutex_lock(&st->lock);
 	old = take_entry(st, id);
 	e->serial = ++st->serial;
-	st->clock = K_MAX(st->clock, e->used);
+	st->clock = K_MAX(st->clock + written, e->used);
+	e->used = written ? st->clock : e->used;
 	e->next = st->entries;
 	st->entries = e;
 	pthread_mutex_unlock(&st->lock);
 	if (old)
 		free_entry(old);
-	return 0;
+	return rc;
 }
 
 /* A name of ours: 16 hex digits and the ending; what follows is *rest. */
@@ -203,6 +211,8 @@ static int scan(struct k_store *st, struct k_err *err)
 {
 	DIR *d = opendir(st->dir);
 	struct dirent *e;
+	struct k_err other = { 0 };
+	int n_others = 0;
 	if (!d)
 		return k_err_set(err, K_EIO, "--state-dir '%s': %s", st->dir, strerror(errno));
 	while ((e = readdir(d))) {
@@ -213,12 +223,23 @@ static int scan(struct k_store *st, struct k_err *err)
 		snprintf(path, sizeof(path), "%s/%s", st->dir, e->d_name);
 		if (!own_name(e->d_name, &id, &rest))
 			continue;
-		if (*rest)
+		if (*rest && !k_path_is_held(path))
 			unlink(path);           /* refused, or never finished */
-		else if (is_file(path, &why) || list_file(st, id, path, &why))
+		if (*rest)
+			continue;
+		int rc = is_file(path, &why);
+		if (!rc)
+			rc = list_file(st, id, path, false, &why);
+		if (rc == K_EUNSUP) {
+			other = why;
+			n_others++;
+		} else if (rc) {
 			set_aside(st, path, &why);
+		}
 	}
 	closedir(d);
+	if (n_others)
+		k_logf(st->s->log, K_LOG_INFO, "--state-dir: states that are not for this server stay until their room is wanted: %d, one of them: %s", n_others, other.msg);
 	return 0;
 }
 
@@ -280,12 +301,14 @@ static bool as_listed(struct k_store *st, uint64_t id, uint64_t serial, uint64_t
 	return same;
 }
 
-static int load(struct k_store *st, uint64_t id, uint64_t serial, const char *path, struct k_seq **seq, struct k_err *err)
+/* *changed: it is whole, but of others than it was. */
+static int load(struct k_store *st, uint64_t id, uint64_t serial, const char *path, struct k_seq **seq, bool *changed, struct k_err *err)
 {
 	struct k_source *src;
 	uint64_t tag;
 	int rc = k_source_open(&src, path, err);
 	*seq = NULL;
+	*changed = false;
 	if (rc)
 		return rc;
 	rc = k_seq_load(seq, st->s->model, src, &tag, err);
@@ -294,6 +317,7 @@ static int load(struct k_store *st, uint64_t id, uint64_t serial, const char *pa
 		return rc;
 	k_seq_free(*seq);
 	*seq = NULL;
+	*changed = true;
 	return k_err_set(err, K_ECHECK, "'%s' holds other tokens than it did", path);
 }
 
@@ -308,6 +332,9 @@ static bool drop_entry(struct k_store *st, uint64_t id, uint64_t serial)
 	return e;
 }
 
+/* Another process with this folder had no room for it. */
+static bool is_gone(const char *path) { return access(path, F_OK) && errno == ENOENT; }
+
 /* Reads the best file; the next best where it is refused. */
 static void read_best(struct k_store *st, struct search *q)
 {
@@ -315,14 +342,17 @@ static void read_best(struct k_store *st, struct search *q)
 	while (find_best(st, q, &q->id, &serial)) {
 		char path[4200];
 		struct k_err err = { 0 };
+		bool changed;
 		path_of(st, q->id, path, sizeof(path));
-		if (!load(st, q->id, serial, path, &q->seq, &err)) {
+		if (!load(st, q->id, serial, path, &q->seq, &changed, &err)) {
 			count(st, &st->stats.read);
 			return;
 		}
 		if (err.code == K_ENOMEM || is_left(st))
 			return;
-		if (drop_entry(st, q->id, serial))
+		if (!drop_entry(st, q->id, serial) || is_gone(path))
+			continue;
+		if (!changed || list_file(st, q->id, path, false, &err))
 			set_aside(st, path, &err);
 	}
 }
@@ -450,7 +480,7 @@ static int write_file(struct k_store *st, const struct save *w, const char *path
 	if (!rc)
 		rc = k_sink_commit(sink, err);
 	k_sink_close(sink);
-	return rc ? rc : list_file(st, w->id, path, err);
+	return rc ? rc : list_file(st, w->id, path, true, err);
 }
 
 static void write_one(struct k_store *st, struct save *w)
@@ -463,10 +493,13 @@ static void write_one(struct k_store *st, struct save *w)
 		return;
 	if (rc) {
 		k_logf(st->s->log, K_LOG_WARN, "state not saved: %s", err.msg);
-		return;
+		pthread_mutex_lock(&st->lock);
+		st->failed = w->id;
+		pthread_mutex_unlock(&st->lock);
+	} else {
+		k_logf(st->s->log, K_LOG_DEBUG, "state saved: '%s', %" PRId64 " tokens", path, k_seq_len(w->seq));
+		count(st, &st->stats.written);
 	}
-	k_logf(st->s->log, K_LOG_DEBUG, "state saved: '%s', %" PRId64 " tokens", path, k_seq_len(w->seq));
-	count(st, &st->stats.written);
 	trim(st);
 }
 
@@ -501,6 +534,15 @@ bool k_store_busy(struct k_store *st)
 	bool busy = st->n_waiting > 0;
 	pthread_mutex_unlock(&st->lock);
 	return busy;
+}
+
+uint64_t k_store_failed(struct k_store *st)
+{
+	pthread_mutex_lock(&st->lock);
+	uint64_t id = st->failed;
+	st->failed = 0;
+	pthread_mutex_unlock(&st->lock);
+	return id;
 }
 
 void k_store_save(struct k_store *st, struct k_seq *seq, uint64_t salt, uint64_t id)
@@ -577,11 +619,8 @@ int k_store_open(struct k_store **out, const struct k_server *s, void (*told)(vo
 		rc = make_folder("--state-dir", st->dir, err);
 	if (!rc && st->dir)
 		rc = scan(st, err);
-	if (!rc) {
-		/* Half of what the disk has for them: with those that are there, or fewer would stay after every start. */
-		st->limit = st->dir ? K_MIN(MOST_BYTES, k_disk_free(st->dir) / 2 + listed(st) / 2) : 0;
+	if (!rc)
 		rc = start_threads(st, err);
-	}
 	if (rc) {
 		if (!k_store_close(st, UINT64_MAX))
 			k_bug("a store that was not opened does not close");

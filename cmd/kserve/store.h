@@ -32,6 +32,8 @@ bool k_store_take(struct k_store *st, struct k_seq **seq, uint64_t *salt, uint64
 bool k_store_busy(struct k_store *st);
 /* Takes seq; written soon under the name id, in place of what had it. */
 void k_store_save(struct k_store *st, struct k_seq *seq, uint64_t salt, uint64_t id);
+/* What could not be written since the last call, the last of it; 0: nothing. */
+uint64_t k_store_failed(struct k_store *st);
 /* Takes o, which k_store_done gives back when it is done. */
 void k_store_order(struct k_store *st, struct k_order *o);
 struct k_order *k_store_done(struct k_store *st);       /* NULL: none now */
