@@ -3,8 +3,8 @@
  * A feature counts when CPUID has it and the system saves its registers (XGETBV); AMX also wants permission
  * from the kernel, which is asked for here, once per question (the request is idempotent). */
 #include "libcore/base.h"
+#include "libcore/cgroup.h"
 #include "libcore/cpu.h"
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -125,86 +125,37 @@ bool k_cpu_has(const char *list)
 	return !k_cpu_lacks(list, why, sizeof(why));
 }
 
-/* A file of /proc or /sys that fits into buf, NUL-terminated; false when it cannot be read. These are no
- * models: io.c, with its failure on purpose, is not asked. */
-static bool small_file(const char *path, char *buf, size_t n)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got;
-
-	if (fd < 0)
-		return false;
-	got = read(fd, buf, n - 1);
-	close(fd);
-	if (got <= 0)
-		return false;
-	buf[got] = 0;
-	return true;
-}
-
-/* CPUs of the quota in one cgroup folder, 0 when it has none. */
-static int quota_of(const char *folder)
+/* The smallest quota so far, and that of a folder of a control group. */
+static void quota_of(const char *folder, void *arg)
 {
 	long long quota = 0, period = 0;
 	char path[600], text[64];
+	int *least = arg, n;
 
 	snprintf(path, sizeof path, "%s/cpu.max", folder);
-	if (small_file(path, text, sizeof text)) {
+	if (k_small_file(path, text, sizeof text)) {
 		if (sscanf(text, "%lld %lld", &quota, &period) != 2)
-			return 0;
+			return;
 	} else {
 		snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", folder);
-		if (!small_file(path, text, sizeof text) || sscanf(text, "%lld", &quota) != 1)
-			return 0;
+		if (!k_small_file(path, text, sizeof text) || sscanf(text, "%lld", &quota) != 1)
+			return;
 		snprintf(path, sizeof path, "%s/cpu.cfs_period_us", folder);
-		if (!small_file(path, text, sizeof text) || sscanf(text, "%lld", &period) != 1)
-			return 0;
+		if (!k_small_file(path, text, sizeof text) || sscanf(text, "%lld", &period) != 1)
+			return;
 	}
 	if (quota <= 0 || period <= 0)
-		return 0;
-	return (int)K_MIN((quota + period - 1) / period, 1 << 20);
-}
-
-/* The smallest quota of our group and those above it, in both hierarchies. */
-static int quota(void)
-{
-	char groups[4096], folder[512], *line, *save = NULL;
-	int least = 0, q;
-
-	if (!small_file("/proc/self/cgroup", groups, sizeof groups))
-		return 0;
-	for (line = strtok_r(groups, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		char *controllers = strchr(line, ':'),
-		     *path = controllers ? strchr(controllers + 1, ':') : NULL;
-		const char *root = "/sys/fs/cgroup";
-
-		if (!path)
-			continue;
-		*path++ = 0;
-		if (controllers[1]) {
-			if (!strstr(controllers, "cpu") || strstr(controllers, "cpuset"))
-				continue;
-			root = "/sys/fs/cgroup/cpu";
-		}
-		/* In a container the path may name what only the host sees; then the root is ours. */
-		for (char *end = path + strlen(path); ; *end = 0) {
-			snprintf(folder, sizeof folder, "%s%s", root, path);
-			q = quota_of(folder);
-			if (q && (!least || q < least))
-				least = q;
-			end = strrchr(path, '/');
-			if (!end)
-				break;
-		}
-	}
-	return least;
+		return;
+	n = (int)K_MIN((quota + period - 1) / period, 1 << 20);
+	*least = *least ? K_MIN(*least, n) : n;
 }
 
 int k_cpu_count(void)
 {
-	int n = 0, q = quota();
+	int n = 0, q = 0;
 	cpu_set_t *set;
 
+	k_cgroup_each("cpu", quota_of, &q);
 	/* The kernel refuses a set smaller than its own number of CPUs. */
 	for (int bits = 1024; bits <= 1 << 16 && !n; bits *= 4) {
 		set = CPU_ALLOC((size_t)bits);
@@ -224,7 +175,7 @@ void k_cpu_name(char *buf, size_t n)
 	char text[4096], *at, *end;
 
 	snprintf(buf, n, "unknown CPU");
-	if (!small_file("/proc/cpuinfo", text, sizeof text))
+	if (!k_small_file("/proc/cpuinfo", text, sizeof text))
 		return;
 	at = strstr(text, "model name");
 	at = at ? strchr(at, ':') : NULL;

@@ -93,5 +93,7 @@ void k_io_cleanup(void);
 void k_io_watch(const volatile sig_atomic_t *stop);
 /* Name of the mapped file that holds addr, or NULL. Async-signal-safe. */
 const char *k_io_fault_name(const void *addr);
+/* Bytes of all files that are mapped now. */
+uint64_t k_io_mapped(void);
 
 #endif

@@ -84,6 +84,16 @@ void k_io_map_end(int slot)
 	atomic_store(&maps[slot].used, false);
 }
 
+uint64_t k_io_mapped(void)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < N_MAPS; i++)
+		if (atomic_load(&maps[i].name))
+			sum += maps[i].n;
+	return sum;
+}
+
 const char *k_io_fault_name(const void *addr)
 {
 	const char *a = addr;

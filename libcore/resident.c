@@ -1,7 +1,10 @@
 /* resident.c: see resident.h. getrusage's figure is no use: a process begins with that of the one that started it. */
 #include "libcore/base.h"
+#include "libcore/cgroup.h"
 #include "libcore/resident.h"
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 struct k_resident k_resident(void)
 {
@@ -19,4 +22,56 @@ struct k_resident k_resident(void)
 	if (f)
 		fclose(f);
 	return r;
+}
+
+static bool number(const char *folder, const char *name, uint64_t *out)
+{
+	char path[600], text[64], *end;
+
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	if (!k_small_file(path, text, sizeof text))
+		return false;
+	*out = strtoull(text, &end, 10);
+	return end != text;             /* "max" */
+}
+
+/* Of a folder's memory.stat. */
+static uint64_t stat_of(const char *stat, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (const char *line = stat; line; line = strchr(line, '\n'), line += line != NULL)
+		if (!strncmp(line, name, n) && line[n] == ' ')
+			return strtoull(line + n + 1, NULL, 10);
+	return 0;
+}
+
+/* What a control group may still take. Files that are in memory count as taken there, and go when memory is wanted. */
+static void limit_of(const char *folder, void *arg)
+{
+	static const struct { const char *most, *now, *files[2]; } names[] = {
+		{ "memory.max", "memory.current", { "active_file", "inactive_file" } },
+		{ "memory.limit_in_bytes", "memory.usage_in_bytes", { "total_active_file", "total_inactive_file" } },
+	};
+	uint64_t *least = arg, most, now;
+	char path[600], stat[8192] = "";
+
+	for (size_t i = 0; i < K_LEN(names); i++) {
+		if (!number(folder, names[i].most, &most) || !number(folder, names[i].now, &now))
+			continue;
+		snprintf(path, sizeof path, "%s/memory.stat", folder);
+		if (k_small_file(path, stat, sizeof stat))
+			now -= K_MIN(now, stat_of(stat, names[i].files[0]) + stat_of(stat, names[i].files[1]));
+		*least = K_MIN(*least, most - K_MIN(most, now));
+	}
+}
+
+uint64_t k_memory_free(void)
+{
+	char text[4096];
+	const char *line = k_small_file("/proc/meminfo", text, sizeof text) ? strstr(text, "MemAvailable:") : NULL;
+	uint64_t n = line ? strtoull(line + 13, NULL, 10) << 10 : (uint64_t)K_MAX(sysconf(_SC_AVPHYS_PAGES), 0L) * (uint64_t)K_MAX(sysconf(_SC_PAGESIZE), 0L);
+
+	k_cgroup_each("memory", limit_of, &n);
+	return n;
 }

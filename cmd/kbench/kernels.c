@@ -13,7 +13,6 @@
 #include "libcore/base.h"
 #include <math.h>
 #include <stdio.h>
-#include <unistd.h>
 #include "cmd/kbench/bench.h"
 #include "cmd/kbench/limits.h"
 #include "libcore/backend.h"
@@ -21,6 +20,7 @@
 #include "libcore/hash.h"
 #include "libcore/kda_state.h"
 #include "libcore/pool.h"
+#include "libcore/resident.h"
 
 #define ARENA ((uint64_t)4608 << 20)
 #define MILLIS 40
@@ -442,8 +442,7 @@ static void fill_piece(void *arg, int64_t i, int worker K_UNUSED)
 /* A third of what is free, and no more than is of use. */
 static size_t arena_bytes(const struct k_ctx *ctx)
 {
-	uint64_t free_bytes = (uint64_t)K_MAX(sysconf(_SC_AVPHYS_PAGES), 0L) * (uint64_t)K_MAX(sysconf(_SC_PAGESIZE), 0L);
-	uint64_t n = K_MIN(ARENA, free_bytes / 3);
+	uint64_t n = K_MIN(ARENA, k_memory_free() / 3);
 	if (ctx->max_memory)
 		n = K_MIN(n, ctx->max_memory / 2);
 	return (size_t)(K_MAX(n, (uint64_t)64 << 20) >> 20 << 20);

@@ -6,12 +6,12 @@
  * are cut in the same proportion: a token's bytes and operations keep theirs. */
 #include "libcore/base.h"
 #include <stdio.h>
-#include <unistd.h>
 #include "cmd/kbench/synthetic_int.h"
 #include "libcore/backend.h"
 #include "libcore/block.h"
 #include "libcore/buf.h"
 #include "libcore/opt.h"
+#include "libcore/resident.h"
 
 /* experts_as: the type of routed experts. full_every: the pattern of the layers; 0: all of them are attention. */
 struct shape {
@@ -201,16 +201,7 @@ static uint64_t wants(const struct k_outline *o, struct k_room room, const struc
 
 static uint64_t available(const struct k_ctx *ctx)
 {
-	char line[128];
-	unsigned long long kib = 0;
-	FILE *f = ctx->max_memory ? NULL : fopen("/proc/meminfo", "re");
-	while (f && fgets(line, sizeof(line), f) && sscanf(line, "MemAvailable: %llu", &kib) != 1)
-		;
-	if (f)
-		fclose(f);
-	if (!kib)
-		kib = (unsigned long long)K_MAX(sysconf(_SC_AVPHYS_PAGES), 0L) * (unsigned long long)(K_MAX(sysconf(_SC_PAGESIZE), 1024L) / 1024);
-	return ctx->max_memory ? ctx->max_memory : (uint64_t)kib * 1024 / 4 * 3;
+	return ctx->max_memory ? ctx->max_memory : k_memory_free() / 4 * 3;
 }
 
 /* Of all shapes together with so many layers. */

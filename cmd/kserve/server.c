@@ -10,11 +10,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "libcore/bodies.h"
 #include "libcore/hash.h"
+#include "libcore/io.h"
 #include "libcore/log.h"
+#include "libcore/resident.h"
 #include "libcore/seq.h"
 #include "version.h"
 #include "cmd/kserve/grammars.h"
@@ -34,6 +35,13 @@ uint64_t k_server_need(const struct k_server *s, int64_t tokens)
 	return pages * k_seq_page_bytes(s->model) + 3 * k_seq_state_bytes(s->model);
 }
 
+/* A model that is mapped is to stay in memory: what it takes counts as free there. Of one that is larger than memory, some. */
+static uint64_t memory_left(void)
+{
+	uint64_t n = k_memory_free();
+	return n - K_MIN(k_io_mapped(), n / 2);
+}
+
 static int sizes(struct k_server *s, const struct k_server_opts *o, struct k_err *err)
 {
 	s->n_slots = (int)(o->slots ? o->slots : DEFAULT_SLOTS);
@@ -48,7 +56,7 @@ static int sizes(struct k_server *s, const struct k_server_opts *o, struct k_err
 	int64_t known = s->hp->n_ctx > 0 ? s->hp->n_ctx : UNKNOWN_CTX;
 	/* A quarter is left to the batch's scratch and to everybody else. */
 	struct k_device *dev = k_model_device(s->model);
-	s->room = dev->room ? k_model_room(s->model) : (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	s->room = dev->room ? k_model_room(s->model) : memory_left();
 	if (o->max_memory) {
 		uint64_t left = o->max_memory - K_MIN(o->max_memory, k_model_held(s->model));
 		s->room = dev->room ? K_MIN(s->room, left) : left;
