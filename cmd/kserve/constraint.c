@@ -237,6 +237,14 @@ static int read_json_schema(const struct k_server *s, struct k_request *rq, cons
 	return set_format(s, rq, schema, strict ? 0 : K_SCHEMA_LAX, "response_format.json_schema.schema", f);
 }
 
+/* An object, whichever it is; or what a schema beside the type says, as llama-server and hosted models have it: it must not be passed over. */
+static int read_json_object(const struct k_server *s, struct k_request *rq, const struct k_json *schema, struct k_fault *f)
+{
+	if (schema && k_json_kind(schema) != K_JSON_OBJECT)
+		return k_fault_set(f, 400, "invalid_schema", "response_format.schema", "response_format.schema is %s, wanted an object", k_json_kind_name(schema));
+	return schema ? set_format(s, rq, schema, K_SCHEMA_LAX, "response_format.schema", f) : set_format(s, rq, NULL, K_SCHEMA_OBJECT, "response_format", f);
+}
+
 static int read_response_format(const struct k_server *s, struct k_request *rq, struct k_fault *f)
 {
 	const struct k_json *v = k_json_given(rq->body, "response_format");
@@ -248,7 +256,7 @@ static int read_response_format(const struct k_server *s, struct k_request *rq, 
 	if (!strcmp(type, "text"))
 		return 0;
 	if (!strcmp(type, "json_object"))
-		return set_format(s, rq, NULL, K_SCHEMA_OBJECT, "response_format", f);
+		return read_json_object(s, rq, k_json_given(v, "schema"), f);
 	if (!strcmp(type, "json_schema"))
 		return read_json_schema(s, rq, v, f);
 	return k_fault_set(f, 400, NULL, "response_format.type", "response_format.type is not text, json_object or json_schema");

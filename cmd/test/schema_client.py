@@ -191,7 +191,8 @@ def main():
     print(f'FAIL what cannot be is refused: {bad}' if bad else 'ok what cannot be is refused')
     bad = []
     for v in ({'type': 'json_schema'}, {'type': 'json_schema', 'json_schema': []}, {'type': 'json_schema', 'json_schema': {'schema': {}}}, {'type': 'json_schema', 'json_schema': {'name': 'f'}},
-              {'type': 'json_schema', 'json_schema': {'name': 'f', 'schema': 'x'}}, {'type': 'json_schema', 'json_schema': {'name': 'f', 'schema': {}, 'strict': 'yes'}}, {'type': 'xml'}, {}, 'x'):
+              {'type': 'json_schema', 'json_schema': {'name': 'f', 'schema': 'x'}}, {'type': 'json_schema', 'json_schema': {'name': 'f', 'schema': {}, 'strict': 'yes'}}, {'type': 'xml'}, {}, 'x',
+              {'type': 'json_object', 'schema': 123}, {'type': 'json_object', 'schema': {'type': 'hiccup'}}):
         status, r = call({'messages': SAY, 'max_tokens': 5, 'response_format': v})
         if status != 400:
             bad.append((v, status, r))
@@ -200,6 +201,10 @@ def main():
     c = r['choices'][0]
     ok = status == 200 and (c['finish_reason'] == 'length' or isinstance(json.loads(c['message']['content']), dict)) and c['message']['content'].startswith('{')
     print('ok json_object' if ok else f'FAIL json_object: {r}')
+    for schema, want in (({'const': '42'}, '"42"'), (obj(a={'enum': [7]}), '{"a":7}')):
+        status, r = call({'messages': SAY, 'max_tokens': 40, 'response_format': {'type': 'json_object', 'schema': schema}})
+        ok = status == 200 and r['choices'][0]['message']['content'].replace(' ', '') == want
+        print('ok json_object with a schema' if ok else f'FAIL json_object with a schema: {r}')
     status, r = call({'prompt': 'Say', 'guided_choice': ['yes', 'no', 'perhaps'], 'temperature': 1.5, 'max_tokens': 20}, '/v1/completions')
     print('ok guided_choice' if status == 200 and r['choices'][0]['text'] in ('yes', 'no', 'perhaps') else f'FAIL guided_choice: {status} {r}')
     status, r = call({'prompt': 'Say', 'guided_json': obj(a={'type': 'boolean'}), 'temperature': 1.5, 'max_tokens': 20}, '/v1/completions')
