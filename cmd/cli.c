@@ -283,13 +283,21 @@ static int answer(const struct k_common *c, struct k_err *err)
 
 /* --- the context --------------------------------------------------------------------------------- */
 
+/* A terminal that can wipe a line. */
+static bool has_meter(void)
+{
+	const char *term = getenv("TERM");
+
+	return isatty(2) && term && *term && strcmp(term, "dumb") != 0;
+}
+
 static void set_log(struct k_log *log, const struct k_common *c)
 {
 	log->json = c->log == 1;
 	log->level = c->quiet ? K_LOG_ERROR : c->verbose ? K_LOG_DEBUG : K_LOG_INFO;
 	if (c->progress == 2)
 		log->progress = K_PROGRESS_JSON;
-	else if (c->progress == 0 && !c->quiet && !log->json && isatty(2))
+	else if (c->progress == 0 && !c->quiet && !log->json && has_meter())
 		log->progress = K_PROGRESS_METER;
 }
 

@@ -4,6 +4,7 @@
 #include "libcore/opt.h"
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -123,11 +124,51 @@ static void amount(char buf[32], const struct k_progress *p, double n)
 		snprintf(buf, 32, "%.*f %s", n < 10 && n != (double)(uint64_t)n ? 1 : 0, n, p->unit);
 }
 
+/* Columns of the terminal now, for windows change; what most have where nobody says. */
+static int columns(int fd)
+{
+	struct winsize w;
+
+	return ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : 80;
+}
+
+/* A job in the background leaves the terminal to who has it. */
+static bool in_background(int fd)
+{
+	pid_t owner = tcgetpgrp(fd);
+
+	return owner >= 0 && owner != getpgrp();
+}
+
+/* A line that is wider than the terminal goes on in the next one, from which \r does not come back: each redraw would leave a line. */
+static void draw_meter(const struct k_progress *p, double s, double n_done, double n_total)
+{
+	struct k_log *log = p->log;
+	char text[256], line[sizeof text + 8], done[32], total[32], rate[32], left[32] = "";
+	int width = columns(log->fd) - 1, n;
+
+	if (in_background(log->fd))
+		return;
+	amount(done, p, n_done);
+	amount(total, p, n_total);
+	amount(rate, p, s > 0 ? n_done / s : 0);
+	if (n_done > 0 && s > 1) {
+		uint64_t t = (uint64_t)((n_total - n_done) * s / n_done);
+
+		snprintf(left, sizeof left, ", %llu:%02llu left", (unsigned long long)(t / 60), (unsigned long long)(t % 60));
+	}
+	n = snprintf(text, sizeof text, "%s: %s %.100s of %s, %s/s%s", log->tool, p->what, done, total, rate, left);
+	if (n > width)
+		snprintf(text, sizeof text, "%s of %s%s", done, total, left);
+	n = snprintf(line, sizeof line, "\r%.*s\033[K", width, text);
+	emit(log, line, (size_t)n);
+	log->meter_drawn = true;
+}
+
 static void draw(struct k_progress *p, uint64_t now, bool last)
 {
 	struct k_log *log = p->log;
-	char line[256], done[32], total[32], rate[32], left[32] = "";
-	double s = (double)(now - p->start_ns) * 1e-9;
+	char line[256];
 	uint64_t n_done = p->done, n_total = K_MAX(p->total, n_done);
 	int n;
 
@@ -140,19 +181,7 @@ static void draw(struct k_progress *p, uint64_t now, bool last)
 	} else if (last) {
 		wipe_meter(log);
 	} else {
-		amount(done, p, (double)n_done);
-		amount(total, p, (double)n_total);
-		amount(rate, p, s > 0 ? (double)n_done / s : 0);
-		if (n_done && s > 1) {
-			uint64_t t = (uint64_t)((double)(n_total - n_done) * s / (double)n_done);
-
-			snprintf(left, sizeof left, ", %llu:%02llu left", (unsigned long long)(t / 60),
-				(unsigned long long)(t % 60));
-		}
-		n = snprintf(line, sizeof line, "\r%s: %s %.100s of %s, %s/s%s\033[K", log->tool, p->what,
-			done, total, rate, left);
-		emit(log, line, (size_t)K_MIN(n, (int)sizeof line - 1));
-		log->meter_drawn = true;
+		draw_meter(p, (double)(now - p->start_ns) * 1e-9, (double)n_done, (double)n_total);
 	}
 	pthread_mutex_unlock(&log->lock);
 }

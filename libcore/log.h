@@ -1,5 +1,5 @@
-/* log.h: messages for people and the progress meter. Standard error only; the library knows neither terminals nor flags,
- * it gets a filled struct k_log from cmd/cli.c. Thread-safe. One line an event, lower case, no full stop. */
+/* log.h: messages for people and the progress meter. Standard error only; the library does not know flags, nor whether there
+ * is a terminal: it gets a filled struct k_log from cmd/cli.c. Thread-safe. One line an event, lower case, no full stop. */
 #ifndef K_LOG_H
 #define K_LOG_H
 

@@ -31,6 +31,34 @@ os.waitpid(pid, 0)
 assert want.encode() in said, said
 PY
 
+# A meter where the terminal can wipe a line; other terminals would show the codes.
+cat > "$T/meter.py" <<'PY'
+import os, pty, select, subprocess, sys, time
+term, model = sys.argv[1:]
+ours, theirs = pty.openpty()
+env = {k: v for k, v in os.environ.items() if k != 'TERM'}
+if term:
+    env['TERM'] = term
+p = subprocess.Popen(['kconvert', '-'], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=theirs, env=env)
+data = open(model, 'rb').read()
+for part in data[:len(data) // 2], data[len(data) // 2:]:
+    p.stdin.write(part)
+    p.stdin.flush()
+    time.sleep(.8)
+p.stdin.close()
+os.close(theirs)
+assert p.wait() == 0
+said = b''
+while select.select([ours], [], [], 1)[0]:
+    try:
+        said += os.read(ours, 4096)
+    except OSError:
+        break
+assert (b'converting' in said and b'\033[K' in said) == (term == 'xterm') and (said == b'') == (term != 'xterm'), said
+PY
+kconvert -q testdata/nano -o "$T/meter.kmf"
+for term in xterm dumb ''; do check "a meter with TERM=$term" python3 "$T/meter.py" "$term" "$T/meter.kmf"; done
+
 for tool in "$BIN"/k*; do
 	t=${tool##*/}
 	exits "$t --version" 0 "$t" --version

@@ -3,7 +3,10 @@
 #include "libcore/json.h"
 #include "libcore/log.h"
 #include "libcore/test.h"
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -81,4 +84,42 @@ K_TEST(meter_is_wiped_before_a_line)
 	K_CHECK(!strcmp(lines(log.fd), ""));
 	k_log_fini(&log);
 	fclose(f);
+}
+
+/* A wider line would go on in the next one, and each redraw leave one behind. */
+K_TEST(meter_is_no_wider_than_the_terminal)
+{
+	static const struct { unsigned short columns; const char *want; } rows[] = {
+		{ 60, "\rktry: converting 1.0 MB of 2.0 MB, " }, { 30, "\r1.0 MB of 2.0 MB, " }, { 10, "\r1.0 MB of" }, { 0, "\rktry: converting 1.0 MB of 2.0 MB, " },
+	};
+	int ours = posix_openpt(O_RDWR | O_NOCTTY), theirs = -1;
+
+	if (ours >= 0 && grantpt(ours) == 0 && unlockpt(ours) == 0)
+		theirs = open(ptsname(ours), O_RDWR | O_NOCTTY);
+	K_CHECK(theirs >= 0);
+	for (size_t i = 0; i < K_LEN(rows); i++) {
+		struct winsize w = { .ws_row = 24, .ws_col = rows[i].columns };
+		struct k_progress p;
+		struct k_log log;
+		char text[512];
+		ssize_t n;
+
+		K_CHECK(ioctl(theirs, TIOCSWINSZ, &w) == 0);
+		k_log_init(&log, "ktry");
+		log.fd = theirs;
+		log.progress = K_PROGRESS_METER;
+		k_progress_begin(&p, &log, "converting", 2000000, "bytes");
+		p.start_ns -= 2000000000;
+		p.next_ns = 0;
+		k_progress_step(&p, 1000000);
+		n = read(ours, text, sizeof text - 1);
+		K_CHECK(n > 4);
+		text[n] = 0;
+		K_CHECK_MSG(strncmp(text, rows[i].want, strlen(rows[i].want)) == 0 && strcmp(text + n - 3, "\033[K") == 0, "%s", text);
+		K_CHECK_MSG(n - 4 < (rows[i].columns ? rows[i].columns : 80), "%zd in %d columns", n, rows[i].columns);
+		log.meter_drawn = false;
+		k_log_fini(&log);
+	}
+	close(theirs);
+	close(ours);
 }
