@@ -230,6 +230,8 @@ static int put_line(struct k_certificate *c, const char *name, const char *deriv
 
 /* --- judging ------------------------------------------------------------------------------------------------------------ */
 
+enum { MOST_NAMED = 100 };      /* of a large model seventy thousand tensors may be lossy */
+
 static void judge(struct k_certificate *c, const char *name)
 {
 	const struct k_target *t = c->s->target;
@@ -237,7 +239,7 @@ static void judge(struct k_certificate *c, const char *name)
 	bool must = t->must_hold && t->must_hold(t, c->entry) && !c->o.lossy;
 	char group[40] = "";
 
-	k_logf(c->ctx->log, must ? K_LOG_WARN : K_LOG_DEBUG, "%s: %lld values are not exact in the new type", name, (long long)c->lost);
+	k_logf(c->ctx->log, must && c->lossy < MOST_NAMED ? K_LOG_WARN : K_LOG_DEBUG, "%s: %lld values are not exact in the new type", name, (long long)c->lost);
 	c->lossy++;
 	c->values_lost += c->lost;
 	if (type->group > 1)
@@ -380,7 +382,8 @@ int k_certificate_commit(struct k_certificate *c, struct k_err *err)
 	int r;
 
 	if (c->lossy)
-		k_logf(c->ctx->log, K_LOG_WARN, "%lld values in %lld tensors are not exact in the new type", (long long)c->values_lost, (long long)c->lossy);
+		k_logf(c->ctx->log, K_LOG_WARN, "%lld values in %lld tensors are not exact in the new type%s", (long long)c->values_lost, (long long)c->lossy,
+			c->lossy > MOST_NAMED && !c->sink ? "; --certificate FILE names them all" : "");
 	if (!c->sink)
 		return 0;
 	k_buf_init(&b, 0);

@@ -75,4 +75,10 @@ END
 exits 'too large: kquant' 1 kquant -t f16 --ledger "$T/large.l" "$T/large" -o "$T/large.out"
 check 'too large: the ledger is JSON' python3 -c 'import json, sys; [json.loads(l, parse_constant=lambda c: 1 / 0) for l in open(sys.argv[1])]' "$T/large.l"
 exits 'too large for block scales' 1 kquant -t q4_0 --rule experts=keep --rule embed=q4_0 "$T/large" -o "$T/large.out"
+# Of many tensors that are not exact the first are named, and how many there are is said; -v and the certificate name all.
+kquant -q -t i8row "$nano" -o "$T/i8.kmf"
+exits 'many inexact tensors' 1 kconvert "$T/i8.kmf" --to gguf -o "$T/i8.gguf"
+[ "$(grep -c 'values are not exact' "$T/.err")" -eq 100 ] && grep -q 'values in 336 tensors are not exact in the new type; --certificate FILE names them all$' "$T/.err" && ok 'a hundred are named' || fail 'a hundred are named' "$(wc -l < "$T/.err") lines"
+exits 'many inexact tensors, -v' 1 kconvert -v "$T/i8.kmf" --to gguf --certificate "$T/i8.jsonl" -o "$T/i8.gguf"
+[ "$(grep -c 'values are not exact' "$T/.err")" -eq 336 ] && [ "$(grep -c '"lossless": false' "$T/i8.jsonl")" -eq 337 ] && ok 'all are named' || fail 'all are named' "$(wc -l < "$T/.err") lines"
 finish
