@@ -91,6 +91,11 @@ j = json.dumps(h).encode()
 open(sys.argv[1], 'wb').write(struct.pack('<Q', len(j)) + j + bytes(range(128)))
 PY
 check "an empty stack" kls --verify "$T/empty.safetensors"
+# A shard by itself is tensors without a config: its folder is the model, and is named.
+exits "one shard" 0 kconvert testdata/nano/model-00002-of-00003.safetensors -o "$T/shard.kmf"
+grep -q "^kconvert: 'testdata/nano/model-00002-of-00003.safetensors' is read alone, .*; the model is its folder, 'testdata/nano'$" "$T/.err" && ok "one shard: its folder" || fail "one shard: its folder" "$(cat "$T/.err")"
+exits "tensors without a folder of a model" 0 kconvert "$T/empty.safetensors" -o "$T/alone.kmf"
+grep -q 'read alone' "$T/.err" && fail "tensors without a folder of a model" "$(cat "$T/.err")" || ok "tensors without a folder of a model"
 check "an empty stack is converted" kconvert "$T/empty.safetensors" -o "$T/empty.kmf" && check "and is the same" kls --diff "$T/empty.safetensors" "$T/empty.kmf"
 # What is not in the page cache is read once: taps of convolutions, of which a slice has eight bytes, too.
 cp -rL $nano "$T/cold" && sync
