@@ -14,187 +14,16 @@
  * The hooks have no argument that says which simulator runs: a pointer of the thread says it. */
 #undef _FORTIFY_SOURCE                  /* its longjmp takes a jump to another stack for an attack */
 #include "libcore/base.h"
-#include <pthread.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <ucontext.h>
-#include "kernels/cudasim/sim.h"
-#include "kernels/cudasim/sim_run.h"
+#include "kernels/cudasim/sim_int.h"
 #include "libcore/dtype.h"
 #ifdef K_ASAN
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-enum { WARP = 32, MOST_THREADS = 1024, STACK = 128 * 1024, MOST_SHARED = 16, SHARED_BYTES = 48 * 1024, MOST_SHARED_BYTES = 227 * 1024, PAGE = 1024, ARGS_BYTES = 4096, MANY = 0xffff, OF_WARP = 0x8000,
-	MOST_FLIGHTS = 64, MOST_PASSED = 64 };
-
-/* writer, reader: a thread, OF_WARP | warp: several of it, MANY: others too. */
-struct cell { uint32_t wrote, read, read_before; uint16_t writer, reader; };
-/* Bytes [at, at + n); a cell every 1 << shift of them. */
-struct region { uintptr_t at; size_t n; struct cell *cells; int shift; bool shared; };
-
-enum state { READY, AT_BARRIER, AT_WARP, DONE };
-struct fiber { jmp_buf at; enum state state; bool made, waited, ahead; int line, n_shared, n_flight, group; unsigned phase; uint32_t said[2][6]; };
-/* A copy under way. */
-struct flight { void *to; int group; uint8_t bytes[16]; };
-struct warp { int arrived; uint32_t in_step; };  /* in_step: when it was last */
-
-struct k_sim {
-	pthread_mutex_t lock;           /* memory may be given back by a thread other than the one that launches */
-	char fault[320];
-	bool old, some_waited, some_ahead;      /* threads of the launch */
-	struct region *mem;             /* device memory, ascending */
-	size_t n_mem, cap_mem;
-	uint64_t bytes;                 /* of all of it */
-	const struct region *last;      /* where touch() found its word last */
-	struct region shared[MOST_SHARED];
-	int n_shared;
-	uint8_t *arena;                 /* of shared memory, with gaps */
-	struct cell *arena_cells;
-	uint8_t *arena_flying;          /* bytes that a copy still fills */
-	size_t arena_used, shared_bytes;
-	uint32_t now, passed_at, block_at, launch_at, before_at;   /* passed_at: the last barrier; before_at: the launch before began */
-	struct fiber *fiber;
-	struct warp warp[MOST_THREADS / WARP];
-	uint8_t *stacks;
-	struct flight *flight;          /* MOST_FLIGHTS a thread */
-	unsigned n_threads, at;         /* at: the thread that runs */
-	struct k_sim_index block;
-	const struct k_sim_launch *launch;
-	struct k_sim_plant plant;       /* kernel NULL: none */
-	struct k_sim_plant passed[MOST_PASSED];
-	int n_passed;
-	uint8_t args[ARGS_BYTES] K_ALIGNED(64);
-	jmp_buf home;                   /* of the scheduler */
-};
-
 static _Thread_local struct k_sim *running;
-
-/* --- memory ---------------------------------------------------------------------------------------------------------------- */
-
-enum { ARENA_BYTES = MOST_SHARED_BYTES + PAGE + 2 * MOST_SHARED * 64, CELLS_BYTES = sizeof(struct cell) };
-
-static void *reserve(size_t n)
-{
-	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return p == MAP_FAILED ? NULL : p;
-}
-
-bool k_sim_is_old(const struct k_sim *s) { return s->old; }
-
-struct k_sim *k_sim_new(bool old)
-{
-	struct k_sim *s = k_aligned_zero(sizeof(*s));
-	if (!s)
-		return NULL;
-	pthread_mutex_init(&s->lock, NULL);
-	s->now = 1;
-	s->old = old;
-	s->fiber = k_calloc(MOST_THREADS, sizeof(*s->fiber));
-	s->arena = k_aligned(ARENA_BYTES);
-	s->arena_cells = k_calloc(ARENA_BYTES, CELLS_BYTES);
-	s->arena_flying = k_calloc(ARENA_BYTES, 1);
-	s->flight = k_calloc((size_t)MOST_THREADS * MOST_FLIGHTS, sizeof(*s->flight));
-	s->stacks = reserve((size_t)MOST_THREADS * STACK);
-	if (!s->fiber || !s->arena || !s->arena_cells || !s->arena_flying || !s->flight || !s->stacks) {
-		k_sim_free(s);
-		return NULL;
-	}
-	return s;
-}
-
-static size_t cells_of(const struct region *r) { return ((r->n >> r->shift) + 1) * CELLS_BYTES; }
-
-void k_sim_free(struct k_sim *s)
-{
-	if (!s)
-		return;
-	for (size_t i = 0; i < s->n_mem; i++) {
-		munmap(s->mem[i].cells, cells_of(&s->mem[i]));
-		k_free((void *)s->mem[i].at);
-	}
-	if (s->stacks)
-		munmap(s->stacks, (size_t)MOST_THREADS * STACK);
-	k_free(s->mem);
-	k_free(s->fiber);
-	k_free(s->arena);
-	k_free(s->arena_cells);
-	k_free(s->arena_flying);
-	k_free(s->flight);
-	pthread_mutex_destroy(&s->lock);
-	k_free(s);
-}
-
-static void *alloc_locked(struct k_sim *s, size_t n)
-{
-	struct region r = { .n = n, .shift = 1 };
-	size_t i = s->n_mem;
-	if (s->n_mem == s->cap_mem) {
-		size_t cap = 2 * s->cap_mem + 64;
-		struct region *mem = k_realloc(s->mem, cap * sizeof(*mem));
-		if (!mem)
-			return NULL;
-		s->mem = mem;
-		s->cap_mem = cap;
-	}
-	void *p = k_aligned(K_MAX(n, (size_t)1));
-	r.cells = p ? reserve(cells_of(&r)) : NULL;
-	if (!r.cells) {
-		k_free(p);
-		return NULL;
-	}
-	memset(p, 0, n);
-	for (r.at = (uintptr_t)p; i > 0 && s->mem[i - 1].at > r.at; i--)
-		s->mem[i] = s->mem[i - 1];
-	s->mem[i] = r;
-	s->n_mem++;
-	s->bytes += n;
-	s->last = NULL;
-	return p;
-}
-
-uint64_t k_sim_bytes(const struct k_sim *s) { return s->bytes; }
-
-void *k_sim_alloc(struct k_sim *s, size_t n)
-{
-	pthread_mutex_lock(&s->lock);
-	void *p = alloc_locked(s, n);
-	pthread_mutex_unlock(&s->lock);
-	return p;
-}
-
-/* The region of device memory that begins at or before an address; NULL. */
-static struct region *find_mem(const struct k_sim *s, uintptr_t at)
-{
-	size_t low = 0, high = s->n_mem;
-	while (low < high) {
-		size_t mid = (low + high) / 2;
-		if (s->mem[mid].at <= at)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low ? &s->mem[low - 1] : NULL;
-}
-
-void k_sim_release(struct k_sim *s, void *p)
-{
-	struct region *r;
-	if (!p)
-		return;
-	pthread_mutex_lock(&s->lock);
-	r = find_mem(s, (uintptr_t)p);
-	K_ASSERT(r && r->at == (uintptr_t)p);
-	munmap(r->cells, cells_of(r));
-	s->bytes -= r->n;
-	k_free(p);
-	memmove(r, r + 1, (size_t)(s->mem + s->n_mem - (r + 1)) * sizeof(*r));
-	s->n_mem--;
-	s->last = NULL;
-	pthread_mutex_unlock(&s->lock);
-}
 
 /* --- faults ------------------------------------------------------------------------------------------------------------------ */
 
@@ -207,14 +36,6 @@ static K_PRINTF(2, 0) void note(struct k_sim *s, const char *fmt, va_list ap)
 		n = snprintf(s->fault, sizeof(s->fault), "kernel %s, block (%u, %u, %u), thread %u: ", s->launch->name, s->block.x, s->block.y,
 			s->block.z, s->at);
 	vsnprintf(s->fault + n, sizeof(s->fault) - (size_t)n, fmt, ap);
-}
-
-static K_PRINTF(2, 3) void note_fault(struct k_sim *s, const char *fmt, ...)
-{
-	va_list ap;
-	va_start(ap, fmt);
-	note(s, fmt, ap);
-	va_end(ap);
 }
 
 void k_sim_blame(struct k_sim *s, const char *fmt, ...)
@@ -239,33 +60,6 @@ static K_PRINTF(2, 3) K_NORETURN void fault(struct k_sim *s, const char *fmt, ..
 }
 
 const char *k_sim_fault(const struct k_sim *s) { return *s->fault ? s->fault : NULL; }
-
-void k_sim_copy(struct k_sim *s, void *dst, const void *src, size_t n, bool to_device)
-{
-	uintptr_t at = (uintptr_t)(to_device ? dst : src);
-	const struct region *r;
-	if (!n)
-		return;
-	pthread_mutex_lock(&s->lock);
-	r = find_mem(s, at);
-	if (!r || at - r->at > r->n || n > r->n - (at - r->at))
-		note_fault(s, "a copy of %zu bytes %s device memory leaves it", n, to_device ? "to" : "from");
-	else
-		memcpy(dst, src, n);
-	pthread_mutex_unlock(&s->lock);
-}
-
-bool k_sim_holds(struct k_sim *s, const void *p, size_t n, const char *what)
-{
-	uintptr_t at = (uintptr_t)p;
-	const struct region *r;
-	pthread_mutex_lock(&s->lock);
-	r = find_mem(s, at);
-	if (!r || at - r->at > r->n || n > r->n - (at - r->at))
-		note_fault(s, "%s: %zu bytes leave device memory", what, n);
-	pthread_mutex_unlock(&s->lock);
-	return !*s->fault;
-}
 
 /* --- accesses ---------------------------------------------------------------------------------------------------------------- */
 
@@ -344,7 +138,7 @@ static const struct region *find(struct k_sim *s, uintptr_t at, size_t n)
 	for (int i = 0; i < s->n_shared; i++)
 		if (holds(&s->shared[i], at, n))
 			return s->last = &s->shared[i];
-	const struct region *r = find_mem(s, at);
+	const struct region *r = sim_find_mem(s, at);
 	return holds(r, at, n) ? s->last = r : NULL;
 }
 
@@ -353,7 +147,7 @@ static K_NORETURN void outside(struct k_sim *s, uintptr_t at, size_t n, bool wri
 {
 	enum { NEAR = 4096, GAP = 64 };
 	const char *how = write ? "writes" : "reads";
-	const struct region *r = find_mem(s, at), *next = r ? r + 1 : s->mem;
+	const struct region *r = sim_find_mem(s, at), *next = r ? r + 1 : s->mem;
 	for (int i = 0; i < s->n_shared; i++)
 		if (at + n > s->shared[i].at && at < s->shared[i].at + s->shared[i].n + GAP)
 			fault(s, "%s %zu bytes at offset %td of a shared variable of %zu bytes", how, n, at - s->shared[i].at, s->shared[i].n);
@@ -742,19 +536,19 @@ static void pass_barrier(struct k_sim *s)
 	int line;
 	if (count(s, AT_WARP, &shuffling)) {
 		s->at = shuffling;
-		note_fault(s, "shuffles without all of its warp");
+		k_sim_blame(s, "shuffles without all of its warp");
 		return;
 	}
 	count(s, AT_BARRIER, &waiting);
 	s->at = waiting;
 	if (count(s, DONE, &done)) {
-		note_fault(s, "waits at a barrier that thread %u never reaches", done);
+		k_sim_blame(s, "waits at a barrier that thread %u never reaches", done);
 		return;
 	}
 	line = s->fiber[waiting].line;
 	for (unsigned i = 0; i < s->n_threads; i++) {
 		if (s->fiber[i].line != line) {
-			note_fault(s, "waits at the barrier of line %d, thread %u at that of line %d", line, i, s->fiber[i].line);
+			k_sim_blame(s, "waits at the barrier of line %d, thread %u at that of line %d", line, i, s->fiber[i].line);
 			return;
 		}
 		s->fiber[i].state = READY;
@@ -812,7 +606,7 @@ void k_sim_run(struct k_sim *s, const struct k_sim_launch *l)
 				run_block(s);
 			}
 	if (!*s->fault && s->some_ahead && !s->some_waited)
-		note_fault(s, "kernel %s: no block waits for the kernel before", l->name);
+		k_sim_blame(s, "kernel %s: no block waits for the kernel before", l->name);
 	/* What hangs in the middle of a kernel begins anew. */
 	for (unsigned i = 0; *s->fault && i < s->n_threads; i++)
 		s->fiber[i].made = false;
