@@ -163,9 +163,9 @@ static int landed(struct remote *h, struct flight *f, struct k_err *err)
 	struct k_json *tokens = k_json_find(c->json, "tokens");
 	const char *says = k_said_error(c->json);
 	if (f->phase != ASK && says)
-		return k_err_set(&q->err, K_EIO, "%s/tokenize: the answer is an error: %.200s", k_client_url(h->client), says), 0;
+		return k_err_set(&q->err, K_EIO, "%s/tokenize: the answer is an error: %.200s", k_client_host(h->client), says), 0;
 	if (f->phase != ASK && (k_json_kind(tokens) != K_JSON_ARRAY || !k_json_len(tokens)))
-		return k_err_set(&q->err, K_EFORMAT, "%s/tokenize: the answer has no tokens", k_client_url(h->client)), 0;
+		return k_err_set(&q->err, K_EFORMAT, "%s/tokenize: the answer has no tokens", k_client_host(h->client)), 0;
 	if (f->phase == WHOLE) {
 		f->ids = k_json_keep(tokens);
 		f->phase = CONTEXT;

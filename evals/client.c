@@ -514,4 +514,5 @@ void k_client_free(struct k_client *c)
 }
 
 const char *k_client_url(const struct k_client *c) { return c->url; }
+const char *k_client_host(const struct k_client *c) { return c->host; }
 const char *k_client_library(void) { return curl_version(); }

@@ -52,6 +52,7 @@ struct k_call {
 int k_client_new(struct k_client **out, const struct k_client_opts *o, struct k_err *err) K_MUST_USE;
 void k_client_free(struct k_client *c);                 /* takes NULL; calls that are not back are dropped */
 const char *k_client_url(const struct k_client *c);
+const char *k_client_host(const struct k_client *c);    /* the url up to its path */
 int k_client_send(struct k_client *c, struct k_call *call, struct k_err *err) K_MUST_USE;
 /* Works for at most timeout_ms (-1: until one is back). *done: a call that ended, well or not; NULL: none in that time, or none is there.
  * An error is one of ours or K_ECANCEL; those of a call are in the call. */

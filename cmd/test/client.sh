@@ -63,6 +63,8 @@ for c in 1 8; do
 	grep -q 'status 500: list index' "$T/.err" && [ "$(jq -r .item "$T/breaks$c")" = run ] && ok "none is reported, $c" || fail "none is reported, $c" "$(cat "$T/breaks$c" "$T/.err")"
 done
 says "500 for the only one" 1 breaks one 'status 500: list index out of range'
+printf '{"prompt": "a", "choices": ["b", "c"], "answer": 0}\n' > "$T/choice.jsonl"
+exits "no tokens" 1 keval choice -u "$host/good/v1" -f "$T/choice.jsonl"; grep -q " $host/tokenize: the answer has no tokens" "$T/.err" && ok "no tokens: where" || fail "no tokens: where" "$(cat "$T/.err")"
 OPENAI_API_KEY=sesame keval gen -u "$host/good/v1" --name m2 -f "$T/one.jsonl" > /dev/null
 if tail -n 1 "$T/port.log" | grep -q 'good . m2 Bearer sesame$'; then ok "key and name"; else fail "key and name" "$(tail -n 1 "$T/port.log")"; fi
 before=$(now); keval gen -u "$host/rate/v1" -f "$T/plain.jsonl" --rate 4 > /dev/null; took=$((($(now) - before) / 1000000))
