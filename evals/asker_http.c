@@ -5,7 +5,8 @@
  *                without /tokenize gets the text, and the answer's text_offset tells where the continuation begins.
  *
  * What a server says about one request (400, 413, 422) is that question's error. What it says about all (no connection, 401, 404, 503
- * after every try) ends the run. 500, or no answer in time, may be either: it is the question's where others are answered. */
+ * after every try) ends the run. 500, or an answer that breaks off or does not come in time, may be either: it is the question's
+ * where others are answered. */
 #include "libcore/base.h"
 #include <stdio.h>
 #include "evals/asker.h"
@@ -136,7 +137,7 @@ static bool about_this(const struct k_call *c)
 static bool perhaps_about_this(const struct remote *h, const struct flight *f)
 {
 	const struct k_call *c = &f->call;
-	return c->err.code == K_EIO && !f->q->session && (c->status == 500 || (c->slow && h->answers));
+	return c->err.code == K_EIO && !f->q->session && (c->status == 500 || (c->broke && h->answers));
 }
 
 /* 1: another call is due; 0: the question is done; negative: the run is. */

@@ -183,7 +183,7 @@ static int start(struct k_client *c, struct k_call_state *s, struct k_err *err)
 		s->call->again(s->call);
 	s->call->tries++;
 	s->call->status = 0;
-	s->call->slow = false;
+	s->call->broke = false;
 	s->call->err = (struct k_err){ 0 };
 	s->call->sent_ns = k_now_ns();
 	int r = set_up(c, s, err);
@@ -240,14 +240,14 @@ static void judge(struct k_client *c, struct k_call_state *s, CURLcode code)
 	struct k_err ignored, *err = &call->err;
 	char says[256];
 	long status = 0;
-	curl_off_t taken = 0;
+	curl_off_t reached = 0;
 	struct k_buf url;
 	k_buf_init(&url, 0);
 	const char *u = make_url(c, call, &url, &ignored) < 0 ? c->url : url.data;
 	curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status);
-	curl_easy_getinfo(s->easy, CURLINFO_PRETRANSFER_TIME_T, &taken);
+	curl_easy_getinfo(s->easy, CURLINFO_PRETRANSFER_TIME_T, &reached);
 	call->status = (int)status;
-	call->slow = code == CURLE_OPERATION_TIMEDOUT && taken > 0;
+	call->broke = (code != CURLE_OK || (status == 200 && call->event && !s->done)) && reached > 0;
 	call->done_ns = k_now_ns();
 	k_json_free(call->json);
 	call->json = NULL;

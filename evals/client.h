@@ -40,7 +40,7 @@ struct k_call {
 	/* What came back. */
 	struct k_err err;               /* code 0: answered with 200 */
 	int status;                     /* HTTP; 0: no answer */
-	bool slow;                      /* the last try was taken, and not answered in time */
+	bool broke;                     /* the last try reached the server, and its answer did not come, or not whole, or not in time */
 	int tries;
 	double retry_after;             /* seconds that the last try's answer asks to wait; negative: it does not */
 	struct k_json *json;            /* the caller's: k_json_free; also of an error, where it was JSON */

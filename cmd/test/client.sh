@@ -17,7 +17,9 @@ head -n 1 "$T/plain.jsonl" > "$T/one.jsonl"
 timeout 60 keval gen -u http://127.0.0.1:9/v1 --name m -f "$T/one.jsonl" > /dev/null 2> "$T/nobody.err" & nobody=$!
 timeout 60 keval gen -u http://nosuch.invalid/v1 --name m -f "$T/one.jsonl" > /dev/null 2> "$T/nohost.err" & nohost=$!
 timeout 60 keval gen -u "$host/hangs/v1" -f "$T/one.jsonl" --timeout 0.2 > /dev/null 2> "$T/late.err" & late=$!
-timeout 60 keval gen -u "$host/stuck/v1" -f "$T/plain.jsonl" --timeout 0.3 --json > "$T/stuck" 2> "$T/stuck.err" & stuck=$!
+for form in plain stream; do
+	timeout 100 keval gen -u "$host/stuck/v1" -f "$T/$form.jsonl" --timeout 0.3 --json > "$T/stuck.$form" 2> "$T/stuck.$form.err" & eval "stuck_$form=$!"
+done
 now() { date +%s%N; }
 # right NAME KIND FILE: all four answers are right in the end
 right() {
@@ -82,8 +84,10 @@ for u in http://127.0.0.1:99999/v1 'http://127.0.0.1:80 /v1' 'http://127.0.0.1/v
 	done
 done
 wait $late; [ $? -eq 5 ] && grep -qi 'timeout' "$T/late.err" && ok "--timeout" || fail "--timeout" "$(tail -n 1 "$T/late.err")"
-wait $stuck; [ $? -eq 1 ] && grep -q '1 of 4 items failed; the first: item 2: .*Timeout' "$T/stuck.err" && jq -e 'select(.summary) | .n == 3 and .acc == 1' "$T/stuck" > /dev/null &&
-	ok "one that is not answered in time" || fail "one that is not answered in time" "$(cat "$T/stuck" "$T/stuck.err")"
+for form in plain stream; do
+	eval "wait \$stuck_$form"; [ $? -eq 1 ] && jq -e 'select(.summary) | .n == 1 and .failed == 3 and .acc == 1' "$T/stuck.$form" > /dev/null && grep -q '3 of 4 items failed; the first: item 2: .*Timeout' "$T/stuck.$form.err" &&
+		ok "answers that do not come, $form" || fail "answers that do not come, $form" "$(cat "$T/stuck.$form" "$T/stuck.$form.err")"
+done
 for o in "--timeout 0" "--rate 0" "--timeout -1"; do
 	exits "$o" 2 keval gen -u "$host/good/v1" -f "$T/one.jsonl" $o; grep -q -e "^keval: ${o% *} is ${o#* }, wanted a number" "$T/.err" && ok "$o is named" || fail "$o is named" "$(cat "$T/.err")"
 done

@@ -69,6 +69,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(500, b'{"error": {"message": "list index out of range"}}', Retry_After='0')
         if kind == 'stuck' and body['messages'][-1]['content'] == '2':
             time.sleep(20)
+        if kind == 'stuck' and body['messages'][-1]['content'] == '3':
+            return self.cut(good[:len(good) // 2])
+        if kind == 'stuck' and body['messages'][-1]['content'] == '4':
+            self.close_connection = True
+            return self.connection.close()
         if kind == 'garbage':
             return self.answer(200, b'{"choices": [')
         if kind == 'bad_stream':
