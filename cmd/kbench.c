@@ -275,7 +275,7 @@ const struct k_tool k_tool = {
 		"of the CPU on pairs of bf16), kernels (each "
 		"operation of the engine on made-up weights against what bounds it: reading, scaling in place or multiply-adds of its own kind, timed right before and "
 		"after; names behind it choose some), decode and prefill (tokens a second of a model), load "
-		"(until a first token can be computed, ms, and until a kserve that was just started could answer, exec_ms), convert (kconvert and kquant beside a plain read of the same bytes, cold and warm), serve (requests and tokens a second of a server, and its latencies, under a load) or compare (two "
+		"(until a first token can be computed, ms, and until a kserve that was just started could answer, exec_ms), convert (kconvert and kquant beside a plain read of the same bytes, cold and warm), serve (requests and tokens a second of a server, and its latencies, under a load, behind one request that does not count) or compare (two "
 		"commands in turns). A record carries the machine, the kernel "
 		"level, the threads, the spread of the repetitions, what they used and a digest of what was computed; decode and prefill fail where a few "
 		"tokens computed at --cpu ref give other logits (ref_error, in standard deviations). limit_frac is the share of the "

@@ -62,9 +62,11 @@ void k_use_end(struct rusage *u, const struct rusage *begun);
 void k_use_add(struct rusage *sum, const struct rusage *u);
 int k_use_put(struct k_json *o, const struct rusage *u, int64_t runs) K_MUST_USE;
 
-/* machine, threads, placement, ping_ns, dropped, waited, commit; level where a device is open (dev may be NULL). waited is the share of the time in
- * which threads could have run that they had no CPU, since the start: more than so much is told, and trends does not blame a run for more of it. */
+/* waited: the share of the time in which threads of this process could have run that they had no CPU, since its start. More than so much is told, and
+ * trends does not blame a run for more of it. For what is computed here: who waits for a server or a command is no measure of it. */
 #define K_BENCH_BUSY 0.1
+int k_bench_put_waited(struct k_json *o, const struct k_bench *b) K_MUST_USE;
+/* machine, threads, placement, ping_ns, dropped, commit; level where a device is open (dev may be NULL). */
 int k_bench_put_machine(struct k_json *o, struct k_bench *b, struct k_device *dev) K_MUST_USE;
 
 /* The model of -m on a device of its own, which ctx chooses the level of; close takes one that did not open. */

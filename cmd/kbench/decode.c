@@ -450,7 +450,7 @@ static int run_points(struct k_bench *b, const struct k_bench_model *models, int
 	if (r == 0 && s.summary && (k_put_str(s.summary, "digest", hex) | k_put_str(s.summary, "act", acts[b->ctx->act].name) |
 		k_put_str(s.summary, "kv", k_model_kv(models->m)) |
 		(n > 1 ? k_put_f32(s.summary, "ratio", s.ratio) | k_put_f32(s.summary, "ratio_least", s.ratio_least) |
-			k_put_f32(s.summary, "ratio_frac", s.ratio_frac) : 0) | k_bench_put_machine(s.summary, b, k_model_device(models->m))) == 0) {
+			k_put_f32(s.summary, "ratio_frac", s.ratio_frac) : 0) | k_bench_put_waited(s.summary, b) | k_bench_put_machine(s.summary, b, k_model_device(models->m))) == 0) {
 		*summary = s.summary;
 		return 0;
 	}

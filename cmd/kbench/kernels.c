@@ -488,7 +488,7 @@ int k_bench_kernels(struct k_bench *b, struct k_err *err)
 	if (r == 0) {
 		struct k_json *s = k_json_object();
 		if (s && (k_put_str(s, "what", "kernels") | k_put_int(s, "kernels", n) | k_put_num(s, "limit_frac", least) |
-			k_put_int(s, "arena", (int64_t)limits.bytes) | k_bench_put_machine(s, b, NULL)) < 0) {
+			k_put_int(s, "arena", (int64_t)limits.bytes) | k_bench_put_waited(s, b) | k_bench_put_machine(s, b, NULL)) < 0) {
 			k_json_free(s);
 			s = NULL;
 		}

@@ -113,7 +113,7 @@ int k_bench_load(struct k_bench *b, struct k_err *err)
 		struct k_json *o = k_json_object();
 		if (o && (k_put_str(o, "what", "load") | put_times(o, "ms", "exec_ms", warm) | put_times(o, "ms_cold", "exec_ms_cold", cold) |
 			k_put_str(o, "cache", "warm") | (b->n_synthetic ? k_synthetic_put(o, b->synthetic) : 0) |
-			k_put_f32(o, "spread", k_times_spread(&warm->exec)) | k_use_put(o, &warm->use, warm->ms.n) | k_bench_put_machine(o, b, NULL)) < 0) {
+			k_put_f32(o, "spread", k_times_spread(&warm->exec)) | k_use_put(o, &warm->use, warm->ms.n) | k_bench_put_waited(o, b) | k_bench_put_machine(o, b, NULL)) < 0) {
 			k_json_free(o);
 			o = NULL;
 		}

@@ -59,22 +59,27 @@ static double waited(void)
 	return ran > 0 ? lost / (ran + lost) : NAN;
 }
 
+int k_bench_put_waited(struct k_json *o, const struct k_bench *b)
+{
+	double busy = waited();
+	if (busy > K_BENCH_BUSY)
+		k_logf(b->ctx->log, K_LOG_WARN, "threads waited for a CPU in %.0f %% of the time: other programs run here, or -j is above the CPUs, and figures are worse for it",
+			100 * busy);
+	return k_put_f32(o, "waited", busy);
+}
+
 int k_bench_put_machine(struct k_json *o, struct k_bench *b, struct k_device *dev)
 {
 	int threads = k_pool_threads(b->ctx->pool);
 	char name[128], place[96];
 	cpu_set_t set;
-	double busy = waited();
 	int allowed = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 0;
 	k_cpu_name(name, sizeof(name));
 	const char *label = k_placement_label(&b->place);
 	snprintf(place, sizeof(place), threads > 1 && allowed > 1 ? "%d threads on %d cpus, %s" : "%d threads on %d cpus", threads, allowed, label);
-	if (busy > K_BENCH_BUSY)
-		k_logf(b->ctx->log, K_LOG_WARN, "threads waited for a CPU in %.0f %% of the time: other programs run here, or -j is above the CPUs, and figures are worse for it",
-			100 * busy);
 	return k_put_str(o, "machine", name) | (dev ? k_put_str(o, "level", dev->level(dev)) : 0) |
 		k_put_int(o, "threads", threads) | k_put_str(o, "placement", place) |
-		(b->place.ns > 0 ? k_put_f32(o, "ping_ns", b->place.ns) : k_put_null(o, "ping_ns")) | k_put_int(o, "dropped", b->place.dropped) | k_put_f32(o, "waited", busy) |
+		(b->place.ns > 0 ? k_put_f32(o, "ping_ns", b->place.ns) : k_put_null(o, "ping_ns")) | k_put_int(o, "dropped", b->place.dropped) |
 		k_put_str(o, "commit", K_DESCRIBE);
 }
 
@@ -110,7 +115,7 @@ int k_bench_machine(struct k_bench *b, struct k_err *err)
 			bad |= peak[k] > 0 ? k_put_f32(s, peaks[k].name, peak[k] / 1e9) : k_put_null(s, peaks[k].name);
 		if (s)
 			bad |= unit > 0 ? k_put_f32(s, "bf16_unit_gops", unit / 1e9) : k_put_null(s, "bf16_unit_gops");
-		if (s && (bad | k_put_f32(s, "spread", k_times_spread(&t)) | k_bench_put_machine(s, b, dev)) < 0) {
+		if (s && (bad | k_put_f32(s, "spread", k_times_spread(&t)) | k_bench_put_waited(s, b) | k_bench_put_machine(s, b, dev)) < 0) {
 			k_json_free(s);
 			s = NULL;
 		}
