@@ -3,7 +3,10 @@
  *   GGUF   general.type = "imatrix"; for each weight  NAME.in_sum2  f32 [matrices, columns],  NAME.counts  f32 [matrices, 1]
  *   .dat   i32 n; n times: i32 length, name, i32 calls, i32 values, f32 values; then what it was made of
  *
- * A .dat has one count for all experts of a layer, and ones for an expert that no token reached. The file stays mapped. */
+ * A .dat has one count for all experts of a layer, and ones for an expert that no token reached.
+ *
+ * Of Kimi-K2 that is more than a gigabyte. The file stays mapped, for its names and counts; of its sums no page stays in memory: they are
+ * looked at once, and read when they are wanted. */
 #include "libcore/base.h"
 #include <math.h>
 #include <stdio.h>
@@ -21,6 +24,7 @@ struct stat { const char *name; uint64_t n, n_counts; const uint8_t *sums, *coun
 struct k_imatrix {
 	const char *path;
 	struct k_source *src;
+	const uint8_t *file;            /* its map */
 	struct k_gguf gguf;
 	struct k_arena arena;
 	struct k_map by_name;           /* name of the weight -> struct stat * */
@@ -43,6 +47,7 @@ static int check(const struct k_imatrix *m, const char *name, const uint8_t *p, 
 		if (!(get_f32(p, i) >= 0) || isinf(get_f32(p, i)))
 			return k_err_set(err, K_EFORMAT, "'%s': '%s' has %g as value %llu, wanted a number that is not negative", m->path, name,
 				(double)get_f32(p, i), (unsigned long long)i);
+	k_source_drop(m->src, (uint64_t)(p - m->file), 4 * n);
 	return 0;
 }
 
@@ -68,12 +73,12 @@ static const struct k_gguf_tensor *find(const struct k_gguf *g, const char *stem
 	return NULL;
 }
 
-static int add_gguf(struct k_imatrix *m, const uint8_t *file, const struct k_gguf_tensor *t, struct k_err *err)
+static int add_gguf(struct k_imatrix *m, const struct k_gguf_tensor *t, struct k_err *err)
 {
 	static const char tail[] = ".in_sum2";
 	size_t len = strlen(t->name), n = len - (sizeof(tail) - 1);
 	const struct k_gguf_tensor *c;
-	struct stat s = { .sums = file + t->off };
+	struct stat s = { .sums = m->file + t->off };
 	int r;
 
 	if (len <= sizeof(tail) - 1 || strcmp(t->name + n, tail) != 0)
@@ -85,7 +90,7 @@ static int add_gguf(struct k_imatrix *m, const uint8_t *file, const struct k_ggu
 		return k_err_set(err, K_EFORMAT, "'%s': '%s' and its counts are %s and %s, wanted f32", m->path, t->name, t->type->name, c->type->name);
 	s.n = t->bytes / 4;
 	s.n_counts = c->bytes / 4;
-	s.counts = file + c->off;
+	s.counts = m->file + c->off;
 	if (s.n_counts == 0 || s.n % s.n_counts)
 		return k_err_set(err, K_ESHAPE, "'%s': '%s' has %llu values for %llu counts", m->path, t->name, (unsigned long long)s.n, (unsigned long long)s.n_counts);
 	s.name = k_arena_strndup(&m->arena, t->name, n);
@@ -97,11 +102,11 @@ static int add_gguf(struct k_imatrix *m, const uint8_t *file, const struct k_ggu
 	return r < 0 ? r : add(m, &s, err);
 }
 
-static int read_gguf(struct k_imatrix *m, const uint8_t *p, size_t n, struct k_log *log, struct k_err *err)
+static int read_gguf(struct k_imatrix *m, size_t n, struct k_log *log, struct k_err *err)
 {
 	const struct k_gguf_value *type;
 	uint64_t len = 0;
-	int r = k_gguf_read(&m->gguf, p, n, m->path, log, err);
+	int r = k_gguf_read(&m->gguf, m->file, n, m->path, log, err);
 
 	if (r < 0)
 		return r;
@@ -111,7 +116,7 @@ static int read_gguf(struct k_imatrix *m, const uint8_t *p, size_t n, struct k_l
 	if (len != 7 || memcmp(type->p + 8, "imatrix", 7) != 0)
 		return k_err_set(err, K_EFORMAT, "'%s' is a GGUF without activation statistics: its general.type is not imatrix", m->path);
 	for (uint64_t i = 0; r == 0 && i < m->gguf.n_tensors; i++)
-		r = add_gguf(m, p, &m->gguf.tensors[i], err);
+		r = add_gguf(m, &m->gguf.tensors[i], err);
 	return r;
 }
 
@@ -159,9 +164,9 @@ static int add_dat(struct k_imatrix *m, struct cursor *c, struct k_err *err)
 	return add(m, &s, err);
 }
 
-static int read_dat(struct k_imatrix *m, const uint8_t *p, size_t n, struct k_err *err)
+static int read_dat(struct k_imatrix *m, size_t n, struct k_err *err)
 {
-	struct cursor c = { p, n };
+	struct cursor c = { m->file, n };
 	size_t count;
 	int r = 0;
 
@@ -171,6 +176,23 @@ static int read_dat(struct k_imatrix *m, const uint8_t *p, size_t n, struct k_er
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = add_dat(m, &c, err);
 	return r;
+}
+
+static int take_digest(struct k_imatrix *m, size_t n, struct k_err *err)
+{
+	struct k_sha256 *h;
+	int r = k_sha256_new(&h, err);
+
+	if (r < 0)
+		return r;
+	for (size_t at = 0, some; at < n; at += some) {
+		some = K_MIN(n - at, (size_t)8 << 20);
+		k_sha256_add(h, m->file + at, some);
+		k_source_drop(m->src, at, some);
+	}
+	k_sha256_end(h, m->digest);
+	k_sha256_free(h);
+	return 0;
 }
 
 int k_imatrix_open(struct k_imatrix **out, const char *path, struct k_log *log, struct k_err *err)
@@ -188,10 +210,11 @@ int k_imatrix_open(struct k_imatrix **out, const char *path, struct k_log *log, 
 	r = m->path ? k_source_open(&m->src, path, err) : k_err_nomem(err, strlen(path), "a path");
 	if (r == 0)
 		r = k_source_map(m->src, &p, &n, err);
+	m->file = p;
 	if (r == 0)
-		r = n >= 4 && memcmp(p, "GGUF", 4) == 0 ? read_gguf(m, p, n, log, err) : read_dat(m, p, n, err);
+		r = n >= 4 && memcmp(p, "GGUF", 4) == 0 ? read_gguf(m, n, log, err) : read_dat(m, n, err);
 	if (r == 0)
-		r = k_sha256_once(p, n, m->digest, err);
+		r = take_digest(m, n, err);
 	if (r < 0) {
 		k_imatrix_close(m);
 		return r;
@@ -269,6 +292,21 @@ static const char *gguf_name(const char *arch, const char *name, char *buf, size
 
 static const struct stat *find_stat(const struct k_imatrix *m, const char *name) { return name ? k_map_find(&m->by_name, name, strlen(name)) : NULL; }
 
+/* Adds the n sums that lie at p in the file. Any thread. */
+static int add_sums(const struct k_imatrix *m, const uint8_t *p, uint64_t n, double *sums, struct k_err *err)
+{
+	float some[2048];
+
+	for (uint64_t at = 0, k; at < n; at += k) {
+		k = K_MIN(n - at, K_LEN(some));
+		if (k_source_pread(m->src, some, 4 * k, (uint64_t)(p - m->file) + 4 * at, err) < 0)
+			return err->code;
+		for (uint64_t c = 0; c < k; c++)
+			sums[at + c] += (double)some[c];
+	}
+	return 0;
+}
+
 int k_imatrix_add(const struct k_imatrix *m, const char *arch, const struct k_entry *e, int64_t slice, double *sums, double *count, struct k_err *err)
 {
 	uint64_t cols = (uint64_t)k_entry_cols(e), slices = (uint64_t)k_entry_slices(e), at = (uint64_t)slice;
@@ -290,9 +328,7 @@ int k_imatrix_add(const struct k_imatrix *m, const char *arch, const struct k_en
 		return k_err_set(err, K_ESHAPE, "'%s': the statistics of '%s' have %llu values, wanted %llu for each of %llu matrices", m->path, s->name,
 			(unsigned long long)s->n, (unsigned long long)cols, (unsigned long long)slices);
 	*count += (double)(s->counts ? get_f32(s->counts, at) : s->calls);
-	for (uint64_t c = 0; c < cols; c++)
-		sums[c] += (double)get_f32(s->sums, at * cols + c);
-	return 0;
+	return add_sums(m, s->sums + 4 * at * cols, cols, sums, err);
 }
 
 /* --- writing -------------------------------------------------------------------------------------------------------------- */

@@ -65,6 +65,35 @@ for e in (0, 9):
 PY
 check "weights count" python3 "$T/judge.py" "$T/gguf" "$T/dat" "$T/mse" $nano
 kquant -q --scale imatrix --imatrix "$T/g.gguf" $nano -j 1 -o "$T/1.kmf" && kquant -q --scale imatrix --imatrix "$T/g.gguf" $nano -j 5 -o "$T/5.kmf" && same "threads" "$T/1.kmf" "$T/5.kmf"
+# Statistics of a large model, mostly a hole here, are no memory that a job needs: the same codes, with less than they are.
+python3 - "$T/large.gguf" <<'PY'
+import struct, sys
+out = sys.argv[1]
+def s(x): return struct.pack('<Q', len(x)) + x.encode()
+E, D = 16, 256
+sums = struct.pack(f'<{E * D}f', *(100.0 * (1 + (c * 7 + e) % 13) ** 2 for e in range(E) for c in range(D)))
+stats = [('blk.1.ffn_gate_exps.weight', E, D, sums, struct.pack(f'<{E}f', *[4.0] * E))] + [(f'blk.{i}.ffn_gate_exps.weight', 384, 7168, None, None) for i in range(100, 115)]
+head, at, places = b'GGUF' + struct.pack('<IQQ', 3, 2 * len(stats), 1) + s('general.type') + struct.pack('<I', 8) + s('imatrix'), 0, []
+for name, mats, cols, a, b in stats:
+    for end, n, data in (('.in_sum2', cols, a), ('.counts', 1, b)):
+        head += s(name + end) + struct.pack('<IQQIQ', 2, n, mats, 0, at)
+        places.append((at, data))
+        at += (4 * n * mats + 31) // 32 * 32
+head += bytes(-len(head) % 32)
+with open(out, 'wb') as f:
+    f.write(head)
+    for place, data in places:
+        if data:
+            f.seek(len(head) + place)
+            f.write(data)
+    f.truncate(len(head) + at)
+PY
+case ${B:-build} in *asan*|*tsan*|*oom*) skip "large statistics" "sanitizers have memory of their own" ;; *)
+	exits "large statistics" 0 kquant --max-memory 100M --scale imatrix --imatrix "$T/large.gguf" $nano -o "$T/large.kmf"
+	kls --dump model.layers.1.block_sparse_moe.experts.9.w1.weight --raw "$T/large.kmf" > "$T/large.codes" &&
+		kls --dump model.layers.1.block_sparse_moe.experts.9.w1.weight --raw "$T/1.kmf" > "$T/small.codes" && same "large statistics: the codes" "$T/large.codes" "$T/small.codes"
+	rm -f "$T/large.gguf" ;;
+esac
 refuses() { make_stats "$1" "$2" "$T/bad" && exits "$1, $2" 3 kquant --scale imatrix --imatrix "$T/bad" $nano -o "$T/x.kmf"; }
 for what in negative narrow short other; do refuses gguf $what; refuses dat $what; done
 for what in nan uncounted model; do refuses gguf $what; done
