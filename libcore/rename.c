@@ -171,8 +171,8 @@ static int text_type(struct k_json *text, const struct k_json *config)
 	return type ? k_json_set(text, "model_type", k_json_new_string(type, strlen(type))) : 0;
 }
 
-/* Is there one? Then it takes the place of the whole. */
-static int text_config(struct k_rawset *set, bool *there, struct k_err *err)
+/* Where there is one it takes the place of the whole. */
+static int text_config(struct k_rawset *set, struct k_err *err)
 {
 	struct k_file *f = (struct k_file *)(uintptr_t)k_files_find(&set->files, "config.json");
 	struct k_json *config = NULL, *text;
@@ -183,8 +183,7 @@ static int text_config(struct k_rawset *set, bool *there, struct k_err *err)
 
 	if (r < 0)
 		return k_err_add(err, "in '%s'", set->path);
-	*there = k_json_kind(k_json_find(config, "text_config")) == K_JSON_OBJECT;
-	if (!*there) {
+	if (k_json_kind(k_json_find(config, "text_config")) != K_JSON_OBJECT) {
 		k_json_free(config);
 		return 0;
 	}
@@ -223,24 +222,42 @@ static bool is_export(const struct k_rawset *set)
 	return yes;
 }
 
+/* The other way round: the config of the text model alone (a config.json that was replaced by its text_config) over the tensors of the whole. */
+static bool is_whole(const struct k_rawset *set)
+{
+	const struct k_file *f = k_files_find(&set->files, "config.json");
+	struct k_json *config = NULL;
+	struct k_err later;
+	bool inner = false, bare = false;
+
+	for (int64_t i = 0; i < set->n; i++) {
+		inner = inner || begins(set->v[i].name, K_ARCH_WRAPPED "model.");
+		bare = bare || begins(set->v[i].name, "model.");
+	}
+	inner = inner && !bare && f && !set->gguf && k_json_parse(&config, f->data, f->len, K_JSON_STRICT, "config.json", &later) == 0 &&
+		k_json_kind(k_json_find(config, "text_config")) == K_JSON_NULL;
+	k_json_free(config);
+	return inner;
+}
+
 static int keep_text(struct k_rawset *set, struct k_err *err)
 {
 	static const char *const others[] = { "vision_tower.", "mm_projector.", "vision_model.", "visual.", "multi_modal_projector." };
-	bool nested = false, inner = false;
+	bool has_config = k_files_find(&set->files, "config.json") != NULL, inner = false;
 	int64_t kept = 0;
-	int r = text_config(set, &nested, err);
+	int r = text_config(set, err);
 
 	for (int64_t i = 0; i < set->n; i++)
-		inner = inner || begins(set->v[i].name, K_ARCH_WRAPPED);
+		inner = inner || (has_config && begins(set->v[i].name, K_ARCH_WRAPPED));
 	for (int64_t i = 0; r == 0 && i < set->n; i++) {
 		struct k_raw *t = &set->v[i];
-		bool other = nested && inner && !begins(t->name, K_ARCH_WRAPPED);
+		bool other = inner && !begins(t->name, K_ARCH_WRAPPED);
 
 		for (size_t k = 0; k < K_LEN(others); k++)
 			other = other || begins(t->name, others[k]);
 		if (other)
 			continue;
-		if (nested && inner) {
+		if (inner) {
 			t->was = k_raw_in_file(t);
 			t->name += strlen(K_ARCH_WRAPPED);
 		}
@@ -260,6 +277,9 @@ int k_rename(struct k_rawset *set, const struct k_renames *renames, bool text_on
 			r = apply(set, &renames->v[k], &set->v[i], err);
 	if (r == 0 && !text_only && is_export(set)) {
 		k_logf(log, K_LOG_INFO, "'%s' has the text model alone: its text_config is taken for the config", set->path);
+		text_only = true;
+	} else if (r == 0 && !text_only && is_whole(set)) {
+		k_logf(log, K_LOG_INFO, "'%s' has a text model's config over the tensors of a multimodal model: the text model is taken, and nothing else", set->path);
 		text_only = true;
 	}
 	return r == 0 && text_only ? keep_text(set, err) : r;

@@ -73,6 +73,14 @@ done
 for m in bare tower; do cp -r "$T/text" "$T/$m" && cp "$T/nested/config.json" "$T/$m"; done
 kconvert "$T/bare" -o "$T/x.kmf" 2> "$T/.err" && same "the text model alone, without --text-only" "$T/text.kmf" "$T/x.kmf"; grep -q 'has the text model alone' "$T/.err" && ok "it is said" || fail "it is said" "$(cat "$T/.err")"
 check "it is verified" kls --verify "$T/bare"
+# And the other way round: the whole's tensors under the text model's config.
+cp -r "$T/nested" "$T/inside" && cp "$T/text/config.json" "$T/inside"
+for how in '' --text-only; do
+	kconvert $how "$T/inside" -o "$T/x.kmf" 2> "$T/.err" && same "a text model's config over the whole $how" "$T/text.kmf" "$T/x.kmf"
+	[ -n "$how" ] || { grep -q "inside' has a text model's config over the tensors of a multimodal model" "$T/.err" && ok "it is said, too" || fail "it is said, too" "$(cat "$T/.err")"; }
+done
+check "the whole under that config is verified" kls --verify "$T/inside"
+check "to a folder, verified" kconvert --verify "$T/inside" --to hf -o "$T/inside.hf"
 kls --rederive "model.layers.1.mlp.experts.3.up_proj.weight" --from "$T/bare" "$T/text.kmf" -q > "$T/.out" 2> "$T/.err" && ok "and one made again" || fail "and one made again" "$(cat "$T/.err")"
 python3 - "$T/tower/model.safetensors" <<'PY'
 import json, struct, sys
