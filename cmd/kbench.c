@@ -83,7 +83,7 @@ static const struct what {
 	{ "convert", "gbs read_gbs limit_frac peak_rss spread", k_bench_convert, true, false, 5 },
 	{ "serve", "req_s tok_s ttft_ms_p50 ttft_ms_p99 tpot_ms_p50 tpot_ms_p99 itl_ms_p50 itl_ms_p99 itl_ratio requests refused abandoned errors "
 		"late unfinished tokens prompt_tokens mismatches", k_bench_serve, false, false, 1 },
-	{ "compare", "ratio p_value noise_floor blocks", k_bench_compare, false, false, 15 },
+	{ "compare", "ratio ci95_low ci95_high p_value noise_floor blocks", k_bench_compare, false, false, 15 },
 	{ "trends", "records torn series slower faster busy worst", k_bench_trends, false, false, 1 },
 };
 
@@ -286,7 +286,7 @@ const struct k_tool k_tool = {
 		"--synthetic wants no checkpoint: experts are INT4 in groups of 32, all else is BF16, the bits are random and follow from --seed. What does not fit in "
 		"three quarters of the memory that is available, or in --max-memory, gets fewer layers in the same pattern, a smaller vocabulary and fewer dense layers in that proportion "
 		"(layers, layers_of and vocab of the record); kimi-linear-mla has the shape of kimi-linear and attention in all layers, kimi-linear-bf16 experts in BF16. compare says faster, slower, same (within 1 %) or "
-		"undecided of B against A, by a test that is wrong in at most 1 of 100 comparisons; slower is exit status 1, unless a --bar on ratio says how much slower B may be, and so is wrong: B's records "
+		"undecided of B against A, by a test that is wrong in at most 1 of 100 comparisons; slower is exit status 1, unless a --bar on ratio, or on ci95_low (what is sure of it, also on a busy machine), says how much slower B may be, and so is wrong: B's records "
 		"have other digests than A's, or B prints other bytes than A prints in every run. With fewer than 8 blocks (--reps) nothing is decided. "
 		"--history FILE keeps what runs measured, unless one of their items failed, and trends judges it: the last run of each series (one figure of one "
 		"thing on one machine, level, number of threads and placement) against the up to 10 before it; beyond where one more run of theirs would be in "

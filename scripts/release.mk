@@ -21,7 +21,7 @@
 #     choice gen needle toolcall agent parity   K_CHOICE, K_CHOICE_FLAGS, K_CHOICE_BARS, ...
 #     kld            of X.i4.kmf from X.kmf     K_KLD_FLAGS, K_KLD_BARS, on K_TEXT; where there are bars
 #     speed          K_BASELINE                 K_SPEED_RUN (a command, the model is put behind it), K_SPEED_FLAGS of kbench compare, K_SPEED_BARS; is X
-#                                               slower than the model of the last release, or, with a bar on ratio (ratio<1.02), by more
+#                                               slower than the model of the last release, or, with a bar (ci95_low<1.02), for sure by more
 #                                               than that? Timed when the other gates of X are done
 #     X.kmf.size     K_SIZE_MAX                 bytes of X.kmf, at most so many
 #

@@ -7,7 +7,8 @@
  *
  * Verdict: wrong where B prints something else than A; same where ci95 lies within 1 % of 1; slower or faster where chance would give such
  * signs in less than 1 of 100 comparisons; else undecided, as ever with fewer than 8 blocks: 7 of one sign come in 2 of 128.
- * slower is exit status 1, but where a --bar on ratio says how much slower B may be: then the bar decides.
+ * slower is exit status 1, but where a --bar on ratio, or on an end of ci95, says how much slower B may be: then the bar decides. One on ratio wants
+ * a quiet machine: a ratio that noise made misses it; ci95_low is what B is slower by for sure.
  * noise_floor: half the width of the same interval of A against A, from the same blocks: a smaller difference would not have been seen.
  *
  * What is printed: records have digests of what was computed, and these are compared; where there is none and A printed the same bytes in
@@ -200,7 +201,8 @@ static struct k_json *record(struct compare *c, const struct k_signed *s, double
 	struct k_json *o = k_json_object();
 	const char *output = c->b->ignore_output ? "ignored" : c->wrong ? "differs" : c->compared ? "same" : "varies";
 	int bad = !o || k_put_str(o, "what", "compare") | (c->ratio.n ? k_put_f32(o, "ratio", exp(s->estimate)) : k_put_null(o, "ratio")) |
-		put_interval(o, "ci95", exp(s->lo), exp(s->hi)) | (c->ratio.n ? k_put_f32(o, "p_value", s->p_value) : k_put_null(o, "p_value")) |
+		put_interval(o, "ci95", exp(s->lo), exp(s->hi)) | k_put_num(o, "ci95_low", isfinite(s->lo) ? exp(s->lo) : NAN) |
+		k_put_num(o, "ci95_high", exp(s->hi)) | (c->ratio.n ? k_put_f32(o, "p_value", s->p_value) : k_put_null(o, "p_value")) |
 		k_put_f32(o, "noise_floor", noise) | k_put_str(o, "verdict", v) | k_put_int(o, "blocks", c->ratio.n) | k_put_int(o, "seed", c->seed) |
 		k_put_str(o, "output", output) | (c->wrong ? k_put_str(o, "why", c->why) : 0) | k_put_str(o, "cache", "warm") |
 		put_side(o, "a", &c->a) | put_side(o, "b", &c->c) | k_bench_put_machine(o, c->b, NULL);
@@ -226,7 +228,7 @@ static int judge(struct compare *c, struct k_err *err)
 	r = k_report_summary(c->b->rep, record(c, &s, exp((n.hi - n.lo) / 2) - 1, v), err);
 	if (r == 0 && c->wrong)
 		r = k_err_set(err, K_ENO, "%s", c->why);
-	if (r == 0 && !strcmp(v, "slower") && !k_report_bars(c->b->rep, "ratio"))
+	if (r == 0 && !strcmp(v, "slower") && !k_report_bars(c->b->rep, "ratio ci95_low ci95_high"))
 		r = k_err_set(err, K_ENO, "B takes %.4g times as long as A, 95 %% interval %.4g to %.4g", exp(s.estimate), exp(s.lo), exp(s.hi));
 	return r;
 }

@@ -11,17 +11,20 @@ cmp_() { name=$1 want=$2; shift 2; exits "$name" "$want" kbench compare --json "
 prints() { printf '#!/bin/sh\nsleep %s\ncat <<EOF\n%s\nEOF\n' "$2" "$3" > "$T/$1"; chmod +x "$T/$1"; }
 
 cmp_ "slower" 1 --reps 12 -- sleep 0.01 -- sleep 0.1
+is "slower: the interval for bars" '[.ci95_low, .ci95_high] == .ci95'
 is "slower: the record" '.verdict == "slower" and .ratio > 1.5 and .ci95[0] <= .ratio and .ratio <= .ci95[1] and .p_value <= 0.01 and .blocks == 12 and .output == "same"'
 is "slower: what was used" '.cache == "warm" and (.a, .b | .seconds > 0.009 and .peak_rss > 100000 and .bytes_read >= 0 and .minor_faults > 10 and .major_faults >= 0)'
 is "slower: the noise" '.noise_floor >= 0'
 cmp_ "slower, within a bar" 0 --reps 12 --bar 'ratio<1000' -- sleep 0.01 -- sleep 0.1; is "slower, within a bar: the record" '.verdict == "slower"'
 cmp_ "slower, beyond a bar" 1 --reps 12 --bar 'ratio<1.5' -- sleep 0.01 -- sleep 0.1
+cmp_ "slower, for sure within a bar" 0 --reps 12 --bar 'ci95_low<1000' -- sleep 0.01 -- sleep 0.1
+cmp_ "slower, for sure beyond a bar" 1 --reps 12 --bar 'ci95_low<1.5' -- sleep 0.01 -- sleep 0.1
 cmp_ "slower, and a bar on something else" 1 --reps 12 --bar 'blocks==12' -- sleep 0.01 -- sleep 0.1
 cmp_ "faster" 0 --reps 12 -- sleep 0.1 -- sleep 0.01
 is "faster: the record" '.verdict == "faster" and .ratio < 0.7 and .ci95[1] < 1'
 # 2 of 2^7 is more than 1 of 100; of 5 blocks there is no interval of 95 %.
 cmp_ "seven blocks say nothing" 0 --reps 7 -- sleep 0.01 -- sleep 0.05; is "seven blocks: undecided" '.verdict == "undecided"'
-cmp_ "five blocks have no interval" 0 --reps 5 -- sleep 0.01 -- sleep 0.05; is "five blocks: undecided" '.verdict == "undecided" and .ci95 == null'
+cmp_ "five blocks have no interval" 0 --reps 5 -- sleep 0.01 -- sleep 0.05; is "five blocks: undecided" '.verdict == "undecided" and .ci95 == null and .ci95_low == null and .ci95_high == null'
 
 # Order: every block has A's and B's two runs outside and inside, and both kinds come up.
 prints loga 0 ''; echo "echo a >> '$T/log'" >> "$T/loga"; prints logb 0 ''; echo "echo b >> '$T/log'" >> "$T/logb"
