@@ -420,7 +420,8 @@ const struct k_tool k_tool = {
 		"keval prompts TASK prints the requests, keval score TASK, or -, "
 		"reads the answers by their id, so that keval prompts T | kserve --stdio M | keval score T is a pipe; score also reads recorded answers, "
 		"without a server: results of the vendor verifier, and with -m raw completions and prompts, which the model's chat layout is held against. Items and a summary go to "
-		"standard output as JSON lines, or as a table on a terminal. A missed --bar, or an item that failed, is exit status 1. "
+		"standard output as JSON lines, or as a table on a terminal. A missed --bar, or an item that failed, is exit status 1. A question that a server refuses, breaks at or leaves without an answer, "
+		"while it answers others, is an item that failed; a server that is gone ends the run, exit status 5, and --resume goes on. "
 		"In one process the digits are the same for every number of threads and every batch. keval diff A B says better, worse, same or undecided of report B, of reports that were "
 		"asked the same, by tests that are wrong in at most 1 of 100 comparisons of a model with itself: fewer than 8 items that differ decide nothing; worse is exit status 1, unless a --bar on delta, ci95_low or ci95_high says how much worse B may be. With --part K/N a run is cut into parts for several "
 		"machines; keval merge joins their reports to the bytes that one run would have written, with bars, JUnit and TAP as the task has them.",
