@@ -82,7 +82,7 @@ static const struct what {
 	{ "load", "ms ms_cold exec_ms exec_ms_cold peak_rss spread", k_bench_load, true, true, 5 },
 	{ "convert", "gbs read_gbs limit_frac peak_rss spread", k_bench_convert, true, false, 5 },
 	{ "serve", "req_s tok_s ttft_ms_p50 ttft_ms_p99 tpot_ms_p50 tpot_ms_p99 itl_ms_p50 itl_ms_p99 itl_ratio requests refused abandoned errors "
-		"late unfinished tokens prompt_tokens mismatches", k_bench_serve, false, false, 1 },
+		"late unfinished tokens prompt_tokens cached_tokens mismatches", k_bench_serve, false, false, 1 },
 	{ "compare", "ratio ci95_low ci95_high p_value noise_floor blocks", k_bench_compare, false, false, 15 },
 	{ "trends", "records torn series slower faster busy worst", k_bench_trends, false, false, 1 },
 };
@@ -275,7 +275,7 @@ const struct k_tool k_tool = {
 		"of the CPU on pairs of bf16), kernels (each "
 		"operation of the engine on made-up weights against what bounds it: reading, scaling in place or multiply-adds of its own kind, timed right before and "
 		"after; names behind it choose some), decode and prefill (tokens a second of a model), load "
-		"(until a first token can be computed, ms, and until a kserve that was just started could answer, exec_ms), convert (kconvert and kquant beside a plain read of the same bytes, cold and warm), serve (requests and tokens a second of a server, and its latencies, under a load, behind one request that does not count) or compare (two "
+		"(until a first token can be computed, ms, and until a kserve that was just started could answer, exec_ms), convert (kconvert and kquant beside a plain read of the same bytes, cold and warm), serve (requests and tokens a second of a server, and its latencies, under a load, behind one request that does not count; cached_tokens of prompt_tokens came from its prefix cache) or compare (two "
 		"commands in turns). A record carries the machine, the kernel "
 		"level, the threads, the spread of the repetitions, what they used and a digest of what was computed; decode and prefill fail where a few "
 		"tokens computed at --cpu ref give other logits (ref_error, in standard deviations). limit_frac is the share of the "

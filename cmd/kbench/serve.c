@@ -38,7 +38,7 @@ struct stream {
 	struct k_buf body;
 	bool busy, slow, begun, usage, answered;                /* answered: a chunk was one of an answer */
 	struct k_err said;                                      /* what the stream said instead of an answer */
-	int64_t prompt, prompt_tokens, tokens, drop_at;         /* drop_at: tokens after which it is dropped; 0: never */
+	int64_t prompt, prompt_tokens, cached, tokens, drop_at; /* cached: of the prompt's, -1: not said; drop_at: tokens after which it is dropped; 0: never */
 	uint64_t due_ns, first_ns, last_ns, hash;               /* due_ns 0: when it was sent */
 };
 
@@ -52,7 +52,7 @@ struct load {
 	bool open, replay;              /* a replay is open as well */
 	uint64_t random, start_ns, end_ns;
 	double next_arrival;            /* open loop: seconds from the start */
-	int64_t count[N_ENDINGS], done, tokens, prompt_tokens, mismatches, late, unfinished, by_usage, by_chunks;
+	int64_t count[N_ENDINGS], done, tokens, prompt_tokens, cached, by_cached, mismatches, late, unfinished, by_usage, by_chunks;
 	char error[320];                /* the first that was one */
 	struct samples ttft, tpot, itl;
 };
@@ -127,6 +127,15 @@ static int64_t counted(const struct k_json *usage, const char *key, int64_t befo
 	return n >= 0 && n <= MOST_TOKENS ? n : before;
 }
 
+/* vLLM, as OpenAI, says it in prompt_tokens_details, others, as Moonshot, beside it. */
+static int64_t cached_of(const struct k_json *usage, int64_t before)
+{
+	const struct k_json *details = k_json_find(usage, "prompt_tokens_details");
+	if (k_json_find(details, "cached_tokens"))
+		return counted(details, "cached_tokens", before);
+	return k_json_find(usage, "cached_tokens") ? counted(usage, "cached_tokens", before) : before;
+}
+
 static int on_chunk(struct k_call *c, const char *data, size_t n)
 {
 	struct stream *s = c->user;
@@ -155,6 +164,7 @@ static int on_chunk(struct k_call *c, const char *data, size_t n)
 	if (k_json_kind(usage) == K_JSON_OBJECT) {
 		s->usage = true;
 		s->prompt_tokens = counted(usage, "prompt_tokens", s->prompt_tokens);
+		s->cached = cached_of(usage, s->cached);
 		/* There were more chunks than tokens. */
 		if (tokens < s->tokens) {
 			l->tokens -= now < l->end_ns ? s->tokens - tokens : 0;
@@ -190,6 +200,7 @@ static int begin(struct load *l, struct stream *s, double after, uint64_t due_ns
 	s->said = (struct k_err){ 0 };
 	s->slow = s - l->stream < l->b->slow;
 	s->tokens = s->prompt_tokens = 0;
+	s->cached = -1;
 	s->due_ns = due_ns;
 	s->hash = 0xcbf29ce484222325u;
 	s->drop_at = draw(l) < l->b->abandon ? 1 + (int64_t)(draw(l) * (double)most) : 0;
@@ -228,6 +239,8 @@ static int finished(struct load *l, struct stream *s, struct k_err *err)
 		return 0;
 	l->done += s->call.done_ns < l->end_ns;
 	l->prompt_tokens += s->prompt_tokens;
+	l->cached += K_MAX(s->cached, 0);
+	l->by_cached += s->cached >= 0;
 	*(s->usage ? &l->by_usage : &l->by_chunks) += 1;
 	if (l->said[s->prompt] && l->said[s->prompt] != s->hash)
 		l->mismatches++;
@@ -408,7 +421,8 @@ static struct k_json *record(struct load *l)
 		k_put_f32(o, "seconds", seconds) | k_put_f32(o, "req_s", (double)l->done / seconds) | k_put_f32(o, "tok_s", (double)l->tokens / seconds) |
 		put_samples(o, "ttft_ms", &l->ttft) | put_samples(o, "tpot_ms", &l->tpot) | put_samples(o, "itl_ms", &l->itl) | put_endings(o, l) |
 		k_put_int(o, "late", l->late) | k_put_int(o, "unfinished", l->unfinished) | k_put_int(o, "tokens", l->tokens) |
-		k_put_int(o, "prompt_tokens", l->prompt_tokens) | k_put_str(o, "tokens_by", by);
+		k_put_int(o, "prompt_tokens", l->prompt_tokens) |
+		(l->by_cached ? k_put_int(o, "cached_tokens", l->cached) : k_put_null(o, "cached_tokens")) | k_put_str(o, "tokens_by", by);
 	if (!bad && l->itl.n)
 		ratio = k_stats_percentile(l->itl.v, l->itl.n, 0.99) / K_MAX(k_stats_percentile(l->itl.v, l->itl.n, 0.5), 1e-6);
 	bad = bad || k_put_f32(o, "itl_ratio", ratio) | (!l->b->file ? k_put_int(o, "mismatches", l->mismatches) : k_put_null(o, "mismatches"));

@@ -22,6 +22,7 @@ kbench serve -u "$url" --seconds 3 --concurrency 6 --slow 1 --abandon 0.5 --toke
 is "slow readers and dropped streams" '.abandoned > 0 and .requests > 0 and .errors == 0 and .mismatches == 0'
 jq -c '{messages: [{role: "user", content: .user}], tools, max_tokens: 40, temperature: 0}' testdata/nano/eval/toolloop.json > "$T/trace.jsonl"
 kbench serve -u "$url" --seconds 1 --concurrency 2 -f "$T/trace.jsonl" --json > "$T/out"; is "requests of a file, calls counted as tokens" '.requests > 0 and .errors == 0 and .tpot_ms.p50 > 0'
+is "one prompt again and again, from the cache" '.cached_tokens > 0.5 * .prompt_tokens and .cached_tokens < .prompt_tokens'
 # A replay: recorded lengths at recorded times, and requests of their own at theirs.
 for at in 5000 5300 5600 6500; do echo "{\"timestamp\": $at, \"input_length\": 120, \"output_length\": 5, \"hash_ids\": [7]}"; done > "$T/lengths.jsonl"
 kbench serve -u "$url" -f "$T/lengths.jsonl" --json > "$T/out"
@@ -39,7 +40,7 @@ exits "a missed bar" 1 kbench serve -u "$url" --seconds 0.3 --bar 'tok_s>1e9'
 exits "no URL" 2 kbench serve
 kbench serve -u "$host/good/v1" --seconds 1 --concurrency 2 --json > "$T/out"
 n=$(grep -c ' good ' "$T/other.log")
-is "every request but the first is counted" ".requests == $n - 1 and .errors == 0"
+is "every request but the first is counted" ".requests == $n - 1 and .errors == 0 and .cached_tokens == null"
 # It says each letter in a chunk of its own, and at the end that they were 4 tokens.
 is "chunks are no tokens" '.tokens_by == "usage" and (.tokens - 4 * .requests | fabs) <= 42'
 # 20 tokens in 5 chunks: from the first to the last 160 ms; what comes behind the last is none of their time.
