@@ -23,6 +23,7 @@
 #include "cmd/kserve/tls.h"
 
 #define TICK_US 100000
+#define EVENT_DESCRIPTORS 3             /* epoll, a pair for signals */
 
 struct k_loop {
 	struct event_base *base;
@@ -105,6 +106,18 @@ static int set_up(struct k_loop *l)
 	return !l->tick || !l->wake || !l->hup || event_add(l->tick, &tick) || event_add(l->wake, NULL) || event_add(l->hup, NULL);
 }
 
+/* Without the descriptors that it wants libevent ends the process, with a line and a status of its own. */
+static int check_descriptors(struct k_err *err)
+{
+	int fds[EVENT_DESCRIPTORS], n = 0;
+	while (n < EVENT_DESCRIPTORS && (fds[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+		n++;
+	int rc = n < EVENT_DESCRIPTORS ? k_err_io(err, "cannot begin to wait for connections") : 0;
+	while (n)
+		close(fds[--n]);
+	return rc;
+}
+
 int k_loop_new(struct k_loop **out, int fd, const struct k_loop_ops *ops, void *arg, struct k_err *err)
 {
 	struct k_loop *l = k_calloc(1, sizeof(*l));
@@ -116,14 +129,15 @@ int k_loop_new(struct k_loop **out, int fd, const struct k_loop_ops *ops, void *
 	l->arg = arg;
 	l->eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	l->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	l->base = event_base_new();
+	int rc = check_descriptors(err);
+	l->base = rc ? NULL : event_base_new();
 	if (l->base)
 		l->listener = evconnlistener_new(l->base, on_accept, l, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
 	if (!l->listener)
 		close(fd);
 	if (!l->listener || l->eventfd < 0 || set_up(l)) {
 		k_loop_free(l);
-		return k_err_set(err, K_ENOMEM, "no memory for the event loop");
+		return rc ? rc : k_err_set(err, K_ENOMEM, "no memory for the event loop");
 	}
 	evconnlistener_set_error_cb(l->listener, on_accept_error);
 	*out = l;

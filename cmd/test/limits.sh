@@ -41,6 +41,15 @@ if begin files --slots 2; then
 	else fail "out of descriptors" "$(tail -n 2 "$T/files.err")"; fi
 	stop files
 fi
+# Too few to begin with: libevent ended the process, with a status that means another thing.
+for n in 6 7 8 9 10; do
+	( ulimit -n $n; exec timeout 3 kserve --listen 127.0.0.1:0 "$T/nano.kmf" ) 2> "$T/.err"
+	case $? in
+	5) tail -n 1 "$T/.err" | grep -q '^kserve: .*Too many open files' && continue ;;
+	124|127) continue ;;            # it runs; the loader has too few, too
+	esac
+	fail "a few descriptors" "$n: $(tail -n 1 "$T/.err")"
+done
 
 # What the context is that nobody gave: by the memory that is there, files in memory included, or by a container's limit where that is nearer.
 context() {     # context NAME KIB [LIMIT NOW FILES]: KIB of memory are available, a container has NOW of LIMIT bytes
