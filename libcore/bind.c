@@ -9,6 +9,7 @@
 #include "libcore/log.h"
 #include "libcore/model_int.h"
 #include "libcore/opt.h"
+#include "libcore/resident.h"
 
 #define STAGE (4u << 20)
 
@@ -204,6 +205,18 @@ void *k_model_alloc(struct k_model *m, struct k_device *dev, size_t n_floats, co
 	return own(m, bytes, dev, what, err);
 }
 
+/* What does not fit would end in the system's choice of a process to kill, without a word. A ceiling that was given is believed. */
+static int is_there_room(const struct k_model *m, uint64_t need, struct k_err *err)
+{
+	char a[32], b[32];
+	uint64_t room = m->ctx && m->ctx->max_memory ? UINT64_MAX : k_memory_free() + k_swap_free();
+	if (need <= room)
+		return k_model_fits(m, need, "weights", err);
+	return k_err_set(err, K_ENOMEM, "'%s': weights of %s have to be read into memory, of which %s are available; as a KMF file (kconvert) they are used where they lie, "
+		"and with --max-memory they are read all the same",
+		m->ck->path, k_size_format(a, need), k_size_format(b, room));
+}
+
 int k_bind_load(struct k_model *m, struct k_err *err)
 {
 	struct k_ckpt *ck = m->ck;
@@ -221,7 +234,7 @@ int k_bind_load(struct k_model *m, struct k_err *err)
 	}
 	if (!total && !all)
 		return 0;
-	int r = k_model_fits(m, need, "weights", err);
+	int r = is_there_room(m, need, err);
 	if (r < 0)
 		return r;
 	size_t n = stage_size(ck);

@@ -66,12 +66,20 @@ static void limit_of(const char *folder, void *arg)
 	}
 }
 
-uint64_t k_memory_free(void)
+static uint64_t meminfo(const char *name, uint64_t otherwise)
 {
 	char text[4096];
-	const char *line = k_small_file("/proc/meminfo", text, sizeof text) ? strstr(text, "MemAvailable:") : NULL;
-	uint64_t n = line ? strtoull(line + 13, NULL, 10) << 10 : (uint64_t)K_MAX(sysconf(_SC_AVPHYS_PAGES), 0L) * (uint64_t)K_MAX(sysconf(_SC_PAGESIZE), 0L);
+	const char *line = k_small_file("/proc/meminfo", text, sizeof text) ? strstr(text, name) : NULL;
+
+	return line ? strtoull(line + strlen(name), NULL, 10) << 10 : otherwise;
+}
+
+uint64_t k_memory_free(void)
+{
+	uint64_t n = meminfo("MemAvailable:", (uint64_t)K_MAX(sysconf(_SC_AVPHYS_PAGES), 0L) * (uint64_t)K_MAX(sysconf(_SC_PAGESIZE), 0L));
 
 	k_cgroup_each("memory", limit_of, &n);
 	return n;
 }
+
+uint64_t k_swap_free(void) { return meminfo("SwapFree:", 0); }

@@ -9,5 +9,6 @@ struct k_resident { uint64_t now, most; };
 struct k_resident k_resident(void);
 /* Bytes that it may still take: what the machine can give without swapping, or less where a control group's limit is nearer. */
 uint64_t k_memory_free(void);
+uint64_t k_swap_free(void);
 
 #endif

@@ -52,18 +52,25 @@ for n in 6 7 8 9 10; do
 done
 
 # What the context is that nobody gave: by the memory that is there, files in memory included, or by a container's limit where that is nearer.
-context() {     # context NAME KIB [LIMIT NOW FILES]: KIB of memory are available, a container has NOW of LIMIT bytes
-	unshare -m sh -c 'mount -t tmpfs none /sys/fs/cgroup && cd /sys/fs/cgroup || exit 9
-		printf "MemTotal: 90000000 kB\nMemFree: 1000 kB\nMemAvailable: %s kB\n" "$2" > meminfo && mount --bind meminfo /proc/meminfo || exit 9
-		if [ -n "$3" ]; then echo "$3" > memory.max; echo "$4" > memory.current; printf "anon 1\ninactive_file 1000\nactive_file %s\n" "$(($5 - 1000))" > memory.stat; fi
-		cd "$6" && exec kserve --stdio "$1"' sh "$T/nano.kmf" "$2" "$3" "$4" "$5" "$PWD" < /dev/null > "$T/.out" 2> "$T/.err" || fail "$1" "exit $?: $(tail -n 1 "$T/.err")"
+machine() {     # machine KIB LIMIT NOW FILES COMMAND...: KIB of memory are available; LIMIT not empty: a container has NOW of LIMIT bytes
+	unshare -m sh -c 'here=$PWD; mount -t tmpfs none /sys/fs/cgroup && cd /sys/fs/cgroup || exit 9
+		printf "MemTotal: 90000000 kB\nMemFree: 1000 kB\nMemAvailable: %s kB\n" "$1" > meminfo && mount --bind meminfo /proc/meminfo || exit 9
+		if [ -n "$2" ]; then echo "$2" > memory.max; echo "$3" > memory.current; printf "anon 1\ninactive_file 1000\nactive_file %s\n" "$(($4 - 1000))" > memory.stat; fi
+		shift 4; cd "$here" && exec "$@"' sh "$@" < /dev/null
+}
+context() {     # context NAME KIB [LIMIT NOW FILES]
+	machine "$2" "$3" "$4" "$5" kserve --stdio "$T/nano.kmf" > "$T/.out" 2> "$T/.err" || fail "$1" "exit $?: $(tail -n 1 "$T/.err")"
 	sed -n 's/.* context \([0-9]*\) tokens.*/\1/p' "$T/.err"
 }
 if grep -q '^0::' /proc/self/cgroup && unshare -m sh -c 'mount -t tmpfs none /sys/fs/cgroup && mount --bind /dev/null /proc/meminfo' 2> /dev/null; then
 	much=$(context much 9000000) some=$(context some 156250) less=$(context less 146484)
 	if [ "$much" -gt "$some" ] && [ "$some" -gt "$less" ]; then ok "a context for the memory that is there"; else fail "a context for the memory that is there" "$much $some $less"; fi
-	got="$(context group 9000000 200000000 50000000 10000000) $(context files 9000000 200000000 50000000 1000) $(context none 9000000 max 50000000 1000) $(context wide 156250 400000000 50000000 1000)"
-	if [ "$got" = "$some $less $much $some" ]; then ok "a context for a container's limit"; else fail "a context for a container's limit" "$got, wanted $some $less $much $some"; fi
+	all="$(context group 9000000 200000000 50000000 10000000) $(context files 9000000 200000000 50000000 1000) $(context none 9000000 max 50000000 1000) $(context wide 156250 400000000 50000000 1000)"
+	exits "a model that does not fit" 6 machine 16000 '' '' '' kserve --stdio testdata/nano
+	if tail -n 1 "$T/.err" | grep -q 'weights of 23.* are available; as a KMF file'; then ok "which says why"; else fail "which says why" "$(tail -n 1 "$T/.err")"; fi
+	exits "with a ceiling" 0 machine 16000 '' '' '' kserve --max-memory 64M --stdio testdata/nano
+	exits "that is mapped" 0 machine 16000 '' '' '' kserve --stdio "$T/nano.kmf"
+	if [ "$all" = "$some $less $much $some" ]; then ok "a context for a container's limit"; else fail "a context for a container's limit" "$all, wanted $some $less $much $some"; fi
 else
 	skip "a context for the memory that is there" "no files of the system can be put in place of others"
 fi
