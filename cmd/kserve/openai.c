@@ -448,7 +448,9 @@ static int read_stream(struct k_request *rq, struct k_fault *f)
 		return k_fault_set(f, 400, NULL, "stream_options", "stream_options needs stream: true");
 	if (k_field_bool(v, "stream_options.", "include_usage", &rq->include_usage, f))
 		return -1;
-	return k_field_bool(v, "stream_options.", "continuous_usage_stats", &rq->usage_each, f);
+	int rc = k_field_bool(v, "stream_options.", "continuous_usage_stats", &rq->usage_each, f);
+	rq->usage_each &= rq->include_usage;     /* it says how often, not whether; so in vLLM */
+	return rc;
 }
 
 static int read_salt(struct k_request *rq, struct k_fault *f)

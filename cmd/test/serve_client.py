@@ -203,6 +203,10 @@ def chat_stream():
     assert end['choices'][0]['delta'] == {} and end['choices'][0]['usage'] == last['usage'] and end['usage'] is None, end
     assert all('error' not in e for e in events)
     assert not any('usage' in e for e in stream('/v1/chat/completions', chat()))
+    each = stream('/v1/chat/completions', chat(stream_options={'include_usage': True, 'continuous_usage_stats': True}))
+    assert [e['usage']['completion_tokens'] for e in each] == sorted(e['usage']['completion_tokens'] for e in each) and each[-1]['choices'] == [], each
+    for without in ({'continuous_usage_stats': True}, {'include_usage': False, 'continuous_usage_stats': True}):
+        assert not any('usage' in e for e in stream('/v1/chat/completions', chat(stream_options=without))), without
 
 
 @check
