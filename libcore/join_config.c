@@ -442,6 +442,17 @@ static const struct { const char *name; int (*read)(struct k_qconfig *, const st
 	{ "auto-round", read_auto_round }, { "intel/auto-round", read_auto_round },
 };
 
+/* Who reads it wants to know which variant of the model to get. */
+static int unknown_method(const struct k_qconfig *q, const char *method, struct k_err *err)
+{
+	char known[160] = "";
+	size_t at = 0;
+
+	for (size_t i = 0; i < K_LEN(methods) && at < sizeof(known); i++)
+		at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s", i ? ", " : "", methods[i].name);
+	return k_err_set(err, K_EUNSUP, "'%s': quantization_config: quant_method '%.60s' is not known here; known are %s", q->where, method, known);
+}
+
 int k_qconfig_read(struct k_qconfig *q, const struct k_json *config, struct k_err *err)
 {
 	const struct k_json *c = k_json_find(config, "quantization_config");
@@ -465,7 +476,7 @@ int k_qconfig_read(struct k_qconfig *q, const struct k_json *config, struct k_er
 	for (size_t i = 0; i < K_LEN(methods); i++)
 		if (strcmp(method, methods[i].name) == 0)
 			return methods[i].read(q, c, err);
-	return unsupported(q, "quant_method", method, err);
+	return unknown_method(q, method, err);
 }
 
 void k_qconfig_fini(struct k_qconfig *q)

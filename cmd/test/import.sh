@@ -19,6 +19,10 @@ while read -r case type; do
 	case $case in packed-32|int8|int8-f32|fp8-row|fp8-inv|mxfp4|mxfp8) kept+=("$T/in/$case" "$T/out/$case") ;; esac
 done < "$T/in/list"
 python3 $make equal "${kept[@]}" > "$T/wrong" && ok "the same tensors come out" || fail "other tensors come out" "$(head -n 3 "$T/wrong")"
+# A method that is not known: which are.
+cp -r "$T/in/packed-32" "$T/modelopt" && jq '.quantization_config.quant_method = "modelopt"' "$T/in/packed-32/config.json" > "$T/modelopt/config.json"
+exits "an unknown method" 4 kconvert "$T/modelopt" -o "$T/x.kmf"
+grep -q "quant_method 'modelopt' is not known here; known are compressed-tensors, fp8, gptq, awq, auto-round" "$T/.err" && ok "which are known" || fail "which are known" "$(cat "$T/.err")"
 # Several types in one model: the config says which module has which, and it is read so.
 nano=testdata/nano
 kquant -t i4g32 --rule head=i8row --rule '*.shared_experts.*=fp8b128' --rule dense=mxfp4 $nano -o "$T/m.kmf" && kconvert "$T/m.kmf" --to hf -o "$T/mixed" &&
