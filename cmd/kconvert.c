@@ -37,7 +37,7 @@ static const struct k_opt opts[] = {
 	K_OPT_STR(0, "certificate", struct args, certificate, "FILE", NULL, "JSON lines: digests of every tensor's source and output, and whether every value was kept"),
 	K_OPT_FLAG(0, "require-lossless", struct args, require, "exit 1 and write nothing when a value is not kept exactly"),
 	K_OPT_FLAG(0, "lossy", struct args, lossy, "allow a type that cannot hold every value exactly (otherwise refused, with the list); "
-		"a value that is too large for it is refused in any case"),
+		"a value that is too large for it is refused in any case, and a scale of integers becomes the largest there is"),
 	K_OPT_FLAG(0, "verify", struct args, verify, "read the output back and compare every value with the source, decoded by other code"),
 	K_OPT_FLAG(0, "resume", struct args, resume, "keep a journal beside OUT, and go on where an interrupted run of the same conversion ended"),
 	K_OPT_STR(0, "part", struct args, part, "K/N", NULL, "write part K of N of OUT, in any order and on any machine that sees OUT.parts"),

@@ -114,6 +114,9 @@ int k_source_openat(struct k_source **out, int dirfd, const char *name, const ch
 	do
 		fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	while (fd < 0 && errno == EINTR && !k_io_stopped());
+	/* Opening a pipe waits for a writer. */
+	if (fd < 0 && errno == EINTR)
+		return k_err_set(err, K_ECANCEL, "stopped by a signal while opening '%s'", show);
 	if (fd < 0)
 		return k_err_io(err, "cannot open '%s'", show);
 	return source_fd(out, fd, true, show, err);

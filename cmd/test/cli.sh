@@ -132,6 +132,10 @@ for t in kconvert kquant; do
 	if [ $status -eq 143 ]; then ok "$t SIGTERM"; else fail "$t SIGTERM" "exit $status"; fi
 	last_line "$t says that it was stopped" "$t" "signal"
 	if ls "$T/out.$t"* > /dev/null 2>&1; then fail "$t leaves a file" "$(ls "$T")"; else ok "$t leaves no file"; fi
+	# One that has no writer yet is waited for, too.
+	"$t" "$T/fifo.$t" -o "$T/out.$t" 2> "$T/.err" & pid=$!
+	sleep 0.5; kill -TERM "$pid"; wait "$pid"; status=$?
+	if [ $status -eq 143 ] && grep -q "signal while opening '.*/fifo.$t'" "$T/.err"; then ok "$t SIGTERM before a writer"; else fail "$t SIGTERM before a writer" "exit $status: $(tail -n 1 "$T/.err")"; fi
 done
 # What a tool writes takes the place of nothing that it reads, nor of what else it writes, by whatever name.
 kconvert testdata/tiny/llama-tiny -o "$T/kept.kmf" && cp "$T/kept.kmf" "$T/copy.kmf"; printf 'a b\n' > "$T/side"; cp "$T/side" "$T/side.copy"; ln -s side "$T/link"
