@@ -197,13 +197,15 @@ static int write_container(const struct task *t, struct k_job *job, struct k_err
 	struct k_err late;
 	int r = 0;
 
-	if (t->a->ledger || t->a->fail_if.n) {
+	if (t->a->ledger || t->a->fail_if.n || t->a->from_qat) {
 		r = k_ledger_open(&ledger, &spec, err);
 		if (r < 0)
 			return r;
 		job->stream.watch[job->stream.n_watch++] = k_ledger_watch(ledger);
 	}
 	r = k_job_run(job, t->ctx, err);
+	if (ledger && !t->a->plan && (r == 0 || r == K_ENO))
+		k_ledger_say(ledger, t->ctx->log);
 	if (ledger && !t->a->plan && (r == 0 || r == K_ENO) && k_ledger_commit(ledger, &late) < 0) {
 		*err = late;
 		r = late.code;
@@ -238,7 +240,7 @@ static int quantise_as(const struct task *t, const struct k_json *history, struc
 static int choose_types(struct task *t, struct k_err *err)
 {
 	const struct args *a = t->a;
-	struct k_policy p = { a->type, a->preset, a->rules.v, a->rules.n };
+	struct k_policy p = { a->type, a->preset, a->rules.v, a->rules.n, a->from_qat };
 	struct k_quant_opts quant = quant_of(a);
 	struct k_budget b = { .policy = &p, .in = t->in, .bytes = a->budget, .quant = &quant, .total = total, .arg = t };
 

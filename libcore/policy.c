@@ -119,9 +119,9 @@ static int retype(struct k_entry *e, const char *name, struct k_log *log, struct
 /* Entries that are quantised already and get another such type that saves less than a bit: they lose once more, and for nothing. */
 struct again { int n; const struct k_entry *first; const struct k_qtype *to; };
 
-static void note_again(struct again *a, const struct k_entry *e, const struct k_qtype *to)
+static void note_again(struct again *a, const struct k_policy *p, const struct k_entry *e, const struct k_qtype *to)
 {
-	if (to == e->type || to->plain || e->type->plain || to->bits <= e->type->bits - 1)
+	if (p->on_grid || to == e->type || to->plain || e->type->plain || to->bits <= e->type->bits - 1)
 		return;
 	if (a->n++ == 0) {
 		a->first = e;
@@ -250,7 +250,7 @@ static int choices_of(const struct k_policy *p, const struct k_entry *e, const s
 
 int k_policy_choices(const struct k_policy *p, const struct k_ckpt *c, struct k_choices *out, struct k_log *log, struct k_err *err)
 {
-	struct k_policy rules_only = { NULL, p->preset, p->rules, p->n_rules };
+	struct k_policy rules_only = { .preset = p->preset, .rules = p->rules, .n_rules = p->n_rules };
 	struct rule *rules = new_rules(p, err);
 	struct again again = { 0 };
 	int n, r = 0;
@@ -260,7 +260,7 @@ int k_policy_choices(const struct k_policy *p, const struct k_ckpt *c, struct k_
 	n = collect(&rules_only, rules, err);
 	for (int i = 0; n >= 0 && r == 0 && i < c->n_entries; i++) {
 		r = choices_of(p, &c->entries[i], last_match(rules, n, &c->entries[i]), &out[i], log, err);
-		note_again(&again, &c->entries[i], out[i].type[0]);
+		note_again(&again, p, &c->entries[i], out[i].type[0]);
 	}
 	if (n >= 0 && r == 0) {
 		tell_unused(p, c, rules, n, log);
@@ -286,7 +286,7 @@ int k_policy_apply(const struct k_policy *p, const struct k_ckpt *c, struct k_en
 		out[i] = c->entries[i];
 		r = last && last->type ? retype(&out[i], last->type, log, err) : 0;
 		*n_changed += r > 0;
-		note_again(&again, &c->entries[i], out[i].type);
+		note_again(&again, p, &c->entries[i], out[i].type);
 	}
 	for (int k = 0; k < n; k++)
 		hits += rules[k].by_type ? 0 : rules[k].hits;

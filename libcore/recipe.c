@@ -105,7 +105,7 @@ static int types_of_policy(const struct following *f)
 	const struct k_json *list = k_json_find(f->row, "rules");
 	size_t n = k_json_len(list);
 	const char **rules = k_calloc(n + 1, sizeof(*rules));
-	struct k_policy p = { k_json_string(k_json_find(f->row, "type")), k_json_string(k_json_find(f->row, "preset")), rules, (int)n };
+	struct k_policy p = { .type = k_json_string(k_json_find(f->row, "type")), .preset = k_json_string(k_json_find(f->row, "preset")), .rules = rules, .n_rules = (int)n };
 	int changed, r = rules ? 0 : k_err_nomem(f->err, n * sizeof(*rules), "rules");
 
 	for (size_t i = 0; r == 0 && i < n; i++) {

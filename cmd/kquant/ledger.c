@@ -10,6 +10,7 @@
 #include "cmd/kquant/ledger.h"
 #include "libcore/hash.h"
 #include "libcore/io.h"
+#include "libcore/log.h"
 #include "libcore/policy.h"
 
 /* Room for the entry that is passing. */
@@ -34,6 +35,7 @@ struct k_ledger {
 	int64_t slice;                  /* -1: none is open */
 	struct room room;
 	struct k_err no;                /* the first bar that held */
+	double n_quantised, n_off;      /* values, where off_grid is counted */
 };
 
 static bool is_stack(const struct k_entry *e) { return strchr(e->name, '*') != NULL; }
@@ -195,6 +197,15 @@ int k_ledger_commit(struct k_ledger *l, struct k_err *err)
 	return l->sink ? k_sink_commit(l->sink, err) : 0;
 }
 
+void k_ledger_say(const struct k_ledger *l, struct k_log *log)
+{
+	if (l->n_off > 0)
+		k_logf(log, K_LOG_WARN, "'%s': %.0f of %.0f values that were quantised lie off the grid of their new type (%.3g %%)", l->in->path, l->n_off, l->n_quantised,
+			100 * l->n_off / l->n_quantised);
+	else if (l->n_quantised > 0)
+		k_logf(log, K_LOG_INFO, "'%s': all of %.0f values that were quantised lie on the grid of their new type", l->in->path, l->n_quantised);
+}
+
 static int verdict(void *arg, struct k_err *err)
 {
 	struct k_ledger *l = arg;
@@ -276,6 +287,10 @@ static int tell(struct k_ledger *l, int i, struct k_err *err)
 	int64_t slice = l->room.first + i;
 
 	judge(l, k_entry_slice_name(e, slice, name, sizeof(name)), e->role, l->room.v[i], l->room.out_in[i]);
+	if (!isnan(l->room.v[i][K_F_OFF_GRID])) {
+		l->n_off += l->room.v[i][K_F_OFF_GRID];
+		l->n_quantised += l->room.v[i][K_F_ELEMENTS];
+	}
 	if (!l->sink)
 		return 0;
 	if (e->source)

@@ -12,7 +12,7 @@
 struct k_ledger;
 
 struct k_ledger_spec {
-	const char *path;               /* NULL: no file, --fail-if only */
+	const char *path;               /* NULL: no file, --fail-if or --from-qat only */
 	const struct k_strs *bars;      /* "rel_rms>0.12", "experts.rel_rms>0.1" (a role before the field): the line where one HOLDS fails */
 	const struct k_ckpt *in;
 	const struct k_entry *out;      /* the entries that are written, parallel to in's; borrowed */
@@ -23,6 +23,8 @@ int k_ledger_open(struct k_ledger **l, const struct k_ledger_spec *spec, struct 
 /* Sees the blocks; its verdict is K_ENO with tensor, field, value and bar. */
 struct k_watch k_ledger_watch(struct k_ledger *l);
 int k_ledger_commit(struct k_ledger *l, struct k_err *err) K_MUST_USE;  /* also when the verdict is no */
+/* With K_SCALE_QAT: of how many values that were quantised the new type has others. */
+void k_ledger_say(const struct k_ledger *l, struct k_log *log);
 void k_ledger_free(struct k_ledger *l);                 /* takes NULL */
 
 #endif

@@ -42,6 +42,13 @@ kconvert -q --dequant "$T/b.kmf" -o "$T/export.kmf" && exits "an export of train
 kconvert -q --to hf "$T/export.kmf" -o "$T/hf1" && kconvert -q --to hf "$T/again.kmf" -o "$T/hf2" && same "its values" "$T/hf1/model.safetensors" "$T/hf2/model.safetensors"
 exits "what was not trained" 1 kquant -q --from-qat --fail-if 'off_grid>0' $nano -o "$T/x.kmf"
 grep -q 'nano.*: .*experts\.0\.w1\.weight: off_grid is [0-9]* *, --fail-if off_grid>0' "$T/.err" && ok "how many are off" || fail "how many are off" "$(cat "$T/.err")"
+# How many is said without a ledger, too, which names them by expert.
+kquant --from-qat $nano -o "$T/x.kmf" 2> "$T/says"; kquant -q --from-qat --ledger "$T/x.jsonl" $nano -o "$T/x.kmf"
+counts=$(jq -s -r '[.[] | select(.off_grid)] | "\([.[].off_grid] | add) of \([.[].elements] | add) values"' "$T/x.jsonl")
+grep -q "nano': $counts that were quantised lie off the grid of their new type" "$T/says" && ok "off the grid: $counts" || fail "off the grid: $counts" "$(cat "$T/says")"
+kquant --from-qat "$T/export.kmf" -o "$T/x.kmf" 2> "$T/says"
+grep -q "export.kmf': all of [1-9][0-9]* values that were quantised lie on the grid" "$T/says" && ok "all are on the grid" || fail "all are on the grid" "$(cat "$T/says")"
+rm -f "$T/x.kmf"
 exits "--from-qat with another scale" 2 kquant --from-qat --scale mse $nano -o "$T/x.kmf"
 # Rules, ledger and bars.
 kquant --rule embed=i8row --rule '*.shared_experts.*=fp8b128' --ledger "$T/l.jsonl" $nano -o "$T/r.kmf" || fail rules "$?"
@@ -172,6 +179,10 @@ exits "FP8 to INT4" 0 kquant testdata/tiny/kimi-k2-tiny-fp8 -o "$T/y.kmf"
 grep -q 'quantised again' "$T/.err" && fail "FP8 to INT4" "warns" || ok "FP8 to INT4: no warning"
 exits "INT4 to FP8" 0 kquant --preset fp8 testdata/tiny/kimi-k2-tiny-int4 -o "$T/y.kmf"
 grep -q '(i4g32 to fp8b128)' "$T/.err" && ok "INT4 to FP8 is warned of" || fail "INT4 to FP8" "$(cat "$T/.err")"
+# A GGUF of INT4 has the codes and the scales: back they are the same, and nothing is lost.
+kconvert -q testdata/tiny/kimi-k2-tiny-int4 --to gguf -o "$T/q4.gguf"
+exits "Q4_0 to INT4" 0 kquant --from-qat --fail-if 'off_grid>0' "$T/q4.gguf" -o "$T/y.kmf"
+grep -q 'quantised again' "$T/.err" && fail "Q4_0 to INT4" "warns" || ok "Q4_0 to INT4: no warning"
 rm -f "$T/y.kmf"
 exits "an unknown type" 2 kquant -t i3g32 $nano -o "$T/y.kmf"
 exits "an unknown role" 2 kquant --rule expert=i4g32 $nano -o "$T/y.kmf"

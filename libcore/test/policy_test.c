@@ -45,7 +45,7 @@ static void make(struct box *x)
 
 static int apply(struct box *x, const char *type, const char *preset, const char *const *rules)
 {
-	struct k_policy p = { type, preset, rules, 0 };
+	struct k_policy p = { .type = type, .preset = preset, .rules = rules };
 	while (rules && rules[p.n_rules])
 		p.n_rules++;
 	return k_policy_apply(&p, &x->c, x->out, &x->changed, NULL, &x->err);
@@ -193,7 +193,7 @@ K_TEST(policy_log_names_what_is_kept)
 {
 	struct box x;
 	struct k_log log;
-	struct k_policy p = { "i4g32", NULL, NULL, 0 };
+	struct k_policy p = { .type = "i4g32" };
 	char path[256], text[2048] = "";
 	snprintf(path, sizeof(path), "%s/log", k_test_dir());
 	make(&x);
