@@ -204,11 +204,12 @@ static int write_container(const struct task *t, struct k_job *job, struct k_err
 		job->stream.watch[job->stream.n_watch++] = k_ledger_watch(ledger);
 	}
 	r = k_job_run(job, t->ctx, err);
-	if (ledger && !t->a->plan && (r == 0 || r == K_ENO))
+	if (ledger && !t->a->plan && (r == 0 || r == K_ENO)) {
 		k_ledger_say(ledger, t->ctx->log);
-	if (ledger && !t->a->plan && (r == 0 || r == K_ENO) && k_ledger_commit(ledger, &late) < 0) {
-		*err = late;
-		r = late.code;
+		if (k_ledger_commit(ledger, &late) < 0) {
+			*err = late;
+			r = late.code;
+		}
 	}
 	k_ledger_free(ledger);
 	return r;
