@@ -129,17 +129,15 @@ static void mark(struct k_sim *s, const struct region *r, size_t i, bool write)
 	c->read = s->now;
 }
 
-static bool holds(const struct region *r, uintptr_t at, size_t n) { return r && at >= r->at && at - r->at <= r->n && n <= r->n - (at - r->at); }
-
 static const struct region *find(struct k_sim *s, uintptr_t at, size_t n)
 {
-	if (holds(s->last, at, n))
+	if (sim_in(s->last, at, n))
 		return s->last;
 	for (int i = 0; i < s->n_shared; i++)
-		if (holds(&s->shared[i], at, n))
+		if (sim_in(&s->shared[i], at, n))
 			return s->last = &s->shared[i];
 	const struct region *r = sim_find_mem(s, at);
-	return holds(r, at, n) ? s->last = r : NULL;
+	return sim_in(r, at, n) ? s->last = r : NULL;
 }
 
 /* Says where an address lies from the nearest memory. */

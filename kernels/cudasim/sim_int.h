@@ -52,6 +52,8 @@ struct k_sim {
 
 enum { ARENA_BYTES = MOST_SHARED_BYTES + PAGE + 2 * MOST_SHARED * 64, CELLS_BYTES = sizeof(struct cell) };
 
+/* Do n bytes lie in a region, where there is one? */
+static inline bool sim_in(const struct region *r, uintptr_t at, size_t n) { return r && at >= r->at && at - r->at <= r->n && n <= r->n - (at - r->at); }
 /* The region of device memory that begins at or before an address; NULL. */
 struct region *sim_find_mem(const struct k_sim *s, uintptr_t at);
 

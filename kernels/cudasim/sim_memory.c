@@ -125,12 +125,10 @@ void k_sim_release(struct k_sim *s, void *p)
 void k_sim_copy(struct k_sim *s, void *dst, const void *src, size_t n, bool to_device)
 {
 	uintptr_t at = (uintptr_t)(to_device ? dst : src);
-	const struct region *r;
 	if (!n)
 		return;
 	pthread_mutex_lock(&s->lock);
-	r = sim_find_mem(s, at);
-	if (!r || at - r->at > r->n || n > r->n - (at - r->at))
+	if (!sim_in(sim_find_mem(s, at), at, n))
 		k_sim_blame(s, "a copy of %zu bytes %s device memory leaves it", n, to_device ? "to" : "from");
 	else
 		memcpy(dst, src, n);
@@ -140,10 +138,8 @@ void k_sim_copy(struct k_sim *s, void *dst, const void *src, size_t n, bool to_d
 bool k_sim_holds(struct k_sim *s, const void *p, size_t n, const char *what)
 {
 	uintptr_t at = (uintptr_t)p;
-	const struct region *r;
 	pthread_mutex_lock(&s->lock);
-	r = sim_find_mem(s, at);
-	if (!r || at - r->at > r->n || n > r->n - (at - r->at))
+	if (!sim_in(sim_find_mem(s, at), at, n))
 		k_sim_blame(s, "%s: %zu bytes leave device memory", what, n);
 	pthread_mutex_unlock(&s->lock);
 	return !*s->fault;
