@@ -18,7 +18,6 @@
 #include <stdlib.h>
 
 enum { CHUNK = 256 * 1024, MOST_MEMBERS = 200000, MOST_DEPTH = 16, MOST_COMPONENT = 255, MOST_PADDING = 4 << 20 };
-#define CEILING ((uint64_t)512 << 20)
 #define RATIO_FROM ((uint64_t)64 << 20)
 #define RATIO 1000
 
@@ -352,7 +351,7 @@ static int next_bytes(struct tar *t, const void **p, size_t *n, struct k_err *er
 	return check_ratio(t, err);
 }
 
-static uint64_t memory_limit(const struct tar *t) { return (t->ctx->max_memory ? t->ctx->max_memory : CEILING) / 2; }
+static uint64_t memory_limit(const struct tar *t) { return k_ctx_ceiling(t->ctx) / 2; }
 
 static int open_spool(struct tar *t, struct k_err *err)
 {

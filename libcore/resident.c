@@ -35,23 +35,23 @@ static bool number(const char *folder, const char *name, uint64_t *out)
 	return end != text;             /* "max" */
 }
 
-/* Of a folder's memory.stat. */
-static uint64_t stat_of(const char *stat, const char *name)
+/* The number behind what a line of text begins with. */
+static uint64_t field(const char *text, const char *begin, uint64_t otherwise)
 {
-	size_t n = strlen(name);
+	size_t n = strlen(begin);
 
-	for (const char *line = stat; line; line = strchr(line, '\n'), line += line != NULL)
-		if (!strncmp(line, name, n) && line[n] == ' ')
-			return strtoull(line + n + 1, NULL, 10);
-	return 0;
+	for (const char *line = text; line; line = strchr(line, '\n'), line += line != NULL)
+		if (!strncmp(line, begin, n))
+			return strtoull(line + n, NULL, 10);
+	return otherwise;
 }
 
 /* What a control group may still take. Files that are in memory count as taken there, and go when memory is wanted. */
 static void limit_of(const char *folder, void *arg)
 {
 	static const struct { const char *most, *now, *files[2]; } names[] = {
-		{ "memory.max", "memory.current", { "active_file", "inactive_file" } },
-		{ "memory.limit_in_bytes", "memory.usage_in_bytes", { "total_active_file", "total_inactive_file" } },
+		{ "memory.max", "memory.current", { "active_file ", "inactive_file " } },
+		{ "memory.limit_in_bytes", "memory.usage_in_bytes", { "total_active_file ", "total_inactive_file " } },
 	};
 	uint64_t *least = arg, most, now;
 	char path[600], stat[8192] = "";
@@ -61,25 +61,25 @@ static void limit_of(const char *folder, void *arg)
 			continue;
 		snprintf(path, sizeof path, "%s/memory.stat", folder);
 		if (k_small_file(path, stat, sizeof stat))
-			now -= K_MIN(now, stat_of(stat, names[i].files[0]) + stat_of(stat, names[i].files[1]));
+			now -= K_MIN(now, field(stat, names[i].files[0], 0) + field(stat, names[i].files[1], 0));
 		*least = K_MIN(*least, most - K_MIN(most, now));
 	}
 }
 
-static uint64_t meminfo(const char *name, uint64_t otherwise)
+/* KiB of the whole machine. */
+static uint64_t meminfo(const char *begin, uint64_t otherwise)
 {
 	char text[4096];
-	const char *line = k_small_file("/proc/meminfo", text, sizeof text) ? strstr(text, name) : NULL;
 
-	return line ? strtoull(line + strlen(name), NULL, 10) << 10 : otherwise;
+	return k_small_file("/proc/meminfo", text, sizeof text) ? field(text, begin, otherwise) : otherwise;
 }
 
 uint64_t k_memory_free(void)
 {
-	uint64_t n = meminfo("MemAvailable:", (uint64_t)K_MAX(sysconf(_SC_AVPHYS_PAGES), 0L) * (uint64_t)K_MAX(sysconf(_SC_PAGESIZE), 0L));
+	uint64_t pages = (uint64_t)K_MAX(sysconf(_SC_AVPHYS_PAGES), 0L), n = meminfo("MemAvailable:", pages * (uint64_t)K_MAX(sysconf(_SC_PAGESIZE), 0L) >> 10) << 10;
 
 	k_cgroup_each("memory", limit_of, &n);
 	return n;
 }
 
-uint64_t k_swap_free(void) { return meminfo("SwapFree:", 0); }
+uint64_t k_swap_free(void) { return meminfo("SwapFree:", 0) << 10; }

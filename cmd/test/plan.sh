@@ -9,6 +9,17 @@ peak() {
 	rss=$(python3 -c 'import os, subprocess, sys; p = subprocess.Popen(sys.argv[1:], stdout=2); _, s, use = os.wait4(p.pid, 0); print(0 if s else use.ru_maxrss << 10)' "$@" 2> "$T/.err")
 	[ "$rss" -gt 0 ] || fail "peak of $*" "$(tail -n 1 "$T/.err")"
 }
+# hole FILE BYTES: a tensor of so many, nearly all of it a hole
+hole() {
+	python3 - "$1" "$2" <<'PY'
+import json, struct, sys
+n = int(sys.argv[2])
+head = json.dumps({'x': {'dtype': 'BF16', 'shape': [n >> 13, 4096], 'data_offsets': [0, n]}}).encode()
+with open(sys.argv[1], 'wb') as f:
+	f.write(struct.pack('<Q', len(head)) + head)
+	f.truncate(8 + len(head) + n)
+PY
+}
 check "kconvert --plan" sh -c "kconvert --plan $nano -o '$T/out.kmf' > '$T/plan'"
 check "nothing is written" test ! -e "$T/out.kmf"
 kconvert $nano -o "$T/nano.kmf"
@@ -29,16 +40,7 @@ for t in kconvert kquant; do
 	cp "$T/.out" "$T/plan"
 	check "$t: the plan is there all the same" member "$T/plan" "not p['fits']"
 done
-# A tensor of 8 TB, nearly all of it a hole.
-python3 - "$T/huge.safetensors" <<'PY'
-import json, struct, sys
-n = 8 << 40
-head = json.dumps({'x': {'dtype': 'BF16', 'shape': [n >> 13, 4096], 'data_offsets': [0, n]}}).encode()
-with open(sys.argv[1], 'wb') as f:
-	f.write(struct.pack('<Q', len(head)) + head)
-	f.truncate(8 + len(head) + n)
-PY
-if [ $? -ne 0 ] || [ "$(df -P -k "$T" | awk 'NR == 2 { print $4 }')" -gt $((8 << 30)) ]; then
+if ! hole "$T/huge.safetensors" $((8 << 40)) || [ "$(df -P -k "$T" | awk 'NR == 2 { print $4 }')" -gt $((8 << 30)) ]; then
 	skip "too little disk" "the disk is too large, or its files are not sparse"
 else
 	exits "too little disk" 6 kconvert "$T/huge.safetensors" -o "$T/out.kmf"
@@ -73,14 +75,7 @@ case ${B:-build} in *asan*|*tsan*|*oom*) skip "many tensors" "sanitizers have me
 	peak kconvert -q --verify "$T/many.safetensors" -o "$T/out.kmf"
 	check "--verify takes what was said ($rss bytes)" member "$T/plan" "$rss < p['peak_memory'] < 200 << 20"
 	exits "--verify counts" 6 kconvert --verify --max-memory "$rss" "$T/many.safetensors" -o "$T/out.kmf"
-	python3 - "$T/wide.safetensors" <<'PY'
-import json, struct, sys
-n = 160 << 20
-head = json.dumps({'x': {'dtype': 'BF16', 'shape': [n >> 13, 4096], 'data_offsets': [0, n]}}).encode()
-with open(sys.argv[1], 'wb') as f:
-	f.write(struct.pack('<Q', len(head)) + head)
-	f.truncate(8 + len(head) + n)
-PY
+	hole "$T/wide.safetensors" $((160 << 20))
 	peak kconvert -q -j 64 --max-memory 100M --verify "$T/wide.safetensors" -o "$T/out.kmf"
 	check "--verify of many threads keeps to --max-memory ($rss bytes)" test "$rss" -le $((100 << 20))
 	peak kls -j 64 --max-memory 100M --verify "$T/out.kmf"
